@@ -1,0 +1,94 @@
+"""The one place where box conventions meet."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.dataset import BoxFormat
+
+Boxes = NDArray[np.float64]
+
+
+def voc_to_corners(boxes: Boxes) -> Boxes:
+    """Return continuous corner boxes for VOC's 1-based inclusive pixels.
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2, 1-based, the last pixel included.
+
+    Returns:
+        (N, 4) x1 y1 x2 y2 in pixels, continuous and 0-based.
+
+    Example:
+        >>> voc_to_corners(np.array([[1.0, 1.0, 2.0, 4.0]]))
+        array([[0., 0., 2., 4.]])
+    """
+    return boxes - np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def corners_to_voc(boxes: Boxes) -> Boxes:
+    """Return VOC's 1-based inclusive pixels for continuous corner boxes.
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2 in pixels, continuous and 0-based.
+
+    Returns:
+        (N, 4) x1 y1 x2 y2, 1-based, the last pixel included.
+
+    Example:
+        >>> corners_to_voc(np.array([[0.0, 0.0, 2.0, 4.0]]))
+        array([[1., 1., 2., 4.]])
+    """
+    return boxes + np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def xywh_to_corners(boxes: Boxes) -> Boxes:
+    """Return corner boxes for COCO's x, y, width, height.
+
+    Args:
+        boxes: (N, 4) x y width height in pixels.
+
+    Returns:
+        (N, 4) x1 y1 x2 y2 in pixels.
+
+    Example:
+        >>> xywh_to_corners(np.array([[1.0, 2.0, 3.0, 4.0]]))
+        array([[1., 2., 4., 6.]])
+    """
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def corners_to_xywh(boxes: Boxes) -> Boxes:
+    """Return COCO's x, y, width, height for corner boxes.
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2 in pixels.
+
+    Returns:
+        (N, 4) x y width height in pixels.
+
+    Example:
+        >>> corners_to_xywh(np.array([[1.0, 2.0, 4.0, 6.0]]))
+        array([[1., 2., 3., 4.]])
+    """
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def to_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
+    """Return continuous corner boxes for boxes of either source convention.
+
+    Example:
+        >>> to_corners(np.array([[1.0, 1.0, 2.0, 4.0]]), "voc")
+        array([[0., 0., 2., 4.]])
+    """
+    return voc_to_corners(boxes) if box_format == "voc" else xywh_to_corners(boxes)
+
+
+def from_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
+    """Return boxes of a source convention for continuous corner boxes.
+
+    Example:
+        >>> from_corners(np.array([[0.0, 0.0, 2.0, 4.0]]), "coco")
+        array([[0., 0., 2., 4.]])
+    """
+    return corners_to_voc(boxes) if box_format == "voc" else corners_to_xywh(boxes)

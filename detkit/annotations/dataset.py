@@ -1,0 +1,89 @@
+"""A labelled dataset as flat arrays, in the coordinates of its own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoxFormat = Literal["voc", "coco"]
+"""`voc`: x1 y1 x2 y2, inclusive pixels, 1-based. `coco`: x y width height, continuous, 0-based."""
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """N images and M labelled objects of K classes; the objects of image i are rows offsets[i]:offsets[i+1].
+
+    Coordinates stay exactly as the files hold them (float64), because only those give the official
+    evaluation numbers to the last digit. Files on disk keep their own category and image ids, which
+    come back unchanged in results.
+
+    Attributes:
+        classes: K class names; a label is an index into them.
+        category_ids: (K,) int64 ids of the classes in the source (1..K where the source has none).
+        image_files: (N,) str, path of each image, relative to `root` or absolute.
+        image_ids: (N,) int64 ids of the images in the source (1..N where the source has none).
+        sizes: (N, 2) int32 (height, width) in pixels as annotated; (0, 0) where the source does not say.
+        offsets: (N + 1,) int64.
+        boxes: (M, 4) float64 in `box_format`.
+        box_format: the convention of `boxes`.
+        labels: (M,) int32 in [0, K).
+        difficult: (M,) bool.
+        crowd: (M,) bool.
+        areas: (M,) float64; COCO's `area` (of the segmentation where there is one), otherwise width x height.
+        ids: (M,) int64 annotation ids of the source (1..M where the source has none).
+        root: folder that relative image files start from.
+        sources: (N,) str, the annotation file each image was read from, for messages (the same
+            file for every image of a COCO set).
+    """
+
+    classes: tuple[str, ...]
+    category_ids: NDArray[np.int64]
+    image_files: NDArray[np.str_]
+    image_ids: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    box_format: BoxFormat
+    labels: NDArray[np.int32]
+    difficult: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    ids: NDArray[np.int64]
+    root: str
+    sources: NDArray[np.str_]
+
+    @property
+    def num_images(self) -> int:
+        """Number of images, those without objects included."""
+        return len(self.image_files)
+
+    @property
+    def num_objects(self) -> int:
+        """Number of labelled objects."""
+        return len(self.labels)
+
+    def image_index(self) -> NDArray[np.int64]:
+        """Return the (M,) index of the image that each object belongs to."""
+        return np.repeat(np.arange(self.num_images, dtype=np.int64), np.diff(self.offsets))
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """D detections over the images of an `AnnotationSet`, in any order.
+
+    Attributes:
+        images: (D,) int64 index of the image in the annotation set.
+        labels: (D,) int32 class index in the annotation set.
+        scores: (D,) float64.
+        boxes: (D, 4) float64 in `box_format`.
+        box_format: the convention of `boxes`; it must be that of the annotation set.
+    """
+
+    images: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    scores: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    box_format: BoxFormat

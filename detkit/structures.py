@@ -1,0 +1,135 @@
+"""The values that travel between the rooms of the house, and the conventions they keep.
+
+Boxes are `(N, 4)` float32 tensors `x1, y1, x2, y2` in absolute pixels, continuous: `width = x2 - x1`,
+and the pixel in the top-left corner covers `[0, 1) x [0, 1)`. Labels run from 0 to K-1 for the K
+foreground classes; only heads know background, as column K. Empty is ordinary: `(0, 4)` goes in and
+`(0, ...)` comes out. Device and dtype follow the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Target:
+    """The labelled objects of one image, in the pixels of the image they travel with.
+
+    Attributes:
+        boxes: (N, 4) float32 corner boxes in pixels.
+        labels: (N,) int64 class indices in [0, K).
+        difficult: (N,) bool; VOC's "difficult" objects. Whether they train is a config value.
+        crowd: (N,) bool; COCO's regions that hold many objects. They are never positives.
+        proposals: (P, 4) float32 boxes where a detector brings its own, otherwise None.
+        image: index of the image in its dataset; it seeds sampling and names the image in errors.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    difficult: Tensor
+    crowd: Tensor
+    proposals: Tensor | None = None
+    image: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Target:
+        """Return the same target on `device`."""
+        return replace(
+            self,
+            boxes=self.boxes.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            difficult=self.difficult.to(device, non_blocking=True),
+            crowd=self.crowd.to(device, non_blocking=True),
+            proposals=None if self.proposals is None else self.proposals.to(device, non_blocking=True),
+        )
+
+    @staticmethod
+    def of(boxes: Tensor, labels: Tensor, image: int = 0) -> Target:
+        """Return a target without difficult objects, crowds or proposals.
+
+        Args:
+            boxes: (N, 4) corner boxes in pixels.
+            labels: (N,) class indices.
+            image: index of the image in its dataset.
+        """
+        flags = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+        return Target(boxes, labels, flags, flags, None, image)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image, best score first.
+
+    Attributes:
+        boxes: (N, 4) float32 corner boxes in pixels.
+        scores: (N,) float32 in [0, 1].
+        labels: (N,) int64 class indices in [0, K).
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def to(self, device: torch.device | str) -> Detections:
+        """Return the same detections on `device`."""
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+
+    @staticmethod
+    def empty(device: torch.device | str = "cpu") -> Detections:
+        """Return no detections."""
+        return Detections(
+            torch.zeros((0, 4), device=device),
+            torch.zeros(0, device=device),
+            torch.zeros(0, dtype=torch.int64, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of different sizes, padded at the right and bottom to one tensor.
+
+    Attributes:
+        pixels: (B, 3, H, W); uint8 RGB from the loader, float after a detector normalised it
+            (padding is zero after normalisation). Memory format channels-last.
+        sizes: (height, width) in pixels of each image inside the padding.
+        originals: (height, width) in pixels of each image file before resizing.
+    """
+
+    pixels: Tensor
+    sizes: tuple[tuple[int, int], ...]
+    originals: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def to(self, device: torch.device) -> ImageBatch:
+        """Return the same batch on `device`."""
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """One batch for training: padded images and the target of each.
+
+    Attributes:
+        images: the B images.
+        targets: B targets in the pixels of `images`.
+    """
+
+    images: ImageBatch
+    targets: tuple[Target, ...]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> TrainBatch:
+        """Return the same batch on `device`."""
+        return TrainBatch(self.images.to(device), tuple(t.to(device) for t in self.targets))
