@@ -122,14 +122,17 @@ class TrainBatch:
     Attributes:
         images: the B images.
         targets: B targets in the pixels of `images`.
+        seed: seeds the random choice of anchors and regions together with each target's image
+            index, so that neither the batch's make-up nor the number of processes changes it.
     """
 
     images: ImageBatch
     targets: tuple[Target, ...]
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device) -> TrainBatch:
         """Return the same batch on `device`."""
-        return TrainBatch(self.images.to(device), tuple(t.to(device) for t in self.targets))
+        return replace(self, images=self.images.to(device), targets=tuple(t.to(device) for t in self.targets))

@@ -1,0 +1,1 @@
+"""detkit: the detectors of the R-CNN lineage, from YAML configs."""

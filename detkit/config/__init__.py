@@ -1,0 +1,1 @@
+"""The schema of config files and their strict reader."""

@@ -1,0 +1,43 @@
+"""The whole config: what every YAML file holds, and the one owner of every default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from detkit.config.data import Data
+from detkit.config.detector import Detector
+from detkit.config.spec import Count, Index, Spec
+from detkit.config.training import Gradient
+
+
+class Evaluate(Spec):
+    """How detections are judged."""
+
+    metric: Literal["voc07", "voc10", "coco"] = "voc07"
+    """`voc07`: 11-point AP at IoU 0.5; `voc10`: area under the curve at IoU 0.5; `coco`: AP over IoU
+    0.50:0.95. It also decides which checkpoint is best."""
+    batch_size: Count = 1
+    """Images worked off together."""
+
+
+class Config(Spec):
+    """One detector, its data and its training."""
+
+    version: Literal[1]
+    """Version of this format."""
+    seed: Index = 0
+    """Seeds the weights, the order of the images, the augmentation and the sampling."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """`auto` takes CUDA, then MPS, then the CPU; or one of cpu, cuda, cuda:N, mps."""
+    deterministic: bool = False
+    """Refuse operations whose result changes from run to run."""
+    detector: Detector
+    """The model."""
+    data: Data
+    """Images and labels."""
+    train: Gradient
+    """How the weights are learned."""
+    evaluate: Evaluate = Evaluate()
+    """How detections are judged."""

@@ -1,0 +1,30 @@
+"""The base of every node of a config, and the node for a user's own part."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Spec(BaseModel):
+    """One mapping of a config file: strict, without unknown keys, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Custom(Spec):
+    """A part of the user's own, called with `args` when the config is built."""
+
+    type: Literal["custom"]
+    target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """Where the callable lives: `package.module:name`. The module must be importable."""
+    args: dict[str, Any] = {}
+    """Keyword arguments for the callable."""
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]

@@ -1,0 +1,1 @@
+"""The parts detectors are assembled from."""
