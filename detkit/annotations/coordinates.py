@@ -23,7 +23,8 @@ def voc_to_corners(boxes: Boxes) -> Boxes:
         >>> voc_to_corners(np.array([[1.0, 1.0, 2.0, 4.0]]))
         array([[0., 0., 2., 4.]])
     """
-    return boxes - np.array([1.0, 1.0, 0.0, 0.0])
+    corners: Boxes = boxes - np.array([1.0, 1.0, 0.0, 0.0])
+    return corners
 
 
 def corners_to_voc(boxes: Boxes) -> Boxes:
@@ -39,7 +40,8 @@ def corners_to_voc(boxes: Boxes) -> Boxes:
         >>> corners_to_voc(np.array([[0.0, 0.0, 2.0, 4.0]]))
         array([[1., 1., 2., 4.]])
     """
-    return boxes + np.array([1.0, 1.0, 0.0, 0.0])
+    inclusive: Boxes = boxes + np.array([1.0, 1.0, 0.0, 0.0])
+    return inclusive
 
 
 def xywh_to_corners(boxes: Boxes) -> Boxes:

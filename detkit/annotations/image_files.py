@@ -1,0 +1,93 @@
+"""Finds the image files that annotations speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path, PurePath
+
+from detkit.annotations.dataset import AnnotationSet
+from detkit.errors import UserError
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm")
+"""Extensions taken for images, compared in lower case."""
+
+
+class ImageFolders:
+    """Looks images up by name in a few folders, each listed once.
+
+    Args:
+        folders: where to look, in order; those that do not exist are passed over.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._exact: dict[str, Path] = {}
+        self._stems: dict[str, Path] = {}
+        self._folded: dict[str, Path] = {}
+        for folder in folders:
+            for name in _names(folder):
+                stem = PurePath(name).stem
+                if PurePath(name).suffix.lower() in IMAGE_EXTENSIONS:
+                    self._exact.setdefault(name, folder / name)
+                    self._stems.setdefault(stem, folder / name)
+                    self._folded.setdefault(stem.lower(), folder / name)
+
+    def find(self, stem: str, file_name: str | None) -> Path | None:
+        """Return the image of an annotation, or None.
+
+        The annotation's own stem is tried before the file name written in it, because copied
+        annotations often keep the name of another image.
+
+        Args:
+            stem: name of the annotation file without extension.
+            file_name: the image's name as written in the annotation.
+        """
+        base = (file_name or "").replace("\\", "/").rsplit("/", 1)[-1]
+        written = PurePath(base).stem
+        if written == stem and base in self._exact:
+            return self._exact[base]
+        for table, key in (
+            (self._stems, stem),
+            (self._folded, stem.lower()),
+            (self._exact, base),
+            (self._folded, written.lower()),
+        ):
+            if key in table:
+                return table[key]
+        return None
+
+
+def image_path(truth: AnnotationSet, index: int) -> Path:
+    """Return the path of an image of the set."""
+    return Path(truth.root) / str(truth.image_files[index])
+
+
+def require_images(truth: AnnotationSet) -> None:
+    """Check that every image file of the set exists, listing each folder once.
+
+    Raises:
+        UserError: names the first missing files, how many are missing and the annotations that want them.
+    """
+    listing = cache(lambda folder: frozenset(_names(folder)))
+    paths = [image_path(truth, i) for i in range(truth.num_images)]
+    missing = [i for i, path in enumerate(paths) if path.name not in listing(path.parent)]
+    if missing:
+        lines = [f"  {paths[i]} (wanted by {truth.sources[i]})" for i in missing[:3]]
+        raise UserError(
+            f"{len(missing)} of {truth.num_images} images are missing:\n"
+            + "\n".join(lines)
+            + ("\n  ..." if len(missing) > 3 else "")
+            + "\nPut the images there, or correct the data's `root` or `images` in the config."
+        )
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Return all images in a folder and its sub-folders, sorted by path."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.is_file())
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

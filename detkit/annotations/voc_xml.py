@@ -1,0 +1,81 @@
+"""Parses one Pascal VOC annotation file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from detkit.errors import UserError
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True, slots=True)
+class VocObject:
+    """One object: its class name, x1 y1 x2 y2 (1-based, inclusive) and whether it is marked difficult."""
+
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VocFile:
+    """One file: the image's name as written (or None), its (height, width) or (0, 0), and the objects."""
+
+    file_name: str | None
+    size: tuple[int, int]
+    objects: list[VocObject]
+
+
+def read_voc_xml(path: Path) -> VocFile:
+    """Parse an annotation file; `size`, `difficult` and `truncated` may be missing.
+
+    Raises:
+        UserError: the file is missing, is not well-formed XML (the line is named), declares a document
+            type (entities could expand without end), or an object lacks its name or a number.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: the annotation file does not exist") from None
+    plain = data.replace(b"\0", b"")  # UTF-16 would hide the word
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
+        raise UserError(f"{path}: declares a document type or entities, which are not read; delete that line")
+    try:
+        tree = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        line = getattr(error, "position", (1, 0))[0]
+        raise UserError(f"{path}:{line}: not well-formed XML ({error})") from None
+    return VocFile(
+        tree.findtext("filename"),
+        _size(tree),
+        [_object(node, number, path) for number, node in enumerate(tree.findall("object"), 1)],
+    )
+
+
+def _size(tree: ElementTree.Element) -> tuple[int, int]:
+    try:
+        height, width = (int(float(tree.findtext(f"size/{key}") or 0)) for key in ("height", "width"))
+    except (ValueError, OverflowError):
+        return 0, 0
+    return (height, width) if height > 0 and width > 0 else (0, 0)
+
+
+def _object(node: ElementTree.Element, number: int, path: Path) -> VocObject:
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        raise UserError(f"{path}: object {number} has no <name>")
+    corners = node.find("bndbox")
+    if corners is None:
+        raise UserError(f"{path}: object {number} ({name}) has no <bndbox>")
+    try:
+        x1, y1, x2, y2 = (float(corners.findtext(key) or "") for key in _CORNERS)
+    except ValueError:
+        raise UserError(
+            f"{path}: object {number} ({name}): <bndbox> needs a number in each of xmin, ymin, xmax, ymax; "
+            f"found {', '.join(f'{key}={corners.findtext(key)}' for key in _CORNERS)}"
+        ) from None
+    difficult = (node.findtext("difficult") or "0").strip().lower() in ("1", "true")
+    return VocObject(name, (x1, y1, x2, y2), difficult)
