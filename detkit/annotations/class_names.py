@@ -55,6 +55,19 @@ def check_classes(classes: Sequence[str], ignore_classes: Sequence[str]) -> None
         )
 
 
+def class_ids(classes: Sequence[str], known: dict[str, int]) -> list[int]:
+    """Return the source's id of each class; a class unknown to the source gets an id that none has.
+
+    Example:
+        >>> class_ids(["dog", "emu"], {"cat": 1, "dog": 18})
+        [18, 19]
+    """
+    free = max(known.values(), default=0) + 1
+    absent = [name for name in classes if name not in known]
+    table = known | {name: free + i for i, name in enumerate(absent)}
+    return [table[name] for name in classes]
+
+
 def _unknown(
     names: Sequence[str],
     position: int,
@@ -65,7 +78,7 @@ def _unknown(
     name = names[position]
     close = get_close_matches(name, classes, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    count = names.count(name) if isinstance(names, list) else sum(other == name for other in names)
+    count = sum(other == name for other in names)
     others = sorted({other for other in names if other not in table and other != name})
     more = f"\nOther unknown classes: {', '.join(map(repr, others[:10]))}" if others else ""
     return (

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.class_names import label_names
+from detkit.annotations.class_names import class_ids, label_names
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 
@@ -57,10 +57,11 @@ def read_coco(
     labels = label_names(names, kept, ignore_classes, lambda i: _place(objects, i, annotations))
     order = np.argsort(owner, kind="stable")
     order = order[np.asarray(labels, dtype=np.int32)[order] >= 0]
+    known = dict(zip(category_names, category_ids.tolist(), strict=True))
     boxes = box_column(objects, "annotations", annotations)[order]
     return AnnotationSet(
         classes=tuple(kept),
-        category_ids=_class_ids(kept, category_names, category_ids),
+        category_ids=np.asarray(class_ids(kept, known), dtype=np.int64),
         image_files=np.asarray(column(pictures, "file_name", "images", annotations), dtype=np.str_),
         image_ids=image_ids,
         sizes=np.asarray([_size(p) for p in pictures], dtype=np.int32).reshape(-1, 2),
@@ -165,16 +166,6 @@ def _positions(objects: list[Record], key: str, ids: NDArray[np.int64], file: Pa
 
 def _place(objects: list[Record], position: int, file: Path) -> str:
     return f"{file}: annotations[{position}] (id {objects[position].get('id', 'none')})"
-
-
-def _class_ids(
-    kept: list[str], category_names: list[str], category_ids: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    table = dict(zip(category_names, category_ids.tolist(), strict=True))
-    free = max(table.values(), default=0) + 1
-    absent = [name for name in kept if name not in table]
-    table |= {name: free + i for i, name in enumerate(absent)}
-    return np.asarray([table[name] for name in kept], dtype=np.int64)
 
 
 def _size(picture: Record) -> tuple[int, int]:

@@ -66,7 +66,8 @@ def voc_subfolders(root: Path) -> list[str]:
     """Return the sub-folders of a plain root that are sets by themselves (train/*.xml, val/*.xml)."""
     if not root.is_dir():
         return []
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and next(p.glob("*.xml"), None))
+    folders = [p for p in root.iterdir() if p.is_dir() and p.name.lower() != "annotations"]
+    return sorted(p.name for p in folders if next(p.glob("*.xml"), None))
 
 
 def read_voc(
@@ -140,7 +141,7 @@ def _one_set(root: Path, name: str, folders: list[VocFolder]) -> list[tuple[VocF
         list_file = folder.lists / f"{split}.txt"
         if (not folder.year or split != name) and list_file.is_file():
             return [(folder, stem) for stem in _lines(list_file)]
-    if name in voc_subfolders(root) and name != "Annotations":
+    if name in voc_subfolders(root):
         folder = VocFolder(root / name, root / name, "")
         return [(folder, p.stem) for p in sorted(folder.annotations.glob("*.xml"))]
     for list_file in (Path(name), root / name):

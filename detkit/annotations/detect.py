@@ -1,0 +1,142 @@
+"""Recognises the format of a dataset folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from detkit.annotations.coco import read_json
+from detkit.annotations.voc import voc_folders, voc_subfolders
+from detkit.annotations.yolo_layout import find_data_yaml, yolo_layout
+from detkit.errors import UserError
+
+Format = Literal["voc", "coco", "yolo"]
+
+
+@dataclass(frozen=True)
+class FoundSet:
+    """One part of a dataset.
+
+    Attributes:
+        name: "train", "2007_trainval", ...; for COCO the stem of the JSON file where it says neither
+            train, val nor test.
+        images: folder of the images, for COCO.
+        annotations: JSON file, for COCO.
+    """
+
+    name: str
+    images: Path | None = None
+    annotations: Path | None = None
+
+
+@dataclass(frozen=True)
+class FoundDataset:
+    """A dataset's format, where it starts, and its parts (none: VOC files that are not divided)."""
+
+    format: Format
+    root: Path
+    sets: tuple[FoundSet, ...]
+
+
+def detect_format(path: Path) -> FoundDataset:
+    """Recognise a VOC folder, a COCO folder or JSON file, or a YOLO folder or data.yaml.
+
+    Raises:
+        UserError: nothing matches; the message says what was looked for and what is there.
+
+    """
+    if not path.exists():
+        raise UserError(f"{path}: the folder or file does not exist")
+    if path.is_file():
+        return _detect_file(path)
+    if voc_folders(path):
+        names = [name for folder in voc_folders(path) for name in folder.set_names()]
+        return FoundDataset("voc", path, tuple(map(FoundSet, names)))
+    if voc_subfolders(path):
+        return FoundDataset("voc", path, tuple(map(FoundSet, voc_subfolders(path))))
+    sets = _coco_sets(path)
+    if sets:
+        return FoundDataset("coco", path, sets)
+    if find_data_yaml(path) or any((path / name).is_file() for name in ("classes.txt", "obj.names")):
+        return _yolo(path)
+    nested = [p for p in sorted(path.iterdir()) if p.is_dir() and p.name in ("VOCdevkit", path.name)]
+    if len(nested) == 1:
+        return detect_format(nested[0])
+    raise UserError(f"{path}: {_contents(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
+
+
+_LOOKED_FOR = """\
+  VOC:  Annotations/*.xml, VOC<year>/Annotations/*.xml, or *.xml here or one folder below
+  COCO: *.json with "images", "annotations" and "categories", here, in annotations/ or one folder below
+  YOLO: a data.yaml with `names` and train/val, or classes.txt with images/ and labels/"""
+
+
+def _detect_file(path: Path) -> FoundDataset:
+    if path.suffix.lower() == ".json":
+        found = _coco_set(path, [path.parent, path.parent.parent])
+        if found is None:
+            raise UserError(
+                f'{path}: not a COCO file: needs "images", "annotations" with boxes, and "categories"'
+            )
+        return FoundDataset("coco", path.parent, (found,))
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _yolo(path)
+    raise UserError(f"{path}: a dataset is a folder, a COCO .json or a YOLO data.yaml")
+
+
+def _yolo(path: Path) -> FoundDataset:
+    return FoundDataset("yolo", path, tuple(map(FoundSet, yolo_layout(path).splits)))
+
+
+def _coco_sets(root: Path) -> tuple[FoundSet, ...]:
+    files = sorted([*(root / "annotations").glob("*.json"), *root.glob("*.json")])
+    files = files or sorted(root.glob("*/*.json"))
+    instances = [file for file in files if file.stem.startswith("instances")]
+    sets = [_coco_set(file, [root, file.parent]) for file in instances or files]
+    found = [item for item in sets if item is not None]
+    names = [item.name for item in found]
+    return tuple(
+        item if names.count(item.name) == 1 else FoundSet(str(_stem(item)), item.images, item.annotations)
+        for item in found
+    )
+
+
+def _stem(item: FoundSet) -> str:
+    assert item.annotations is not None
+    return item.annotations.stem
+
+
+def _coco_set(file: Path, roots: list[Path]) -> FoundSet | None:
+    content = read_json(file)
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
+    ):
+        return None
+    if content["annotations"] and "bbox" not in content["annotations"][0]:
+        return None
+    words = f"{file.parent.name} {file.stem}".lower()
+    name = next((split for split in ("train", "val", "test") if split in words), file.stem)
+    return FoundSet(name, _image_folder(file, content["images"], roots, name), file)
+
+
+def _image_folder(file: Path, images: list[dict[str, Any]], roots: list[Path], split: str) -> Path:
+    """Return the folder in which the first image lies; beside the JSON file where none is found."""
+    first = str(images[0].get("file_name", "")) if images else ""
+    tail = file.stem.removeprefix("instances_")
+    for root in roots:
+        names = (tail, split, f"images/{tail}", f"images/{split}", "images", "JPEGImages", ".")
+        for folder in (root / name for name in names):
+            if folder.is_dir() and (not first or (folder / first).is_file()):
+                return folder
+        for folder in sorted(p for p in root.iterdir() if p.is_dir()):
+            if first and (folder / first).is_file():
+                return folder
+    return file.parent
+
+
+def _contents(root: Path) -> str:
+    names = sorted(p.name for p in root.iterdir())
+    return (
+        f"holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "the folder is empty"
+    )

@@ -1,0 +1,155 @@
+"""Finds boxes that cannot be right, and deals with them as the user chose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.coordinates import from_corners, to_corners
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.selection import select_objects
+from detkit.errors import UserError
+
+Policy = Literal["error", "clip", "drop"]
+Problem = Literal["not_finite", "degenerate", "normalised", "outside"]
+
+TOLERANCE_PX = 1.0
+"""A COCO or YOLO box may reach less than this beyond the image: tools round. It is cut without a word."""
+
+_SAID = {
+    "not_finite": "a coordinate is not a finite number",
+    "degenerate": "the box has no width or no height",
+    "normalised": "every coordinate is at most 1, so they look like fractions of the image, not pixels",
+    "outside": "the box reaches beyond the image",
+}
+
+
+@dataclass(frozen=True)
+class BoxProblem:
+    """What is wrong with one object.
+
+    Attributes:
+        object: row of the object in the set.
+        kind: the problem; the first that applies in the order of `Problem`.
+        message: one line that names file, image, object, box and image size.
+    """
+
+    object: int
+    kind: Problem
+    message: str
+
+
+def problem_kinds(truth: AnnotationSet, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Return the (M,) problem of each object: 0 none, otherwise 1 + its place in `Problem`.
+
+    In VOC's inclusive pixels a box with x1 = x2 is one pixel wide and valid, and x2 may equal the image's
+    width. A box of COCO may leave the image by less than `TOLERANCE_PX`, a box of VOC not at all.
+
+    Args:
+        truth: the set.
+        sizes: (N, 2) height and width of the images; (0, 0) where unknown, which is not checked.
+    """
+    boxes = to_corners(truth.boxes, truth.box_format)
+    slack = TOLERANCE_PX if truth.box_format == "coco" else 0.0
+    height, width = sizes[truth.image_index()].astype(np.float64).T
+    x1, y1, x2, y2 = boxes.T
+    with np.errstate(invalid="ignore"):
+        finite = np.isfinite(boxes).all(axis=1)
+        flat = (x2 <= x1) | (y2 <= y1)
+        fractions = (np.abs(truth.boxes) <= 1.0).all(axis=1) & (truth.boxes != np.round(truth.boxes)).any(
+            axis=1
+        )
+        beyond = np.stack([-x1, -y1, x2 - width, y2 - height], axis=1).max(axis=1, initial=-np.inf)
+    outside = (beyond >= slack) if slack else (beyond > 0)
+    kinds = np.select([~finite, fractions, flat, outside & (width > 0)], [1, 3, 2, 4], 0)
+    return kinds.astype(np.int8)
+
+
+def box_problems(truth: AnnotationSet, sizes: NDArray[np.int32]) -> list[BoxProblem]:
+    """Return what is wrong with the boxes of a set, in object order; see `problem_kinds`."""
+    kinds = problem_kinds(truth, sizes)
+    images = truth.image_index()
+    names: tuple[Problem, ...] = ("not_finite", "degenerate", "normalised", "outside")
+    found = []
+    for row in np.flatnonzero(kinds).tolist():
+        kind = names[int(kinds[row]) - 1]
+        found.append(BoxProblem(row, kind, _message(truth, sizes, row, int(images[row]), kind)))
+    return found
+
+
+def apply_box_policy(
+    truth: AnnotationSet, policy: Policy, sizes: NDArray[np.int32] | None = None
+) -> tuple[AnnotationSet, dict[str, int]]:
+    """Return the set with its invalid boxes dealt with, and how many there were of each kind.
+
+    Boxes that reach beyond the image by less than the tolerance are cut under every policy and not counted.
+
+    Args:
+        truth: the set.
+        policy: `error` stops at the first; `clip` cuts boxes to the image and drops what has no area left
+            or no pixel coordinates; `drop` leaves the objects out.
+        sizes: (N, 2) height and width of the images; None takes the annotated ones.
+
+    Returns:
+        The set and counts by kind, with `clipped` and `dropped`, which are what was done.
+
+    Raises:
+        UserError: under `error`, the first invalid boxes with file, image, object and the choices.
+    """
+    sizes = truth.sizes if sizes is None else sizes
+    problems = box_problems(truth, sizes)
+    if problems and policy == "error":
+        raise UserError(_refusal(problems))
+    counts = dict(Counter(str(problem.kind) for problem in problems))
+    rows = np.asarray([p.object for p in problems], dtype=np.int64)
+    hopeless = [p.object for p in problems if policy == "drop" or p.kind in ("not_finite", "normalised")]
+    kept = np.ones(truth.num_objects, dtype=np.bool_)
+    kept[hopeless] = False
+    clipped, empty = _clipped(truth, sizes)
+    kept &= ~empty
+    dropped = int((~kept).sum())
+    result = select_objects(clipped, kept) if dropped else clipped
+    return result, counts | {"clipped": int(kept[rows].sum()), "dropped": dropped}
+
+
+def _clipped(truth: AnnotationSet, sizes: NDArray[np.int32]) -> tuple[AnnotationSet, NDArray[np.bool_]]:
+    """Return the set cut to the images, and which objects have no area left; untouched boxes stay exact."""
+    corners = to_corners(truth.boxes, truth.box_format)
+    limit = np.tile(sizes[truth.image_index()][:, ::-1].astype(np.float64), 2)
+    limit[(limit <= 0).any(axis=1)] = np.inf
+    cut = np.clip(corners, 0.0, limit)
+    changed = (cut != corners).any(axis=1) & np.isfinite(corners).all(axis=1)
+    boxes, areas = truth.boxes.copy(), truth.areas.copy()
+    boxes[changed] = from_corners(cut[changed], truth.box_format)
+    width, height = (cut[:, 2:] - cut[:, :2]).T
+    areas[changed] = np.minimum(areas, width * height)[changed]
+    return replace(truth, boxes=boxes, areas=areas), (width <= 0) | (height <= 0)
+
+
+def _message(truth: AnnotationSet, sizes: NDArray[np.int32], row: int, image: int, kind: Problem) -> str:
+    box = ", ".join(f"{value:g}" for value in truth.boxes[row])
+    height, width = sizes[image]
+    form = "x1 y1 x2 y2, 1-based" if truth.box_format == "voc" else "x y width height"
+    number = row - int(truth.offsets[image]) + 1
+    said = _SAID[kind]
+    if kind == "outside" and truth.box_format == "voc" and truth.boxes[row, :2].min() == 0:
+        said += " (VOC counts pixels from 1; a 0 suggests that these boxes are 0-based)"
+    return (
+        f"{truth.sources[image]}: image {truth.image_files[image]}, object {number} "
+        f"({truth.classes[truth.labels[row]]}): {said}: [{box}] ({form}), image {width} x {height}"
+    )
+
+
+def _refusal(problems: list[BoxProblem]) -> str:
+    lines = [problem.message for problem in problems[:5]]
+    more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return (
+        "\n".join(lines)
+        + more
+        + f"\n{len(problems)} invalid box(es). data.invalid_boxes decides what happens: "
+        "error (this), clip (cut to the image, drop what has no area left), drop (leave the objects out)"
+    )

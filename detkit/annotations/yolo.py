@@ -1,0 +1,103 @@
+"""Reads YOLO folders: a text file of normalised boxes for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detkit.annotations.assembly import Assembly
+from detkit.annotations.class_names import class_ids, label_names
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.headers import image_size
+from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
+from detkit.errors import UserError
+
+
+def read_yolo(
+    root: Path,
+    split: str,
+    classes: Sequence[str] | None = None,
+    ignore_classes: Sequence[str] = (),
+) -> AnnotationSet:
+    """Read one split of a YOLO dataset; its boxes become x y width height in pixels (box format "coco").
+
+    Image sizes are read from the images' headers. An image without a label file, or with an empty one,
+    has no objects. A line of more than 5 numbers is a polygon, of which the enclosing box is taken.
+
+    Args:
+        root: the data.yaml, or the folder with it, or a folder with images/, labels/ and classes.txt.
+        split: "train", "val" or "test"; "all" where images/ is not divided; or the path of a text file with
+            one image path a line, from the working directory or from root.
+        classes: class names in label order; None takes the dataset's own, less `ignore_classes`.
+        ignore_classes: names whose objects are left out; their images are kept.
+
+    Raises:
+        UserError: the split, an image or a name is not there, or a line is malformed (file and line).
+    """
+    layout = yolo_layout(root)
+    base = str(layout.base)
+    assembly = Assembly("coco")
+    for image in layout.images(split):
+        size = image_size(image)
+        label_file = layout.label_file(image)
+        assembly.add_image(_relative(image, layout.base), size, str(label_file))
+        for name, box in _objects(label_file, size, layout):
+            assembly.add_object(name, box)
+    ids = {name: number for number, name in layout.names.items()}
+    kept = [name for name in ids if name not in set(ignore_classes)] if classes is None else list(classes)
+
+    def where(position: int) -> str:
+        file, number = assembly.source_of(position)
+        return f"{file}: object {number}"
+
+    labels = label_names(assembly.names(), kept, ignore_classes, where)
+    return assembly.build(base, kept, labels, class_ids(kept, ids))
+
+
+def _relative(image: Path, base: Path) -> str:
+    return str(image.relative_to(base)) if image.is_relative_to(base) else str(image.absolute())
+
+
+def _objects(
+    file: Path, size: tuple[int, int], layout: YoloLayout
+) -> list[tuple[str, tuple[float, float, float, float]]]:
+    if not file.is_file():
+        return []
+    found = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split()
+        if words:
+            name = _class_name(words[0], layout, f"{file}:{number}")
+            found.append((name, _box(words[1:], size, f"{file}:{number}")))
+    return found
+
+
+def _class_name(word: str, layout: YoloLayout, place: str) -> str:
+    try:
+        return layout.names[int(float(word))]
+    except (ValueError, OverflowError):
+        raise UserError(f"{place}: a line begins with the number of a class; found {word!r}") from None
+    except KeyError:
+        raise UserError(
+            f"{place}: class {word} is not in {layout.names_file}, which has {len(layout.names)} classes "
+            f"({min(layout.names, default=0)} to {max(layout.names, default=0)})"
+        ) from None
+
+
+def _box(words: list[str], size: tuple[int, int], place: str) -> tuple[float, float, float, float]:
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        raise UserError(f"{place}: expected numbers after the class; found {' '.join(words)!r}") from None
+    height, width = size
+    if len(values) == 4:
+        cx, cy, w, h = values
+        return (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height
+    if len(values) >= 6 and len(values) % 2 == 0:
+        xs, ys = values[::2], values[1::2]
+        left, top = min(xs), min(ys)
+        return left * width, top * height, (max(xs) - left) * width, (max(ys) - top) * height
+    raise UserError(
+        f"{place}: expected a class and 4 numbers (cx cy width height, as fractions of the image), "
+        f"or a class and a polygon of at least 3 points; found {len(values)} numbers"
+    )

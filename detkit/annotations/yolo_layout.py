@@ -1,0 +1,158 @@
+"""Finds the images, labels and class names of a YOLO dataset."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
+from detkit.errors import UserError
+
+_SPLITS = ("train", "val", "test")
+_ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
+
+
+@dataclass(frozen=True)
+class YoloLayout:
+    """Where a YOLO dataset keeps its parts.
+
+    Attributes:
+        base: folder that relative paths start from.
+        names: class name of each number, in order of the numbers.
+        names_file: file that the names come from.
+        splits: the places of each split's images: folders, or text files with one image path a line.
+    """
+
+    base: Path
+    names: dict[int, str]
+    names_file: Path
+    splits: dict[str, list[Path]]
+
+    def images(self, split: str) -> list[Path]:
+        """Return the images of a split, in order.
+
+        Raises:
+            UserError: there is no such split, or a place of it is missing or holds no image.
+        """
+        places = self.splits.get(split)
+        if places is None and split.endswith(".txt"):
+            places = [p for p in (Path(split), self.base / split) if p.is_file()][:1]
+        if not places:
+            raise UserError(
+                f"{self.base}: no split {split!r}; it may be one of: "
+                f"{', '.join(self.splits) or '(none found)'}; or a text file with one image path a line"
+            )
+        found = [image for place in places for image in _images_at(place)]
+        if not found:
+            looked = ", ".join(map(str, places))
+            raise UserError(f"{self.base}: the split {split!r} has no images; looked in {looked}")
+        return found
+
+    def label_file(self, image: Path) -> Path:
+        """Return the text file of an image: the last folder named images becomes labels."""
+        head, middle, tail = str(image).rpartition(f"{os.sep}images{os.sep}")
+        swapped = Path(f"{head}{os.sep}labels{os.sep}{tail}") if middle else image
+        return swapped.with_suffix(".txt")
+
+
+def find_data_yaml(root: Path) -> Path | None:
+    """Return the data file of a YOLO dataset (a YAML file with `names` and a split), or None."""
+    if root.suffix.lower() in (".yaml", ".yml"):
+        return root if root.is_file() else None
+    for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda p: (p.stem != "data", p.name)):
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue
+        if isinstance(content, dict) and "names" in content and any(key in content for key in _SPLITS):
+            return file
+    return None
+
+
+def yolo_layout(root: Path) -> YoloLayout:
+    """Return the layout of a dataset, from its data.yaml or from folders and classes.txt.
+
+    In data.yaml, `path` is relative to the file's own folder, and the splits to `path`; a split is a
+    folder, a text file of image paths, or a list of those.
+
+    Raises:
+        UserError: neither is there, or data.yaml is malformed.
+    """
+    file = find_data_yaml(root)
+    if file is not None:
+        return _from_yaml(file)
+    names_file = next((root / n for n in _NAMES_FILES if (root / n).is_file()), None)
+    if names_file is None:
+        raise UserError(
+            f"{root}: no YOLO dataset: looked for a data.yaml with `names` and a split, "
+            f"and for classes.txt (one class name a line) beside images/ and labels/"
+        )
+    lines = names_file.read_text(encoding="utf-8").splitlines()
+    names = [line.strip() for line in lines if line.strip()]
+    return YoloLayout(root, dict(enumerate(names)), names_file, _folder_splits(root))
+
+
+def _folder_splits(root: Path) -> dict[str, list[Path]]:
+    """Return the splits of images/<split> or <split>/images; otherwise "all" of images/ or of the root."""
+    splits = {}
+    for split in _SPLITS:
+        for name in _ALIASES[split]:
+            place = next((p for p in (root / "images" / name, root / name / "images") if p.is_dir()), None)
+            if place is not None:
+                splits[split] = [place]
+    if not splits:
+        splits["all"] = [root / "images" if (root / "images").is_dir() else root]
+    return splits
+
+
+def _from_yaml(file: Path) -> YoloLayout:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(content, dict) or "names" not in content:
+        raise UserError(f"{file}: a YOLO data file needs `names` and at least one of train, val, test")
+    base = file.parent / str(content.get("path") or "")
+    if not base.is_dir():
+        base = file.parent
+    splits = {}
+    for key in _SPLITS:
+        value = content.get(key)
+        if value:
+            entries = value if isinstance(value, list) else [value]
+            splits[key] = [_place(base, file.parent, str(entry)) for entry in entries]
+    return YoloLayout(base, _names(content["names"], file), file, splits)
+
+
+def _place(base: Path, beside: Path, entry: str) -> Path:
+    """Return a split's place; exporters often write ../train/images for a folder beside the file."""
+    candidates = [base / entry, beside / entry, base / entry.removeprefix("../")]
+    return next((Path(os.path.normpath(p)) for p in candidates if p.exists()), base / entry)
+
+
+def _names(value: Any, file: Path) -> dict[int, str]:
+    if isinstance(value, list):
+        return {number: str(name) for number, name in enumerate(value)}
+    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
+        return {number: str(value[number]) for number in sorted(value)}
+    raise UserError(
+        f"{file}: `names` must be a list of names, or numbers with names (0: cat); found {value!r}"
+    )
+
+
+def _images_at(place: Path) -> list[Path]:
+    if place.is_dir():
+        return images_below(place)
+    if not place.is_file():
+        raise UserError(f"{place}: the folder or list of images does not exist")
+    lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
+    return [
+        Path(os.path.normpath(place.parent / line))
+        for line in lines
+        if Path(line).suffix.lower() in IMAGE_EXTENSIONS
+    ]
