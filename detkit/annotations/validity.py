@@ -64,7 +64,8 @@ def problem_kinds(truth: AnnotationSet, sizes: NDArray[np.int32]) -> NDArray[np.
             axis=1
         )
         beyond = np.stack([-x1, -y1, x2 - width, y2 - height], axis=1).max(axis=1, initial=-np.inf)
-    outside = (beyond >= slack) if slack else (beyond > 0)
+        apart = (x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0)
+    outside = ((beyond >= slack) if slack else (beyond > 0)) | apart
     kinds = np.select([~finite, fractions, flat, outside & (width > 0)], [1, 3, 2, 4], 0)
     return kinds.astype(np.int8)
 
@@ -87,6 +88,7 @@ def apply_box_policy(
     """Return the set with its invalid boxes dealt with, and how many there were of each kind.
 
     Boxes that reach beyond the image by less than the tolerance are cut under every policy and not counted.
+    This is meant for training; official figures come from the boxes as read.
 
     Args:
         truth: the set.

@@ -1,0 +1,75 @@
+"""Reads and writes detections as COCO results: one JSON list of image, category, box and score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from detkit.annotations.atomic_files import write_atomically
+from detkit.annotations.coco import Record, box_column, column, read_json
+from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.errors import UserError
+
+
+def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
+    """Read COCO results for the images of a set, in the set's own box format.
+
+    Args:
+        file: a JSON list of {image_id, category_id, bbox: [x, y, width, height], score}.
+        truth: the set whose image and category ids the file uses.
+
+    Raises:
+        UserError: the file is malformed, or has an image or category that the set does not have.
+    """
+    content = read_json(file)
+    if not isinstance(content, list):
+        raise UserError(f"{file}: COCO results are a list of detections; found {type(content).__name__}")
+    images = _look_up(content, "image_id", truth.image_ids, file)
+    labels = _look_up(content, "category_id", truth.category_ids, file)
+    boxes = box_column(content, "results", file)
+    try:
+        scores = np.asarray(column(content, "score", "results", file), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{file}: every score must be a number") from None
+    if np.isnan(scores).any():
+        raise UserError(f"{file}: results[{int(np.isnan(scores).argmax())}]: score must be a number")
+    if truth.box_format != "coco":
+        boxes = from_corners(to_corners(boxes, "coco"), truth.box_format)
+    return DetectionSet(images, labels.astype(np.int32), scores, boxes, truth.box_format)
+
+
+def write_coco_results(file: Path, found: DetectionSet, truth: AnnotationSet) -> None:
+    """Write detections as COCO results with the set's own image and category ids; numbers stay exact."""
+    boxes = found.boxes
+    if found.box_format != "coco":
+        boxes = corners_to_xywh(to_corners(boxes, found.box_format))
+    records = [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for image, category, box, score in zip(
+            truth.image_ids[found.images].tolist(),
+            truth.category_ids[found.labels].tolist(),
+            boxes.tolist(),
+            found.scores.tolist(),
+            strict=True,
+        )
+    ]
+    write_atomically(file, orjson.dumps(records))
+
+
+def _look_up(records: list[Record], key: str, ids: NDArray[np.int64], file: Path) -> NDArray[np.int64]:
+    table = {value: position for position, value in enumerate(ids.tolist())}
+    values = column(records, key, "results", file)
+    try:
+        return np.asarray([table[value] for value in values], dtype=np.int64)
+    except (KeyError, TypeError):
+        unknown = [(i, v) for i, v in enumerate(values) if not isinstance(v, int) or v not in table]
+        examples = ", ".join(f"{v!r} (results[{i}])" for i, v in unknown[:3])
+        known = ", ".join(map(str, ids[:5].tolist())) + (", ..." if len(ids) > 5 else "")
+        raise UserError(
+            f"{file}: {len(unknown)} detection(s) have a {key} that the annotations lack: {examples}; "
+            f"the annotations have {known or 'none'}"
+        ) from None

@@ -1,0 +1,131 @@
+"""Reads and writes detections as VOC's comp4 files: one text file for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from detkit.annotations.atomic_files import write_atomically
+from detkit.annotations.coordinates import corners_to_voc, from_corners, to_corners, voc_to_corners
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.errors import UserError
+
+_PREFIX = "comp4_det_"
+
+
+def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionSet:
+    """Read comp4 files for the images of a set, in the set's own box format.
+
+    Detections keep the order of the files (classes in the set's order, then line by line), which
+    decides between equal scores. A class without a file has no detections.
+
+    Args:
+        files: a folder with comp4_det_<set>_<class>.txt, or those files.
+        truth: the set; an image's name is its file name without folder and extension.
+
+    Raises:
+        UserError: there is no file, a file is of no class of the set or of a class twice, or a line is
+            not `image score x1 y1 x2 y2` or names an unknown image.
+    """
+    by_class = _files_by_class(files, truth)
+    table = {name: index for index, name in enumerate(image_names(truth))}
+    images: list[int] = []
+    values: list[list[float]] = []
+    labels: list[int] = []
+    for label, file in sorted(by_class.items()):
+        before = len(images)
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                image, numbers = _line(line, table, f"{file}:{number}")
+                images.append(image)
+                values.append(numbers)
+        labels += [label] * (len(images) - before)
+    numbers_array = np.asarray(values, dtype=np.float64).reshape(-1, 5)
+    boxes = numbers_array[:, 1:]
+    if truth.box_format != "voc":
+        boxes = from_corners(voc_to_corners(boxes), truth.box_format)
+    return DetectionSet(
+        np.asarray(images, dtype=np.int64),
+        np.asarray(labels, dtype=np.int32),
+        np.ascontiguousarray(numbers_array[:, 0]),
+        np.ascontiguousarray(boxes),
+        truth.box_format,
+    )
+
+
+def write_comp4(
+    folder: Path, found: DetectionSet, truth: AnnotationSet, set_name: str = "test"
+) -> list[Path]:
+    """Write one comp4 file for each class, empty ones too, and return their paths.
+
+    Lines keep the order of the detections. Scores have 6 decimals and coordinates 1, as the devkit's
+    own baselines write them; coordinates are VOC's 1-based inclusive pixels.
+
+    Args:
+        folder: where the files go.
+        found: the detections.
+        truth: their set.
+        set_name: goes into the file names.
+    """
+    boxes = found.boxes if found.box_format == "voc" else corners_to_voc(to_corners(found.boxes, "coco"))
+    names = image_names(truth)
+    written = []
+    for label, class_name in enumerate(truth.classes):
+        rows = np.flatnonzero(found.labels == label)
+        lines = [
+            f"{names[image]} {score:.6f} {x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}\n"
+            for image, score, (x1, y1, x2, y2) in zip(
+                found.images[rows].tolist(), found.scores[rows].tolist(), boxes[rows].tolist(), strict=True
+            )
+        ]
+        file = folder / f"{_PREFIX}{set_name}_{class_name}.txt"
+        write_atomically(file, "".join(lines))
+        written.append(file)
+    return written
+
+
+def image_names(truth: AnnotationSet) -> list[str]:
+    """Return each image's name in VOC files: without folder and extension.
+
+    Raises:
+        UserError: two images share a name.
+    """
+    names = [PurePath(file).stem for file in truth.image_files.tolist()]
+    if len(set(names)) < len(names):
+        first = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"two images are called {first!r}; comp4 files tell images apart by name only")
+    return names
+
+
+def _files_by_class(files: Path | Sequence[Path], truth: AnnotationSet) -> dict[int, Path]:
+    listed = sorted(files.glob(f"{_PREFIX}*.txt")) if isinstance(files, Path) and files.is_dir() else files
+    listed = [listed] if isinstance(listed, Path) else list(listed)
+    if not listed:
+        raise UserError(f"{files}: no file is called {_PREFIX}<set>_<class>.txt")
+    by_class: dict[int, Path] = {}
+    for file in listed:
+        tail = file.stem.removeprefix(_PREFIX)
+        owners = [i for i, name in enumerate(truth.classes) if tail.endswith(f"_{name}")]
+        if not owners:
+            known = ", ".join(truth.classes)
+            raise UserError(f"{file}: {tail!r} does not end in the name of a class; classes: {known}")
+        label = max(owners, key=lambda i: len(truth.classes[i]))
+        if by_class.setdefault(label, file) != file:
+            raise UserError(f"{truth.classes[label]!r} has two files: {by_class[label]} and {file}; keep one")
+    return by_class
+
+
+def _line(line: str, table: dict[str, int], place: str) -> tuple[int, list[float]]:
+    words = line.split()
+    name = " ".join(words[:-5])
+    try:
+        numbers = [float(word) for word in words[-5:]]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 5 or not name:
+        raise UserError(f"{place}: expected `image score x1 y1 x2 y2`; found {line.strip()!r}")
+    if name not in table:
+        raise UserError(f"{place}: the annotations have no image {name!r}")
+    return table[name], numbers
