@@ -29,7 +29,7 @@ def read_coco(
 
     Category ids may have gaps, images may be empty, annotation ids and areas may be missing (then ids
     follow the largest, and the area is width times height). A class without a category in the file
-    gets an id that no category has.
+    gets an id that no category has. `write_coco` adds a `difficult` key of its own, which is read back.
 
     Args:
         images: folder that the file names start from.
@@ -69,7 +69,7 @@ def read_coco(
         boxes=boxes,
         box_format="coco",
         labels=np.asarray(labels, dtype=np.int32)[order],
-        difficult=np.zeros(len(order), dtype=np.bool_),
+        difficult=np.asarray([bool(o.get("difficult", 0)) for o in objects], dtype=np.bool_)[order],
         crowd=np.asarray([bool(o.get("iscrowd", 0)) for o in objects], dtype=np.bool_)[order],
         areas=_areas(objects, annotations)[order],
         ids=_object_ids(objects, annotations)[order],

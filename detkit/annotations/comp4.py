@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
 from detkit.annotations.atomic_files import write_atomically
 from detkit.annotations.coordinates import corners_to_voc, from_corners, to_corners, voc_to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.image_files import image_names
 from detkit.errors import UserError
 
 _PREFIX = "comp4_det_"
@@ -84,19 +85,6 @@ def write_comp4(
         write_atomically(file, "".join(lines))
         written.append(file)
     return written
-
-
-def image_names(truth: AnnotationSet) -> list[str]:
-    """Return each image's name in VOC files: without folder and extension.
-
-    Raises:
-        UserError: two images share a name.
-    """
-    names = [PurePath(file).stem for file in truth.image_files.tolist()]
-    if len(set(names)) < len(names):
-        first = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two images are called {first!r}; comp4 files tell images apart by name only")
-    return names
 
 
 def _files_by_class(files: Path | Sequence[Path], truth: AnnotationSet) -> dict[int, Path]:

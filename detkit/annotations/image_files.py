@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path, PurePath
@@ -60,6 +61,21 @@ class ImageFolders:
 def image_path(truth: AnnotationSet, index: int) -> Path:
     """Return the path of an image of the set."""
     return Path(truth.root) / str(truth.image_files[index])
+
+
+def image_names(truth: AnnotationSet) -> list[str]:
+    """Return each image's name as VOC files use it: without folder and extension.
+
+    Raises:
+        UserError: two images share a name.
+    """
+    names = [PurePath(file).stem for file in truth.image_files.tolist()]
+    if len(set(names)) < len(names):
+        name, count = Counter(names).most_common(1)[0]
+        raise UserError(
+            f"{count} images are called {name!r}; here images are told apart by their names alone"
+        )
+    return names
 
 
 def require_images(truth: AnnotationSet) -> None:

@@ -1,0 +1,138 @@
+"""Writes annotation sets as VOC, COCO and YOLO folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, Literal
+from xml.sax.saxutils import escape
+
+import numpy as np
+import orjson
+import yaml
+
+from detkit.annotations.atomic_files import write_atomically
+from detkit.annotations.coordinates import Boxes, corners_to_voc, corners_to_xywh, to_corners
+from detkit.annotations.dataset import AnnotationSet, BoxFormat
+from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_files import image_names
+
+Format = Literal["voc", "coco", "yolo"]
+
+
+def image_folder(folder: Path, dataset_format: Format, split: str) -> Path:
+    """Return the folder in which a written dataset expects the images of a split."""
+    if dataset_format == "voc":
+        return folder / "JPEGImages"
+    return folder / split if dataset_format == "coco" else folder / "images" / split
+
+
+def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, AnnotationSet]) -> None:
+    """Write the annotations of a dataset; the images themselves are the caller's (see `image_folder`).
+
+    Images are named by their file names alone. Boxes that already are in the format's convention come
+    back bit for bit when the folder is read; so do all numbers of COCO.
+
+    Args:
+        folder: where the dataset goes.
+        dataset_format: voc, coco or yolo.
+        splits: the annotation set of each split, such as train and val.
+
+    Raises:
+        UserError: two images share a name, or an image of unknown size cannot be read.
+    """
+    writer = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo}[dataset_format]
+    for split, truth in splits.items():
+        image_names(truth)
+        writer(folder, split, with_sizes(truth))
+
+
+def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
+    """Write Annotations/<image>.xml for every image and ImageSets/Main/<split>.txt.
+
+    Crowd regions are marked difficult, which VOC's evaluation passes over likewise.
+    """
+    boxes = _boxes(truth, "voc")
+    names = image_names(truth)
+    for index, name in enumerate(names):
+        rows = range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
+        objects = "".join(_voc_object(truth, boxes, row) for row in rows)
+        height, width = truth.sizes[index]
+        write_atomically(
+            folder / "Annotations" / f"{name}.xml",
+            f"<annotation>\n  <filename>{escape(PurePath(truth.image_files[index]).name)}</filename>\n"
+            f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n"
+            f"{objects}</annotation>\n",
+        )
+    write_atomically(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{name}\n" for name in names))
+
+
+def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
+    """Write annotations/instances_<split>.json."""
+    images = [
+        {"id": image_id, "file_name": PurePath(file).name, "height": height, "width": width}
+        for image_id, file, (height, width) in zip(
+            truth.image_ids.tolist(), truth.image_files.tolist(), truth.sizes.tolist(), strict=True
+        )
+    ]
+    categories = [
+        {"id": category_id, "name": name}
+        for category_id, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
+    ]
+    owners = truth.image_ids[truth.image_index()].tolist()
+    boxes = _boxes(truth, "coco").tolist()
+    objects: list[dict[str, Any]] = [
+        {
+            "id": int(truth.ids[row]),
+            "image_id": owners[row],
+            "category_id": int(truth.category_ids[truth.labels[row]]),
+            "bbox": boxes[row],
+            "area": float(truth.areas[row]),
+            "iscrowd": int(truth.crowd[row]),
+        }
+        | ({"difficult": 1} if truth.difficult[row] else {})
+        for row in range(truth.num_objects)
+    ]
+    content = {"images": images, "annotations": objects, "categories": categories}
+    write_atomically(folder / "annotations" / f"instances_{split}.json", orjson.dumps(content))
+
+
+def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
+    """Write labels/<split>/<image>.txt for every image, and add the split to data.yaml.
+
+    Crowd regions are left out, because YOLO's files cannot mark them.
+    """
+    boxes = _boxes(truth, "coco")
+    centres = np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
+    values = centres / np.tile(truth.sizes[truth.image_index()][:, ::-1], 2)
+    for index, name in enumerate(image_names(truth)):
+        lines = [
+            f"{truth.labels[row]} {' '.join(f'{v:.10g}' for v in values[row])}\n"
+            for row in range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
+            if not truth.crowd[row]
+        ]
+        write_atomically(folder / "labels" / split / f"{name}.txt", "".join(lines))
+    file = folder / "data.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content |= {split: f"images/{split}", "names": dict(enumerate(truth.classes))}
+    write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _boxes(truth: AnnotationSet, box_format: BoxFormat) -> Boxes:
+    if truth.box_format == box_format:
+        return truth.boxes
+    corners = to_corners(truth.boxes, truth.box_format)
+    return corners_to_voc(corners) if box_format == "voc" else corners_to_xywh(corners)
+
+
+def _voc_object(truth: AnnotationSet, boxes: Boxes, row: int) -> str:
+    corners = "".join(
+        f"<{key}>{int(value) if value.is_integer() else repr(value)}</{key}>"
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), boxes[row].tolist(), strict=True)
+    )
+    name = escape(truth.classes[truth.labels[row]])
+    difficult = int(truth.difficult[row] or truth.crowd[row])
+    return (
+        f"  <object>\n    <name>{name}</name>\n    <difficult>{difficult}</difficult>\n"
+        f"    <bndbox>{corners}</bndbox>\n  </object>\n"
+    )
