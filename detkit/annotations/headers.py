@@ -16,11 +16,12 @@ ORIENTATION_TAG = 0x0112
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation (1 to 8) written before the pixels of an opened image, 1 where none is.
+    """Return the EXIF orientation (1 to 8) that is left to apply to an opened image's pixels and size.
 
+    It is 1 where none is written before the pixels, and for TIFF, which Pillow and OpenCV turn themselves.
     Nothing is decoded: `getexif` of a PNG without EXIF would read the whole image to look behind it.
     """
-    if image.format == "PNG" and "exif" not in image.info:
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     value = image.getexif().get(ORIENTATION_TAG, 1)
     return value if value in range(1, 9) else 1

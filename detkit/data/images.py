@@ -1,0 +1,119 @@
+"""The one way from an image file to pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from detkit.annotations.headers import orientation
+from detkit.errors import UserError
+
+Pixels = NDArray[np.uint8]
+
+_PNG_DEPTH_AT = 24  # in bytes: signature 8, chunk head 8, width 4, height 4
+_TIFF_DEPTH_TAG = 258  # BitsPerSample
+
+
+def decode_image(path: Path) -> Pixels:
+    """Read an image file as it is meant to be seen.
+
+    The rules, for every format that Pillow opens (JPEG, PNG, TIFF, BMP, WebP, GIF, ...):
+
+    - EXIF orientation is applied, once; `annotations.headers.image_size` gives the same height and width.
+    - Grey becomes three equal channels, a palette its colours, CMYK is converted by Pillow's plain rule.
+    - Alpha is dropped: the stored colours are kept, also where they are transparent.
+    - 16-bit values are divided by 257 and rounded, so that 0..65535 becomes 0..255; there is no
+      stretching by image. 32-bit and floating-point pixels have no such range and are refused.
+    - Of several frames or pages the first is taken.
+    - A truncated file is an error, never a half-grey image.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (height, width, 3) uint8 RGB, contiguous and writable.
+
+    Raises:
+        UserError: the file is missing, empty, truncated or not an image; it is named.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: the image does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return decode_bytes(data)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def decode_bytes(data: bytes) -> Pixels:
+    """Return the pixels of an encoded image; see `decode_image` for the rules.
+
+    Args:
+        data: content of an image file.
+
+    Raises:
+        UserError: the data is empty, truncated or not an image.
+    """
+    if not data:
+        raise UserError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            turn = orientation(image)
+            pixels = _deep_pixels(data, image) if _is_deep(image, data) else _plain_pixels(image)
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"not an image that can be read (it begins with {data[:8]!r})") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"the image is too large ({error}); cut it into tiles") from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        raise UserError(f"the image is truncated or damaged ({error})") from None
+    return orient(pixels, turn)
+
+
+def orient(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror pixels by an EXIF orientation.
+
+    Args:
+        pixels: (H, W, 3).
+        orientation: 1 to 8 as EXIF defines it; 5 to 8 swap height and width.
+    """
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    vertical = orientation in (3, 4, 7, 8)
+    horizontal = orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1])
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Return whether an opened image stores more than 8 bits for each value."""
+    if image.format == "PNG":
+        return data[_PNG_DEPTH_AT] == 16
+    if image.format == "TIFF" and isinstance(image, TiffImageFile):
+        return any(depth > 8 for depth in image.tag_v2.get(_TIFF_DEPTH_TAG, ()))
+    return image.mode.startswith(("I", "F"))
+
+
+def _plain_pixels(image: Image.Image) -> Pixels:
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _deep_pixels(data: bytes, image: Image.Image) -> Pixels:
+    image.load()  # reports truncation, which OpenCV may pass over
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise UserError(
+            f"pixels of mode {image.mode!r} have no stated range; convert the image to 8 or 16 bits a value"
+        )
+    return ((pixels[:, :, ::-1].astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from detkit.annotations.headers import image_size
+from detkit.data.images import decode_bytes, decode_image, orient
+from detkit.errors import UserError
+
+SMOOTH = np.stack(np.meshgrid(np.arange(24) * 10, np.arange(17) * 15), axis=-1)
+COLOURS = np.concatenate([SMOOTH, 255 - SMOOTH[..., :1]], axis=-1).astype(np.uint8)
+
+
+def saved(image: Image.Image, extension: str, folder: Path, **options: object) -> Path:
+    path = folder / f"picture{extension}"
+    image.save(path, **options)
+    return path
+
+
+def in_mode(mode: str) -> Image.Image:
+    colours = Image.fromarray(COLOURS)
+    if mode in ("RGBA", "LA"):
+        image = colours.convert("L") if mode == "LA" else colours
+        image.putalpha(Image.fromarray(COLOURS[..., 0]))
+        return image
+    return colours.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "extension"),
+    [
+        ("RGB", ".jpg"),
+        ("L", ".jpg"),
+        ("CMYK", ".jpg"),
+        *[(mode, ".png") for mode in ("RGB", "L", "P", "1", "RGBA", "LA")],
+        *[(mode, ".tif") for mode in ("RGB", "L", "P", "1", "RGBA", "LA", "CMYK")],
+        *[(mode, ".bmp") for mode in ("RGB", "L", "P", "1")],
+        ("P", ".gif"),
+        ("RGB", ".webp"),
+    ],
+)
+def test_eight_bit_modes_are_pillows_rgb(mode: str, extension: str, tmp_path: Path) -> None:
+    path = saved(in_mode(mode), extension, tmp_path)
+    pixels = decode_image(path)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    assert pixels.flags.writeable
+    assert image_size(path) == pixels.shape[:2] == (17, 24)
+
+
+def test_jpeg_agrees_with_opencv(tmp_path: Path) -> None:
+    path = saved(in_mode("RGB"), ".jpg", tmp_path)
+    other = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    assert other is not None
+    assert np.abs(decode_image(path).astype(int) - other[..., ::-1]).max() <= 2
+
+
+def test_alpha_is_dropped_and_hidden_colours_stay(tmp_path: Path) -> None:
+    path = saved(in_mode("RGBA"), ".png", tmp_path)
+    np.testing.assert_array_equal(decode_image(path), COLOURS)
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [0, 3, 4])
+def test_sixteen_bits_are_divided_by_257(extension: str, channels: int) -> None:
+    shape = (9, 7, channels) if channels else (9, 7)
+    deep = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+    deep.flat[:4] = [0, 65535, 128, 129]
+    encoded = cv2.imencode(extension, deep)[1].tobytes()
+    colours = deep[..., 2::-1] if channels else np.repeat(deep[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(decode_bytes(encoded), np.round(colours / 257.0).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pixels_without_a_range_are_refused(mode: str, tmp_path: Path) -> None:
+    path = saved(Image.new(mode, (4, 3)), ".tif", tmp_path)
+    with pytest.raises(UserError, match=r"picture\.tif: pixels of mode .* 8 or 16 bits"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_exif_orientation_is_applied_once(value: int, extension: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    path = saved(in_mode("RGB"), extension, tmp_path, exif=exif)
+    pixels = decode_image(path)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(pixels, expected)
+    assert image_size(path) == pixels.shape[:2]
+
+
+@pytest.mark.parametrize("container", ["PNG", "TIFF"])
+def test_sixteen_bits_with_orientation(container: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = (np.arange(12, dtype=np.uint16) * 5000).reshape(3, 4)
+    stream = io.BytesIO()
+    Image.fromarray(deep).save(stream, container, exif=exif)
+    np.testing.assert_array_equal(
+        decode_bytes(stream.getvalue())[..., 0], np.rot90(np.round(deep / 257.0).astype(np.uint8), -1)
+    )
+
+
+def test_orient_of_every_value_matches_pillow() -> None:
+    methods = [
+        None,
+        Image.Transpose.FLIP_LEFT_RIGHT,
+        Image.Transpose.ROTATE_180,
+        Image.Transpose.FLIP_TOP_BOTTOM,
+        Image.Transpose.TRANSPOSE,
+        Image.Transpose.ROTATE_270,
+        Image.Transpose.TRANSVERSE,
+        Image.Transpose.ROTATE_90,
+    ]
+    for value, method in enumerate(methods, 1):
+        image = Image.fromarray(COLOURS)
+        expected = image if method is None else image.transpose(method)
+        np.testing.assert_array_equal(orient(COLOURS, value), np.asarray(expected))
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".tif", ".bmp", ".webp", ".gif"])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_truncated_files_are_refused_by_name(extension: str, share: float, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    path = saved(Image.fromarray(noise), extension, tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UserError, match=rf"picture\{extension}"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_truncated_sixteen_bit_files_are_refused(channels: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 50, channels), dtype=np.uint16)
+    encoded = cv2.imencode(".png", deep)[1].tobytes()
+    with pytest.raises(UserError, match="truncated or damaged"):
+        decode_bytes(encoded[: len(encoded) // 2])
+
+
+def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.jpg: the image does not exist"):
+        decode_image(tmp_path / "absent.jpg")
+    with pytest.raises(UserError, match="does not exist"):
+        image_size(tmp_path / "absent.jpg")
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    with pytest.raises(UserError, match=r"empty\.png: the file is empty"):
+        decode_image(empty)
+    text = tmp_path / "text.jpg"
+    text.write_text("hello")
+    with pytest.raises(UserError, match=r"text\.jpg: not an image"):
+        decode_image(text)
+    with pytest.raises(UserError, match=r"text\.jpg: not a readable image"):
+        image_size(text)
+    with pytest.raises(UserError, match="cannot be read"):
+        decode_image(tmp_path)
+
+
+def test_the_first_frame_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("L", (5, 4), shade) for shade in (10, 200)]
+    path = tmp_path / "pages.tif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert (decode_image(path) == 10).all()
