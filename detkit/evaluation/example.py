@@ -1,0 +1,45 @@
+"""Two images small enough to check a metric by hand, for the examples in docstrings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+
+
+def two_images() -> tuple[AnnotationSet, DetectionSet]:
+    """Return 3 objects of 2 classes in COCO boxes, and 4 detections.
+
+    The cat is found. Of the two dogs one is found at IoU 0.8, after a false detection far from any
+    dog; the other dog is missed.
+
+    Example:
+        >>> truth, found = two_images()
+        >>> truth.num_objects, len(found.scores)
+        (3, 4)
+    """
+    truth = AnnotationSet(
+        classes=("cat", "dog"),
+        category_ids=np.array([1, 2]),
+        image_files=np.array(["a.jpg", "b.jpg"]),
+        image_ids=np.array([1, 2]),
+        sizes=np.array([[100, 100], [100, 100]], np.int32),
+        offsets=np.array([0, 2, 3]),
+        boxes=np.array([[10.0, 10, 40, 40], [50, 50, 50, 40], [0, 0, 20, 20]]),
+        box_format="coco",
+        labels=np.array([0, 1, 1], np.int32),
+        difficult=np.zeros(3, np.bool_),
+        crowd=np.zeros(3, np.bool_),
+        areas=np.array([1600.0, 2000, 400]),
+        ids=np.array([1, 2, 3]),
+        root="",
+        sources=np.array(["example", "example"]),
+    )
+    found = DetectionSet(
+        images=np.array([0, 1, 0, 1]),
+        labels=np.array([0, 1, 1, 1], np.int32),
+        scores=np.array([0.9, 0.8, 0.7, 0.1]),
+        boxes=np.array([[10.0, 10, 40, 40], [70, 70, 20, 20], [50, 50, 40, 40], [60, 0, 30, 30]]),
+        box_format="coco",
+    )
+    return truth, found
