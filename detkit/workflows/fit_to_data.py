@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 
-# An object should cover about three cells of the map it is found on; below two, neighbours melt together.
-CELLS_PER_OBJECT = 3.0
+# An object should cover two to three cells of the map it is found on; below two, neighbours melt together.
+CELLS_PER_OBJECT = 2.5
 MAX_ENLARGEMENT = 1.5
 SHORT_PX_RANGE = (320, 800)
 USUAL_SHORT_PX = 600
@@ -26,8 +26,8 @@ class ObjectSizes:
     """Sizes of the objects of a dataset, class by class so that a rare class counts as much.
 
     Attributes:
-        small_px: the 5th percentile of sqrt(area) of the class with the smallest objects.
-        large_px: the 95th percentile of the class with the largest.
+        small_px: the 10th percentile of sqrt(area) of the class with the smallest objects.
+        large_px: the 90th percentile of the class with the largest.
         narrow: the 10th percentile of height / width of the widest class.
         tall: the 90th percentile of height / width of the tallest class.
         short_px: the median short side of the images.
@@ -59,8 +59,8 @@ def measure_objects(annotations: AnnotationSet, image_sizes: NDArray[np.int32]) 
     groups = [labels == label for label in np.unique(labels)]
     short, long = np.median(np.sort(image_sizes, axis=1), axis=0)
     return ObjectSizes(
-        small_px=min(float(np.percentile(size[g], 5)) for g in groups),
-        large_px=max(float(np.percentile(size[g], 95)) for g in groups),
+        small_px=min(float(np.percentile(size[g], 10)) for g in groups),
+        large_px=max(float(np.percentile(size[g], 90)) for g in groups),
         narrow=min(float(np.percentile(ratio[g], 10)) for g in groups),
         tall=max(float(np.percentile(ratio[g], 90)) for g in groups),
         short_px=float(short),
@@ -69,7 +69,7 @@ def measure_objects(annotations: AnnotationSet, image_sizes: NDArray[np.int32]) 
 
 
 def choose_resize(sizes: ObjectSizes, stride: int) -> tuple[int, int]:
-    """Return (short_px, long_px) at which the small objects cover about three cells of a feature map.
+    """Return (short_px, long_px) at which the small objects cover two to three cells of a feature map.
 
     Images are enlarged for it by at most half again, and never shrunk below the usual 600 px unless
     they are smaller themselves.
@@ -80,7 +80,7 @@ def choose_resize(sizes: ObjectSizes, stride: int) -> tuple[int, int]:
 
     Example:
         >>> choose_resize(ObjectSizes(38, 240, 0.8, 1.2, 480, 640), stride=16)
-        (608, 811)
+        (512, 683)
     """
     wanted = sizes.short_px * CELLS_PER_OBJECT * stride / sizes.small_px
     usual = min(sizes.short_px, USUAL_SHORT_PX)
@@ -105,7 +105,8 @@ def choose_anchor_sizes(sizes: ObjectSizes, scale: float, num_maps: int) -> tupl
     """
     small, large = sizes.small_px * scale, max(sizes.large_px, sizes.small_px) * scale
     if num_maps > 1:
-        first = float(np.clip(round(small), 8, 64))
+        # Five doublings span a factor of 16; their middle goes to the middle of the objects' range.
+        first = float(np.clip(round(np.sqrt(small * large) / 2 ** ((num_maps - 1) / 2)), 8, 64))
         return tuple((first * 2**level,) for level in range(num_maps))
     wanted = int(np.ceil(np.log(large / small) / np.log(ANCHOR_STEP)))
     count = int(np.clip(wanted, *NUM_ANCHOR_SIZES))

@@ -1,0 +1,164 @@
+"""`detkit init`: look at a dataset and write a complete config for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detkit.annotations.atomic_files import write_atomically
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.detect import detect_format
+from detkit.annotations.headers import with_sizes
+from detkit.annotations.validity import box_problems
+from detkit.config.dump import dump_config
+from detkit.config.load import load_config
+from detkit.config.schema import Config
+from detkit.errors import UserError
+from detkit.workflows.fit_to_data import (
+    anchor_coverage,
+    choose_anchor_sizes,
+    choose_ratios,
+    choose_resize,
+    measure_objects,
+)
+from detkit.workflows.splits import Split, divide, read_set
+
+DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
+# Below this many optimizer steps a fine-tuned detector is visibly under-trained.
+MIN_STEPS = 1200
+MAX_EPOCHS = 60
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was seen of a dataset."""
+
+    format: str
+    split: Split
+    train: AnnotationSet
+    val: AnnotationSet
+    problems: list[str]
+
+
+def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
+    """Write a config that trains sensibly on a dataset as it is.
+
+    Args:
+        dataset: a VOC, COCO or YOLO folder, a COCO JSON file or a YOLO data.yaml.
+        detector: name of a shipped config to start from; None takes one that suits this machine.
+        out: the YAML file to write; it must not exist.
+
+    Returns:
+        What was found and chosen: format, classes, images, objects, detector, config, notes.
+
+    Raises:
+        UserError: the dataset cannot be recognised or read, has no objects, or `out` exists.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
+    look = _look_at(dataset, out)
+    template = detector or _default_detector()
+    config, notes = _fit(load_config(template), look)
+    header = _header(dataset, template, look, notes)
+    write_atomically(out, header + dump_config(config, comments=True))
+    return {
+        "format": look.format,
+        "classes": list(config.data.classes),
+        "images": {"train": look.train.num_images, "val": look.val.num_images},
+        "objects": {"train": look.train.num_objects, "val": look.val.num_objects},
+        "detector": template,
+        "config": str(out),
+        "notes": notes,
+    }
+
+
+def _look_at(dataset: Path, out: Path) -> _Look:
+    found = detect_format(dataset)
+    split = divide(found, out)
+    train, val = read_set(split.train), read_set(split.val)
+    if found.format == "voc" and train.classes != val.classes:
+        # VOC folders have no list of classes: a rare one may be in one part only.
+        classes = sorted({*train.classes, *val.classes})
+        train, val = read_set(split.train, classes), read_set(split.val, classes)
+    if train.num_objects == 0:
+        raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
+    train, val = with_sizes(train), with_sizes(val)
+    problems = [p.message for part in (train, val) for p in box_problems(part, part.sizes)]
+    return _Look(found.format, split, train, val, problems)
+
+
+def _default_detector() -> str:
+    from torch import cuda
+
+    return DEFAULT_GPU if cuda.is_available() else DEFAULT_CPU
+
+
+def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
+    """Return the template with everything that depends on the data replaced, and what was done."""
+    notes = [look.split.note]
+    values = template.model_dump()
+    values["data"]["classes"] = look.train.classes
+    values["data"]["ignore_classes"] = ()
+    values["data"]["train"] = {**look.split.train, "augment": values["data"]["train"]["augment"]}
+    values["data"]["val"] = look.split.val
+    values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
+    if look.problems:
+        values["data"]["invalid_boxes"] = "clip"
+        shown = "\n".join(look.problems[:3])
+        notes.append(f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}")
+    notes.append(_fit_sizes(values, look.train))
+    notes.append(_fit_epochs(values, look.train.num_images))
+    return Config.model_validate(values), notes
+
+
+def _fit_sizes(values: dict[str, Any], train: AnnotationSet) -> str:
+    sizes = measure_objects(train, train.sizes)
+    if sizes is None or values["detector"]["type"] == "custom":
+        return "image size and anchors are the template's"
+    anchors = values["detector"]["proposals"]["anchors"]
+    num_maps = len(anchors["sizes_px"])
+    short, long = choose_resize(sizes, stride=4 if num_maps > 1 else 16)
+    scale = short / sizes.short_px
+    chosen, ratios = choose_anchor_sizes(sizes, scale, num_maps), choose_ratios(sizes)
+    anchors.update(sizes_px=chosen, ratios=ratios)
+    values["data"]["resize"] = {"short_px": short, "long_px": long}
+    share = anchor_coverage(train, scale, chosen, ratios)
+    return (
+        f"objects are {sizes.small_px:.0f} to {sizes.large_px:.0f} px large in images of "
+        f"{sizes.long_px:.0f}x{sizes.short_px:.0f}; images are resized to {short} px on the short side, and "
+        f"the anchors match the shape of {share:.1%} of the objects (IoU 0.5)"
+    )
+
+
+def _fit_epochs(values: dict[str, Any], num_images: int) -> str:
+    train = values["train"]
+    per_epoch = max(1, num_images // train["batch_size"])
+    needed = int(np.ceil(MIN_STEPS / per_epoch))
+    if needed <= train["epochs"]:
+        return f"{train['epochs']} epochs of {per_epoch} steps"
+    factor = min(needed, MAX_EPOCHS) / train["epochs"]
+    train["epochs"] = min(needed, MAX_EPOCHS)
+    if train["schedule"]["type"] == "step":
+        train["schedule"]["at"] = tuple(round(at * factor, 1) for at in train["schedule"]["at"])
+    train["validate_every"] = max(train["validate_every"], train["epochs"] // 12)
+    return f"{train['epochs']} epochs, because one has only {per_epoch} steps"
+
+
+def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
+    counts = np.bincount(look.train.labels, minlength=len(look.train.classes))
+    objects = ", ".join(f"{name} {count}" for name, count in zip(look.train.classes, counts, strict=True))
+    lines = [
+        f"{dataset}: {look.format}, {look.train.num_images} images to learn from, {look.val.num_images} to "
+        "judge by.",
+        f"Objects to learn from: {objects}.",
+        f"Started from {template}.",
+        *notes,
+        "",
+        "detkit train THIS_FILE            learns; results go to runs/",
+        "detkit show-data THIS_FILE        draws what the model will see",
+        "detkit config explain KEY         says what a key means",
+    ]
+    return "".join(f"# {line}".rstrip() + "\n" for text in lines for line in (text.splitlines() or [""])) + "\n"
