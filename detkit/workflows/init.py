@@ -108,7 +108,9 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     if look.problems:
         values["data"]["invalid_boxes"] = "clip"
         shown = "\n".join(look.problems[:3])
-        notes.append(f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}")
+        notes.append(
+            f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}"
+        )
     notes.append(_fit_sizes(values, look.train))
     notes.append(_fit_epochs(values, look.train.num_images))
     return Config.model_validate(values), notes
@@ -161,4 +163,6 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
         "detkit show-data THIS_FILE        draws what the model will see",
         "detkit config explain KEY         says what a key means",
     ]
-    return "".join(f"# {line}".rstrip() + "\n" for text in lines for line in (text.splitlines() or [""])) + "\n"
+    return (
+        "".join(f"# {line}".rstrip() + "\n" for text in lines for line in (text.splitlines() or [""])) + "\n"
+    )

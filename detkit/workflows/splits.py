@@ -125,7 +125,9 @@ def _by_hash(found: FoundDataset, names: list[str], out: Path) -> Split:
         else:
             file = out.with_name(f"{out.stem}_{part}.txt")
             write_atomically(file, "".join(f"{_line(found, truth, i)}\n" for i in images).encode())
-            key = {"sets": (str(file.resolve()),)} if found.format == "voc" else {"split": str(file.resolve())}
+            key = (
+                {"sets": (str(file.resolve()),)} if found.format == "voc" else {"split": str(file.resolve())}
+            )
             specs[part] = {**spec, **key}
         written.append(file)
     note = (

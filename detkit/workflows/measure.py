@@ -1,0 +1,141 @@
+"""Judge detections by the metric a config names, and say it for people and for files."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.coco import CocoResult, evaluate_coco
+from detkit.evaluation.matching import MatchRecords
+from detkit.evaluation.voc import VocResult, evaluate_voc
+
+Metric = Literal["voc07", "voc10", "coco"]
+
+RULES = {
+    "voc07": "VOC2007, 11 points, IoU 0.5",
+    "voc10": "VOC2010 and later, area under the curve, IoU 0.5",
+    "coco": "COCO, IoU 0.50:0.95",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The result of one evaluation.
+
+    Attributes:
+        metric: the metric that decides, one of voc07, voc10 and coco.
+        classes: K names.
+        voc: VOC's numbers, both rules; None where only COCO's were asked for.
+        coco: COCO's numbers; None where only VOC's were asked for.
+        seconds: time the evaluation itself took.
+    """
+
+    metric: Metric
+    classes: tuple[str, ...]
+    voc: VocResult | None
+    coco: CocoResult | None
+    seconds: float
+
+    @property
+    def value(self) -> float:
+        """The one number that decides; NaN where no class has objects."""
+        if self.voc is not None:
+            return self.voc.map07 if self.metric == "voc07" else self.voc.map10
+        assert self.coco is not None
+        return self.coco.stats["AP"]
+
+    @property
+    def per_class(self) -> NDArray[np.float64]:
+        """(K,) the deciding AP of each class; NaN without objects."""
+        if self.voc is not None:
+            return self.voc.ap07 if self.metric == "voc07" else self.voc.ap10
+        assert self.coco is not None
+        return self.coco.per_class_ap
+
+    @property
+    def records(self) -> MatchRecords:
+        """What became of each box."""
+        result = self.voc or self.coco
+        assert result is not None
+        assert result.records is not None
+        return result.records
+
+    def numbers(self) -> dict[str, float]:
+        """Return the named totals for a log; NaN where there is nothing to measure."""
+        if self.voc is not None:
+            return {"map_voc07": self.voc.map07, "map_voc10": self.voc.map10}
+        assert self.coco is not None
+        return dict(self.coco.stats)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `eval` and `score` write; null where there is nothing to measure."""
+        if self.coco is not None:
+            ap, ap50 = self.coco.per_class_ap, self.coco.per_class_ap50
+            return {
+                "metric": self.metric,
+                "stats": {name: known(value) for name, value in self.coco.stats.items()},
+                "per_class": {
+                    name: {"AP": known(ap[k]), "AP50": known(ap50[k])} for k, name in enumerate(self.classes)
+                },
+                "seconds": self.seconds,
+            }
+        assert self.voc is not None
+        other = "voc10" if self.metric == "voc07" else "voc07"
+        other_map = self.voc.map10 if other == "voc10" else self.voc.map07
+        return {
+            "metric": self.metric,
+            "map": known(self.value),
+            "ap": {name: known(value) for name, value in zip(self.classes, self.per_class, strict=True)},
+            f"map_{other}": known(other_map),
+            "seconds": self.seconds,
+        }
+
+
+def known(value: float) -> float | None:
+    """Return the number, or None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else float(value)
+
+
+def measure(truth: AnnotationSet, found: DetectionSet, metric: Metric) -> Measured:
+    """Judge detections by one metric's official rules.
+
+    Args:
+        truth: the labelled images, in the coordinates of their files.
+        found: the detections, in the same box format.
+        metric: voc07, voc10 or coco.
+    """
+    start = time.perf_counter()
+    voc = evaluate_voc(truth, found, records=True) if metric != "coco" else None
+    coco = evaluate_coco(truth, found, records=True) if metric == "coco" else None
+    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start)
+
+
+def table(measured: Measured) -> list[tuple[str, list[str]]]:
+    """Return rows of name and cells to print, the heading first; `n/a` where there are no objects."""
+    if measured.coco is not None:
+        rows = [("class", ["AP", "AP50"])]
+        pairs = zip(measured.classes, measured.coco.per_class_ap, measured.coco.per_class_ap50, strict=True)
+        rows += [(name, [shown(ap), shown(ap50)]) for name, ap, ap50 in pairs]
+        stats = measured.coco.stats
+        return [*rows, ("all", [shown(stats["AP"]), shown(stats["AP50"])])]
+    assert measured.voc is not None
+    rows = [("class", ["AP (VOC2007, 11 points)", "AP (VOC2010+, area)"])]
+    triples = zip(measured.classes, measured.voc.ap07, measured.voc.ap10, strict=True)
+    rows += [(name, [shown(ap07), shown(ap10)]) for name, ap07, ap10 in triples]
+    return [*rows, ("mean", [shown(measured.voc.map07), shown(measured.voc.map10)])]
+
+
+def shown(value: float) -> str:
+    """Return a share with four decimals, `n/a` for NaN.
+
+    Example:
+        >>> shown(0.25), shown(float("nan"))
+        ('0.2500', 'n/a')
+    """
+    return "n/a" if math.isnan(value) else f"{value:.4f}"
