@@ -1,0 +1,1 @@
+"""Config -> objects, one file per family: `build.detector`, `build.data`, `build.training`."""
