@@ -149,9 +149,16 @@ def evaluate_coco(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work.run, jobs))
     return CocoResult(
-        truth.classes, class_order, work.limits, work.precision, work.recall, work.scores,
-        work.num_objects, work.records,
+        truth.classes, class_order, work.limits, official_axes(work.precision), official_axes(work.recall),
+        official_axes(work.scores), work.num_objects, work.records,
     )  # fmt: skip
+
+
+def official_axes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """View (K, M, A x T) as (T, K, A, M), or (K, M, A x T, R) as (T, R, K, A, M)."""
+    num_classes, num_limits, _, *recalls = values.shape
+    view = values.reshape(num_classes, num_limits, len(AREA_RANGES), len(IOU_THRESHOLDS), *recalls)
+    return view.transpose(3, 4, 0, 2, 1) if recalls else view.transpose(3, 0, 2, 1)
 
 
 def available_cores() -> int:
@@ -184,9 +191,11 @@ class _Work:
         self.rows, self.starts = by_class(found.labels, num_classes, by_image_id(truth, self.found.images))
         self.object_rows, self.object_starts = by_class(truth.labels, num_classes)
         self.num_objects = np.zeros((num_classes, num_areas), np.int64)
-        shape = (len(IOU_THRESHOLDS), len(RECALL_THRESHOLDS), num_classes, num_areas, len(limits))
+        # one class at a time is written, so a class is one block; the official axes are a view of it
+        combinations = num_areas * len(IOU_THRESHOLDS)
+        shape = (num_classes, len(limits), combinations, len(RECALL_THRESHOLDS))
         self.precision, self.scores = np.full(shape, -1.0), np.full(shape, -1.0)
-        self.recall = np.full((shape[0], *shape[2:]), -1.0)
+        self.recall = np.full(shape[:3], -1.0)
         kept = empty_records(
             len(found.scores) if recording else 0, truth.num_objects if recording else 0, IOU_THRESHOLDS
         )
@@ -208,7 +217,7 @@ class _Work:
         counts = (self.truth.counts[objects, None] >> lowest_bits & np.uint64(1)).sum(0).astype(np.int64)
         self.num_objects[label] = counts
         for m, limit in enumerate(self.limits):
-            part = Curves(self.precision[:, :, k, :, m], self.recall[:, k, :, m], self.scores[:, :, k, :, m])
+            part = Curves(self.precision[k, m], self.recall[k, m], self.scores[k, m])
             curves_of_class(words, counts, limit, RECALL_THRESHOLDS, part)
 
 

@@ -89,35 +89,49 @@ def counting_objects(
 
 
 @compiled
-def xywh_iou(a: NDArray[np.float64], b: NDArray[np.float64], crowd: bool) -> float:
-    """IoU of a detection with an object; with a crowd region, the part of the detection inside it."""
-    width = min(a[2] + a[0], b[2] + b[0]) - max(a[0], b[0])
+def xywh_iou(a: NDArray[np.float64], i: int, b: NDArray[np.float64], j: int, crowd: bool) -> float:
+    """IoU of detection i with object j; with a crowd region, the part of the detection inside it."""
+    width = min(a[i, 2] + a[i, 0], b[j, 2] + b[j, 0]) - max(a[i, 0], b[j, 0])
     if width <= 0:
         return 0.0
-    height = min(a[3] + a[1], b[3] + b[1]) - max(a[1], b[1])
+    height = min(a[i, 3] + a[i, 1], b[j, 3] + b[j, 1]) - max(a[i, 1], b[j, 1])
     if height <= 0:
         return 0.0
     shared = width * height
-    area = a[2] * a[3]
-    union = area if crowd else area + b[2] * b[3] - shared
+    area = a[i, 2] * a[i, 3]
+    union = area if crowd else area + b[j, 2] * b[j, 3] - shared
     iou: float = shared / union
     return iou
 
 
 @compiled
-def candidates(
-    box: NDArray[np.float64],
+def iou_bits(iou: float, thresholds: NDArray[np.float64]) -> np.uint64:
+    """Return the combinations whose threshold `iou` reaches."""
+    level = 0
+    for t in range(NUM_IOUS):
+        level += iou >= thresholds[t]
+    word = (ONE << np.uint64(level)) - ONE
+    return word | word << np.uint64(10) | word << np.uint64(20) | word << np.uint64(30)
+
+
+@compiled
+def overlapping(
+    row: int,
+    boxes: NDArray[np.float64],
     objects: NDArray[np.int32],
-    truth: Truth,
+    start: int,
+    stop: int,
+    object_boxes: NDArray[np.float64],
+    crowd: NDArray[np.bool_],
     thresholds: NDArray[np.float64],
     near: NDArray[np.int32],
     ious: NDArray[np.float64],
 ) -> int:
-    """List the objects above the lowest threshold by falling IoU, the later of equals first."""
+    """List objects[start:stop] above the lowest threshold by falling IoU, the later of equals first."""
     size = 0
-    for position in range(len(objects)):
-        row = objects[position]
-        iou = xywh_iou(box, truth.boxes[row], truth.crowd[row])
+    for position in range(start, stop):
+        object_row = objects[position]
+        iou = xywh_iou(boxes, row, object_boxes, object_row, crowd[object_row])
         if iou < thresholds[0]:
             continue
         i = size
@@ -130,65 +144,86 @@ def candidates(
 
 
 @compiled
-def iou_bits(iou: float, thresholds: NDArray[np.float64]) -> np.uint64:
-    """Return the combinations whose threshold `iou` reaches."""
-    level = 0
-    while level < NUM_IOUS and iou >= thresholds[level]:
-        level += 1
-    word = (ONE << np.uint64(level)) - ONE
-    return word | word << np.uint64(10) | word << np.uint64(20) | word << np.uint64(30)
-
-
-@compiled
-def record(out: Recorded, row: int, taken: np.uint64, object_row: int, iou: float, state: int) -> None:
-    """Write a match into the columns of all sizes."""
-    for t in range(NUM_IOUS):
-        if taken >> np.uint64(t) & ONE:
-            out.state[row, t] = state
-            if object_row >= 0:
-                out.matched[row, t], out.iou[row, t] = object_row, iou
-                out.found_by[object_row, t] = row
-
-
-@compiled
-def match_detection(
-    row: int,
-    inside: np.uint64,
+def assign(
+    size: int,
     near: NDArray[np.int32],
     ious: NDArray[np.float64],
-    objects: NDArray[np.int32],
-    truth: Truth,
     thresholds: NDArray[np.float64],
+    counts: NDArray[np.uint64],
+    crowd: NDArray[np.bool_],
+    objects: NDArray[np.int32],
     claimed: NDArray[np.uint64],
-    recording: bool,
-    out: Recorded,
-) -> tuple[np.uint64, np.uint64]:
-    """Give a detection its best free object in each combination: one that counts, else an ignored one."""
-    wanted, true, spared = ALL, NONE, NONE
+    given: NDArray[np.uint64],
+) -> None:
+    """Give a detection its best free object in each combination: one that counts, else an ignored one.
+
+    `given` becomes the combinations in which it has each of the `size` objects near it.
+    """
+    wanted = ALL
+    for i in range(size):
+        given[i] = NONE
     for counting in (True, False):
-        for i in range(len(near)):
-            position = near[i]
-            object_row = objects[position]
-            counts = truth.counts[object_row]
-            taken = wanted & iou_bits(ious[i], thresholds) & (counts if counting else ~counts)
-            if not truth.crowd[object_row]:
-                taken &= ~claimed[position]
+        for i in range(size):
+            taken = wanted & iou_bits(ious[i], thresholds)
             if taken == NONE:
-                continue
-            claimed[position] |= taken
+                break
+            object_row = objects[near[i]]
+            taken &= counts[object_row] if counting else ~counts[object_row]
+            if not crowd[object_row]:
+                taken &= ~claimed[near[i]]
+            claimed[near[i]] |= taken
+            given[i] |= taken
             wanted &= ~taken
-            state = TRUE_POSITIVE if counting else IGNORED
-            if not counting:
-                spared |= taken
-            elif not truth.zero_id[object_row]:
-                true |= taken
-            else:  # the official code marks a match by the object's id, so that id 0 reads as no match
-                state = FALSE_POSITIVE if inside & ONE else IGNORED
-            if recording:
-                record(out, row, taken, object_row, ious[i], state)
-    if recording:
-        record(out, row, wanted & PER_AREA, -1, 0.0, FALSE_POSITIVE if inside & ONE else IGNORED)
+
+
+@compiled
+def outcome(
+    size: int,
+    near: NDArray[np.int32],
+    objects: NDArray[np.int32],
+    counts: NDArray[np.uint64],
+    zero_id: NDArray[np.bool_],
+    given: NDArray[np.uint64],
+) -> tuple[np.uint64, np.uint64]:
+    """Return the combinations in which a detection is a true positive, and in which it is spared.
+
+    The official code marks a match by the object's annotation id, so that id 0 reads as no match.
+    """
+    true, spared = NONE, NONE
+    for i in range(size):
+        object_row = objects[near[i]]
+        spared |= given[i] & ~counts[object_row]
+        if not zero_id[object_row]:
+            true |= given[i] & counts[object_row]
     return true, spared
+
+
+@compiled
+def record(
+    row: int, iou: float, given: np.uint64, true: np.uint64, spared: np.uint64, object_row: int, out: Recorded
+) -> None:
+    """Write one object given to one detection into the columns of all sizes."""
+    for t in range(NUM_IOUS):
+        if given >> np.uint64(t) & ONE:
+            out.matched[row, t], out.iou[row, t], out.found_by[object_row, t] = object_row, iou, row
+            if true >> np.uint64(t) & ONE:
+                out.state[row, t] = TRUE_POSITIVE
+            elif spared >> np.uint64(t) & ONE:
+                out.state[row, t] = IGNORED
+
+
+@compiled
+def objects_by_image(
+    objects: NDArray[np.int32], images: NDArray[np.int64], num_images: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the (N,) start and stop of each image's objects in a list that is grouped by image."""
+    starts, stops = np.zeros(num_images, np.int32), np.zeros(num_images, np.int32)
+    for position in range(len(objects)):
+        image = images[objects[position]]
+        if stops[image] == 0:
+            starts[image] = position
+        stops[image] = position + 1
+    return starts, stops
 
 
 @compiled
@@ -205,37 +240,34 @@ def match_class(
     out: Recorded,
 ) -> Words:
     """Match one class: its detections by falling score, its objects by image."""
-    first, count = np.zeros(num_images, np.int32), np.zeros(num_images, np.int32)
-    most = 0
-    for position in range(len(objects)):
-        image = truth.images[objects[position]]
-        if count[image] == 0:
-            first[image] = position
-        count[image] += 1
-        most = max(most, count[image])
-    near, ious = np.empty(most, np.int32), np.empty(most, np.float64)
+    images, boxes, scores = found.images, found.boxes, found.scores  # a field read in a loop costs an atomic
+    starts, stops = objects_by_image(objects, truth.images, num_images)
+    object_boxes, crowd, counts, zero_id = truth.boxes, truth.crowd, truth.counts, truth.zero_id
+    most = max(1, (stops - starts).max()) if num_images else 1
+    near, ious, given = np.empty(most, np.int32), np.empty(most), np.empty(most, np.uint64)
     claimed = np.zeros(len(objects), np.uint64)
     seen = np.zeros(num_images, np.int32)
-    scores, rank = np.empty(len(rows)), np.empty(len(rows), np.int32)
-    insides, trues, spareds = np.zeros((3, len(rows)), np.uint64)
-    size = 0
-    for row in rows:
-        image = found.images[row]
+    kept_scores, rank = np.empty(len(rows)), np.empty(len(rows), np.int32)
+    inside, true, spared = np.zeros((3, len(rows)), np.uint64)
+    kept = 0
+    for i in range(len(rows)):
+        row = rows[i]
+        image = images[row]
         place = seen[image]
         if place == limit:
             continue
         seen[image] = place + 1
-        box = found.boxes[row]
-        inside = area_bits(box[2] * box[3], ranges)
-        scores[size], rank[size], insides[size] = found.scores[row], place, inside
-        start, stop = first[image], first[image] + count[image]
-        num_near = 0
+        inside[kept] = area_bits(boxes[row, 2] * boxes[row, 3], ranges)
+        kept_scores[kept], rank[kept] = scores[row], place
+        size, start, stop = 0, starts[image], stops[image]
         if stop > start:
-            num_near = candidates(box, objects[start:stop], truth, thresholds, near, ious)
-        if num_near or recording:
-            trues[size], spareds[size] = match_detection(
-                row, inside, near[:num_near], ious, objects[start:stop], truth, thresholds,
-                claimed[start:stop], recording, out,
-            )  # fmt: skip
-        size += 1
-    return Words(scores[:size], rank[:size], insides[:size], trues[:size], spareds[:size])
+            size = overlapping(row, boxes, objects, start, stop, object_boxes, crowd, thresholds, near, ious)
+        if size:
+            assign(size, near, ious, thresholds, counts, crowd, objects, claimed, given)
+            true[kept], spared[kept] = outcome(size, near, objects, counts, zero_id, given)
+        if recording:
+            out.state[row] = FALSE_POSITIVE if inside[kept] & ONE else IGNORED
+            for j in range(size):
+                record(row, ious[j], given[j], true[kept], spared[kept], objects[near[j]], out)
+        kept += 1
+    return Words(kept_scores[:kept], rank[:kept], inside[:kept], true[:kept], spared[:kept])
