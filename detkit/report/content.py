@@ -1,0 +1,179 @@
+"""What a report shows, as plain values: no model, no tensors, no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cell = str | int | float | None
+"""A value of a table; None and NaN are shown as n/a."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One figure of the summary.
+
+    Attributes:
+        label: what it is, such as "AP50".
+        value: a share is shown with three decimals, a count as it is, text unchanged.
+        note: a few words below it, such as "VOC2007, 11 points".
+    """
+
+    label: str
+    value: Cell
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells; the first column names the row.
+
+    Attributes:
+        columns: headings.
+        rows: as many cells each.
+        bars: columns whose values, from 0 to 1, also get a bar.
+        colours: show the class colour of row i beside its name.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    bars: tuple[str, ...] = ()
+    colours: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        name: for the legend.
+        x: (N,) rising.
+        y: (N,); NaN leaves a gap.
+        value: a figure shown beside the name, such as the AP of a precision-recall curve.
+    """
+
+    name: str
+    x: NDArray[Any]
+    y: NDArray[Any]
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves over a common axis.
+
+    Attributes:
+        title: heading.
+        x_label: what the horizontal axis is, with its unit.
+        curves: drawn in this order.
+        y_limits: lowest and highest value; None takes them from the curves.
+    """
+
+    title: str
+    x_label: str
+    curves: tuple[Curve, ...]
+    y_limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image and what is to be said about it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        caption: a line below it.
+        tag: one or two words before the caption, such as "missed".
+        note: a second line, such as the image's name.
+    """
+
+    image: NDArray[np.uint8]
+    caption: str
+    tag: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its name, its length, and the text at its end."""
+
+    name: str
+    value: float
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """How often each class was taken for each other.
+
+    Attributes:
+        names: K + 1 row and column names, the last for background.
+        counts: (K + 1, K + 1) by true class (row) and found class (column).
+    """
+
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What the images hold.
+
+    Attributes:
+        name: which dataset, such as a folder.
+        num_images: all of them.
+        num_empty: those without objects.
+        objects_per_class: class name to count, in class order.
+        sides_px: (M,) square roots of the areas of all objects, in pixels.
+    """
+
+    name: str
+    num_images: int
+    num_empty: int
+    objects_per_class: Mapping[str, int]
+    sides_px: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report can show; sections without data are left out.
+
+    Attributes:
+        title: heading, such as the name of the run.
+        subtitle: a line below it, such as the detector and the dataset.
+        summary: the figures at the top.
+        per_class: one row a class.
+        pr_curves: recall (x) and precision (y) of each class, in class order, with its AP.
+        training: loss and metric curves.
+        samples: pictures with truth and found boxes.
+        mistakes: crops of the worst mistakes, worst first.
+        confusion: which classes are taken for which.
+        errors: kinds of error and the AP each costs.
+        thresholds: suggested score thresholds by class.
+        notes: sentences for the reader, such as why an AP is zero.
+        datasets: what was learned from and what it was judged by.
+        config_yaml: the resolved config.
+        environment: name to value: versions, machine.
+        command: the exact command line.
+    """
+
+    title: str
+    subtitle: str = ""
+    summary: tuple[Number, ...] = ()
+    per_class: Table | None = None
+    pr_curves: tuple[Curve, ...] = ()
+    training: tuple[Plot, ...] = ()
+    samples: tuple[Picture, ...] = ()
+    mistakes: tuple[Picture, ...] = ()
+    confusion: ConfusionMatrix | None = None
+    errors: tuple[Bar, ...] = ()
+    thresholds: Table | None = None
+    notes: tuple[str, ...] = ()
+    datasets: tuple[DatasetSummary, ...] = ()
+    config_yaml: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""

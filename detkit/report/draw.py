@@ -1,0 +1,201 @@
+"""Boxes on pictures: detections, labelled objects, the two side by side, and contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.report.colours import RGB, class_colour
+from detkit.report.lettering import Image, Lettering
+
+Boxes = NDArray[Any]
+
+ANCHOR: RGB = (34, 211, 238)
+REGION: RGB = (250, 204, 21)
+TRUTH: RGB = (255, 255, 255)
+SHEET: RGB = (32, 33, 36)
+
+
+def draw_detections(
+    image: Image,
+    boxes: Boxes,
+    labels: NDArray[Any],
+    scores: NDArray[Any],
+    classes: Sequence[str],
+    *,
+    weight: float = 1.0,
+) -> Image:
+    """Return a copy of an image with each detection's box, class and score.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels.
+        labels: (N,) class indices.
+        scores: (N,) scores; lower ones are drawn first and end up below.
+        classes: names that the labels point to.
+        weight: multiplies the thickness of lines and the size of letters.
+    """
+    order = np.argsort(scores, kind="stable")
+    colours = [class_colour(int(label)) for label in labels]
+    drawn = image.copy()
+    _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
+    lettering = Lettering(drawn, letter_size(image, weight))
+    for i in order[::-1]:
+        text = f"{classes[int(labels[i])]} {float(scores[i]):.2f}"
+        lettering.label_box(text, _corners(boxes[i]), colours[i])
+    return drawn
+
+
+def draw_targets(
+    image: Image,
+    boxes: Boxes,
+    labels: NDArray[Any],
+    classes: Sequence[str],
+    *,
+    anchors: Boxes | None = None,
+    regions: Boxes | None = None,
+) -> Image:
+    """Return a copy of an image with its labelled objects, as training sees them.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels.
+        labels: (N,) class indices.
+        classes: names that the labels point to.
+        anchors: (A, 4) anchors to draw thin and turquoise, such as those that match an object.
+        regions: (R, 4) sampled regions to draw thin and yellow.
+    """
+    drawn = image.copy()
+    key: list[tuple[str, RGB]] = []
+    for thin, name, colour in ((anchors, "anchors", ANCHOR), (regions, "regions", REGION)):
+        if thin is not None and len(thin):
+            _outline(drawn, thin, [colour] * len(thin), 1)
+            key.append((f"{len(thin)} {name}", colour))
+    colours = [class_colour(int(label)) for label in labels]
+    _outline(drawn, boxes, colours, line_width(image))
+    lettering = Lettering(drawn, letter_size(image))
+    height, width = image.shape[:2]
+    for row, (text, colour) in enumerate(reversed(key), start=1):
+        lettering.line(text, 0, height - row * lettering.measure(text)[1], width, colour)
+    for box, label, colour in zip(boxes, labels, colours, strict=True):
+        lettering.label_box(classes[int(label)], _corners(box), colour)
+    return drawn
+
+
+def draw_comparison(
+    image: Image,
+    truth_boxes: Boxes,
+    found_boxes: Boxes,
+    labels: NDArray[Any],
+    scores: NDArray[Any],
+    classes: Sequence[str],
+    *,
+    weight: float = 1.0,
+) -> Image:
+    """Return a copy of an image with the detections and, dashed in white below them, the labelled boxes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        truth_boxes: (M, 4) labelled boxes, x1 y1 x2 y2 in pixels.
+        found_boxes: (N, 4) detected boxes.
+        labels: (N,) class indices of the detections.
+        scores: (N,) their scores.
+        classes: names that the labels point to.
+        weight: multiplies the thickness of lines and the size of letters.
+    """
+    drawn = image.copy()
+    for box in truth_boxes:
+        _dashed(drawn, _corners(box), line_width(image, weight))
+    return draw_detections(drawn, found_boxes, labels, scores, classes, weight=weight)
+
+
+def tile_images(
+    images: Sequence[Image], columns: int, *, cell_px: int = 480, captions: Sequence[str] | None = None
+) -> Image:
+    """Return one picture with all images in a grid, each scaled to fit a square cell.
+
+    Args:
+        images: (H, W, 3) uint8 RGB, of any sizes.
+        columns: cells in a row.
+        cell_px: side of a cell.
+        captions: a line below each image.
+
+    Returns:
+        (H, W, 3) uint8; an empty dark cell when there are no images.
+    """
+    gap = max(4, cell_px // 40)
+    line_px = 0 if captions is None else round(cell_px / 12)
+    columns = max(1, min(columns, len(images)))
+    fitted = [fit(image, cell_px) for image in images]
+    rows = [range(first, min(first + columns, len(images))) for first in range(0, len(images), columns)]
+    heights = [max(fitted[i].shape[0] for i in row) for row in rows] or [cell_px]
+    height = gap + sum(tallest + line_px + gap for tallest in heights)
+    sheet = np.full((height, columns * (cell_px + gap) + gap, 3), SHEET, dtype=np.uint8)
+    lettering = Lettering(sheet, max(9, cell_px // 24))
+    top = gap
+    for row, tallest in zip(rows, heights, strict=False):
+        for i in row:
+            height, width = fitted[i].shape[:2]
+            left = gap + (i - row.start) * (cell_px + gap)
+            y, x = top + (tallest - height) // 2, left + (cell_px - width) // 2
+            sheet[y : y + height, x : x + width] = fitted[i]
+            if captions is not None:
+                lettering.line(captions[i], left, top + tallest, cell_px, SHEET)
+        top += tallest + line_px + gap
+    return sheet
+
+
+def fit(image: Image, side_px: int) -> Image:
+    """Return the image scaled so that its longer side is `side_px`."""
+    height, width = image.shape[:2]
+    scale = side_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cast(Image, cv2.resize(image, size, interpolation=method))
+
+
+def line_width(image: Image, weight: float = 1.0) -> int:
+    """Return how thick a box's line is to be, in pixels, for an image of this size."""
+    return max(1, round(weight * sum(image.shape[:2]) / 560))
+
+
+def letter_size(image: Image, weight: float = 1.0) -> int:
+    """Return how high letters are to be, in pixels, for an image of this size."""
+    return int(np.clip(round(weight * sum(image.shape[:2]) / 85), 10, 48))
+
+
+def _outline(image: Image, boxes: Boxes, colours: Sequence[RGB], width: int) -> None:
+    """Draw boxes in place, with a faint dark seam so that they stand out on any ground."""
+    seam = image.copy()
+    for box in boxes:
+        x1, y1, x2, y2 = _corners(box)
+        cv2.rectangle(seam, (x1, y1), (x2, y2), (0, 0, 0), width + 2)
+    cv2.addWeighted(seam, 0.35, image, 0.65, 0, dst=image)
+    for box, colour in zip(boxes, colours, strict=True):
+        x1, y1, x2, y2 = _corners(box)
+        cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)
+
+
+def _dashed(image: Image, corners: tuple[int, int, int, int], width: int) -> None:
+    x1, y1, x2, y2 = corners
+    dash = 5 * width + 2
+    sides = (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x1, y2), (x2, y2)), ((x1, y1), (x1, y2)))
+    for colour, thick in (((0, 0, 0), width + 2), (TRUTH, width)):
+        for start, end in sides:
+            along = np.subtract(end, start)
+            length = int(np.abs(along).sum())
+            for begin in range(0, max(length, 1), 2 * dash):
+                part = np.array([begin, min(begin + dash, length)]) / max(length, 1)
+                (ax, ay), (bx, by) = (np.asarray(start) + part[:, None] * along).round().astype(int).tolist()
+                cv2.line(image, (ax, ay), (bx, by), colour, thick)
+
+
+def _corners(box: NDArray[Any]) -> tuple[int, int, int, int]:
+    """Return the first and last pixel that a continuous box covers."""
+    x1, y1, x2, y2 = np.clip(np.asarray(box, dtype=np.float64), -1e6, 1e6).tolist()
+    left, top = int(np.floor(x1)), int(np.floor(y1))
+    return left, top, max(left, int(np.ceil(x2)) - 1), max(top, int(np.ceil(y2)) - 1)

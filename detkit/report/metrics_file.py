@@ -1,0 +1,93 @@
+"""Reads metrics.jsonl, the record a training leaves, into plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detkit.errors import UserError
+from detkit.report.content import Curve, Plot
+
+Record = dict[str, Any]
+NOT_LOSSES = {"step", "epoch", "split", "lr", "images_per_second"}
+
+
+def read_metrics(path: str | Path) -> list[Record]:
+    """Return the records of a metrics.jsonl, in the order of its lines.
+
+    Args:
+        path: the file; an unfinished last line, which an interrupted training can leave, is skipped.
+
+    Raises:
+        UserError: another line is not a JSON object.
+    """
+    records: list[Record] = []
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}:{number}: not a line of JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise UserError(f"{path}:{number}: expected a JSON object, got {type(record).__name__}")
+        records.append(record)
+    return records
+
+
+def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
+    """Return plots of the losses, the metrics and the learning rate; those without records are left out.
+
+    Args:
+        records: as `read_metrics` gives them. Of split `train` every number but the step, the rate and
+            the speed is a loss; of any other split it is a metric over the epochs.
+    """
+    train = [r for r in records if r.get("split") == "train"]
+    judged = [r for r in records if r.get("split") != "train"]
+    losses = _curves(train, "step", _names(train, NOT_LOSSES))
+    judged_by = [c for c in _curves(judged, "epoch", _names(judged, NOT_LOSSES)) if _is_share(c)]
+    metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in judged_by)
+    plots = (
+        Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
+        Plot("Metric on the validation set", "epoch", metrics, (0.0, 1.0)),
+        Plot("Learning rate", "step", _curves(train, "step", ["lr"])),
+    )
+    return tuple(plot for plot in plots if plot.curves)
+
+
+def _names(records: Sequence[Record], left_out: set[str]) -> list[str]:
+    """Return the keys that hold numbers, in order of first appearance, the total loss first."""
+    names = dict.fromkeys(
+        key for r in records for key, value in r.items() if key not in left_out and _is_number(value)
+    )
+    return sorted(names, key=lambda name: name not in ("loss", "total"))
+
+
+def _curves(records: Sequence[Record], axis: str, names: Sequence[str]) -> tuple[Curve, ...]:
+    curves = []
+    for name in names:
+        points = [(r[axis], r[name]) for r in records if _is_number(r.get(axis)) and _is_number(r.get(name))]
+        if points:
+            x, y = np.array(points, np.float64).T
+            curves.append(Curve(name, x, y))
+    return tuple(curves)
+
+
+def _usual_top(curves: Sequence[Curve]) -> float:
+    """Return a top for the axis that a few spikes at the start do not push up."""
+    tops = [float(np.nanquantile(curve.y, 0.98)) for curve in curves if np.isfinite(curve.y).any()]
+    return 1.1 * max(tops, default=1.0) or 1.0
+
+
+def _is_share(curve: Curve) -> bool:
+    return bool(np.all((curve.y >= 0) & (curve.y <= 1)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,169 @@
+"""Line plots as inline SVG; colours and fonts come from the page, so they follow its light or dark theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.report.content import Curve
+from detkit.report.markup import Markup, element, joined
+
+MAX_POINTS = 240
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where values lie on the drawing."""
+
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
+    size: tuple[int, int]
+    foot: float
+    left: float = 40.0
+    top: float = 10.0
+
+    @property
+    def right(self) -> float:
+        return self.size[0] - 12.0
+
+    @property
+    def bottom(self) -> float:
+        return self.size[1] - self.foot
+
+    def place(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the (N, 2) points for values; y beyond the limits lies on them."""
+        (x_low, x_high), (y_low, y_high) = self.x_limits, self.y_limits
+        across = self.left + (x - x_low) / (x_high - x_low) * (self.right - self.left)
+        up = self.bottom - (np.clip(y, y_low, y_high) - y_low) / (y_high - y_low) * (self.bottom - self.top)
+        return np.stack([across, up], axis=1)
+
+
+def line_plot(
+    curves: Sequence[Curve],
+    colours: Sequence[str],
+    *,
+    x_label: str,
+    x_limits: tuple[float, float] | None = None,
+    y_limits: tuple[float, float] | None = None,
+    size: tuple[int, int] = (440, 270),
+) -> Markup:
+    """Return an SVG with one line a curve.
+
+    Args:
+        curves: at least one point each; curves without are skipped.
+        colours: CSS colour of each curve.
+        x_label: below the horizontal axis.
+        x_limits: lowest and highest x; None takes them from the curves.
+        y_limits: likewise for y.
+        size: width and height of the drawing; the page scales it.
+    """
+    drawn = [(c, colour) for c, colour in zip(curves, colours, strict=True) if len(c.x)]
+    frame = _Frame(
+        x_limits=x_limits or _limits([c.x for c, _ in drawn]),
+        y_limits=y_limits or _limits([c.y for c, _ in drawn]),
+        size=size,
+        foot=38.0 if x_label else 22.0,
+    )
+    parts = [_grid(frame)]
+    if x_label:
+        centre, low = (frame.left + frame.right) / 2, size[1] - 4.0
+        parts.append(element("text", x_label, x=centre, y=low, text_anchor="middle", class_="axis"))
+    for curve, colour in drawn:
+        x, y = thin_out(np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64))
+        title = element("title", curve.name)
+        path = element("path", title, d=_path(frame.place(x, y)), stroke=colour, class_="line")
+        parts.append(path)
+        if len(x) == 1:
+            ((cx, cy),) = frame.place(x, y).tolist()
+            parts.append(element("circle", cx=cx, cy=cy, r=3.0, fill=colour))
+    names = ", ".join(curve.name for curve, _ in drawn[:8])
+    return element("svg", *parts, viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=names)
+
+
+def thin_out(
+    x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return at most `MAX_POINTS` points: the means of equal runs, and the first and last as they are.
+
+    Args:
+        x: (N,).
+        y: (N,); NaN does not count in a mean.
+    """
+    if len(x) <= MAX_POINTS:
+        return x, y
+    starts = np.linspace(0, len(x), MAX_POINTS - 1).astype(np.int64)[:-1]
+    known = ~np.isnan(y)
+    count = np.add.reduceat(known.astype(np.float64), starts)
+    total = np.add.reduceat(np.where(known, y, 0.0), starts)
+    mean_y = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    mean_x = np.add.reduceat(x, starts) / np.diff(np.append(starts, len(x)))
+    return np.concatenate([x[:1], mean_x, x[-1:]]), np.concatenate([y[:1], mean_y, y[-1:]])
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Return round numbers within [low, high], at most about `most` of them.
+
+    Example:
+        >>> ticks(0.0, 1.0)
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def tick_text(value: float) -> str:
+    """Return a tick's label: large numbers in thousands.
+
+    Example:
+        >>> tick_text(20000.0), tick_text(1500.0), tick_text(0.2)
+        ('20k', '1,500', '0.2')
+    """
+    if abs(value) >= 10000:
+        return f"{value / 1000:g}k"
+    return f"{value:,g}"
+
+
+def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return limits that hold all values; zero is among them where it is near."""
+    every = np.concatenate([np.asarray(v, np.float64) for v in values]) if values else np.zeros(0)
+    every = every[np.isfinite(every)]
+    if not len(every):
+        return 0.0, 1.0
+    low, high = float(every.min()), float(every.max())
+    if low > 0 and low < 0.5 * high:
+        low = 0.0
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        return low - 0.5, high + 0.5
+    return low, high
+
+
+def _grid(frame: _Frame) -> Markup:
+    parts = []
+    for value in ticks(*frame.y_limits):
+        ((_, y),) = frame.place(np.array([frame.x_limits[0]]), np.array([value])).tolist()
+        parts.append(element("path", d=f"M{frame.left:.1f} {y:.1f}H{frame.right:.1f}", class_="grid"))
+        parts.append(element("text", tick_text(value), x=frame.left - 6, y=y + 4, text_anchor="end"))
+    for value in ticks(*frame.x_limits):
+        ((x, _),) = frame.place(np.array([value]), np.array([frame.y_limits[0]])).tolist()
+        parts.append(element("text", tick_text(value), x=x, y=frame.bottom + 16, text_anchor="middle"))
+    parts.append(element("path", d=f"M{frame.left:.1f} {frame.bottom:.1f}H{frame.right:.1f}", class_="base"))
+    return joined(*parts)
+
+
+def _path(points: NDArray[np.float64]) -> str:
+    """Return SVG path commands; a NaN lifts the pen."""
+    commands, down = [], False
+    for x, y in points.tolist():
+        if math.isnan(y):
+            down = False
+            continue
+        commands.append(f"{'L' if down else 'M'}{x:.1f} {y:.1f}")
+        down = True
+    return "".join(commands)

@@ -1,0 +1,123 @@
+"""Tables, horizontal bars, legends and the confusion matrix as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from detkit.report.colours import as_hex, class_colour
+from detkit.report.content import Bar, Cell, ConfusionMatrix, Curve, Table
+from detkit.report.markup import Markup, element, joined
+
+MAX_MATRIX = 31  # rows of the confusion matrix that a screen still shows well
+NUM_PAIRS = 25
+
+
+def cell_text(value: Cell) -> str:
+    """Return how a value is shown: three decimals, n/a for None and NaN.
+
+    Example:
+        >>> cell_text(0.12345), cell_text(12345), cell_text(None), cell_text(float("nan"))
+        ('0.123', '12,345', 'n/a', 'n/a')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value
+
+
+def table(content: Table) -> Markup:
+    """Return a table; numbers stand at the right, and columns named in `bars` get a bar."""
+    head = element("tr", *(element("th", name, scope="col") for name in content.columns))
+    rows = []
+    for i, row in enumerate(content.rows):
+        swatch = colour_swatch(i) if content.colours else Markup()
+        cells = [element("th", swatch, cell_text(row[0]), scope="row")]
+        for name, value in zip(content.columns[1:], row[1:], strict=True):
+            cells.append(_bar_cell(value) if name in content.bars else _number_cell(value))
+        rows.append(element("tr", *cells))
+    inner = joined(element("thead", head), element("tbody", *rows))
+    return element("div", element("table", inner), class_="scroll")
+
+
+def bars(content: Sequence[Bar], colours: Sequence[str] | None = None) -> Markup:
+    """Return horizontal bars, the longest as wide as there is room."""
+    longest = max((bar.value for bar in content), default=0.0) or 1.0
+    rows = []
+    for i, bar in enumerate(content):
+        share = max(0.0, bar.value) / longest * 100
+        style = f"width:{share:.1f}%" + (f";background:{colours[i]}" if colours else "")
+        line = element("span", element("span", class_="fill", style=style), class_="track")
+        name = element("span", bar.name, class_="name", title=bar.note or None)
+        rows.append(element("li", name, line, element("span", bar.text, class_="value")))
+    return element("ul", *rows, class_="bars")
+
+
+def legend(curves: Sequence[Curve], colours: Sequence[str]) -> Markup:
+    """Return the names of curves with their colours and values."""
+    items = []
+    for curve, colour in zip(curves, colours, strict=True):
+        value = Markup() if curve.value is None else element("b", cell_text(curve.value))
+        swatch = element("i", style=f"background:{colour}")
+        items.append(element("li", swatch, curve.name, Markup(" "), value))
+    return element("ul", *items, class_="legend")
+
+
+def colour_swatch(label: int) -> Markup:
+    """Return a small square in the colour of a class."""
+    return element("i", class_="swatch", style=f"background:{as_hex(class_colour(label))}")
+
+
+def confusion(matrix: ConfusionMatrix) -> Markup:
+    """Return the matrix as a heat map, or, where it would not fit a screen, its largest confusions."""
+    if len(matrix.names) > MAX_MATRIX:
+        return table(_largest_pairs(matrix))
+    totals = matrix.counts.sum(axis=1, keepdims=True)
+    shares = matrix.counts / np.maximum(totals, 1)
+    columns = [element("th", element("span", name), scope="col", class_="turned") for name in matrix.names]
+    rows = []
+    for name, counts, row in zip(matrix.names, matrix.counts.tolist(), shares.tolist(), strict=True):
+        cells = []
+        for found, count, share in zip(matrix.names, counts, row, strict=True):
+            title = f"{name} found as {found}: {count:,} ({share:.0%})"
+            strong = "strong" if share > 0.45 else ("none" if count == 0 else None)
+            style = f"--share:{round(100 * math.sqrt(share))}%"
+            cells.append(element("td", f"{count:,}", title=title, class_=strong, style=style))
+        rows.append(element("tr", element("th", name, scope="row"), *cells))
+    head = element("tr", element("td", "labelled ↓ found →", class_="corner"), *columns)
+    inner = joined(element("thead", head), element("tbody", *rows))
+    return element("div", element("table", inner, class_="matrix"), class_="scroll")
+
+
+def _largest_pairs(matrix: ConfusionMatrix) -> Table:
+    off = matrix.counts.copy()
+    np.fill_diagonal(off, 0)
+    totals = np.maximum(matrix.counts.sum(axis=1), 1)
+    rows: list[tuple[Cell, ...]] = []
+    for flat in np.argsort(-off, axis=None, kind="stable")[:NUM_PAIRS].tolist():
+        true, found = divmod(flat, len(matrix.names))
+        if off[true, found] == 0:
+            break
+        count = int(off[true, found])
+        rows.append((matrix.names[true], matrix.names[found], count, f"{count / totals[true]:.0%}"))
+    return Table(("labelled", "found as", "times", "share of the class"), tuple(rows))
+
+
+def _number_cell(value: Cell) -> Markup:
+    text = cell_text(value)
+    if text == "n/a":
+        return element("td", text, class_="none")
+    return element("td", text, class_="text" if isinstance(value, str) else None)
+
+
+def _bar_cell(value: Cell) -> Markup:
+    if not isinstance(value, float) or math.isnan(value):
+        return _number_cell(value)
+    fill = element("span", class_="fill", style=f"width:{100 * min(max(value, 0.0), 1.0):.1f}%")
+    bar = element("span", fill, class_="track")
+    return element("td", element("span", bar, element("span", cell_text(value)), class_="meter"))

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detkit.report.colours import as_hex, class_colour, ink_on
+from detkit.report.draw import draw_comparison, draw_detections, draw_targets, fit, tile_images
+from detkit.report.lettering import Lettering, Rectangle
+
+NONE = np.zeros((0, 4), np.float32)
+EMPTY = np.zeros(0, np.int64)
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    return np.full((120, 160, 3), 90, np.uint8)
+
+
+def test_detection_is_outlined_in_its_class_colour(grey: np.ndarray) -> None:
+    drawn = draw_detections(
+        grey, np.array([[20.0, 40.0, 100.0, 110.0]]), np.array([1]), np.array([0.5]), ("cat", "dog")
+    )
+    assert tuple(drawn[80, 20]) == class_colour(1)
+    assert tuple(drawn[109, 60]) == class_colour(1)  # x2, y2 are where the box ends: pixel 109 is its last
+    assert (drawn[112:] == 90).all()
+    assert (grey == 90).all(), "the image given stays as it is"
+
+
+def test_chip_names_the_class_above_the_box(grey: np.ndarray) -> None:
+    drawn = draw_detections(
+        grey, np.array([[20.0, 40.0, 100.0, 110.0]]), np.array([0]), np.array([0.5]), ("cat",)
+    )
+    chip = drawn[27:39, 20:60].reshape(-1, 3)
+    assert (chip == class_colour(0)).all(axis=1).mean() > 0.3
+    assert (chip == ink_on(class_colour(0))).all(axis=1).any()
+
+
+@pytest.mark.parametrize(
+    "box", [[-50.0, -50, 500, 500], [5, 5, 5, 5], [300, 300, 400, 400], [0, 0, 2e9, 2e9]]
+)
+def test_boxes_outside_or_without_area_are_drawn_without_error(grey: np.ndarray, box: list[float]) -> None:
+    drawn = draw_detections(grey, np.array([box]), np.array([0]), np.array([1.0]), ("größe 猫",))
+    assert drawn.shape == grey.shape
+
+
+def test_nothing_to_draw_leaves_the_image(grey: np.ndarray) -> None:
+    assert (draw_detections(grey, NONE, EMPTY, np.zeros(0), ()) == grey).all()
+    assert (draw_targets(grey, NONE, EMPTY, (), anchors=NONE, regions=NONE) == grey).all()
+    assert (draw_comparison(grey, NONE, NONE, EMPTY, np.zeros(0), ()) == grey).all()
+
+
+def test_targets_show_anchors_and_regions_thin(grey: np.ndarray) -> None:
+    drawn = draw_targets(
+        grey,
+        np.array([[20.0, 30.0, 60.0, 70.0]]),
+        np.array([0]),
+        ("cat",),
+        anchors=np.array([[80.0, 10.0, 120.0, 50.0]]),
+        regions=np.array([[90.0, 60.0, 150.0, 100.0]]),
+    )
+    assert tuple(drawn[30, 80]) != (90, 90, 90)
+    assert tuple(drawn[80, 90]) != tuple(drawn[30, 80])
+
+
+def test_comparison_dashes_what_is_labelled(grey: np.ndarray) -> None:
+    drawn = draw_comparison(grey, np.array([[10.0, 10, 150, 110]]), NONE, EMPTY, np.zeros(0), ())
+    edge = (drawn[10, 10:150] == 255).all(axis=1)
+    assert 0.3 < edge.mean() < 0.8
+
+
+def test_chips_avoid_each_other_and_stay_inside(grey: np.ndarray) -> None:
+    lettering = Lettering(grey, 10)
+    for _ in range(3):
+        lettering.label_box("platelets 0.93", (60, 50, 120, 100), (0, 0, 0))
+    first, second, third = lettering.taken
+    assert not first.overlaps(second)
+    assert not second.overlaps(third)
+    lettering.label_box("platelets 0.93", (150, 0, 160, 5), (0, 0, 0))
+    last = lettering.taken[-1]
+    assert last.left + last.width <= 160
+    assert last.top >= 0
+
+
+def test_a_line_too_long_keeps_its_end(grey: np.ndarray) -> None:
+    lettering = Lettering(grey, 10)
+    lettering.line("a/very/long/path/to/an/image_000123.jpg", 0, 0, 80, (0, 0, 0))
+    assert lettering.taken[0].width <= 80
+
+
+def test_rectangles_that_touch_do_not_overlap() -> None:
+    assert not Rectangle(0, 0, 10, 10).overlaps(Rectangle(10, 0, 10, 10))
+    assert Rectangle(0, 0, 10, 10).overlaps(Rectangle(9, 9, 10, 10))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_tiles_hold_every_image(count: int) -> None:
+    images = [np.full((30 + 10 * i, 50, 3), 200, np.uint8) for i in range(count)]
+    sheet = tile_images(images, 2, cell_px=60, captions=[f"image {i}" for i in range(count)])
+    assert sheet.dtype == np.uint8
+    bright = int((sheet == 200).all(axis=2).sum())
+    assert bright >= sum(fit(image, 60)[:, :, 0].size for image in images) * 0.95
+
+
+def test_fit_keeps_the_aspect_ratio() -> None:
+    assert fit(np.zeros((50, 100, 3), np.uint8), 20).shape == (10, 20, 3)
+    assert fit(np.zeros((1, 1000, 3), np.uint8), 10).shape == (1, 10, 3)
+
+
+def test_colours_differ_and_do_not_depend_on_the_number_of_classes() -> None:
+    colours = [class_colour(i) for i in range(90)]
+    assert len(set(colours)) == 90
+    assert as_hex((59, 130, 246)) == "#3b82f6"
+    assert ink_on((255, 255, 0)) == (17, 17, 17)
+    assert ink_on((20, 20, 90)) == (255, 255, 255)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detkit.report.content import (
+    Bar,
+    ConfusionMatrix,
+    Curve,
+    DatasetSummary,
+    Number,
+    Picture,
+    Plot,
+    ReportData,
+    Table,
+)
+from detkit.report.html import render, write_report
+
+EVIL = "\"><script>alert('x')</script><img src=x onerror=alert(1)>"
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Collects tags and refuses what is not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def parse(text: str) -> Page:
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    return page
+
+
+def full(text: str = "cat", classes: int = 2) -> ReportData:
+    image = np.zeros((20, 30, 3), np.uint8)
+    curve = Curve(text, np.array([0.0, 1.0]), np.array([1.0, 0.5]), 0.75)
+    return ReportData(
+        title=text,
+        subtitle=text,
+        summary=(Number(text, 0.5, text), Number("mAP", None)),
+        per_class=Table((text, "AP"), ((text, 0.5),), bars=("AP",), colours=True),
+        pr_curves=(curve,) * classes,
+        training=(Plot(text, text, (curve,)),),
+        samples=(Picture(image, text, text, text),),
+        mistakes=(Picture(image, text, text, text),) * 20,
+        confusion=ConfusionMatrix((text, "background"), np.eye(2, dtype=np.int64)),
+        errors=(Bar(text, 0.1, text, text),),
+        thresholds=Table((text, "F1"), ((text, text),)),
+        notes=(text,),
+        datasets=(DatasetSummary(text, 3, 1, {text: 4}, np.array([10.0, 40.0])),),
+        config_yaml=text,
+        environment={text: text},
+        command=text,
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 20])
+def test_user_text_cannot_break_out(classes: int) -> None:
+    page = parse(render(full(EVIL, classes)))
+    assert "script" not in page.tags
+    assert not [a for a in page.attributes if a[1].startswith("on")]
+    assert {value for tag, name, value in page.attributes if name == "src" and value} == {
+        value
+        for tag, name, value in page.attributes
+        if name == "src" and value and value.startswith("data:image/")
+    }
+
+
+def test_page_loads_nothing_from_elsewhere() -> None:
+    text = render(full())
+    assert not re.search(r"https?://|url\(|@import|<link", text)
+    assert "default-src 'none'" in text
+
+
+def test_all_sections_are_there_and_linked() -> None:
+    page = parse(render(full()))
+    targets = {value for _, name, value in page.attributes if name == "id"}
+    links = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href" and value}
+    assert links == targets
+    assert len(targets) == 10
+
+
+def test_sections_without_data_are_left_out() -> None:
+    page = parse(render(ReportData(title="empty")))
+    assert "section" not in page.tags
+    assert "h1" in page.tags
+
+
+def test_boxes_without_objects_and_curves_without_points() -> None:
+    nothing = Curve("c", np.zeros(0), np.zeros(0))
+    data = ReportData(
+        title="nothing found",
+        pr_curves=(nothing,),
+        datasets=(DatasetSummary("empty", 1, 1, {"cat": 0}, np.zeros(0)),),
+    )
+    parse(render(data))
+
+
+def test_large_pictures_are_scaled_down() -> None:
+    data = ReportData(title="t", samples=(Picture(np.zeros((1000, 4000, 3), np.uint8), "big"),))
+    page = parse(render(data))
+    assert ("img", "width", "1100") in page.attributes
+    assert ("img", "height", "275") in page.attributes
+
+
+def test_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "runs" / "report.html"
+    write_report(target, ReportData(title="first"))
+    write_report(target, ReportData(title="second"))
+    assert "second" in target.read_text(encoding="utf-8")
+    assert [file.name for file in target.parent.iterdir()] == ["report.html"]

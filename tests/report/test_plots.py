@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from detkit.report.content import Bar, ConfusionMatrix, Curve, Table
+from detkit.report.plots import MAX_POINTS, line_plot, thin_out, ticks
+from detkit.report.tables import bars, cell_text, confusion, legend, table
+
+
+def points(svg: str) -> np.ndarray:
+    (path,) = re.findall(r'<path d="([^"]*)" stroke="red"', svg)
+    return np.array([[float(v) for v in p.split()] for p in re.split("[ML]", path)[1:]])
+
+
+def test_curve_lands_on_the_axes() -> None:
+    curve = Curve("c", np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    svg = line_plot([curve], ["red"], x_label="recall", x_limits=(0, 1), y_limits=(0, 1), size=(440, 270))
+    assert points(svg).tolist() == [[40.0, 232.0], [428.0, 10.0]]
+    ET.fromstring(svg)
+
+
+def test_nan_lifts_the_pen() -> None:
+    curve = Curve("c", np.arange(4.0), np.array([1.0, np.nan, 2.0, 3.0]))
+    svg = line_plot([curve], ["red"], x_label="x")
+    assert re.findall(r'd="([^"]*)" stroke="red"', svg)[0].count("M") == 2
+
+
+@pytest.mark.parametrize("y", [[], [3.0], [2.0, 2.0], [np.nan, np.nan], [1e-9, 1e9], [-4.0, 5.0]])
+def test_odd_values_give_finite_drawings(y: list[float]) -> None:
+    curve = Curve("c", np.arange(float(len(y))), np.array(y))
+    svg = line_plot([curve], ["red"], x_label="step")
+    ET.fromstring(svg)
+    assert "nan" not in svg
+    assert "inf" not in svg
+
+
+@pytest.mark.parametrize("n", [1, MAX_POINTS, MAX_POINTS + 1, 5000])
+def test_thinning_keeps_ends_and_level(n: int) -> None:
+    x, y = np.arange(float(n)), np.full(n, 7.0)
+    thin_x, thin_y = thin_out(x, y)
+    assert len(thin_x) == len(thin_y) <= MAX_POINTS
+    assert (thin_x[0], thin_x[-1]) == (0.0, n - 1.0)
+    assert (np.diff(thin_x) >= 0).all()
+    np.testing.assert_allclose(thin_y, 7.0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 0.0034), (-3.0, 7.0), (17.0, 123456.0)])
+def test_ticks_are_few_round_and_inside(low: float, high: float) -> None:
+    values = ticks(low, high)
+    assert 2 <= len(values) <= 7
+    assert low - 1e-9 <= values[0]
+    assert values[-1] <= high + 1e-9
+    assert len({round(b - a, 9) for a, b in pairwise(values)}) == 1
+
+
+def test_table_shows_missing_values_as_not_available() -> None:
+    rows = (("<b>cat", 1234, 0.5, None), ("dog", 3, float("nan"), 0.25))
+    html = table(Table(("class", "objects", "AP", "recall"), rows, bars=("AP",), colours=True))
+    assert "&lt;b&gt;cat" in html
+    assert "1,234" in html
+    assert html.count("n/a") == 2
+    assert "width:50.0%" in html
+    ET.fromstring(html)
+
+
+def test_cells() -> None:
+    assert cell_text(0.0) == "0.000"
+    assert cell_text("as it is") == "as it is"
+
+
+def test_bars_are_relative_to_the_longest() -> None:
+    html = bars([Bar("a", 2.0, "two"), Bar("b", 1.0, "one"), Bar("c", -1.0, "less")])
+    assert [float(w) for w in re.findall(r"width:([\d.]+)%", html)] == [100.0, 50.0, 0.0]
+    assert bars([]) == '<ul class="bars"></ul>'
+    assert "width:0.0%" in bars([Bar("zero", 0.0, "0")])
+
+
+def test_confusion_shades_by_the_share_of_the_row() -> None:
+    html = confusion(ConfusionMatrix(("cat", "none"), np.array([[3, 1], [0, 0]])))
+    ET.fromstring(html)
+    assert "cat found as none: 1 (25%)" in html
+    assert "--share:50%" in html  # the square root of 25 %, so that rare confusions can be seen
+
+
+def test_many_classes_give_a_list_of_confusions() -> None:
+    counts = np.eye(80, dtype=np.int64) * 10
+    counts[3, 5] = 7
+    html = confusion(ConfusionMatrix(tuple(f"c{i}" for i in range(80)), counts))
+    assert html.count("<tr>") == 2
+    assert "c3" in html
+    assert "41%" in html
+
+
+def test_legend_escapes_names() -> None:
+    assert "<x>" not in legend([Curve("<x>", np.zeros(0), np.zeros(0), 0.5)], ["red"])
