@@ -47,6 +47,7 @@ def read_coco(
     pictures, objects, categories = (_records(content, key, annotations) for key in _SECTIONS)
     image_ids = _unique_ids(pictures, "images", annotations)
     category_ids = _unique_ids(categories, "categories", annotations)
+    files = column(pictures, "file_name", "images", annotations)
     category_names = [str(name) for name in column(categories, "name", "categories", annotations)]
     owner = _positions(objects, "image_id", image_ids, annotations)
     category = _positions(objects, "category_id", category_ids, annotations)
@@ -62,7 +63,7 @@ def read_coco(
     return AnnotationSet(
         classes=tuple(kept),
         category_ids=np.asarray(class_ids(kept, known), dtype=np.int64),
-        image_files=np.asarray(column(pictures, "file_name", "images", annotations), dtype=np.str_),
+        image_files=np.asarray(files, dtype=np.str_),
         image_ids=image_ids,
         sizes=np.asarray([_size(p) for p in pictures], dtype=np.int32).reshape(-1, 2),
         offsets=np.searchsorted(owner[order], np.arange(len(pictures) + 1)).astype(np.int64),
@@ -112,10 +113,12 @@ def box_column(records: Sequence[Record], section: str, file: Path) -> NDArray[n
         UserError: names the first record whose `bbox` is not 4 numbers.
     """
     values = column(records, "bbox", section, file)
+    if not values:
+        return np.zeros((0, 4))
     try:
-        boxes = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-        if len(values) == 0 or (boxes.shape[1] == 4 and not np.isnan(boxes).any()):
-            return boxes.reshape(-1, 4)
+        boxes = np.asarray(values, dtype=np.float64)
+        if boxes.shape == (len(values), 4) and not np.isnan(boxes).any():
+            return boxes
     except (ValueError, TypeError):
         pass
     bad = next(i for i, value in enumerate(values) if not _is_box(value))
