@@ -93,7 +93,7 @@ def _coco_sets(root: Path) -> tuple[FoundSet, ...]:
     files = sorted([*(root / "annotations").glob("*.json"), *root.glob("*.json")])
     files = files or sorted(root.glob("*/*.json"))
     instances = [file for file in files if file.stem.startswith("instances")]
-    sets = [_coco_set(file, [root, file.parent]) for file in instances or files]
+    sets = [_coco_set(file, [file.parent, root]) for file in instances or files]
     found = [item for item in sets if item is not None]
     names = [item.name for item in found]
     return tuple(
@@ -115,8 +115,10 @@ def _coco_set(file: Path, roots: list[Path]) -> FoundSet | None:
         return None
     if content["annotations"] and "bbox" not in content["annotations"][0]:
         return None
-    words = f"{file.parent.name} {file.stem}".lower()
-    name = next((split for split in ("train", "val", "test") if split in words), file.stem)
+    splits = ("train", "val", "test")
+    beside = file.parent.name.lower().replace("valid", "val")
+    name = next((split for split in splits if split in file.stem.lower()), beside)
+    name = name if name in splits else file.stem
     return FoundSet(name, _image_folder(file, content["images"], roots, name), file)
 
 

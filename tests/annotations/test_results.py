@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detkit.annotations.assembly import Assembly
+from detkit.annotations.coco_results import read_coco_results, write_coco_results
+from detkit.annotations.comp4 import read_comp4, write_comp4
+from detkit.annotations.coordinates import to_corners
+from detkit.annotations.dataset import AnnotationSet, BoxFormat, DetectionSet
+from detkit.errors import UserError
+
+
+def three_images(box_format: BoxFormat) -> AnnotationSet:
+    assembly = Assembly(box_format)
+    for name in ("a b", "000002", "c"):
+        assembly.add_image(f"JPEGImages/{name}.jpg", (300, 400), "x")
+    return assembly.build(".", ["cat", "black cat", "dog"], [], [18, 3, 90])
+
+
+def detections(box_format: BoxFormat, count: int = 50) -> DetectionSet:
+    rng = np.random.default_rng(0)
+    return DetectionSet(
+        rng.integers(0, 3, count),
+        rng.integers(0, 3, count).astype(np.int32),
+        rng.random(count),
+        rng.random((count, 4)) * 100 + 1,
+        box_format,
+    )
+
+
+@pytest.mark.parametrize("count", [0, 50])
+def test_coco_results_round_trip_exactly(count: int, tmp_path: Path) -> None:
+    truth, found = three_images("coco"), detections("coco", count)
+    file = tmp_path / "new" / "results.json"
+    write_coco_results(file, found, truth)
+    records = json.loads(file.read_bytes())
+    if count:
+        assert set(records[0]) == {"image_id", "category_id", "bbox", "score"}
+        assert records[0]["category_id"] in (18, 3, 90)
+    read = read_coco_results(file, truth)
+    for key in ("images", "labels", "scores", "boxes"):
+        np.testing.assert_array_equal(getattr(read, key), getattr(found, key))
+        assert getattr(read, key).dtype == getattr(found, key).dtype
+    assert [p.name for p in file.parent.iterdir()] == ["results.json"]
+
+
+def test_coco_results_of_a_voc_set(tmp_path: Path) -> None:
+    truth, found = three_images("voc"), detections("voc")
+    write_coco_results(tmp_path / "r.json", found, truth)
+    first = json.loads((tmp_path / "r.json").read_bytes())[0]["bbox"]
+    x1, y1, x2, y2 = found.boxes[0]
+    np.testing.assert_allclose(first, [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1])
+    read = read_coco_results(tmp_path / "r.json", truth)
+    assert read.box_format == "voc"
+    np.testing.assert_allclose(read.boxes, found.boxes, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"image_id": 77},
+            r"1 detection\(s\) have a image_id that the annotations lack: 77 \(results\[1\]\)",
+        ),
+        ({"category_id": 4}, r"category_id that the annotations lack: 4 .*the annotations have 18, 3, 90"),
+        ({"bbox": [1, 2, 3]}, r"results\[1\] .*bbox must be 4 numbers"),
+        ({"score": "high"}, "every score must be a number"),
+        ({"score": None}, r"results\[1\]: score must be a number"),
+    ],
+)
+def test_wrong_coco_results_are_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    good = {"image_id": 1, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.5}
+    file = tmp_path / "r.json"
+    file.write_text(json.dumps([good, good | change]))
+    with pytest.raises(UserError, match=message):
+        read_coco_results(file, three_images("coco"))
+    file.write_text(json.dumps({"annotations": []}))
+    with pytest.raises(UserError, match="a list of detections; found dict"):
+        read_coco_results(file, three_images("coco"))
+    file.write_text(json.dumps([{"image_id": 1}]))
+    with pytest.raises(UserError, match=r"results\[0\] has no 'category_id'"):
+        read_coco_results(file, three_images("coco"))
+
+
+@pytest.mark.parametrize("box_format", ["voc", "coco"])
+def test_comp4_round_trip(box_format: BoxFormat, tmp_path: Path) -> None:
+    truth, found = three_images(box_format), detections(box_format)
+    files = write_comp4(tmp_path, found, truth, "val")
+    assert [f.name for f in files] == [f"comp4_det_val_{name}.txt" for name in truth.classes]
+    read = read_comp4(tmp_path, truth)
+    order = np.argsort(found.labels, kind="stable")
+    np.testing.assert_array_equal(read.images, found.images[order])
+    np.testing.assert_array_equal(read.labels, found.labels[order])
+    np.testing.assert_allclose(read.scores, found.scores[order], atol=5.1e-7)
+    np.testing.assert_allclose(
+        to_corners(read.boxes, box_format), to_corners(found.boxes[order], box_format), atol=0.051
+    )
+    again = read_comp4(files, truth)
+    np.testing.assert_array_equal(again.boxes, read.boxes)
+
+
+def test_comp4_lines(tmp_path: Path) -> None:
+    found = DetectionSet(
+        np.array([0]),
+        np.array([2], dtype=np.int32),
+        np.array([0.25]),
+        np.array([[0.0, 1.0, 10.0, 20.0]]),
+        "coco",
+    )
+    write_comp4(tmp_path, found, three_images("coco"))
+    assert (tmp_path / "comp4_det_test_dog.txt").read_text() == "a b 0.250000 1.0 2.0 10.0 21.0\n"
+    assert (tmp_path / "comp4_det_test_cat.txt").read_text() == ""
+
+
+def test_the_longest_class_name_owns_a_file(tmp_path: Path) -> None:
+    (tmp_path / "comp4_det_test_black cat.txt").write_text("c 0.5 1 2 3 4\n")
+    assert read_comp4(tmp_path, three_images("voc")).labels.tolist() == [1]
+
+
+def test_wrong_comp4_files_are_named(tmp_path: Path) -> None:
+    truth = three_images("voc")
+    with pytest.raises(UserError, match="no file is called comp4_det_"):
+        read_comp4(tmp_path, truth)
+    file = tmp_path / "comp4_det_test_dog.txt"
+    for text, message in (
+        ("c 0.5 1 2 3 4\nc 0.5 1 2 3", r"dog\.txt:2: expected `image score"),
+        ("c 0.5 1 2 x 4", r"dog\.txt:1: expected `image score"),
+        ("d 0.5 1 2 3 4", r"dog\.txt:1: the annotations have no image 'd'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_comp4(tmp_path, truth)
+    file.write_text("")
+    other = tmp_path / "comp4_det_val_dog.txt"
+    other.write_text("")
+    with pytest.raises(UserError, match="'dog' has two files"):
+        read_comp4(tmp_path, truth)
+    other.rename(tmp_path / "comp4_det_val_cow.txt")
+    with pytest.raises(UserError, match="'val_cow' does not end in the name of a class"):
+        read_comp4(tmp_path, truth)
