@@ -1,0 +1,79 @@
+"""Check that the documentation is true where a program can tell: links, commands, config keys, figures."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from detkit.config.schema import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+KEY = re.compile(r"`((?:detector|data|train|evaluate)(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`")
+# The name belongs to another project on the package index; ours is detkit-rcnn.
+FOREIGN = re.compile(r"pip install\s+(?:-U\s+|--upgrade\s+)?detkit(?![-\w])")
+
+
+def pages() -> list[Path]:
+    """Return every Markdown page of the project."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def slugs(text: str) -> set[str]:
+    """Return the anchors that the headings of a page get."""
+    headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", text), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def broken_links(page: Path, text: str) -> Iterator[str]:
+    """Yield a message for each link to a file or heading that is not there."""
+    for target in LINK.findall(FENCE.sub("", text)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        if not file.exists():
+            yield f"link to {target}: no such file"
+        elif anchor and file.suffix == ".md" and anchor not in slugs(file.read_text(encoding="utf-8")):
+            yield f"link to {target}: no such heading"
+
+
+def config_keys(node: Any = Config, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted path of every key that some config can have."""
+    if isinstance(node, type) and issubclass(node, BaseModel):
+        for name, field in node.model_fields.items():
+            yield prefix + name
+            yield from config_keys(field.annotation, f"{prefix}{name}.")
+        return
+    for part in get_args(node):
+        yield from config_keys(part, prefix)
+
+
+def problems(page: Path, keys: set[str]) -> Iterator[str]:
+    """Yield everything that is wrong with a page."""
+    text = page.read_text(encoding="utf-8")
+    yield from broken_links(page, text)
+    for key in KEY.findall(text):
+        if key not in keys:
+            yield f"`{key}` is not a key of the config"
+    if FOREIGN.search(text):
+        yield "`pip install detkit` installs another project"
+
+
+def main() -> int:
+    """Print all problems; the exit status says whether there are any."""
+    keys = set(config_keys())
+    found = [f"{page.relative_to(ROOT)}: {message}" for page in pages() for message in problems(page, keys)]
+    print("\n".join(found) or f"{len(pages())} pages: links and config keys are right")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
