@@ -18,7 +18,7 @@ def three_images(box_format: BoxFormat) -> AnnotationSet:
     assembly = Assembly(box_format)
     for name in ("a b", "000002", "c"):
         assembly.add_image(f"JPEGImages/{name}.jpg", (300, 400), "x")
-    return assembly.build(".", ["cat", "black cat", "dog"], [], [18, 3, 90])
+    return assembly.build(".", ["cat", "black_cat", "dog"], [], [18, 3, 90])
 
 
 def detections(box_format: BoxFormat, count: int = 50) -> DetectionSet:
@@ -117,7 +117,7 @@ def test_comp4_lines(tmp_path: Path) -> None:
 
 
 def test_the_longest_class_name_owns_a_file(tmp_path: Path) -> None:
-    (tmp_path / "comp4_det_test_black cat.txt").write_text("c 0.5 1 2 3 4\n")
+    (tmp_path / "comp4_det_test_black_cat.txt").write_text("c 0.5 1 2 3 4\n")
     assert read_comp4(tmp_path, three_images("voc")).labels.tolist() == [1]
 
 
