@@ -15,7 +15,7 @@ from detkit.config.schema import Config
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-KEY = re.compile(r"`((?:detector|data|train|evaluate)(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`")
+KEY = re.compile(r"`(?!data\.yaml`)((?:detector|data|train|evaluate)(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`")
 # The name belongs to another project on the package index; ours is detkit-rcnn.
 FOREIGN = re.compile(r"pip install\s+(?:-U\s+|--upgrade\s+)?detkit(?![-\w])")
 
