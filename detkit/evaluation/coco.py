@@ -14,7 +14,7 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.coco_class import Found, Recorded, Truth, counting_objects, match_class
 from detkit.evaluation.coco_precision import Curves, curves_of_class
 from detkit.evaluation.inputs import boxes_as, check_pair
-from detkit.evaluation.matching import MatchRecords, empty_records
+from detkit.evaluation.matching import MatchRecords, no_matches
 from detkit.evaluation.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -175,17 +175,18 @@ class _Work:
         num_classes, num_areas = len(truth.classes), len(AREA_RANGES)
         self.limits, self.recording, self.num_images = limits, recording, truth.num_images
         self.thresholds = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
+        crowd = np.ascontiguousarray(truth.crowd, np.bool_)
         self.truth = Truth(
             truth.image_index(),
             boxes_as(truth.boxes, truth.box_format, "coco"),
-            truth.crowd,
+            crowd,
             truth.ids == 0,
-            counting_objects(truth.areas, truth.crowd, AREA_RANGES),
+            counting_objects(np.ascontiguousarray(truth.areas, np.float64), crowd, AREA_RANGES),
         )
         self.found = Found(
-            np.asarray(found.images, np.int64),
+            np.ascontiguousarray(found.images, np.int64),
             boxes_as(found.boxes, found.box_format, "coco"),
-            np.asarray(found.scores, np.float64),
+            np.ascontiguousarray(found.scores, np.float64),
         )
         self.keys = falling_keys(self.found.scores)
         self.rows, self.starts = by_class(found.labels, num_classes, by_image_id(truth, self.found.images))
@@ -196,9 +197,10 @@ class _Work:
         shape = (num_classes, len(limits), combinations, len(RECALL_THRESHOLDS))
         self.precision, self.scores = np.full(shape, -1.0), np.full(shape, -1.0)
         self.recall = np.full(shape[:3], -1.0)
-        kept = empty_records(
-            len(found.scores) if recording else 0, truth.num_objects if recording else 0, IOU_THRESHOLDS
-        )
+        counts, rows, starts = (self.truth.counts & np.uint64(1)).astype(np.bool_), self.rows, self.starts
+        if not recording:  # the loops want arrays of the right type, however short
+            counts, rows, starts = counts[:0], rows[:0], starts[:0]
+        kept = no_matches(IOU_THRESHOLDS, counts, rows, starts)
         self.records = kept if recording else None
         self.recorded = Recorded(kept.state, kept.matched, kept.iou, kept.found_by)
 
@@ -209,8 +211,9 @@ class _Work:
         objects = self.object_rows[self.object_starts[label] : self.object_starts[label + 1]]
         if not len(objects) and not self.recording:
             return
+        rows[:] = sort_by_score(self.keys, rows)
         words = match_class(
-            sort_by_score(self.keys, rows), self.found, objects, self.truth, self.num_images,
+            rows, self.found, objects, self.truth, self.num_images,
             self.limits[-1], AREA_RANGES, self.thresholds, self.recording, self.recorded,
         )  # fmt: skip
         lowest_bits = np.arange(len(AREA_RANGES), dtype=np.uint64) * np.uint64(len(IOU_THRESHOLDS))

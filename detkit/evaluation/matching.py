@@ -25,6 +25,9 @@ class MatchRecords:
         iou: (D, T) float64 IoU with that object by the metric's rule, 0 for none.
         found_by: (M, T) int32 row of the detection an object was given, -1 for none; of several on
             one crowd region, the last.
+        counts: (M,) bool, objects that the metric wants found: no crowd, and for VOC not difficult.
+        order: (D,) int32 rows of detections by class and then by falling score, ties as the metric has them.
+        starts: (K + 1,) int64 start of each class in `order`.
     """
 
     thresholds: NDArray[np.float64]
@@ -32,29 +35,57 @@ class MatchRecords:
     matched: NDArray[np.int32]
     iou: NDArray[np.float64]
     found_by: NDArray[np.int32]
+    counts: NDArray[np.bool_]
+    order: NDArray[np.int32]
+    starts: NDArray[np.int64]
 
     def at(self, iou: float) -> int:
         """Return the column of a threshold.
 
         Example:
-            >>> empty_records(0, 0, np.array([0.5, 0.75])).at(0.75)
+            >>> no_matches(np.array([0.5, 0.75]), np.ones(1, bool), np.arange(1), np.array([0, 1])).at(0.75)
             1
         """
         return int(np.argmin(np.abs(self.thresholds - iou)))
 
+    def rows_of(self, label: int, column: int) -> NDArray[np.int32]:
+        """Return the rows of one class's detections that were used, by falling score.
 
-def empty_records(num_detections: int, num_objects: int, thresholds: NDArray[np.float64]) -> MatchRecords:
+        Args:
+            label: the class.
+            column: the threshold.
+        """
+        rows = self.order[self.starts[label] : self.starts[label + 1]]
+        used: NDArray[np.int32] = rows[self.state[rows, column] != UNUSED]
+        return used
+
+
+def no_matches(
+    thresholds: NDArray[np.float64],
+    counts: NDArray[np.bool_],
+    order: NDArray[np.int32],
+    starts: NDArray[np.int64],
+) -> MatchRecords:
     """Return records in which every detection is unused and no object is found.
 
+    Args:
+        thresholds: (T,) IoU.
+        counts: (M,) objects that count.
+        order: (D,) rows by class, to be put into order of score.
+        starts: (K + 1,) start of each class in `order`.
+
     Example:
-        >>> empty_records(2, 3, np.array([0.5])).found_by.shape
+        >>> no_matches(np.array([0.5]), np.ones(3, bool), np.arange(2), np.array([0, 2])).found_by.shape
         (3, 1)
     """
-    columns = len(thresholds)
+    shape = len(order), len(thresholds)
     return MatchRecords(
         thresholds=thresholds,
-        state=np.full((num_detections, columns), UNUSED, np.uint8),
-        matched=np.full((num_detections, columns), -1, np.int32),
-        iou=np.zeros((num_detections, columns), np.float64),
-        found_by=np.full((num_objects, columns), -1, np.int32),
+        state=np.full(shape, UNUSED, np.uint8),
+        matched=np.full(shape, -1, np.int32),
+        iou=np.zeros(shape, np.float64),
+        found_by=np.full((len(counts), len(thresholds)), -1, np.int32),
+        counts=counts,
+        order=order,
+        starts=starts,
     )
