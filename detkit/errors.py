@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend, shown without a traceback."""
+"""The exceptions that are shown without a traceback."""
 
 from __future__ import annotations
 
@@ -8,4 +8,11 @@ class UserError(ValueError):
 
     The message names the field or file, what was allowed and what came. The command line prints it
     on one screen and exits with status 2; a Python caller catches it as a `ValueError`.
+    """
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss became infinite or not a number, so the training stopped before it spoilt the weights.
+
+    The message names the loss term, the images and the likely cause. The command line exits with 3.
     """
