@@ -1,0 +1,204 @@
+"""Loads batches, in this process or in workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from detkit.data.batching import Parcel, collate
+from detkit.data.order import Order, aspect_groups, repeat_factors
+from detkit.data.samples import DetectionDataset, Key, Sample
+from detkit.errors import UserError
+from detkit.structures import ImageBatch, TrainBatch
+
+T = TypeVar("T")
+
+
+class TrainLoader:
+    """Batches for training; `order` says which images, and any epoch can be read from any step.
+
+    Args:
+        loader: reads the batches that `plan` holds at that moment.
+        plan: shared with `loader`.
+        order: which images are read when.
+    """
+
+    def __init__(self, loader: DataLoader[Sample], plan: list[list[Key]], order: Order) -> None:
+        self._loader = loader
+        self._plan = plan
+        self._order = order
+
+    def num_steps(self, epoch: int) -> int:
+        """Return the number of batches in an epoch, the same in every process."""
+        return self._order.num_steps(epoch)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[TrainBatch]:
+        """Yield the batches of an epoch, without those before `start_step`.
+
+        Raises:
+            UserError: an image cannot be read or contradicts its annotation.
+        """
+        self._plan[:] = self._order.batches(epoch)[start_step:]
+        for parcel in _opened(self._loader):
+            yield parcel.opened()
+
+
+class EvalLoader:
+    """Each image once and in order, in batches together with the indices of the images.
+
+    Args:
+        loader: reads the batches.
+        num_steps: how many there are in this process.
+    """
+
+    def __init__(self, loader: DataLoader[Sample], num_steps: int) -> None:
+        self._loader = loader
+        self._num_steps = num_steps
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[tuple[ImageBatch, tuple[int, ...]]]:
+        """Yield (images, indices).
+
+        Raises:
+            UserError: an image cannot be read or contradicts its annotation.
+        """
+        for parcel in _opened(self._loader):
+            yield parcel.images, tuple(each.image for each in parcel.objects)
+
+
+def make_train_loader(
+    dataset: DetectionDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    rank: int,
+    world_size: int,
+    group_by_aspect: bool,
+    repeat_threshold: float,
+    num_classes: int,
+    pin_memory: bool,
+) -> TrainLoader:
+    """Return a loader of training batches.
+
+    Args:
+        dataset: what to read.
+        batch_size: images of one step over all processes.
+        seed: which order.
+        workers: processes that read ahead; 0 reads in this process.
+        rank: this process, from 0.
+        world_size: number of processes.
+        group_by_aspect: batch wide images with wide ones and tall with tall.
+        repeat_threshold: repeat images of classes that fewer than this share of the images hold.
+        num_classes: K.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+
+    Raises:
+        UserError: there are no images, or the batch does not divide by the number of processes.
+    """
+    if not len(dataset):
+        raise UserError("data.train has no images")
+    if batch_size % world_size:
+        raise UserError(
+            f"train.batch_size: {batch_size} images cannot be divided among {world_size} processes; "
+            f"choose a multiple of {world_size}"
+        )
+    groups = aspect_groups(dataset.index) if group_by_aspect else np.zeros(len(dataset), dtype=np.int64)
+    repeats = repeat_factors(dataset.index, num_classes, repeat_threshold)
+    plan: list[list[Key]] = []
+    loader = _loader(dataset, plan, partial(_parcel, seed=seed), workers, pin_memory)
+    return TrainLoader(loader, plan, Order(repeats, groups, batch_size, seed, rank, world_size))
+
+
+def make_eval_loader(
+    dataset: DetectionDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    rank: int,
+    world_size: int,
+    pin_memory: bool,
+) -> EvalLoader:
+    """Return a loader of each image once, for evaluation and prediction.
+
+    Args:
+        dataset: what to read; no images give no batches.
+        batch_size: images of one batch in this process; the last may have fewer.
+        workers: processes that read ahead; 0 reads in this process.
+        rank: this process, from 0; it gets images rank, rank + world_size, ...
+        world_size: number of processes.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+    """
+    keys = [Key(0, image) for image in range(rank, len(dataset), world_size)]
+    plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    loader = _loader(dataset, plan, partial(_parcel, seed=0), workers, pin_memory)
+    return EvalLoader(loader, len(plan))
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A user's mistake found in a worker; raised there, it would come out as a wrapped traceback."""
+
+    message: str
+
+
+class _Guarded(Dataset[Sample | _Refusal]):
+    def __init__(self, dataset: DetectionDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, key: Key) -> Sample | _Refusal:
+        try:
+            return self._dataset[key]
+        except UserError as error:
+            return _Refusal(str(error))
+
+
+def _parcel(items: Sequence[Sample | _Refusal], seed: int) -> Parcel | _Refusal:
+    samples: list[Sample] = []
+    for item in items:
+        if isinstance(item, _Refusal):
+            return item
+        samples.append(item)
+    return Parcel.of(collate(samples, seed))
+
+
+def _opened(loader: DataLoader[Sample]) -> Iterator[Parcel]:
+    for item in loader:
+        if isinstance(item, _Refusal):
+            raise UserError(item.message)
+        yield item
+
+
+def _loader(
+    dataset: DetectionDataset,
+    plan: list[list[Key]],
+    collate_fn: Callable[[Sequence[Sample | _Refusal]], Parcel | _Refusal],
+    workers: int,
+    pin_memory: bool,
+) -> DataLoader[Sample]:
+    return DataLoader(
+        _Guarded(dataset),  # type: ignore[arg-type]
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=collate_fn,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # the global one would move on with every epoch
+    )
+
+
+def _start_worker(worker: int) -> None:
+    """Keep a worker to one thread, and leave Ctrl-C to the main process, which ends the workers."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,51 @@
+"""Pairs annotations with the pixels they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.dataset import AnnotationSet
+from detkit.data.images import decode_image
+from detkit.data.index import Index, Strings
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled dataset that can be read.
+
+    Attributes:
+        annotations: N images and their objects.
+        pixels: returns the (H, W, 3) uint8 RGB pixels of image i of `annotations`.
+    """
+
+    annotations: AnnotationSet
+    pixels: Callable[[int], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class FilePixels:
+    """Decodes image files by their number.
+
+    Attributes:
+        paths: N files.
+    """
+
+    paths: Strings
+
+    def __call__(self, image: int) -> NDArray[np.uint8]:
+        """Return the (H, W, 3) uint8 RGB pixels of a file.
+
+        Raises:
+            UserError: the file is missing or cannot be read.
+        """
+        return decode_image(Path(self.paths[image]))
+
+
+def file_source(annotations: AnnotationSet) -> Source:
+    """Return annotations together with the image files that they name."""
+    return Source(annotations, FilePixels(Index.of(annotations).paths))
