@@ -22,6 +22,8 @@ def test_detection_is_outlined_in_its_class_colour(grey: np.ndarray) -> None:
     )
     assert tuple(drawn[80, 20]) == class_colour(1)
     assert tuple(drawn[109, 60]) == class_colour(1)  # x2, y2 are where the box ends: pixel 109 is its last
+    assert tuple(drawn[80, 99]) == class_colour(1)
+    assert tuple(drawn[80, 100]) != class_colour(1)
     assert (drawn[112:] == 90).all()
     assert (grey == 90).all(), "the image given stays as it is"
 
