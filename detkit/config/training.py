@@ -112,6 +112,8 @@ class Gradient(Spec):
     """Stop after this many validations without a better result; null never stops early."""
     save_every_steps: Index = 0
     """Write last.pt also every so many steps; 0 writes it after each epoch."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files into the run's folder, too (`pip install tensorboard`)."""
 
     @model_validator(mode="after")
     def _divides(self) -> Gradient:

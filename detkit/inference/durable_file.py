@@ -1,0 +1,67 @@
+"""Replaces a file so that a crash, a kill or a full disk leaves either the old one or all of the new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from detkit.errors import UserError
+
+
+@contextmanager
+def durable_file(file: Path) -> Iterator[Path]:
+    """Give the path of a file to write; once written it is on the disk and takes the place of `file`.
+
+    Folders are made as needed. When the writing fails, what stood at `file` before stays.
+
+    Args:
+        file: the file to replace or to make.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        _flush(part)
+        part.replace(file)
+        _flush(file.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        kept = "; the one that was there is unharmed" if file.exists() else ""
+        raise UserError(f"{file}: could not be written ({reason}){_room(file.parent)}{kept}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows cannot open a folder; its renames are in the journal anyway
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: BaseException) -> str | None:
+    """Return what the system said, or None if the error is not the system's."""
+    # torch reports a failed write as RuntimeError while handling the OSError; safetensors only as text.
+    for cause in (error, error.__context__):
+        if isinstance(cause, OSError):
+            return cause.strerror or str(cause)
+    return str(error) if isinstance(error, SafetensorError) and "I/O error" in str(error) else None
+
+
+def _room(folder: Path) -> str:
+    if not folder.is_dir():
+        return ""
+    return f"; {shutil.disk_usage(folder).free / 2**20:.0f} MB are free there"

@@ -1,0 +1,141 @@
+"""What a training needs to go on from the very step where it stopped, bit for bit."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from detkit.errors import UserError
+from detkit.inference.durable_file import durable_file
+from detkit.training.ema import EMA
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while a model is trained.
+
+    The order of the images, their augmentation, the sampling and dropout need no state: they are
+    seeded by the seed and the step. The learning rate is a function of the step.
+
+    Attributes:
+        model: the model, with its last weights.
+        optimizer: its update rule.
+        scaler: loss scaling for fp16; switched off otherwise.
+        ema: the running mean of the weights, if there is one.
+        steps_per_epoch: optimizer steps of an epoch.
+        step: optimizer steps done.
+        validated: the step of the last validation; 0 before the first.
+        best: the best result of a validation; None before the first.
+        best_step: its step.
+        stale: validations since then.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: GradScaler
+    ema: EMA | None
+    steps_per_epoch: int
+    step: int = 0
+    validated: int = 0
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, as a fraction."""
+        return self.step / self.steps_per_epoch
+
+
+_COUNTS = ("steps_per_epoch", "step", "validated", "best", "best_step", "stale")
+
+
+def write_checkpoint(file: Path, state: TrainingState, config_text: str) -> None:
+    """Write last.pt beside its place, put it on the disk, and only then replace the previous one.
+
+    Args:
+        file: where it goes.
+        state: what to keep.
+        config_text: the config, so that a later resume can name what changed.
+
+    Raises:
+        UserError: the disk is full; the previous file is unharmed.
+    """
+    content = {
+        "format": _FORMAT,
+        "config": config_text,
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "ema": state.ema.state_dict() if state.ema else None,
+        "progress": {name: getattr(state, name) for name in _COUNTS},
+    }
+    with durable_file(file) as part, part.open("wb") as stream:
+        torch.save(content, stream)
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Read last.pt without running any code that it might hold.
+
+    Returns:
+        format, config (text), model, optimizer, scaler, ema and progress; see `resume`.
+
+    Raises:
+        UserError: the file is missing, damaged, or was not written by a training.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such checkpoint; a training writes last.pt after each epoch")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file}: not a checkpoint that can be read ({reason})") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise UserError(f"{file}: not a training checkpoint of this version; give the last.pt of a run")
+    return content
+
+
+def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
+    """Continue from a checkpoint's content.
+
+    What the config decides (rates, decay, length) comes from `state`; what was learned, from the file.
+
+    Args:
+        state: a training at its start, which is changed.
+        content: what `read_checkpoint` returned.
+        file: names the checkpoint in messages.
+
+    Raises:
+        UserError: the checkpoint is of another model or optimizer, or an epoch had another length.
+    """
+    _check_length(state, content["progress"], file)
+    own_groups = state.optimizer.state_dict()["param_groups"]
+    try:
+        state.model.load_state_dict(content["model"])
+        state.optimizer.load_state_dict({"state": content["optimizer"]["state"], "param_groups": own_groups})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: is of another model or optimizer than the config says: {error}") from None
+    if state.scaler.is_enabled() and content["scaler"]:
+        state.scaler.load_state_dict(content["scaler"])
+    if state.ema and content["ema"]:
+        state.ema.load_state_dict(content["ema"])
+    for name in _COUNTS:
+        setattr(state, name, content["progress"][name])
+
+
+def _check_length(state: TrainingState, progress: dict[str, Any], file: Path) -> None:
+    before, now = progress["steps_per_epoch"], state.steps_per_epoch
+    if before != now:
+        raise UserError(
+            f"{file}: an epoch had {before} steps and has {now} now, so the place in the data is lost; "
+            "keep the training set, train.batch_size and data.repeat_threshold, or begin anew with --from"
+        )

@@ -1,0 +1,127 @@
+"""Several processes that train one model, as torchrun starts them; one process is the ordinary case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Return this process's number; 0 writes the files and prints."""
+    return dist.get_rank() if _started() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if _started() else 1
+
+
+def local_rank() -> int:
+    """Return this process's number on its own machine, which is also the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started, and leave them at the end; without torchrun do nothing.
+
+    Gradients on a GPU travel by NCCL, everything else by Gloo.
+
+    Args:
+        device: where this process's model is.
+    """
+    if "WORLD_SIZE" not in os.environ or _started():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def replicate(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return a model whose gradients are the mean over all processes; alone, the model itself."""
+    if world_size() == 1:
+        return model
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def hold_gradients(model: nn.Module, hold: bool) -> AbstractContextManager[None]:
+    """Return a `with` in which a replicated model keeps its gradients to itself, for accumulation."""
+    return model.no_sync() if hold and isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def any_process(condition: bool) -> bool:
+    """Return whether the condition holds in at least one process; every process must ask."""
+    if world_size() == 1:
+        return condition
+    flag = torch.tensor([int(condition)])
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Return the mean of a tensor over all processes, without waiting for it on a GPU."""
+    if world_size() == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        any_process(False)
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """Compute a value in process 0 alone and return it in every process.
+
+    An exception there is raised in every process, so that none waits for ever.
+    """
+    if world_size() == 1:
+        return compute()
+    answer: list[tuple[T | None, Exception | None]] = [(None, None)]
+    if rank() == 0:
+        try:
+            answer = [(compute(), None)]
+        except Exception as error:
+            answer = [(None, error)]
+    dist.broadcast_object_list(answer, src=0, device=torch.device("cpu"))
+    value, problem = answer[0]
+    if problem is not None:
+        raise problem
+    return value  # type: ignore[return-value]
+
+
+def gather(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]] | None:
+    """Return the arrays of all processes joined along their first axis, in process 0; None elsewhere."""
+    if world_size() == 1:
+        return dict(arrays)
+    parts: list[Mapping[str, NDArray[np.generic]]] | None = (
+        [{} for _ in range(world_size())] if rank() == 0 else None
+    )
+    dist.gather_object(arrays, parts, dst=0)
+    if parts is None:
+        return None
+    return {name: np.concatenate([part[name] for part in parts]) for name in arrays}
+
+
+def _started() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,181 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from detkit.ops.sampling import mix_seed
+from detkit.structures import ImageBatch, TrainBatch
+from detkit.training.checkpoint import TrainingState, read_checkpoint, resume
+from detkit.training.distributed import hold_gradients, rank, replicate, world_size
+from detkit.training.ema import EMA
+from detkit.training.failure import LossWatch
+from detkit.training.interrupt import Interrupt
+from detkit.training.milestones import LAST, Judge, Keeper, Report, Validation
+from detkit.training.optim import Schedule, set_rates
+
+
+def fit(
+    model: nn.Module,
+    loader: Callable[[int, int], Iterable[TrainBatch]],
+    optimizer: Optimizer,
+    schedule: Schedule,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    seed: int,
+    device: torch.device,
+    precision: torch.dtype | None,
+    accumulate: int,
+    clip_norm: float,
+    ema_decay: float | None,
+    validation: Validation | None,
+    save_model: Callable[[nn.Module], None],
+    on_step: Callable[[Report], None],
+    image_name: Callable[[int], str],
+    folder: Path | None,
+    save_every_steps: int,
+    resumes: bool,
+    config_text: str,
+) -> TrainingState:
+    """Train a model and return the state it ended in.
+
+    A step depends on nothing but the weights before it, the seed and its number: a training that is
+    stopped and resumed anywhere, in the middle of an epoch too, ends in the same weights, bit for bit.
+
+    Args:
+        model: has `forward(batch) -> losses by name`, each a mean over the images of the batch. It is
+            on `device`.
+        loader: given an epoch and one of its steps, returns the batches from that step on; a batch is
+            one optimizer step of this process.
+        optimizer: its groups hold their own rate as `base_lr` (see `optim.parameter_groups`).
+        schedule: share of that rate at each step.
+        epochs: how often all images are seen.
+        steps_per_epoch: batches of an epoch.
+        seed: seeds sampling and dropout, together with the step.
+        device: where the training runs.
+        precision: what autocast computes in; None is float32.
+        accumulate: in how many parts a batch is worked off.
+        clip_norm: upper limit of the gradient's norm; 0 is none.
+        ema_decay: decay of the running mean that is judged and saved instead of the last weights.
+        validation: how to judge; None takes the latest weights for the best.
+        save_model: called with the model whenever its weights are the best so far, in process 0.
+        on_step: called after every step and validation, in process 0.
+        image_name: name of an image for its index in the dataset, for messages.
+        folder: where last.pt and the batch of a failure go; None writes neither.
+        save_every_steps: write last.pt also this often; 0 only after each epoch.
+        resumes: go on from last.pt in `folder`.
+        config_text: kept in last.pt.
+
+    Raises:
+        NonFiniteLossError: a loss or the gradient is not finite.
+        KeyboardInterrupt: after Ctrl-C, once the step is finished and last.pt is written.
+        UserError: last.pt does not fit, or cannot be written.
+    """
+    scaler = GradScaler("cuda", enabled=precision is torch.float16)
+    ema = None if ema_decay is None else EMA(model, ema_decay)
+    state = TrainingState(model, optimizer, scaler, ema, steps_per_epoch)
+    if resumes and folder:
+        resume(state, read_checkpoint(folder / LAST), folder / LAST)
+    network, total_steps = replicate(model, device), epochs * steps_per_epoch
+    watch = LossWatch(folder, image_name)
+    keeper = Keeper(state, folder, config_text, watch)
+
+    with Interrupt() as interrupt:
+        judge = Judge(state, validation, total_steps, save_model, on_step, keeper, interrupt)
+        judge.run_if_due()
+        while state.step < total_steps and not judge.stops:
+            model.train()
+            for batch in loader(*divmod(state.step, steps_per_epoch)):
+                lr = set_rates(optimizer, schedule(state.step))
+                torch.manual_seed(mix_seed(seed, state.step, rank()))
+                batch = replace(batch.to(device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
+
+                optimizer.zero_grad(set_to_none=True)
+                terms = backward(network, batch, scaler, precision, accumulate)
+                terms |= limit_gradient(optimizer, scaler, clip_norm)
+                values = watch(state.step, batch, terms)
+                scaler.step(optimizer)
+                scaler.update()
+                if ema:
+                    ema.update()
+
+                state.step += 1
+                if rank() == 0:
+                    num_images = len(batch) * world_size()
+                    on_step(Report(state.step, state.epoch, "train", lr, values, num_images))
+                keeper.leave_if(interrupt.requested)
+                if save_every_steps and state.step % save_every_steps == 0:
+                    keeper.write()
+            assert state.step % steps_per_epoch == 0, "the loader ended before its epoch"
+            keeper.write()
+            judge.run_if_due()
+    return state
+
+
+def backward(
+    network: nn.Module, batch: TrainBatch, scaler: GradScaler, precision: torch.dtype | None, parts: int
+) -> dict[str, Tensor]:
+    """Add the gradient of a batch's loss, worked off in parts, and return the loss terms.
+
+    Losses are means over images, so the parts count by their number of images and their sum has the
+    gradient of the undivided batch.
+    """
+    terms: dict[str, Tensor] = {}
+    divided = split_batch(batch, parts)
+    for part in divided:
+        share = len(part) / len(batch)
+        with hold_gradients(network, part is not divided[-1]):
+            with torch.autocast(
+                batch.images.pixels.device.type, dtype=precision, enabled=precision is not None
+            ):
+                losses = {name: loss * share for name, loss in network(part).items()}
+            torch.autograd.backward(scaler.scale(torch.stack(list(losses.values())).sum()))
+        for name, loss in losses.items():
+            terms[name] = terms.get(name, torch.zeros_like(loss)) + loss.detach()
+    return terms
+
+
+def limit_gradient(optimizer: Optimizer, scaler: GradScaler, clip_norm: float) -> dict[str, Tensor]:
+    """Scale the gradient down to a norm of at most `clip_norm` and return its norm as `grad_norm`.
+
+    With fp16 the norm is left out: there an infinite gradient is ordinary, and the scaler skips the step.
+    """
+    scaler.unscale_(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if clip_norm:
+        clip_grads_with_norm_(parameters, clip_norm, norm)
+    return {} if scaler.is_enabled() else {"grad_norm": norm}
+
+
+def split_batch(batch: TrainBatch, parts: int) -> list[TrainBatch]:
+    """Divide a batch into at most `parts` parts that keep its padding.
+
+    Example:
+        >>> from detkit.structures import Target
+        >>> images = ImageBatch(torch.zeros(3, 3, 8, 8), ((8, 8),) * 3, ((8, 8),) * 3)
+        >>> target = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+        >>> [len(part) for part in split_batch(TrainBatch(images, (target,) * 3), 2)]
+        [2, 1]
+    """
+    size = -(-len(batch) // parts)
+    images = batch.images
+    return [
+        TrainBatch(
+            ImageBatch(
+                images.pixels[at : at + size], images.sizes[at : at + size], images.originals[at : at + size]
+            ),
+            batch.targets[at : at + size],
+            batch.seed,
+        )
+        for at in range(0, len(batch), size)
+    ]
