@@ -37,6 +37,13 @@ def test_chip_names_the_class_above_the_box(grey: np.ndarray) -> None:
     assert (chip == ink_on(class_colour(0))).all(axis=1).any()
 
 
+def test_the_best_detection_gets_the_best_place_for_its_chip(grey: np.ndarray) -> None:
+    boxes = np.array([[20.0, 60.0, 100.0, 110.0]] * 2)
+    drawn = draw_detections(grey, boxes, np.array([0, 1]), np.array([0.3, 0.9]), ("cat", "dog"))
+    assert (drawn[50:58, 22:40] == class_colour(1)).all(axis=2).any()
+    assert not (drawn[50:58, 22:40] == class_colour(0)).all(axis=2).any()
+
+
 @pytest.mark.parametrize(
     "box", [[-50.0, -50, 500, 500], [5, 5, 5, 5], [300, 300, 400, 400], [0, 0, 2e9, 2e9]]
 )
