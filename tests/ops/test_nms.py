@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detkit.ops.nms import grouped_nms, nms
+from tests.reference import overlaps
+
+
+def scores_of(num: int, seed: int) -> torch.Tensor:
+    return torch.rand(num, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.7])
+def test_equals_the_reference(limit: float) -> None:
+    boxes, scores = overlaps.random_boxes(60, 0), scores_of(60, 0)
+    assert nms(torch.tensor(boxes), scores, limit).tolist() == overlaps.nms(boxes, scores.tolist(), limit)
+
+
+def test_overlap_equal_to_the_limit_is_kept() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 1.0]])
+    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.5).tolist() == [0, 1]
+    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.4999).tolist() == [0]
+
+
+def test_groups_are_alone() -> None:
+    boxes, scores = overlaps.random_boxes(80, 1), scores_of(80, 1)
+    groups = torch.arange(80) * 7 % 5
+    expected = []
+    for group in range(5):
+        rows = [row for row in range(80) if groups[row] == group]
+        kept = overlaps.nms([boxes[row] for row in rows], [scores[row].item() for row in rows], 0.3)
+        expected += [rows[row] for row in kept]
+    expected.sort(key=lambda row: -scores[row].item())
+    assert grouped_nms(torch.tensor(boxes), scores, groups, 0.3).tolist() == expected
+
+
+def test_many_large_groups_lose_no_precision() -> None:
+    # IoU of the pair is 0.5 + 1e-4; moving it by 1e8 px in float32 would merge the corners.
+    pair = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5001]])
+    boxes = torch.cat((pair, torch.tensor([[1e5, 1e5, 2e5, 2e5]])))
+    kept = grouped_nms(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1000, 1000, 0]), 0.5)
+    assert kept.tolist() == [0, 2]
+
+
+def test_equal_scores_keep_their_order() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [5.0, 5.0, 6.0, 6.0], [9.0, 9.0, 10.0, 10.0]])
+    assert grouped_nms(boxes, torch.ones(3), torch.tensor([2, 1, 0]), 0.5).tolist() == [0, 1, 2]
+
+
+def test_empty_and_half_precision() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert nms(torch.zeros(0, 4), torch.zeros(0), 0.5).shape == (0,)
+    assert grouped_nms(torch.zeros(0, 4), torch.zeros(0), nothing, 0.5).dtype == torch.int64
+    assert nms(torch.ones(1, 4).bfloat16(), torch.ones(1).bfloat16(), 0.5).tolist() == [0]
