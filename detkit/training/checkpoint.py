@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from detkit.errors import UserError
 from detkit.inference.durable_file import durable_file
 from detkit.training.ema import EMA
+from detkit.training.timeline import Timeline
 
 _FORMAT = 1
 
@@ -31,7 +32,7 @@ class TrainingState:
         optimizer: its update rule.
         scaler: loss scaling for fp16; switched off otherwise.
         ema: the running mean of the weights, if there is one.
-        steps_per_epoch: optimizer steps of an epoch.
+        timeline: the steps of each epoch.
         step: optimizer steps done.
         validated: the step of the last validation; 0 before the first.
         best: the best result of a validation; None before the first.
@@ -43,7 +44,7 @@ class TrainingState:
     optimizer: Optimizer
     scaler: GradScaler
     ema: EMA | None
-    steps_per_epoch: int
+    timeline: Timeline
     step: int = 0
     validated: int = 0
     best: float | None = None
@@ -53,10 +54,10 @@ class TrainingState:
     @property
     def epoch(self) -> float:
         """Epochs done, as a fraction."""
-        return self.step / self.steps_per_epoch
+        return self.timeline.epoch(self.step)
 
 
-_COUNTS = ("steps_per_epoch", "step", "validated", "best", "best_step", "stale")
+_COUNTS = ("step", "validated", "best", "best_step", "stale")
 
 
 def write_checkpoint(file: Path, state: TrainingState, config_text: str) -> None:
@@ -77,6 +78,7 @@ def write_checkpoint(file: Path, state: TrainingState, config_text: str) -> None
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "ema": state.ema.state_dict() if state.ema else None,
+        "epoch_steps": state.timeline.steps,
         "progress": {name: getattr(state, name) for name in _COUNTS},
     }
     with durable_file(file) as part, part.open("wb") as stream:
@@ -87,7 +89,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """Read last.pt without running any code that it might hold.
 
     Returns:
-        format, config (text), model, optimizer, scaler, ema and progress; see `resume`.
+        format, config (text), model, optimizer, scaler, ema, epoch_steps and progress; see `resume`.
 
     Raises:
         UserError: the file is missing, damaged, or was not written by a training.
@@ -117,13 +119,15 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     Raises:
         UserError: the checkpoint is of another model or optimizer, or an epoch had another length.
     """
-    _check_length(state, content["progress"], file)
-    own_groups = state.optimizer.state_dict()["param_groups"]
+    _check_length(state, content, file)
+    own, saved = state.optimizer.state_dict()["param_groups"], content["optimizer"]
     try:
         state.model.load_state_dict(content["model"])
-        state.optimizer.load_state_dict({"state": content["optimizer"]["state"], "param_groups": own_groups})
+        if [len(group["params"]) for group in own] != [len(g["params"]) for g in saved["param_groups"]]:
+            raise ValueError("the optimizer's groups differ")
+        state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
     except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: is of another model or optimizer than the config says: {error}") from None
+        raise UserError(f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}") from None
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     if state.ema and content["ema"]:
@@ -132,10 +136,13 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
         setattr(state, name, content["progress"][name])
 
 
-def _check_length(state: TrainingState, progress: dict[str, Any], file: Path) -> None:
-    before, now = progress["steps_per_epoch"], state.steps_per_epoch
-    if before != now:
-        raise UserError(
-            f"{file}: an epoch had {before} steps and has {now} now, so the place in the data is lost; "
-            "keep the training set, train.batch_size and data.repeat_threshold, or begin anew with --from"
-        )
+def _check_length(state: TrainingState, content: dict[str, Any], file: Path) -> None:
+    saved = Timeline(content["epoch_steps"])
+    begun, done = saved.place(content["progress"]["step"])
+    begun += done > 0
+    for epoch, (before, now) in enumerate(zip(saved.steps[:begun], state.timeline.steps, strict=False)):
+        if before != now:
+            raise UserError(
+                f"{file}: epoch {epoch + 1} had {before} steps and has {now} now, so the place in the data "
+                "is lost; keep seed, training set, batch size and repeat_threshold, or begin anew with --from"
+            )

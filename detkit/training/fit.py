@@ -21,6 +21,7 @@ from detkit.training.failure import LossWatch
 from detkit.training.interrupt import Interrupt
 from detkit.training.milestones import LAST, Judge, Keeper, Report, Validation
 from detkit.training.optim import Schedule, set_rates
+from detkit.training.timeline import Timeline
 
 
 def fit(
@@ -29,8 +30,7 @@ def fit(
     optimizer: Optimizer,
     schedule: Schedule,
     *,
-    epochs: int,
-    steps_per_epoch: int,
+    timeline: Timeline,
     seed: int,
     device: torch.device,
     precision: torch.dtype | None,
@@ -58,8 +58,7 @@ def fit(
             one optimizer step of this process.
         optimizer: its groups hold their own rate as `base_lr` (see `optim.parameter_groups`).
         schedule: share of that rate at each step.
-        epochs: how often all images are seen.
-        steps_per_epoch: batches of an epoch.
+        timeline: how many epochs there are, and the batches of each.
         seed: seeds sampling and dropout, together with the step.
         device: where the training runs.
         precision: what autocast computes in; None is float32.
@@ -82,19 +81,19 @@ def fit(
     """
     scaler = GradScaler("cuda", enabled=precision is torch.float16)
     ema = None if ema_decay is None else EMA(model, ema_decay)
-    state = TrainingState(model, optimizer, scaler, ema, steps_per_epoch)
+    state = TrainingState(model, optimizer, scaler, ema, timeline)
     if resumes and folder:
         resume(state, read_checkpoint(folder / LAST), folder / LAST)
-    network, total_steps = replicate(model, device), epochs * steps_per_epoch
+    network = replicate(model, device)
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
 
     with Interrupt() as interrupt:
-        judge = Judge(state, validation, total_steps, save_model, on_step, keeper, interrupt)
+        judge = Judge(state, validation, save_model, on_step, keeper, interrupt)
         judge.run_if_due()
-        while state.step < total_steps and not judge.stops:
+        while state.step < timeline.total and not judge.stops:
             model.train()
-            for batch in loader(*divmod(state.step, steps_per_epoch)):
+            for batch in loader(*timeline.place(state.step)):
                 lr = set_rates(optimizer, schedule(state.step))
                 torch.manual_seed(mix_seed(seed, state.step, rank()))
                 batch = replace(batch.to(device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
@@ -115,7 +114,7 @@ def fit(
                 keeper.leave_if(interrupt.requested)
                 if save_every_steps and state.step % save_every_steps == 0:
                     keeper.write()
-            assert state.step % steps_per_epoch == 0, "the loader ended before its epoch"
+            assert state.epoch.is_integer(), "the loader ended before its epoch"
             keeper.write()
             judge.run_if_due()
     return state

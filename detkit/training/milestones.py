@@ -100,7 +100,6 @@ class Judge:
     Attributes:
         state: the training.
         validation: how to judge; None takes the latest weights for the best.
-        total_steps: length of the training.
         save_model: keeps the weights of the model it is called with.
         on_step: hears the results.
         keeper: knows how to say goodbye.
@@ -109,7 +108,6 @@ class Judge:
 
     state: TrainingState
     validation: Validation | None
-    total_steps: int
     save_model: Callable[[nn.Module], None]
     on_step: Callable[[Report], None]
     keeper: Keeper
@@ -124,8 +122,8 @@ class Judge:
     def run_if_due(self) -> None:
         """Judge the model if an epoch has ended and it is the epoch's turn."""
         state, every = self.state, self.validation.every if self.validation else 1
-        epoch, inside = divmod(state.step, state.steps_per_epoch)
-        turn = (every > 0 and epoch % every == 0) or state.step >= self.total_steps
+        epoch, inside = state.timeline.place(state.step)
+        turn = (every > 0 and epoch % every == 0) or state.step >= state.timeline.total
         if inside or not turn or state.step <= state.validated:
             return
         with state.ema.swapped_in() if state.ema else nullcontext():

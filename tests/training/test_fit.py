@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -18,6 +19,7 @@ from detkit.training.failure import LossWatch
 from detkit.training.fit import backward, limit_gradient, split_batch
 from detkit.training.milestones import Report, Validation
 from detkit.training.optim import Schedule, adamw, constant, cosine, sgd
+from detkit.training.timeline import Timeline
 from tests.training.tiny import STEPS, Loader, assert_same, batches, tiny_model, train, weights
 
 CPU = torch.device("cpu")
@@ -298,8 +300,23 @@ def test_a_training_is_extended_on_purpose(tmp_path: Path) -> None:
 
 def test_resuming_with_another_epoch_length_is_refused(tmp_path: Path) -> None:
     train(tiny_model(), epochs=1, folder=tmp_path)
-    with pytest.raises(UserError, match=r"last.pt: an epoch had 6 steps and has 5 now"):
+    with pytest.raises(UserError, match=r"last.pt: epoch 1 had 6 steps and has 5 now"):
         train(tiny_model(), folder=tmp_path, resumes=True, steps_per_epoch=5)
+
+
+def test_epochs_of_different_length_resume_too(tmp_path: Path) -> None:
+    def loader(epoch: int, start: int) -> Any:
+        return itertools.islice(Loader()(epoch, start), 3 + epoch - start)
+
+    timeline = Timeline([3, 4, 5])
+    reports: list[Report] = []
+    whole, stopped, resumed = tiny_model(), tiny_model(), tiny_model()
+    train(whole, loader=loader, timeline=timeline, on_step=reports.append)
+    assert [report.step for report in reports if report.epoch.is_integer()] == [3, 7, 12]
+    with pytest.raises(KeyboardInterrupt, match=r"step 5 \(epoch 1\.50\)"):
+        train(stopped, loader=loader, timeline=timeline, folder=tmp_path, on_step=StopAt(5))
+    train(resumed, loader=loader, timeline=timeline, folder=tmp_path, resumes=True)
+    assert_same(weights(whole), weights(resumed))
 
 
 def test_resuming_takes_the_rates_of_the_config(tmp_path: Path) -> None:

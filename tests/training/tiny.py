@@ -13,6 +13,7 @@ from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 from detkit.training.checkpoint import TrainingState
 from detkit.training.fit import fit
 from detkit.training.optim import Schedule, constant, sgd
+from detkit.training.timeline import Timeline
 
 NUM_IMAGES, BATCH = 12, 2
 STEPS = NUM_IMAGES // BATCH
@@ -105,12 +106,12 @@ def tiny_model(dropout: float = 0.5) -> TinyDetector:
 
 def train(model: nn.Module, **changes: Any) -> TrainingState:
     """Fit with settings that suit most tests."""
+    epochs, steps_per_epoch = changes.pop("epochs", 2), changes.pop("steps_per_epoch", STEPS)
     settings: dict[str, Any] = {
         "loader": Loader(),
         "optimizer": sgd(model, lr=0.05, momentum=0.9, weight_decay=1e-4, bias_lr_factor=2.0),
         "schedule": Schedule(constant(), 2, 0.1),
-        "epochs": 2,
-        "steps_per_epoch": STEPS,
+        "timeline": Timeline([steps_per_epoch] * epochs),
         "seed": 5,
         "device": torch.device("cpu"),
         "precision": None,
