@@ -43,6 +43,8 @@ class RPN(Spec):
     """An anchor is positive from this IoU on; the best anchors of each object always are."""
     bg_iou: Fraction = 0.3
     """An anchor is negative below this IoU."""
+    crowd_iou: Fraction = 0.7
+    """Leave out negative anchors that lie in a crowd by more than this share of their area; 1 keeps all."""
     batch_per_image: Count = 256
     """Anchors drawn from each image for training."""
     fg_fraction: Fraction = 0.5

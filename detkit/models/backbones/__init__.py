@@ -1,1 +1,1 @@
-"""Convolutional networks that read the image."""
+"""Convolutional networks that read the image, with torchvision's names of weights."""

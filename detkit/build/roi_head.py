@@ -1,0 +1,121 @@
+"""The `regions` and `head` of a config -> modules."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import assert_never
+
+from torch import nn
+
+from detkit.build.backbone import is_frozen
+from detkit.config.backbone import Backbone, ResNetBackbone
+from detkit.config.region import ConvFcHead as ConvFcSpec
+from detkit.config.region import Fc6Fc7Head as Fc6Fc7Spec
+from detkit.config.region import Layer4Head as Layer4Spec
+from detkit.config.region import Regions, RoIAlign, RoIPool
+from detkit.config.region import TwoFcHead as TwoFcSpec
+from detkit.errors import UserError
+from detkit.models.backbones.resnet import LAST, make_stage
+from detkit.models.backbones.sequential import SequentialBackbone
+from detkit.models.box_heads import BoxHead, ConvFcHead, FcHead, Layer4Head, Predictor
+from detkit.models.region_features import Pool, RegionFeatures
+from detkit.models.roi_head import RoIHead
+from detkit.ops.coding import BoxCoder
+from detkit.ops.roi_align import roi_align
+from detkit.ops.roi_pool import roi_pool
+from detkit.ops.sampling import Sampler
+
+HeadSpec = Layer4Spec | Fc6Fc7Spec | TwoFcSpec | ConvFcSpec
+
+
+def build_pool(spec: Regions) -> Pool:
+    """Return the operation that takes a region's features from a map."""
+    match spec:
+        case RoIPool():
+            return partial(roi_pool, size=spec.size)
+        case RoIAlign():
+            return partial(
+                roi_align, size=spec.size, sampling_ratio=spec.sampling_ratio, aligned=spec.aligned
+            )
+        case _:
+            assert_never(spec)
+
+
+def build_box_head(
+    spec: HeadSpec, backbone_spec: Backbone, backbone: nn.Module, channels: int, size: int
+) -> BoxHead:
+    """Return what makes a vector of a region's features, from scratch.
+
+    Args:
+        spec: the config's `detector.head`.
+        backbone_spec: the config's `detector.backbone`; layer4 is a part of it.
+        backbone: what was built of it.
+        channels: channels of the features.
+        size: cells along each side of a region.
+
+    Raises:
+        UserError: If the head needs another backbone.
+    """
+    match spec:
+        case Layer4Spec():
+            if not isinstance(backbone_spec, ResNetBackbone):
+                raise UserError("head: layer4 is a part of backbone: resnet; it has no meaning with another")
+            layer4 = make_stage(
+                depth=backbone_spec.depth,
+                stage=LAST,
+                width=backbone_spec.width,
+                norm=backbone_spec.norm,
+                frozen=is_frozen(backbone_spec, LAST),
+            )
+            return Layer4Head(layer4)
+        case Fc6Fc7Spec():
+            if not isinstance(backbone, SequentialBackbone):
+                raise UserError(
+                    "head: fc6_fc7 is a part of backbone: vgg or alexnet; take two_fc with another"
+                )
+            return FcHead(channels, size, channels=backbone.fc_channels, dropout=spec.dropout)
+        case TwoFcSpec():
+            return FcHead(channels, size, channels=spec.channels, dropout=0.0)
+        case ConvFcSpec():
+            return ConvFcHead(
+                channels,
+                size,
+                num_convs=spec.num_convs,
+                conv_channels=spec.conv_channels,
+                channels=spec.channels,
+                norm=spec.norm,
+            )
+        case _:
+            assert_never(spec)
+
+
+def pretrained_parts(spec: HeadSpec, box_head: BoxHead, backbone: nn.Module) -> dict[str, nn.Module]:
+    """Return the parts of the head that the backbone's weights file holds, by what their keys begin with."""
+    if isinstance(spec, Layer4Spec) and isinstance(box_head, Layer4Head):
+        return {"layer4.": box_head.layer4}
+    if isinstance(spec, Fc6Fc7Spec) and isinstance(box_head, FcHead):
+        assert isinstance(backbone, SequentialBackbone)
+        return dict(zip(backbone.fc_keys, (box_head.fc6, box_head.fc7), strict=True))
+    return {}
+
+
+def build_roi_head(spec: HeadSpec, features: RegionFeatures, box_head: BoxHead, num_classes: int) -> RoIHead:
+    """Return the head that classifies regions and refines their boxes."""
+    return RoIHead(
+        features,
+        box_head,
+        Predictor(box_head.channels, num_classes, class_agnostic=spec.class_agnostic),
+        num_classes=num_classes,
+        sampler=Sampler(spec.batch_per_image, spec.fg_fraction),
+        fg_iou=spec.fg_iou,
+        bg_iou=spec.bg_iou,
+        crowd_iou=spec.crowd_iou,
+        add_ground_truth=spec.add_ground_truth,
+        coder=BoxCoder(spec.box_weights),
+        beta=spec.beta,
+        box_loss_weight=spec.box_loss_weight,
+        normalize_by=spec.normalize_by,
+        score_threshold=spec.score_threshold,
+        nms_iou=spec.nms_iou,
+        detections_per_image=spec.detections_per_image,
+    )

@@ -1,0 +1,81 @@
+"""Which object each anchor or region stands for, and what each drawn one counts in the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from detkit.ops.boxes import pairwise_ioa, pairwise_iou
+from detkit.ops.matching import BACKGROUND, IGNORED, match
+from detkit.structures import Target
+
+NormalizeBy = Literal["sampled", "batch_size", "batch"]
+
+
+def assign(
+    boxes: Tensor,
+    target: Target,
+    *,
+    fg_iou: float,
+    bg_iou: tuple[float, float],
+    force: bool,
+    crowd_iou: float,
+) -> Tensor:
+    """Return for each box the index of its object, BACKGROUND or IGNORED.
+
+    Only objects that are neither difficult nor a crowd are matched. What would be background but lies on
+    one of the others is neither background nor object: it is ignored.
+
+    Args:
+        boxes: (N, 4) anchors or regions in pixels.
+        target: the image's objects.
+        fg_iou: a box stands for its best object from this IoU on.
+        bg_iou: a box is background if its best IoU is in [low, high); a difficult object keeps it from
+            being so from `high` on.
+        force: the best boxes of each object stand for an object at any IoU.
+        crowd_iou: a crowd keeps a box from being background that lies in it by more than this share.
+
+    Returns:
+        (N,) int64 indices into the target.
+    """
+    iou = pairwise_iou(boxes, target.boxes)
+    left_out = target.difficult | target.crowd
+    matches = match(iou.masked_fill(left_out, 0.0), fg_iou, bg_iou, force)
+    unsure = ((iou >= bg_iou[1]) & target.difficult).any(dim=1)
+    if bool(target.crowd.any()):
+        crowds = target.boxes[target.crowd]
+        unsure |= (pairwise_ioa(boxes, crowds) > crowd_iou).any(dim=1)
+    return matches.masked_fill(unsure & (matches == BACKGROUND), IGNORED)
+
+
+def loss_weights(
+    counts: Sequence[int], normalize_by: NormalizeBy, per_image: int, device: torch.device
+) -> Tensor:
+    """Return what each drawn anchor or region of a batch counts, so that losses are weighted sums.
+
+    Args:
+        counts: how many were drawn in each image.
+        normalize_by: `sampled` gives the mean over images of each image's mean; `batch_size` divides by
+            `per_image` instead of what was drawn; `batch` gives one mean over all that were drawn.
+        per_image: how many each image should have had.
+        device: where the weights are needed.
+
+    Returns:
+        (sum of counts,) float32 weights, image by image.
+
+    Example:
+        >>> loss_weights([1, 2], "sampled", 4, torch.device("cpu"))
+        tensor([0.5000, 0.2500, 0.2500])
+    """
+    match normalize_by:
+        case "sampled":
+            divisors = [max(count, 1) * len(counts) for count in counts]
+        case "batch_size":
+            divisors = [per_image * len(counts)] * len(counts)
+        case "batch":
+            divisors = [max(sum(counts), 1)] * len(counts)
+    shares = [torch.full((n,), 1 / d, device=device) for n, d in zip(counts, divisors, strict=True)]
+    return torch.cat(shares) if shares else torch.zeros(0, device=device)

@@ -1,0 +1,145 @@
+"""ResNet (He et al., Deep Residual Learning, CVPR 2016), the stride in the 3x3 convolutions."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.backbones.sequential import scaled, side
+from detkit.models.initialisation import he_normal
+from detkit.models.norm import Norm, conv_norm, make_norm, run_layers
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+PLANES = (64, 128, 256, 512)
+FIRST_BOTTLENECK = 50
+EXPANSION = 4
+LAST = 5  # the stem is stage 1, layer1 to layer4 are stages 2 to 5
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 in a bottleneck.
+
+    Args:
+        channels_in: channels of the input.
+        planes: channels inside.
+        channels: channels of the output.
+        stride: stride of the (first) 3x3 convolution.
+        norm: what follows every convolution.
+    """
+
+    def __init__(self, channels_in: int, planes: int, channels: int, *, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+        self.bottleneck = planes != channels
+        if self.bottleneck:
+            plan = [(channels_in, planes, 1, 1), (planes, planes, 3, stride), (planes, channels, 1, 1)]
+        else:
+            plan = [(channels_in, planes, 3, stride), (planes, planes, 3, 1)]
+        self.steps = len(plan)
+        for number, (before, after, size, step) in enumerate(plan, 1):
+            conv = nn.Conv2d(before, after, size, step, padding=size // 2, bias=False)
+            self.add_module(f"conv{number}", conv)
+            self.add_module(f"bn{number}", make_norm(norm, after))
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or channels_in != channels:
+            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, make_norm(norm, channels))
+
+    def last_conv(self) -> nn.Conv2d:
+        """Return the convolution whose output is added to the shortcut."""
+        return cast(nn.Conv2d, getattr(self, f"conv{self.steps}"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels, H / stride, W / stride) features."""
+        out = x
+        for number in range(1, self.steps + 1):
+            if number > 1:
+                out = F.relu(out, inplace=True)
+            out = conv_norm(getattr(self, f"conv{number}"), getattr(self, f"bn{number}"), out)
+        shortcut = x if self.downsample is None else run_layers(self.downsample, x)
+        return F.relu(out + shortcut, inplace=True)
+
+
+def make_stage(*, depth: int, stage: int, width: float, norm: Norm, frozen: bool) -> nn.Sequential:
+    """Return layer1 to layer4 (stages 2 to 5) of a ResNet from scratch.
+
+    A frozen norm from scratch does not hold the activations in bounds, so the last convolution of each
+    residual branch starts smaller, by the root of the number of blocks: the sum then stays of one size.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        stage: 2 to 5.
+        width: multiplier of every number of channels.
+        norm: what follows every convolution.
+        frozen: whether the stage stays as it is.
+    """
+    index, expansion = stage - 2, EXPANSION if depth >= FIRST_BOTTLENECK else 1
+    planes = scaled(PLANES[index], width)
+    stem_or_last = scaled(PLANES[0], width) if index == 0 else scaled(PLANES[index - 1], width) * expansion
+    blocks = [
+        Block(
+            planes * expansion if number else stem_or_last,
+            planes,
+            planes * expansion,
+            stride=2 if index and not number else 1,
+            norm="frozen" if frozen else norm,
+        )
+        for number in range(BLOCKS[depth][index])
+    ]
+    layers = nn.Sequential(*blocks)
+    he_normal(layers)
+    if norm == "frozen":
+        with torch.no_grad():
+            for block in blocks:
+                block.last_conv().weight.mul_(sum(BLOCKS[depth]) ** -0.5)
+    return layers.requires_grad_(not frozen)
+
+
+class ResNet(nn.Module):
+    """The stem and the stages of a ResNet; one map (layer3, stride 16: C4) or four (layer1 to layer4).
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        width: multiplier of every number of channels.
+        norm: what follows every convolution.
+        freeze_at: how many stages from the input on stay as they are; the stem is the first.
+        pyramid: whether to give four maps.
+
+    Attributes:
+        channels: number of channels of each map.
+        strides: pixels per cell of each map.
+    """
+
+    def __init__(self, *, depth: int, width: float, norm: Norm, freeze_at: int, pyramid: bool) -> None:
+        super().__init__()
+        stem = scaled(PLANES[0], width)
+        self.conv1 = nn.Conv2d(3, stem, 7, 2, padding=3, bias=False).requires_grad_(freeze_at < 1)
+        self.bn1 = make_norm("frozen" if freeze_at >= 1 else norm, stem)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        he_normal(self.conv1)
+        self.names = tuple(f"layer{stage - 1}" for stage in range(2, LAST + 1 if pyramid else LAST))
+        for stage, name in enumerate(self.names, 2):
+            frozen = stage <= freeze_at
+            self.add_module(name, make_stage(depth=depth, stage=stage, width=width, norm=norm, frozen=frozen))
+        self.given = self.names if pyramid else self.names[-1:]
+        ends = [self.names.index(name) + 1 for name in self.given]
+        self.channels = tuple(self._blocks(end)[-1].channels for end in ends)
+        before = side(self.conv1.stride) * side(self.maxpool.stride)
+        self.strides = tuple(before * prod(block.stride for block in self._blocks(end)) for end in ends)
+
+    def _blocks(self, end: int) -> list[Block]:
+        return [block for name in self.names[:end] for block in getattr(self, name)]
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return the maps of (B, 3, H, W) normalised images, finest first."""
+        x = self.maxpool(F.relu(conv_norm(self.conv1, self.bn1, pixels), inplace=True))
+        maps: list[Tensor] = []
+        for name in self.names:
+            x = getattr(self, name)(x)
+            if name in self.given:
+                maps.append(x)
+        return maps

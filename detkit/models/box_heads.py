@@ -1,0 +1,117 @@
+"""What turns a region's features into one vector, and the two outputs on it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.backbones.resnet import Block
+from detkit.models.initialisation import gaussian, he_normal
+from detkit.models.norm import Norm, conv_block
+
+
+class Layer4Head(nn.Module):
+    """A ResNet's last stage on every region, then the mean over its cells (He 2016).
+
+    Args:
+        layer4: the stage.
+
+    Attributes:
+        channels: length of the vector.
+    """
+
+    def __init__(self, layer4: nn.Sequential) -> None:
+        super().__init__()
+        self.layer4 = layer4
+        self.channels = cast(Block, layer4[-1]).channels
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Return (R, channels) vectors of (R, C, size, size) features."""
+        out: Tensor = self.layer4(regions)
+        return out.mean(dim=(2, 3))
+
+
+class FcHead(nn.Module):
+    """Two fully connected layers: fc6 and fc7 of AlexNet and VGG, or new ones (Lin 2017).
+
+    Args:
+        channels_in: channels of a region's features.
+        size: cells along each side of it.
+        channels: width of both layers.
+        dropout: share of activations dropped after each layer in training.
+
+    Attributes:
+        channels: length of the vector.
+    """
+
+    def __init__(self, channels_in: int, size: int, *, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.fc6 = nn.Linear(channels_in * size * size, channels)
+        self.fc7 = nn.Linear(channels, channels)
+        self.dropout = dropout
+        he_normal(self)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Return (R, channels) vectors of (R, C, size, size) features."""
+        out = F.dropout(F.relu(self.fc6(regions.flatten(1))), self.dropout, self.training)
+        out = F.relu(self.fc7(out))
+        return F.dropout(out, self.dropout, self.training)
+
+
+class ConvFcHead(nn.Module):
+    """Convolutions, then one fully connected layer.
+
+    Args:
+        channels_in: channels of a region's features.
+        size: cells along each side of it.
+        num_convs: number of 3x3 convolutions.
+        conv_channels: their width.
+        channels: width of the fully connected layer.
+        norm: batch normalisation after each convolution.
+
+    Attributes:
+        channels: length of the vector.
+    """
+
+    def __init__(
+        self, channels_in: int, size: int, *, num_convs: int, conv_channels: int, channels: int, norm: Norm
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        widths = [channels_in] + [conv_channels] * num_convs
+        self.convs = nn.Sequential(
+            *(conv_block(widths[i], widths[i + 1], size=3, norm=norm, relu=True) for i in range(num_convs))
+        )
+        self.fc = nn.Linear(conv_channels * size * size, channels)
+        he_normal(self)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Return (R, channels) vectors of (R, C, size, size) features."""
+        return F.relu(self.fc(self.convs(regions).flatten(1)))
+
+
+BoxHead = Layer4Head | FcHead | ConvFcHead
+
+
+class Predictor(nn.Module):
+    """Class logits and box deltas from a region's vector, initialised as in Fast R-CNN.
+
+    Args:
+        channels: length of the vector.
+        num_classes: K; the logits have one more column, the last, for background.
+        class_agnostic: one set of deltas for all classes instead of one for each.
+    """
+
+    def __init__(self, channels: int, num_classes: int, *, class_agnostic: bool) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(channels, num_classes + 1)
+        self.bbox_pred = nn.Linear(channels, 4 if class_agnostic else 4 * num_classes)
+        gaussian(self.cls_score, 0.01)
+        gaussian(self.bbox_pred, 0.001)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (R, K + 1) logits and (R, K or 1, 4) deltas in float32."""
+        return self.cls_score(vectors).float(), self.bbox_pred(vectors).float().unflatten(1, (-1, 4))

@@ -1,0 +1,69 @@
+"""Feature pyramid (Lin et al., Feature Pyramid Networks, CVPR 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.initialisation import lecun_uniform
+from detkit.models.norm import Norm, conv_block
+
+
+class FPN(nn.Module):
+    """Maps of one width at every stride, each knowing what the coarser ones saw, and one coarser still.
+
+    The last map is every second cell of the one before it; only proposals are made from it.
+
+    Args:
+        channels_in: channels of the backbone's maps, finest first.
+        strides_in: their strides.
+        channels: channels of every map of the pyramid.
+        norm: batch normalisation after each convolution.
+
+    Attributes:
+        channels: channels of each map of the pyramid.
+        strides: their strides, one more than came in.
+    """
+
+    def __init__(
+        self, channels_in: Sequence[int], strides_in: Sequence[int], *, channels: int, norm: Norm
+    ) -> None:
+        super().__init__()
+        self.inner_blocks = nn.ModuleList(
+            conv_block(before, channels, size=1, norm=norm, relu=False) for before in channels_in
+        )
+        self.layer_blocks = nn.ModuleList(
+            conv_block(channels, channels, size=3, norm=norm, relu=False) for _ in channels_in
+        )
+        self.channels = (channels,) * (len(channels_in) + 1)
+        self.strides = (*strides_in, 2 * strides_in[-1])
+        lecun_uniform(self)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return the pyramid over the backbone's maps, finest first."""
+        top = self.inner_blocks[-1](maps[-1])
+        pyramid: list[Tensor] = [self.layer_blocks[-1](top)]
+        for index in reversed(range(len(maps) - 1)):
+            lateral = self.inner_blocks[index](maps[index])
+            top = lateral + F.interpolate(top, size=lateral.shape[-2:], mode="nearest")
+            pyramid.insert(0, self.layer_blocks[index](top))
+        return [*pyramid, pyramid[-1][:, :, ::2, ::2]]
+
+
+class PlainMaps(nn.Module):
+    """The backbone's maps as they are.
+
+    Args:
+        channels_in: channels of the backbone's maps.
+        strides_in: their strides.
+    """
+
+    def __init__(self, channels_in: Sequence[int], strides_in: Sequence[int]) -> None:
+        super().__init__()
+        self.channels, self.strides = tuple(channels_in), tuple(strides_in)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return the maps."""
+        return list(maps)

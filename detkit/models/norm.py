@@ -1,0 +1,109 @@
+"""Batch normalisation as detectors use it, and convolution and frozen norm as one operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["none", "frozen", "trainable", "sync"]
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation whose statistics, scale and shift stay as they were loaded.
+
+    It holds the same keys as `BatchNorm2d` but for the count of batches, which it ignores when it is
+    loaded. Detectors freeze the statistics because their batches are too small to estimate them (He 2016).
+
+    Args:
+        channels: number of channels.
+        eps: added to the variance.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return (C,) factors and (C,) summands: the whole norm is `x * scale + shift`."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) features."""
+        scale, shift = self.scale_and_shift()
+        return x * scale[:, None, None] + shift[:, None, None]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.pop(prefix + "num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm)
+
+
+def make_norm(kind: Norm, channels: int) -> nn.Module:
+    """Return the norm of that kind; `none` is the identity."""
+    match kind:
+        case "frozen":
+            return FrozenBatchNorm(channels)
+        case "trainable":
+            return nn.BatchNorm2d(channels)
+        case "sync":
+            return nn.SyncBatchNorm(channels)
+        case "none":
+            return nn.Identity()
+
+
+def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
+    """Return `norm(conv(x))`; a frozen norm goes into the weights, so that it costs one pass less.
+
+    The gradient reaches the convolution's weights through the scale, as it would in two steps.
+    """
+    if not isinstance(norm, FrozenBatchNorm):
+        normed: Tensor = norm(conv(x))
+        return normed
+    scale, shift = norm.scale_and_shift()
+    if conv.bias is not None:
+        shift = shift + conv.bias * scale
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Return what the layers make of `x` one after another, each frozen norm in its convolution."""
+    for layer, following in pairwise([*layers, None]):
+        if isinstance(layer, nn.Conv2d) and isinstance(following, FrozenBatchNorm):
+            x = conv_norm(layer, following, x)
+        elif layer is not None and not isinstance(layer, FrozenBatchNorm):
+            x = layer(x)
+    return x
+
+
+def conv_block(channels_in: int, channels: int, *, size: int, norm: Norm, relu: bool) -> nn.Sequential:
+    """Return a stride-1 convolution, its norm and perhaps a ReLU, as the parts around a backbone use it.
+
+    Args:
+        channels_in: channels of the input.
+        channels: channels of the output.
+        size: side of the kernel, odd; the output is as large as the input.
+        norm: a norm other than `none` takes the place of the convolution's bias.
+        relu: whether a ReLU follows.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, size, padding=size // 2, bias=norm == "none")]
+    if norm != "none":
+        layers.append(make_norm(norm, channels))
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)

@@ -1,0 +1,167 @@
+"""The second stage of the R-CNN family: what each region is, and where exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.assignment import NormalizeBy, assign, loss_weights
+from detkit.models.region_features import RegionFeatures
+from detkit.ops.boxes import clip
+from detkit.ops.coding import BoxCoder
+from detkit.ops.losses import smooth_l1
+from detkit.ops.nms import grouped_nms
+from detkit.ops.sampling import Sampler, mix_seed
+from detkit.structures import Detections, Target
+
+SAMPLING_STAGE = 2  # tells this head's random choices from the proposal network's
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions drawn from one image for training.
+
+    Attributes:
+        boxes: (R, 4) boxes in pixels, those with an object first.
+        labels: (R,) classes, K for background.
+        encoded: (F, 4) regression targets of the first F, those with an object.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    encoded: Tensor
+
+
+class RoIHead(nn.Module):
+    """Classifies regions and refines their boxes (Girshick, Fast R-CNN, ICCV 2015).
+
+    Args:
+        features: takes a region's features from the maps.
+        head: makes a vector of them.
+        predictor: makes class logits and box deltas of the vector.
+        num_classes: K.
+        sampler: draws the regions that train.
+        fg_iou: a region holds an object from this IoU on.
+        bg_iou: a region is background if its best IoU is in [low, high).
+        crowd_iou: regions that lie in a crowd by more than this share are not background.
+        add_ground_truth: adds the labelled boxes to the regions in training.
+        coder: encodes boxes relative to regions.
+        beta: where smooth L1 becomes a line.
+        box_loss_weight: weight of the box loss.
+        normalize_by: see `loss_weights`.
+        score_threshold: detections below it are not reported.
+        nms_iou: detections of a class that overlap a better one by more are dropped.
+        detections_per_image: at most so many are reported, best first.
+    """
+
+    def __init__(
+        self,
+        features: RegionFeatures,
+        head: nn.Module,
+        predictor: nn.Module,
+        *,
+        num_classes: int,
+        sampler: Sampler,
+        fg_iou: float,
+        bg_iou: tuple[float, float],
+        crowd_iou: float,
+        add_ground_truth: bool,
+        coder: BoxCoder,
+        beta: float,
+        box_loss_weight: float,
+        normalize_by: NormalizeBy,
+        score_threshold: float,
+        nms_iou: float,
+        detections_per_image: int,
+    ) -> None:
+        super().__init__()
+        self.features, self.head, self.predictor = features, head, predictor
+        self.num_classes, self.sampler = num_classes, sampler
+        self.fg_iou, self.bg_iou, self.crowd_iou = fg_iou, bg_iou, crowd_iou
+        self.add_ground_truth, self.coder = add_ground_truth, coder
+        self.beta, self.box_loss_weight, self.normalize_by = beta, box_loss_weight, normalize_by
+        self.score_threshold, self.nms_iou = score_threshold, nms_iou
+        self.detections_per_image = detections_per_image
+
+    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions, image by image.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            boxes: for each image, (R_i, 4) boxes in pixels.
+        """
+        logits, deltas = self.predictor(self.head(self.features(maps, boxes)))
+        return logits, deltas
+
+    def losses(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the classification loss and the weighted box loss.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            proposals: for each image, (P, 4) boxes in pixels.
+            targets: the objects of each image.
+            seed: seeds the choice of regions, with each target's image index.
+        """
+        drawn = [self._draw(own, target, seed) for own, target in zip(proposals, targets, strict=True)]
+        logits, deltas = self(maps, [regions.boxes for regions in drawn])
+        labels = torch.cat([regions.labels for regions in drawn])
+        counts = [len(regions.labels) for regions in drawn]
+        weights = loss_weights(counts, self.normalize_by, self.sampler.num, labels.device)
+        classification = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
+        rows = torch.nonzero(labels < self.num_classes).squeeze(1)
+        encoded = torch.cat([regions.encoded for regions in drawn])
+        wrong_by = smooth_l1(self._of_class(deltas, rows, labels[rows]), encoded, self.beta).sum(1)
+        return classification, self.box_loss_weight * (wrong_by * weights[rows]).sum()
+
+    @torch.no_grad()
+    def detect(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Return the detections of each image, best first, in the pixels of the proposals.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            proposals: for each image, (P, 4) boxes in pixels.
+            sizes: (height, width) in pixels of each image inside the padding.
+        """
+        logits, deltas = self(maps, proposals)
+        counts = [len(own) for own in proposals]
+        scores = logits.softmax(1)[:, : self.num_classes]
+        return [
+            self._report(*of_image)
+            for of_image in zip(scores.split(counts), deltas.split(counts), proposals, sizes, strict=True)
+        ]
+
+    def _report(self, scores: Tensor, deltas: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
+        rows, labels = torch.nonzero(scores >= self.score_threshold, as_tuple=True)
+        found = clip(self.coder.decode(self._of_class(deltas, rows, labels), boxes[rows]), size)
+        has_area = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
+        found, rows, labels = found[has_area], rows[has_area], labels[has_area]
+        confidence = scores[rows, labels]
+        kept = grouped_nms(found, confidence, labels, self.nms_iou)[: self.detections_per_image]
+        return Detections(found[kept], confidence[kept], labels[kept])
+
+    def _of_class(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return the (N, 4) deltas of these rows for these classes, or the one there is for all."""
+        return deltas[rows, labels if deltas.shape[1] > 1 else 0]
+
+    @torch.no_grad()
+    def _draw(self, proposals: Tensor, target: Target, seed: int) -> Regions:
+        boxes = proposals
+        if self.add_ground_truth:
+            boxes = torch.cat([proposals, target.boxes[~(target.difficult | target.crowd)]])
+        matches = assign(
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=self.crowd_iou
+        )
+        fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
+        objects = matches[fg]
+        labels = torch.cat([target.labels[objects], torch.full_like(bg, self.num_classes)])
+        return Regions(
+            boxes[torch.cat([fg, bg])], labels, self.coder.encode(target.boxes[objects], boxes[fg])
+        )

@@ -1,0 +1,234 @@
+"""Region proposal network (Ren et al., Faster R-CNN, NIPS 2015): where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.assignment import NormalizeBy, assign, loss_weights
+from detkit.models.initialisation import gaussian
+from detkit.models.norm import conv_block
+from detkit.ops.anchors import AnchorGrid
+from detkit.ops.boxes import clip, is_large
+from detkit.ops.coding import BoxCoder
+from detkit.ops.losses import smooth_l1
+from detkit.ops.nms import grouped_nms
+from detkit.ops.sampling import Sampler, mix_seed
+from detkit.structures import Target
+
+SAMPLING_STAGE = 1  # tells this network's random choices from those of the stages behind it
+CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+
+
+class RPNHead(nn.Module):
+    """3x3 convolutions and two 1x1 outputs, shared by all maps of a pyramid.
+
+    Args:
+        channels_in: channels of the feature maps.
+        channels: channels of the 3x3 convolutions.
+        num_convs: how many of them.
+        num_anchors: anchors at each cell.
+    """
+
+    def __init__(self, channels_in: int, *, channels: int, num_convs: int, num_anchors: int) -> None:
+        super().__init__()
+        widths = [channels_in] + [channels] * num_convs
+        self.conv = nn.Sequential(
+            *(conv_block(widths[i], widths[i + 1], size=3, norm="none", relu=True) for i in range(num_convs))
+        )
+        self.cls_logits = nn.Conv2d(channels, num_anchors, 1)
+        self.bbox_pred = nn.Conv2d(channels, num_anchors * 4, 1)
+        gaussian(self, 0.01)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B, H*W*A) logits and (B, H*W*A, 4) deltas in float32, ordered as the anchors are."""
+        out = self.conv(features)
+        logits = self.cls_logits(out).permute(0, 2, 3, 1).flatten(1)
+        deltas = self.bbox_pred(out).permute(0, 2, 3, 1).reshape(len(out), -1, 4)
+        return logits.float(), deltas.float()
+
+
+class Limits(NamedTuple):
+    """How many proposals are kept before non-maximum suppression (of each map) and after (of each image)."""
+
+    pre_nms: int
+    post_nms: int
+
+
+@dataclass(frozen=True)
+class RPNOutput:
+    """What the head said about every anchor, map by map.
+
+    Attributes:
+        logits: for each map, (B, N) objectness.
+        deltas: for each map, (B, N, 4) encoded boxes.
+        anchors: for each map, (N, 4) reference boxes in pixels.
+        inside: for each map, (B, N) bool: the anchor's cell lies in the image, not in its padding.
+    """
+
+    logits: list[Tensor]
+    deltas: list[Tensor]
+    anchors: list[Tensor]
+    inside: list[Tensor]
+
+
+class RPN(nn.Module):
+    """Judges anchors on every map and turns the best into proposals.
+
+    Args:
+        head: gives (logits, deltas) of a map.
+        grid: lays the anchors on the maps.
+        strides: pixels per cell of each map, finest first.
+        border_px: anchors that reach farther outside the image do not train; None lets all train.
+        fg_iou: an anchor is positive from this IoU on, and the best ones of each object at any.
+        bg_iou: an anchor is negative below this IoU.
+        crowd_iou: anchors that lie in a crowd by more than this share are not negative.
+        sampler: draws the anchors that train.
+        beta: where smooth L1 becomes a line.
+        box_loss_weight: weight of the box loss.
+        normalize_by: see `loss_weights`.
+        train_limits: how many proposals train what comes behind.
+        test_limits: how many proposals are made otherwise.
+        nms_iou: proposals of a map that overlap a better one by more are dropped.
+        min_size_px: proposals with a shorter side are dropped, and those without area always.
+    """
+
+    def __init__(
+        self,
+        head: nn.Module,
+        grid: AnchorGrid,
+        strides: Sequence[int],
+        *,
+        border_px: float | None,
+        fg_iou: float,
+        bg_iou: float,
+        crowd_iou: float,
+        sampler: Sampler,
+        beta: float,
+        box_loss_weight: float,
+        normalize_by: NormalizeBy,
+        train_limits: Limits,
+        test_limits: Limits,
+        nms_iou: float,
+        min_size_px: float,
+    ) -> None:
+        super().__init__()
+        self.head, self.grid, self.strides = head, grid, tuple(strides)
+        self.border_px, self.fg_iou, self.bg_iou, self.crowd_iou = border_px, fg_iou, bg_iou, crowd_iou
+        self.sampler, self.beta, self.box_loss_weight = sampler, beta, box_loss_weight
+        self.normalize_by = normalize_by
+        self.train_limits, self.test_limits = train_limits, test_limits
+        self.nms_iou, self.min_size_px = nms_iou, min_size_px
+
+    def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> RPNOutput:
+        """Return what the head says about the anchors.
+
+        Args:
+            maps: (B, C, H, W) feature maps, one for each stride.
+            sizes: (height, width) in pixels of each image inside the padding.
+        """
+        said = [self.head(features) for features in maps]
+        device = maps[0].device
+        shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
+        anchors = self.grid(shapes, self.strides, device)
+        inside = [
+            _cells_inside(shape, stride, sizes, device).repeat_interleave(num, dim=1)
+            for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)
+        ]
+        return RPNOutput([logits for logits, _ in said], [deltas for _, deltas in said], anchors, inside)
+
+    def losses(
+        self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the objectness loss and the weighted box loss.
+
+        Args:
+            output: from `forward`.
+            targets: the objects of each image.
+            sizes: (height, width) in pixels of each image inside the padding.
+            seed: seeds the choice of anchors, with each target's image index.
+        """
+        anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
+        drawn, positive, encoded = [], [], []
+        for number, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+            usable = torch.nonzero(inside[number] & self._within_border(anchors, size)).squeeze(1)
+            matches = self._assign(anchors[usable], target)
+            fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
+            encoded.append(CODER.encode(target.boxes[matches[fg]], anchors[usable[fg]]))
+            drawn.append(number * len(anchors) + usable[torch.cat([fg, bg])])
+            positive.append(torch.arange(len(drawn[-1]), device=anchors.device) < len(fg))
+        weights = loss_weights([len(d) for d in drawn], self.normalize_by, self.sampler.num, anchors.device)
+        index, is_object = torch.cat(drawn), torch.cat(positive)
+        logits, deltas = torch.cat(output.logits, 1).flatten(), torch.cat(output.deltas, 1).flatten(0, 1)
+        objectness = F.binary_cross_entropy_with_logits(
+            logits[index], is_object.float(), weight=weights, reduction="sum"
+        )
+        wrong_by = smooth_l1(deltas[index[is_object]], torch.cat(encoded), self.beta).sum(1)
+        return objectness, self.box_loss_weight * (wrong_by * weights[is_object]).sum()
+
+    @torch.no_grad()
+    def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes in pixels, best first, without gradient.
+
+        Args:
+            output: from `forward`.
+            sizes: (height, width) in pixels of each image inside the padding.
+            limits: `train_limits` or `test_limits`.
+        """
+        scores, boxes, levels = [], [], []
+        for level, (logits, deltas, anchors, inside) in enumerate(
+            zip(output.logits, output.deltas, output.anchors, output.inside, strict=True)
+        ):
+            hidden = logits.masked_fill(~inside, float("-inf"))
+            best, index = hidden.topk(min(limits.pre_nms, len(anchors)), dim=1)
+            chosen = deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
+            boxes.append(CODER.decode(chosen.flatten(0, 1), anchors[index.flatten()]).view_as(chosen))
+            scores.append(best)
+            levels.append(torch.full_like(index[0], level))
+        owners = torch.cat(levels)
+        return [
+            self._keep_best(found, score, owners, size, limits.post_nms)
+            for found, score, size in zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes, strict=True)
+        ]
+
+    def _keep_best(
+        self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int], num: int
+    ) -> Tensor:
+        boxes = clip(boxes, size)
+        has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        kept = is_large(boxes, self.min_size_px) & has_area & torch.isfinite(scores)
+        boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
+        return boxes[grouped_nms(boxes, scores, levels, self.nms_iou)[:num]]
+
+    def _within_border(self, anchors: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.border_px is None:
+            return torch.ones(len(anchors), dtype=torch.bool, device=anchors.device)
+        height, width = size
+        x1, y1, x2, y2 = anchors.unbind(1)
+        border = self.border_px
+        return (x1 >= -border) & (y1 >= -border) & (x2 <= width + border) & (y2 <= height + border)
+
+    def _assign(self, anchors: Tensor, target: Target) -> Tensor:
+        return assign(
+            anchors,
+            target,
+            fg_iou=self.fg_iou,
+            bg_iou=(0.0, self.bg_iou),
+            force=True,
+            crowd_iou=self.crowd_iou,
+        )
+
+
+def _cells_inside(
+    shape: tuple[int, int], stride: int, sizes: Sequence[tuple[int, int]], device: torch.device
+) -> Tensor:
+    """Return (B, height * width) bool: the cell begins inside the image, not in its padding."""
+    limits = torch.tensor(sizes, device=device)
+    rows = torch.arange(shape[0], device=device) * stride < limits[:, :1]
+    columns = torch.arange(shape[1], device=device) * stride < limits[:, 1:]
+    return (rows[:, :, None] & columns[:, None, :]).flatten(1)

@@ -1,0 +1,186 @@
+"""Pretrained weights: where they come from, and what of them a model took."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision.models
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from detkit.errors import UserError
+from detkit.models.norm import BATCH_NORMS
+
+COUNTER = "num_batches_tracked"
+FILE_TYPES = (".pth", ".pt", ".safetensors")
+
+# The mean and standard deviation (RGB, of values in [0, 1]) that torchvision's ImageNet weights expect.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of the entries of a weights file, by their names in the file.
+
+    Attributes:
+        source: the file or the name of the weights.
+        loaded: entries that the model took.
+        missing: entries that the model has and the file lacks; they start at random.
+        reset: norms put back to the identity because the file lacks the convolution they belong to.
+        unused: entries of the file that the model has no place for.
+        reshaped: entries whose shape differs, as (name, shape in the file, shape in the model); they start
+            at random, too.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    reset: tuple[str, ...]
+    unused: tuple[str, ...]
+    reshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+    def __str__(self) -> str:
+        lines = [f"weights {self.source}: {len(self.loaded)} tensors loaded"]
+        for title, names in (
+            ("not in the file, start at random", self.missing),
+            ("norms reset, their convolution is not in the file", self.reset),
+            ("in the file, not used", self.unused),
+        ):
+            if names:
+                lines.append(f"  {title}: {', '.join(names)}")
+        for name, found, wanted in self.reshaped:
+            lines.append(f"  {name}: the file has shape {found}, the model {wanted}; starts at random")
+        return "\n".join(lines)
+
+
+def read_weights(weights: str, *, model: str, width: float) -> dict[str, Tensor]:
+    """Read a state dict by torchvision's name of the weights or from a file.
+
+    Args:
+        weights: a member of torchvision's weights enum (IMAGENET1K_V1), downloaded when first used, or the
+            path of a .pth, .pt or .safetensors file.
+        model: torchvision's name of the network, such as resnet50.
+        width: multiplier of the network's channels; published weights fit 1 only.
+
+    Raises:
+        UserError: If there is no such file or name, if the file is not a state dict, if the download
+            failed, or if published weights are asked for at another width.
+    """
+    path = Path(weights).expanduser()
+    if path.suffix in FILE_TYPES or path.is_file():
+        return _read_file(path)
+    if width != 1:
+        raise UserError(
+            f"backbone.weights: {weights} was trained at width 1, not {width}; use width: 1 or weights: none"
+        )
+    return _download(weights, model)
+
+
+def load_weights(parts: Mapping[str, nn.Module], state: Mapping[str, Tensor], source: str) -> LoadReport:
+    """Copy a state dict into modules and tell what was copied.
+
+    Values are cast to the modules' own type (files may hold float16). A norm whose convolution is not in
+    the file is put back to the identity: its statistics and shift describe outputs that are gone, and
+    frozen ones would shift random features for ever.
+
+    Args:
+        parts: modules, each under what its keys begin with in the file ("" for no prefix).
+        state: the file's tensors.
+        source: what to call the file.
+
+    Raises:
+        UserError: If nothing in the file fits.
+    """
+    loaded, missing, reshaped = [], [], []
+    for prefix, module in parts.items():
+        for key, value in module.state_dict().items():
+            name = prefix + key
+            if name not in state:
+                missing += [] if name.endswith(COUNTER) else [name]
+            elif state[name].shape != value.shape:
+                reshaped.append((name, tuple(state[name].shape), tuple(value.shape)))
+            else:
+                value.copy_(state[name])
+                loaded.append(name)
+    if not loaded:
+        wanted = next((prefix + key for prefix, part in parts.items() for key in part.state_dict()), "")
+        found = ", ".join(list(state)[:3])
+        raise UserError(
+            f"backbone.weights: nothing in {source} fits the model, which wants names such as {wanted}; "
+            f"the file holds {found}"
+        )
+    at_random = {*missing, *(name for name, _, _ in reshaped)}
+    reset = [name for prefix, part in parts.items() for name in _reset_orphans(part, prefix, at_random)]
+    taken = {*loaded, *at_random}
+    unused = tuple(name for name in state if name not in taken and not name.endswith(COUNTER))
+    return LoadReport(source, tuple(loaded), tuple(missing), tuple(reset), unused, tuple(reshaped))
+
+
+def _reset_orphans(part: nn.Module, prefix: str, at_random: Iterable[str]) -> list[str]:
+    """Put every norm back to the identity whose convolution, the one before it, starts at random."""
+    reset, orphaned = [], False
+    for key, module in part.named_modules():
+        if isinstance(module, nn.Conv2d):
+            orphaned = f"{prefix}{key}.weight" in at_random
+        elif isinstance(module, BATCH_NORMS) and orphaned:
+            for buffer, value in (
+                ("weight", 1.0),
+                ("bias", 0.0),
+                ("running_mean", 0.0),
+                ("running_var", 1.0),
+            ):
+                getattr(module, buffer).data.fill_(value)
+            reset.append(prefix + key)
+    return reset
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"backbone.weights: there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise UserError(
+            f"backbone.weights: {path} cannot be read as tensors by name ({_first_line(error)}); "
+            "save it with torch.save(model.state_dict(), ...) or as .safetensors"
+        ) from error
+    for wrapping in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapping), dict):
+            state = state[wrapping]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"backbone.weights: {path} holds something else than tensors by name (a state dict)")
+    return state
+
+
+def _download(name: str, model: str) -> dict[str, Tensor]:
+    known = torchvision.models.get_model_weights(model)
+    # Some were trained on other pixel values (VGG16's IMAGENET1K_FEATURES); detectors normalise one way.
+    fitting = [entry.name for entry in known if tuple(entry.transforms().mean) == IMAGENET_MEAN]
+    if name not in fitting:
+        raise UserError(
+            f"backbone.weights: {model} has none, {', '.join(fitting)} or a file "
+            f"({', '.join(FILE_TYPES)}), not {name!r}"
+        )
+    entry = known[name]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / Path(entry.url).name
+    try:
+        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise UserError(
+            f"backbone.weights: {file.name} could not be downloaded from {entry.url} "
+            f"({_first_line(error)}); without network, place that file at {file}"
+        ) from error
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
