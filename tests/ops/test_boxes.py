@@ -18,7 +18,7 @@ FUNCTIONS = {
 def test_overlaps_equal_the_reference(name: str) -> None:
     left, right = overlaps.random_boxes(13, 0), overlaps.random_boxes(7, 1)
     expected = torch.tensor([[FUNCTIONS[name](a, b) for b in right] for a in left], dtype=torch.float64)
-    got = getattr(box_ops, name)(torch.tensor(left).double(), torch.tensor(right).double())
+    got = getattr(box_ops, name)(*(torch.tensor(side, dtype=torch.float64) for side in (left, right)))
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
