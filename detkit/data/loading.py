@@ -173,7 +173,19 @@ def _parcel(items: Sequence[Sample | _Refusal], seed: int) -> Parcel | _Refusal:
 
 
 def _opened(loader: DataLoader[Sample]) -> Iterator[Parcel]:
-    for item in loader:
+    items = iter(loader)
+    while True:
+        try:
+            item = next(items, None)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker (pid"):
+                raise
+            raise UserError(
+                f"data.workers: a process that loads images was ended from outside ({error}); "
+                "memory or shared memory may be short: take fewer workers, or 0 to load in the main process"
+            ) from None
+        if item is None:
+            return
         if isinstance(item, _Refusal):
             raise UserError(item.message)
         yield item
