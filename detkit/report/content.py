@@ -113,10 +113,12 @@ class ConfusionMatrix:
     Attributes:
         names: K + 1 row and column names, the last for background.
         counts: (K + 1, K + 1) by true class (row) and found class (column).
+        note: which detections are counted.
     """
 
     names: tuple[str, ...]
     counts: NDArray[np.int64]
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.matching import FALSE_POSITIVE, MatchRecords
+from detkit.evaluation.errors import DETECTION_ERRORS, NO_ERROR, Errors, find_errors
+from detkit.evaluation.matching import MatchRecords
+from detkit.evaluation.overlaps import corner_iou
 from detkit.report.content import Picture
 from detkit.report.draw import draw_comparison, fit
 from detkit.report.lettering import Image
@@ -20,13 +22,36 @@ from detkit.report.lettering import Image
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side
 LEAST_PX = 48  # side of the crop at least, in pixels of the image
+NEAR_IOU = 0.1  # detections shown beside a missed object
+
+WORDS = {
+    "classification": "wrong class",
+    "localisation": "poor box",
+    "both": "wrong class, poor box",
+    "duplicate": "found twice",
+    "background": "nothing there",
+}
+TAGS = tuple(WORDS[kind] for kind in DETECTION_ERRORS)
 
 
 @dataclass(frozen=True)
 class _Mistake:
+    """A false detection, or a missed object (then `detection` is None)."""
+
     image: int
     detection: int | None
     object: int | None
+    tag: str
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What is known of all images, with corner boxes in pixels."""
+
+    truth: AnnotationSet
+    found: DetectionSet
+    objects: NDArray[np.float64]
+    detections: NDArray[np.float64]
 
 
 def worst_mistakes(
@@ -48,79 +73,58 @@ def worst_mistakes(
         iou: the threshold whose records are used.
         limit: at most so many crops.
     """
-    column = records.at(iou)
-    chosen = _choose(truth, found, records, column)[:limit]
-    boxes = to_corners(truth.boxes, truth.box_format), to_corners(found.boxes, found.box_format)
+    chosen = _choose(truth, found, find_errors(truth, found, records, iou))[:limit]
+    boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
+    scene = _Scene(truth, found, *boxes)
     pictures: dict[_Mistake, Picture] = {}
     # Image by image, so that one image is in memory at a time and none is read twice.
     for image in sorted({mistake.image for mistake in chosen}):
         shown = pixels(image)
-        for mistake in chosen:
-            if mistake.image == image:
-                pictures[mistake] = _picture(mistake, shown, truth, found, boxes)
+        pictures |= {mistake: _picture(mistake, shown, scene) for mistake in chosen if mistake.image == image}
     return tuple(pictures[mistake] for mistake in chosen)
 
 
-def _choose(truth: AnnotationSet, found: DetectionSet, records: MatchRecords, column: int) -> list[_Mistake]:
-    false = np.flatnonzero(records.state[:, column] == FALSE_POSITIVE)
+def _choose(truth: AnnotationSet, found: DetectionSet, errors: Errors) -> list[_Mistake]:
+    false = np.flatnonzero(errors.kind != NO_ERROR)
     false = false[np.argsort(-found.scores[false], kind="stable")]
-    missed = np.flatnonzero((records.found_by[:, column] < 0) & ~truth.difficult & ~truth.crowd)
+    missed = np.flatnonzero(errors.missed)
     missed = missed[np.argsort(-truth.areas[missed], kind="stable")]
     images = truth.image_index()
-    wrong = [_Mistake(int(found.images[d]), int(d), None) for d in false]
-    lost = [_Mistake(int(images[m]), None, int(m)) for m in missed]
+    wrong = [_Mistake(int(found.images[d]), int(d), None, TAGS[errors.kind[d]]) for d in false]
+    lost = [_Mistake(int(images[m]), None, int(m), "missed") for m in missed]
     return [m for m in chain.from_iterable(zip_longest(wrong, lost)) if m is not None]
 
 
-def _picture(
-    mistake: _Mistake,
-    image: Image,
-    truth: AnnotationSet,
-    found: DetectionSet,
-    boxes: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> Picture:
-    truth_boxes, found_boxes = boxes
-    objects = np.arange(truth.offsets[mistake.image], truth.offsets[mistake.image + 1])
-    file = Path(str(truth.image_files[mistake.image])).name
+def _picture(mistake: _Mistake, image: Image, scene: _Scene) -> Picture:
+    truth, found = scene.truth, scene.found
     if mistake.detection is not None:
-        shown = np.array([mistake.detection])
-        box, label = found_boxes[mistake.detection], int(found.labels[mistake.detection])
-        best = _overlap(box, truth_boxes[objects])
-        tag = _kind(label, truth.labels[objects], best)
+        box, label = scene.detections[mistake.detection], int(found.labels[mistake.detection])
         caption = f"{truth.classes[label]} {found.scores[mistake.detection]:.2f}"
-        objects = objects[best > 0]
+        detections = [mistake.detection]
+        own = range(int(truth.offsets[mistake.image]), int(truth.offsets[mistake.image + 1]))
+        objects = [m for m in own if corner_iou(scene.detections, detections[0], scene.objects, m) > 0]
     else:
         assert mistake.object is not None
-        box, label = truth_boxes[mistake.object], int(truth.labels[mistake.object])
-        shown = np.flatnonzero(found.images == mistake.image)
-        shown = shown[_overlap(box, found_boxes[shown]) > 0.1]
-        tag, caption = "missed", truth.classes[label]
-        objects = np.array([mistake.object])
+        objects = [mistake.object]
+        box, caption = scene.objects[mistake.object], truth.classes[truth.labels[mistake.object]]
+        near = np.flatnonzero(found.images == mistake.image).tolist()
+        detections = [
+            d for d in near if corner_iou(scene.detections, d, scene.objects, objects[0]) > NEAR_IOU
+        ]
     origin, side = _window(box, image)
     x, y = origin.tolist()
     crop = image[y : y + side, x : x + side]
     scale = CROP_PX / max(crop.shape[:2])
     drawn = draw_comparison(
         fit(crop, CROP_PX),
-        (truth_boxes[objects] - np.tile(origin, 2)) * scale,
-        (found_boxes[shown] - np.tile(origin, 2)) * scale,
-        found.labels[shown],
-        found.scores[shown],
+        (scene.objects[objects] - np.tile(origin, 2)) * scale,
+        (scene.detections[detections] - np.tile(origin, 2)) * scale,
+        found.labels[detections],
+        found.scores[detections],
         truth.classes,
         weight=2.0,
     )
-    return Picture(drawn, caption, tag, file)
-
-
-def _kind(label: int, labels: NDArray[np.int32], overlap: NDArray[np.float64]) -> str:
-    """Return why a detection is false, in two words."""
-    same = overlap[labels == label].max(initial=0.0)
-    other = overlap[labels != label].max(initial=0.0)
-    if same >= 0.5:
-        return "found twice"
-    if other >= 0.5:
-        return "wrong class"
-    return "poor box" if same >= 0.1 else "background"
+    return Picture(drawn, caption, mistake.tag, Path(str(truth.image_files[mistake.image])).name)
 
 
 def _window(box: NDArray[np.float64], image: Image) -> tuple[NDArray[np.int64], int]:
@@ -130,12 +134,3 @@ def _window(box: NDArray[np.float64], image: Image) -> tuple[NDArray[np.int64], 
     side = min(wanted, max(height, width))
     corner = np.round((box[:2] + box[2:] - side) / 2).astype(np.int64)
     return np.clip(corner, 0, np.maximum(np.array([width, height]) - side, 0)), side
-
-
-def _overlap(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (N,) IoU of one corner box with others."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = np.prod(np.maximum(sides, 0.0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    share: NDArray[np.float64] = common / np.maximum(areas - common, 1e-12)
-    return share

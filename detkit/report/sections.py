@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.report.colours import as_hex, class_colour
-from detkit.report.content import Bar, Curve, DatasetSummary, Number, Picture, Plot, ReportData
+from detkit.report.content import (
+    Bar,
+    ConfusionMatrix,
+    Curve,
+    DatasetSummary,
+    Number,
+    Picture,
+    Plot,
+    ReportData,
+)
 from detkit.report.draw import fit
 from detkit.report.markup import Markup, element, joined
 from detkit.report.plots import line_plot
@@ -32,7 +41,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("What it finds", data.samples and samples(data.samples)),
         ("Kinds of error", data.errors and errors(data.errors)),
         ("Worst mistakes", data.mistakes and mistakes(data.mistakes)),
-        ("Confusion", data.confusion and confusion(data.confusion)),
+        ("Confusion", data.confusion and confusion_section(data.confusion)),
         ("Score thresholds", data.thresholds and table(data.thresholds)),
         ("Training", data.training and training(data.training)),
         ("Data", data.datasets and joined(*map(dataset, data.datasets))),
@@ -108,9 +117,19 @@ def mistakes(pictures: Sequence[Picture]) -> Markup:
 def errors(kinds: Sequence[Bar]) -> Markup:
     """Return what each kind of error costs, with its meaning."""
     notes = [joined(element("dt", kind.name), element("dd", kind.note)) for kind in kinds if kind.note]
-    hint = element("p", "AP that would be gained if this kind of error did not happen.", class_="hint")
+    hint = element(
+        "p",
+        "AP at IoU 0.5 that would be gained if no error of this kind were made, and how many there are.",
+        class_="hint",
+    )
     meaning = element("dl", *notes, class_="meaning") if notes else Markup()
     return joined(hint, element("div", bars(kinds), meaning, class_="beside"))
+
+
+def confusion_section(matrix: ConfusionMatrix) -> Markup:
+    """Return the confusion matrix and what it counts."""
+    note = element("p", matrix.note, class_="hint") if matrix.note else Markup()
+    return joined(note, confusion(matrix))
 
 
 def dataset(data: DatasetSummary) -> Markup:

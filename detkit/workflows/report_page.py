@@ -15,6 +15,7 @@ from detkit.evaluation.matching import FALSE_POSITIVE
 from detkit.evaluation.voc import VocResult
 from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
 from detkit.report.draw import draw_comparison, fit
+from detkit.report.findings import class_confusion, error_bars, threshold_table, zero_notes
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
@@ -66,6 +67,7 @@ def write_page(
         learned: the annotations that were learned from.
     """
     made_with = environment()
+    evidence = judged.truth, judged.found, judged.measured.records
     write_report(
         path,
         ReportData(
@@ -76,8 +78,11 @@ def write_page(
             pr_curves=_curves(judged.measured),
             training=training_plots(read_metrics(metrics)) if metrics and metrics.is_file() else (),
             samples=_samples(judged),
-            mistakes=worst_mistakes(judged.truth, judged.found, judged.measured.records, judged.pixels),
-            notes=judged.notes,
+            mistakes=worst_mistakes(*evidence, judged.pixels),
+            confusion=class_confusion(*evidence, SHOWN_SCORE),
+            errors=error_bars(*evidence),
+            thresholds=threshold_table(*evidence),
+            notes=judged.notes + zero_notes(judged.truth, judged.found, judged.measured.value),
             datasets=tuple(
                 _dataset(name, part)
                 for name, part in (("learned from", learned), ("judged by", judged.truth))

@@ -20,9 +20,9 @@ def test_false_detections_by_score_and_missed_objects_take_turns() -> None:
     assert records is not None
     pictures = worst_mistakes(truth, found, records, blank)
     assert [(p.tag, p.caption, p.note) for p in pictures] == [
-        ("background", "dog 0.80", "b.jpg"),
+        ("nothing there", "dog 0.80", "b.jpg"),
         ("missed", "dog", "b.jpg"),
-        ("background", "dog 0.10", "b.jpg"),
+        ("nothing there", "dog 0.10", "b.jpg"),
     ]
     assert all(max(p.image.shape) == 320 for p in pictures)
     assert len(worst_mistakes(truth, found, records, blank, limit=1)) == 1

@@ -1,0 +1,80 @@
+"""What an evaluation says beyond its numbers, as content of a report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.confusion import confusion_matrix
+from detkit.evaluation.errors import find_errors
+from detkit.evaluation.explain import explain_zero
+from detkit.evaluation.matching import MatchRecords
+from detkit.evaluation.thresholds import Operating, advise_thresholds
+from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
+
+MEANING = {
+    "classification": "right place, wrong class",
+    "localisation": "right class, poor box: IoU between 0.1 and 0.5",
+    "both": "wrong class and poor box",
+    "duplicate": "an object found a second time",
+    "background": "nothing is there",
+    "missed": "an object that nothing came near",
+}
+GOAL = 0.9
+NUM_CAUSES = 3
+
+
+def error_bars(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> tuple[Bar, ...]:
+    """Return the AP that each kind of error costs at IoU 0.5 and how often it happens; none without AP."""
+    errors = find_errors(truth, found, records)
+    if np.isnan(errors.ap):
+        return ()
+    return tuple(
+        Bar(kind, errors.cost[kind], f"{errors.cost[kind]:.3f} ({errors.counts[kind]:,})", meaning)
+        for kind, meaning in MEANING.items()
+    )
+
+
+def threshold_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> Table:
+    """Return the score thresholds of each class for three aims, with what each gives."""
+    advice = advise_thresholds(truth, found, records, precision=GOAL, recall=GOAL)
+
+    def cells(aim: Operating, k: int, *others: str) -> list[Cell]:
+        return [float(getattr(aim, name)[k]) for name in ("threshold", *others)]
+
+    rows = tuple(
+        (
+            name,
+            *cells(advice.max_f1, k, "precision", "recall"),
+            *cells(advice.at_precision, k, "recall"),
+            *cells(advice.at_recall, k, "precision"),
+        )
+        for k, name in enumerate(truth.classes)
+    )
+    columns = (
+        "class",
+        "best F1 at",
+        "precision",
+        "recall",
+        f"precision {GOAL} at",
+        "recall",
+        f"recall {GOAL} at",
+        "precision",
+    )
+    return Table(columns, rows, colours=True)
+
+
+def class_confusion(
+    truth: AnnotationSet, found: DetectionSet, records: MatchRecords, min_score: float = 0.5
+) -> ConfusionMatrix:
+    """Return which classes are taken for which by detections of at least a score."""
+    counts = confusion_matrix(truth, found, records, min_score=min_score)
+    note = f"Detections with a score of at least {min_score:g}, at IoU 0.5. Shades are shares of a row."
+    return ConfusionMatrix((*truth.classes, "background"), counts, note)
+
+
+def zero_notes(truth: AnnotationSet, found: DetectionSet, value: float) -> tuple[str, ...]:
+    """Return the likely causes, the likeliest first, where the deciding number is zero or does not exist."""
+    if value > 0:
+        return ()
+    return tuple(cause.message for cause in explain_zero(truth, found)[:NUM_CAUSES])

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from detkit.evaluation.coco import evaluate_coco
+from detkit.evaluation.example import two_images
+from detkit.evaluation.matching import MatchRecords
+from detkit.report.content import ReportData
+from detkit.report.findings import MEANING, class_confusion, error_bars, threshold_table, zero_notes
+from detkit.report.html import render
+
+
+@pytest.fixture
+def records() -> MatchRecords:
+    kept = evaluate_coco(*two_images(), records=True).records
+    assert kept is not None
+    return kept
+
+
+def test_bars_show_cost_and_number_of_every_kind(records: MatchRecords) -> None:
+    bars = error_bars(*two_images(), records)
+    assert [bar.name for bar in bars] == list(MEANING)
+    background = bars[4]
+    assert background.text == f"{background.value:.3f} (2)"
+    assert background.value > 0
+
+
+def test_table_has_a_row_for_each_class(records: MatchRecords) -> None:
+    table = threshold_table(*two_images(), records)
+    assert [row[0] for row in table.rows] == ["cat", "dog"]
+    assert table.rows[0][1:4] == (0.9, 1.0, 1.0)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_confusion_counts_what_a_user_would_see(records: MatchRecords) -> None:
+    assert class_confusion(*two_images(), records).counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 0]]
+    assert class_confusion(*two_images(), records, 0.95).counts.sum() == 3  # every object missed
+
+
+def test_a_zero_is_explained_and_another_number_is_not() -> None:
+    truth, found = two_images()
+    assert zero_notes(truth, found, 0.3) == ()
+    (note, *_) = zero_notes(truth, replace(found, boxes=found.boxes / 100), 0.0)
+    assert "shares of the image" in note
+    assert zero_notes(truth, found, float("nan"))
+
+
+def test_nothing_labelled_gives_no_bars_and_a_page_all_the_same() -> None:
+    truth, found = two_images()
+    nothing = replace(
+        truth,
+        offsets=np.zeros(3, np.int64),
+        boxes=np.zeros((0, 4)),
+        labels=np.zeros(0, np.int32),
+        difficult=np.zeros(0, bool),
+        crowd=np.zeros(0, bool),
+        areas=np.zeros(0),
+        ids=np.zeros(0, np.int64),
+    )
+    records = evaluate_coco(nothing, found, records=True).records
+    assert records is not None
+    assert error_bars(nothing, found, records) == ()
+    page = render(
+        ReportData(
+            title="t",
+            confusion=class_confusion(nothing, found, records),
+            thresholds=threshold_table(nothing, found, records),
+        )
+    )
+    assert "n/a" in page
