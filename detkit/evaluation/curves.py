@@ -12,7 +12,7 @@ from detkit.evaluation.matching import IGNORED, TRUE_POSITIVE, MatchRecords
 
 # Multiples of 0.1 in floating point, as published numbers were computed: a recall of exactly 3/10, 6/10
 # or 7/10 falls short of 0.30000000000000004, 0.6000000000000001 or 0.7000000000000001.
-ELEVEN_RECALLS = np.arange(11) * 0.1
+ELEVEN_RECALLS = np.arange(11, dtype=np.float64) * 0.1
 HUNDRED_AND_ONE_RECALLS = np.linspace(0.0, 1.0, 101)
 
 
