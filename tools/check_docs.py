@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -10,10 +12,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+import detkit
 from detkit.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 KEY = re.compile(r"`(?!data\.yaml`)((?:detector|data|train|evaluate)(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`")
 # The name belongs to another project on the package index; ours is detkit-rcnn.
@@ -45,6 +49,28 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
             yield f"link to {target}: no such heading"
 
 
+def missing_names(text: str) -> Iterator[str]:
+    """Yield a message for each Python example that does not parse or imports what detkit does not have."""
+    for block in PYTHON.findall(text):
+        try:
+            tree = ast.parse(block)
+        except SyntaxError as error:
+            yield f"example does not parse: {error}"
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detkit"):
+                module = importlib.import_module(node.module or "")
+                lacking = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                yield from (f"{node.module} has no {name}" for name in lacking)
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "detkit"
+            ):
+                if not hasattr(detkit, node.attr):
+                    yield f"detkit has no {node.attr}"
+
+
 def config_keys(node: Any = Config, prefix: str = "") -> Iterator[str]:
     """Yield the dotted path of every key that some config can have."""
     if isinstance(node, type) and issubclass(node, BaseModel):
@@ -60,6 +86,7 @@ def problems(page: Path, keys: set[str]) -> Iterator[str]:
     """Yield everything that is wrong with a page."""
     text = page.read_text(encoding="utf-8")
     yield from broken_links(page, text)
+    yield from missing_names(text)
     for key in KEY.findall(text):
         if key not in keys:
             yield f"`{key}` is not a key of the config"
