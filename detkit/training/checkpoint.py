@@ -127,7 +127,9 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
             raise ValueError("the optimizer's groups differ")
         state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
     except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}") from None
+        raise UserError(
+            f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}"
+        ) from None
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     if state.ema and content["ema"]:

@@ -55,8 +55,14 @@ class TrainingLog:
         self._bar = _bar(self._console, start_step, total_steps) if self._is_live() else None
         _drop_later_lines(self._file, start_step)
         self._stream = self._file.open("ab")
+        self._all_images, self._all_seconds = 0, 0.0
         self._start_interval()
         self._said = time.monotonic()
+
+    @property
+    def mean_rate(self) -> float:
+        """Images per second of the training so far, without the time of validations."""
+        return self._all_images / self._all_seconds if self._all_seconds else 0.0
 
     def __enter__(self) -> TrainingLog:
         if self._bar:
@@ -89,7 +95,10 @@ class TrainingLog:
             self._bar.update(self._bar.task_ids[0], completed=report.step)
 
     def _close_interval(self, report: Report) -> None:
-        rate = self._images / max(time.monotonic() - self._since, 1e-9)
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        rate = self._images / seconds
+        self._all_images += self._images
+        self._all_seconds += seconds
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         self._write(report, means, rate)
         state = f"{rate:.3g} images/s  {_text(means)}  {_memory()}"

@@ -1,0 +1,137 @@
+"""model.safetensors: weights that say what they detect, how they were trained and how to build them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from detkit.errors import UserError
+from detkit.inference.durable_file import durable_file
+
+_KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
+_TEXT_LIMIT = 600
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file says about itself; the weights are read when they are asked for.
+
+    Attributes:
+        path: where it is.
+        classes: K names that the labels of detections point to.
+        category_ids: K ids of the classes in the dataset.
+        config_yaml: the whole config of the training.
+        licence: SPDX name of the weights' licence.
+        version: of detkit, when it was written.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    config_yaml: str
+    licence: str
+    version: str
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """Weights by name, on the CPU."""
+        state: dict[str, Tensor] = load_file(self.path)
+        return state
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give a model these weights.
+
+        Raises:
+            UserError: the model has other parts than the one the file was written from.
+        """
+        try:
+            model.load_state_dict(self.state)
+        except RuntimeError as error:
+            reason = str(error)[:_TEXT_LIMIT]
+            raise UserError(
+                f"{self.path}: the weights do not fit the model of its config: {reason}"
+            ) from None
+
+
+def save_model(
+    file: Path,
+    model: nn.Module,
+    *,
+    classes: Sequence[str],
+    category_ids: Sequence[int],
+    config_yaml: str,
+    licence: str = "MIT",
+) -> None:
+    """Write a model file beside its place and rename it there.
+
+    Args:
+        file: where it goes; folders are made as needed.
+        model: whose parameters and buffers are written, as they are.
+        classes: K class names.
+        category_ids: K ids of the classes in the dataset.
+        config_yaml: the whole config, enough to build the model again.
+        licence: SPDX name of the weights' licence.
+
+    Raises:
+        UserError: the disk is full; the file that was there is unharmed.
+    """
+    metadata = {
+        _KEY: _version(),
+        "classes": json.dumps(list(classes)),
+        "category_ids": json.dumps([int(number) for number in category_ids]),
+        "config": config_yaml,
+        "license": licence,
+    }
+    # A tensor of its own for each name, in plain layout: what the format asks for.
+    state = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
+    with durable_file(file) as part:
+        save_file(state, part, metadata)
+
+
+def read_model_file(file: Path) -> ModelFile:
+    """Read what a model file says about itself.
+
+    Raises:
+        UserError: the file is missing, is no safetensors file, or was not written by detkit.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; a training writes model.safetensors into its run folder")
+    try:
+        with safe_open(file, framework="pt") as content:
+            metadata: dict[str, str] = content.metadata() or {}
+    except SafetensorError as error:
+        beside = file.with_name("model.safetensors")
+        hint = f"; did you mean {beside}?" if file.suffix == ".pt" and beside.is_file() else ""
+        raise UserError(f"{file}: not a safetensors file, or cut short ({error}){hint}") from None
+    if _KEY not in metadata:
+        raise UserError(
+            f"{file}: weights without the classes and config that detkit writes into its own files; "
+            "give the model.safetensors of a run"
+        )
+    return ModelFile(
+        file,
+        tuple(json.loads(metadata["classes"])),
+        tuple(json.loads(metadata["category_ids"])),
+        metadata["config"],
+        metadata["license"],
+        metadata[_KEY],
+    )
+
+
+def _version() -> str:
+    try:
+        return version("detkit-rcnn")
+    except PackageNotFoundError:  # run from a source folder that is not installed
+        return "unknown"
