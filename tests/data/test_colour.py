@@ -58,10 +58,10 @@ def test_hue_leaves_grey_alone() -> None:
 
 def test_the_parts_follow_one_another() -> None:
     image = photo()
-    peer = functional.adjust_brightness(image, 1.1)
-    peer = functional.adjust_contrast(peer, 0.8)
+    peer = functional.adjust_brightness(image, 0.6)
+    peer = functional.adjust_contrast(peer, 0.5)
     peer = functional.adjust_saturation(peer, 1.2)
-    ours = changed(image, brightness=1.1, contrast=0.8, saturation=1.2)
+    ours = changed(image, brightness=0.6, contrast=0.5, saturation=1.2)
     assert (ours.int() - peer.int()).abs().max() <= 3  # the peer cuts off fractions twice in between
 
 
@@ -92,6 +92,29 @@ def test_chance_comes_from_the_generator_and_the_target_stays(make: object) -> N
     assert not torch.equal(first, other)
     assert torch.equal(image, before)
     assert make(0.0)(image, TARGET, np.random.default_rng(3))[0] is image  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("part", "width"), [("brightness", 0.3), ("contrast", 0.3), ("saturation", 0.3)])
+def test_jitter_uses_all_of_its_range_and_no_more(part: str, width: float) -> None:
+    strengths = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0} | {part: width}
+    image = photo()
+    results = [
+        ColorJitter(1.0, **strengths)(image, TARGET, np.random.default_rng(seed))[0].double()
+        for seed in range(100)
+    ]
+    spread = [(each * (image.double() - image.double().mean())).mean() for each in results]
+    low, high = (changed(image, **{part: 1 + sign * width}).double() for sign in (-1, 1))
+    limits = [(each * (image.double() - image.double().mean())).mean() for each in (low, high)]
+    margin = (limits[1] - limits[0]) * 0.05
+    assert limits[0] - margin / 5 <= min(spread) <= limits[0] + margin
+    assert limits[1] - margin <= max(spread) <= limits[1] + margin / 5
+
+
+def test_a_factor_is_never_negative() -> None:
+    for seed in range(50):
+        image, _ = ColorJitter(1.0, 0.0, 3.0, 0.0, 0.0)(photo(), TARGET, np.random.default_rng(seed))
+        brightest = photo().sum(dim=0).flatten().argmax()
+        assert image.sum(dim=0).flatten()[brightest] >= image.double().sum(dim=0).mean() - 3
 
 
 def test_jitter_of_nothing_changes_nothing() -> None:

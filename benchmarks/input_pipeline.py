@@ -1,0 +1,193 @@
+"""Image files to training batches on one core: detkit's loader and torchvision's reference pipeline.
+
+Both decode the same JPEG files with Pillow, mirror every image, resize by the same rule (short side
+600, long side at most 1000) and pad batches of two. torchvision's way is that of its detection
+references: `v2` transforms on Pillow images, then `GeneralizedRCNNTransform`, which normalises and
+interpolates floats. detkit hands uint8 batches to the device, which normalises them; the second
+claim adds that step on the CPU, so that both sides end with the same floats.
+
+    python benchmarks/input_pipeline.py [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.transforms import v2
+
+from detkit.annotations.assembly import Assembly
+from detkit.annotations.dataset import AnnotationSet
+from detkit.data.index import Index
+from detkit.data.loading import make_train_loader
+from detkit.data.samples import DetectionDataset
+from detkit.data.sets import file_source
+from detkit.data.transforms import Flip, Resize
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NUM_IMAGES, ROUNDS = 16, 7
+
+
+def write_photos(folder: Path) -> AnnotationSet:
+    """Write 500x375 cut-outs of two photographs, with three boxes each."""
+    rng = np.random.default_rng(0)
+    photos = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    assembly = Assembly("voc")
+    for number in range(NUM_IMAGES):
+        y, x = rng.integers(0, 50), rng.integers(0, 140)
+        cut = photos[number % 2][y : y + 375, x : x + 500]
+        Image.fromarray(cut).save(folder / f"{number:02d}.jpg", quality=90)
+        assembly.add_image(f"{number:02d}.jpg", (375, 500), "drawn")
+        for left, top in rng.integers(1, 200, (3, 2)).tolist():
+            assembly.add_object("thing", (left, top, left + 99, top + 59))
+    return assembly.build(str(folder), ("thing",), [0] * (3 * NUM_IMAGES), (1,))
+
+
+def ours(annotations: AnnotationSet) -> Callable[[], Iterator[tuple[Tensor, list[Tensor]]]]:
+    source = file_source(annotations)
+    dataset = DetectionDataset(
+        Index.of(annotations), source.pixels, [Flip(1.0, "horizontal"), Resize((600,), 1000)], seed=0
+    )
+    loader = make_train_loader(
+        dataset, batch_size=2, seed=0, workers=0, rank=0, world_size=1, group_by_aspect=True,
+        repeat_threshold=0.0, num_classes=1, pin_memory=False,
+    )  # fmt: skip
+
+    def run() -> Iterator[tuple[Tensor, list[Tensor]]]:
+        for batch in loader.epoch(0):
+            yield batch.images.pixels, [target.boxes for target in batch.targets]
+
+    return run
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    mean = torch.tensor(MEAN).reshape(1, 3, 1, 1) * 255
+    scale = 1 / (torch.tensor(STD).reshape(1, 3, 1, 1) * 255)
+    return pixels.float().sub_(mean).mul_(scale)
+
+
+class ReferenceDataset(Dataset[tuple[Tensor, dict[str, Tensor]]]):
+    """What torchvision's detection references do for each image before the model."""
+
+    def __init__(self, annotations: AnnotationSet) -> None:
+        self.index = Index.of(annotations)
+        self.transforms = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(p=1.0),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float, scale=True),
+                v2.SanitizeBoundingBoxes(),
+                v2.ToPureTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, image: int) -> tuple[Tensor, dict[str, Tensor]]:
+        picture = Image.open(self.index.path(image)).convert("RGB")
+        target = self.index.target(image)
+        boxes = tv_tensors.BoundingBoxes(target.boxes, format="XYXY", canvas_size=picture.size[::-1])
+        result: tuple[Tensor, dict[str, Tensor]] = self.transforms(
+            picture, {"boxes": boxes, "labels": target.labels}
+        )
+        return result
+
+
+def reference(
+    annotations: AnnotationSet, batches: list[list[int]]
+) -> Callable[[], Iterator[tuple[Tensor, list[Tensor]]]]:
+    loader = DataLoader(
+        ReferenceDataset(annotations),
+        batch_sampler=batches,
+        collate_fn=lambda items: tuple(zip(*items, strict=True)),
+    )
+    prepare = GeneralizedRCNNTransform(600, 1000, list(MEAN), list(STD), size_divisible=1)
+
+    def run() -> Iterator[tuple[Tensor, list[Tensor]]]:
+        for images, targets in loader:
+            packed, moved = prepare(list(images), list(targets))
+            yield packed.tensors, [target["boxes"] for target in moved]
+
+    return run
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(write_photos(Path(folder)))
+    text = json.dumps(rows, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+
+
+def measure(annotations: AnnotationSet) -> list[dict[str, object]]:
+    load = ours(annotations)
+    order = load_order(annotations)
+    peer = reference(annotations, order)
+    same = all(
+        mine.shape == theirs.shape
+        and float((normalised(mine) - theirs).abs().mean()) < 0.5 / 255 / min(STD)
+        and all(torch.allclose(a, b, atol=1e-2) for a, b in zip(boxes, other, strict=True))
+        for (mine, boxes), (theirs, other) in zip(load(), peer(), strict=True)
+    )
+    times: dict[str, list[float]] = {"uint8": [], "float": [], "peer": []}
+    for _ in range(ROUNDS):
+        times["uint8"].append(seconds(lambda: [pixels.shape for pixels, _ in load()]))
+        times["peer"].append(seconds(lambda: [pixels.shape for pixels, _ in peer()]))
+        times["float"].append(seconds(lambda: [normalised(pixels).shape for pixels, _ in load()]))
+    median = {name: statistics.median(values) / NUM_IMAGES for name, values in times.items()}
+    claims = {
+        "uint8": "input pipeline, one core: file to uint8 batch (normalised on the device)",
+        "float": "input pipeline, one core: file to normalised float batch",
+    }
+    return [
+        {
+            "claim": claim,
+            "ours_s": round(median[name], 6),
+            "peer": "torchvision detection reference + GeneralizedRCNNTransform",
+            "peer_s": round(median["peer"], 6),
+            "ratio": round(median["peer"] / median[name], 2),
+            "same_answer": same,
+            "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}, 1 thread",
+        }
+        for name, claim in claims.items()
+    ]
+
+
+def load_order(annotations: AnnotationSet) -> list[list[int]]:
+    """Return the images of our batches, so that the peer reads the same ones together."""
+    dataset = DetectionDataset(Index.of(annotations), file_source(annotations).pixels, [], seed=0)
+    loader = make_train_loader(
+        dataset, batch_size=2, seed=0, workers=0, rank=0, world_size=1, group_by_aspect=True,
+        repeat_threshold=0.0, num_classes=1, pin_memory=False,
+    )  # fmt: skip
+    return [[target.image for target in batch.targets] for batch in loader.epoch(0)]
+
+
+if __name__ == "__main__":
+    main()
