@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-import detkit
 from detkit.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,25 +49,26 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 
 def missing_names(text: str) -> Iterator[str]:
-    """Yield a message for each Python example that does not parse or imports what detkit does not have."""
+    """Yield a message for each Python example that does not parse or uses what detkit does not have."""
     for block in PYTHON.findall(text):
         try:
             tree = ast.parse(block)
         except SyntaxError as error:
             yield f"example does not parse: {error}"
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("detkit"):
-                module = importlib.import_module(node.module or "")
-                lacking = [alias.name for alias in node.names if not hasattr(module, alias.name)]
-                yield from (f"{node.module} has no {name}" for name in lacking)
-            elif (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.value.id == "detkit"
-            ):
-                if not hasattr(detkit, node.attr):
-                    yield f"detkit has no {node.attr}"
+        for module, name in used_names(tree):
+            if not hasattr(importlib.import_module(module), name):
+                yield f"{module} has no {name}"
+
+
+def used_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield module and name of everything an example takes from detkit."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if module.startswith("detkit"):
+                yield from ((module, alias.name) for alias in names)
+            case ast.Attribute(value=ast.Name(id="detkit"), attr=name):
+                yield "detkit", name
 
 
 def config_keys(node: Any = Config, prefix: str = "") -> Iterator[str]:
