@@ -15,6 +15,7 @@ from detkit.report.content import Curve, Plot
 
 Record = dict[str, Any]
 NOT_LOSSES = {"step", "epoch", "split", "lr", "images_per_second"}
+MAX_METRICS = 6  # of COCO's twelve numbers, the precisions
 
 
 def read_metrics(path: str | Path) -> list[Record]:
@@ -52,7 +53,7 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
     judged = [r for r in records if r.get("split") != "train"]
     losses = _curves(train, "step", _names(train, NOT_LOSSES))
     judged_by = [c for c in _curves(judged, "epoch", _names(judged, NOT_LOSSES)) if _is_share(c)]
-    metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in judged_by)
+    metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in judged_by[:MAX_METRICS])
     plots = (
         Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
         Plot("Metric on the validation set", "epoch", metrics, (0.0, 1.0)),

@@ -49,6 +49,12 @@ def test_losses_metrics_and_rate_get_a_plot_each(tmp_path: Path) -> None:
     assert rate.curves[0].y.tolist() == [0.01, 0.02]
 
 
+def test_of_many_metrics_the_first_are_shown() -> None:
+    names = [f"m{i}" for i in range(12)]
+    (plot,) = training_plots([{"step": 1, "epoch": 1, "split": "val", **dict.fromkeys(names, 0.5)}])
+    assert [curve.name for curve in plot.curves] == names[:6]
+
+
 def test_without_records_there_are_no_plots() -> None:
     assert training_plots([]) == ()
 
