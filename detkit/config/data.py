@@ -188,6 +188,6 @@ class Data(Spec):
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
             raise ValueError(f"classes has {', '.join(repeated)} more than once")
-        if self.val is not None and getattr(self.val, "augment", ()):
+        if isinstance(self.val, _Set) and self.val.augment:
             raise ValueError("val.augment must be empty: a changed image measures something else")
         return self

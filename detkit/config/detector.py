@@ -79,7 +79,7 @@ class FasterRCNN(Spec):
             return data
         proposals = data.get("proposals")
         kind = proposals.get("type") if isinstance(proposals, dict) else None
-        if kind in OTHER_NAMES:
+        if isinstance(kind, str) and kind in OTHER_NAMES:
             raise ValueError(f"faster_rcnn with proposals: {kind} is {OTHER_NAMES[kind]}")
         neck = data.get("neck")
         if isinstance(neck, dict) and neck.get("type") == "fpn":
@@ -109,9 +109,11 @@ def _fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     filled = dict(data)
     for key, value in defaults.items():
         if isinstance(value, dict):
-            # A missing mapping is filled in, too, but for the tagged ones: their type is the user's choice.
-            if isinstance(filled.get(key), dict) or (key not in filled and key == "anchors"):
-                filled[key] = _fill(filled.get(key, {}), value)
+            # A missing mapping is filled in, too, but for the tagged ones: their type is the user's choice,
+            # and a user's own part takes none of our keys.
+            given = filled.get(key, {} if key == "anchors" else None)
+            if isinstance(given, dict) and given.get("type") != "custom":
+                filled[key] = _fill(given, value)
         else:
             filled.setdefault(key, value)
     return filled

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class Spec(BaseModel):
     """One mapping of a config file: strict, without unknown keys, immutable once read."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Custom(Spec):

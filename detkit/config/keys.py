@@ -1,0 +1,146 @@
+"""Walks the schema: which keys a config can have, what each may hold, what it means."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as limits
+from pydantic.fields import FieldInfo
+
+from detkit.config.spec import Spec
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What a place of a config may hold.
+
+    Attributes:
+        kinds: the alternatives without null: classes, literals or tuples.
+        nullable: whether null is allowed.
+        constraints: ranges and lengths, as pydantic keeps them.
+    """
+
+    kinds: tuple[Any, ...]
+    nullable: bool
+    constraints: tuple[Any, ...]
+
+    @property
+    def models(self) -> tuple[type[Spec], ...]:
+        """The mappings among the alternatives."""
+        return tuple(k for k in self.kinds if isinstance(k, type) and issubclass(k, Spec))
+
+    @property
+    def tagged(self) -> dict[str, type[Spec]]:
+        """The mappings by the value of their `type`; empty where there is no choice."""
+        if len(self.models) < 2:
+            return {}
+        return {get_args(model.model_fields["type"].annotation)[0]: model for model in self.models}
+
+    @property
+    def item(self) -> Any:
+        """What an item of the list may be; None where this is not a list."""
+        return next((get_args(kind)[0] for kind in self.kinds if get_origin(kind) is tuple), None)
+
+    def model_for(self, value: Any) -> type[Spec] | None:
+        """Return the mapping that a value chooses by its `type`, or the only one there is."""
+        if self.tagged:
+            return self.tagged.get(str(value.get("type"))) if isinstance(value, Mapping) else None
+        return self.models[0] if self.models else None
+
+
+def holds(annotation: Any, metadata: tuple[Any, ...] = ()) -> Holds:
+    """Return what a type annotation of the schema allows."""
+    origin = get_origin(annotation)
+    if isinstance(annotation, FieldInfo):
+        return holds(annotation.annotation, tuple(annotation.metadata))
+    if origin is Annotated:
+        bare, *notes = get_args(annotation)
+        flat = [part for note in notes for part in (note.metadata if isinstance(note, FieldInfo) else [note])]
+        return holds(bare, (*metadata, *flat))
+    if origin in (Union, types.UnionType):
+        parts = [holds(part) for part in get_args(annotation) if part is not type(None)]
+        return Holds(
+            kinds=tuple(kind for part in parts for kind in part.kinds),
+            nullable=type(None) in get_args(annotation),
+            constraints=(*metadata, *(note for part in parts for note in part.constraints)),
+        )
+    return Holds((annotation,), False, metadata)
+
+
+def fields_of(model: type[Spec]) -> dict[str, FieldInfo]:
+    """Return a mapping's keys in reading order: `type`, its own, then those it shares with its siblings."""
+    own = inspect.get_annotations(model)
+    return dict(sorted(model.model_fields.items(), key=lambda item: (item[0] != "type", item[0] not in own)))
+
+
+def every_key(model: type[Spec], prefix: str = "") -> Iterator[tuple[str, type[Spec], FieldInfo]]:
+    """Yield every dotted key below a mapping, with the mapping that has it; items of lists have no index."""
+    for name, info in fields_of(model).items():
+        yield prefix + name, model, info
+        allowed = holds(info)
+        below = holds(allowed.item) if allowed.item is not None else allowed
+        for part in below.models:
+            yield from every_key(part, f"{prefix}{name}.")
+
+
+def wanted(allowed: Holds) -> str:
+    """Say in words what a place may hold.
+
+    Example:
+        >>> from detkit.config.training import SGD
+        >>> wanted(holds(SGD.model_fields["lr"]))
+        'a number above 0'
+    """
+    words = [_kind(kind, allowed) for kind in allowed.kinds if kind not in allowed.models]
+    if allowed.tagged:
+        words.append(f"a mapping with type: {', '.join(allowed.tagged)}")
+    elif allowed.models:
+        words.append("a mapping")
+    return " or ".join(words + ["null"] * allowed.nullable)
+
+
+def sentence(info: FieldInfo) -> str:
+    """Return the first sentence of a key's description on one line."""
+    text = " ".join((info.description or "").split())
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _kind(kind: Any, allowed: Holds) -> str:
+    if get_origin(kind) is Literal:
+        values = [str(value) for value in get_args(kind)]
+        return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
+    if get_origin(kind) is tuple:
+        return _list(kind, allowed)
+    if get_origin(kind) is dict:
+        return "a mapping"
+    name = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[kind]
+    return name + _range(allowed.constraints) if kind in (int, float) else name
+
+
+def _list(kind: Any, allowed: Holds) -> str:
+    item, *others = get_args(kind)
+    each = wanted(holds(item))
+    if others != [Ellipsis]:
+        return f"a list of {1 + len(others)} values, each {each}"
+    at_least = any(isinstance(note, limits.MinLen) and note.min_length for note in allowed.constraints)
+    return f"a list, not empty, each {each}" if at_least else f"a list, each {each}"
+
+
+def _range(constraints: tuple[Any, ...]) -> str:
+    low = next((note for note in constraints if isinstance(note, limits.Ge | limits.Gt)), None)
+    high = next((note for note in constraints if isinstance(note, limits.Le | limits.Lt)), None)
+    text = ""
+    if isinstance(low, limits.Ge):
+        text = f" from {low.ge}" if high else f" of at least {low.ge}"
+    elif low is not None:
+        text = f" above {low.gt}"
+    joint = " to" if text.startswith(" from") else " and" if text else ""
+    if isinstance(high, limits.Le):
+        text += f"{joint} {high.le}" if joint == " to" else f"{joint} at most {high.le}"
+    elif high is not None:
+        text += f"{joint} below {high.lt}"
+    return text

@@ -1,0 +1,81 @@
+"""What is wrong with a config: every mistake with its place, all in one message."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from detkit.errors import UserError
+
+KeyPath = tuple[str | int, ...]
+
+_ON_ONE_SCREEN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        path: the keys that lead to it; empty for the whole file.
+        message: what is wrong and what is allowed.
+        place: "file:line" or the override; None takes the place of the nearest key around it.
+    """
+
+    path: KeyPath
+    message: str
+    place: str | None = None
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a path as it is written in overrides.
+
+    Example:
+        >>> dotted(("data", "train", "augment", 0, "type"))
+        'data.train.augment.0.type'
+    """
+    return ".".join(map(str, path))
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """Return ' did you mean "..."?' for the known word that is most like it, or nothing.
+
+    Example:
+        >>> nearest("dept", ["depth", "norm"])
+        'did you mean "depth"? '
+    """
+    matches = difflib.get_close_matches(str(word), list(known), n=1)
+    return f'did you mean "{matches[0]}"? ' if matches else ""
+
+
+def raise_all(problems: Sequence[Problem], places: Mapping[KeyPath, str], source: str) -> None:
+    """Raise one error with a line for each problem, in the order of the file; nothing when there is none.
+
+    Args:
+        problems: the mistakes.
+        places: where each key stands.
+        source: the name of the file, for what has no line.
+
+    Raises:
+        UserError: If there are problems.
+    """
+    if not problems:
+        return
+    placed = [(problem.place or _place(problem.path, places, source), problem) for problem in problems]
+    placed.sort(key=lambda pair: _line(pair[0], source))
+    lines = [": ".join(filter(None, (place, dotted(p.path), p.message))) for place, p in placed]
+    lines = list(dict.fromkeys(lines))
+    if len(lines) > _ON_ONE_SCREEN:
+        lines[_ON_ONE_SCREEN:] = [f"... and {len(lines) - _ON_ONE_SCREEN} more"]
+    raise UserError("\n".join(lines))
+
+
+def _place(path: KeyPath, places: Mapping[KeyPath, str], source: str) -> str:
+    return next((places[path[:n]] for n in range(len(path), 0, -1) if path[:n] in places), source)
+
+
+def _line(place: str, source: str) -> int:
+    """Return the line of a place; what has none, such as an override, comes first."""
+    line = place.removeprefix(f"{source}:")
+    return int(line) if line.isdigit() else 0
