@@ -51,6 +51,12 @@ def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> P
         raise UserError(f"{error.filename}: cannot make the folder: {error.strerror}") from error
 
 
+def say(*lines: str) -> None:
+    """Tell the user something on stderr, where it does not mix with results."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
 def environment() -> dict[str, str]:
     """Return what a result was made with: versions, machine and the command."""
     versions = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}

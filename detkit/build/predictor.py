@@ -1,0 +1,44 @@
+"""Model file -> a detector that takes images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detkit.build.model import load_detector
+from detkit.config.detector import FasterRCNN
+from detkit.data.transforms import Resize
+from detkit.inference.predict import Predictor
+from detkit.training.device import choose_device, choose_precision
+
+# Where tiles meet, a custom detector's own settings are not known.
+CUSTOM_NMS_IOU, CUSTOM_LIMIT = 0.5, 100
+
+
+def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
+    """Read a model file and return its detector, ready for images of any size.
+
+    Args:
+        weights: a model.safetensors.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        UserError: the file cannot be read, or the device is not there.
+    """
+    place = choose_device(device)
+    loaded = load_detector(Path(weights), place)
+    config, detector = loaded.config, loaded.config.detector
+    head = detector.head if isinstance(detector, FasterRCNN) else None
+    nms_iou, limit = (
+        getattr(head, "nms_iou", CUSTOM_NMS_IOU),
+        getattr(head, "detections_per_image", CUSTOM_LIMIT),
+    )
+    return Predictor(
+        model=loaded.model,
+        classes=loaded.classes,
+        category_ids=loaded.file.category_ids,
+        resize=Resize((config.data.resize.short_px,), config.data.resize.long_px),
+        nms_iou=nms_iou,
+        max_detections=limit,
+        device=place,
+        precision=choose_precision(config.train.precision, place),
+    )

@@ -1,0 +1,98 @@
+"""Run a detector over a whole dataset and gather what it found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from detkit.annotations.coordinates import from_corners
+from detkit.annotations.dataset import BoxFormat, DetectionSet
+from detkit.detectors.protocol import Detector
+from detkit.structures import Detections, ImageBatch
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a detector took.
+
+    Attributes:
+        num_images: images worked off.
+        seconds: for all of them, reading included.
+    """
+
+    num_images: int
+    seconds: float
+
+
+@torch.inference_mode()
+def detect_set(
+    model: nn.Module,
+    batches: Iterable[tuple[ImageBatch, tuple[int, ...]]],
+    *,
+    device: torch.device,
+    precision: torch.dtype | None,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> tuple[Arrays, Timing]:
+    """Run a detector over batches and return flat arrays, which cost little to gather from processes.
+
+    Args:
+        model: a detector on `device`.
+        batches: images and their indices in the dataset.
+        device: where it runs.
+        precision: what autocast computes in; None is float32.
+        on_batch: called with the number of images after each batch.
+
+    Returns:
+        images (D,), labels (D,), scores (D,) and boxes (D, 4) corners in pixels, and the time taken.
+    """
+    detector = cast(Detector, model)
+    was_training = model.training
+    model.eval()
+    found: list[tuple[int, Detections]] = []
+    count, start = 0, time.perf_counter()
+    for images, indices in batches:
+        with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+            result = detector.detect(images.to(device))
+        found += [(index, one.to("cpu")) for index, one in zip(indices, result, strict=True)]
+        count += len(indices)
+        on_batch(len(indices))
+    model.train(was_training)
+    return _flat(found), Timing(count, time.perf_counter() - start)
+
+
+def _flat(found: list[tuple[int, Detections]]) -> Arrays:
+    numbers = [len(one) for _, one in found]
+    empty = Detections.empty()
+    return {
+        "images": np.repeat(np.array([index for index, _ in found], dtype=np.int64), numbers),
+        "labels": torch.cat([empty.labels, *(one.labels for _, one in found)]).numpy().astype(np.int32),
+        "scores": torch.cat([empty.scores, *(one.scores for _, one in found)]).double().numpy(),
+        "boxes": torch.cat([empty.boxes, *(one.boxes for _, one in found)]).double().numpy(),
+    }
+
+
+def as_detection_set(arrays: Arrays, box_format: BoxFormat) -> DetectionSet:
+    """Return flat arrays as a detection set in image order, in the box format of the annotations.
+
+    Args:
+        arrays: from `detect_set`, of one process or gathered from several.
+        box_format: the convention of the annotations they are judged by.
+    """
+    order = np.argsort(arrays["images"], kind="stable")
+    boxes = cast(NDArray[np.float64], arrays["boxes"])[order]
+    return DetectionSet(
+        images=cast(NDArray[np.int64], arrays["images"])[order],
+        labels=cast(NDArray[np.int32], arrays["labels"])[order],
+        scores=cast(NDArray[np.float64], arrays["scores"])[order],
+        boxes=from_corners(boxes, box_format),
+        box_format=box_format,
+    )

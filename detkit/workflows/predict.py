@@ -1,0 +1,132 @@
+"""`detkit predict`: run a trained detector on images."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
+from detkit.build.predictor import build_predictor
+from detkit.data.images import decode_image
+from detkit.errors import UserError
+from detkit.inference.predict import SHOWN_SCORE, Prediction
+from detkit.inference.results import ResultFormat, record, write_predictions
+from detkit.report.draw import draw_detections
+from detkit.workflows.run_folder import new_folder
+from detkit.workflows.session import num_workers
+
+DRAWN = "drawn"
+
+
+def predict(
+    weights: Path,
+    sources: Sequence[str],
+    *,
+    out: Path | None = None,
+    format: ResultFormat = "json",
+    draw: bool = False,
+    tile: int | None = None,
+    threshold: float | None = None,
+    device: str = "auto",
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Run a trained detector on images, write what it finds and draw it.
+
+    Args:
+        weights: a model.safetensors.
+        sources: image files, folders (with all below them) and glob patterns.
+        out: folder for the results, new or empty; None takes a new one in runs/.
+        format: json, coco, voc, yolo or csv.
+        draw: also write each image with its detections into drawn/.
+        tile: side of tiles in pixels, to find small objects in large images.
+        threshold: lowest score reported; None takes 0.5, what people like to look at.
+        device: auto, cpu, cuda, cuda:N or mps.
+        on_image: called with images done and in all.
+
+    Returns:
+        The folder, and one record an image: image, width, height and detections.
+
+    Raises:
+        UserError: the weights or an image cannot be read, or nothing matches a source.
+    """
+    files = find_images(sources)
+    predictor = build_predictor(weights, device)
+    folder = new_folder(out, "predict")
+    stream = predictor.stream(
+        files,
+        threshold=SHOWN_SCORE if threshold is None else threshold,
+        tile_px=tile,
+        batch_size=1 if predictor.device.type == "cpu" else 8,
+        threads=max(1, num_workers(None)),
+    )
+    records = []
+    for number, found in enumerate(
+        write_predictions(stream, folder, format, predictor.category_ids), start=1
+    ):
+        records.append(record(found, predictor.category_ids))
+        if draw:
+            draw_prediction(found, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
+        on_image(number, len(files))
+    return folder, records
+
+
+def find_images(sources: Sequence[str]) -> list[Path]:
+    """Return the images that files, folders and glob patterns name, each once, in order.
+
+    Raises:
+        UserError: a source names nothing that exists, or no image.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            images = images_below(path)
+        elif path.exists():
+            images = [path]
+        else:
+            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
+            images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
+            if not matches:
+                raise UserError(f"{source}: no such file or folder, and no file matches it as a pattern")
+        if not images:
+            raise UserError(f"{source}: no images in it; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
+        found.update(dict.fromkeys(images))
+    return list(found)
+
+
+def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> None:
+    """Write an image with its detections drawn on it.
+
+    Args:
+        found: what was found; its `source` is read again.
+        file: the JPEG or PNG to write.
+        classes: names that the labels point to.
+    """
+    drawn = draw_detections(
+        decode_image(Path(str(found.source))), found.boxes, found.labels, found.scores, classes
+    )
+    write_picture(file, drawn)
+
+
+def write_picture(file: Path, image: Any) -> None:
+    """Write (H, W, 3) uint8 RGB pixels as JPEG or PNG, by the file's extension.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise UserError(f"{file}: the picture could not be written")
+
+
+def _drawing(folder: Path, source: Path) -> Path:
+    """Return a free name for a drawing: two folders may hold images of one name."""
+    file, number = folder / f"{source.stem}.jpg", 1
+    while file.exists():
+        number += 1
+        file = folder / f"{source.stem}-{number}.jpg"
+    return file

@@ -1,0 +1,52 @@
+"""Take up a training where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detkit.training.checkpoint import read_checkpoint
+from detkit.workflows.run_folder import CHECKPOINT, say
+
+
+def steps_done(folder: Path) -> int:
+    """Return the optimizer steps that the checkpoint in a run folder has behind it.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    return int(read_checkpoint(folder / CHECKPOINT)["progress"]["step"])
+
+
+def announce_changes(folder: Path, config_text: str) -> None:
+    """Say which keys of the config differ from those the training was started with.
+
+    Args:
+        folder: the run folder with its checkpoint.
+        config_text: the resolved config of now.
+
+    Raises:
+        UserError: there is no checkpoint, or it cannot be read.
+    """
+    before = _flat(yaml.safe_load(read_checkpoint(folder / CHECKPOINT)["config"]))
+    now = _flat(yaml.safe_load(config_text))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            say(f"changed since the training began: {key}: {before.get(key)} -> {now.get(key)}")
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by their dotted keys.
+
+    Example:
+        >>> _flat({"a": {"b": 1}, "c": [2]})
+        {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves

@@ -1,0 +1,104 @@
+"""Where and how a config runs in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.build.augmentation import eval_transforms
+from detkit.config.schema import Config
+from detkit.data.index import Index
+from detkit.data.loading import make_eval_loader
+from detkit.data.samples import DetectionDataset
+from detkit.data.sets import Source
+from detkit.inference.detect_set import Timing, as_detection_set, detect_set
+from detkit.training.device import choose_device, choose_precision, set_deterministic
+from detkit.training.distributed import gather, local_rank, process_group, rank, world_size
+
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a run found on this machine.
+
+    Attributes:
+        config: the config.
+        device: where the model is.
+        precision: what autocast computes in; None is float32.
+        workers: processes that load images.
+    """
+
+    config: Config
+    device: torch.device
+    precision: torch.dtype | None
+    workers: int
+
+    def detect(self, model: nn.Module, source: Source) -> tuple[DetectionSet | None, Timing]:
+        """Run a detector over a dataset, each process over its share.
+
+        Args:
+            model: a detector on this session's device.
+            source: the images.
+
+        Returns:
+            All detections in process 0 (None in the others), and this process's time.
+        """
+        index = Index.of(source.annotations)
+        dataset = DetectionDataset(index, source.pixels, eval_transforms(self.config.data), self.config.seed)
+        loader = make_eval_loader(
+            dataset,
+            batch_size=self.config.evaluate.batch_size,
+            workers=self.workers,
+            rank=rank(),
+            world_size=world_size(),
+            pin_memory=self.device.type == "cuda",
+        )
+        arrays, timing = detect_set(model, loader, device=self.device, precision=self.precision)
+        gathered = gather(arrays)
+        if gathered is None:
+            return None, timing
+        return as_detection_set(gathered, source.annotations.box_format), timing
+
+
+@contextmanager
+def session(config: Config) -> Iterator[Session]:
+    """Join the other processes if torchrun started several, and choose device and precision.
+
+    Raises:
+        UserError: the device is not there, or does not compute in the precision asked for.
+    """
+    device = choose_device(config.device, local_rank())
+    set_deterministic(config.deterministic)
+    with process_group(device):
+        precision = choose_precision(config.train.precision, device)
+        yield Session(config, device, precision, num_workers(config.data.workers))
+
+
+def num_workers(wanted: int | None) -> int:
+    """Return the number of loader processes: as wanted, or the cores that training leaves over.
+
+    On one or two cores images are loaded between the steps: a worker would only take turns with them.
+    """
+    if wanted is not None:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return min(MOST_WORKERS, share - 1) if share > 2 else 0
+
+
+def images_of(annotations: AnnotationSet) -> str:
+    """Return a few words on the size of a dataset.
+
+    Example:
+        >>> from detkit.evaluation.example import two_images
+        >>> images_of(two_images()[0])
+        '2 images, 3 objects'
+    """
+    return f"{annotations.num_images:,} images, {annotations.num_objects:,} objects"

@@ -1,0 +1,86 @@
+"""`detkit show-data`: draw what a detector will see in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detkit.build.augmentation import train_transforms
+from detkit.build.data import open_training_set
+from detkit.build.detector import build_detector
+from detkit.config.schema import Config
+from detkit.data.index import Index
+from detkit.data.loading import make_train_loader
+from detkit.data.samples import DetectionDataset
+from detkit.detectors.faster_rcnn import FasterRCNN
+from detkit.report.draw import draw_targets, tile_images
+from detkit.structures import TrainBatch
+from detkit.workflows.predict import write_picture
+from detkit.workflows.run_folder import new_folder
+
+NUM_BATCHES = 4
+COLUMNS = 4
+
+
+def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM_BATCHES) -> dict[str, Any]:
+    """Draw the first batches of a training: augmented images, objects, and the boxes that would train.
+
+    Args:
+        config: the config of the training.
+        out: folder for the pictures, new or empty; None takes a new one in runs/.
+        num_batches: how many batches to draw.
+
+    Returns:
+        The folder, the pictures, and for each batch its images and objects.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    learned, changed = open_training_set(config.data)
+    folder = new_folder(out, "show-data")
+    index = Index.of(learned.annotations)
+    dataset = DetectionDataset(index, learned.pixels, train_transforms(config.data), config.seed)
+    loader = make_train_loader(
+        dataset,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        workers=0,
+        rank=0,
+        world_size=1,
+        group_by_aspect=config.data.group_by_aspect,
+        repeat_threshold=config.data.repeat_threshold,
+        num_classes=len(config.data.classes),
+        pin_memory=False,
+    )
+    model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
+    drawn = []
+    for number, batch in zip(range(num_batches), loader.epoch(0), strict=False):
+        picture = folder / f"batch_{number:02d}.jpg"
+        write_picture(picture, _draw(batch, model, config.data.classes, index))
+        drawn.append({"picture": str(picture), "images": len(batch), "objects": sum(map(len, batch.targets))})
+    return {"out": str(folder), "batches": drawn, "invalid_boxes": changed}
+
+
+def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: Index) -> NDArray[np.uint8]:
+    anchors = training_anchors(model, batch)
+    pictures, names = [], []
+    for number, (target, (height, width)) in enumerate(zip(batch.targets, batch.images.sizes, strict=True)):
+        pixels = batch.images.pixels[number, :, :height, :width].permute(1, 2, 0).contiguous().numpy()
+        boxes, labels = target.boxes.numpy(), target.labels.numpy()
+        pictures.append(draw_targets(pixels, boxes, labels, classes, anchors=anchors[number]))
+        names.append(f"{Path(index.path(target.image)).name}  {width}x{height}")
+    return tile_images(pictures, min(COLUMNS, len(pictures)), captions=names)
+
+
+@torch.no_grad()
+def training_anchors(model: nn.Module, batch: TrainBatch) -> list[NDArray[np.float32] | None]:
+    """Return for each image the anchors that stand for an object, or None for a detector without anchors."""
+    if not isinstance(model, FasterRCNN):
+        return [None] * len(batch)
+    chosen: list[Tensor] = model.positive_anchors(batch)
+    return [boxes.numpy() for boxes in chosen]
