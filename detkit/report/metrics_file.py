@@ -47,11 +47,17 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
 
     Args:
         records: as `read_metrics` gives them. Of split `train` every number but the step, the rate and
-            the speed is a loss; of any other split it is a metric over the epochs.
+            the speed is a part of the loss; of any other split it is a metric over the epochs.
     """
     train = [r for r in records if r.get("split") == "train"]
     judged = [r for r in records if r.get("split") != "train"]
-    losses = _curves(train, "step", _names(train, NOT_LOSSES))
+    names = _names(train, NOT_LOSSES)
+    summed = [
+        {**r, "total": sum(r[name] for name in names)}
+        for r in train
+        if all(_is_number(r.get(name)) for name in names)
+    ]
+    losses = _curves(summed, "step", ["total", *names] if len(names) > 1 else names)
     judged_by = [c for c in _curves(judged, "epoch", _names(judged, NOT_LOSSES)) if _is_share(c)]
     metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in judged_by[:MAX_METRICS])
     plots = (
@@ -63,11 +69,9 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
 
 
 def _names(records: Sequence[Record], left_out: set[str]) -> list[str]:
-    """Return the keys that hold numbers, in order of first appearance, the total loss first."""
-    names = dict.fromkeys(
-        key for r in records for key, value in r.items() if key not in left_out and _is_number(value)
-    )
-    return sorted(names, key=lambda name: name not in ("loss", "total"))
+    """Return the keys that hold numbers, in order of first appearance."""
+    found = (key for r in records for key, value in r.items() if key not in left_out and _is_number(value))
+    return list(dict.fromkeys(found))
 
 
 def _curves(records: Sequence[Record], axis: str, names: Sequence[str]) -> tuple[Curve, ...]:

@@ -15,7 +15,7 @@ RECORDS = [
         "split": "train",
         "lr": 0.01,
         "head_box": 0.5,
-        "loss": 2.0,
+        "head_class": 1.5,
         "images_per_second": 3,
     },
     {
@@ -24,7 +24,7 @@ RECORDS = [
         "split": "train",
         "lr": 0.02,
         "head_box": 0.25,
-        "loss": 1.0,
+        "head_class": 0.75,
         "images_per_second": 3,
     },
     {"step": 2, "epoch": 1, "split": "val", "map": 0.25, "ap_cat": None, "seconds": 17.0},
@@ -40,13 +40,19 @@ def write(path: Path, *lines: str) -> Path:
 def test_losses_metrics_and_rate_get_a_plot_each(tmp_path: Path) -> None:
     records = read_metrics(write(tmp_path / "metrics.jsonl", *map(json.dumps, RECORDS)))
     loss, metric, rate = training_plots(records)
-    assert [curve.name for curve in loss.curves] == ["loss", "head_box"]
+    assert [curve.name for curve in loss.curves] == ["total", "head_box", "head_class"]
     assert loss.curves[0].y.tolist() == [2.0, 1.0]
     assert [curve.name for curve in metric.curves] == ["map", "ap_cat"]
     assert metric.curves[0].x.tolist() == [1, 2]
     assert metric.curves[0].value == 0.5
     assert metric.curves[1].y.tolist() == [0.5]
     assert rate.curves[0].y.tolist() == [0.01, 0.02]
+
+
+def test_a_record_without_a_number_is_passed_over() -> None:
+    lost = {**RECORDS[1], "step": 3, "head_box": None}
+    loss, _ = training_plots([*RECORDS[:2], lost])
+    assert [len(curve.x) for curve in loss.curves] == [2, 2, 3]
 
 
 def test_of_many_metrics_the_first_are_shown() -> None:
