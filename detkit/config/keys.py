@@ -103,10 +103,14 @@ def wanted(allowed: Holds) -> str:
     return " or ".join(words + ["null"] * allowed.nullable)
 
 
-def sentence(info: FieldInfo) -> str:
-    """Return the first sentence of a key's description on one line."""
-    text = " ".join((info.description or "").split())
-    return text.partition(". ")[0].rstrip(".")
+def summary(text: str | None) -> str:
+    r"""Return the first sentence of a description on one line.
+
+    Example:
+        >>> summary("Mirror the image. Boxes\n    move along.")
+        'Mirror the image'
+    """
+    return " ".join((text or "").split()).partition(". ")[0].rstrip(".")
 
 
 def _kind(kind: Any, allowed: Holds) -> str:

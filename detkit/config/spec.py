@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Spec(BaseModel):
@@ -23,6 +23,18 @@ class Custom(Spec):
     """Where the callable lives: `package.module:name`. The module must be importable."""
     args: dict[str, Any] = {}
     """Keyword arguments for the callable."""
+
+    @field_validator("args", mode="before")
+    @classmethod
+    def _lists(cls, args: Any) -> Any:
+        """Give the callable the lists that YAML shows; our own lists are tuples."""
+        return _with_lists(args)
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

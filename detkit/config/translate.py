@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from detkit.config.keys import Holds, every_key, fields_of, holds, sentence, wanted
+from detkit.config.keys import Holds, every_key, fields_of, holds, summary, wanted
 from detkit.config.problems import KeyPath, Problem, nearest
 from detkit.config.schema import Config
 from detkit.config.spec import Spec
@@ -57,7 +57,7 @@ def _problem(error: ErrorDetails) -> Problem:
         case "extra_forbidden":
             message = _unknown(spot)
         case "missing" if info is not None and allowed is not None:
-            means = sentence(info)
+            means = summary(info.description)
             message = f"missing key: {wanted(allowed)}" + (f" ({means})" if means else "")
         case "union_tag_not_found" if allowed is not None and isinstance(got, dict):
             path, message = (*path, "type"), f"missing key: one of {', '.join(allowed.tagged)}"
@@ -129,7 +129,7 @@ def _unexpected(got: Any, allowed: Holds) -> str:
 
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return "null" if value is None else str(value).lower()
     if isinstance(value, str):
         return f'text "{value[:60]}{"..." if len(value) > 60 else ""}"'
     if isinstance(value, int | float):

@@ -1,0 +1,143 @@
+"""Says what a key of the config means, and gives the whole schema to editors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from detkit.config.detector import FPN_DEFAULTS
+from detkit.config.dump import flow
+from detkit.config.keys import every_key, fields_of, holds, summary, wanted
+from detkit.config.problems import nearest
+from detkit.config.schema import Config
+from detkit.config.spec import Spec
+from detkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a key means, in all types that have it so.
+
+    Attributes:
+        types: the values of `type` beside the key; empty where there is none.
+        holds: what it may hold, in words.
+        default: as YAML; None for a key that must be given.
+        default_with_fpn: its default with a feature pyramid, where that is another one.
+        description: the whole text of the schema.
+        keys: what it holds in turn: a key, or a type with its keys, and what that means.
+    """
+
+    types: tuple[str, ...]
+    holds: str
+    default: str | None
+    default_with_fpn: str | None
+    description: str
+    keys: tuple[tuple[str, str], ...]
+
+
+def describe(key: str) -> list[Meaning]:
+    """Return what a dotted key means, one entry for each meaning it has.
+
+    Args:
+        key: such as "train.optimizer.lr"; lists take no index; empty for the whole config.
+
+    Raises:
+        UserError: If there is no such key.
+    """
+    if not key:
+        return [_meaning("", Config, FieldInfo(annotation=Config, description="A config."))]
+    found: dict[Meaning, list[str]] = {}
+    for name, owner, info in every_key(Config):
+        if name == key:
+            found.setdefault(_meaning(key, owner, info), []).append(_tag(owner))
+    if not found:
+        raise UserError(f"{key}: no such key; {_guess(key)}detkit config explain lists where to begin")
+    return [
+        replace(meaning, types=tuple(filter(None, dict.fromkeys(tags)))) for meaning, tags in found.items()
+    ]
+
+
+def explain(key: str = "") -> str:
+    """Return the answer to `detkit config explain KEY`.
+
+    Args:
+        key: such as "train.optimizer.lr"; empty lists the keys of the whole config.
+
+    Raises:
+        UserError: If there is no such key.
+
+    Example:
+        >>> print(explain("data.resize.short_px"))
+        data.resize.short_px
+          Length of the short side in pixels.
+          holds    a whole number of at least 1
+          default  600
+    """
+    return "\n".join([key or "config", *(line for meaning in describe(key) for line in _lines(meaning))])
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of config files, for editors and other checkers."""
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, **Config.model_json_schema(), "title": "detkit config"}
+
+
+def _meaning(key: str, owner: type[Spec], info: FieldInfo) -> Meaning:
+    return Meaning(
+        types=(),
+        holds=wanted(holds(info)),
+        default=None if info.is_required() else flow(info.default),
+        default_with_fpn=_default_with_fpn(key),
+        # A `type` has no description of its own: its mapping has.
+        description=info.description or (owner.__doc__ or ""),
+        keys=_keys_of(info),
+    )
+
+
+def _default_with_fpn(key: str) -> str | None:
+    node: Any = {"detector": FPN_DEFAULTS}
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return None
+        node = node[part]
+    return None if isinstance(node, dict) else flow(node)
+
+
+def _keys_of(info: FieldInfo) -> tuple[tuple[str, str], ...]:
+    allowed = holds(info)
+    inner = holds(allowed.item) if allowed.item is not None else allowed
+    if inner.tagged:
+        return tuple(
+            (
+                f"type: {tag}",
+                f"{summary(model.__doc__)} [{', '.join(k for k in fields_of(model) if k != 'type')}]",
+            )
+            for tag, model in inner.tagged.items()
+        )
+    return tuple(
+        (key, summary(i.description)) for model in inner.models for key, i in fields_of(model).items()
+    )
+
+
+def _lines(meaning: Meaning) -> list[str]:
+    with_types = [f"  with type: {', '.join(meaning.types)}"] if meaning.types else []
+    lines = [*with_types, *(f"  {line}" for line in meaning.description.splitlines())]
+    lines.append(f"  holds    {meaning.holds}")
+    lines.append(f"  default  {'none, it must be given' if meaning.default is None else meaning.default}")
+    if meaning.default_with_fpn is not None:
+        lines.append(f"           {meaning.default_with_fpn} with neck: {{type: fpn}}")
+    width = max((len(name) for name, _ in meaning.keys), default=0)
+    return lines + [f"    {name:<{width}}  {means}".rstrip() for name, means in meaning.keys]
+
+
+def _tag(owner: type[Spec]) -> str:
+    return str(get_args(owner.model_fields["type"].annotation)[0]) if "type" in owner.model_fields else ""
+
+
+def _guess(key: str) -> str:
+    known = list(dict.fromkeys(name for name, *_ in every_key(Config)))
+    last = key.rpartition(".")[2]
+    named = [name for name in known if name.rpartition(".")[2] == last]
+    return f"there is {', '.join(named[:4])}. " if named else nearest(key, known)
