@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
@@ -31,6 +31,7 @@ def target_of(boxes: list[list[float]], crowd: list[bool] | None = None) -> Targ
     )
 
 
+@settings(deadline=None)
 @given(st.lists(coordinate, min_size=4, max_size=4), matrices)
 def test_box_is_around_its_four_mapped_corners(values: list[float], matrix: torch.Tensor) -> None:
     x1, x2 = sorted((values[0], values[2]))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -53,6 +53,7 @@ def test_no_objects_and_no_images() -> None:
     assert len(Index.of(small_set(()))) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"))))
 def test_strings_come_back(strings: list[str]) -> None:
     packed = Strings.of(strings)

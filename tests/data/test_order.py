@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detkit.data.index import Index
@@ -30,9 +31,10 @@ def slow_factors(index: Index, num_classes: int, threshold: float) -> list[float
     return [max([1.0, *((threshold / share[c]) ** 0.5 for c in each)]) for each in held]
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1, 2], [0, 1, 1, 2, 1, 1]])
 @pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 1.0])
-def test_repeat_factors_follow_the_paper(threshold: float) -> None:
-    index = Index.of(small_set())
+def test_repeat_factors_follow_the_paper(threshold: float, labels: list[int]) -> None:
+    index = Index.of(replace(small_set(), labels=np.array(labels, dtype=np.int32)))
     expected = slow_factors(index, 3, threshold)
     np.testing.assert_allclose(repeat_factors(index, 3, threshold), expected)
     assert (max(expected) > 1.0) == (threshold > 0.3)
@@ -43,6 +45,7 @@ def test_wide_and_tall() -> None:
     assert aspect_groups(Index.of(small_set(((0, 0),)))).tolist() == [0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 2), min_size=1, max_size=40),
     st.integers(1, 4),
@@ -65,6 +68,7 @@ def test_no_image_is_lost_and_processes_keep_step(
         assert all(key.epoch == epoch for key in whole)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=40), st.integers(1, 5))
 def test_batches_are_of_one_group_but_for_what_is_left_over(groups: list[int], batch_size: int) -> None:
     batches = order(groups, batch_size).batches(0)

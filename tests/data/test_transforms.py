@@ -127,6 +127,7 @@ def test_flip_happens_as_often_as_told() -> None:
     assert 520 < flipped < 680
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 800), st.integers(0, 800))
 def test_size_rule(height: int, width: int, short_px: int, more: int) -> None:
     long_px = short_px + more
