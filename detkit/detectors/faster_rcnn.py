@@ -59,6 +59,22 @@ class FasterRCNN(nn.Module):
             for detections, size, original in zip(found, images.sizes, images.originals, strict=True)
         ]
 
+    @torch.no_grad()
+    def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
+        """Return for each image the (A, 4) anchors and (R, 4) regions that would train for an object."""
+        sizes = batch.images.sizes
+        maps = self.neck(self.backbone(self.prepare(batch.images)))
+        output = self.rpn(maps, sizes)
+        anchors = torch.cat(output.anchors)
+        drawn = self.rpn.draw(output, batch.targets, sizes, batch.seed)
+        proposals = self.rpn.propose(output, sizes, self.rpn.train_limits)
+        boxes = []
+        for own, target, choice in zip(proposals, batch.targets, drawn, strict=True):
+            regions = self.roi_head.draw(own, target, batch.seed)
+            with_object = regions.labels < self.roi_head.num_classes
+            boxes.append((anchors[choice.positives], regions.boxes[with_object]))
+        return boxes
+
     def prepare(self, images: ImageBatch) -> Tensor:
         """Return (B, 3, H, W) images on the model's device, ImageNet's mean 0 and deviation 1, padding 0.
 

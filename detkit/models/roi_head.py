@@ -108,7 +108,7 @@ class RoIHead(nn.Module):
             targets: the objects of each image.
             seed: seeds the choice of regions, with each target's image index.
         """
-        drawn = [self._draw(own, target, seed) for own, target in zip(proposals, targets, strict=True)]
+        drawn = [self.draw(own, target, seed) for own, target in zip(proposals, targets, strict=True)]
         logits, deltas = self(maps, [regions.boxes for regions in drawn])
         labels = torch.cat([regions.labels for regions in drawn])
         counts = [len(regions.labels) for regions in drawn]
@@ -152,7 +152,14 @@ class RoIHead(nn.Module):
         return deltas[rows, labels if deltas.shape[1] > 1 else 0]
 
     @torch.no_grad()
-    def _draw(self, proposals: Tensor, target: Target, seed: int) -> Regions:
+    def draw(self, proposals: Tensor, target: Target, seed: int) -> Regions:
+        """Return the regions of one image that train, those with an object first.
+
+        Args:
+            proposals: (P, 4) boxes in pixels.
+            target: the image's objects.
+            seed: seeds the choice, with the target's image index.
+        """
         boxes = proposals
         if self.add_ground_truth:
             boxes = torch.cat([proposals, target.boxes[~(target.difficult | target.crowd)]])

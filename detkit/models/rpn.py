@@ -60,6 +60,14 @@ class Limits(NamedTuple):
     post_nms: int
 
 
+class DrawnAnchors(NamedTuple):
+    """The anchors of one image that train: rows of positives and negatives, and the positives' objects."""
+
+    positives: Tensor
+    negatives: Tensor
+    objects: Tensor
+
+
 @dataclass(frozen=True)
 class RPNOutput:
     """What the head said about every anchor, map by map.
@@ -153,15 +161,14 @@ class RPN(nn.Module):
             sizes: (height, width) in pixels of each image inside the padding.
             seed: seeds the choice of anchors, with each target's image index.
         """
-        anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
+        anchors = torch.cat(output.anchors)
         drawn, positive, encoded = [], [], []
-        for number, (target, size) in enumerate(zip(targets, sizes, strict=True)):
-            usable = torch.nonzero(inside[number] & self._within_border(anchors, size)).squeeze(1)
-            matches = self._assign(anchors[usable], target)
-            fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
-            encoded.append(CODER.encode(target.boxes[matches[fg]], anchors[usable[fg]]))
-            drawn.append(number * len(anchors) + usable[torch.cat([fg, bg])])
-            positive.append(torch.arange(len(drawn[-1]), device=anchors.device) < len(fg))
+        for number, (target, choice) in enumerate(
+            zip(targets, self.draw(output, targets, sizes, seed), strict=True)
+        ):
+            encoded.append(CODER.encode(target.boxes[choice.objects], anchors[choice.positives]))
+            drawn.append(number * len(anchors) + torch.cat([choice.positives, choice.negatives]))
+            positive.append(torch.arange(len(drawn[-1]), device=anchors.device) < len(choice.positives))
         weights = loss_weights([len(d) for d in drawn], self.normalize_by, self.sampler.num, anchors.device)
         index, is_object = torch.cat(drawn), torch.cat(positive)
         logits, deltas = torch.cat(output.logits, 1).flatten(), torch.cat(output.deltas, 1).flatten(0, 1)
@@ -170,6 +177,27 @@ class RPN(nn.Module):
         )
         wrong_by = smooth_l1(deltas[index[is_object]], torch.cat(encoded), self.beta).sum(1)
         return objectness, self.box_loss_weight * (wrong_by * weights[is_object]).sum()
+
+    @torch.no_grad()
+    def draw(
+        self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> list[DrawnAnchors]:
+        """Return the anchors that train, image by image.
+
+        Args:
+            output: from `forward`.
+            targets: the objects of each image.
+            sizes: (height, width) in pixels of each image inside the padding.
+            seed: seeds the choice, with each target's image index.
+        """
+        anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
+        chosen = []
+        for number, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+            usable = torch.nonzero(inside[number] & self._within_border(anchors, size)).squeeze(1)
+            matches = self._assign(anchors[usable], target)
+            fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
+            chosen.append(DrawnAnchors(usable[fg], usable[bg], matches[fg]))
+        return chosen
 
     @torch.no_grad()
     def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:

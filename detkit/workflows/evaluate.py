@@ -10,12 +10,12 @@ from detkit.annotations.coco_results import write_coco_results
 from detkit.annotations.comp4 import write_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.build.data import open_validation_set
+from detkit.build.model import load_detector
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.sets import Source
 from detkit.errors import UserError
 from detkit.workflows.measure import Measured, measure
-from detkit.build.model import load_detector
 from detkit.workflows.report_page import Judged, write_page
 from detkit.workflows.run_folder import DETECTIONS, REPORT, new_folder
 from detkit.workflows.session import session

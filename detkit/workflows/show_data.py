@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from detkit.build.augmentation import train_transforms
 from detkit.build.data import open_training_set
@@ -67,20 +66,13 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
 
 
 def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: Index) -> NDArray[np.uint8]:
-    anchors = training_anchors(model, batch)
+    # A detector of another kind has no anchors to show.
+    trained = model.training_boxes(batch) if isinstance(model, FasterRCNN) else None
     pictures, names = [], []
     for number, (target, (height, width)) in enumerate(zip(batch.targets, batch.images.sizes, strict=True)):
         pixels = batch.images.pixels[number, :, :height, :width].permute(1, 2, 0).contiguous().numpy()
         boxes, labels = target.boxes.numpy(), target.labels.numpy()
-        pictures.append(draw_targets(pixels, boxes, labels, classes, anchors=anchors[number]))
+        anchors, regions = (part.numpy() for part in trained[number]) if trained else (None, None)
+        pictures.append(draw_targets(pixels, boxes, labels, classes, anchors=anchors, regions=regions))
         names.append(f"{Path(index.path(target.image)).name}  {width}x{height}")
     return tile_images(pictures, min(COLUMNS, len(pictures)), captions=names)
-
-
-@torch.no_grad()
-def training_anchors(model: nn.Module, batch: TrainBatch) -> list[NDArray[np.float32] | None]:
-    """Return for each image the anchors that stand for an object, or None for a detector without anchors."""
-    if not isinstance(model, FasterRCNN):
-        return [None] * len(batch)
-    chosen: list[Tensor] = model.positive_anchors(batch)
-    return [boxes.numpy() for boxes in chosen]

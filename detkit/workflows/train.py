@@ -15,6 +15,7 @@ from detkit.annotations.atomic_files import write_atomically
 from detkit.build.augmentation import train_transforms
 from detkit.build.data import open_training_set, open_validation_set
 from detkit.build.detector import build_detector
+from detkit.build.model import load_detector
 from detkit.build.training import build_optimizer, build_schedule
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
@@ -33,7 +34,6 @@ from detkit.training.timeline import Timeline
 from detkit.workflows.evaluate import judge, write_results
 from detkit.workflows.fine_tune import start_from
 from detkit.workflows.measure import Measured, measure
-from detkit.build.model import load_detector
 from detkit.workflows.resume import announce_changes, steps_done
 from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
 from detkit.workflows.session import Session, images_of, session
