@@ -1,1 +1,65 @@
-"""detkit: the detectors of the R-CNN lineage, from YAML configs."""
+"""detkit: the detectors of the R-CNN lineage, from YAML configs.
+
+    detector = detkit.load("runs/mine/model.safetensors")
+    for found in detector.predict(["photo.jpg"]):
+        print(found.names, found.scores, found.boxes)
+
+Names are loaded when they are first used: importing detkit reads no file and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detkit.build.predictor import build_predictor as load
+    from detkit.config.load import load_config
+    from detkit.errors import NonFiniteLossError, UserError
+    from detkit.evaluation.coco import evaluate_coco
+    from detkit.evaluation.voc import evaluate_voc
+    from detkit.workflows.evaluate import evaluate
+    from detkit.workflows.predict import predict
+    from detkit.workflows.train import train
+
+    __version__: str
+
+__all__ = [
+    "NonFiniteLossError",
+    "UserError",
+    "__version__",
+    "evaluate",
+    "evaluate_coco",
+    "evaluate_voc",
+    "load",
+    "load_config",
+    "predict",
+    "train",
+]
+
+_HOMES = {
+    "NonFiniteLossError": "detkit.errors:NonFiniteLossError",
+    "UserError": "detkit.errors:UserError",
+    "__version__": "detkit.version:VERSION",
+    "evaluate": "detkit.workflows.evaluate:evaluate",
+    "evaluate_coco": "detkit.evaluation.coco:evaluate_coco",
+    "evaluate_voc": "detkit.evaluation.voc:evaluate_voc",
+    "load": "detkit.build.predictor:build_predictor",
+    "load_config": "detkit.config.load:load_config",
+    "predict": "detkit.workflows.predict:predict",
+    "train": "detkit.workflows.train:train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'detkit' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,21 @@
+"""`python -m detkit`, and the `detkit` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from detkit.cli.app import run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Args:
+        arguments: what follows the program's name; None takes them from the command line.
+    """
+    return run(sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""`detkit config show | schema | explain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from detkit.cli.arguments import ConfigName, Overrides
+from detkit.cli.output import JsonFile, deliver
+
+config = typer.Typer(help="Look at configs and at what they may hold.", no_args_is_help=True)
+
+
+@config.command()
+def show(
+    config: ConfigName,
+    overrides: Overrides = None,
+    comments: Annotated[bool, typer.Option("--comments", help="Explain every key.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Print a config in full, defaults included; this also checks it."""
+    from detkit.config.dump import dump_config
+    from detkit.config.load import load_config
+
+    checked = load_config(config, overrides or ())
+    text = dump_config(checked, comments=comments).rstrip("\n")
+    deliver(checked.model_dump(mode="json"), json_file, [text])
+
+
+@config.command()
+def schema(json_file: JsonFile = None) -> None:
+    """Print the JSON Schema of configs, for editors."""
+    import json
+
+    from detkit.config.explain import schema as make
+
+    made = make()
+    deliver(made, json_file, [json.dumps(made, indent=2, ensure_ascii=False)])
+
+
+@config.command()
+def explain(
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Such as train.optimizer.lr.")] = "",
+    json_file: JsonFile = None,
+) -> None:
+    """Say what a key means, what it may hold and what its default is."""
+    from dataclasses import asdict
+
+    from detkit.config.explain import describe
+    from detkit.config.explain import explain as say
+
+    meanings = [{**asdict(meaning), "keys": dict(meaning.keys)} for meaning in describe(key)]
+    deliver({"key": key, "meanings": meanings}, json_file, [say(key)])

@@ -1,0 +1,34 @@
+"""`detkit eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detkit.cli.arguments import ConfigName, Out, Overrides
+from detkit.cli.output import JsonFile, aligned, deliver
+
+
+def evaluate(
+    config: ConfigName,
+    weights: Annotated[Path, typer.Option(metavar="FILE", help="The detector: a model.safetensors.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Judge a trained detector on a config's validation images."""
+    from detkit.config.load import load_config
+
+    checked = load_config(config, overrides or ())
+    from detkit.workflows import evaluate as workflow
+    from detkit.workflows.measure import table
+
+    result = workflow.evaluate(checked, weights=weights, out=out)
+    if result is None:  # another process than the first
+        return
+    rate = f"{result.num_images} images, {result.seconds_per_image:.3f} s each"
+    deliver(
+        result.to_json(), json_file, [*aligned(table(result.measured)), rate, f"{result.out}: report.html"]
+    )

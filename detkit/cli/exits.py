@@ -1,0 +1,74 @@
+"""How a command ends: the exit status, and what stderr says about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from detkit.errors import NonFiniteLossError, UserError
+
+DONE, NO, WRONG_INPUT, NON_FINITE, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
+# What a program gets that writes to a pipe nobody reads any more: 128 + SIGPIPE.
+NOBODY_READS = 141
+
+# Errors of the system that are not ours: no room, no right to write.
+_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextmanager
+def exit_status() -> Iterator[None]:
+    """Turn whatever ends a command early into a message on stderr and an exit status.
+
+    With DETKIT_DEBUG=1 in the environment the traceback is shown, too.
+
+    Raises:
+        typer.Exit: With the status.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except UserError as error:
+        _end(f"error: {error}", WRONG_INPUT, error)
+    except NonFiniteLossError as error:
+        _end(f"error: {error}", NON_FINITE, error)
+    except KeyboardInterrupt as error:
+        _end("stopped by Ctrl-C", INTERRUPTED, error)
+    except BrokenPipeError as error:
+        # Python flushes stdout once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        raise typer.Exit(NOBODY_READS) from error
+    except Exception as error:
+        if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
+            raise  # typer's own: a usage error, --help
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            _end(f"error: {error.filename or 'a file'}: {error.strerror}", WRONG_INPUT, error)
+        _end(_apology(error), OUR_BUG, error)
+
+
+def _end(message: str, status: int, error: BaseException) -> None:
+    if os.environ.get("DETKIT_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error)
+    print(message, file=sys.stderr, flush=True)
+    raise typer.Exit(status) from error
+
+
+def _apology(error: Exception) -> str:
+    """Write the traceback to a file and return a message that says where it is."""
+    text = f"detkit {shlex.join(sys.argv[1:])}\n\n{''.join(traceback.format_exception(error))}"
+    brief = f"error in detkit, not in your input: {type(error).__name__}: {str(error)[:300]}"
+    try:
+        handle, name = tempfile.mkstemp(prefix="detkit-", suffix=".txt")
+        os.close(handle)
+        Path(name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return f"{brief}\n{text}"
+    return f"{brief}\nSorry. The details are in {name}; please send them with a report."

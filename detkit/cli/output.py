@@ -1,0 +1,87 @@
+"""What commands print: lines for people on stdout, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from detkit.annotations.atomic_files import write_atomically
+from detkit.errors import UserError
+
+STDOUT = "-"
+
+
+def _writable(file: str | None) -> str | None:
+    """Refuse a file that cannot be written before a long run, not after it."""
+    if file is None or file == STDOUT:
+        return file
+    if Path(file).is_dir():
+        raise UserError(f"--json {file}: is a folder; name a file, or - for standard output")
+    folder = next(parent for parent in Path(file).absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise UserError(f"--json {file}: cannot be written: no file can be made in {folder}")
+    return file
+
+
+JsonFile = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE", callback=_writable, help="Write the result as JSON; - is standard output."
+    ),
+]
+
+
+def deliver(result: Any, json_file: str | None, lines: Iterable[str]) -> None:
+    """Print a result for people, and write it as JSON where that was asked for.
+
+    Args:
+        result: dicts, lists, text and numbers; what is not a finite number becomes null.
+        json_file: a file; "-" prints the JSON instead of the lines; None writes none.
+        lines: what people read.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    if json_file != STDOUT:
+        for line in lines:
+            print(line)
+    if json_file is None:
+        return
+    text = json.dumps(_without_nan(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if json_file == STDOUT:
+        sys.stdout.write(text)
+        return
+    try:
+        write_atomically(Path(json_file), text)
+    except OSError as error:
+        raise UserError(f"--json {json_file}: cannot be written: {error.strerror}") from error
+
+
+def aligned(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return rows of a name and cells as lines, names to the left, cells to the right.
+
+    Example:
+        >>> aligned([("class", ["AP"]), ("cat", ["0.5000"])])
+        ['class      AP', 'cat    0.5000']
+    """
+    name_width = max(len(name) for name, _ in rows)
+    widths = [max(map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
+    return [
+        "  ".join([f"{name:<{name_width}}", *(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))])
+        for name, cells in rows
+    ]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

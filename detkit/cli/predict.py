@@ -1,0 +1,65 @@
+"""`detkit predict`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from detkit.cli.arguments import Out
+from detkit.cli.output import JsonFile, deliver
+
+
+def predict(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The detector: a model.safetensors.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="Image files, folders and patterns.")
+    ],
+    out: Out = None,
+    file_format: Annotated[
+        Literal["json", "coco", "voc", "yolo", "csv"],
+        typer.Option("--format", help="Format of the files in --out."),
+    ] = "json",
+    draw: Annotated[bool, typer.Option("--draw", help="Draw the boxes into copies of the images.")] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Look at tiles of N pixels, for small objects in large images."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="T", min=0, max=1, help="Lowest score reported. Default: 0.5.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json_file: JsonFile = None,
+) -> None:
+    """Run a trained detector on images."""
+    from detkit.workflows import predict as workflow
+
+    folder, records = workflow.predict(
+        weights,
+        sources,
+        out=out,
+        format=file_format,
+        draw=draw,
+        tile=tile,
+        threshold=threshold,
+        device=device,
+        on_image=_progress,
+    )
+    lines = [f"{record['image']}: {_summary(record['detections'])}" for record in records]
+    deliver(records, json_file, [*lines, f"{len(records)} images; results are in {folder}"])
+
+
+def _summary(detections: list[dict[str, object]]) -> str:
+    labels = [str(detection["label"]) for detection in detections]
+    counts = (f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
+    return ", ".join(counts) or "nothing found"
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        text = f"{done}/{total} images" if done < total else ""
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

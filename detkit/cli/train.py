@@ -1,0 +1,39 @@
+"""`detkit train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detkit.cli.arguments import ConfigName, Out, Overrides
+from detkit.cli.output import JsonFile, aligned, deliver
+
+
+def train(
+    config: ConfigName,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    from_weights: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="WEIGHTS", help="Start from a trained detector; keep what fits."),
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Train a detector, evaluate its best weights and write a report."""
+    from detkit.config.load import load_config
+
+    # The config is checked before torch is loaded, which takes seconds.
+    checked = load_config(config, overrides or ())
+    from detkit.workflows import train as workflow
+    from detkit.workflows.measure import table
+
+    result = workflow.train(
+        checked, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights
+    )
+    if result is None:  # another process than the first
+        return
+    rows = aligned(table(result.measured)) if result.measured is not None else []
+    deliver(result.to_json(), json_file, [*rows, f"{result.out}: model.safetensors, report.html"])

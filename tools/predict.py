@@ -1,0 +1,10 @@
+"""`detkit predict` as a script, for torchrun and schedulers that start files."""
+
+from __future__ import annotations
+
+import sys
+
+from detkit.__main__ import main
+
+if __name__ == "__main__":
+    sys.exit(main(["predict", *sys.argv[1:]]))
