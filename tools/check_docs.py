@@ -1,23 +1,28 @@
-"""Check that the documentation is true where a program can tell: links, commands, config keys, figures."""
+"""Check that the documentation is true where a program can tell: links, commands, examples, config keys."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from typer.main import get_command
 
+from detkit.cli.app import app
 from detkit.config.schema import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:\.venv/bin/)?detkit ([a-z].*)$", re.MULTILINE)
+COMMAND_SPAN = re.compile(r"`detkit ([a-z][^`]*)`")
 KEY = re.compile(r"`(?!data\.yaml`)((?:detector|data|train|evaluate)(?:\.[a-z_0-9]+)+)(?:[:=][^`]*)?`")
 # The name belongs to another project on the package index; ours is detkit-rcnn.
 FOREIGN = re.compile(r"pip install\s+(?:-U\s+|--upgrade\s+)?detkit(?![-\w])")
@@ -71,6 +76,26 @@ def used_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 yield "detkit", name
 
 
+def wrong_commands(text: str, program: Any) -> Iterator[str]:
+    """Yield a message for each command line of detkit that names a command or option there is not."""
+    in_blocks = [line for block in FENCE.findall(text) for line in COMMAND.findall(block)]
+    for line in in_blocks + COMMAND_SPAN.findall(FENCE.sub("", text)):
+        words = shlex.split(line, comments=True)
+        command = program  # Typer's own copy of Click or Click itself: told apart by what they have
+        while hasattr(command, "commands") and words and not words[0].startswith("-"):
+            name = words.pop(0)
+            if name not in command.commands:
+                yield f"`detkit {line.strip()}`: no command {name!r}"
+                return
+            command = command.commands[name]
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+        yield from (
+            f"`detkit {line.strip()}`: no option {word}"
+            for word in words
+            if re.match(r"--?[a-z]", word) and word not in known
+        )
+
+
 def config_keys(node: Any = Config, prefix: str = "") -> Iterator[str]:
     """Yield the dotted path of every key that some config can have."""
     if isinstance(node, type) and issubclass(node, BaseModel):
@@ -82,9 +107,10 @@ def config_keys(node: Any = Config, prefix: str = "") -> Iterator[str]:
         yield from config_keys(part, prefix)
 
 
-def problems(page: Path, keys: set[str]) -> Iterator[str]:
+def problems(page: Path, keys: set[str], program: Any) -> Iterator[str]:
     """Yield everything that is wrong with a page."""
     text = page.read_text(encoding="utf-8")
+    yield from wrong_commands(text, program)
     yield from broken_links(page, text)
     yield from missing_names(text)
     for key in KEY.findall(text):
@@ -96,9 +122,13 @@ def problems(page: Path, keys: set[str]) -> Iterator[str]:
 
 def main() -> int:
     """Print all problems; the exit status says whether there are any."""
-    keys = set(config_keys())
-    found = [f"{page.relative_to(ROOT)}: {message}" for page in pages() for message in problems(page, keys)]
-    print("\n".join(found) or f"{len(pages())} pages: links and config keys are right")
+    keys, program = set(config_keys()), get_command(app)
+    found = [
+        f"{page.relative_to(ROOT)}: {message}"
+        for page in pages()
+        for message in problems(page, keys, program)
+    ]
+    print("\n".join(found) or f"{len(pages())} pages: links, commands, examples and config keys are right")
     return 1 if found else 0
 
 

@@ -29,6 +29,9 @@ def tool(name: str) -> ModuleType:
         ("`data.invalid_box`", "is not a key"),
         ("`train.optimizer.bias_lr: 2`", "is not a key"),
         ("pip install detkit", "another project"),
+        ("```\ndetkit trian mine.yaml\n```", "no command 'trian'"),
+        ("run `detkit config print x`", "no command 'print'"),
+        ("```\n.venv/bin/detkit train mine.yaml --output runs\n```", "no option --output"),
         ("```python\nimport (\n```", "does not parse"),
         ("```python\nfrom detkit.errors import Mistake\n```", "has no Mistake"),
         ("```python\nimport detkit\ndetkit.nothing()\n```", "detkit has no nothing"),
@@ -38,7 +41,7 @@ def test_what_is_wrong_in_a_page_is_found(tmp_path: Path, text: str, message: st
     docs = tool("check_docs")
     page = tmp_path / "page.md"
     page.write_text(text, encoding="utf-8")
-    (found,) = docs.problems(page, set(docs.config_keys()))
+    (found,) = docs.problems(page, set(docs.config_keys()), docs.get_command(docs.app))
     assert message in found
 
 
@@ -48,10 +51,12 @@ def test_a_right_page_passes(tmp_path: Path) -> None:
     page.write_text(
         "# What it is\n[x](#what-it-is) [y](page.md) [z](https://example.org)\n"
         "`data.invalid_boxes: clip` `train.optimizer.lr` `data.yaml` pip install detkit-rcnn\n"
-        "```\n[not](a-link.md)\n```\n```python\nfrom detkit.errors import UserError\n```\n",
+        "```\ndetkit train mine.yaml train.epochs=3 --out runs/mine  # learns\n[not](a-link.md)\n```\n"
+        "`detkit config explain KEY` and detkit itself\n"
+        "```python\nfrom detkit.errors import UserError\n```\n",
         encoding="utf-8",
     )
-    assert list(docs.problems(page, set(docs.config_keys()))) == []
+    assert list(docs.problems(page, set(docs.config_keys()), docs.get_command(docs.app))) == []
 
 
 def test_benchmarks_write_one_table(
