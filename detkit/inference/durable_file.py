@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -25,7 +25,7 @@ def durable_file(file: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    part = file.with_name(f".{file.name}.part")  # one name, so that the rest of a killed write is overwritten
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -39,7 +39,8 @@ def durable_file(file: Path) -> Iterator[Path]:
         kept = "; the one that was there is unharmed" if file.exists() else ""
         raise UserError(f"{file}: could not be written ({reason}){_room(file.parent)}{kept}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
