@@ -1,0 +1,49 @@
+"""Every shipped config loads, says what it is, and builds."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from detkit.build.detector import build_detector
+from detkit.config.load import load_config
+from detkit.config.names import config_names, find_config
+
+NARROW = 0.125
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_header_says_what_it_reproduces_and_how(name: str) -> None:
+    text = find_config(name).read_text(encoding="utf-8")
+    head = text.partition("version: 1")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert "# Reproduces:" in head
+    assert re.search(rf"# Commands?: +detkit (train {name}\b|init .*{name}\b|demo\b)", head)
+    if re.search(r"mAP: +\d", head):
+        assert "not reproduced here" in head or "measured" in head
+    assert max(map(len, text.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_name_says_what_is_in_it(name: str) -> None:
+    config = load_config(name)
+    detector: Any = config.detector
+    assert name.startswith(detector.type)
+    backbone = detector.backbone.type + str(getattr(detector.backbone, "depth", ""))
+    assert f"_{backbone}_" in name
+    assert ("_fpn" in name) == (detector.neck.type == "fpn")
+    assert ("_c4" in name) == (detector.head.type == "layer4" and "synthetic" not in name)
+    if "_voc0" in name:
+        assert len(config.data.classes) == 20
+    if name.endswith("_coco"):
+        assert len(config.data.classes) == 80
+        assert config.evaluate.metric == "coco"
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_detector_is_built_from_it(name: str) -> None:
+    config = load_config(name, [f"detector.backbone.width={NARROW}", "detector.backbone.weights=none"])
+    model = build_detector(config.detector, len(config.data.classes), config.seed)
+    assert any(parameter.requires_grad for parameter in model.parameters())
