@@ -103,10 +103,15 @@ class Predictor(nn.Module):
         channels: length of the vector.
         num_classes: K; the logits have one more column, the last, for background.
         class_agnostic: one set of deltas for all classes instead of one for each.
+
+    Attributes:
+        outputs_per_class: the layers that have a part for each class, and how many outputs it has; it
+            lets a model be fine-tuned to other classes.
     """
 
     def __init__(self, channels: int, num_classes: int, *, class_agnostic: bool) -> None:
         super().__init__()
+        self.outputs_per_class = {"cls_score": 1} if class_agnostic else {"cls_score": 1, "bbox_pred": 4}
         self.cls_score = nn.Linear(channels, num_classes + 1)
         self.bbox_pred = nn.Linear(channels, 4 if class_agnostic else 4 * num_classes)
         gaussian(self.cls_score, 0.01)

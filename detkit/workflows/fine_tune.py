@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from detkit.errors import UserError
@@ -28,16 +27,15 @@ def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str
     Raises:
         UserError: nothing fits.
     """
-    own = model.state_dict()
+    widths = _outputs_per_class(model)
     copied, partly, fresh = [], [], []
-    for name, value in own.items():
+    for name, value in model.state_dict().items():
         old = file.state.get(name)
-        if old is None:
+        layer = name.rpartition(".")[0]
+        if old is None or old.shape[1:] != value.shape[1:]:
             fresh.append(name)
-        elif old.shape == value.shape and tuple(classes) == file.classes:
-            value.copy_(old)
-            copied.append(name)
-        elif _by_class(value, old, classes, file.classes):
+        elif layer in widths:
+            _copy_classes(value, old, widths[layer], classes, file.classes)
             partly.append(name)
         elif old.shape == value.shape:
             value.copy_(old)
@@ -60,23 +58,22 @@ def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str
     return "\n".join(lines)
 
 
-@torch.no_grad()
-def _by_class(value: Tensor, old: Tensor, classes: Sequence[str], old_classes: Sequence[str]) -> bool:
-    """Copy the parts of the classes both have, if both tensors are divided by class; return whether."""
-    for background, width in ((1, 1), (0, 4)):
-        new_parts, old_parts = len(classes) + background, len(old_classes) + background
-        if (
-            value.dim() == 0
-            or value.shape[1:] != old.shape[1:]
-            or len(value) != new_parts * width
-            or len(old) != old_parts * width
-        ):
-            continue
-        new_rows, old_rows = value.unflatten(0, (new_parts, width)), old.unflatten(0, (old_parts, width))
-        for number, name in enumerate(classes):
-            if name in old_classes:
-                new_rows[number] = old_rows[list(old_classes).index(name)]
-        if background:
-            new_rows[-1] = old_rows[-1]
-        return True
-    return False
+def _outputs_per_class(model: nn.Module) -> dict[str, int]:
+    """Return the layers that have a part for each class, and the outputs of a part."""
+    return {
+        f"{prefix}.{layer}": width
+        for prefix, module in model.named_modules()
+        for layer, width in getattr(module, "outputs_per_class", {}).items()
+    }
+
+
+def _copy_classes(
+    value: Tensor, old: Tensor, width: int, classes: Sequence[str], old_classes: Sequence[str]
+) -> None:
+    """Copy the parts of the classes that both know, and background's where there is one."""
+    parts, old_parts = value.unflatten(0, (-1, width)), old.unflatten(0, (-1, width))
+    for number, name in enumerate(classes):
+        if name in old_classes:
+            parts[number] = old_parts[list(old_classes).index(name)]
+    if len(parts) > len(classes) and len(old_parts) > len(old_classes):
+        parts[-1] = old_parts[-1]

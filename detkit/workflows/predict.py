@@ -88,7 +88,7 @@ def find_images(sources: Sequence[str]) -> list[Path]:
         elif path.exists():
             images = [path]
         else:
-            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
+            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 (absolute patterns)
             images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
             if not matches:
                 raise UserError(f"{source}: no such file or folder, and no file matches it as a pattern")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_a_pyramid_doubles_its_sizes() -> None:
     levels = choose_anchor_sizes(ObjectSizes(30, 300, 0.8, 1.2, 480, 640), 1.0, num_maps=5)
     flat = [size for (size,) in levels]
     assert len(flat) == 5
-    assert all(b == 2 * a for a, b in zip(flat, flat[1:], strict=False))
+    assert all(b == 2 * a for a, b in pairwise(flat))
 
 
 def test_ratios_are_symmetric_for_symmetric_objects() -> None:

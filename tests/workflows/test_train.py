@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from detkit.build.model import load_detector
+from detkit.config.load import load_config
+from detkit.config.schema import Config
+from detkit.data.synthetic import write_synthetic
+from detkit.errors import UserError
+from detkit.workflows.evaluate import evaluate
+from detkit.workflows.predict import predict
+from detkit.workflows.train import train
+
+SMALL = [
+    "detector.backbone.width=0.125",
+    "detector.proposals.channels=16",
+    "data.resize={short_px: 96, long_px: 128}",
+    "data.train.num_images=4",
+    "data.val.num_images=3",
+    "data.workers=0",
+    "train.epochs=1",
+    "train.batch_size=2",
+    "train.precision=fp32",
+    "device=cpu",
+]
+
+
+def small(*more: str) -> Config:
+    return load_config("faster_rcnn_resnet18_synthetic", [*SMALL, *more])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    trained = train(small("evaluate.metric=voc07"), out=folder)
+    assert trained is not None
+    assert trained.steps == 2
+    assert trained.measured is not None
+    return folder
+
+
+def test_a_run_leaves_its_files(run: Path) -> None:
+    assert {file.name for file in run.iterdir()} == {
+        "comp4",
+        "config.yaml",
+        "detections.json",
+        "last.pt",
+        "metrics.jsonl",
+        "model.safetensors",
+        "report.html",
+    }
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {line["split"] for line in lines} == {"train", "val"}
+    assert {"step", "epoch", "lr", "rpn_objectness", "images_per_second"} <= lines[0].keys()
+
+
+def test_the_resolved_config_is_enough_to_build_the_model_again(run: Path) -> None:
+    assert load_detector(run / "model.safetensors").config == load_config(run / "config.yaml")
+
+
+def test_a_run_folder_is_never_overwritten(run: Path) -> None:
+    with pytest.raises(UserError, match="not empty"):
+        train(small(), out=run)
+
+
+def test_evaluating_the_weights_repeats_the_numbers_of_the_training(run: Path, tmp_path: Path) -> None:
+    again = evaluate(load_config(run / "config.yaml"), weights=run / "model.safetensors", out=tmp_path)
+    assert again is not None
+    assert json.loads((tmp_path / "detections.json").read_text()) == json.loads(
+        (run / "detections.json").read_text()
+    )
+    assert again.to_json()["metric"] == "voc07"
+
+
+def test_classes_that_differ_name_both_sides(run: Path, tmp_path: Path) -> None:
+    other = small("data.classes=[disc, ring]")
+    with pytest.raises(UserError, match=r"disc, ring, square, star, triangle\n.*disc, ring\n"):
+        evaluate(other, weights=run / "model.safetensors", out=tmp_path)
+
+
+def test_resuming_goes_on_and_names_what_changed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "again"
+    train(small(), out=folder)
+    longer = train(small("train.epochs=2"), out=folder, resume=True)
+    assert longer is not None
+    assert longer.steps == 4
+    assert "train.epochs: 1 -> 2" in capsys.readouterr().err
+
+
+def test_resuming_needs_a_folder_with_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--out"):
+        train(small(), resume=True)
+    with pytest.raises(UserError, match=r"last\.pt"):
+        train(small(), out=tmp_path, resume=True)
+
+
+def test_fine_tuning_keeps_the_classes_it_knows(run: Path, tmp_path: Path) -> None:
+    trained = train(
+        small("data.classes=[star, disc]", "data.ignore_classes=[ring, square, triangle]"),
+        out=tmp_path / "tuned",
+        from_weights=run / "model.safetensors",
+    )
+    assert trained is not None
+    assert load_detector(tmp_path / "tuned" / "model.safetensors").classes == ("star", "disc")
+
+
+@pytest.mark.parametrize("result_format", ["json", "coco", "voc", "yolo", "csv"])
+def test_predictions_are_written_and_drawn(run: Path, tmp_path: Path, result_format: str) -> None:
+    write_synthetic(tmp_path / "data", "coco", 1, 2)
+    folder, records = predict(
+        run / "model.safetensors",
+        [str(tmp_path / "data" / "val"), str(tmp_path / "data" / "train" / "*.jpg")],
+        out=tmp_path / "found",
+        format=result_format,  # type: ignore[arg-type]
+        draw=True,
+        threshold=0.0,
+        device="cpu",
+    )
+    assert [set(record) for record in records] == [{"image", "width", "height", "detections"}] * 3
+    assert len(list((folder / "drawn").iterdir())) == 3
+    assert any(file.is_file() for file in folder.rglob("*") if "drawn" not in file.parts)
+
+
+def test_a_source_without_images_is_refused(run: Path, tmp_path: Path) -> None:
+    for source in (tmp_path, tmp_path / "nothing.jpg"):
+        with pytest.raises(UserError, match=tmp_path.name):
+            predict(run / "model.safetensors", [str(source)], out=tmp_path / "out")
+
+
+def test_two_trainings_with_one_seed_end_in_the_same_weights(tmp_path: Path) -> None:
+    states = []
+    for name in ("one", "two"):
+        train(small(), out=tmp_path / name)
+        states.append(load_detector(tmp_path / name / "model.safetensors").file.state)
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
