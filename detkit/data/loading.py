@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,8 +17,6 @@ from detkit.data.order import Order, aspect_groups, repeat_factors
 from detkit.data.samples import DetectionDataset, Key, Sample
 from detkit.errors import UserError
 from detkit.structures import ImageBatch, TrainBatch
-
-T = TypeVar("T")
 
 
 class TrainLoader:
@@ -211,6 +208,6 @@ def _loader(
 
 
 def _start_worker(worker: int) -> None:
-    """Keep a worker to one thread, and leave Ctrl-C to the main process, which ends the workers."""
+    """Keep OpenCV to this thread, as torch keeps itself, and leave Ctrl-C to the main process."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
