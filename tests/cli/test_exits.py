@@ -1,0 +1,105 @@
+"""What ends a command, and the exit status it gives."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detkit.__main__ import main
+from detkit.cli import config as config_command
+from detkit.errors import NonFiniteLossError, UserError
+
+
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command that meets an error."""
+
+    def raises(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(config_command, "deliver", raises)
+    return main(["config", "explain"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("a.yaml:3: wrong"), 2, "error: a.yaml:3: wrong\n"),
+        (NonFiniteLossError("loss rpn_box is nan"), 3, "error: loss rpn_box is nan\n"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x.pt"),
+            2,
+            "error: x.pt: No space left on device\n",
+        ),
+    ],
+)
+def test_messages_are_short_and_go_to_stderr(
+    error: BaseException,
+    status: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fail_with(error, monkeypatch) == status
+    assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), OSError(errno.EIO, "broken"), KeyError("a")]
+)
+def test_our_own_errors_apologise_and_keep_the_traceback_in_a_file(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert fail_with(error, monkeypatch) == 70
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "error in detkit, not in your input" in said
+    found = re.search(r"details are in (\S+);", said)
+    assert found is not None
+    assert "Traceback" in Path(found[1]).read_text(encoding="utf-8")
+    assert type(error).__name__ in Path(found[1]).read_text(encoding="utf-8")
+
+
+def test_debugging_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DETKIT_DEBUG", "1")
+    assert fail_with(UserError("wrong"), monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith("error: wrong\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["trian"], ["train"], ["train", "a.yaml", "--lr", "3"], ["config", "explain", "a", "b"],
+     ["score", "--gt", "a", "--dt", "b", "--metric", "x"], ["config", "show"],
+     ["predict", "w", "x", "--threshold", "2"]],
+)  # fmt: skip
+def test_a_wrong_command_line_is_wrong_input(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert "Usage: detkit" in said
+
+
+def test_nobody_reads_the_output_any_more() -> None:
+    """The reader of the pipe is gone before the first byte: no traceback, not even at interpreter exit."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "detkit", "config", "schema"],
+        stdout=write_end, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write_end)
+    assert done.returncode == 141
+    assert done.stderr == ""

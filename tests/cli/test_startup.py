@@ -1,0 +1,75 @@
+"""Commands that need no torch start without it, and --help without anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import detkit
+
+HEAVY = ("torch", "torchvision", "numpy", "yaml", "cv2", "numba", "sklearn")  # typer itself may load pydantic
+
+
+def loaded(code: str) -> set[str]:
+    """Return the modules of a fresh interpreter after some code."""
+    report = "import sys, json; print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def command(*arguments: str) -> str:
+    return f"from detkit.__main__ import main\nassert main({list(arguments)!r}) == 0"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["config", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert not loaded(command(*arguments)) & set(HEAVY)
+
+
+def test_importing_detkit_loads_nothing_and_reads_nothing() -> None:
+    modules = loaded("import sys; before = set(sys.modules)\nimport detkit")
+    assert {name for name in modules if name.startswith("detkit")} == {"detkit"}
+    assert not modules & {*HEAVY, "importlib.metadata", "pathlib"} - loaded("pass")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["config", "show", "faster_rcnn_vgg16_voc07"], ["config", "schema"], ["config", "explain", "train"]],
+)
+def test_config_commands_start_without_torch(arguments: list[str]) -> None:
+    assert not loaded(command(*arguments)) & {"torch", "torchvision", "numpy"}
+
+
+def test_score_starts_without_torch(tmp_path: Path) -> None:
+    annotations = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "area": 1200, "iscrowd": 0}
+        ],
+    }
+    results = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}]
+    (tmp_path / "gt.json").write_text(json.dumps(annotations), encoding="utf-8")
+    (tmp_path / "dt.json").write_text(json.dumps(results), encoding="utf-8")
+    gt, dt, out = (str(tmp_path / name) for name in ("gt.json", "dt.json", "out.json"))
+    modules = loaded(command("score", "--gt", gt, "--dt", dt, "--metric", "coco", "--json", out))
+    assert not modules & {"torch", "torchvision"}
+    result = json.loads(Path(out).read_text(encoding="utf-8"))
+    assert result["stats"]["AP"] == pytest.approx(1)
+    assert set(result) == {"metric", "stats", "per_class", "seconds"}
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert detkit.__all__ == sorted(detkit.__all__)
+    for name in detkit.__all__:
+        assert getattr(detkit, name) is not None
+        assert name in dir(detkit)
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        detkit.lod  # noqa: B018
