@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.config.backbone import AlexNetBackbone, Backbone, ResNetBackbone, VGGBackbone
+from detkit.config.backbone import AlexNetBackbone, Backbone, ResNetBackbone
 from detkit.config.proposal import RPN
-from detkit.config.region import Fc6Fc7Head, Head, Layer4Head, Regions, RoIAlign
+from detkit.config.region import Fc6Fc7Head, Head, Layer4Head, Regions
 from detkit.config.spec import Count, Custom, Spec
 
 # With an FPN these values replace the defaults of the classes above, which follow the papers for
@@ -120,5 +120,3 @@ def _fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 Detector = Annotated[FasterRCNN | Custom, Field(discriminator="type")]
-
-__all__ = ["FPN", "AlexNetBackbone", "Detector", "FasterRCNN", "Neck", "NoNeck", "RoIAlign", "VGGBackbone"]
