@@ -34,7 +34,6 @@ class TrainingState:
         ema: the running mean of the weights, if there is one.
         timeline: the steps of each epoch.
         step: optimizer steps done.
-        validated: the step of the last validation; 0 before the first.
         best: the best result of a validation; None before the first.
         best_step: its step.
         stale: validations since then.
@@ -46,7 +45,6 @@ class TrainingState:
     ema: EMA | None
     timeline: Timeline
     step: int = 0
-    validated: int = 0
     best: float | None = None
     best_step: int = 0
     stale: int = 0
@@ -57,7 +55,7 @@ class TrainingState:
         return self.timeline.epoch(self.step)
 
 
-_COUNTS = ("step", "validated", "best", "best_step", "stale")
+_COUNTS = ("step", "best", "best_step", "stale")
 
 
 def write_checkpoint(file: Path, state: TrainingState, config_text: str) -> None:

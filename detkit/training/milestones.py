@@ -120,17 +120,19 @@ class Judge:
         return limit is not None and self.state.stale >= limit
 
     def run_if_due(self) -> None:
-        """Judge the model if an epoch has ended and it is the epoch's turn."""
+        """Judge the model if an epoch has ended and it is the epoch's turn.
+
+        last.pt is written before, so a training resumed at the end of an epoch comes here again.
+        """
         state, every = self.state, self.validation.every if self.validation else 1
         epoch, inside = state.timeline.place(state.step)
         turn = (every > 0 and epoch % every == 0) or state.step >= state.timeline.total
-        if inside or not turn or state.step <= state.validated:
+        if state.step == 0 or inside or not turn:
             return
         with state.ema.swapped_in() if state.ema else nullcontext():
             state.model.eval()
             self._compare(*self._results())
             state.model.train()
-        state.validated = state.step
 
     def _results(self) -> tuple[float, Mapping[str, float]]:
         if self.validation is None:

@@ -110,7 +110,10 @@ def test_a_write_that_fails_in_between_leaves_the_earlier_file(tmp_path: Path) -
         write(b"half", ZeroDivisionError())
     with pytest.raises(UserError, match=r"No space left.*unharmed"):
         write(b"half", OSError(28, "No space left on device"))
-    assert file.read_bytes() == b"old"
+    with file.open("rb") as reader:
+        write(b"new")
+        assert reader.read() == b"old"  # a reader keeps what it opened
+    assert file.read_bytes() == b"new"
     assert [path.name for path in file.parent.iterdir()] == ["b.bin"]
 
 
