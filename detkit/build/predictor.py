@@ -8,7 +8,7 @@ from detkit.build.model import load_detector
 from detkit.config.detector import FasterRCNN
 from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
-from detkit.training.device import choose_device, choose_precision
+from detkit.training.device import choose_device, predicting_precision
 
 # Where tiles meet, a custom detector's own settings are not known.
 CUSTOM_NMS_IOU, CUSTOM_LIMIT = 0.5, 100
@@ -40,5 +40,5 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         nms_iou=nms_iou,
         max_detections=limit,
         device=place,
-        precision=choose_precision(config.train.precision, place),
+        precision=predicting_precision(config.train.precision, place),
     )

@@ -1,4 +1,4 @@
-"""Chooses the device, the arithmetic and the threads that a training or a prediction uses."""
+"""Chooses the device and the arithmetic of a training or a prediction."""
 
 from __future__ import annotations
 
@@ -62,20 +62,15 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     return _DTYPES[name]
 
 
-def set_threads(num: int | None) -> int:
-    """Set how many threads compute, and return the number.
+def predicting_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """Return the precision of a training where this device has it, otherwise what `auto` takes.
 
-    Args:
-        num: the number; None takes OMP_NUM_THREADS if it is set, otherwise the cores this process may
-            use, divided among the processes that torchrun started on this machine.
+    A model that was trained in fp16 on a GPU predicts on a laptop, too.
     """
-    if num is None:
-        fixed = os.environ.get("OMP_NUM_THREADS", "")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        num = int(fixed) if fixed.isdigit() and int(fixed) else max(1, share)
-    torch.set_num_threads(num)
-    return num
+    try:
+        return choose_precision(name, device)
+    except UserError:
+        return choose_precision("auto", device)
 
 
 def set_deterministic(deterministic: bool) -> None:

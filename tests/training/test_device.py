@@ -5,7 +5,7 @@ import torch
 
 from detkit.errors import UserError
 from detkit.training import device
-from detkit.training.device import choose_device, choose_precision, set_deterministic, set_threads
+from detkit.training.device import choose_device, choose_precision, predicting_precision, set_deterministic
 
 CPU = torch.device("cpu")
 
@@ -68,17 +68,10 @@ def test_a_precision_is_obeyed_or_refused(monkeypatch: pytest.MonkeyPatch) -> No
         choose_precision("bf16", torch.device("cuda:0"))
 
 
-def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = torch.get_num_threads()
-    try:
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        assert set_threads(None) == 1
-        assert set_threads(2) == torch.get_num_threads() == 2
-        monkeypatch.delenv("OMP_NUM_THREADS")
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "10000")
-        assert set_threads(None) == 1
-    finally:
-        torch.set_num_threads(before)
+def test_predicting_makes_do_with_what_the_device_has() -> None:
+    assert predicting_precision("fp32", CPU) is None
+    assert predicting_precision("bf16", CPU) is torch.bfloat16
+    assert predicting_precision("fp16", CPU) is choose_precision("auto", CPU)
 
 
 def test_deterministic_mode_refuses_what_changes_from_run_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
