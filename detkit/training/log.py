@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections import defaultdict
@@ -144,6 +143,10 @@ def _text(values: Mapping[str, float]) -> str:
 def _memory() -> str:
     if torch.cuda.is_available() and torch.cuda.memory_reserved() > 0:
         return f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GB GPU"
+    if sys.platform == "win32":
+        return ""
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GB"
 

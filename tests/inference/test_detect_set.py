@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from detkit.data.batching import collate
+from detkit.data.samples import Sample
+from detkit.data.transforms import as_image
+from detkit.inference.detect_set import as_detection_set, detect_set
+from detkit.structures import ImageBatch, Target
+from tests.inference.bright import BrightDetector, picture
+
+CPU = torch.device("cpu")
+
+
+def batch(*rows: tuple[int, int, int, int, int, int]) -> ImageBatch:
+    nothing = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    return collate([Sample(as_image(picture(40, 60, row)), nothing, (80, 120), 0) for row in rows], 0).images
+
+
+def test_detections_are_flat_and_in_the_pixels_and_format_of_the_annotations() -> None:
+    model = BrightDetector().train()
+    batches = [
+        (batch((0, 0, 10, 20, 2, 255)), (5,)),
+        (batch((5, 5, 9, 9, 0, 204), (1, 1, 3, 3, 1, 10)), (2, 0)),
+    ]
+    counted: list[int] = []
+    arrays, timing = detect_set(model, batches, device=CPU, precision=None, on_batch=counted.append)
+    assert arrays["images"].tolist() == [5, 2]
+    assert counted == [1, 2]
+    assert timing.num_images == 3
+    assert model.training
+    found = as_detection_set(arrays, "voc")
+    assert found.images.tolist() == [2, 5]
+    assert found.labels.tolist() == [0, 2]
+    np.testing.assert_allclose(found.scores, [0.8, 1.0], atol=1e-6)
+    assert found.boxes.tolist() == [[11, 11, 18, 18], [1, 1, 20, 40]]
+    assert as_detection_set(arrays, "coco").boxes.tolist() == [[10, 10, 8, 8], [0, 0, 20, 40]]
+
+
+@pytest.mark.parametrize("box_format", ["voc", "coco"])
+def test_no_images_are_no_detections(box_format: str) -> None:
+    arrays, _ = detect_set(BrightDetector(), [], device=CPU, precision=None)
+    found = as_detection_set(arrays, box_format)  # type: ignore[arg-type]
+    assert found.boxes.shape == (0, 4)
+    assert found.labels.dtype == np.int32
