@@ -23,6 +23,11 @@ NOBODY_READS = 141
 # Errors of the system that are not ours: no room, no right to write.
 _SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
+_NO_MEMORY = (
+    "error: out of memory: lower train.batch_size (train.reference_batch keeps the learning rate in step), "
+    "work a batch off in parts (train.accumulate), or make the images smaller (data.resize)"
+)
+
 
 @contextmanager
 def exit_status() -> Iterator[None]:
@@ -51,6 +56,9 @@ def exit_status() -> Iterator[None]:
             raise  # typer's own: a usage error, --help
         if isinstance(error, OSError) and error.errno in _SYSTEM:
             _end(f"error: {error.filename or 'a file'}: {error.strerror}", WRONG_INPUT, error)
+        # torch's own class, by name: torch is not imported for commands that do without it.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            _end(_NO_MEMORY, WRONG_INPUT, error)
         _end(_apology(error), OUR_BUG, error)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from detkit.config.spec import Count, Custom, Fraction, Index, NonNegative, Positive, Spec
 
@@ -42,7 +42,7 @@ class _Head(Spec):
     """At most this share of them holds an object."""
     fg_iou: Fraction = 0.5
     """A region holds an object from this IoU on."""
-    bg_iou: Annotated[tuple[Fraction, Fraction], Field(min_length=2, max_length=2)] = (0.0, 0.5)
+    bg_iou: tuple[Fraction, Fraction] = (0.0, 0.5)
     """A region is background in [low, high). Fast R-CNN took low 0.1 (a cheap way to prefer hard
     examples); Faster R-CNN's end-to-end training takes 0."""
     add_ground_truth: bool = True
@@ -51,9 +51,7 @@ class _Head(Spec):
     """Leave out background regions that lie in a crowd by more than this share of their area; 1 keeps all."""
     class_agnostic: bool = False
     """One box regression for all classes instead of one for each."""
-    box_weights: Annotated[tuple[Positive, Positive, Positive, Positive], Field(min_length=4)] = (
-        10.0, 10.0, 5.0, 5.0,
-    )  # fmt: skip
+    box_weights: tuple[Positive, Positive, Positive, Positive] = (10.0, 10.0, 5.0, 5.0)
     """Scale of the regression targets dx, dy, dw, dh: one over their expected standard deviation."""
     beta: NonNegative = 1.0
     """Where smooth L1 turns from a square into a line, in units of the scaled targets; 0 is plain L1."""
@@ -69,6 +67,13 @@ class _Head(Spec):
     """Non-maximum suppression within a class: 0.3 in the papers, 0.5 with FPN."""
     detections_per_image: Count = 100
     """At most this many detections an image, best first."""
+
+    @model_validator(mode="after")
+    def _background_is_a_band(self) -> Self:
+        low, high = self.bg_iou
+        if not low <= high <= self.fg_iou:
+            raise ValueError(f"bg_iou ([{low}, {high}]) must rise, and end at fg_iou ({self.fg_iou}) at most")
+        return self
 
 
 class Layer4Head(_Head):

@@ -33,6 +33,12 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
         (NonFiniteLossError("loss rpn_box is nan"), 3, "error: loss rpn_box is nan\n"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C\n"),
         (
+            MemoryError(),
+            2,
+            "error: out of memory: lower train.batch_size (train.reference_batch keeps the learning rate in "
+            "step), work a batch off in parts (train.accumulate), or make the images smaller (data.resize)\n",
+        ),
+        (
             OSError(errno.ENOSPC, "No space left on device", "x.pt"),
             2,
             "error: x.pt: No space left on device\n",

@@ -23,7 +23,6 @@ def test_header_says_what_it_reproduces_and_how(name: str) -> None:
     assert re.search(rf"# Commands?: +detkit (train {name}\b|init .*{name}\b|demo\b)", head)
     if re.search(r"mAP: +\d", head):
         assert "not reproduced here" in head or "measured" in head
-    assert max(map(len, text.splitlines())) <= 110
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -34,7 +33,8 @@ def test_name_says_what_is_in_it(name: str) -> None:
     backbone = detector.backbone.type + str(getattr(detector.backbone, "depth", ""))
     assert f"_{backbone}_" in name
     assert ("_fpn" in name) == (detector.neck.type == "fpn")
-    assert ("_c4" in name) == (detector.head.type == "layer4" and "synthetic" not in name)
+    if "_c4" in name:
+        assert (detector.backbone.type, detector.neck.type) == ("resnet", "none")
     if "_voc0" in name:
         assert len(config.data.classes) == 20
     if name.endswith("_coco"):
