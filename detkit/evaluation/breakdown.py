@@ -11,7 +11,7 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.compiled import compiled
 from detkit.evaluation.curves import curve, interpolated_ap
-from detkit.evaluation.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, MatchRecords
+from detkit.evaluation.matching import IGNORED, TRUE_POSITIVE, MatchRecords
 from detkit.evaluation.overlaps import corner_iou, nearest_objects
 
 SIZES = ("small", "medium", "large")
@@ -112,13 +112,12 @@ def _breakdown(
     matched = records.matched[:, column]
     groups = detection_groups.copy()
     groups[state == TRUE_POSITIVE] = object_groups[matched[state == TRUE_POSITIVE]]
-    counting = (state == TRUE_POSITIVE) | (state == FALSE_POSITIVE)
     ap = np.full((num_classes, len(names)), np.nan)
     num_objects = np.zeros((num_classes, len(names)), np.int64)
     np.add.at(num_objects, (truth.labels[records.counts], object_groups[records.counts]), 1)
     for k, g in zip(*np.nonzero(num_objects), strict=True):
         rows = records.rows_of(int(k), column)
-        inside = counting[rows] & ((groups[rows] == g) | (groups[rows] == EVERY_GROUP))
+        inside = (groups[rows] == g) | (groups[rows] == EVERY_GROUP)
         of_group = curve(
             np.where(inside, state[rows], IGNORED).astype(np.uint8), found.scores[rows], num_objects[k, g]
         )

@@ -58,6 +58,10 @@ def test_crowding_groups() -> None:
     result = ap_by_crowding(truth, found, records_of(truth, found))
     assert result.num_objects.tolist() == [[1, 1, 2], [0, 1, 0], [0, 0, 0]]
     np.testing.assert_allclose(result.ap[0], [1.0, 0.0, 51 / 101])
+    background = ("a", 0.95, (0.0, 500.0, 100.0, 100.0))
+    truth, found = scene(objects, [background, *detections])
+    result = ap_by_crowding(truth, found, records_of(truth, found))
+    np.testing.assert_allclose(result.ap[0], [0.5, 0.0, 0.5 * 51 / 101])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -47,8 +47,10 @@ def results_json(truth: AnnotationSet, found: DetectionSet) -> list[dict[str, An
     ]
 
 
-def official_coco(truth: AnnotationSet, found: DetectionSet) -> COCOeval:
-    """Run evaluate, accumulate and summarize of pycocotools."""
+def official_coco(
+    truth: AnnotationSet, found: DetectionSet, limits: tuple[int, ...] = (1, 10, 100)
+) -> COCOeval:
+    """Run evaluate, accumulate and, with the usual limits, summarize of pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCO()
         annotations.dataset = coco_json(truth)
@@ -61,7 +63,9 @@ def official_coco(truth: AnnotationSet, found: DetectionSet) -> COCOeval:
             detections.dataset = {**annotations.dataset, "annotations": []}
             detections.createIndex()
         scorer = COCOeval(annotations, detections, "bbox")
+        scorer.params.maxDets = list(limits)
         scorer.evaluate()
         scorer.accumulate()
-        scorer.summarize()
+        if limits == (1, 10, 100):
+            scorer.summarize()
     return scorer
