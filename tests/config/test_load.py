@@ -100,7 +100,7 @@ def test_no_more_than_a_screen_of_mistakes() -> None:
          "selective_search is fast_rcnn"),
         ("{type: rpn}", "{type: {a: b}}", "a.yaml:5: detector.proposals.type: expected rpn, got a mapping"),
         ("{type: sgd, lr: 1e-2}", "{type: [sgd], lr: 1}", "a.yaml:13: train.optimizer.type: expected one of"),
-        ("{type: layer4}", "{type: layer4, bg_iou: [0.1, 0.6]}", "a.yaml:7: detector.head: bg_iou ([0.1, 0.6])"),
+        ("{type: layer4}", "{type: layer4, bg_iou: [0.1, 0.6]}", "a.yaml:7: detector.head: bg_iou ([0.1, 0"),
         ("lr: 1e-2", "lr: .inf", "a.yaml:13: train.optimizer.lr: expected a number above 0, got number inf"),
         ("{type: sgd, lr: 1e-2}", "sgd", "a.yaml:13: train.optimizer: expected a mapping with type: sgd, "),
         ("{type: voc, root: pets}", "pets", "a.yaml:10: data.train: expected a mapping with type: voc, "),
