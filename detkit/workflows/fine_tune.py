@@ -71,7 +71,7 @@ def _copy_classes(
     value: Tensor, old: Tensor, width: int, classes: Sequence[str], old_classes: Sequence[str]
 ) -> None:
     """Copy the parts of the classes that both know, and background's where there is one."""
-    parts, old_parts = value.unflatten(0, (-1, width)), old.unflatten(0, (-1, width))
+    parts, old_parts = value.view(-1, width, *value.shape[1:]), old.view(-1, width, *old.shape[1:])
     for number, name in enumerate(classes):
         if name in old_classes:
             parts[number] = old_parts[list(old_classes).index(name)]

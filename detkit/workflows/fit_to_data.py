@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 
-# An object should cover two to three cells of the map it is found on; below two, neighbours melt together.
-CELLS_PER_OBJECT = 2.5
+# An object should cover about three cells of the map it is found on; below two, neighbours melt together.
+CELLS_PER_OBJECT = 3.0
 MAX_ENLARGEMENT = 1.5
 SHORT_PX_RANGE = (320, 800)
 USUAL_SHORT_PX = 600
@@ -69,7 +69,7 @@ def measure_objects(annotations: AnnotationSet, image_sizes: NDArray[np.int32]) 
 
 
 def choose_resize(sizes: ObjectSizes, stride: int) -> tuple[int, int]:
-    """Return (short_px, long_px) at which the small objects cover two to three cells of a feature map.
+    """Return (short_px, long_px) at which the small objects cover about three cells of a feature map.
 
     Images are enlarged for it by at most half again, and never shrunk below the usual 600 px unless
     they are smaller themselves.
@@ -80,7 +80,7 @@ def choose_resize(sizes: ObjectSizes, stride: int) -> tuple[int, int]:
 
     Example:
         >>> choose_resize(ObjectSizes(38, 240, 0.8, 1.2, 480, 640), stride=16)
-        (512, 683)
+        (608, 811)
     """
     wanted = sizes.short_px * CELLS_PER_OBJECT * stride / sizes.small_px
     usual = min(sizes.short_px, USUAL_SHORT_PX)

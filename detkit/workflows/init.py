@@ -30,6 +30,8 @@ DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 # Below this many optimizer steps a fine-tuned detector is visibly under-trained.
 MIN_STEPS = 1200
 MAX_EPOCHS = 60
+# A running mean over about a hundredth of the training: longer ones lag behind in a short training.
+EMA_SHARE, EMA_RANGE = 0.01, (0.9, 0.9998)
 
 
 @dataclass(frozen=True)
@@ -136,17 +138,22 @@ def _fit_sizes(values: dict[str, Any], train: AnnotationSet) -> str:
 
 
 def _fit_epochs(values: dict[str, Any], num_images: int) -> str:
+    """Make a small dataset's training long enough, and fit to its length what depends on it."""
     train = values["train"]
-    per_epoch = max(1, num_images // train["batch_size"])
-    needed = int(np.ceil(MIN_STEPS / per_epoch))
-    if needed <= train["epochs"]:
-        return f"{train['epochs']} epochs of {per_epoch} steps"
-    factor = min(needed, MAX_EPOCHS) / train["epochs"]
-    train["epochs"] = min(needed, MAX_EPOCHS)
-    if train["schedule"]["type"] == "step":
-        train["schedule"]["at"] = tuple(round(at * factor, 1) for at in train["schedule"]["at"])
-    train["validate_every"] = max(train["validate_every"], train["epochs"] // 12)
-    return f"{train['epochs']} epochs, because one has only {per_epoch} steps"
+    per_epoch = max(1, -(-num_images // train["batch_size"]))
+    needed = min(-(-MIN_STEPS // per_epoch), MAX_EPOCHS)
+    said = f"{train['epochs']} epochs of {per_epoch} steps"
+    if needed > train["epochs"]:
+        if train["schedule"]["type"] == "step":
+            factor = needed / train["epochs"]
+            train["schedule"]["at"] = tuple(round(at * factor, 1) for at in train["schedule"]["at"])
+        train["epochs"] = needed
+        train["validate_every"] = max(train["validate_every"], needed // 12)
+        said = f"{needed} epochs, because one has only {per_epoch} steps"
+    if train["ema"] is not None:
+        decay = 1 - 1 / (EMA_SHARE * train["epochs"] * per_epoch)
+        train["ema"]["decay"] = round(float(np.clip(decay, *EMA_RANGE)), 4)
+    return said
 
 
 def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:

@@ -25,6 +25,7 @@ from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file, save_model
+from detkit.models.weights import LoadReport
 from detkit.training.checkpoint import TrainingState
 from detkit.training.distributed import from_main, rank, world_size
 from detkit.training.fit import fit
@@ -118,7 +119,11 @@ def _changes(changed: Mapping[str, int]) -> list[str]:
 def _new_model(config: Config, from_weights: Path | None, *, resumes: bool) -> nn.Module:
     """Return the detector with the weights it starts from."""
     fresh = from_weights is None and not resumes
-    on_weights = (lambda report: say(str(report))) if rank() == 0 else None
+
+    def on_weights(report: LoadReport) -> None:
+        if rank() == 0:
+            say(str(report))
+
     num_classes = len(config.data.classes)
     model = build_detector(config.detector, num_classes, config.seed, pretrained=fresh, on_weights=on_weights)
     if from_weights is not None and not resumes:
