@@ -1,0 +1,45 @@
+"""What RoIPool and RoIAlign want of the regions they are given."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from detkit.errors import UserError
+
+
+def require_regions(features: Tensor, boxes: Tensor, image: Tensor) -> None:
+    """Raise unless there are feature maps, and a box and the index of a map for each region.
+
+    Raises:
+        UserError: a shape or the type of the indices does not fit.
+
+    Example:
+        >>> import torch
+        >>> require_regions(torch.zeros(1, 2, 3, 4), torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64))
+    """
+    if features.dim() != 4:
+        raise UserError(f"features: expected maps of shape (B, C, H, W), got {tuple(features.shape)}")
+    if boxes.dim() != 2 or boxes.shape[1] != 4:
+        raise UserError(f"boxes: expected corner boxes of shape (R, 4), got {tuple(boxes.shape)}")
+    if image.shape != boxes.shape[:1] or image.is_floating_point():
+        raise UserError(
+            f"image: expected one integer for each of {boxes.shape[0]} boxes, "
+            f"got {tuple(image.shape)} of {image.dtype}"
+        )
+
+
+def require_known_images(image: Tensor, num_images: int) -> None:
+    """Raise unless each index has a map: the compiled loops read memory unchecked.
+
+    Raises:
+        UserError: an index is negative or too high.
+
+    Example:
+        >>> import torch
+        >>> require_known_images(torch.tensor([0, 1]), 2)
+    """
+    if len(image) == 0:
+        return
+    low, high = (int(end) for end in image.aminmax())
+    if low < 0 or high >= num_images:
+        raise UserError(f"image: expected indices from 0 to {num_images - 1}, got {low} to {high}")
