@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from detkit.errors import UserError
 from detkit.models.norm import BATCH_NORMS
 
+SHOWN = 8  # names of a kind in a printed report
 COUNTER = "num_batches_tracked"
 FILE_TYPES = (".pth", ".pt", ".safetensors")
 
@@ -53,7 +54,8 @@ class LoadReport:
             ("in the file, not used", self.unused),
         ):
             if names:
-                lines.append(f"  {title}: {', '.join(names)}")
+                more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+                lines.append(f"  {title}: {', '.join(names[:SHOWN])}{more}")
         for name, found, wanted in self.reshaped:
             lines.append(f"  {name}: the file has shape {found}, the model {wanted}; starts at random")
         return "\n".join(lines)
@@ -118,8 +120,9 @@ def load_weights(parts: Mapping[str, nn.Module], state: Mapping[str, Tensor], so
     at_random = {*missing, *(name for name, _, _ in reshaped)}
     reset = [name for prefix, part in parts.items() for name in _reset_orphans(part, prefix, at_random)]
     taken = {*loaded, *at_random}
+    kept = tuple(name for name in loaded if name.rpartition(".")[0] not in reset)
     unused = tuple(name for name in state if name not in taken and not name.endswith(COUNTER))
-    return LoadReport(source, tuple(loaded), tuple(missing), tuple(reset), unused, tuple(reshaped))
+    return LoadReport(source, kept, tuple(missing), tuple(reset), unused, tuple(reshaped))
 
 
 def _reset_orphans(part: nn.Module, prefix: str, at_random: Iterable[str]) -> list[str]:
@@ -149,14 +152,14 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise UserError(
-            f"backbone.weights: {path} cannot be read as tensors by name ({_first_line(error)}); "
-            "save it with torch.save(model.state_dict(), ...) or as .safetensors"
+            f"backbone.weights: {path} is damaged or holds something else than tensors by name; wanted is "
+            "what torch.save(model.state_dict(), FILE) writes, or a .safetensors file"
         ) from error
     for wrapping in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapping), dict):
             state = state[wrapping]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"backbone.weights: {path} holds something else than tensors by name (a state dict)")
+        raise UserError(f"backbone.weights: {path} holds a {type(state).__name__}, not tensors by name")
     return state
 
 

@@ -1,0 +1,175 @@
+"""The same weights give the same detections and the same losses as torchvision's models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
+from torchvision.models.resnet import Bottleneck
+
+from detkit.build.detector import build_detector
+from detkit.config.detector import FasterRCNN
+from detkit.detectors import faster_rcnn
+from detkit.inference.weights import from_torchvision
+from detkit.structures import ImageBatch, Target, TrainBatch
+
+pytestmark = pytest.mark.slow
+
+HEIGHT, WIDTH, NUM_CLASSES = 160, 192, 5
+VERSIONS = {"v1": fasterrcnn_resnet50_fpn, "v2": fasterrcnn_resnet50_fpn_v2}
+
+
+def our_spec(version: str) -> FasterRCNN:
+    two = version == "v2"
+    head = {"type": "conv_fc"} if two else {"type": "two_fc"}
+    return FasterRCNN.model_validate(
+        {
+            "type": "faster_rcnn",
+            "backbone": {"type": "resnet", "depth": 50, "norm": "frozen"},
+            "neck": {"type": "fpn", "norm": "trainable" if two else "none"},
+            "proposals": {"type": "rpn", "num_convs": 2 if two else 1, "normalize_by": "batch"},
+            "regions": {"type": "roi_align", "aligned": False},
+            "head": {**head, "normalize_by": "batch", "beta": 1 / 9},
+        }
+    )
+
+
+def photo(number: int) -> Tensor:
+    """Draw an image with large and small structure: (3, H, W) uint8."""
+    noise = torch.Generator().manual_seed(number)
+    coarse = torch.rand(1, 3, 8, 10, generator=noise)
+    fine = torch.rand(1, 3, 40, 48, generator=noise)
+    mixed = nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bilinear") + nn.functional.interpolate(
+        fine, (HEIGHT, WIDTH), mode="bilinear"
+    )
+    return (127.5 * mixed[0]).round().to(torch.uint8)
+
+
+def calibrate(model: nn.Module, images: list[Tensor]) -> None:
+    """Give every batch norm the statistics of these images, and outputs that vary from region to region."""
+    for block in model.backbone.body.modules():
+        if isinstance(block, Bottleneck):
+            # Fifty random layers double a rounding error every few blocks; small branches do not.
+            nn.init.constant_(block.bn3.weight, 0.2)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        model(images)
+    for norm in norms:
+        norm.eval()
+    # Random outputs are nearly the same everywhere; here they differ from place to place.
+    rpn, predictor = model.rpn.head, model.roi_heads.box_predictor
+    spread_out(model, rpn.cls_logits, 1.0, images)
+    spread_out(model, rpn.bbox_pred, 0.1, images)
+    spread_out(model, predictor.cls_score, 1.0, images)
+    spread_out(model, predictor.bbox_pred, 1.0, images)
+    # Most regions are background, so that fewer detections come out than either toolkit reports at most.
+    predictor.cls_score.bias.data[0] += 3.0
+
+
+def spread_out(model: nn.Module, layer: nn.Module, spread: float, images: list[Tensor]) -> None:
+    """Scale and shift a layer so that each output has mean 0 and this standard deviation."""
+    outputs: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda _layer, _given, out: outputs.append(out))
+    with torch.no_grad():
+        model(images)
+    hook.remove()
+    found = torch.cat([out.transpose(0, 1).flatten(1) if out.dim() == 4 else out.T for out in outputs], 1)
+    scale = spread / found.std(1).clamp(min=1e-6)
+    layer.weight.data *= scale.view(-1, *[1] * (layer.weight.dim() - 1))
+    layer.bias.data = -scale * (found.mean(1) - layer.bias.data)
+
+
+@pytest.fixture(scope="module", params=list(VERSIONS))
+def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, faster_rcnn.FasterRCNN]:
+    torch.manual_seed(0)
+    theirs = VERSIONS[request.param](
+        weights=None,
+        weights_backbone=None,
+        num_classes=NUM_CLASSES + 1,
+        min_size=HEIGHT,
+        max_size=WIDTH,
+    ).eval()
+    calibrate(theirs, [photo(0) / 255])
+    ours = build_detector(our_spec(request.param), NUM_CLASSES, 0)
+    assert isinstance(ours, faster_rcnn.FasterRCNN)
+    ours.load_state_dict(from_torchvision(theirs.state_dict()))
+    return theirs, ours.eval()
+
+
+def test_same_detections(pair: tuple[nn.Module, faster_rcnn.FasterRCNN]) -> None:
+    theirs, ours = pair
+    photos = [photo(0), photo(1)]
+    sizes = ((HEIGHT, WIDTH),) * 2
+    with torch.no_grad():
+        wanted = theirs([image / 255 for image in photos])
+    found = ours.detect(ImageBatch(torch.stack(photos), sizes, sizes))
+    assert min(int((image["scores"] > 0.3).sum()) for image in wanted) >= 50
+    for own, peer in zip(found, wanted, strict=True):
+        assert len(own) == len(peer["scores"])
+        # By pairs, not by rank: scores that differ in the last bit change places.
+        apart = torch.cdist(own.boxes, peer["boxes"], p=float("inf"))
+        apart[own.labels[:, None] != peer["labels"] - 1] = float("inf")
+        distance, partner = apart.min(dim=1)
+        assert len(partner.unique()) == len(own)
+        assert distance.max() < 1e-2
+        torch.testing.assert_close(own.scores, peer["scores"][partner], atol=1e-4, rtol=0)
+
+
+class FirstOnes:
+    """Draws the first positives and the first negatives, for both toolkits."""
+
+    def __init__(self, num: int, fg_fraction: float) -> None:
+        self.num, self.limit = num, int(num * fg_fraction)
+
+    def __call__(self, matches: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        fg = torch.nonzero(matches >= 0).squeeze(1)[: self.limit]
+        return fg, torch.nonzero(matches == -1).squeeze(1)[: self.num - len(fg)]
+
+
+class FirstOnesOfTorchvision(FirstOnes):
+    """The same for torchvision, whose labels are 1 and above, 0 and -1, and which wants masks."""
+
+    def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:  # type: ignore[override]
+        drawn = [super(FirstOnesOfTorchvision, self).__call__((own - 1).long(), 0) for own in labels]
+        return tuple(  # type: ignore[return-value]
+            [torch.zeros_like(own, dtype=torch.bool).index_fill(0, kind[side], True)
+             for own, kind in zip(labels, drawn, strict=True)]
+            for side in range(2)
+        )  # fmt: skip
+
+
+def test_same_losses(pair: tuple[nn.Module, faster_rcnn.FasterRCNN], monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, ours = pair
+    boxes = [
+        torch.tensor([[30.0, 40.0, 130.0, 150.0], [90.0, 60.0, 185.0, 150.0], [10.0, 10.0, 40.0, 44.0]]),
+        torch.tensor([[100.0, 20.0, 170.0, 90.0]]),
+    ]
+    labels = [torch.tensor([0, 4, 2]), torch.tensor([3])]
+    photos, sizes = [photo(2), photo(3)], ((HEIGHT, WIDTH),) * 2
+    monkeypatch.setattr(theirs.rpn, "fg_bg_sampler", FirstOnesOfTorchvision(256, 0.5))
+    monkeypatch.setattr(theirs.roi_heads, "fg_bg_sampler", FirstOnesOfTorchvision(512, 0.25))
+    monkeypatch.setattr(ours.rpn, "sampler", FirstOnes(256, 0.5))
+    monkeypatch.setattr(ours.roi_head, "sampler", FirstOnes(512, 0.25))
+    for module in (theirs, theirs.rpn, theirs.roi_heads, theirs.transform):
+        monkeypatch.setattr(module, "training", True)  # the norms stay as they are
+    wanted = theirs(
+        [image / 255 for image in photos],
+        [{"boxes": b, "labels": n + 1} for b, n in zip(boxes, labels, strict=True)],
+    )
+    targets = tuple(Target.of(b, n, i) for i, (b, n) in enumerate(zip(boxes, labels, strict=True)))
+    found = ours(TrainBatch(ImageBatch(torch.stack(photos), sizes, sizes), targets))
+    names = {
+        "rpn_objectness": "loss_objectness",
+        "rpn_box": "loss_rpn_box_reg",
+        "head_class": "loss_classifier",
+        "head_box": "loss_box_reg",
+    }
+    for own, peer in names.items():
+        torch.testing.assert_close(
+            found[own], wanted[peer], atol=1e-4, rtol=0, msg=lambda m, own=own: f"{own}: {m}"
+        )
+        assert wanted[peer] > 1e-3
