@@ -30,7 +30,7 @@ def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     file = find_config(name)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
     except OSError as error:

@@ -45,6 +45,7 @@ def test_mappings_that_the_file_leaves_out_begin_with_their_defaults() -> None:
     assert isinstance(schedule, CosineSchedule)
     assert schedule.final == 0.1
     assert read("train.ema.decay=0.9").train.ema == EMA(decay=0.9)
+    assert read("train.ema=null", "train.ema.decay=0.9").train.ema == EMA(decay=0.9)
 
 
 def test_lists_are_changed_by_index() -> None:
@@ -77,6 +78,11 @@ def test_lists_are_changed_by_index() -> None:
 )  # fmt: skip
 def test_mistakes_name_the_override(override: str, message: str) -> None:
     assert message in refused(override)
+
+
+def test_a_replaced_mapping_no_longer_stands_in_the_file() -> None:
+    override = "train.optimizer={type: sgd, lr: x}"
+    assert refused(override).startswith(f"override {override}: train.optimizer.lr: expected a number above 0")
 
 
 def test_a_new_type_refuses_the_keys_of_the_old_one_where_they_stand() -> None:
