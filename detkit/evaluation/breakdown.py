@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.compiled import compiled
 from detkit.evaluation.curves import curve, interpolated_ap
 from detkit.evaluation.matching import IGNORED, TRUE_POSITIVE, MatchRecords
 from detkit.evaluation.overlaps import corner_iou, nearest_objects
+from detkit.ops.loops import compiled
 
 SIZES = ("small", "medium", "large")
 SIZE_LIMITS = (32.0**2, 96.0**2)

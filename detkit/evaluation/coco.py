@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from detkit.evaluation.coco_precision import Curves, curves_of_class
 from detkit.evaluation.inputs import boxes_as, check_pair
 from detkit.evaluation.matching import MatchRecords, no_matches
 from detkit.evaluation.score_order import by_class, falling_keys, sort_by_score, stable_by_key
+from detkit.ops.loops import run_all
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -141,13 +141,7 @@ def evaluate_coco(
         threads = 1 if len(found.scores) < SMALL_JOB else available_cores()
     sizes = np.diff(work.starts)[class_order]
     biggest_first = np.argsort(-sizes, kind="stable")
-    jobs = [(int(k), int(class_order[k])) for k in biggest_first]
-    if threads == 1:
-        for job in jobs:
-            work.run(job)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work.run, jobs))
+    run_all(lambda k: work.run(k, int(class_order[k])), biggest_first.tolist(), threads)
     return CocoResult(
         truth.classes, class_order, work.limits, official_axes(work.precision), official_axes(work.recall),
         official_axes(work.scores), work.num_objects, work.records,
@@ -204,9 +198,8 @@ class _Work:
         self.records = kept if recording else None
         self.recorded = Recorded(kept.state, kept.matched, kept.iou, kept.found_by)
 
-    def run(self, job: tuple[int, int]) -> None:
+    def run(self, k: int, label: int) -> None:
         """Evaluate one class, given by its place on the K axis and its label."""
-        k, label = job
         rows = self.rows[self.starts[label] : self.starts[label + 1]]
         objects = self.object_rows[self.object_starts[label] : self.object_starts[label + 1]]
         if not len(objects) and not self.recording:

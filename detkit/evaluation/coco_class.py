@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.evaluation.compiled import compiled
 from detkit.evaluation.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE
+from detkit.ops.loops import compiled
 
 NUM_AREAS, NUM_IOUS = 4, 10
 ALL = np.uint64((1 << NUM_AREAS * NUM_IOUS) - 1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.evaluation.coco_class import EPSILON, NONE, NUM_AREAS, NUM_IOUS, ONE, Words
-from detkit.evaluation.compiled import compiled
+from detkit.ops.loops import compiled
 
 COMBINATIONS = NUM_AREAS * NUM_IOUS
 

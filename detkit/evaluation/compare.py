@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,10 +12,10 @@ from numpy.typing import NDArray
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
 from detkit.evaluation.coco import available_cores, evaluate_coco
-from detkit.evaluation.compiled import compiled
 from detkit.evaluation.curves import ELEVEN_RECALLS, HUNDRED_AND_ONE_RECALLS
 from detkit.evaluation.matching import IGNORED, TRUE_POSITIVE
 from detkit.evaluation.voc import evaluate_voc
+from detkit.ops.loops import compiled, run_all
 
 Rule = Literal["voc07", "voc10", "coco"]
 RECALLS: dict[Rule, NDArray[np.float64]] = {
@@ -181,20 +179,15 @@ def _all_aps(
     truth: AnnotationSet, found: DetectionSet, rule: Rule, weights: NDArray[np.int32]
 ) -> NDArray[np.float64]:
     """Return (K, B) AP of each class for each row of weights, the mean over the rule's thresholds."""
-    resampled = partial(_class_ap, weights=weights, recalls=RECALLS[rule])
-    num_classes = len(truth.classes)
-    with ThreadPoolExecutor(available_cores()) as pool:
-        aps = list(pool.map(resampled, _blocks(truth, found, rule)))
-    mean: NDArray[np.float64] = np.array(aps).reshape(-1, num_classes, len(weights)).mean(axis=0)
+    blocks = list(_blocks(truth, found, rule))
+    aps = np.empty((len(blocks), len(weights)))
+
+    def resample(i: int) -> None:
+        aps[i] = resampled_ap(*blocks[i], weights, RECALLS[rule])
+
+    run_all(resample, range(len(blocks)), available_cores())
+    mean: NDArray[np.float64] = aps.reshape(-1, len(truth.classes), len(weights)).mean(axis=0)
     return mean
-
-
-def _class_ap(
-    block: tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]],
-    weights: NDArray[np.int32],
-    recalls: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    return resampled_ap(*block, weights, recalls)
 
 
 def _blocks(

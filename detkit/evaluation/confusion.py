@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.compiled import compiled
 from detkit.evaluation.matching import FALSE_POSITIVE, TRUE_POSITIVE, MatchRecords
 from detkit.evaluation.overlaps import corner_iou
+from detkit.ops.loops import compiled
 
 
 @compiled

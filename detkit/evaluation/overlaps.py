@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.compiled import compiled
+from detkit.ops.loops import compiled
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.compiled import compiled
 from detkit.evaluation.curves import mean_known
 from detkit.evaluation.inputs import check_pair
 from detkit.evaluation.overlaps import corner_iou
 from detkit.evaluation.score_order import falling_keys, sort_by_score, stable_by_key
+from detkit.ops.loops import compiled
 
 RECALL_IOUS = (0.5, 0.7, 0.8, 0.9)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.evaluation.compiled import compiled
+from detkit.ops.loops import compiled
 
 DIGIT_BITS = 11  # six passes cover 64 bits, and one histogram of 2,048 counts fits the first-level cache
 DIGITS = 1 << DIGIT_BITS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.evaluation.compiled import compiled
 from detkit.evaluation.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE
+from detkit.ops.loops import compiled
 
 
 @compiled
