@@ -49,17 +49,15 @@ class SyntheticSet:
         self.classes = tuple(classes)
 
     def annotations(self) -> AnnotationSet:
-        """Return the annotations, box format "voc"; image files are named synthetic/000000 and so on."""
+        """Return the annotations, box format "voc"; images are named 000000 and so on, in `synthetic`."""
         assembly = Assembly("voc")
         for index in range(self.num_images):
             plan = plan_scene(self._rng(index, 0), self.classes)
-            assembly.add_image(
-                f"synthetic/{index:06d}", (plan.height, plan.width), f"synthetic (seed {self.seed})"
-            )
+            assembly.add_image(f"{index:06d}", (plan.height, plan.width), f"synthetic (seed {self.seed})")
             for label, box in zip(plan.labels.tolist(), plan.boxes.tolist(), strict=True):
                 assembly.add_object(self.classes[label], box)
         labels = [self.classes.index(name) for name in assembly.names()]
-        return assembly.build(".", self.classes, labels, range(1, len(self.classes) + 1))
+        return assembly.build("synthetic", self.classes, labels, range(1, len(self.classes) + 1))
 
     def render(self, index: int) -> Pixels:
         """Return the (height, width, 3) RGB pixels of image `index`, the number in its file name."""

@@ -75,11 +75,11 @@ def judge(
     title: str, config: Config, source: Source, found: DetectionSet, measured: Measured, seconds: float
 ) -> Judged:
     """Return an evaluation with all that its report shows."""
-    detector = config.detector
-    backbone = getattr(getattr(detector, "backbone", None), "type", "")
+    backbone = getattr(config.detector, "backbone", None)
+    trunk = f" on {backbone.type}{getattr(backbone, 'depth', '')}" if backbone else ""
     return Judged(
         title=title,
-        subtitle=f"{detector.type} {backbone} on {source.annotations.root}",
+        subtitle=f"{config.detector.type}{trunk}, judged by {source.annotations.root}",
         truth=source.annotations,
         found=found,
         measured=measured,
