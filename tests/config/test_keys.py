@@ -1,0 +1,46 @@
+"""What the schema allows, in words and in reading order."""
+
+from __future__ import annotations
+
+import pytest
+
+from detkit.config.backbone import AlexNetBackbone
+from detkit.config.data import VOCSet
+from detkit.config.detector import FasterRCNN
+from detkit.config.keys import every_key, fields_of, holds, wanted
+from detkit.config.region import TwoFcHead
+from detkit.config.schema import Config
+from detkit.config.spec import Spec
+from detkit.config.training import Gradient
+
+
+def test_type_comes_first_and_shared_keys_last() -> None:
+    assert list(fields_of(AlexNetBackbone)) == ["type", "freeze_at", "width", "weights"]
+    assert list(fields_of(VOCSet)) == ["type", "root", "sets", "augment"]
+    assert next(iter(fields_of(FasterRCNN))) == "type"
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "words"),
+    [
+        (Config, "version", "1"),
+        (Config, "deterministic", "true or false"),
+        (Config, "seed", "a whole number of at least 0"),
+        (Config, "device", "text"),
+        (Gradient, "early_stop", "a whole number of at least 1 or null"),
+        (Gradient, "warmup", "a mapping"),
+        (Gradient, "optimizer", "a mapping with type: sgd, adamw, custom"),
+        (Gradient, "precision", "one of auto, fp32, bf16, fp16"),
+        (AlexNetBackbone, "width", "a number above 0 and at most 4"),
+        (AlexNetBackbone, "freeze_at", "a whole number from 0 to 5"),
+        (VOCSet, "sets", "a list, each text"),
+        (TwoFcHead, "bg_iou", "a list of 2 values, each a number from 0 to 1"),
+    ],
+)
+def test_what_a_key_may_hold_in_words(model: type[Spec], key: str, words: str) -> None:
+    assert wanted(holds(model.model_fields[key])) == words
+
+
+def test_every_key_reaches_into_lists_and_tagged_mappings() -> None:
+    names = {name for name, *_ in every_key(Config)}
+    assert {"data.train.augment.probability", "detector.head.dropout", "train.ema.decay"} <= names
