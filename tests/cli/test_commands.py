@@ -14,7 +14,7 @@ from detkit.data.synthetic import write_synthetic
 SMALL = [
     "device=cpu", "detector.backbone.width=0.125", "detector.proposals.channels=8",
     "detector.head.score_threshold=0.01", "data.resize={short_px: 64, long_px: 96}", "data.workers=0",
-    "data.train.augment=[]", "train.epochs=1", "train.precision=fp32", "train.ema=null",
+    "data.train.augment=[]", "train.epochs=1", "train.batch_size=8", "train.precision=fp32", "train.ema=null",
 ]  # fmt: skip
 SYNTHETIC = [*SMALL, "data.train.num_images=8", "data.val.num_images=2"]
 CONFIG = "faster_rcnn_resnet18_synthetic"
