@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from detkit.errors import UserError
 from detkit.inference.durable_file import durable_file
+from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
 _TEXT_LIMIT = 600
@@ -85,7 +85,7 @@ def save_model(
         UserError: the disk is full; the file that was there is unharmed.
     """
     metadata = {
-        _KEY: _version(),
+        _KEY: VERSION,
         "classes": json.dumps(list(classes)),
         "category_ids": json.dumps([int(number) for number in category_ids]),
         "config": config_yaml,
@@ -128,10 +128,3 @@ def read_model_file(file: Path) -> ModelFile:
         metadata["license"],
         metadata[_KEY],
     )
-
-
-def _version() -> str:
-    try:
-        return version("detkit-rcnn")
-    except PackageNotFoundError:  # run from a source folder that is not installed
-        return "unknown"

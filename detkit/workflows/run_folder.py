@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from detkit.errors import UserError
+from detkit.version import VERSION
 
 CONFIG = "config.yaml"
 MODEL = "model.safetensors"
@@ -62,19 +63,11 @@ def environment() -> dict[str, str]:
     versions = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
     return {
         "command": shlex.join(["detkit", *sys.argv[1:]]),
-        "detkit": metadata.version("detkit-rcnn") if _installed() else "source tree",
+        "detkit": VERSION,
         "python": platform.python_version(),
         **versions,
         "machine": _machine(),
     }
-
-
-def _installed() -> bool:
-    try:
-        metadata.version("detkit-rcnn")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _machine() -> str:
