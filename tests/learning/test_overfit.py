@@ -30,19 +30,19 @@ PYRAMID = {
 FC = {"type": "fc6_fc7", "dropout": 0.0}
 FAMILIES: dict[str, dict[str, Any]] = {
     "alexnet": {
-        "backbone": {"type": "alexnet", "width": 0.25},
+        "backbone": {"type": "alexnet", "width": 0.125},
         "proposals": ONE_MAP,
         "regions": {"type": "roi_pool", "size": 6},
         "head": FC,
     },
     "vgg": {
-        "backbone": {"type": "vgg", "depth": 11, "width": 0.25},
+        "backbone": {"type": "vgg", "depth": 11, "width": 0.125},
         "proposals": ONE_MAP,
         "regions": {"type": "roi_pool", "size": 7},
         "head": FC,
     },
     "vgg_bn": {
-        "backbone": {"type": "vgg", "depth": 11, "width": 0.25, "batch_norm": True, "norm": "trainable"},
+        "backbone": {"type": "vgg", "depth": 11, "width": 0.125, "batch_norm": True, "norm": "trainable"},
         "proposals": ONE_MAP,
         "regions": {"type": "roi_pool", "size": 7},
         "head": FC,
@@ -108,9 +108,9 @@ def empty(batch: TrainBatch) -> TrainBatch:
 def test_overfits_two_images(family: str) -> None:
     model, batch = build(family), scenes()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
-    for step in range(80):
+    for step in range(120):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 10) * (0.1 if step > 60 else 1)
+            group["lr"] = 1e-3 * min(1, (step + 1) / 10) * (0.1 if step > 90 else 1)
         losses = losses_of(model, TrainBatch(batch.images, batch.targets, seed=step))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
