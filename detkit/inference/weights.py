@@ -40,17 +40,17 @@ def from_torchvision(state: Mapping[str, Tensor], *, norm_eps: float = OWN_EPS) 
     Raises:
         UserError: If a name is not one of such a model.
     """
-    converted: dict[str, Tensor] = {}
-    for name, value in state.items():
-        ours = _our_name(name)
-        if ".cls_score." in name:
-            value = torch.cat([value[1:], value[:1]])
-        elif "roi_heads.box_predictor.bbox_pred." in name:
-            value = value[4:]
-        elif name.endswith("running_var") and norm_eps != OWN_EPS:
-            value = value + (norm_eps - OWN_EPS)
-        converted[ours] = value
-    return converted
+    return {_our_name(name): _our_value(name, value, norm_eps) for name, value in state.items()}
+
+
+def _our_value(name: str, value: Tensor, norm_eps: float) -> Tensor:
+    if ".cls_score." in name:
+        return torch.cat([value[1:], value[:1]])
+    if "roi_heads.box_predictor.bbox_pred." in name:
+        return value[4:]
+    if name.endswith("running_var"):
+        return value + (norm_eps - OWN_EPS)
+    return value
 
 
 def _our_name(name: str) -> str:
