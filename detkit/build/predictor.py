@@ -41,4 +41,5 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         max_detections=limit,
         device=place,
         precision=predicting_precision(config.train.precision, place),
+        thresholds=loaded.file.thresholds,
     )

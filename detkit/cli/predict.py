@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from detkit.cli.arguments import Out
 from detkit.cli.output import JsonFile, deliver
+
+if TYPE_CHECKING:
+    from detkit.inference.score_floor import Aim
 
 
 def predict(
@@ -30,7 +33,13 @@ def predict(
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(metavar="T", min=0, max=1, help="Lowest score reported. Default: 0.5.")
+        str | None,
+        typer.Option(
+            metavar="T",
+            help="Lowest score reported, from 0 to 1; or f1, precision or recall: each class's own threshold "
+            "for the best F1, a precision of 0.9 or a recall of 0.9 on the validation images. "
+            "Default: f1 where the model file holds thresholds, otherwise 0.5.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_file: JsonFile = None,
@@ -45,12 +54,20 @@ def predict(
         format=file_format,
         draw=draw,
         tile=tile,
-        threshold=threshold,
+        threshold=_threshold(threshold),
         device=device,
         on_image=_progress,
     )
     lines = [f"{record['image']}: {_summary(record['detections'])}" for record in records]
     deliver(records, json_file, [*lines, f"{len(records)} images; results are in {folder}"])
+
+
+def _threshold(text: str | None) -> float | Aim | None:
+    """Return a number where the text is one; what else it may be is known where it is used."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return cast("Aim", text)
 
 
 def _summary(detections: list[dict[str, object]]) -> str:

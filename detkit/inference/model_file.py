@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from detkit.errors import UserError
 from detkit.inference.durable_file import durable_file
+from detkit.inference.score_floor import Advice
 from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
@@ -32,6 +33,7 @@ class ModelFile:
         config_yaml: the whole config of the training.
         licence: SPDX name of the weights' licence.
         version: of detkit, when it was written.
+        thresholds: each class's own score thresholds; None where the model was not judged.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class ModelFile:
     config_yaml: str
     licence: str
     version: str
+    thresholds: Advice | None
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -70,6 +73,7 @@ def save_model(
     category_ids: Sequence[int],
     config_yaml: str,
     licence: str = "MIT",
+    thresholds: Advice | None = None,
 ) -> None:
     """Write a model file beside its place and rename it there.
 
@@ -80,6 +84,7 @@ def save_model(
         category_ids: K ids of the classes in the dataset.
         config_yaml: the whole config, enough to build the model again.
         licence: SPDX name of the weights' licence.
+        thresholds: each class's own score thresholds, where the model was judged.
 
     Raises:
         UserError: the disk is full; the file that was there is unharmed.
@@ -91,6 +96,8 @@ def save_model(
         "config": config_yaml,
         "license": licence,
     }
+    if thresholds is not None:
+        metadata["thresholds"] = json.dumps(dict(thresholds))
     # A tensor of its own for each name, in plain layout: what the format asks for.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -127,4 +134,11 @@ def read_model_file(file: Path) -> ModelFile:
         metadata["config"],
         metadata["license"],
         metadata[_KEY],
+        _thresholds(metadata.get("thresholds")),
     )
+
+
+def _thresholds(text: str | None) -> Advice | None:
+    if text is None:  # written during a training, or one without validation images
+        return None
+    return {aim: tuple(scores) for aim, scores in json.loads(text).items()}

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from detkit.data.batching import collate
 from detkit.data.images import decode_image
@@ -21,6 +21,7 @@ from detkit.data.samples import Sample
 from detkit.data.transforms import Resize, as_image
 from detkit.detectors.protocol import Detector
 from detkit.errors import UserError
+from detkit.inference.score_floor import Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.structures import Detections, ImageBatch, Target
 
@@ -28,10 +29,6 @@ T = TypeVar("T")
 U = TypeVar("U")
 Picture = str | Path | NDArray[np.uint8]
 """An image file, or (H, W, 3) uint8 RGB pixels."""
-
-
-SHOWN_SCORE = 0.5
-"""Lowest score of a detection that is shown to people, unless they say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,7 @@ class Predictor:
         max_detections: at most so many for an image that was cut into tiles.
         device: where the model is.
         precision: what autocast computes in; None is float32.
+        thresholds: each class's own score thresholds, as its model file holds them.
     """
 
     model: nn.Module
@@ -81,23 +79,25 @@ class Predictor:
     max_detections: int
     device: torch.device
     precision: torch.dtype | None
+    thresholds: Advice | None = None
 
     def predict(
         self,
         images: Picture | Iterable[Picture],
         *,
-        threshold: float = SHOWN_SCORE,
+        threshold: float | Aim | None = None,
         tile_px: int | None = None,
     ) -> list[Prediction]:
         """Return what is in one image or several, in order; see `stream` for more than memory holds.
 
         Args:
             images: files, or (H, W, 3) uint8 RGB pixels.
-            threshold: lowest score that is kept.
+            threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
+                the one of best F1 where the model file holds it, otherwise 0.5.
             tile_px: look at tiles of this side in pixels, too, for small objects in large images.
 
         Raises:
-            UserError: an image cannot be read, or a tile is too small.
+            UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
         one = isinstance(images, str | Path | np.ndarray)
         pictures = [cast(Picture, images)] if one else cast(Iterable[Picture], images)
@@ -107,26 +107,37 @@ class Predictor:
         self,
         pictures: Iterable[Picture],
         *,
-        threshold: float,
+        threshold: float | Aim | None,
         tile_px: int | None,
         batch_size: int,
         threads: int,
     ) -> Iterator[Prediction]:
-        """Yield what is in each picture, in order, as soon as its batch is done.
+        """Return an iterator over what is in each picture, in order, as soon as its batch is done.
 
         At no time are more than a few batches of images in memory, however many there are.
 
         Args:
             pictures: files or pixels.
-            threshold: lowest score that is kept.
+            threshold: lowest score that is kept, as in `predict`.
             tile_px: side of tiles in pixels; None looks at whole images only.
             batch_size: images or tiles worked off together.
             threads: how many read and resize ahead; 0 does it in between.
 
         Raises:
-            UserError: an image cannot be read, or a tile is too small.
+            UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
+        floors = torch.from_numpy(score_floors(threshold, self.thresholds, len(self.classes)))
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
+        return self._found(pictures, floors, tiling, batch_size, threads)
+
+    def _found(
+        self,
+        pictures: Iterable[Picture],
+        floors: Tensor,
+        tiling: Tiling | None,
+        batch_size: int,
+        threads: int,
+    ) -> Iterator[Prediction]:
         work = ((picture, tiling) for picture in pictures)
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
@@ -138,10 +149,10 @@ class Predictor:
                 whole = (
                     merge(parts, [view for view, _ in item.views], item.size, tiling) if tiling else parts[0]
                 )
-                yield self._named(item, whole, threshold)
+                yield self._named(item, whole, floors)
 
-    def _named(self, item: _Prepared, found: Detections, threshold: float) -> Prediction:
-        kept = found.scores >= threshold
+    def _named(self, item: _Prepared, found: Detections, floors: Tensor) -> Prediction:
+        kept = found.scores >= floors[found.labels]
         labels = found.labels[kept]
         return Prediction(
             item.source,

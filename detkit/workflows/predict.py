@@ -13,8 +13,9 @@ from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
 from detkit.build.predictor import build_predictor
 from detkit.data.images import decode_image
 from detkit.errors import UserError
-from detkit.inference.predict import SHOWN_SCORE, Prediction
+from detkit.inference.predict import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
+from detkit.inference.score_floor import Aim
 from detkit.report.draw import draw_detections
 from detkit.workflows.run_folder import new_folder
 from detkit.workflows.session import num_workers
@@ -30,7 +31,7 @@ def predict(
     format: ResultFormat = "json",
     draw: bool = False,
     tile: int | None = None,
-    threshold: float | None = None,
+    threshold: float | Aim | None = None,
     device: str = "auto",
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, list[dict[str, Any]]]:
@@ -43,7 +44,8 @@ def predict(
         format: json, coco, voc, yolo or csv.
         draw: also write each image with its detections into drawn/.
         tile: side of tiles in pixels, to find small objects in large images.
-        threshold: lowest score reported; None takes 0.5, what people like to look at.
+        threshold: lowest score reported; f1, precision or recall take each class's own, and None the one of
+            best F1 where the model file holds it, otherwise 0.5.
         device: auto, cpu, cuda, cuda:N or mps.
         on_image: called with images done and in all.
 
@@ -51,18 +53,19 @@ def predict(
         The folder, and one record an image: image, width, height and detections.
 
     Raises:
-        UserError: the weights or an image cannot be read, or nothing matches a source.
+        UserError: the weights or an image cannot be read, nothing matches a source, or the
+            threshold is none of these.
     """
     files = find_images(sources)
     predictor = build_predictor(weights, device)
-    folder = new_folder(out, "predict")
     stream = predictor.stream(
         files,
-        threshold=SHOWN_SCORE if threshold is None else threshold,
+        threshold=threshold,
         tile_px=tile,
         batch_size=1 if predictor.device.type == "cpu" else 8,
         threads=max(1, num_workers(None)),
     )
+    folder = new_folder(out, "predict")
     records = []
     for number, found in enumerate(
         write_predictions(stream, folder, format, predictor.category_ids), start=1

@@ -24,7 +24,9 @@ from detkit.data.loading import TrainLoader, make_train_loader
 from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.errors import UserError
+from detkit.evaluation.thresholds import advise_thresholds
 from detkit.inference.model_file import read_model_file, save_model
+from detkit.inference.score_floor import Advice, advice_of
 from detkit.models.weights import LoadReport
 from detkit.training.checkpoint import TrainingState
 from detkit.training.distributed import from_main, rank, world_size
@@ -223,25 +225,30 @@ def _validation(run: Session, source: Source | None) -> Validation | None:
     return Validation(judge_model, run.config.train.validate_every, run.config.train.early_stop)
 
 
-def _save(path: Path, model: nn.Module, config: Config, learned: Source) -> None:
+def _save(
+    path: Path, model: nn.Module, config: Config, learned: Source, thresholds: Advice | None = None
+) -> None:
     save_model(
         path,
         model,
         classes=config.data.classes,
         category_ids=learned.annotations.category_ids.tolist(),
         config_yaml=dump_config(config),
+        thresholds=thresholds,
     )
 
 
 def _report(run: Session, learned: Source, judged_by: Source | None, folder: Path) -> Measured | None:
-    """Judge the best weights once more, from their file, and write what they find and the report."""
+    """Judge the best weights once more, from their file; write what they find, thresholds and the report."""
     if judged_by is None:
         return None
-    model = load_detector(folder / MODEL, run.device).model
-    found, timing = run.detect(model, judged_by)
+    loaded = load_detector(folder / MODEL, run.device)
+    found, timing = run.detect(loaded.model, judged_by)
     if found is None:
         return None
     measured = measure(judged_by.annotations, found, run.config.evaluate.metric)
+    advice = advise_thresholds(judged_by.annotations, found, measured.records)
+    _save(folder / MODEL, loaded.model, run.config, learned, advice_of(advice))
     seconds = timing.seconds / max(timing.num_images, 1)
     judged = judge(folder.name, run.config, judged_by, found, measured, seconds)
     write_results(folder, judged, folder / METRICS, learned.annotations)

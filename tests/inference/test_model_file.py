@@ -9,6 +9,7 @@ from torch import nn
 
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file, save_model
+from detkit.inference.score_floor import Advice
 
 
 def model() -> nn.Module:
@@ -36,6 +37,14 @@ def test_a_model_comes_back_with_all_it_says_about_itself(tmp_path: Path) -> Non
     read.load_into(other)
     for one, two in zip(model().state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_thresholds_come_back_exactly_and_may_be_absent(tmp_path: Path) -> None:
+    assert read_model_file(saved(tmp_path)).thresholds is None
+    advice: Advice = {"f1": (1 / 3, None), "precision": (None, None), "recall": (0.1, 0.25)}
+    file = tmp_path / "m.safetensors"
+    save_model(file, model(), classes=["a", "b"], category_ids=[1, 2], config_yaml="", thresholds=advice)
+    assert read_model_file(file).thresholds == advice
 
 
 def test_tied_weights_are_written_twice(tmp_path: Path) -> None:

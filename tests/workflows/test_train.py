@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from detkit.annotations.coco_results import read_coco_results
+from detkit.build.data import open_validation_set
 from detkit.build.model import load_detector
+from detkit.build.predictor import build_predictor
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.synthetic import write_synthetic
 from detkit.errors import UserError
+from detkit.evaluation.thresholds import advise_thresholds
+from detkit.inference.score_floor import advice_of
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.measure import measure
 from detkit.workflows.predict import predict
 from detkit.workflows.train import train
 
@@ -60,6 +66,15 @@ def test_a_run_leaves_its_files(run: Path) -> None:
 
 def test_the_resolved_config_is_enough_to_build_the_model_again(run: Path) -> None:
     assert load_detector(run / "model.safetensors").config == load_config(run / "config.yaml")
+
+
+def test_a_run_leaves_the_thresholds_of_its_last_judgement_in_the_model_file(run: Path) -> None:
+    config = load_config(run / "config.yaml")
+    source = open_validation_set(config.data)
+    found = read_coco_results(run / "detections.json", source.annotations)
+    measured = measure(source.annotations, found, "voc07")
+    advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
+    assert build_predictor(run / "model.safetensors", "cpu").thresholds == advice
 
 
 def test_a_run_folder_is_never_overwritten(run: Path) -> None:
