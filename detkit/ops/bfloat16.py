@@ -36,8 +36,7 @@ def _from_bits(value: Any) -> Any:
 
 
 def _to_bits(value: Any, array: Any) -> Any:
-    if value != value:  # noqa: PLR0124 (NaN, whose bits must not be added to)
-        return np.uint16(0x7FC0)
+    # A NaN stays one, because those of bfloat16 inputs and of arithmetic have no bits in the lower half.
     whole = np.float32(value).view(np.uint32)
     rounding = np.uint32(0x7FFF) + ((whole >> np.uint32(16)) & np.uint32(1))
     return np.uint16((whole + rounding) >> np.uint32(16))

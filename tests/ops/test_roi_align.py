@@ -102,7 +102,11 @@ def test_threads_and_bands_change_nothing(ratio: int, monkeypatch: pytest.Monkey
     features = maps(16, torch.bfloat16).requires_grad_()
     boxes, image = BOXES.repeat(9, 1), IMAGE.repeat(9)
     results = []
-    for threads, band in ((1, 1 << 19), (3, 1500), (3, 1)):
+    for threads, band in (  # bands of all rows, of three rows and of one
+        (1, 1 << 19),
+        (3, 3000),
+        (3, 1),
+    ):
         monkeypatch.setattr("detkit.ops.roi_align._BAND_BYTES", band)
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
