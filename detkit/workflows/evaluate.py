@@ -57,7 +57,7 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
         UserError: the weights or the images cannot be read, or their classes differ.
     """
     source = open_validation_set(config.data)
-    with session(config) as run:
+    with session(config, trains=False) as run:
         loaded = load_detector(weights, run.device)
         require_same_classes(loaded.classes, source.annotations, weights)
         found, timing = run.detect(loaded.model, source)

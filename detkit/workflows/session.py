@@ -18,7 +18,7 @@ from detkit.data.loading import make_eval_loader
 from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.inference.detect_set import Timing, as_detection_set, detect_set
-from detkit.training.device import choose_device, choose_precision, set_deterministic
+from detkit.training.device import choose_device, choose_precision, predicting_precision, set_deterministic
 from detkit.training.distributed import gather, local_rank, process_group, rank, world_size
 
 MOST_WORKERS = 8
@@ -68,8 +68,12 @@ class Session:
 
 
 @contextmanager
-def session(config: Config) -> Iterator[Session]:
+def session(config: Config, *, trains: bool) -> Iterator[Session]:
     """Join the other processes if torchrun started several, and choose device and precision.
+
+    Args:
+        config: says what is wanted.
+        trains: whether the precision must be the one asked for, or may be another that this device has.
 
     Raises:
         UserError: the device is not there, or does not compute in the precision asked for.
@@ -77,7 +81,8 @@ def session(config: Config) -> Iterator[Session]:
     device = choose_device(config.device, local_rank())
     set_deterministic(config.deterministic)
     with process_group(device):
-        precision = choose_precision(config.train.precision, device)
+        choose = choose_precision if trains else predicting_precision
+        precision = choose(config.train.precision, device)
         yield Session(config, device, precision, num_workers(config.data.workers))
 
 

@@ -101,7 +101,7 @@ def train(
         raise UserError("--resume needs --out, the folder of the run to go on with")
     learned, changed = open_training_set(config.data)
     judged_by = open_validation_set(config.data) if config.data.val is not None else None
-    with session(config) as run:
+    with session(config, trains=True) as run:
         if rank() == 0:
             say(f"learning from {images_of(learned.annotations)}", *_changes(changed))
             say(f"on {run.device}, {'fp32' if run.precision is None else str(run.precision)[6:]}")
