@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from detkit.cli.compare import compare
 from detkit.cli.config import config
 from detkit.cli.demo import demo
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
 from detkit.cli.init import init
 from detkit.cli.predict import predict
+from detkit.cli.report import report
 from detkit.cli.score import score
 from detkit.cli.show_data import show_data
 from detkit.cli.train import train
@@ -73,6 +75,8 @@ for name, command in (
     ("eval", evaluate),
     ("predict", predict),
     ("score", score),
+    ("compare", compare),
+    ("report", report),
 ):
     app.command(name, context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detkit.annotations.atomic_files import write_atomically
 from detkit.annotations.coco_results import write_coco_results
 from detkit.annotations.comp4 import write_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
@@ -17,7 +18,7 @@ from detkit.data.sets import Source
 from detkit.errors import UserError
 from detkit.workflows.measure import Measured, measure
 from detkit.workflows.report_page import Judged, write_page
-from detkit.workflows.run_folder import DETECTIONS, REPORT, new_folder
+from detkit.workflows.run_folder import CONFIG, DETECTIONS, REPORT, new_folder
 from detkit.workflows.session import session
 
 
@@ -27,7 +28,7 @@ class Evaluation:
 
     Attributes:
         measured: the numbers.
-        out: folder with detections.json, report.html and, for VOC, comp4 files.
+        out: folder with config.yaml, detections.json, report.html and, for VOC, comp4 files.
         num_images: images judged.
         seconds_per_image: time the detector took, reading included.
     """
@@ -66,13 +67,20 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
         measured = measure(source.annotations, found, config.evaluate.metric)
         folder = new_folder(out, "eval", weights.parent)
         seconds = timing.seconds / max(timing.num_images, 1)
-        judged = judge(folder.resolve().name, config, source, found, measured, seconds)
+        used = config.model_copy(update={"detector": loaded.config.detector})
+        write_atomically(folder / CONFIG, dump_config(used))
+        judged = judge(folder.resolve().name, used, source, found, measured, seconds)
         write_results(folder, judged)
         return Evaluation(measured, folder, source.annotations.num_images, seconds)
 
 
 def judge(
-    title: str, config: Config, source: Source, found: DetectionSet, measured: Measured, seconds: float
+    title: str,
+    config: Config,
+    source: Source,
+    found: DetectionSet,
+    measured: Measured,
+    seconds: float | None,
 ) -> Judged:
     """Return an evaluation with all that its report shows."""
     backbone = getattr(config.detector, "backbone", None)

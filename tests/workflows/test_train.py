@@ -16,6 +16,7 @@ from detkit.data.synthetic import write_synthetic
 from detkit.errors import UserError
 from detkit.evaluation.thresholds import advise_thresholds
 from detkit.inference.score_floor import advice_of
+from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.measure import measure
 from detkit.workflows.predict import predict
@@ -89,6 +90,8 @@ def test_evaluating_the_weights_repeats_the_numbers_of_the_training(run: Path, t
         (run / "detections.json").read_text()
     )
     assert again.to_json()["metric"] == "voc07"
+    assert load_config(tmp_path / "config.yaml") == load_config(run / "config.yaml")
+    assert compare(run, tmp_path).result.total.within_noise
 
 
 def test_classes_that_differ_name_both_sides(run: Path, tmp_path: Path) -> None:

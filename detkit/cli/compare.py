@@ -1,0 +1,22 @@
+"""`detkit compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detkit.cli.output import JsonFile, aligned, deliver
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, judged by the same images.")],
+    json_file: JsonFile = None,
+) -> None:
+    """Say whether the second run is better than the first, or only luckier with its images."""
+    from detkit.workflows import compare as workflow
+
+    result = workflow.compare(first, second)
+    deliver(result.to_json(), json_file, [*aligned(result.table()), "", *result.conclusions()])

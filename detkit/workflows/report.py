@@ -1,0 +1,50 @@
+"""`detkit report`: write the report of a finished run again, from the files in its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detkit.build.data import open_training_set
+from detkit.workflows.evaluate import judge
+from detkit.workflows.finished_run import read_run
+from detkit.workflows.measure import Measured, measure
+from detkit.workflows.report_page import write_page
+from detkit.workflows.run_folder import METRICS, REPORT
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """The result of `report`.
+
+    Attributes:
+        file: the page.
+        measured: the numbers on it.
+    """
+
+    file: Path
+    measured: Measured
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` writes."""
+        return {"report": str(self.file), **self.measured.to_json()}
+
+
+def report(folder: Path) -> WrittenReport:
+    """Judge what a run found once more and replace its report.html; nothing is trained or detected.
+
+    Args:
+        folder: a training's or an evaluation's, with config.yaml and detections.json; the curves of the
+            training are drawn where there is a metrics.jsonl.
+
+    Raises:
+        UserError: it is not the folder of a finished run, or the dataset is not where the config says.
+    """
+    run = read_run(folder)
+    measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
+    metrics, file = folder / METRICS, folder / REPORT
+    learned = open_training_set(run.config.data)[0].annotations if metrics.is_file() else None
+    judged = judge(folder.resolve().name, run.config, run.source, run.found, measured, None)
+    write_page(file, judged, metrics, learned)
+    return WrittenReport(file, measured)
