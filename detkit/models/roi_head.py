@@ -144,7 +144,7 @@ class RoIHead(nn.Module):
         has_area = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
         found, rows, labels = found[has_area], rows[has_area], labels[has_area]
         confidence = scores[rows, labels]
-        kept = grouped_nms(found, confidence, labels, self.nms_iou)[: self.detections_per_image]
+        kept = grouped_nms(found, confidence, labels, self.nms_iou, self.detections_per_image)
         return Detections(found[kept], confidence[kept], labels[kept])
 
     def _of_class(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:

@@ -231,7 +231,7 @@ class RPN(nn.Module):
         has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         kept = is_large(boxes, self.min_size_px) & has_area & torch.isfinite(scores)
         boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
-        return boxes[grouped_nms(boxes, scores, levels, self.nms_iou)[:num]]
+        return boxes[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
 
     def _within_border(self, anchors: Tensor, size: tuple[int, int]) -> Tensor:
         if self.border_px is None:

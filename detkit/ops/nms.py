@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
 
+from detkit.ops.nms_loops import keep_best
 
-def nms(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
+
+def nms(boxes: Tensor, scores: Tensor, iou: float, at_most: int | None = None) -> Tensor:
     """Return the boxes that no better one overlaps by more than `iou`, best first.
 
     Args:
         boxes: (N, 4) corner boxes in pixels.
         scores: (N,) scores.
         iou: a box is dropped when its IoU with a kept better one is greater than this.
+        at_most: how many are wanted; the rest is not looked at.
 
     Returns:
-        (kept,) int64 positions in decreasing order of score.
+        (kept,) int64 positions in decreasing order of score; of equal scores the lower position first.
 
     Example:
         >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [20.0, 0.0, 30.0, 10.0]])
         >>> nms(boxes, torch.tensor([0.5, 0.9, 0.7]), 0.5)
         tensor([1, 2])
     """
-    keep: Tensor = torchvision.ops.nms(boxes.float(), scores.float(), iou)
-    return keep
+    if boxes.device.type != "cpu":
+        keep: Tensor = torchvision.ops.nms(boxes.float(), scores.float(), iou)
+        return keep[:at_most]
+    order = scores.float().sort(descending=True, stable=True).indices
+    room = len(boxes) if at_most is None else min(at_most, len(boxes))
+    kept = np.empty(room, np.int64)
+    num = keep_best(
+        boxes.detach().float()[order].numpy(), _rounded_down(iou), np.empty((5, room), np.float32), kept
+    )
+    return order[torch.from_numpy(kept[:num])]
 
 
-def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Tensor:
+def grouped_nms(
+    boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, at_most: int | None = None
+) -> Tensor:
     """Return what `nms` keeps of each group alone (a class, a feature map), best first over all.
 
     Each group is suppressed by itself: moving groups apart and running once, the usual trick, rounds the
@@ -38,6 +54,7 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Te
         scores: (N,) scores.
         groups: (N,) integers; boxes of different groups never suppress one another.
         iou: see `nms`.
+        at_most: how many are wanted, over all groups.
 
     Returns:
         (kept,) int64 positions in decreasing order of score; of equal scores the lower position first.
@@ -52,6 +69,12 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Te
     by_group = groups.argsort(stable=True)
     counts = torch.unique_consecutive(groups[by_group], return_counts=True)[1].tolist()
     members = torch.split(by_group, counts)
-    kept = torch.cat([rows[nms(boxes[rows], scores[rows], iou)] for rows in members])
+    kept = torch.cat([rows[nms(boxes[rows], scores[rows], iou, at_most)] for rows in members])
     kept = kept.sort().values
-    return kept[scores[kept].sort(descending=True, stable=True).indices]
+    return kept[scores[kept].sort(descending=True, stable=True).indices[:at_most]]
+
+
+def _rounded_down(value: float) -> Any:
+    """Return the greatest float32 that is not above `value`: a float32 exceeds one when it does the other."""
+    near = np.float32(value)
+    return np.nextafter(near, np.float32(-np.inf)) if near > value else near

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 
 from detkit.ops.nms import grouped_nms, nms
 from tests.reference import overlaps
@@ -53,3 +54,22 @@ def test_empty_and_half_precision() -> None:
     assert nms(torch.zeros(0, 4), torch.zeros(0), 0.5).shape == (0,)
     assert grouped_nms(torch.zeros(0, 4), torch.zeros(0), nothing, 0.5).dtype == torch.int64
     assert nms(torch.ones(1, 4).bfloat16(), torch.ones(1).bfloat16(), 0.5).tolist() == [0]
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.3, 0.5, 0.7, 1.0])
+def test_same_as_torchvision(limit: float) -> None:
+    boxes = torch.tensor(overlaps.random_boxes(400, 2)).round()  # many overlaps are equal to the limit
+    boxes[::50, 2:] = boxes[::50, :2]  # some boxes have no area
+    scores = (20 * scores_of(400, 3)).round()  # and many scores are equal
+    wanted = torchvision.ops.nms(boxes, scores, limit)
+    assert torch.equal(nms(boxes, scores, limit), wanted)
+    for at_most in (0, 1, 7, len(wanted), 400):
+        assert torch.equal(nms(boxes, scores, limit, at_most), wanted[:at_most])
+
+
+def test_at_most_so_many_over_all_groups() -> None:
+    boxes, scores = torch.tensor(overlaps.random_boxes(80, 1)), scores_of(80, 1)
+    groups = torch.arange(80) % 3
+    wanted = grouped_nms(boxes, scores, groups, 0.3)
+    for at_most in (0, 1, 5, 80):
+        assert torch.equal(grouped_nms(boxes, scores, groups, 0.3, at_most), wanted[:at_most])
