@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.confusion import confusion_matrix
 from detkit.evaluation.errors import find_errors
-from detkit.evaluation.explain import explain_zero
+from detkit.evaluation.explain import explain_class, explain_zero
 from detkit.evaluation.matching import MatchRecords
 from detkit.evaluation.thresholds import Operating, advise_thresholds
 from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
@@ -73,8 +74,26 @@ def class_confusion(
     return ConfusionMatrix((*truth.classes, "background"), counts, note)
 
 
-def zero_notes(truth: AnnotationSet, found: DetectionSet, value: float) -> tuple[str, ...]:
-    """Return the likely causes, the likeliest first, where the deciding number is zero or does not exist."""
-    if value > 0:
-        return ()
-    return tuple(cause.message for cause in explain_zero(truth, found)[:NUM_CAUSES])
+def zero_notes(
+    truth: AnnotationSet, found: DetectionSet, value: float, per_class: NDArray[np.float64]
+) -> tuple[str, ...]:
+    """Return why the deciding number is zero or missing, the likeliest cause first, or else why some AP is.
+
+    Args:
+        truth: N images and their objects of K classes.
+        found: the detections.
+        value: the number over all classes; NaN where there is none.
+        per_class: (K,) AP of each class; zeros are explained before what is missing.
+    """
+    if not value > 0:
+        return tuple(cause.message for cause in explain_zero(truth, found)[:NUM_CAUSES])
+    unknown = np.isnan(per_class)
+    labels = [*np.flatnonzero(per_class == 0).tolist(), *np.flatnonzero(unknown).tolist()]
+    notes = [
+        f"{truth.classes[k]}: AP {'n/a' if unknown[k] else 0}: {explain_class(truth, found, k).message}"
+        for k in labels[:NUM_CAUSES]
+    ]
+    more = labels[NUM_CAUSES:]
+    if more:
+        notes.append(f"AP is 0 or n/a for {len(more)} more: {', '.join(truth.classes[k] for k in more)}")
+    return tuple(notes)

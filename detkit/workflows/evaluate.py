@@ -16,9 +16,10 @@ from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.sets import Source
 from detkit.errors import UserError
+from detkit.report.findings import zero_notes
 from detkit.workflows.measure import Measured, measure
 from detkit.workflows.report_page import Judged, write_page
-from detkit.workflows.run_folder import CONFIG, DETECTIONS, REPORT, new_folder
+from detkit.workflows.run_folder import CONFIG, DETECTIONS, REPORT, new_folder, say
 from detkit.workflows.session import session
 
 
@@ -100,7 +101,7 @@ def judge(
 def write_results(
     folder: Path, judged: Judged, metrics: Path | None = None, learned: AnnotationSet | None = None
 ) -> None:
-    """Write detections.json, report.html and, for VOC's metrics, comp4 files.
+    """Write detections.json, report.html and, for VOC's metrics, comp4 files, and say why an AP is zero.
 
     Args:
         folder: where they go.
@@ -112,6 +113,7 @@ def write_results(
     if judged.measured.voc is not None and judged.truth.box_format == "voc":
         write_comp4(folder / "comp4", judged.found, judged.truth)
     write_page(folder / REPORT, judged, metrics, learned)
+    say(*zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class))
 
 
 def require_same_classes(classes: tuple[str, ...], truth: AnnotationSet, weights: Path) -> None:

@@ -82,7 +82,8 @@ def write_page(
             confusion=class_confusion(*evidence, SHOWN_SCORE),
             errors=error_bars(*evidence),
             thresholds=threshold_table(*evidence),
-            notes=judged.notes + zero_notes(judged.truth, judged.found, judged.measured.value),
+            notes=judged.notes
+            + zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class),
             datasets=tuple(
                 _dataset(name, part)
                 for name, part in (("learned from", learned), ("judged by", judged.truth))

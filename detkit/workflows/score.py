@@ -10,11 +10,13 @@ from detkit.annotations.comp4 import read_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
 from detkit.errors import UserError
+from detkit.report.findings import zero_notes
 from detkit.workflows.measure import Measured, Metric, measure
+from detkit.workflows.run_folder import say
 
 
 def score(truth: Path, found: Path, metric: Metric) -> Measured:
-    """Judge the detections in result files.
+    """Judge the detections in result files, and say on stderr why an AP is zero or missing.
 
     Args:
         truth: a COCO annotations file, or a folder of VOC annotations.
@@ -25,7 +27,10 @@ def score(truth: Path, found: Path, metric: Metric) -> Measured:
         UserError: a file is missing or malformed, or the detections are of other images or classes.
     """
     annotations = read_truth(truth)
-    return measure(annotations, read_found(found, annotations), metric)
+    detections = read_found(found, annotations)
+    measured = measure(annotations, detections, metric)
+    say(*zero_notes(annotations, detections, measured.value, measured.per_class))
+    return measured
 
 
 def read_truth(path: Path) -> AnnotationSet:

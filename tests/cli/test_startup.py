@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import detkit
+from detkit.__main__ import main
 
 HEAVY = ("torch", "torchvision", "numpy", "yaml", "cv2", "numba", "sklearn")  # typer itself may load pydantic
 
@@ -64,6 +65,18 @@ def test_score_starts_without_torch(tmp_path: Path) -> None:
     result = json.loads(Path(out).read_text(encoding="utf-8"))
     assert result["stats"]["AP"] == pytest.approx(1)
     assert set(result) == {"metric", "stats", "per_class", "seconds"}
+
+
+def test_score_says_why_the_number_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}
+    truth = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [50, 50, 30, 40], "area": 1200, "iscrowd": 0}
+    found = {"image_id": 1, "category_id": 1, "bbox": [0.5, 0.5, 0.3, 0.4], "score": 0.9}
+    annotations = {"images": [image], "categories": [{"id": 1, "name": "cat"}], "annotations": [truth]}
+    for name, content in (("gt.json", annotations), ("dt.json", [found])):
+        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
+    files = ["--gt", str(tmp_path / "gt.json"), "--dt", str(tmp_path / "dt.json")]
+    assert main(["score", *files, "--metric", "coco"]) == 0
+    assert "shares of the image's width and height" in capsys.readouterr().err
 
 
 def test_public_names_are_sorted_and_there() -> None:

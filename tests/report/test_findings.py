@@ -42,10 +42,27 @@ def test_confusion_counts_what_a_user_would_see(records: MatchRecords) -> None:
 
 def test_a_zero_is_explained_and_another_number_is_not() -> None:
     truth, found = two_images()
-    assert zero_notes(truth, found, 0.3) == ()
-    (note, *_) = zero_notes(truth, replace(found, boxes=found.boxes / 100), 0.0)
+    fine = np.array([0.3, 0.3])
+    assert zero_notes(truth, found, 0.3, fine) == ()
+    (note, *_) = zero_notes(truth, replace(found, boxes=found.boxes / 100), 0.0, 0 * fine)
     assert "shares of the image" in note
-    assert zero_notes(truth, found, float("nan"))
+    assert zero_notes(truth, found, float("nan"), fine * np.nan)
+
+
+def test_a_class_at_zero_is_explained_while_others_are_fine() -> None:
+    truth, found = two_images()
+    as_cats = replace(found, labels=np.zeros(4, np.int32))
+    (note,) = zero_notes(truth, as_cats, 0.5, np.array([1.0, 0.0]))
+    assert note == "dog: AP 0: detections of cat lie on 1 of 2 objects of dog"
+
+
+def test_zeros_come_before_what_is_missing_and_the_rest_is_only_named() -> None:
+    truth, found = two_images()
+    many = replace(truth, classes=tuple("abcdef"), labels=np.array([0, 5, 5], np.int32))
+    *notes, rest = zero_notes(many, found, 0.2, np.array([1.0, *[np.nan] * 4, 0.0]))
+    assert [note[:6] for note in notes] == ["f: AP ", "b: AP ", "c: AP "]
+    assert "the annotations hold no b" in notes[1]
+    assert rest == "AP is 0 or n/a for 2 more: d, e"
 
 
 def test_nothing_labelled_gives_no_bars_and_a_page_all_the_same() -> None:
