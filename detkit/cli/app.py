@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from detkit.cli.compare import compare
 from detkit.cli.config import config
+from detkit.cli.convert import convert
 from detkit.cli.demo import demo
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
@@ -75,6 +76,7 @@ for name, command in (
     ("eval", evaluate),
     ("predict", predict),
     ("score", score),
+    ("convert", convert),
     ("compare", compare),
     ("report", report),
 ):

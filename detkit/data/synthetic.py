@@ -99,7 +99,7 @@ def write_synthetic(
         names = [f"{split}_{index:06d}{extension}" for index in range(count)]
         place = image_folder(folder, dataset_format, split)
         for index, name in enumerate(names):
-            _, data = cv2.imencode(extension, source.render(index)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+            _, data = cv2.imencode(extension, source.render(index)[..., ::-1])  # JPEG: quality 95
             write_atomically(place / name, data.tobytes())
         splits[split] = replace(truth, image_files=np.asarray(names, dtype=np.str_))
     write_dataset(folder, dataset_format, splits)

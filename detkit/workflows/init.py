@@ -24,7 +24,7 @@ from detkit.workflows.fit_to_data import (
     choose_resize,
     measure_objects,
 )
-from detkit.workflows.splits import Split, divide, read_set
+from detkit.workflows.splits import Split, divide, read_sets
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 # Below this many optimizer steps a fine-tuned detector is visibly under-trained.
@@ -80,11 +80,8 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
 def _look_at(dataset: Path, out: Path) -> _Look:
     found = detect_format(dataset)
     split = divide(found, out)
-    train, val = read_set(split.train), read_set(split.val)
-    if found.format == "voc" and train.classes != val.classes:
-        # VOC folders have no list of classes: a rare one may be in one part only.
-        classes = sorted({*train.classes, *val.classes})
-        train, val = read_set(split.train, classes), read_set(split.val, classes)
+    parts = read_sets({"train": split.train, "val": split.val})
+    train, val = parts["train"], parts["val"]
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     train, val = with_sizes(train), with_sizes(val)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,18 @@ def read_set(spec: dict[str, Any], classes: Sequence[str] | None = None) -> Anno
             return read_yolo(Path(spec["root"]), spec["split"], classes)
 
 
+def read_sets(specs: Mapping[str, dict[str, Any]]) -> dict[str, AnnotationSet]:
+    """Read the annotations of several parts of a dataset, all with the same classes.
+
+    VOC folders have no list of classes, and a rare one may be in one part only.
+    """
+    parts = {name: read_set(spec) for name, spec in specs.items()}
+    if len({truth.classes for truth in parts.values()}) > 1:
+        classes = sorted({name for truth in parts.values() for name in truth.classes})
+        parts = {name: read_set(spec, classes) for name, spec in specs.items()}
+    return parts
+
+
 def divide(found: FoundDataset, out: Path) -> Split:
     """Return the training and validation parts of a dataset.
 
@@ -73,7 +85,7 @@ def divide(found: FoundDataset, out: Path) -> Split:
         train = [name for name in names if "trainval" in name and _named(names, TEST_NAMES)]
     if train and val:
         note = f"divided as the dataset is: {', '.join(train)} to learn from, {', '.join(val)} to judge by"
-        return Split(_spec(found, train), _spec(found, val), note)
+        return Split(spec_of_sets(found, train), spec_of_sets(found, val), note)
     return _by_hash(found, train or names[:1], out)
 
 
@@ -82,7 +94,13 @@ def _named(names: list[str], wanted: Sequence[str]) -> list[str]:
     return [name for name in names if name.lower().rsplit("_", 1)[-1] in wanted]
 
 
-def _spec(found: FoundDataset, names: list[str]) -> dict[str, Any]:
+def spec_of_sets(found: FoundDataset, names: list[str]) -> dict[str, Any]:
+    """Return the keys of a `data.train` or `data.val` for parts of a dataset.
+
+    Args:
+        found: the dataset.
+        names: its parts; VOC takes several, the others the first; none is all of a VOC dataset.
+    """
     root = str(found.root.resolve())
     if found.format == "voc":
         return {"type": "voc", "root": root, "sets": tuple(names)}
@@ -103,7 +121,7 @@ def _coco_spec(item: FoundSet) -> dict[str, Any]:
 
 def _by_hash(found: FoundDataset, names: list[str], out: Path) -> Split:
     """Divide one set by a hash of the image names, and write the lists beside `out`."""
-    spec = _spec(found, names)
+    spec = spec_of_sets(found, names)
     truth = read_set(spec)
     if truth.num_images < 2:
         raise UserError(

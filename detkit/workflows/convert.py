@@ -1,0 +1,89 @@
+"""`detkit convert`: write a dataset in another format."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.detect import detect_format
+from detkit.annotations.image_files import image_path, require_images
+from detkit.annotations.labelme import write_labelme
+from detkit.annotations.writers import image_folder, write_dataset
+from detkit.data.synthetic import write_synthetic
+from detkit.errors import UserError
+from detkit.workflows.run_folder import new_folder
+from detkit.workflows.splits import read_sets, spec_of_sets
+
+Target = Literal["voc", "coco", "yolo", "labelme"]
+SYNTHETIC = "synthetic"
+NUM_SYNTHETIC = {"train": 400, "val": 100}
+
+
+def convert(dataset: str, *, to: Target, out: Path) -> dict[str, Any]:
+    """Write a dataset, images and all, in another format; the source is only read.
+
+    Args:
+        dataset: a VOC, COCO or YOLO dataset, or `synthetic` for the embedded one.
+        to: the format to write.
+        out: folder for it, new or empty.
+
+    Returns:
+        The format, the folder, and images and objects of each part.
+
+    Raises:
+        UserError: the dataset cannot be read, two images share a name, or the folder is not empty.
+    """
+    folder = new_folder(out, to)
+    if dataset == SYNTHETIC and not Path(dataset).exists():
+        return _synthetic(to, folder)
+    found = detect_format(Path(dataset))
+    names = [item.name for item in found.sets] or [""]
+    parts = read_sets({name or "all": spec_of_sets(found, [name] if name else []) for name in names})
+    for truth in parts.values():
+        require_images(truth)
+    _copy_images(parts, to, folder)
+    _write(parts, to, folder)
+    return _result(to, folder, parts)
+
+
+def _synthetic(to: Target, folder: Path) -> dict[str, Any]:
+    written: Literal["voc", "coco", "yolo"] = "coco" if to == "labelme" else to
+    write_synthetic(folder, written, NUM_SYNTHETIC["train"], NUM_SYNTHETIC["val"])
+    found = detect_format(folder)
+    parts = read_sets({item.name: spec_of_sets(found, [item.name]) for item in found.sets})
+    if to == "labelme":
+        _write(parts, to, folder)
+        shutil.rmtree(folder / "annotations")
+    return _result(to, folder, parts)
+
+
+def _write(parts: dict[str, AnnotationSet], to: Target, folder: Path) -> None:
+    if to == "labelme":
+        for name, truth in parts.items():
+            write_labelme(folder, name, truth)
+    else:
+        write_dataset(folder, to, parts)
+
+
+def _copy_images(parts: dict[str, AnnotationSet], to: Target, folder: Path) -> None:
+    """Copy the images to where the new format expects them; never one over another."""
+    sources: dict[Path, Path] = {}
+    for name, truth in parts.items():
+        place = image_folder(folder, "coco" if to == "labelme" else to, name)
+        for index in range(truth.num_images):
+            source = image_path(truth, index)
+            target = place / source.name
+            if sources.setdefault(target, source) != source:
+                raise UserError(
+                    f"{source} and {sources[target]}: two images would become {target}; rename one of them"
+                )
+    for target, source in sources.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _result(to: Target, folder: Path, parts: dict[str, AnnotationSet]) -> dict[str, Any]:
+    counts = {name: {"images": p.num_images, "objects": p.num_objects} for name, p in parts.items()}
+    return {"format": to, "out": str(folder), "parts": counts}

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detkit.annotations.coordinates import to_corners
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.detect import detect_format
+from detkit.annotations.writers import Format
+from detkit.data.synthetic import SyntheticSet, write_synthetic
+from detkit.errors import UserError
+from detkit.workflows import convert as module
+from detkit.workflows.convert import convert
+from detkit.workflows.splits import read_set, spec_of_sets
+
+
+def corners(truth: AnnotationSet) -> np.ndarray:
+    return to_corners(truth.boxes, truth.box_format)
+
+
+@pytest.mark.parametrize("source", ["voc", "coco", "yolo"])
+@pytest.mark.parametrize("to", ["voc", "coco", "yolo"])
+def test_boxes_images_and_classes_survive(tmp_path: Path, source: Format, to: Format) -> None:
+    write_synthetic(tmp_path / "from", source, 3, 2, extension=".png")
+    result = convert(str(tmp_path / "from"), to=to, out=tmp_path / "to")
+    assert {name: part["images"] for name, part in result["parts"].items()} == {"train": 3, "val": 2}
+    found = detect_format(tmp_path / "to")
+    assert found.format == to
+    drawn = SyntheticSet(3, 0).annotations()
+    again = read_set(spec_of_sets(found, ["train"]), drawn.classes)
+    np.testing.assert_allclose(corners(again), corners(drawn), atol=1e-3)
+    assert again.labels.tolist() == drawn.labels.tolist()
+    pictures = sorted((tmp_path / "from").rglob("*.png"))
+    copies = sorted((tmp_path / "to").rglob("*.png"))
+    assert [p.read_bytes() for p in pictures] == [p.read_bytes() for p in copies]
+
+
+def test_labelme_files_lie_beside_their_images(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "from", "coco", 2, 1)
+    convert(str(tmp_path / "from"), to="labelme", out=tmp_path / "to")
+    (file, *_) = sorted((tmp_path / "to" / "train").glob("*.json"))
+    content = json.loads(file.read_text())
+    truth = SyntheticSet(2, 0).annotations()
+    assert (file.parent / content["imagePath"]).is_file()
+    assert [shape["label"] for shape in content["shapes"]] == [
+        truth.classes[label] for label in truth.labels[: truth.offsets[1]]
+    ]
+    assert content["shapes"][0]["points"] == [corners(truth)[0, :2].tolist(), corners(truth)[0, 2:].tolist()]
+
+
+@pytest.mark.parametrize("to", ["voc", "labelme"])
+def test_the_embedded_dataset_is_written_on_request(
+    tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NUM_SYNTHETIC", {"train": 3, "val": 1})
+    result = convert("synthetic", to=to, out=tmp_path / "to")  # type: ignore[arg-type]
+    assert result["parts"]["train"]["images"] == 3
+    assert len(list((tmp_path / "to").rglob("*.jpg"))) == 4
+
+
+def test_two_images_of_one_name_are_not_written_over_each_other(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "from", "coco", 1, 1)
+    file = tmp_path / "from" / "annotations" / "instances_val.json"
+    content = json.loads(file.read_text())
+    image = tmp_path / "from" / "val" / content["images"][0]["file_name"]
+    image.rename(image.with_name("train_000000.jpg"))
+    content["images"][0]["file_name"] = "train_000000.jpg"
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="two images would become"):
+        convert(str(tmp_path / "from"), to="voc", out=tmp_path / "to")
+
+
+def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="not empty"):
+        convert("synthetic", to="voc", out=tmp_path)
