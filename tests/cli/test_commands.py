@@ -79,6 +79,22 @@ def test_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert len(list((tmp_path / "found" / "drawn").rglob("*.jpg"))) == 2
 
 
+def test_thresholds_of_a_training_are_used_by_name_or_when_none_is_given(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic(tmp_path / "shapes", "yolo", 1, 1)
+    arguments = ["predict", str(run / "model.safetensors"), str(tmp_path / "shapes"), "--device", "cpu"]
+    found = []
+    for number, threshold in enumerate([[], ["--threshold", "f1"], ["--threshold", "recall"]]):
+        out = str(tmp_path / str(number))
+        assert main([*arguments, *threshold, "--out", out, "--json", "-"]) == 0
+        found.append(read_json(capsys))
+    assert found[0] == found[1]
+    assert main([*arguments, "--threshold", "most", "--out", str(tmp_path / "none")]) == 2
+    assert "one of f1, precision, recall; got 'most'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_results_for_people(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = str(run / "model.safetensors")
     assert main(["eval", str(run / "config.yaml"), "--weights", weights, "--out", str(tmp_path / "e")]) == 0
