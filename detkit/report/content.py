@@ -155,6 +155,8 @@ class ReportData:
         mistakes: crops of the worst mistakes, worst first.
         confusion: which classes are taken for which.
         errors: kinds of error and the AP each costs.
+        groups: AP of objects by size and by crowding.
+        fates: how many objects were found, and why others were not.
         thresholds: suggested score thresholds by class.
         notes: sentences for the reader, such as why an AP is zero.
         datasets: what was learned from and what it was judged by.
@@ -173,6 +175,8 @@ class ReportData:
     mistakes: tuple[Picture, ...] = ()
     confusion: ConfusionMatrix | None = None
     errors: tuple[Bar, ...] = ()
+    groups: Table | None = None
+    fates: Table | None = None
     thresholds: Table | None = None
     notes: tuple[str, ...] = ()
     datasets: tuple[DatasetSummary, ...] = ()

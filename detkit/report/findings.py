@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.breakdown import ap_by_crowding, ap_by_size
 from detkit.evaluation.confusion import confusion_matrix
 from detkit.evaluation.errors import find_errors
 from detkit.evaluation.explain import explain_class, explain_zero
+from detkit.evaluation.fates import FATES, object_fates
 from detkit.evaluation.matching import MatchRecords
 from detkit.evaluation.thresholds import Operating, advise_thresholds
 from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
@@ -21,6 +23,24 @@ MEANING = {
     "background": "nothing is there",
     "missed": "an object that nothing came near",
 }
+FATE_MEANING = {
+    "found": "found",
+    "ignored": "not counted: difficult, or a crowd",
+    "shared": "missed: the detection on it went to a neighbour",
+    "over_limit": "missed: its detection came after the most that count in an image",
+    "misnamed": "missed: taken for another class",
+    "misplaced": "missed: a poor box, IoU below 0.5",
+    "unseen": "missed: nothing came near",
+}
+GROUPS = {
+    "small": "small: below 32 x 32 pixels",
+    "medium": "medium",
+    "large": "large: from 96 x 96 pixels on",
+    "alone": "alone: no other object's box touches theirs",
+    "touching": "touching another: an IoU of up to 0.2",
+    "crowded": "crowded: an IoU above 0.2 with another",
+}
+GROUP_AP = "AP at IoU 0.5"
 GOAL = 0.9
 NUM_CAUSES = 3
 
@@ -33,6 +53,32 @@ def error_bars(truth: AnnotationSet, found: DetectionSet, records: MatchRecords)
     return tuple(
         Bar(kind, errors.cost[kind], f"{errors.cost[kind]:.3f} ({errors.counts[kind]:,})", meaning)
         for kind, meaning in MEANING.items()
+    )
+
+
+def fate_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> Table | None:
+    """Return how many objects were found at IoU 0.5, and why the others were not; None without objects."""
+    if not truth.num_objects:
+        return None
+    counts = np.bincount(object_fates(truth, found, records), minlength=len(FATES))
+    rows = [
+        (FATE_MEANING[fate], int(n), n / truth.num_objects) for fate, n in zip(FATES, counts, strict=True)
+    ]
+    return Table(("labelled objects", "objects", "share"), tuple(row for row in rows if row[1]), ("share",))
+
+
+def group_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> Table | None:
+    """Return the AP of objects by size and by crowding, the mean over classes; None without objects."""
+    rows: list[tuple[Cell, ...]] = []
+    for breakdown in (ap_by_size(truth, found, records), ap_by_crowding(truth, found, records)):
+        counts = breakdown.num_objects.sum(axis=0)
+        for g, name in enumerate(breakdown.groups):
+            known = breakdown.ap[~np.isnan(breakdown.ap[:, g]), g]
+            rows.append((GROUPS[name], int(counts[g]), float(known.mean()) if len(known) else None))
+    return (
+        Table(("objects that are", "objects", GROUP_AP), tuple(rows), (GROUP_AP,))
+        if len(truth.labels)
+        else None
     )
 
 

@@ -40,6 +40,8 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("Precision and recall", data.pr_curves and pr_curves(data.pr_curves)),
         ("What it finds", data.samples and samples(data.samples)),
         ("Kinds of error", data.errors and errors(data.errors)),
+        ("Found or missed", data.fates and table(data.fates)),
+        ("Easy and hard objects", data.groups and table(data.groups)),
         ("Worst mistakes", data.mistakes and mistakes(data.mistakes)),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
         ("Score thresholds", data.thresholds and table(data.thresholds)),

@@ -15,7 +15,14 @@ from detkit.evaluation.matching import FALSE_POSITIVE
 from detkit.evaluation.voc import VocResult
 from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
 from detkit.report.draw import draw_comparison, fit
-from detkit.report.findings import class_confusion, error_bars, threshold_table, zero_notes
+from detkit.report.findings import (
+    class_confusion,
+    error_bars,
+    fate_table,
+    group_table,
+    threshold_table,
+    zero_notes,
+)
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
@@ -81,6 +88,8 @@ def write_page(
             mistakes=worst_mistakes(*evidence, judged.pixels),
             confusion=class_confusion(*evidence, SHOWN_SCORE),
             errors=error_bars(*evidence),
+            groups=group_table(*evidence),
+            fates=fate_table(*evidence),
             thresholds=threshold_table(*evidence),
             notes=judged.notes
             + zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class),

@@ -7,9 +7,20 @@ import pytest
 
 from detkit.evaluation.coco import evaluate_coco
 from detkit.evaluation.example import two_images
+from detkit.evaluation.fates import FATES
 from detkit.evaluation.matching import MatchRecords
 from detkit.report.content import ReportData
-from detkit.report.findings import MEANING, class_confusion, error_bars, threshold_table, zero_notes
+from detkit.report.findings import (
+    FATE_MEANING,
+    GROUPS,
+    MEANING,
+    class_confusion,
+    error_bars,
+    fate_table,
+    group_table,
+    threshold_table,
+    zero_notes,
+)
 from detkit.report.html import render
 
 
@@ -26,6 +37,24 @@ def test_bars_show_cost_and_number_of_every_kind(records: MatchRecords) -> None:
     background = bars[4]
     assert background.text == f"{background.value:.3f} (2)"
     assert background.value > 0
+
+
+def test_objects_are_grouped_by_size_and_by_crowding(records: MatchRecords) -> None:
+    table = group_table(*two_images(), records)
+    assert table is not None
+    assert [row[0] for row in table.rows] == list(GROUPS.values())
+    assert [row[1] for row in table.rows] == [1, 2, 0, 3, 0, 0]
+    medium, large = table.rows[1][2], table.rows[2][2]
+    assert isinstance(medium, float)
+    assert 0.5 < medium <= 1
+    assert large is None
+
+
+def test_every_object_is_found_or_missed_for_a_reason(records: MatchRecords) -> None:
+    table = fate_table(*two_images(), records)
+    assert table is not None
+    assert set(FATE_MEANING) == set(FATES)
+    assert table.rows == (("found", 2, 2 / 3), (FATE_MEANING["unseen"], 1, 1 / 3))
 
 
 def test_table_has_a_row_for_each_class(records: MatchRecords) -> None:
