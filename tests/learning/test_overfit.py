@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -68,6 +69,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "head": {"type": "conv_fc", "num_convs": 1, "conv_channels": 32, "channels": 64},
     },
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep threads from waiting for one another: the work is too small to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def build(family: str) -> nn.Module:
