@@ -12,6 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from detkit.annotations.class_names import class_ids, label_names
+from detkit.annotations.collection import paused_collection
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 
@@ -19,6 +20,7 @@ Record = dict[str, Any]
 _SECTIONS = ("images", "annotations", "categories")
 
 
+@paused_collection()
 def read_coco(
     images: Path,
     annotations: Path,

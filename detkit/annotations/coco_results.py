@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.atomic_files import write_atomically
 from detkit.annotations.coco import Record, box_column, column, read_json
+from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
@@ -18,6 +19,7 @@ from detkit.errors import UserError
 WORTH_SCANNING = 1 << 20  # bytes; below, starting the compiled reader takes longer than it saves
 
 
+@paused_collection()
 def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     """Read COCO results for the images of a set, in the set's own box format.
 
