@@ -87,7 +87,7 @@ def test_debugging_shows_the_traceback(
     "arguments",
     [["trian"], ["train"], ["train", "a.yaml", "--lr", "3"], ["config", "explain", "a", "b"],
      ["score", "--gt", "a", "--dt", "b", "--metric", "x"], ["config", "show"],
-     ["predict", "w", "x", "--threshold", "2"]],
+     ["predict", "w", "x", "--tile", "0"]],
 )  # fmt: skip
 def test_a_wrong_command_line_is_wrong_input(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
