@@ -46,7 +46,8 @@ def exit_status() -> Iterator[None]:
     except NonFiniteLossError as error:
         _end(f"error: {error}", NON_FINITE, error)
     except KeyboardInterrupt as error:
-        _end("stopped by Ctrl-C", INTERRUPTED, error)
+        # A training says where it stands and how it goes on.
+        _end(str(error) or "stopped by Ctrl-C", INTERRUPTED, error)
     except BrokenPipeError as error:
         # Python flushes stdout once more when it ends, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)

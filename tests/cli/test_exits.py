@@ -32,6 +32,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
         (UserError("a.yaml:3: wrong"), 2, "error: a.yaml:3: wrong\n"),
         (NonFiniteLossError("loss rpn_box is nan"), 3, "error: loss rpn_box is nan\n"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C\n"),
+        (KeyboardInterrupt("stopped after step 3; go on so"), 130, "stopped after step 3; go on so\n"),
         (
             MemoryError(),
             2,
