@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.build.augmentation import eval_transforms
+from detkit.build.augmentation import eval_transforms, train_transforms
 from detkit.config.schema import Config
 from detkit.data.index import Index
-from detkit.data.loading import make_eval_loader
+from detkit.data.loading import TrainLoader, make_eval_loader, make_train_loader
 from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.inference.detect_set import Timing, as_detection_set, detect_set
@@ -84,6 +84,33 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
         choose = choose_precision if trains else predicting_precision
         precision = choose(config.train.precision, device)
         yield Session(config, device, precision, num_workers(config.data.workers))
+
+
+def training_loader(
+    config: Config, learned: Source, index: Index, *, workers: int, pin_memory: bool
+) -> TrainLoader:
+    """Return the batches that a training gets, those of this process.
+
+    Args:
+        config: says how images are changed, ordered and put together.
+        learned: the images to learn from.
+        index: of their annotations.
+        workers: processes that load images.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+    """
+    dataset = DetectionDataset(index, learned.pixels, train_transforms(config.data), config.seed)
+    return make_train_loader(
+        dataset,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        workers=workers,
+        rank=rank(),
+        world_size=world_size(),
+        group_by_aspect=config.data.group_by_aspect,
+        repeat_threshold=config.data.repeat_threshold,
+        num_classes=len(config.data.classes),
+        pin_memory=pin_memory,
+    )
 
 
 def num_workers(wanted: int | None) -> int:

@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.build.augmentation import train_transforms
 from detkit.build.data import open_training_set
 from detkit.build.detector import build_detector
 from detkit.config.schema import Config
 from detkit.data.index import Index
-from detkit.data.loading import make_train_loader
-from detkit.data.samples import DetectionDataset
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.report.draw import draw_targets, tile_images
 from detkit.structures import TrainBatch
 from detkit.workflows.predict import write_picture
 from detkit.workflows.run_folder import new_folder
+from detkit.workflows.session import training_loader
 
 NUM_BATCHES = 4
 COLUMNS = 4
@@ -43,19 +41,7 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     learned, changed = open_training_set(config.data)
     folder = new_folder(out, "show-data")
     index = Index.of(learned.annotations)
-    dataset = DetectionDataset(index, learned.pixels, train_transforms(config.data), config.seed)
-    loader = make_train_loader(
-        dataset,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        workers=0,
-        rank=0,
-        world_size=1,
-        group_by_aspect=config.data.group_by_aspect,
-        repeat_threshold=config.data.repeat_threshold,
-        num_classes=len(config.data.classes),
-        pin_memory=False,
-    )
+    loader = training_loader(config, learned, index, workers=0, pin_memory=False)
     model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
     drawn = []
     for number, batch in zip(range(num_batches), loader.epoch(0), strict=False):

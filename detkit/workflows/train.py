@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from detkit.annotations.atomic_files import write_atomically
-from detkit.build.augmentation import train_transforms
 from detkit.build.data import open_training_set, open_validation_set
 from detkit.build.detector import build_detector
 from detkit.build.model import load_detector
@@ -20,8 +19,6 @@ from detkit.build.training import build_optimizer, build_schedule
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.index import Index
-from detkit.data.loading import TrainLoader, make_train_loader
-from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.errors import UserError
 from detkit.evaluation.thresholds import advise_thresholds
@@ -29,7 +26,7 @@ from detkit.inference.model_file import read_model_file, save_model
 from detkit.inference.score_floor import Advice, advice_of
 from detkit.models.weights import LoadReport
 from detkit.training.checkpoint import TrainingState
-from detkit.training.distributed import from_main, rank, world_size
+from detkit.training.distributed import from_main, rank
 from detkit.training.fit import fit
 from detkit.training.log import TrainingLog
 from detkit.training.milestones import Validation
@@ -39,7 +36,7 @@ from detkit.workflows.fine_tune import start_from
 from detkit.workflows.measure import Measured, measure
 from detkit.workflows.resume import announce_changes, steps_done
 from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
-from detkit.workflows.session import Session, images_of, session
+from detkit.workflows.session import Session, images_of, session, training_loader
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,9 @@ def _learn(
     """Run the training loop and return its last state and its rate in images per second."""
     config = run.config
     index = Index.of(learned.annotations)
-    loader = _loader(run, learned, index)
+    loader = training_loader(
+        config, learned, index, workers=run.workers, pin_memory=run.device.type == "cuda"
+    )
     timeline = Timeline([loader.num_steps(epoch) for epoch in range(config.train.epochs)])
     optimizer, rate_sentence = build_optimizer(config.train, model)
     if rank() == 0:
@@ -188,23 +187,6 @@ def _learn(
             config_text=dump_config(config),
         )
     return state, log.mean_rate if log is not None else 0.0
-
-
-def _loader(run: Session, learned: Source, index: Index) -> TrainLoader:
-    config = run.config
-    dataset = DetectionDataset(index, learned.pixels, train_transforms(config.data), config.seed)
-    return make_train_loader(
-        dataset,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        workers=run.workers,
-        rank=rank(),
-        world_size=world_size(),
-        group_by_aspect=config.data.group_by_aspect,
-        repeat_threshold=config.data.repeat_threshold,
-        num_classes=len(config.data.classes),
-        pin_memory=run.device.type == "cuda",
-    )
 
 
 def _validation(run: Session, source: Source | None) -> Validation | None:
