@@ -101,18 +101,24 @@ class ImageBatch:
             (padding is zero after normalisation). Memory format channels-last.
         sizes: (height, width) in pixels of each image inside the padding.
         originals: (height, width) in pixels of each image file before resizing.
+        proposals: (P_i, 4) float32 boxes for each image in pixels of `pixels`, for a detector that looks
+            where it is told; None for one that finds its own.
     """
 
     pixels: Tensor
     sizes: tuple[tuple[int, int], ...]
     originals: tuple[tuple[int, int], ...]
+    proposals: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def to(self, device: torch.device) -> ImageBatch:
         """Return the same batch on `device`."""
-        return replace(self, pixels=self.pixels.to(device, non_blocking=True))
+        proposals = self.proposals
+        if proposals is not None:
+            proposals = tuple(boxes.to(device, non_blocking=True) for boxes in proposals)
+        return replace(self, pixels=self.pixels.to(device, non_blocking=True), proposals=proposals)
 
 
 @dataclass(frozen=True)

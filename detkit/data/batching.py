@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from detkit.data.samples import Sample
 from detkit.structures import ImageBatch, Target, TrainBatch
@@ -31,9 +32,16 @@ def collate(samples: Sequence[Sample], seed: int) -> TrainBatch:
     pixels = torch.zeros((len(samples), height, width, 3), dtype=torch.uint8)
     for place, sample, (h, w) in zip(pixels, samples, sizes, strict=True):
         place[:h, :w] = sample.image.permute(1, 2, 0)
-    images = ImageBatch(pixels.permute(0, 3, 1, 2), sizes, tuple(sample.original for sample in samples))
     targets = tuple(sample.target for sample in samples)
+    originals = tuple(sample.original for sample in samples)
+    images = ImageBatch(pixels.permute(0, 3, 1, 2), sizes, originals, _proposals(targets))
     return TrainBatch(images, targets, _batch_seed(seed, samples[0].epoch))
+
+
+def _proposals(targets: Sequence[Target]) -> tuple[Tensor, ...] | None:
+    given = tuple(target.proposals for target in targets if target.proposals is not None)
+    assert len(given) in (0, len(targets)), "proposals for some images of a batch only"
+    return given or None
 
 
 class Objects(NamedTuple):
@@ -46,6 +54,17 @@ class Objects(NamedTuple):
     proposals: NDArray[Any] | None
     image: int
 
+    def opened(self) -> Target:
+        """Return the target as it was."""
+        return Target(
+            torch.from_numpy(self.boxes),
+            torch.from_numpy(self.labels),
+            torch.from_numpy(self.difficult),
+            torch.from_numpy(self.crowd),
+            None if self.proposals is None else torch.from_numpy(self.proposals),
+            self.image,
+        )
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -55,7 +74,7 @@ class Parcel:
     So only the pixels travel as a tensor, and the many small ones of the targets as arrays.
 
     Attributes:
-        images: the padded images.
+        images: the padded images, without proposals, which travel in `objects`.
         objects: the target of each.
         seed: of the batch.
     """
@@ -78,22 +97,16 @@ class Parcel:
             )
             for target in batch.targets
         )
-        return Parcel(batch.images, objects, batch.seed)
+        return Parcel(replace(batch.images, proposals=None), objects, batch.seed)
 
     def opened(self) -> TrainBatch:
         """Return the batch as it was."""
-        targets = tuple(
-            Target(
-                torch.from_numpy(each.boxes),
-                torch.from_numpy(each.labels),
-                torch.from_numpy(each.difficult),
-                torch.from_numpy(each.crowd),
-                None if each.proposals is None else torch.from_numpy(each.proposals),
-                each.image,
-            )
-            for each in self.objects
-        )
-        return TrainBatch(self.images, targets, self.seed)
+        targets = tuple(each.opened() for each in self.objects)
+        return TrainBatch(self.opened_images(), targets, self.seed)
+
+    def opened_images(self) -> ImageBatch:
+        """Return the images alone, with their proposals."""
+        return replace(self.images, proposals=_proposals([each.opened() for each in self.objects]))
 
     def pin_memory(self) -> Parcel:
         """Return the parcel with its pixels in page-locked memory; the loader calls this for CUDA."""

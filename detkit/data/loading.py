@@ -70,7 +70,7 @@ class EvalLoader:
             UserError: an image cannot be read or contradicts its annotation.
         """
         for parcel in _opened(self._loader):
-            yield parcel.images, tuple(each.image for each in parcel.objects)
+            yield parcel.opened_images(), tuple(each.image for each in parcel.objects)
 
 
 def make_train_loader(

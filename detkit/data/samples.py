@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -59,6 +60,8 @@ class DetectionDataset(Dataset[Sample]):
             as on macOS and Windows, need it to be picklable.
         transforms: applied in this order.
         seed: seeds every change together with the key.
+        proposals: returns the (P, 4) float32 corner boxes of image i where the detector is to look; None
+            if it finds its own. They travel through the transforms with the objects.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class DetectionDataset(Dataset[Sample]):
         pixels: Callable[[int], NDArray[np.uint8]],
         transforms: Sequence[Transform],
         seed: int,
+        proposals: Callable[[int], NDArray[np.float32]] | None = None,
     ) -> None:
         self.index = index
         self.pixels = pixels
         self.transforms = tuple(transforms)
         self.seed = seed
+        self.proposals = proposals
 
     def __len__(self) -> int:
         return len(self.index)
@@ -87,6 +92,9 @@ class DetectionDataset(Dataset[Sample]):
         original = (pixels.shape[0], pixels.shape[1])
         self._check_size(image_index, original)
         image, target = as_image(pixels), self.index.target(image_index)
+        if self.proposals is not None:
+            # A copy: stored proposals are a read-only view of their file.
+            target = replace(target, proposals=torch.tensor(self.proposals(image_index)))
         generator = np.random.default_rng([_AUGMENTATION, self.seed, epoch, image_index, copy])
         for transform in self.transforms:
             image, target = transform(image, target, generator)

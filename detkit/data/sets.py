@@ -21,10 +21,13 @@ class Source:
     Attributes:
         annotations: N images and their objects.
         pixels: returns the (H, W, 3) uint8 RGB pixels of image i of `annotations`.
+        proposals: returns the (P, 4) float32 corner boxes, in pixels of image i, where a detector is to
+            look; None if it finds its own. Loader workers use it, so what it holds must be cheap to send.
     """
 
     annotations: AnnotationSet
     pixels: Callable[[int], NDArray[np.uint8]]
+    proposals: Callable[[int], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast
@@ -23,6 +23,7 @@ from detkit.detectors.protocol import Detector
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
+from detkit.proposals.proposals import Proposer
 from detkit.structures import Detections, ImageBatch, Target
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class Predictor:
         device: where the model is.
         precision: what autocast computes in; None is float32.
         thresholds: each class's own score thresholds, as its model file holds them.
+        proposer: finds where to look, for a detector that needs to be told.
     """
 
     model: nn.Module
@@ -80,6 +82,7 @@ class Predictor:
     device: torch.device
     precision: torch.dtype | None
     thresholds: Advice | None = None
+    proposer: Proposer | None = None
 
     def predict(
         self,
@@ -180,8 +183,10 @@ class Predictor:
 
     def _sample(self, pixels: NDArray[np.uint8]) -> Sample:
         nothing = Target.of(torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64))
-        image, _ = self.resize(as_image(pixels), nothing, np.random.default_rng(0))
-        return Sample(image, nothing, (pixels.shape[0], pixels.shape[1]), 0)
+        if self.proposer is not None:
+            nothing = replace(nothing, proposals=torch.from_numpy(self.proposer(pixels).boxes))
+        image, target = self.resize(as_image(pixels), nothing, np.random.default_rng(0))
+        return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class Session:
             All detections in process 0 (None in the others), and this process's time.
         """
         index = Index.of(source.annotations)
-        dataset = DetectionDataset(index, source.pixels, eval_transforms(self.config.data), self.config.seed)
+        transforms, seed = eval_transforms(self.config.data), self.config.seed
+        dataset = DetectionDataset(index, source.pixels, transforms, seed, source.proposals)
         loader = make_eval_loader(
             dataset,
             batch_size=self.config.evaluate.batch_size,
@@ -98,7 +99,9 @@ def training_loader(
         workers: processes that load images.
         pin_memory: put pixels into page-locked memory, for CUDA.
     """
-    dataset = DetectionDataset(index, learned.pixels, train_transforms(config.data), config.seed)
+    dataset = DetectionDataset(
+        index, learned.pixels, train_transforms(config.data), config.seed, learned.proposals
+    )
     return make_train_loader(
         dataset,
         batch_size=config.train.batch_size,
