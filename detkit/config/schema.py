@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from detkit.config.data import Data
 from detkit.config.detector import Detector
 from detkit.config.spec import Count, Index, Spec
-from detkit.config.training import Gradient
+from detkit.config.train import Train
+
+WAYS_TO_LEARN = {
+    "faster_rcnn": ("gradient", "alternating"),
+    "fast_rcnn": ("gradient", "staged"),
+    "rcnn": ("staged", "gradient"),
+    "sppnet": ("staged", "gradient"),
+    "classifier": ("gradient",),
+}
 
 
 class Evaluate(Spec):
@@ -37,7 +45,16 @@ class Config(Spec):
     """The model."""
     data: Data
     """Images and labels."""
-    train: Gradient
+    train: Train
     """How the weights are learned."""
     evaluate: Evaluate = Evaluate()
     """How detections are judged."""
+
+    @model_validator(mode="after")
+    def _learned_in_its_way(self) -> Config:
+        ways = WAYS_TO_LEARN.get(self.detector.type)
+        if ways is not None and self.train.type not in ways:
+            raise ValueError(
+                f"train.type: {self.detector.type} is learned by {' or '.join(ways)}, not {self.train.type}"
+            )
+        return self

@@ -35,6 +35,8 @@ class AdamW(Spec):
     """Decay of the two running means."""
 
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
 Optimizer = Annotated[SGD | AdamW | Custom, Field(discriminator="type")]
 
 
@@ -100,7 +102,7 @@ class Gradient(Spec):
     """How the learning rate changes."""
     warmup: Warmup = Warmup()
     """How it starts."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of the model: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
     clip_norm: NonNegative = 0.0
     """Upper limit of the gradient's norm; 0 is no limit."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
+from detkit.errors import UserError
 from detkit.training.checkpoint import read_checkpoint
-from detkit.workflows.run_folder import CHECKPOINT, say
+from detkit.workflows.run_folder import CHECKPOINT, CONFIG, say
 
 
 def steps_done(folder: Path) -> int:
@@ -24,13 +25,16 @@ def announce_changes(folder: Path, config_text: str) -> None:
     """Say which keys of the config differ from those the training was started with.
 
     Args:
-        folder: the run folder with its checkpoint.
+        folder: the run folder, with its config.
         config_text: the resolved config of now.
 
     Raises:
-        UserError: there is no checkpoint, or it cannot be read.
+        UserError: there is no training in the folder.
     """
-    before = _flat(yaml.safe_load(read_checkpoint(folder / CHECKPOINT)["config"]))
+    written = folder / CONFIG
+    if not written.is_file():
+        raise UserError(f"{written}: no such file; --resume goes on with a training that wrote it into --out")
+    before = _flat(yaml.safe_load(written.read_text(encoding="utf-8")))
     now = _flat(yaml.safe_load(config_text))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):

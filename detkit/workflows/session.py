@@ -88,7 +88,7 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
 
 
 def training_loader(
-    config: Config, learned: Source, index: Index, *, workers: int, pin_memory: bool
+    config: Config, learned: Source, index: Index, *, batch_size: int, workers: int, pin_memory: bool
 ) -> TrainLoader:
     """Return the batches that a training gets, those of this process.
 
@@ -96,6 +96,7 @@ def training_loader(
         config: says how images are changed, ordered and put together.
         learned: the images to learn from.
         index: of their annotations.
+        batch_size: images of one step over all processes.
         workers: processes that load images.
         pin_memory: put pixels into page-locked memory, for CUDA.
     """
@@ -104,7 +105,7 @@ def training_loader(
     )
     return make_train_loader(
         dataset,
-        batch_size=config.train.batch_size,
+        batch_size=batch_size,
         seed=config.seed,
         workers=workers,
         rank=rank(),

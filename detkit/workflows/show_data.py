@@ -12,6 +12,7 @@ from torch import nn
 from detkit.build.data import open_training_set
 from detkit.build.detector import build_detector
 from detkit.config.schema import Config
+from detkit.config.training import Gradient
 from detkit.data.index import Index
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.report.draw import draw_targets, tile_images
@@ -22,6 +23,7 @@ from detkit.workflows.session import training_loader
 
 NUM_BATCHES = 4
 COLUMNS = 4
+BATCH_SIZE = 4  # where a training has none, because it has several stages
 
 
 def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM_BATCHES) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     learned, changed = open_training_set(config.data)
     folder = new_folder(out, "show-data")
     index = Index.of(learned.annotations)
-    loader = training_loader(config, learned, index, workers=0, pin_memory=False)
+    size = config.train.batch_size if isinstance(config.train, Gradient) else BATCH_SIZE
+    loader = training_loader(config, learned, index, batch_size=size, workers=0, pin_memory=False)
     model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
     drawn = []
     for number, batch in zip(range(num_batches), loader.epoch(0), strict=False):

@@ -114,7 +114,7 @@ def test_resuming_goes_on_and_names_what_changed(
 def test_resuming_needs_a_folder_with_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--out"):
         train(small(), resume=True)
-    with pytest.raises(UserError, match=r"last\.pt"):
+    with pytest.raises(UserError, match=r"config\.yaml"):
         train(small(), out=tmp_path, resume=True)
 
 
