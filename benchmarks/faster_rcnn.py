@@ -33,7 +33,7 @@ from torchvision.ops import FrozenBatchNorm2d
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detkit.build.detector import build_detector
-from detkit.config.detector import FasterRCNN as Spec
+from detkit.config.faster_rcnn import FasterRCNN as Spec
 from detkit.inference.weights import from_torchvision
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 from tests.reference.calibration import calibrate

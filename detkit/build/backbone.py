@@ -9,8 +9,8 @@ from torch import nn
 
 from detkit.build.custom import build_custom
 from detkit.config.backbone import AlexNetBackbone, Backbone, ResNetBackbone, VGGBackbone
-from detkit.config.detector import FPN as FPNSpec
-from detkit.config.detector import Neck, NoNeck
+from detkit.config.neck import FPN as FPNSpec
+from detkit.config.neck import Neck, NoNeck
 from detkit.config.spec import Custom
 from detkit.errors import UserError
 from detkit.models.backbones.alexnet import AlexNet

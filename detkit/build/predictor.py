@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.build.model import load_detector
-from detkit.config.detector import FasterRCNN
+from detkit.config.faster_rcnn import FasterRCNN
 from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
 from detkit.training.device import choose_device, predicting_precision

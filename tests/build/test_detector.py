@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from detkit.build.detector import build_detector
-from detkit.config.detector import FasterRCNN
+from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.spec import Custom
 from detkit.errors import UserError
 from detkit.models.backbones.resnet import ResNet

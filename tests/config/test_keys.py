@@ -6,7 +6,7 @@ import pytest
 
 from detkit.config.backbone import AlexNetBackbone
 from detkit.config.data import VOCSet
-from detkit.config.detector import FasterRCNN
+from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.keys import every_key, fields_of, holds, wanted
 from detkit.config.region import TwoFcHead
 from detkit.config.schema import Config

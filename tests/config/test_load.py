@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detkit.config.detector import FasterRCNN
+from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.load import load_config, parse_config
 from detkit.config.training import SGD
 from detkit.errors import UserError

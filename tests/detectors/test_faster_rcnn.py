@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detkit.build.detector import build_detector
-from detkit.config.detector import FasterRCNN as Spec
+from detkit.config.faster_rcnn import FasterRCNN as Spec
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.structures import ImageBatch, Target, TrainBatch
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.build.detector import build_detector
-from detkit.config.detector import FasterRCNN
+from detkit.config.faster_rcnn import FasterRCNN
 from detkit.ops.boxes import pairwise_iou
 from detkit.structures import ImageBatch, Target, TrainBatch
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
 
 from detkit.build.detector import build_detector
-from detkit.config.detector import FasterRCNN
+from detkit.config.faster_rcnn import FasterRCNN
 from detkit.detectors import faster_rcnn
 from detkit.inference.weights import from_torchvision
 from detkit.structures import ImageBatch, Target, TrainBatch
