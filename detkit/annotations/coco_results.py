@@ -54,9 +54,10 @@ def _scanned(file: Path, truth: AnnotationSet) -> DetectionSet | None:
     """Read a plain file in one pass; None where anything about it is unusual or wrong."""
     if not file.is_file() or file.stat().st_size < WORTH_SCANNING:
         return None
-    from detkit.annotations.results_scan import positions, scan_results
+    from detkit.annotations.results_scan import positions, read_padded, scan_padded
 
-    results = scan_results(file.read_bytes(), os.cpu_count() or 1)
+    num_threads = os.cpu_count() or 1
+    results = scan_padded(read_padded(file, num_threads), num_threads)
     if results is None:
         return None
     images = positions(results.image_ids, truth.image_ids)

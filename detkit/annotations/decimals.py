@@ -45,7 +45,7 @@ def product(a: np.uint64, b: np.uint64) -> tuple[np.uint64, np.uint64]:
 
 
 @compiled
-def nearest_float(digits: np.uint64, exponent: int) -> float:
+def nearest_float(digits: np.uint64, exponent: int | np.int64) -> float:
     """Return the float64 nearest to digits x 10**exponent, NaN where this way cannot tell."""
     if digits == np.uint64(0):
         return 0.0
@@ -59,7 +59,7 @@ def nearest_float(digits: np.uint64, exponent: int) -> float:
 
 
 @compiled
-def rounded_product(digits: np.uint64, exponent: int) -> float:
+def rounded_product(digits: np.uint64, exponent: int | np.int64) -> float:
     """Return digits x 10**exponent by the leading 128 bits of the power, NaN where they do not decide."""
     leading_zeros = 0
     while not digits >> np.uint64(63):

@@ -8,15 +8,25 @@ which also knows how to complain.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from mmap import mmap
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.decimals import nearest_float
+from detkit.annotations.results_layout import (
+    FAIL,
+    PADDING,
+    Layout,
+    Results,
+    learn_layout,
+    read_alike,
+    room_for,
+)
 from detkit.ops.loops import compiled, run_all
 
-FAIL, END = -1, 0  # every loop over the text stops at its closing zero byte, which no JSON holds
+END = 0  # every loop over the text stops at its closing zero byte, which no JSON holds
 FULL = np.uint64((2**64 - 10) // 10)  # above it one more digit might not fit
 TEN = np.uint64(10)
 IMAGE, CATEGORY, SCORE, BOX = 1, 2, 4, 8
@@ -29,22 +39,6 @@ NEW_LINE, RETURN, TAB = (ord(c) for c in "\n\r\t")
 KEYS = ("image_id", "category_id", "score", "bbox")  # in the order of their bits
 LETTERS = np.array([list(key.encode().ljust(11)) for key in KEYS], np.uint8)
 LENGTHS = np.array([len(key) for key in KEYS])
-
-
-class Results(NamedTuple):
-    """D results as they stand in a file.
-
-    Attributes:
-        image_ids: (D,).
-        category_ids: (D,).
-        boxes: (D, 4) x y width height.
-        scores: (D,).
-    """
-
-    image_ids: NDArray[np.int64]
-    category_ids: NDArray[np.int64]
-    boxes: NDArray[np.float64]
-    scores: NDArray[np.float64]
 
 
 @compiled
@@ -151,12 +145,11 @@ def read_record(
     text: NDArray[np.uint8],
     at: int,
     row: int,
-    image_ids: NDArray[np.int64],
-    category_ids: NDArray[np.int64],
-    boxes: NDArray[np.float64],
-    scores: NDArray[np.float64],
+    out: Results,
 ) -> int:
     """Read one result with just the four keys, in any order; return the place behind it or FAIL."""
+    if text[at] != OPEN_OBJECT:
+        return FAIL
     seen = 0
     while True:
         at, kind = read_key(text, skip_space(text, at + 1))
@@ -164,13 +157,13 @@ def read_record(
             return FAIL
         seen |= kind
         if kind == IMAGE:
-            at, image_ids[row] = read_id(text, at)
+            at, out.image_ids[row] = read_id(text, at)
         elif kind == CATEGORY:
-            at, category_ids[row] = read_id(text, at)
+            at, out.category_ids[row] = read_id(text, at)
         elif kind == SCORE:
-            at, scores[row] = read_float(text, at)
+            at, out.scores[row] = read_float(text, at)
         else:
-            at = read_box(text, at, boxes, row)
+            at = read_box(text, at, out.boxes, row)
         if at == FAIL:
             return FAIL
         at = skip_space(text, at)
@@ -181,29 +174,26 @@ def read_record(
 
 
 @compiled
-def fill_results(
-    text: NDArray[np.uint8],
-    at: int,
-    stop: int,
-    row: int,
-    image_ids: NDArray[np.int64],
-    category_ids: NDArray[np.int64],
-    boxes: NDArray[np.float64],
-    scores: NDArray[np.float64],
-) -> bool:
+def fill_results(text: NDArray[np.uint8], at: int, stop: int, row: int, layout: Layout, out: Results) -> bool:
     """Read the records from `at`, each behind its comma or opening bracket, to `stop`, just behind one."""
     while at < stop:
         at = skip_space(text, at)
-        if text[at] != (COMMA if row else OPEN_LIST) or row == len(scores):
+        if text[at] != (COMMA if row else OPEN_LIST) or row == len(out.scores):
             return False
-        at = skip_space(text, at + 1)
-        if text[at] != OPEN_OBJECT:
+        end = read_record(text, skip_space(text, at + 1), row, out)
+        if end == FAIL:
             return False
-        at = read_record(text, at, row, image_ids, category_ids, boxes, scores)
-        if at == FAIL:
-            return False
-        row += 1
+        at, row = read_alike(text, end, stop, row + 1, layout, out)
     return at == stop
+
+
+@compiled
+def count_records(text: NDArray[np.uint8], at: int, stop: int) -> int:
+    """Return the number of opening braces from `at` to `stop`."""
+    count = 0
+    for character in text[at:stop]:
+        count += character == OPEN_OBJECT
+    return count
 
 
 def scan_results(content: bytes, num_threads: int = 1) -> Results | None:
@@ -223,24 +213,70 @@ def scan_results(content: bytes, num_threads: int = 1) -> Results | None:
         >>> scan_results(b'[{"image_id": 7}]') is None
         True
     """
-    size = content.count(b"{")
+    return scan_padded(bytearray(content) + bytes(PADDING), num_threads)
+
+
+def scan_padded(content: bytearray | mmap, num_threads: int) -> Results | None:
+    """Read a results file as `scan_results` does.
+
+    Args:
+        content: the file's bytes and PADDING zeros.
+        num_threads: how many parts of the file are read at a time.
+    """
+    text = np.frombuffer(content, np.uint8)
     end = content.rfind(b"}") + 1
-    if not size or content[end:].strip(WHITE_SPACE) != b"]":
+    layout = _layout(text, content)
+    if layout is None or content[end:-PADDING].strip(WHITE_SPACE) != b"]":
         return None
-    out = Results(np.empty(size, np.int64), np.empty(size, np.int64), np.empty((size, 4)), np.empty(size))
-    text = np.frombuffer(content + b"\0", np.uint8)
     # A record holds no braces of its own, so the file may be cut behind any closing one.
     cuts = [content.find(b"}", end * part // num_threads) + 1 for part in range(1, num_threads)]
     ends = sorted({*cuts, end} - {0})
     starts = [0, *ends[:-1]]
-    rows = np.cumsum([0] + [content.count(b"{", a, b) for a, b in zip(starts, ends, strict=True)])
-    good = [False] * len(ends)
+    counts, good = [0] * len(ends), [False] * len(ends)
+
+    def count(part: int) -> None:
+        counts[part] = count_records(text, starts[part], ends[part])
 
     def scan(part: int) -> None:
-        good[part] = fill_results(text, starts[part], ends[part], int(rows[part]), *out)
+        good[part] = fill_results(text, starts[part], ends[part], sum(counts[:part]), layout, out)
 
+    run_all(count, range(len(ends)), num_threads)
+    out = room_for(sum(counts))
     run_all(scan, range(len(ends)), num_threads)
     return out if all(good) else None
+
+
+def read_padded(file: Path, num_threads: int = 1) -> mmap:
+    """Return the bytes of a file and PADDING zeros; several parts are read at a time.
+
+    Args:
+        file: it must not change meanwhile.
+        num_threads: how many parts.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    size = file.stat().st_size
+    content = mmap(-1, size + PADDING)  # zeros that cost nothing until they are written over
+    cuts = [size * part // num_threads for part in range(num_threads + 1)]
+
+    def read(part: int) -> None:
+        with file.open("rb") as stream:
+            stream.seek(cuts[part])
+            stream.readinto(memoryview(content)[cuts[part] : cuts[part + 1]])
+
+    run_all(read, range(num_threads), num_threads)
+    return content
+
+
+def _layout(text: NDArray[np.uint8], content: bytearray | mmap) -> Layout | None:
+    """Return the layout of a file's records, None where the first is not good."""
+    start = content.find(b"{")
+    stop = read_record(text, start, 0, room_for(1)) if start != FAIL else FAIL
+    if stop == FAIL:
+        return None
+    following = skip_space(text, skip_space(text, stop) + 1)
+    return learn_layout(bytes(content[start:stop]), bytes(content[stop:following]))
 
 
 def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -256,6 +292,12 @@ def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
     """
     if not len(known):
         return np.full(len(ids), -1)
-    order = np.argsort(known)
-    at = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
-    return np.where(known[at] == ids, at, -1)
+    low, high = known.min(), known.max()
+    if high - low > 4 * (len(ids) + len(known)):
+        order = np.argsort(known)
+        at = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+        return np.where(known[at] == ids, at, -1)
+    table = np.full(high - low + 3, -1)  # ids below and above have a place of their own
+    table[known - low + 1] = np.arange(len(known))
+    found: NDArray[np.int64] = table[np.clip(ids, low - 1, high + 1) - low + 1]
+    return found

@@ -67,6 +67,23 @@ def test_numbers_are_those_that_python_reads(written: Callable[[Any], bytes], se
     np.testing.assert_array_equal(scanned.scores, [r["score"] for r in expected])
 
 
+@pytest.mark.parametrize("indent", [None, 1, 90])
+def test_records_that_look_alike_are_read_as_any_other(indent: int | None) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        results = random_results(rng, 30)
+        order = rng.permutation(list(results[0]))
+        text = json.dumps([{str(key): r[str(key)] for key in order} for r in results], indent=indent)
+        expected = json.loads(text)
+        scanned = scan_results(text.encode(), num_threads=2)
+        assert (scanned is None) == (indent == 90)  # rare, and left to the general reader
+        if scanned is not None:
+            assert scanned.image_ids.tolist() == [r["image_id"] for r in expected]
+            assert scanned.category_ids.tolist() == [r["category_id"] for r in expected]
+            np.testing.assert_array_equal(scanned.boxes, [r["bbox"] for r in expected])
+            np.testing.assert_array_equal(scanned.scores, [r["score"] for r in expected])
+
+
 GOOD = '{"image_id":1,"category_id":2,"bbox":[1,2,3,4],"score":0.5}'
 
 
@@ -96,6 +113,12 @@ OTHER_LISTS = [
 def test_whatever_is_unusual_is_left_to_the_general_reader(text: str) -> None:
     assert scan_results(f"[{GOOD}]".encode()) is not None
     assert scan_results(text.encode()) is None
+
+
+@pytest.mark.parametrize(("old", "new"), OTHER_VALUES)
+def test_a_record_amid_good_ones_is_looked_at_as_closely(old: str, new: str) -> None:
+    assert scan_results(f"[{GOOD},{GOOD},{GOOD}]".encode()) is not None
+    assert scan_results(f"[{GOOD},{GOOD.replace(old, new, 1)},{GOOD}]".encode()) is None
 
 
 def test_every_cut_of_a_file_is_refused() -> None:
