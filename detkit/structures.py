@@ -113,6 +113,13 @@ class ImageBatch:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def part(self, start: int, stop: int) -> ImageBatch:
+        """Return the images from `start` to `stop`, with their padding."""
+        proposals = None if self.proposals is None else self.proposals[start:stop]
+        return ImageBatch(
+            self.pixels[start:stop], self.sizes[start:stop], self.originals[start:stop], proposals
+        )
+
     def to(self, device: torch.device) -> ImageBatch:
         """Return the same batch on `device`."""
         proposals = self.proposals

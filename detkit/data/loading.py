@@ -6,13 +6,15 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from detkit.data.batching import Parcel, collate
+from detkit.data.diary import Diary
 from detkit.data.order import Order, aspect_groups, repeat_factors
 from detkit.data.samples import DetectionDataset, Key, Sample
 from detkit.errors import UserError
@@ -150,10 +152,24 @@ class _Refusal:
 
 
 class _Guarded(Dataset[Sample | _Refusal]):
-    def __init__(self, dataset: DetectionDataset) -> None:
+    def __init__(self, dataset: DetectionDataset, diary: Diary) -> None:
         self._dataset = dataset
+        self._diary = diary
+
+    def explain(self, error: RuntimeError) -> UserError:
+        """Return what there is to say about a dead loader process."""
+        images = self._diary.images_of(str(error))
+        names = ", ".join(self._dataset.index.path(image) for image in images)
+        busy = f" while it read {names}" if names else ""
+        return UserError(
+            f"data.workers: a process that loads images was ended from outside{busy} ({error}); memory or "
+            "shared memory may be short: take fewer workers, or 0 to load in the main process"
+        )
 
     def __getitem__(self, key: Key) -> Sample | _Refusal:
+        worker = get_worker_info()
+        if worker is not None:
+            self._diary.note(worker.id, key.image)
         try:
             return self._dataset[key]
         except UserError as error:
@@ -177,10 +193,7 @@ def _opened(loader: DataLoader[Sample]) -> Iterator[Parcel]:
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker (pid"):
                 raise
-            raise UserError(
-                f"data.workers: a process that loads images was ended from outside ({error}); "
-                "memory or shared memory may be short: take fewer workers, or 0 to load in the main process"
-            ) from None
+            raise cast(_Guarded, loader.dataset).explain(error) from None
         if item is None:
             return
         if isinstance(item, _Refusal):
@@ -196,7 +209,7 @@ def _loader(
     pin_memory: bool,
 ) -> DataLoader[Sample]:
     return DataLoader(
-        _Guarded(dataset),  # type: ignore[arg-type]
+        _Guarded(dataset, Diary(workers)),  # type: ignore[arg-type]
         batch_sampler=plan,
         num_workers=workers,
         collate_fn=collate_fn,

@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from detkit.ops.sampling import mix_seed
-from detkit.structures import ImageBatch, TrainBatch
+from detkit.structures import TrainBatch
 from detkit.training.checkpoint import TrainingState, read_checkpoint, resume
 from detkit.training.distributed import hold_gradients, rank, replicate, world_size
 from detkit.training.ema import EMA
@@ -160,21 +160,14 @@ def split_batch(batch: TrainBatch, parts: int) -> list[TrainBatch]:
     """Divide a batch into at most `parts` parts that keep its padding.
 
     Example:
-        >>> from detkit.structures import Target
+        >>> from detkit.structures import ImageBatch, Target
         >>> images = ImageBatch(torch.zeros(3, 3, 8, 8), ((8, 8),) * 3, ((8, 8),) * 3)
         >>> target = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         >>> [len(part) for part in split_batch(TrainBatch(images, (target,) * 3), 2)]
         [2, 1]
     """
     size = -(-len(batch) // parts)
-    images = batch.images
     return [
-        TrainBatch(
-            ImageBatch(
-                images.pixels[at : at + size], images.sizes[at : at + size], images.originals[at : at + size]
-            ),
-            batch.targets[at : at + size],
-            batch.seed,
-        )
+        TrainBatch(batch.images.part(at, at + size), batch.targets[at : at + size], batch.seed)
         for at in range(0, len(batch), size)
     ]

@@ -89,7 +89,10 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(parts: int) -> None:
 
 def test_split_keeps_every_image_once_with_its_own_target() -> None:
     batch = dataclasses.replace(next(iter(Loader(batch=4)(0, 0))), seed=9)
+    proposals = tuple(torch.full((i, 4), float(i)) for i in range(4))
+    batch = dataclasses.replace(batch, images=dataclasses.replace(batch.images, proposals=proposals))
     parts = split_batch(batch, 3)
+    assert [len(boxes) for part in parts for boxes in part.images.proposals or ()] == [0, 1, 2, 3]
     assert [len(part) for part in parts] == [2, 2]
     assert [t.image for part in parts for t in part.targets] == [t.image for t in batch.targets]
     assert torch.equal(torch.cat([part.images.pixels for part in parts]), batch.images.pixels)
