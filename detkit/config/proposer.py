@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detkit.config.spec import Count, Custom, Index, Spec
+from detkit.config.spec import Count, Custom, Index, Positive, Spec
+
+Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
 class SelectiveSearch(Spec):
@@ -30,12 +32,42 @@ class EdgeBoxes(Spec):
     """Keep the best so many of an image; null keeps all."""
 
 
+class RelativeWindows(Spec):
+    """Windows that grow with the image, evenly spread from border to border."""
+
+    type: Literal["relative"]
+    scales: Positives = (0.15, 0.21, 0.3, 0.42, 0.6, 0.85)
+    """Square roots of the windows' areas, as shares of the square root of the image's area."""
+    ratios: Positives = (0.4, 0.7, 1.0, 1.5, 2.5)
+    """Height over width. A window that is wider or higher than the image is cut to it."""
+    stride: Annotated[float, Field(ge=0.01, le=4)] = 0.5
+    """Distance of neighbours as a share of the window's side, at most. Half of it gives about four
+    times as many boxes."""
+
+
+class PyramidWindows(Spec):
+    """Windows of fixed size over smaller and smaller copies of the image, the places of a template."""
+
+    type: Literal["pyramid"]
+    sizes_px: Annotated[tuple[tuple[Count, Count], ...], Field(min_length=1)] = ((64, 64), (48, 96), (96, 48))
+    """Width and height of each window, in pixels of a copy."""
+    stride_px: Count = 16
+    """Distance of neighbours, in pixels of a copy."""
+    scale_step: Annotated[float, Field(ge=1.01)] = 1.25
+    """Each copy is this factor smaller than the one before it."""
+
+
 class SlidingWindow(Spec):
-    """Boxes of fixed shapes on a regular grid."""
+    """Boxes of fixed shapes on regular grids, large ones first."""
 
     type: Literal["sliding_window"]
+    windows: Annotated[RelativeWindows | PyramidWindows, Field(discriminator="type")] = RelativeWindows(
+        type="relative"
+    )
+    """Where windows are laid: `relative` to the image's size (the default gives about 1,500 for a photo of
+    500 x 375 pixels), or as a `pyramid`, a template's places at all sizes."""
     max_boxes: Count | None = None
-    """Keep the first so many of an image; null keeps all."""
+    """Keep the first so many of an image, which are a coarser covering of all of it; null keeps all."""
 
 
 class ProposalFile(Spec):
