@@ -1,0 +1,80 @@
+"""Config -> what finds where to look in an image."""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from detkit.build.custom import build_custom
+from detkit.config import proposer as specs
+from detkit.config.spec import Custom
+from detkit.errors import UserError
+from detkit.proposals.proposals import Proposer
+from detkit.proposals.sliding_window import (
+    PyramidWindows,
+    RelativeWindows,
+    SlidingWindow,
+    WindowLayout,
+)
+
+METHOD_VERSIONS = {"selective_search": 1, "edge_boxes": 1, "sliding_window": 1, "custom": 1}
+"""To be raised when a method comes to give other boxes, so that what was kept of it is made anew."""
+
+
+def build_proposer(spec: specs.ExternalProposals, *, num_threads: int = 1) -> Proposer:
+    """Return what takes the (H, W, 3) uint8 RGB pixels of an image and returns its proposals.
+
+    Args:
+        spec: which method, and its parameters.
+        num_threads: threads that work on one image, where the method can use several. The boxes do not depend
+            on it. One is best where several images are worked on at the same time.
+
+    Raises:
+        UserError: a user's own part is not a callable, or the boxes are to come from a file.
+    """
+    match spec:
+        case specs.SelectiveSearch():
+            from detkit.proposals.selective_search import SelectiveSearch
+
+            return SelectiveSearch(spec.mode, spec.seed, spec.max_boxes, num_threads)
+        case specs.EdgeBoxes():
+            from detkit.proposals.edge_boxes import EdgeBoxes  # type: ignore[import-untyped,unused-ignore]
+
+            edges: Proposer = EdgeBoxes(**parameters_of(spec))
+            return edges
+        case specs.SlidingWindow():
+            return SlidingWindow(_layout(spec.windows), spec.max_boxes)
+        case Custom():
+            return _callable(spec)
+        case specs.ProposalFile():
+            raise UserError(
+                "detector.proposals: a file holds boxes for the images of a dataset and for no others; to "
+                "look at other images name a method, such as proposals: {type: selective_search}"
+            )
+        case _:
+            assert_never(spec)
+
+
+def parameters_of(spec: specs.ExternalProposals) -> dict[str, Any]:
+    """Return the parameters of a method by name."""
+    return spec.model_dump(exclude={"type"})
+
+
+def _layout(spec: specs.RelativeWindows | specs.PyramidWindows) -> WindowLayout:
+    match spec:
+        case specs.RelativeWindows():
+            return RelativeWindows(spec.scales, spec.ratios, spec.stride)
+        case specs.PyramidWindows():
+            return PyramidWindows(spec.sizes_px, spec.stride_px, spec.scale_step)
+        case _:
+            assert_never(spec)
+
+
+def _callable(spec: Custom) -> Proposer:
+    part = build_custom(spec)
+    if not callable(part):
+        raise UserError(
+            f"target {spec.target!r}: must return a callable that takes (H, W, 3) uint8 pixels and returns "
+            f"detkit.proposals.proposals.Proposals; it returned {type(part).__name__}"
+        )
+    proposer: Proposer = part
+    return proposer

@@ -1,0 +1,74 @@
+"""Where boxes that were computed once are kept, and what tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.errors import UserError
+
+_DIGEST_BYTES = 16
+_BLOCK = 1 << 22
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: $DETKIT_CACHE, or ~/.cache/detkit."""
+    named = os.environ.get("DETKIT_CACHE", "")
+    return Path(named).absolute() if named else Path.home() / ".cache" / "detkit"
+
+
+def key_of(*parts: Any) -> str:
+    """Return a short text that is different for different values of texts, numbers, lists and dicts.
+
+    Example:
+        >>> key_of("edge_boxes", {"a": 1, "b": 2}) == key_of("edge_boxes", {"b": 2, "a": 1})
+        True
+        >>> key_of("edge_boxes", ["1"]) == key_of("edge_boxes", [1])
+        False
+    """
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def digests_of_files(files: Sequence[str], num_threads: int) -> list[str]:
+    """Return a digest of the content of each file.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    with ThreadPoolExecutor(num_threads) as pool:  # reading and hashing both release the interpreter lock
+        return list(pool.map(_digest_of_file, files))
+
+
+def digests_of_pixels(
+    pixels: Callable[[int], NDArray[np.uint8]], images: Iterable[int], num_threads: int
+) -> list[str]:
+    """Return a digest of the (H, W, 3) uint8 pixels of each image."""
+
+    def digest(image: int) -> str:
+        content = np.ascontiguousarray(pixels(image))
+        hasher = hashlib.blake2b(str(content.shape).encode(), digest_size=_DIGEST_BYTES)
+        hasher.update(content.data)
+        return hasher.hexdigest()
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        return list(pool.map(digest, images))
+
+
+def _digest_of_file(file: str) -> str:
+    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    try:
+        with Path(file).open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                hasher.update(block)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    return hasher.hexdigest()
