@@ -15,6 +15,7 @@ from detkit.cli.demo import demo
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
 from detkit.cli.init import init
+from detkit.cli.plan import plan
 from detkit.cli.predict import predict
 from detkit.cli.report import report
 from detkit.cli.score import score
@@ -72,6 +73,7 @@ for name, command in (
     ("demo", demo),
     ("init", init),
     ("show-data", show_data),
+    ("plan", plan),
     ("train", train),
     ("eval", evaluate),
     ("predict", predict),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from detkit.config.schema import Config
 from detkit.config.training import Gradient
 from detkit.data.index import Index
 from detkit.data.sets import Source
+from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
 from detkit.models.weights import LoadReport
-from detkit.training.distributed import from_main, rank
+from detkit.training.distributed import from_main, rank, world_size
 from detkit.training.fit import fit
 from detkit.training.log import TrainingLog
+from detkit.training.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.training.milestones import Validation
 from detkit.training.timeline import Timeline
 from detkit.workflows.fine_tune import start_from
@@ -96,7 +98,7 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module) -> Learned:
     log = (
         TrainingLog(task.folder, timeline.total, done, tensorboard=train.tensorboard) if rank() == 0 else None
     )
-    with log or nullcontext():
+    with log or nullcontext(), explained_memory(task, train):
         state = fit(
             model,
             loader.epoch,
@@ -119,6 +121,41 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module) -> Learned:
             config_text=dump_config(config),
         )
     return Learned(state.step, log.mean_rate if log is not None else 0.0)
+
+
+@contextmanager
+def explained_memory(task: Task, train: Gradient) -> Iterator[None]:
+    """Say what to lower, and by how much, where memory runs out.
+
+    Args:
+        task: what was being learned.
+        train: how.
+
+    Raises:
+        UserError: instead of the error of torch or Python.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        at_once = -(-train.batch_size // train.accumulate // world_size())
+        resize, peak = task.config.data.resize, shown_bytes(peak_bytes(task.run.device))
+        if at_once > 1:
+            advice = (
+                f"train.accumulate={2 * train.accumulate} works off {-(-at_once // 2)} at a time, which "
+                "takes about half as much and learns alike"
+            )
+        else:
+            advice = (
+                f"data.resize.short_px={resize.short_px * 7 // 10} makes the images half as large, and "
+                "train.precision=bf16 halves the maps"
+            )
+        raise UserError(
+            f"out of memory on {task.run.device}: {at_once} image(s) at a time, short side "
+            f"{resize.short_px} px, took {peak} and more was wanted. {advice}. `detkit plan CONFIG` says "
+            "beforehand what fits"
+        ) from error
 
 
 def _validation(run: Session, train: Gradient, source: Source | None) -> Validation | None:

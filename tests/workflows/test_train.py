@@ -16,6 +16,7 @@ from detkit.data.synthetic import write_synthetic
 from detkit.errors import UserError
 from detkit.evaluation.thresholds import advise_thresholds
 from detkit.inference.score_floor import advice_of
+from detkit.workflows import train_gradient
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.measure import measure
@@ -157,3 +158,16 @@ def test_two_trainings_with_one_seed_end_in_the_same_weights(tmp_path: Path) -> 
         train(small(), out=tmp_path / name)
         states.append(load_detector(tmp_path / name / "model.safetensors").file.state)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_too_little_memory_says_what_to_lower_and_by_how_much(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def exhausted(*rest: object, **named: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(train_gradient, "fit", exhausted)
+    with pytest.raises(UserError, match=r"2 image\(s\) at a time.*train\.accumulate=2 works off 1"):
+        train(small("train.batch_size=2"), out=tmp_path / "a")
+    with pytest.raises(UserError, match=r"1 image\(s\) at a time.*data\.resize\.short_px=67"):
+        train(small("train.batch_size=2", "train.accumulate=2"), out=tmp_path / "b")

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detkit.config.load import load_config
+from detkit.config.schema import Config
+from detkit.errors import UserError
+from detkit.training import memory
+from detkit.workflows import memory_probe
+from detkit.workflows import plan as workflow
+from detkit.workflows.memory_probe import Line
+from detkit.workflows.plan import Plan, plan
+
+SMALL = ("data.train.num_images=6", "data.val.num_images=1", "data.resize={short_px: 96, long_px: 128}")
+
+
+def small(*overrides: str) -> Config:
+    return load_config("faster_rcnn_resnet18_synthetic", [*SMALL, *overrides])
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Memory that grows by 10 MB an image over 100 MB, of which so many bytes are free."""
+    free, images = [1_000_000_000], [0]
+
+    def remember(network: object, batch: object, *rest: object) -> None:
+        images[0] = len(batch)  # type: ignore[arg-type]
+        if 100e6 + 10e6 * images[0] > free[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(memory_probe, "backward", remember)
+    monkeypatch.setattr(memory_probe, "peak_bytes", lambda device: 100_000_000 + 10_000_000 * images[0])
+    monkeypatch.setattr(workflow, "free_bytes", lambda device: free[0])
+    return free
+
+
+def test_memory_is_predicted_by_a_line_and_checked(pretended: list[int]) -> None:
+    result = plan(small("train.batch_size=8"))
+    assert (result.predicted_bytes, result.measured_bytes) == (180_000_000, 180_000_000)
+    assert result.fits
+    assert result.largest_part == 80
+    assert result.step_seconds is not None
+    assert result.steps == 1  # 6 images in a batch of 8 at most: what is there
+    assert result.to_json()["total_seconds"] == result.step_seconds * result.steps * result.epochs
+
+
+def test_a_batch_that_does_not_fit_is_told_in_how_many_parts_it_does(pretended: list[int]) -> None:
+    pretended[0] = 165_000_000
+    result = plan(small("train.batch_size=8"))
+    assert not result.fits
+    assert result.largest_part == 4
+    assert any("train.accumulate=2" in line for line in result.lines())
+    assert plan(small("train.batch_size=8", "train.accumulate=2")).fits
+
+
+def test_where_nothing_fits_the_images_are_too_large(pretended: list[int]) -> None:
+    pretended[0] = 50_000_000
+    result = plan(small("train.batch_size=4"))
+    assert (result.fits, result.predicted_bytes, result.advised_parts) == (False, None, None)
+    assert "short_px" in result.lines()[-1]
+
+
+def test_a_real_step_takes_about_what_was_predicted() -> None:
+    result = plan(small("train.batch_size=4"))
+    assert result.fits
+    assert result.measured_bytes is not None
+    assert result.predicted_bytes == pytest.approx(result.measured_bytes, rel=0.3)
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*rest: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(memory_probe, "backward", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        plan(small())
+
+
+def test_loader_processes_need_shared_memory() -> None:
+    told = Plan(
+        "cpu", "fp32", 8, 1, 1, 1, None, None, 1, 1.0, 1, 1, shared_bytes=5 << 20, shared_free_bytes=1 << 20
+    )
+    assert not told.fits
+    assert "data.workers" in told.lines()[-1]
+
+
+def test_a_line_tells_how_much_fits() -> None:
+    assert Line(100.0, 10.0)(3) == 130
+    assert Line(100.0, 10.0).most(155.0) == 5
+    assert Line(100.0, 10.0).most(50.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_errors_of_too_little_memory(error: Exception, expected: bool) -> None:
+    assert memory.is_out_of_memory(error) == expected
+
+
+def test_plan_is_for_a_training_with_batches() -> None:
+    config = small()
+    with pytest.raises(UserError, match=r"train\.type: alternating"):
+        plan(config.model_copy(update={"train": load_alternating()}))
+
+
+def load_alternating() -> object:
+    from detkit.config.alternating import Alternating
+
+    return Alternating.model_construct(type="alternating")
