@@ -14,6 +14,7 @@ from detkit.annotations.coco import Record, box_column, column, read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.id_positions import positions
 from detkit.errors import UserError
 
 WORTH_SCANNING = 1 << 20  # bytes; below, starting the compiled reader takes longer than it saves
@@ -54,7 +55,7 @@ def _scanned(file: Path, truth: AnnotationSet) -> DetectionSet | None:
     """Read a plain file in one pass; None where anything about it is unusual or wrong."""
     if not file.is_file() or file.stat().st_size < WORTH_SCANNING:
         return None
-    from detkit.annotations.results_scan import positions, read_padded, scan_padded
+    from detkit.annotations.results_scan import read_padded, scan_padded
 
     num_threads = os.cpu_count() or 1
     results = scan_padded(read_padded(file, num_threads), num_threads)
