@@ -80,6 +80,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_survives(tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.local_sockets
 def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert run(one, 3, plain=True) == ""

@@ -53,6 +53,7 @@ def _refuse(own: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.local_sockets
 def test_two_processes_agree(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

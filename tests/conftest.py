@@ -1,0 +1,30 @@
+"""No test reaches the network: opening an internet socket fails, but for tests that start processes."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+INTERNET = (socket.AF_INET, socket.AF_INET6)
+closed = [True]
+
+
+def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    """Stop what opens an internet socket or looks up a name, whatever library asks for it."""
+    opens = event == "socket.__new__" and arguments[1] in (*INTERNET, -1)
+    if closed[0] and (opens or event == "socket.getaddrinfo"):
+        raise RuntimeError(f"a test reached for the network: {event} {arguments[1:]}")
+
+
+sys.addaudithook(refuse)  # it cannot be taken away again, so `closed` says whether it counts
+
+
+@pytest.fixture(autouse=True)
+def network(request: pytest.FixtureRequest) -> Iterator[None]:
+    closed[0] = request.node.get_closest_marker("local_sockets") is None
+    yield
+    closed[0] = True
