@@ -79,8 +79,10 @@ def _from_file(
             f"detector.proposals.{part}: names no file with proposals for the images of data.{part}; "
             "detkit propose makes one"
         )
-    path, positions = from_main(lambda: aligned_store(Path(named), source.annotations))
-    return ProposalStore.open(path), positions
+    found = from_main(lambda: aligned_store(Path(named), source.annotations))
+    if found.unlisted and rank() == 0:
+        say(f"{named}: nothing about {found.unlisted} images of data.{part}; they get no proposals")
+    return ProposalStore.open(found.path), found.positions
 
 
 def _stored(work: _Work) -> ProposalStore:

@@ -1,0 +1,137 @@
+"""Boxes as other tools write them: in their own order of numbers, and about images by their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
+from detkit.annotations.dataset import AnnotationSet
+from detkit.errors import UserError
+from detkit.proposals.proposals import Proposals, ranked
+
+Order = Literal["corners", "xywh", "matlab_yxyx", "matlab_xyxy", "matlab_xywh"]
+"""What the four numbers of a box are. Those of MATLAB begin at 1, and its corners lie in the box."""
+
+# Inclusive and continuous boxes differ by a pixel; what reaches further belongs to another image.
+_TOLERANCE_PX = 1.5
+
+
+@dataclass(frozen=True)
+class ForeignProposals:
+    """The content of another tool's file.
+
+    Attributes:
+        names: of E images; None where the file follows the order of the dataset.
+        boxes: E arrays (P, 4), most promising first where there are no scores.
+        scores: E arrays (P,) or None.
+        orders: what the four numbers can be in files of this kind, the most likely first.
+        lists_all: whether the file has an entry also for an image without boxes.
+    """
+
+    names: list[str] | None
+    boxes: list[NDArray[np.float64]]
+    scores: list[NDArray[np.float64] | None]
+    orders: tuple[Order, ...]
+    lists_all: bool = True
+
+
+def order_of(
+    found: ForeignProposals, positions: NDArray[np.int64], truth: AnnotationSet, file: Path
+) -> Order:
+    """Return the first order in which every box lies in its image.
+
+    Args:
+        found: content of a file.
+        positions: (N,) where in it each image is; -1 where it is not.
+        truth: N images; those whose size is not known are not looked at.
+        file: for the message.
+
+    Raises:
+        UserError: there is none: the boxes are of other images, or of the same in another size.
+    """
+    for order in found.orders:
+        first_outside = next(_outside(found, order, positions, truth), None)
+        if first_outside is None:
+            return order
+    image, box = next(_outside(found, found.orders[0], positions, truth))
+    height, width = truth.sizes[image].tolist()
+    raise UserError(
+        f"{file}: box {box} of {truth.image_files[image]} reaches beyond the image of {width} x {height} "
+        f"pixels, read as {' and as '.join(found.orders)}. Are the boxes of other images, or of these in "
+        "another size?"
+    )
+
+
+def proposals_of(found: ForeignProposals, entry: int, order: Order, size: tuple[int, int]) -> Proposals:
+    """Return the proposals of an entry, the most promising first, clipped to the image and none without area.
+
+    Args:
+        found: content of a file.
+        entry: its position there.
+        order: of the numbers of a box.
+        size: (height, width) of the image in pixels; (0, 0) where it is not known.
+
+    Example:
+        >>> boxes = np.array([[1, 2, 10, 20], [5, 5, 8, 9]])
+        >>> found = ForeignProposals(None, [boxes], [np.array([0.1, 0.7])], ("matlab_yxyx",))
+        >>> proposals_of(found, 0, "matlab_yxyx", (40, 40)).boxes
+        array([[ 4.,  4.,  9.,  8.],
+               [ 1.,  0., 20., 10.]], dtype=float32)
+    """
+    boxes = corners_of(np.asarray(found.boxes[entry], np.float64).reshape(-1, 4), order)
+    height, width = size
+    if height and width:
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float64))
+    corners = boxes.astype(np.float32)
+    kept = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
+    scores = found.scores[entry]
+    if scores is None:
+        return ranked(corners[kept])
+    best = np.flatnonzero(kept)[np.argsort(-scores[kept], kind="stable")]
+    return Proposals(corners[best], scores[best].astype(np.float32))
+
+
+def corners_of(boxes: Boxes, order: Order) -> Boxes:
+    """Return (P, 4) continuous corner boxes in pixels.
+
+    Example:
+        >>> corners_of(np.array([[2.0, 1.0, 4.0, 3.0]]), "matlab_yxyx")
+        array([[0., 1., 3., 4.]])
+    """
+    match order:
+        case "corners":
+            return boxes
+        case "xywh":
+            return xywh_to_corners(boxes)
+        case "matlab_xyxy":
+            return voc_to_corners(boxes)
+        case "matlab_yxyx":
+            return voc_to_corners(boxes[:, [1, 0, 3, 2]])
+        case "matlab_xywh":
+            return xywh_to_corners(boxes - np.array([1.0, 1.0, 0.0, 0.0]))
+        case _:
+            assert_never(order)
+
+
+def _outside(
+    found: ForeignProposals, order: Order, positions: NDArray[np.int64], truth: AnnotationSet
+) -> Iterator[tuple[int, list[float]]]:
+    """Yield image and numbers of the first box of each image that is not in its image."""
+    for image, entry in enumerate(positions.tolist()):
+        height, width = truth.sizes[image].tolist()
+        boxes = found.boxes[entry] if entry >= 0 else np.zeros((0, 4))
+        if not (height and width and len(boxes)):
+            continue
+        corners = corners_of(boxes.astype(np.float64), order)
+        low = corners < -_TOLERANCE_PX
+        high = corners > np.array([width, height] * 2) + _TOLERANCE_PX
+        turned = (corners[:, :2] > corners[:, 2:] + _TOLERANCE_PX).any(axis=1)
+        wrong = (low | high | ~np.isfinite(corners)).any(axis=1) | turned
+        if wrong.any():
+            yield image, boxes[int(wrong.argmax())].tolist()
