@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import PurePath, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
 
-Keys = Callable[[str], str]
-
-# From the most to the least exact; files by other tools know images by any of these.
-_KINDS: tuple[Keys, ...] = (
-    lambda name: PurePath(name).as_posix(),
-    lambda name: PurePosixPath(name.replace("\\", "/")).name,
-    lambda name: PurePosixPath(name.replace("\\", "/")).stem,
-)
+Positions = NDArray[np.int64]
 
 
-def positions_of(names: Sequence[str], truth: AnnotationSet) -> NDArray[np.int64]:
+def positions_of(names: Sequence[str], truth: AnnotationSet) -> Positions:
     """Return for each image of a dataset the position of its name, -1 where there is none.
 
-    An image is known by its path, by its file name, by that without the extension, or by its id in the
-    dataset: the first of these that tells all images apart and finds all of them, otherwise the one that
-    finds most.
+    An image is known by the end of its path, as far as the name goes, by its file name, by that without the
+    extension, or by its id in the dataset: the first of these that tells all images apart and finds all of
+    them, otherwise the one that finds most.
 
     Args:
         names: of the entries of a file of proposals.
@@ -40,24 +33,50 @@ def positions_of(names: Sequence[str], truth: AnnotationSet) -> NDArray[np.int64
         >>> positions_of([f"elsewhere/{name}" for name in truth.image_files.tolist()], truth)
         array([0, 1])
     """
-    files = truth.image_files.tolist()
-    best = np.full(len(files), -1, np.int64)
-    for kind in _KINDS:
-        best = max(best, _look_up(list(map(kind, names)), list(map(kind, files))), key=_num_found)
+    paths = [name.replace("\\", "/").removeprefix("./") for name in names]
+    files = [str(file).replace("\\", "/") for file in truth.image_files.tolist()]
+    best = _by_ends(paths, [Path(truth.root, file).as_posix() for file in files])
+    for other, wanted in (
+        ([PurePosixPath(path).name for path in paths], [PurePosixPath(file).name for file in files]),
+        ([PurePosixPath(path).stem for path in paths], [PurePosixPath(file).stem for file in files]),
+        (names, list(map(str, truth.image_ids.tolist()))),
+    ):
         if (best >= 0).all():
-            return best
-    ids = list(map(str, truth.image_ids.tolist()))
-    return max(best, _look_up(names, ids), key=_num_found)
+            break
+        best = max(best, _look_up(other, wanted), key=_num_found)
+    return best
 
 
-def _look_up(keys: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+def _by_ends(paths: list[str], files: list[str]) -> Positions:
+    """Find the entry whose path is the longest end of each file's path."""
+    table = _table(paths)
+    lengths = sorted({path.count("/") + 1 for path in paths}, reverse=True)
+    found = []
+    for file in files:
+        parts = file.split("/")
+        ends = ("/".join(parts[-length:]) for length in lengths)
+        found.append(next((table[end] for end in ends if end in table), -1))
+    return _if_different(found)
+
+
+def _look_up(keys: Sequence[str], wanted: Sequence[str]) -> Positions:
+    table = _table(keys)
+    return _if_different([table.get(key, -1) for key in wanted])
+
+
+def _table(keys: Sequence[str]) -> dict[str, int]:
     table: dict[str, int] = {}
     for position, key in enumerate(keys):
         table[key] = -1 if key in table else position  # what two entries share tells nothing
-    if len(set(wanted)) < len(wanted):
-        return np.full(len(wanted), -1, np.int64)
-    return np.array([table.get(key, -1) for key in wanted], dtype=np.int64)
+    return table
 
 
-def _num_found(positions: NDArray[np.int64]) -> int:
+def _if_different(positions: list[int]) -> Positions:
+    """Return the positions; none where two images would share an entry."""
+    found = np.array(positions, dtype=np.int64)
+    known = found[found >= 0]
+    return found if len(np.unique(known)) == len(known) else np.full_like(found, -1)
+
+
+def _num_found(positions: Positions) -> int:
     return int((positions >= 0).sum())

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
-from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
 from detkit.build.predictor import build_predictor
 from detkit.data.images import decode_image
-from detkit.errors import UserError
 from detkit.inference.predict import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
 from detkit.report.draw import draw_detections
+from detkit.report.picture_file import write_picture
+from detkit.workflows.image_sources import find_images
 from detkit.workflows.run_folder import new_folder
 from detkit.workflows.session import num_workers
 
@@ -77,30 +74,6 @@ def predict(
     return folder, records
 
 
-def find_images(sources: Sequence[str]) -> list[Path]:
-    """Return the images that files, folders and glob patterns name, each once, in order.
-
-    Raises:
-        UserError: a source names nothing that exists, or no image.
-    """
-    found: dict[Path, None] = {}
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            images = images_below(path)
-        elif path.exists():
-            images = [path]
-        else:
-            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 (absolute patterns)
-            images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
-            if not matches:
-                raise UserError(f"{source}: no such file or folder, and no file matches it as a pattern")
-        if not images:
-            raise UserError(f"{source}: no images in it; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
-        found.update(dict.fromkeys(images))
-    return list(found)
-
-
 def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> None:
     """Write an image with its detections drawn on it.
 
@@ -113,17 +86,6 @@ def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> No
         decode_image(Path(str(found.source))), found.boxes, found.labels, found.scores, classes
     )
     write_picture(file, drawn)
-
-
-def write_picture(file: Path, image: Any) -> None:
-    """Write (H, W, 3) uint8 RGB pixels as JPEG or PNG, by the file's extension.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise UserError(f"{file}: the picture could not be written")
 
 
 def _drawing(folder: Path, source: Path) -> Path:

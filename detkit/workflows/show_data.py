@@ -16,8 +16,8 @@ from detkit.config.training import Gradient
 from detkit.data.index import Index
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.report.draw import draw_targets, tile_images
+from detkit.report.picture_file import write_picture
 from detkit.structures import TrainBatch
-from detkit.workflows.predict import write_picture
 from detkit.workflows.run_folder import new_folder
 from detkit.workflows.session import training_loader
 

@@ -34,6 +34,14 @@ def test_names_without_folder_or_extension(names: list[str]) -> None:
     assert positions_of(names, dataset("x/a.jpg", "x/b.jpg")).tolist() == [1, 0]
 
 
+def test_ends_of_paths_of_any_length() -> None:
+    truth = dataset("a.jpg", "b.jpg")
+    assert positions_of(["b.jpg", "/data/a.jpg", "/other/a.jpg"], truth).tolist() == [1, 0]
+    names = ["train/a.jpg", "val/a.jpg", "val/b.jpg"]
+    assert positions_of(names, replace(truth, root="/data/coco/val")).tolist() == [1, 2]
+    assert positions_of(names, replace(truth, root="/data/coco/val", image_files=np.array(["a.jpg"]))) == [1]
+
+
 def test_ids() -> None:
     truth = replace(dataset("a.jpg", "b.jpg"), image_ids=np.array([139, 7]))
     assert positions_of(["7", "9", "139"], truth).tolist() == [2, 0]
