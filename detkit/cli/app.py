@@ -17,6 +17,8 @@ from detkit.cli.exits import exit_status
 from detkit.cli.init import init
 from detkit.cli.plan import plan
 from detkit.cli.predict import predict
+from detkit.cli.propose import propose
+from detkit.cli.recall import recall
 from detkit.cli.report import report
 from detkit.cli.score import score
 from detkit.cli.show_data import show_data
@@ -77,6 +79,8 @@ for name, command in (
     ("train", train),
     ("eval", evaluate),
     ("predict", predict),
+    ("propose", propose),
+    ("recall", recall),
     ("score", score),
     ("convert", convert),
     ("compare", compare),

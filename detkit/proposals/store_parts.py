@@ -55,6 +55,18 @@ class StoreParts:
         done = {image for first, part in self._parts() for image in range(first, first + len(part))}
         return [image for image in wanted if image not in done]
 
+    def summary(self, wanted: range) -> tuple[int, float, float]:
+        """Return how many of the images are done, and their mean number of boxes and of seconds."""
+        done: dict[int, int] = {}
+        seconds, looked_at = 0.0, 0
+        for first, part in self._parts():
+            inside = [i for i in range(len(part)) if first + i in wanted]
+            if inside:
+                seconds, looked_at = seconds + part.origin.seconds, looked_at + len(part)
+                counts = part.counts.tolist()
+                done.update({first + i: counts[i] for i in inside})
+        return len(done), sum(done.values()) / max(len(done), 1), seconds / max(looked_at, 1)
+
     def add(self, image: int, found: Proposals, seconds: float) -> None:
         """Take the proposals of the image at a position; they are on the disk after `flush` at the latest."""
         if image != self._first + len(self._waiting):

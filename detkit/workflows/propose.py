@@ -1,0 +1,137 @@
+"""`detkit propose`: find where objects may be, and keep it in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detkit.errors import UserError
+from detkit.proposals.cache import key_of
+from detkit.proposals.store import Origin
+from detkit.proposals.store_parts import StoreParts
+from detkit.workflows.propose_drawings import draw_proposals
+from detkit.workflows.propose_images import num_cores, propose_images
+from detkit.workflows.propose_method import Method, find_method
+from detkit.workflows.propose_sources import ImagesToSee, images_to_see
+from detkit.workflows.run_folder import say
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What `propose` did.
+
+    Attributes:
+        method: its name.
+        images: how many were looked at, in this run or before.
+        boxes_per_image: mean.
+        seconds_per_image: mean time that the method took for one image.
+        note: where the boxes are, or what is still to be done.
+        drawings: folder of the pictures, where they were wanted.
+    """
+
+    method: str
+    images: int
+    boxes_per_image: float
+    seconds_per_image: float
+    note: str
+    drawings: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` writes."""
+        return {
+            "method": self.method,
+            "images": self.images,
+            "boxes_per_image": self.boxes_per_image,
+            "seconds_per_image": self.seconds_per_image,
+        }
+
+
+def propose(
+    method: str,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    overrides: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    shard: tuple[int, int] | None = None,
+    merge: bool = False,
+    draw: bool = False,
+    device: str = "auto",
+) -> Proposed:
+    """Find the proposals of many images and write them into one file.
+
+    What is done stays in a folder beside the file until all is done, so that the same call goes on with it.
+
+    Args:
+        method: selective_search, edge_boxes, sliding_window, or a model.safetensors of a Faster R-CNN.
+        sources: a dataset, or image files, folders and patterns.
+        out: the file, new.
+        overrides: parameters of the method, such as "mode=quality".
+        sets: parts of the dataset, such as train.
+        shard: (i, n) does only the i-th of n equal shares, 1 <= i <= n; the file is written by `merge`.
+        merge: only write the file from what shards have done.
+        draw: also draw the best box of each object, or the first boxes where there are no labels.
+        device: where a model runs.
+
+    Raises:
+        UserError: something in this is wrong, an image cannot be read, or shards are missing for `merge`.
+        KeyboardInterrupt: after Ctrl-C, when what is done is kept.
+    """
+    _check(out, shard, merge, draw)
+    chosen = find_method(method, overrides, device)
+    images = images_to_see(sources, sets)
+    key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
+    parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))
+    wanted = _share(len(images.names), shard)
+    if parts.is_joined():
+        say(f"{out}: these proposals are there already")
+    elif not merge:
+        _look(parts, wanted, images, chosen)
+    if shard is not None and not parts.is_joined():
+        done = parts.summary(wanted)
+        left = len(parts.missing(range(len(images.names))))
+        note = f"{left} images are left to the other shards" if left else "all shards are done"
+        note += "; the same command with --merge instead of --shard writes the file"
+        return Proposed(chosen.name, *done, note)
+    store = parts.join()
+    folder = draw_proposals(store, images, out) if draw else None
+    count = max(len(store), 1)
+    about = store.num_boxes / count, store.origin.seconds / count
+    return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder)
+
+
+def _check(out: Path, shard: tuple[int, int] | None, merge: bool, draw: bool) -> None:
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out {out}: the file's name must end in .safetensors")
+    if shard is not None and (merge or draw):
+        other = "--merge" if merge else "--draw"
+        raise UserError(f"--shard and {other}: a shard holds a part of the images; leave one of the two out")
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise UserError(f"--shard {shard[0]}/{shard[1]}: the first number goes from 1 to the second")
+
+
+def _share(count: int, shard: tuple[int, int] | None) -> range:
+    if shard is None:
+        return range(count)
+    part, parts = shard
+    return range(count * (part - 1) // parts, count * part // parts)
+
+
+def _look(parts: StoreParts, wanted: range, images: ImagesToSee, method: Method) -> None:
+    missing = len(parts.missing(wanted))
+    if not missing:
+        return
+    cores = num_cores()
+    # One image alone may use all cores; of many, each uses one.
+    proposer = method.build(max(1, cores // missing))
+    threads = max(2, cores) if method.by_model else cores
+    try:
+        propose_images(parts, wanted, images.pixels, proposer, num_threads=threads)
+    except KeyboardInterrupt:
+        left = len(parts.missing(wanted))
+        raise KeyboardInterrupt(
+            f"stopped by Ctrl-C; {len(wanted) - left} of {len(wanted)} images are kept in {parts.folder}: "
+            "the same command goes on with the others"
+        ) from None
