@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 from torch import nn
 
-from detkit.build.backbone import build_backbone, build_neck, custom_module, load_pretrained
-from detkit.build.roi_head import build_box_head, build_pool, build_roi_head, pretrained_parts
+from detkit.build.trunk import OnWeights, build_trunk
 from detkit.config.faster_rcnn import FasterRCNN
-from detkit.config.neck import FPN
 from detkit.config.proposal import RPN as RPNSpec
-from detkit.config.spec import Custom
 from detkit.detectors import faster_rcnn
 from detkit.errors import UserError
-from detkit.models.region_features import RegionFeatures
-from detkit.models.roi_head import RoIHead
 from detkit.models.rpn import RPN, Limits, RPNHead
-from detkit.models.weights import LoadReport
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.sampling import Sampler
-
-OnWeights = Callable[[LoadReport], None]
 
 
 def build_faster_rcnn(spec: FasterRCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
@@ -36,32 +27,10 @@ def build_faster_rcnn(spec: FasterRCNN, num_classes: int, on_weights: OnWeights 
     Raises:
         UserError: weights cannot be read or a part does not fit.
     """
-    pyramid = isinstance(spec.neck, FPN)
-    backbone = build_backbone(spec.backbone, pyramid=pyramid)
-    channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
-    neck = build_neck(spec.neck, channels, strides)
-    # Only proposals are made from a pyramid's last map.
-    features = RegionFeatures(build_pool(spec.regions), neck.strides[: len(strides)])
-    parts: dict[str, nn.Module] = {"": backbone}
-    if isinstance(spec.head, Custom):
-        own = custom_module(
-            "head",
-            spec.head,
-            ("losses", "detect"),
-            features=features,
-            channels=neck.channels[0],
-            size=spec.regions.size,
-            num_classes=num_classes,
-        )
-        roi_head = cast(RoIHead, own)
-    else:
-        box_head = build_box_head(spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size)
-        parts |= pretrained_parts(spec.head, box_head, backbone)
-        roi_head = build_roi_head(spec.head, features, box_head, num_classes)
-    if on_weights is not None and not isinstance(spec.backbone, Custom) and spec.backbone.weights != "none":
-        on_weights(load_pretrained(spec.backbone, parts))
+    trunk = build_trunk(spec, num_classes, on_weights)
+    neck = trunk.neck
     rpn = _rpn(spec.proposals, neck.channels, neck.strides)
-    return faster_rcnn.FasterRCNN(backbone, neck, rpn, roi_head)
+    return faster_rcnn.FasterRCNN(trunk.backbone, neck, rpn, trunk.roi_head)
 
 
 def _rpn(spec: RPNSpec, channels: Sequence[int], strides: Sequence[int]) -> RPN:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.build.model import load_detector
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.build.proposals import build_proposer
+from detkit.config.proposal import RPN
 from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
 from detkit.training.device import choose_device, predicting_precision
@@ -27,7 +28,7 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
     place = choose_device(device)
     loaded = load_detector(Path(weights), place)
     config, detector = loaded.config, loaded.config.detector
-    head = detector.head if isinstance(detector, FasterRCNN) else None
+    head, proposals = getattr(detector, "head", None), getattr(detector, "proposals", None)
     nms_iou, limit = (
         getattr(head, "nms_iou", CUSTOM_NMS_IOU),
         getattr(head, "detections_per_image", CUSTOM_LIMIT),
@@ -42,4 +43,5 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         device=place,
         precision=predicting_precision(config.train.precision, place),
         thresholds=loaded.file.thresholds,
+        proposer=None if proposals is None or isinstance(proposals, RPN) else build_proposer(proposals),
     )

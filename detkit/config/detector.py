@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.spec import Custom
 
-Detector = Annotated[FasterRCNN | Custom, Field(discriminator="type")]
+Detector = Annotated[FasterRCNN | FastRCNN | Custom, Field(discriminator="type")]

@@ -21,6 +21,7 @@ from detkit.workflows.measure import Measured, measure
 from detkit.workflows.report_page import Judged, write_page
 from detkit.workflows.run_folder import CONFIG, DETECTIONS, REPORT, new_folder, say
 from detkit.workflows.session import session
+from detkit.workflows.where_to_look import external_proposals, told_where_to_look
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
     with session(config, trains=False) as run:
         loaded = load_detector(weights, run.device)
         require_same_classes(loaded.classes, source.annotations, weights)
+        detector = loaded.config.detector
+        if external_proposals(detector) is not None:
+            # Files of proposals belong to the images, and the images are the config's.
+            named = config.detector if external_proposals(config.detector) is not None else detector
+            source = told_where_to_look(named, source, "val")
         found, timing = run.detect(loaded.model, source)
         if found is None:
             return None

@@ -20,6 +20,7 @@ from detkit.structures import TrainBatch
 from detkit.training.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.workflows.memory_probe import Line, Step, largest_images
 from detkit.workflows.session import session, training_loader
+from detkit.workflows.where_to_look import told_where_to_look
 
 TIMED_STEPS = 3
 SAFETY = 0.9  # share of the free memory that a training may take
@@ -129,6 +130,7 @@ def plan(config: Config) -> Plan:
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
     learned, _ = open_training_set(config.data)
     with session(config, trains=True) as run:
+        learned = told_where_to_look(config.detector, learned, "train")
         model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
         model.to(run.device).train()
         step = Step(run, model, build_optimizer(train, model)[0])

@@ -14,12 +14,14 @@ from detkit.build.detector import build_detector
 from detkit.config.schema import Config
 from detkit.config.training import Gradient
 from detkit.data.index import Index
+from detkit.detectors.fast_rcnn import FastRCNN
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.report.draw import draw_targets, tile_images
 from detkit.report.picture_file import write_picture
 from detkit.structures import TrainBatch
 from detkit.workflows.run_folder import new_folder
 from detkit.workflows.session import training_loader
+from detkit.workflows.where_to_look import told_where_to_look
 
 NUM_BATCHES = 4
 COLUMNS = 4
@@ -41,6 +43,7 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
         UserError: the data cannot be read.
     """
     learned, changed = open_training_set(config.data)
+    learned = told_where_to_look(config.detector, learned, "train")
     folder = new_folder(out, "show-data")
     index = Index.of(learned.annotations)
     size = config.train.batch_size if isinstance(config.train, Gradient) else BATCH_SIZE
@@ -56,7 +59,7 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
 
 def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: Index) -> NDArray[np.uint8]:
     # A detector of another kind has no anchors to show.
-    trained = model.training_boxes(batch) if isinstance(model, FasterRCNN) else None
+    trained = model.training_boxes(batch) if isinstance(model, FastRCNN | FasterRCNN) else None
     pictures, names = [], []
     for number, (target, (height, width)) in enumerate(zip(batch.targets, batch.images.sizes, strict=True)):
         pixels = batch.images.pixels[number, :, :height, :width].permute(1, 2, 0).contiguous().numpy()

@@ -27,6 +27,7 @@ from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
 from detkit.workflows.session import images_of, session
 from detkit.workflows.task import Task
 from detkit.workflows.train_gradient import Learned, learn_by_gradient, new_model
+from detkit.workflows.where_to_look import told_where_to_look
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def train(
         if rank() == 0:
             say(f"learning from {images_of(learned.annotations)}", *_changes(changed))
             say(f"on {run.device}, {'fp32' if run.precision is None else str(run.precision)[6:]}")
+        learned = told_where_to_look(config.detector, learned, "train")
+        if judged_by is not None:
+            judged_by = told_where_to_look(config.detector, judged_by, "val")
         task = Task(run, learned, judged_by, from_main(lambda: _folder(config, name, out, resume)), resume)
         start = time.perf_counter()
         progress = _learn(task, from_weights)

@@ -1,0 +1,24 @@
+"""A Fast R-CNN of a config -> the model."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from detkit.build.trunk import OnWeights, build_trunk
+from detkit.config.fast_rcnn import FastRCNN
+from detkit.detectors import fast_rcnn
+
+
+def build_fast_rcnn(spec: FastRCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+    """Return a Fast R-CNN.
+
+    Args:
+        spec: the config's `detector`.
+        num_classes: K, without background.
+        on_weights: told what became of pretrained weights; None leaves them unread.
+
+    Raises:
+        UserError: weights cannot be read or a part does not fit.
+    """
+    trunk = build_trunk(spec, num_classes, on_weights)
+    return fast_rcnn.FastRCNN(trunk.backbone, trunk.neck, trunk.roi_head)

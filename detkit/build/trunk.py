@@ -1,0 +1,75 @@
+"""What Fast R-CNN and Faster R-CNN share, of a config -> modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+
+from detkit.build.backbone import build_backbone, build_neck, custom_module, load_pretrained
+from detkit.build.roi_head import build_box_head, build_pool, build_roi_head, pretrained_parts
+from detkit.config.fast_rcnn import FastRCNN
+from detkit.config.faster_rcnn import FasterRCNN
+from detkit.config.neck import FPN as FPNSpec
+from detkit.config.spec import Custom
+from detkit.models.fpn import FPN, PlainMaps
+from detkit.models.region_features import RegionFeatures
+from detkit.models.roi_head import RoIHead
+from detkit.models.weights import LoadReport
+
+OnWeights = Callable[[LoadReport], None]
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """All of a Faster R-CNN but its proposal network.
+
+    Attributes:
+        backbone: reads the image.
+        neck: stands between it and the rest.
+        roi_head: judges regions.
+    """
+
+    backbone: nn.Module
+    neck: FPN | PlainMaps
+    roi_head: RoIHead
+
+
+def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWeights | None) -> Trunk:
+    """Return the backbone, the neck and the head.
+
+    Args:
+        spec: the config's `detector`.
+        num_classes: K, without background.
+        on_weights: told what became of pretrained weights; None leaves them unread.
+
+    Raises:
+        UserError: weights cannot be read or a part does not fit.
+    """
+    pyramid = isinstance(spec.neck, FPNSpec)
+    backbone = build_backbone(spec.backbone, pyramid=pyramid)
+    channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
+    neck = build_neck(spec.neck, channels, strides)
+    # Only proposals are made from a pyramid's last map.
+    features = RegionFeatures(build_pool(spec.regions), neck.strides[: len(strides)])
+    parts: dict[str, nn.Module] = {"": backbone}
+    if isinstance(spec.head, Custom):
+        own = custom_module(
+            "head",
+            spec.head,
+            ("losses", "detect"),
+            features=features,
+            channels=neck.channels[0],
+            size=spec.regions.size,
+            num_classes=num_classes,
+        )
+        roi_head = cast(RoIHead, own)
+    else:
+        box_head = build_box_head(spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size)
+        parts |= pretrained_parts(spec.head, box_head, backbone)
+        roi_head = build_roi_head(spec.head, features, box_head, num_classes)
+    if on_weights is not None and not isinstance(spec.backbone, Custom) and spec.backbone.weights != "none":
+        on_weights(load_pretrained(spec.backbone, parts))
+    return Trunk(backbone, neck, roi_head)

@@ -1,0 +1,50 @@
+"""Fast R-CNN."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from detkit.config.backbone import Backbone
+from detkit.config.neck import Neck, NoNeck
+from detkit.config.proposer import ExternalProposals
+from detkit.config.region import Head, Regions
+from detkit.config.spec import Spec
+from detkit.config.wiring import fill, require_wiring
+
+# These values replace the defaults of the heads, which are Faster R-CNN's.
+PAPER_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5)}}
+FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
+
+
+class FastRCNN(Spec):
+    """Fast R-CNN (Girshick 2015): judges the boxes it is given, on maps of the whole image."""
+
+    type: Literal["fast_rcnn"]
+    backbone: Backbone
+    """The network that reads the image."""
+    neck: Neck = NoNeck(type="none")
+    """What stands between the backbone and the rest."""
+    proposals: ExternalProposals
+    """Where to look."""
+    regions: Regions
+    """What is there: features of a region."""
+    head: Head
+    """What is it, and where exactly. Without fpn `batch_per_image` is 64 and `bg_iou` [0.1, 0.5]."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        proposals, neck = data.get("proposals"), data.get("neck")
+        if isinstance(proposals, dict) and proposals.get("type") == "rpn":
+            raise ValueError("fast_rcnn with proposals: rpn is faster_rcnn")
+        pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
+        return fill(data, FPN_DEFAULTS if pyramid else PAPER_DEFAULTS)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> FastRCNN:
+        require_wiring(self.backbone, self.neck, self.head)
+        return self

@@ -1,0 +1,45 @@
+"""From the pixels of image files to what a network takes, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detkit.models.weights import IMAGENET_MEAN, IMAGENET_STD
+from detkit.ops.boxes import clip
+from detkit.structures import Detections, ImageBatch
+
+
+class ImageInput(nn.Module):
+    """A network that takes images as ImageNet's classifiers do."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def prepare(self, images: ImageBatch) -> Tensor:
+        """Return (B, 3, H, W) images on the model's device, ImageNet's mean 0 and deviation 1, padding 0.
+
+        Pixels that are float already are taken as normalised.
+        """
+        pixels = images.pixels.to(self.mean.device, non_blocking=True)
+        if not pixels.is_floating_point():
+            pixels = (pixels - self.mean) / self.std
+            for image, (height, width) in zip(pixels, images.sizes, strict=True):
+                image[:, height:] = 0
+                image[:, :, width:] = 0
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detections]:
+    """Return the detections of each image scaled from the size the network saw to the size of the file."""
+    scaled = []
+    for own, size, original in zip(found, images.sizes, images.originals, strict=True):
+        scale_y, scale_x = original[0] / size[0], original[1] / size[1]
+        boxes = own.boxes * own.boxes.new_tensor((scale_x, scale_y, scale_x, scale_y))
+        scaled.append(Detections(clip(boxes, original), own.scores, own.labels))
+    return scaled
