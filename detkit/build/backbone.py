@@ -8,14 +8,24 @@ from typing import Any, assert_never
 from torch import nn
 
 from detkit.build.custom import build_custom
-from detkit.config.backbone import AlexNetBackbone, Backbone, ResNetBackbone, VGGBackbone
+from detkit.config.backbone import (
+    AlexNetBackbone,
+    Backbone,
+    GoogLeNetBackbone,
+    PublishedBackbone,
+    ResNetBackbone,
+    VGGBackbone,
+    ZFNetBackbone,
+)
 from detkit.config.neck import FPN as FPNSpec
 from detkit.config.neck import Neck, NoNeck
 from detkit.config.spec import Custom
 from detkit.errors import UserError
 from detkit.models.backbones.alexnet import AlexNet
+from detkit.models.backbones.googlenet import GoogLeNet
 from detkit.models.backbones.resnet import ResNet
 from detkit.models.backbones.vgg import VGG
+from detkit.models.backbones.zfnet import ZFNet
 from detkit.models.fpn import FPN, PlainMaps
 from detkit.models.weights import LoadReport, load_weights, read_weights
 
@@ -33,6 +43,10 @@ def build_backbone(spec: Backbone, *, pyramid: bool) -> nn.Module:
     match spec:
         case AlexNetBackbone():
             return AlexNet(width=spec.width, freeze_at=_freeze_at(spec))
+        case ZFNetBackbone():
+            return ZFNet(width=spec.width, freeze_at=_freeze_at(spec))
+        case GoogLeNetBackbone():
+            return GoogLeNet(width=spec.width, norm=spec.norm, freeze_at=_freeze_at(spec), pyramid=pyramid)
         case VGGBackbone():
             return VGG(
                 depth=spec.depth,
@@ -67,17 +81,16 @@ def build_neck(spec: Neck, channels: Sequence[int], strides: Sequence[int]) -> F
             assert_never(spec)
 
 
-def load_pretrained(
-    spec: AlexNetBackbone | VGGBackbone | ResNetBackbone, parts: dict[str, nn.Module]
-) -> LoadReport:
+def load_pretrained(spec: PublishedBackbone, parts: dict[str, nn.Module]) -> LoadReport:
     """Copy `spec.weights` into the parts of a model, each under what its keys begin with in the file.
 
     Raises:
         UserError: If the weights cannot be read or nothing in them fits.
     """
+    name: str
     match spec:
-        case AlexNetBackbone():
-            name = "alexnet"
+        case AlexNetBackbone() | ZFNetBackbone() | GoogLeNetBackbone():
+            name = spec.type
         case VGGBackbone():
             name = f"vgg{spec.depth}{'_bn' if spec.batch_norm else ''}"
         case ResNetBackbone():
@@ -87,7 +100,7 @@ def load_pretrained(
     return load_weights(parts, read_weights(spec.weights, model=name, width=spec.width), spec.weights)
 
 
-def is_frozen(spec: AlexNetBackbone | VGGBackbone | ResNetBackbone, stage: int) -> bool:
+def is_frozen(spec: PublishedBackbone, stage: int) -> bool:
     """Return whether a stage, counted from 1, stays as it is."""
     return stage <= _freeze_at(spec)
 
@@ -108,6 +121,6 @@ def custom_module(part: str, spec: Custom, wanted: Sequence[str], **given: Any) 
     return module
 
 
-def _freeze_at(spec: AlexNetBackbone | VGGBackbone | ResNetBackbone) -> int:
+def _freeze_at(spec: PublishedBackbone) -> int:
     """Return how many stages are frozen; random weights never are."""
     return 0 if spec.weights == "none" else spec.freeze_at

@@ -8,16 +8,18 @@ from typing import assert_never
 from torch import nn
 
 from detkit.build.backbone import is_frozen
-from detkit.config.backbone import Backbone, ResNetBackbone
+from detkit.config.backbone import Backbone, GoogLeNetBackbone, ResNetBackbone
 from detkit.config.region import ConvFcHead as ConvFcSpec
 from detkit.config.region import Fc6Fc7Head as Fc6Fc7Spec
+from detkit.config.region import Inception5Head as Inception5Spec
 from detkit.config.region import Layer4Head as Layer4Spec
 from detkit.config.region import Regions, RoIAlign, RoIPool
 from detkit.config.region import TwoFcHead as TwoFcSpec
 from detkit.errors import UserError
+from detkit.models.backbones.googlenet import Inception5
 from detkit.models.backbones.resnet import LAST, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
-from detkit.models.box_heads import BoxHead, ConvFcHead, FcHead, Layer4Head, Predictor
+from detkit.models.box_heads import BoxHead, ConvFcHead, FcHead, Inception5Head, Layer4Head, Predictor
 from detkit.models.region_features import Pool, RegionFeatures
 from detkit.models.roi_head import RoIHead
 from detkit.ops.coding import BoxCoder
@@ -25,7 +27,7 @@ from detkit.ops.roi_align import roi_align
 from detkit.ops.roi_pool import roi_pool
 from detkit.ops.sampling import Sampler
 
-HeadSpec = Layer4Spec | Fc6Fc7Spec | TwoFcSpec | ConvFcSpec
+HeadSpec = Layer4Spec | Inception5Spec | Fc6Fc7Spec | TwoFcSpec | ConvFcSpec
 
 
 def build_pool(spec: Regions) -> Pool:
@@ -68,10 +70,16 @@ def build_box_head(
                 frozen=is_frozen(backbone_spec, LAST),
             )
             return Layer4Head(layer4)
+        case Inception5Spec():
+            if not isinstance(backbone_spec, GoogLeNetBackbone):
+                raise UserError("head: inception5 is a part of backbone: googlenet alone")
+            frozen = is_frozen(backbone_spec, LAST)
+            width, norm = backbone_spec.width, backbone_spec.norm
+            return Inception5Head(Inception5(channels, width=width, norm=norm, frozen=frozen))
         case Fc6Fc7Spec():
             if not isinstance(backbone, SequentialBackbone):
                 raise UserError(
-                    "head: fc6_fc7 is a part of backbone: vgg or alexnet; take two_fc with another"
+                    "head: fc6_fc7 is a part of backbone: vgg, alexnet or zfnet; take two_fc with another"
                 )
             return FcHead(channels, size, channels=backbone.fc_channels, dropout=spec.dropout)
         case TwoFcSpec():
@@ -93,6 +101,8 @@ def pretrained_parts(spec: HeadSpec, box_head: BoxHead, backbone: nn.Module) -> 
     """Return the parts of the head that the backbone's weights file holds, by what their keys begin with."""
     if isinstance(spec, Layer4Spec) and isinstance(box_head, Layer4Head):
         return {"layer4.": box_head.layer4}
+    if isinstance(spec, Inception5Spec) and isinstance(box_head, Inception5Head):
+        return {f"{name}.": part for name, part in box_head.inception5.named_children()}
     if isinstance(spec, Fc6Fc7Spec) and isinstance(box_head, FcHead):
         assert isinstance(backbone, SequentialBackbone)
         return dict(zip(backbone.fc_keys, (box_head.fc6, box_head.fc7), strict=True))

@@ -53,4 +53,23 @@ class ResNetBackbone(_Backbone):
     them from each process's batch, `sync` from the batch of all processes."""
 
 
-Backbone = Annotated[AlexNetBackbone | VGGBackbone | ResNetBackbone | Custom, Field(discriminator="type")]
+class ZFNetBackbone(_Backbone):
+    """ZFNet (Zeiler and Fergus 2014, as in SPP-net and Faster R-CNN): conv1 to conv5, stride 16."""
+
+    type: Literal["zfnet"]
+    freeze_at: Annotated[int, Field(ge=0, le=5)] = 1
+    """How many convolutions from the input on stay as they are."""
+
+
+class GoogLeNetBackbone(_Backbone):
+    """GoogLeNet (Szegedy 2015) with batch normalisation, up to inception4e, stride 16."""
+
+    type: Literal["googlenet"]
+    norm: Norm = "frozen"
+    """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
+    them from each process's batch, `sync` from the batch of all processes."""
+
+
+PublishedBackbone = AlexNetBackbone | ZFNetBackbone | VGGBackbone | GoogLeNetBackbone | ResNetBackbone
+
+Backbone = Annotated[PublishedBackbone | Custom, Field(discriminator="type")]

@@ -82,8 +82,14 @@ class Layer4Head(_Head):
     type: Literal["layer4"]
 
 
+class Inception5Head(_Head):
+    """GoogLeNet's own last stage on every region, then a mean over it."""
+
+    type: Literal["inception5"]
+
+
 class Fc6Fc7Head(_Head):
-    """The two fully connected layers of AlexNet or VGG, with their pretrained weights."""
+    """The two fully connected layers of AlexNet, ZFNet or VGG, with their pretrained weights."""
 
     type: Literal["fc6_fc7"]
     dropout: Fraction = 0.5
@@ -112,4 +118,6 @@ class ConvFcHead(_Head):
     """Batch normalisation after each convolution."""
 
 
-Head = Annotated[Layer4Head | Fc6Fc7Head | TwoFcHead | ConvFcHead | Custom, Field(discriminator="type")]
+Head = Annotated[
+    Layer4Head | Inception5Head | Fc6Fc7Head | TwoFcHead | ConvFcHead | Custom, Field(discriminator="type")
+]

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from detkit.config.backbone import AlexNetBackbone, Backbone, ResNetBackbone
+from detkit.config.backbone import (
+    AlexNetBackbone,
+    Backbone,
+    GoogLeNetBackbone,
+    ResNetBackbone,
+    ZFNetBackbone,
+)
 from detkit.config.neck import FPN, Neck
-from detkit.config.region import Fc6Fc7Head, Head, Layer4Head
+from detkit.config.region import Fc6Fc7Head, Head, Inception5Head, Layer4Head
 from detkit.config.spec import Custom
 
 
@@ -17,12 +23,16 @@ def require_wiring(backbone: Backbone, neck: Neck, head: Head) -> None:
         ValueError: they cannot; the message names the parts that can.
     """
     pyramid = isinstance(neck, FPN)
-    if pyramid and isinstance(backbone, AlexNetBackbone):
-        raise ValueError("neck: fpn needs a backbone with four stages: resnet or vgg, not alexnet")
+    if pyramid and isinstance(backbone, AlexNetBackbone | ZFNetBackbone):
+        raise ValueError(
+            f"neck: fpn needs a backbone with four stages: resnet, vgg or googlenet, not {backbone.type}"
+        )
     if isinstance(head, Layer4Head) and (pyramid or not isinstance(backbone, ResNetBackbone | Custom)):
         raise ValueError("head: layer4 needs backbone: resnet and neck: none (the C4 wiring)")
-    if isinstance(head, Fc6Fc7Head) and (pyramid or isinstance(backbone, ResNetBackbone)):
-        raise ValueError("head: fc6_fc7 needs backbone: vgg or alexnet and neck: none")
+    if isinstance(head, Inception5Head) and (pyramid or not isinstance(backbone, GoogLeNetBackbone)):
+        raise ValueError("head: inception5 needs backbone: googlenet and neck: none")
+    if isinstance(head, Fc6Fc7Head) and (pyramid or isinstance(backbone, ResNetBackbone | GoogLeNetBackbone)):
+        raise ValueError("head: fc6_fc7 needs backbone: vgg, alexnet or zfnet and neck: none")
 
 
 def fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.models.backbones.googlenet import Inception5
 from detkit.models.backbones.resnet import Block
 from detkit.models.initialisation import gaussian, he_normal
 from detkit.models.norm import Norm, conv_block
@@ -30,6 +31,27 @@ class Layer4Head(nn.Module):
     def forward(self, regions: Tensor) -> Tensor:
         """Return (R, channels) vectors of (R, C, size, size) features."""
         out: Tensor = self.layer4(regions)
+        return out.mean(dim=(2, 3))
+
+
+class Inception5Head(nn.Module):
+    """GoogLeNet's last stage on every region, then the mean over its cells.
+
+    Args:
+        inception5: the stage.
+
+    Attributes:
+        channels: length of the vector.
+    """
+
+    def __init__(self, inception5: Inception5) -> None:
+        super().__init__()
+        self.inception5 = inception5
+        self.channels = inception5.channels
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Return (R, channels) vectors of (R, C, size, size) features."""
+        out: Tensor = self.inception5(regions)
         return out.mean(dim=(2, 3))
 
 
@@ -93,7 +115,7 @@ class ConvFcHead(nn.Module):
         return F.relu(self.fc(self.convs(regions).flatten(1)))
 
 
-BoxHead = Layer4Head | FcHead | ConvFcHead
+BoxHead = Layer4Head | Inception5Head | FcHead | ConvFcHead
 
 
 class Predictor(nn.Module):

@@ -164,6 +164,11 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _download(name: str, model: str) -> dict[str, Tensor]:
+    if model not in torchvision.models.list_models():
+        raise UserError(
+            f"backbone.weights: torchvision has no weights of {model}; use none or a file "
+            f"({', '.join(FILE_TYPES)}), not {name!r}"
+        )
     known = torchvision.models.get_model_weights(model)
     # Some were trained on other pixel values (VGG16's IMAGENET1K_FEATURES); detectors normalise one way.
     fitting = [entry.name for entry in known if tuple(entry.transforms().mean) == IMAGENET_MEAN]

@@ -10,9 +10,11 @@ import torchvision
 from torch import Tensor, nn
 
 from detkit.models.backbones.alexnet import AlexNet
+from detkit.models.backbones.googlenet import GoogLeNet, Inception5
 from detkit.models.backbones.resnet import ResNet, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.backbones.vgg import VGG
+from detkit.models.backbones.zfnet import ZFNet
 from detkit.models.norm import FrozenBatchNorm
 from detkit.models.weights import load_weights
 
@@ -94,7 +96,42 @@ def test_resnet_has_torchvisions_keys(depth: int) -> None:
     assert {k: v.shape for k, v in head.state_dict().items()} == layer4
 
 
+def test_googlenet_gives_torchvisions_features() -> None:
+    theirs = fresh(torchvision.models.googlenet(init_weights=False, aux_logits=False, transform_input=True))
+    ours = GoogLeNet(width=1, norm="frozen", freeze_at=0, pyramid=True).eval()
+    report = load_weights({"": ours}, theirs.state_dict(), "test")
+    assert (report.missing, report.unused) == ((), ("fc.weight", "fc.bias"))
+    wanted: dict[str, Tensor] = {}
+    for name in ("conv3", "inception3b", "inception4e", "inception5b"):
+        getattr(theirs, name).register_forward_hook(lambda _m, _x, y, name=name: wanted.update({name: y}))
+    x = torch.randn(1, 3, 96, 130)
+    theirs(x)
+    for own, peer in zip(ours(x), wanted.values(), strict=True):
+        torch.testing.assert_close(own, peer, rtol=1e-3, atol=1e-4 * float(peer.detach().abs().max()))
+
+
+def test_inception5_as_a_head_is_the_last_stage_of_the_pyramid() -> None:
+    pyramid = GoogLeNet(width=0.25, norm="frozen", freeze_at=0, pyramid=True).eval()
+    head = Inception5(pyramid.channels[2], width=0.25, norm="frozen", frozen=True).eval()
+    state = {k: v for k, v in pyramid.state_dict().items() if k.startswith("inception5")}
+    head.load_state_dict(state)
+    *_, before, last = pyramid(torch.randn(1, 3, 64, 96))
+    torch.testing.assert_close(head(nn.functional.max_pool2d(before, 2, 2, ceil_mode=True)), last)
+    assert not trainable(head)
+
+
+def test_zfnet_is_the_published_size() -> None:
+    with torch.device("meta"):
+        zfnet = ZFNet(width=1, freeze_at=1)
+    assert (zfnet.channels, zfnet.strides, zfnet.fc_channels) == ((256,), (16,), 4096)
+    assert [m.out_channels for m in zfnet.features if isinstance(m, nn.Conv2d)] == [96, 256, 384, 384, 256]
+    assert min(int(name.split(".")[1]) for name in trainable(zfnet)) == 4
+
+
 BACKBONES = {
+    "zfnet": lambda: ZFNet(width=0.125, freeze_at=0),
+    "googlenet": lambda: GoogLeNet(width=0.125, norm="frozen", freeze_at=2, pyramid=False),
+    "inception_pyramid": lambda: GoogLeNet(width=0.125, norm="trainable", freeze_at=0, pyramid=True),
     "alexnet": lambda: AlexNet(width=0.125, freeze_at=1),
     "vgg": lambda: VGG(depth=16, batch_norm=True, norm="frozen", width=0.125, freeze_at=2, pyramid=False),
     "vgg_pyramid": lambda: VGG(
