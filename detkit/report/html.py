@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from detkit.annotations.atomic_files import write_atomically
-from detkit.report.content import ReportData
+from detkit.report.content import Number, ReportData
 from detkit.report.markup import Markup, element, joined
 from detkit.report.sections import all_sections, summary
 
@@ -26,37 +27,52 @@ def write_report(path: str | Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """Return the report as HTML."""
+    return page(data.title, data.subtitle, data.summary, data.notes, all_sections(data))
+
+
+def page(
+    title: str,
+    subtitle: str,
+    figures: Sequence[Number],
+    notes: Sequence[str],
+    sections: Sequence[tuple[str, Markup]],
+) -> str:
+    """Return a page of HTML that needs nothing but itself.
+
+    Args:
+        title: heading.
+        subtitle: a line below it; empty for none.
+        figures: the numbers at the top.
+        notes: sentences for the reader below them.
+        sections: heading and content of each.
+    """
     style = Markup(files("detkit.report").joinpath("report.css").read_text(encoding="utf-8"))
     head = joined(
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        element("title", data.title),
+        element("title", title),
         element("style", style),
     )
-    page = joined(element("head", head), element("body", _body(data)))
-    return '<!doctype html>\n<html lang="en">' + page + "</html>\n"
-
-
-def _body(data: ReportData) -> Markup:
-    sections = all_sections(data)
     links = [element("a", heading, href=f"#{_anchor(heading)}") for heading, _ in sections]
-    header = [element("h1", data.title)]
-    if data.subtitle:
-        header.append(element("p", data.subtitle, class_="subtitle"))
-    if data.summary:
-        header.append(summary(data.summary))
-    header += [element("p", note, class_="notice") for note in data.notes]
+    header = [element("h1", title)]
+    if subtitle:
+        header.append(element("p", subtitle, class_="subtitle"))
+    if figures:
+        header.append(summary(figures))
+    header += [element("p", note, class_="notice") for note in notes]
     main = [
         element("section", element("h2", heading), content, id=_anchor(heading))
         for heading, content in sections
     ]
-    return joined(
+    body = joined(
         element("header", *header),
         element("nav", *links, aria_label="Sections"),
         element("main", *main),
         element("footer", "Written by detkit"),
     )
+    whole = joined(element("head", head), element("body", body))
+    return '<!doctype html>\n<html lang="en">' + whole + "</html>\n"
 
 
 def _anchor(heading: str) -> str:

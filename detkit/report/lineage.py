@@ -1,0 +1,159 @@
+"""The page of `detkit lineage`: what each idea of the R-CNN family bought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from detkit.report.content import Bar, Cell, Number, Table
+from detkit.report.html import page
+from detkit.report.markup import Markup, element, joined
+from detkit.report.sections import SERIES
+from detkit.report.tables import bars, table
+
+COLUMNS = (
+    "detector",
+    "AP50",
+    "AP",
+    "recall of proposals",
+    "boxes an image",
+    "training",
+    "an image",
+    "proposals",
+    "network",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One detector of the chain, measured on the same images as the others.
+
+    Attributes:
+        detector: its name.
+        ap50: COCO's AP at IoU 0.5.
+        ap: COCO's AP.
+        recall: share of objects with a proposal at IoU 0.5.
+        boxes_per_image: proposals of an image.
+        train_seconds: time of the training, without that of the proposals.
+        proposal_seconds: time that the proposals of an image take at test.
+        network_seconds: time that the rest takes.
+    """
+
+    detector: str
+    ap50: float
+    ap: float
+    recall: float
+    boxes_per_image: float
+    train_seconds: float
+    proposal_seconds: float
+    network_seconds: float
+
+    @property
+    def test_seconds(self) -> float:
+        """Time of an image at test, all in all."""
+        return self.proposal_seconds + self.network_seconds
+
+    def cells(self) -> list[str]:
+        """Return what stands behind the name in a table."""
+        return [
+            f"{self.ap50:.3f}",
+            f"{self.ap:.3f}",
+            f"{self.recall:.3f}",
+            f"{self.boxes_per_image:,.0f}",
+            shown_seconds(self.train_seconds),
+            shown_seconds(self.test_seconds),
+            shown_seconds(self.proposal_seconds),
+            shown_seconds(self.network_seconds),
+        ]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster one detector is than another.
+
+    Attributes:
+        what: a sentence on it.
+        measured: here.
+        published: in the paper.
+        source: which paper, and on what.
+    """
+
+    what: str
+    measured: float
+    published: float
+    source: str
+
+
+def shown_seconds(seconds: float) -> str:
+    """Return a time for people.
+
+    Example:
+        >>> shown_seconds(0.0123), shown_seconds(3.21), shown_seconds(312.4)
+        ('12.3 ms', '3.2 s', '312 s')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.1f} ms"
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
+
+
+def lineage_page(
+    subtitle: str,
+    rows: Sequence[Row],
+    ratios: Sequence[Ratio],
+    notes: Sequence[str],
+    environment: Mapping[str, str],
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        subtitle: which data and backbone.
+        rows: the detectors, oldest first.
+        ratios: what was gained, beside the papers' own figures.
+        notes: sentences for the reader.
+        environment: name to value: versions, machine, command.
+    """
+    best = max(rows, key=lambda row: row.ap50)
+    fastest = min(rows, key=lambda row: row.test_seconds)
+    figures = (
+        Number("best AP50", best.ap50, best.detector),
+        Number("fastest at test", f"{shown_seconds(fastest.test_seconds)} an image", fastest.detector),
+    )
+    whole = tuple((row.detector, *row.cells()) for row in rows)
+    pairs = [element("div", element("dt", k), element("dd", v)) for k, v in environment.items()]
+    sections = [
+        ("The chain", table(Table(COLUMNS, whole))),
+        ("Beside the papers", _ratios(ratios)),
+        ("Time of an image", _times(rows)),
+        ("Accuracy", bars([Bar(row.detector, row.ap50, f"{row.ap50:.3f}") for row in rows], _colours(rows))),
+        ("Run it again", element("dl", *pairs, class_="environment")),
+    ]
+    return page("What each idea bought", subtitle, figures, notes, sections)
+
+
+def _ratios(ratios: Sequence[Ratio]) -> Markup:
+    hint = element(
+        "p",
+        "The papers measured on one GPU and other images: the order is to be compared, not the digits.",
+        class_="hint",
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (ratio.what, f"{ratio.measured:.1f}x", f"{ratio.published:g}x", ratio.source) for ratio in ratios
+    ]
+    return joined(hint, table(Table(("what", "here", "published", "by"), tuple(rows))))
+
+
+def _times(rows: Sequence[Row]) -> Markup:
+    parts = []
+    for heading, seconds in (
+        ("Network", [row.network_seconds for row in rows]),
+        ("Proposals", [row.proposal_seconds for row in rows]),
+    ):
+        shown = [
+            Bar(row.detector, value, shown_seconds(value)) for row, value in zip(rows, seconds, strict=True)
+        ]
+        parts.append(element("div", element("h4", heading), bars(shown, _colours(rows))))
+    return element("div", *parts, class_="grid wide")
+
+
+def _colours(rows: Sequence[Row]) -> list[str]:
+    return [SERIES[i % len(SERIES)] for i in range(len(rows))]
