@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, assert_never
 
 from detkit.build.custom import build_custom
 from detkit.config import proposer as specs
 from detkit.config.spec import Custom
 from detkit.errors import UserError
+from detkit.proposals.edge_files import EdgeFiles
+from detkit.proposals.edge_gradient import GradientEdges
 from detkit.proposals.proposals import Proposer
+from detkit.proposals.selective_search import SelectiveSearch
 from detkit.proposals.sliding_window import (
     PyramidWindows,
     RelativeWindows,
@@ -33,14 +37,11 @@ def build_proposer(spec: specs.ExternalProposals, *, num_threads: int = 1) -> Pr
     """
     match spec:
         case specs.SelectiveSearch():
-            from detkit.proposals.selective_search import SelectiveSearch
-
             return SelectiveSearch(spec.mode, spec.seed, spec.max_boxes, num_threads)
         case specs.EdgeBoxes():
-            from detkit.proposals.edge_boxes import EdgeBoxes  # type: ignore[import-untyped,unused-ignore]
+            from detkit.proposals.edge_boxes import EdgeBoxes
 
-            edges: Proposer = EdgeBoxes(**parameters_of(spec))
-            return edges
+            return EdgeBoxes(**{**parameters_of(spec), "edges": _edges(spec.edges)})
         case specs.SlidingWindow():
             return SlidingWindow(_layout(spec.windows), spec.max_boxes)
         case Custom():
@@ -57,6 +58,16 @@ def build_proposer(spec: specs.ExternalProposals, *, num_threads: int = 1) -> Pr
 def parameters_of(spec: specs.ExternalProposals) -> dict[str, Any]:
     """Return the parameters of a method by name."""
     return spec.model_dump(exclude={"type"})
+
+
+def _edges(spec: specs.GradientEdges | specs.EdgeFiles) -> GradientEdges | EdgeFiles:
+    match spec:
+        case specs.GradientEdges():
+            return GradientEdges(spec.scales_px, spec.surround_px, spec.surround, spec.full_share)
+        case specs.EdgeFiles():
+            return EdgeFiles(Path(spec.folder))
+        case _:
+            assert_never(spec)
 
 
 def _layout(spec: specs.RelativeWindows | specs.PyramidWindows) -> WindowLayout:

@@ -105,6 +105,6 @@ def _require_every_image(positions: NDArray[np.int64], truth: AnnotationSet, fil
     if len(missing):
         names = ", ".join(truth.image_files[missing[:5]].tolist()) + (", ..." if len(missing) > 5 else "")
         raise UserError(
-            f"{file}: has no proposals for {len(missing)} of {truth.num_images} images: {names}. Images are "
-            "known by path, file name or id; make the file for all images of this dataset"
+            f"{file}: has no proposals for {len(missing)} of {truth.num_images} images: {names}; images are "
+            "known by path, file name or id, and the file must have all of the dataset"
         )

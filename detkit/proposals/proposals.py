@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,14 @@ class Proposals:
 
 Proposer = Callable[[NDArray[np.uint8]], Proposals]
 """Takes the (H, W, 3) uint8 RGB pixels of an image. It has no state that changes: threads share it."""
+
+
+@runtime_checkable
+class NamedProposer(Protocol):
+    """A proposer that looks things up by an image's name; where there is one it is asked this way."""
+
+    def propose_named(self, image: NDArray[np.uint8], name: str) -> Proposals:
+        """Return the proposals of an (H, W, 3) image that has a name: its file, relative or not."""
 
 
 def ranked(boxes: NDArray[np.float32]) -> Proposals:

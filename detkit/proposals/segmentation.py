@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.proposals.segmentation_loops import convolve, join, number, sort_edges, weigh
+from detkit.proposals.segmentation_loops import convolve, join, number, share, sort_edges, weigh
 
 
 @dataclass(frozen=True)
@@ -28,31 +28,37 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class PixelGraph:
-    """The edges between neighbouring pixels, lightest first, shared by segmentations at several scales.
+    """What neighbours of pixels differ by, lightest first, shared by segmentations at several scales.
+
+    M nodes stand for pixels that all these scales join.
 
     Attributes:
-        edges: (E,) int32, coded as `segmentation_loops` says.
+        nodes: (H, W) int32 node of each pixel.
+        sizes: (M,) int32 pixels of each node.
+        heaviest: (M,) float32 heaviest edge that made each node.
+        ends: (E, 2) int32 nodes that an edge connects.
         weights: (E,) float32 distances of colours, rising.
-        height: rows of the image.
-        width: columns of the image.
+        least_k: the smallest scale it holds for.
     """
 
-    edges: NDArray[np.int32]
+    nodes: NDArray[np.int32]
+    sizes: NDArray[np.int32]
+    heaviest: NDArray[np.float32]
+    ends: NDArray[np.int32]
     weights: NDArray[np.float32]
-    height: int
-    width: int
+    least_k: float
 
     def segment(self, k: float, min_size: int) -> Segmentation:
         """Return the components at a scale.
 
         Args:
-            k: larger ones give larger components.
+            k: not below `least_k`; larger ones give larger components.
             min_size: pixels; smaller components are joined to a neighbour.
         """
-        parents = np.arange(self.height * self.width, dtype=np.int32)
-        join(self.edges, self.weights, self.width, k, min_size, parents, np.ones_like(parents))
-        labels = np.empty((self.height, self.width), dtype=np.int32)
-        return Segmentation(labels, number(parents, labels.reshape(-1)))
+        assert k >= self.least_k
+        parents = join(self.ends, self.weights, k, min_size, self.sizes.copy(), self.heaviest)
+        labels = np.empty_like(self.nodes)
+        return Segmentation(labels, number(parents, self.nodes.reshape(-1), labels.reshape(-1)))
 
 
 def gaussian(sigma: float, radius: int) -> NDArray[np.float32]:
@@ -94,23 +100,28 @@ def smooth(planes: NDArray[Any], sigma: float, border: Literal["nearest", "mirro
     return smoothed
 
 
-def pixel_graph(planes: NDArray[np.float32], neighbours: Literal[4, 8], copies: int = 1) -> PixelGraph:
+def pixel_graph(
+    planes: NDArray[np.float32], neighbours: Literal[4, 8], least_k: float, copies: int = 1
+) -> PixelGraph:
     """Connect each pixel with its neighbours, weighted by the Euclidean distance of their colours.
 
     Args:
         planes: (C, H, W) float32 colours.
         neighbours: of a pixel: 8 as in the paper, or 4 as in OpenCV.
+        least_k: the smallest scale at which it will be segmented.
         copies: how often each plane counts.
 
     Example:
-        >>> pixel_graph(np.array([[[0, 3, 4]]], np.float32), 8).weights
-        array([1., 3.], dtype=float32)
+        >>> graph = pixel_graph(np.array([[[0, 1, 9, 11]]], np.float32), 8, least_k=3)
+        >>> graph.nodes, graph.weights
+        (array([[0, 0, 1, 1]], dtype=int32), array([8.], dtype=float32))
     """
     _, height, width = planes.shape
     weights = np.empty((neighbours // 2, height, width), dtype=np.float32)
     weigh(planes, copies, weights)
     edges, rising = sort_edges(weights.reshape(len(weights), -1))
-    return PixelGraph(edges, rising, height, width)
+    nodes = np.empty((height, width), dtype=np.int32)
+    return PixelGraph(nodes, *share(edges, rising, width, least_k, nodes.reshape(-1)), least_k)
 
 
 def segment(image: NDArray[np.uint8], *, k: float, min_size: int, sigma: float) -> Segmentation:
@@ -136,4 +147,4 @@ def segment(image: NDArray[np.uint8], *, k: float, min_size: int, sigma: float) 
     if image.ndim != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise UserError(f"the image must be (H, W, C) uint8 with pixels, not {image.shape} {image.dtype}")
     planes = np.moveaxis(image, -1, 0)
-    return pixel_graph(smooth(planes, sigma, "nearest"), 8).segment(k, min_size)
+    return pixel_graph(smooth(planes, sigma, "nearest"), 8, k).segment(k, min_size)

@@ -17,6 +17,7 @@ Array = NDArray[Any]
 
 _RADIX_BITS = 11
 _NO_EDGE = np.float32(np.inf)
+_LEFT_ALONE = np.float32(-1)
 
 
 @compiled
@@ -135,25 +136,31 @@ def root(parents: Array, node: int) -> int:
 
 
 @compiled
-def join(
-    edges: Array, weights: Array, width: int, k: float, min_size: int, parents: Array, sizes: Array
-) -> None:
-    """Join pixels to components along sorted edges (Felzenszwalb and Huttenlocher), small ones afterwards.
+def share(
+    edges: Array, weights: Array, width: int, k: float, nodes: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Join pixels along sorted edges as far as every scale from `k` on would.
+
+    What joins at the smallest scale joins at all. From the first edge on that does not, the two components
+    are left alone, and so are those that an edge connects with them: their further way depends on the
+    scale.
 
     Args:
-        edges: (E,) int32, lightest first.
+        edges: (E,) int32 codes, lightest first.
         weights: (E,) float32.
         width: pixels in a row.
-        k: the scale; an edge joins two components where its weight is at most the heaviest within
-            either plus k over that one's size.
-        min_size: components with fewer pixels are joined to others along the lightest edges.
-        parents: (N,) int32 to be filled: each pixel's own index on entry, a forest on return.
-        sizes: (N,) int32: 1 on entry, the sizes of the components at their roots on return.
+        k: the smallest scale.
+        nodes: (N,) int32 to be filled with the component of each pixel, numbered in their order.
+
+    Returns:
+        (M,) int32 pixels of each component, (M,) float32 the heaviest edge within it, and of the edges
+        that are left (F, 2) int32 the components and (F,) float32 the weights.
     """
     offsets = np.array([1, width, width + 1, 1 - width], np.int32)
-    limits = np.full(len(parents), np.float32(k), np.float32)
-    refused = np.empty((len(edges), 2), np.int32)
-    num_refused = 0
+    parents, sizes = np.arange(len(nodes)).astype(np.int32), np.ones(len(nodes), np.int32)
+    heaviest, limits = np.zeros(len(nodes), np.float32), np.full(len(nodes), np.float32(k), np.float32)
+    left = np.empty(len(edges), np.int32)
+    count = 0
     for e in range(len(edges)):
         pixel = edges[e] >> 2
         a, b = root(parents, pixel), root(parents, pixel + offsets[edges[e] & 3])
@@ -163,31 +170,100 @@ def join(
             a, b = (a, b) if sizes[a] >= sizes[b] else (b, a)
             parents[b] = a
             sizes[a] += sizes[b]
+            heaviest[a] = weights[e]
             limits[a] = weights[e] + np.float32(k / sizes[a])
         else:
-            refused[num_refused, 0], refused[num_refused, 1] = a, b
+            limits[a] = limits[b] = _LEFT_ALONE
+            left[count] = e
+            count += 1
+    num = name_nodes(parents, sizes, heaviest, nodes)
+    ends = np.empty((count, 2), np.int32)
+    for row in range(count):
+        pixel = edges[left[row]] >> 2
+        ends[row, 0], ends[row, 1] = nodes[pixel], nodes[pixel + offsets[edges[left[row]] & 3]]
+    return sizes[:num].copy(), heaviest[:num].copy(), ends, weights[left[:count]]
+
+
+@compiled
+def name_nodes(parents: Array, sizes: Array, heaviest: Array, names: Array) -> int:
+    """Number components as they are met, move what is known of them to the front, return their number."""
+    names[:] = -1
+    num = 0
+    for node in range(len(parents)):
+        top = root(parents, node)
+        if names[top] < 0:
+            names[top] = num
+            # The roots before this place have all been met, so nothing is lost that is still wanted.
+            sizes[num], heaviest[num] = sizes[top], heaviest[top]
+            num += 1
+        names[node] = names[top]
+    return num
+
+
+@compiled
+def join(ends: Array, weights: Array, k: float, min_size: int, sizes: Array, heaviest: Array) -> Array:
+    """Join nodes to components along sorted edges (Felzenszwalb and Huttenlocher), small ones afterwards.
+
+    Args:
+        ends: (E, 2) int32 nodes, lightest edge first.
+        weights: (E,) float32.
+        k: the scale; an edge joins two components where its weight is at most the heaviest within
+            either plus k over that one's size.
+        min_size: components with fewer pixels are joined to others along the lightest edges.
+        sizes: (M,) int32 pixels of the nodes; used up.
+        heaviest: (M,) float32 edge within each node.
+
+    Returns:
+        (M,) int32 forest of the nodes.
+    """
+    parents = np.arange(len(sizes)).astype(np.int32)
+    limits = np.empty(len(sizes), np.float32)
+    for node in range(len(sizes)):
+        limits[node] = heaviest[node] + np.float32(k / sizes[node])
+    refused = np.empty(len(ends), np.int32)
+    num_refused = 0
+    for e in range(len(ends)):
+        a, b = root(parents, ends[e, 0]), root(parents, ends[e, 1])
+        if a == b:
+            continue
+        if weights[e] <= limits[a] and weights[e] <= limits[b]:
+            a, b = (a, b) if sizes[a] >= sizes[b] else (b, a)
+            parents[b] = a
+            sizes[a] += sizes[b]
+            limits[a] = weights[e] + np.float32(k / sizes[a])
+        else:
+            refused[num_refused] = e
             num_refused += 1
-    for e in range(num_refused):
-        a, b = root(parents, refused[e, 0]), root(parents, refused[e, 1])
+    for e in refused[:num_refused]:
+        a, b = root(parents, ends[e, 0]), root(parents, ends[e, 1])
         if a != b and (sizes[a] < min_size or sizes[b] < min_size):
             a, b = (a, b) if sizes[a] >= sizes[b] else (b, a)
             parents[b] = a
             sizes[a] += sizes[b]
+    return parents
 
 
 @compiled
-def number(parents: Array, labels: Array) -> int:
+def number(parents: Array, nodes: Array, labels: Array) -> int:
     """Fill (N,) int32 labels with consecutive numbers of the components, in the order of the pixels.
+
+    Args:
+        parents: (M,) int32 forest of the nodes.
+        nodes: (N,) int32 node of each pixel; numbered in the order of the pixels.
+        labels: (N,) int32 to be filled.
 
     Returns:
         How many there are.
     """
     names = np.full(len(parents), -1, np.int32)
     num = 0
-    for pixel in range(len(parents)):
-        top = root(parents, pixel)
+    for node in range(len(parents)):
+        top = root(parents, node)
         if names[top] < 0:
             names[top] = num
             num += 1
-        labels[pixel] = names[top]
+    for node in range(len(parents)):
+        names[node] = names[root(parents, node)]
+    for pixel in range(len(labels)):
+        labels[pixel] = names[nodes[pixel]]
     return num

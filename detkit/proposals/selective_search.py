@@ -83,11 +83,12 @@ class Layer:
     graph: PixelGraph
 
     @staticmethod
-    def of(image: NDArray[np.uint8], name: ColourName, *, opencv: bool) -> Layer:
+    def of(image: NDArray[np.uint8], name: ColourName, mode: Mode) -> Layer:
         """Convert an image and find its edges and gradients."""
+        opencv = mode.opencv
         colour = to_opencv(image, name) if opencv else COLOUR_SPACES[name](image)
         planes = smooth(colour.planes, SIGMA, "mirror" if opencv else "nearest")
-        graph = pixel_graph(planes, 4 if opencv else 8, colour.copies)
+        graph = pixel_graph(planes, 4 if opencv else 8, min(mode.scales), colour.copies)
         # The authors' code takes the gradients of the first plane for all three.
         measured = colour.planes if opencv else colour.planes[:1]
         codes = [scharr_codes(plane) if opencv else gradient_codes(plane) for plane in measured]
@@ -119,7 +120,7 @@ def search(
     layers: list[Layer | None] = [None] * len(mode.colours)
 
     def prepare(part: int) -> None:
-        layers[part] = Layer.of(image, mode.colours[part], opencv=mode.opencv)
+        layers[part] = Layer.of(image, mode.colours[part], mode)
 
     run_all(prepare, range(len(layers)), num_threads)
     results: list[list[tuple[NDArray[np.int32], NDArray[np.int32]]]] = [

@@ -68,7 +68,7 @@ class ProposalStore:
             raise UserError(f"{file}: a safetensors file, but not one that `detkit propose` wrote")
         if metadata[_MARK] != _FORMAT:
             raise UserError(
-                f"{file}: written by detkit {metadata.get('detkit')} in format {metadata[_MARK]}; this is "
+                f"{file}: detkit {metadata.get('written_by')} wrote it in format {metadata[_MARK]}; this is "
                 f"detkit {VERSION}, which reads format {_FORMAT}. Write it again with detkit propose"
             )
         about = json.loads(metadata["origin"])
@@ -168,7 +168,7 @@ def write_store(
     count = int(offsets[-1])
     write_arrays(
         file,
-        {_MARK: _FORMAT, "detkit": VERSION, "origin": json.dumps(vars(origin))},
+        {_MARK: _FORMAT, "written_by": VERSION, "origin": json.dumps(vars(origin))},
         {
             "offsets": Column.of("I64", offsets),
             "name_offsets": Column.of("I64", _offsets([len(name) for name in encoded])),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.proposals.proposals import Proposals, Proposer
+from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
 from detkit.proposals.store_parts import StoreParts
 
 Pixels = Callable[[int], NDArray[np.uint8]]
@@ -62,7 +62,10 @@ def propose_images(
     def look(image: int) -> tuple[int, Proposals, float]:
         picture = pixels(image)
         start = time.perf_counter()
-        found = proposer(picture)
+        if isinstance(proposer, NamedProposer):
+            found = proposer.propose_named(picture, parts.names[image])
+        else:
+            found = proposer(picture)
         seconds = time.perf_counter() - start
         if not isinstance(found, Proposals):
             raise UserError(

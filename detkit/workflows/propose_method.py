@@ -61,7 +61,9 @@ def find_method(name: str, overrides: Sequence[str], device: str = "auto") -> Me
     try:
         spec = TypeAdapter[Any](ProposerSpec).validate_python({"type": name, **values})
     except ValidationError as error:
-        raise UserError("\n".join(_message(e, name) for e in error.errors(include_url=False))) from None
+        raise UserError(
+            "\n".join(_message(e, name, values) for e in error.errors(include_url=False))
+        ) from None
     parameters = {"version": METHOD_VERSIONS[name], **parameters_of(spec)}
     return Method(name, parameters, lambda threads: build_proposer(spec, num_threads=threads))
 
@@ -110,9 +112,14 @@ def _with_tuples(value: Any) -> Any:
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
-def _message(error: Any, method: str) -> str:
-    path = [str(part) for part in error["loc"][1:]]
-    if error["type"] == "extra_forbidden" and len(path) == 1:
+def _message(error: Any, method: str, values: Any) -> str:
+    path: list[str] = []
+    place = values
+    for part in error["loc"][1:]:
+        if (isinstance(place, dict) and part in place) or part == error["loc"][-1]:  # the others are types
+            path.append(str(part))
+            place = place.get(part) if isinstance(place, dict) else None
+    if error["type"] == "extra_forbidden":
         known = ", ".join(key for key in _SPECS[method].model_fields if key != "type")
-        return f"{path[0]}: {method} has no such parameter; it has {known}"
+        return f"{'.'.join(path)}: {method} has no such parameter; it has {known}"
     return f"{'.'.join(path)}: {error['msg']}; got {error['input']!r}"

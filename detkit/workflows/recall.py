@@ -106,7 +106,7 @@ def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSe
                 continue
             say(f"{file}: has the images of {name}: they are judged, and the rest of {dataset} is not")
             return parts[name], aligned
-        raise UserError(f"{error}. Neither has it all images of {' or of '.join(names)}") from None
+        raise UserError(f"{error}; nor has it all images of {' or of '.join(names)} alone (--set)") from None
 
 
 def found_boxes(aligned: Aligned, truth: AnnotationSet, max_boxes: int | None) -> DetectionSet:

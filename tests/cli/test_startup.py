@@ -67,6 +67,18 @@ def test_score_starts_without_torch(tmp_path: Path) -> None:
     assert set(result) == {"metric", "stats", "per_class", "seconds"}
 
 
+@pytest.mark.parametrize("method", ["selective_search", "sliding_window"])
+def test_propose_and_recall_start_without_torch(tmp_path: Path, method: str) -> None:
+    from detkit.data.synthetic import write_synthetic
+
+    write_synthetic(tmp_path / "shapes", "voc", 1, 1)
+    shapes, out, drawn = (str(tmp_path / name) for name in ("shapes", "out.safetensors", "curves.svg"))
+    modules = loaded(command("propose", method, shapes, "max_boxes=9", "--draw", "--out", out))
+    assert not modules & {"torch", "torchvision"}
+    modules = loaded(command("recall", out, "--dataset", shapes, "--plot", drawn))
+    assert not modules & {"torch", "torchvision"}
+
+
 def test_score_says_why_the_number_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}
     truth = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [50, 50, 30, 40], "area": 1200, "iscrowd": 0}

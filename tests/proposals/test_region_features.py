@@ -13,7 +13,7 @@ from detkit.proposals.segmentation import Segmentation, pixel_graph
 DRAW = np.random.default_rng(4)
 PLANES = cv2.GaussianBlur(DRAW.integers(0, 256, (24, 31, 3)).astype(np.uint8), (0, 0), 1.0).transpose(2, 0, 1)
 PLANES = np.ascontiguousarray(PLANES)
-PARTS = pixel_graph(PLANES.astype(np.float32), 8).segment(20, 20)
+PARTS = pixel_graph(PLANES.astype(np.float32), 8, 20).segment(20, 20)
 
 
 def measured(opencv: bool) -> Regions:

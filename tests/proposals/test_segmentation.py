@@ -29,19 +29,19 @@ def noise(seed: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:
 @pytest.mark.parametrize(("k", "min_size"), [(20, 1), (60, 1), (60, 9), (300, 20), (1, 1)])
 def test_components_are_those_of_the_paper(neighbours: int, k: float, min_size: int) -> None:
     planes = noise(k + min_size, (3, 13, 17))
-    found = pixel_graph(planes, neighbours).segment(k, min_size)
+    found = pixel_graph(planes, neighbours, k).segment(k, min_size)
     assert components(found) == reference.segment(planes, k, min_size, neighbours)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ties_are_broken_by_direction_and_pixel(seed: int) -> None:
     planes = np.random.default_rng(seed).integers(0, 4, (1, 12, 12)).astype(np.float32) * 8
-    found = pixel_graph(planes, 8).segment(20, 5)
+    found = pixel_graph(planes, 8, 20).segment(20, 5)
     assert components(found) == reference.segment(planes, 20, 5, 8)
 
 
 def test_one_graph_serves_many_scales() -> None:
-    graph = pixel_graph(noise(0, (3, 20, 20)), 8)
+    graph = pixel_graph(noise(0, (3, 20, 20)), 8, 10)
     first = graph.segment(50, 10)
     graph.segment(500, 10)
     assert (graph.segment(50, 10).labels == first.labels).all()
@@ -54,26 +54,30 @@ def test_partition_is_that_of_scikit_image(min_size: int) -> None:
     theirs = felzenszwalb(
         np.moveaxis(planes, 0, -1) / 255, scale=80, sigma=0, min_size=min_size, channel_axis=-1
     )
-    ours = pixel_graph(planes, 8).segment(80, min_size)
+    ours = pixel_graph(planes, 8, 80).segment(80, min_size)
     pairs = set(zip(ours.labels.ravel().tolist(), theirs.ravel().tolist(), strict=True))
     assert len(pairs) == ours.num == len(np.unique(theirs)) > 5
 
 
 def test_no_component_stays_below_the_least_size() -> None:
-    found = pixel_graph(noise(1, (3, 40, 40)), 8).segment(30, 25)
+    found = pixel_graph(noise(1, (3, 40, 40)), 8, 30).segment(30, 25)
     assert np.bincount(found.labels.ravel()).min() >= 25
 
 
 def test_planes_that_count_three_times_are_three_equal_planes() -> None:
     plane = noise(2, (1, 15, 15))
-    thrice = pixel_graph(np.repeat(plane, 3, axis=0), 8)
-    assert np.allclose(pixel_graph(plane, 8, copies=3).weights, thrice.weights, rtol=1e-5)
+    thrice = pixel_graph(np.repeat(plane, 3, axis=0), 8, 9)
+    assert np.allclose(pixel_graph(plane, 8, 9, copies=3).weights, thrice.weights, rtol=1e-5)
 
 
-def test_edges_rise_and_connect_neighbours() -> None:
-    graph = pixel_graph(noise(5, (3, 9, 7)), 8)
+def test_pixels_are_joined_beforehand_only_as_all_scales_would() -> None:
+    planes = noise(5, (3, 19, 17))
+    graph = pixel_graph(planes, 8, 15)
+    assert len(graph.sizes) < 19 * 17 / 3
+    assert graph.sizes.sum() == 19 * 17
     assert (np.diff(graph.weights) >= 0).all()
-    assert len(graph.edges) == len(set(graph.edges.tolist())) == 9 * 6 + 8 * 7 + 2 * 8 * 6
+    for k in (15, 40, 150):
+        assert components(graph.segment(k, 7)) == reference.segment(planes, k, 7, 8)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2)])
