@@ -54,7 +54,8 @@ def group_edges(edges: EdgeMap, *, min_edge: float, max_turn: float, min_mass: f
         >>> group_edges(edges, min_edge=0.1, max_turn=0.5, min_mass=0.5).masses
         array([7.])
     """
-    members, count = _grow(edges.magnitude, edges.orientation, min_edge, max_turn)
+    # The limit in the map's own precision: 0.1 as float32 is more than 0.1 as float64.
+    members, count = _grow(edges.magnitude, edges.orientation, np.float32(min_edge), max_turn)
     _dissolve(members, edges.magnitude, count, min_mass)
     _attach(members, edges.orientation)
     used, numbers = np.unique(members, return_inverse=True)
@@ -76,7 +77,7 @@ def turn(first: float, second: float) -> float:
 
 @compiled
 def _grow(
-    magnitude: Plane, orientation: Plane, min_edge: float, max_turn: float
+    magnitude: Plane, orientation: Plane, min_edge: np.float32, max_turn: float
 ) -> tuple[NDArray[np.int32], int]:
     """Return the (H, W) groups, numbered from 1, and their number."""
     height, width = magnitude.shape
@@ -102,19 +103,23 @@ def _grow_one(
     members[row, column] = number
     # The least turn is on top; of equal ones the neighbour that was seen first.
     waiting = [(0.0, 0, row, column)]
-    while len(waiting) > 0:
+    heapq.heappop(waiting)
+    while True:
         for beside in range(column - 1, column + 2):
             for above in range(row - 1, row + 2):
                 if members[above, beside] == _FREE:
                     seen += 1
                     angle = turn(orientation[row, column], orientation[above, beside])
                     heapq.heappush(waiting, (angle, seen, above, beside))
+        while len(waiting) > 0 and members[waiting[0][2], waiting[0][3]] != _FREE:
+            heapq.heappop(waiting)
+        if len(waiting) == 0:
+            return
         angle, _, row, column = heapq.heappop(waiting)
-        if members[row, column] == _FREE:
-            total += angle
-            if total >= max_turn:
-                return
-            members[row, column] = number
+        total += angle
+        if total >= max_turn:
+            return
+        members[row, column] = number
 
 
 @compiled

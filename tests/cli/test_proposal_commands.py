@@ -85,6 +85,7 @@ def test_shards(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main([*arguments, "--merge"]) == 2
     assert "3 of 5 images are not done yet" in capsys.readouterr().err
     assert main([*arguments, "--shard", "2/2"]) == 0
+    assert "all shards are done" in capsys.readouterr().out
     assert main([*arguments, "--merge", "--json", "-"]) == 0
     assert read_json(capsys)["images"] == 5
     assert main([*arguments, "--shard", "two"]) == 2
