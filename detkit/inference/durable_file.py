@@ -29,9 +29,9 @@ def durable_file(file: Path) -> Iterator[Path]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        _flush(part)
+        flush(part)
         part.replace(file)
-        _flush(file.parent)
+        flush(file.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = _reason(error)
         if reason is None:
@@ -43,7 +43,8 @@ def durable_file(file: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk before going on."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open a folder; its renames are in the journal anyway
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
