@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from detkit.errors import UserError
 
 Solver = Literal["liblinear", "torch"]
-# liblinear ends when no example pulls harder than this, or after so many passes over them.
-_PULL, _PASSES = 1e-4, 10_000
+# liblinear ends when no example pulls harder than this, which leaves about 1e-6 of the objective, or after
+# so many passes over them.
+_PULL, _PASSES = 3e-6, 10_000
 _GAP = 1e-5  # relative to the objective; the interior point method ends far below, unless rounding stops it
 
 
