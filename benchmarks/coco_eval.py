@@ -117,11 +117,10 @@ class Ours:
         self.load()
 
     def load(self) -> None:
-        from detkit.annotations.coco import read_coco
-        from detkit.annotations.coco_results import read_coco_results
+        from detkit.annotations.coco_results import read_coco_with_results
 
-        self.truth = read_coco(self.files[0].parent, self.files[0])
-        self.found = read_coco_results(self.files[1], self.truth)
+        truth, found = self.files
+        self.truth, self.found = read_coco_with_results(truth.parent, truth, found)
 
     def evaluate(self, records: bool = False) -> Any:
         from detkit.evaluation.coco import evaluate_coco

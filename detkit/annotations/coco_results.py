@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from detkit.annotations.atomic_files import write_atomically
-from detkit.annotations.coco import Record, box_column, column, read_json
+from detkit.annotations.coco import Record, box_column, column, read_coco, read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.id_positions import positions
 from detkit.errors import UserError
 
+if TYPE_CHECKING:  # it starts the compiler, which small files do without
+    from detkit.annotations.results_layout import Results
+
 WORTH_SCANNING = 1 << 20  # bytes; below, starting the compiled reader takes longer than it saves
 
 
-@paused_collection()
 def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     """Read COCO results for the images of a set, in the set's own box format.
 
@@ -31,7 +35,34 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     Raises:
         UserError: the file is malformed, or has an image or category that the set does not have.
     """
-    quick = _scanned(file, truth)
+    return _placed(_scanned(file), file, truth)
+
+
+def read_coco_with_results(
+    images: Path, annotations: Path, results: Path
+) -> tuple[AnnotationSet, DetectionSet]:
+    """Read annotations and results for them, as `read_coco` and `read_coco_results` do, side by side.
+
+    The compiled reader of results needs no interpreter, so it works while this thread reads annotations.
+
+    Args:
+        images: folder that the file names start from.
+        annotations: the annotations' JSON file.
+        results: the results' JSON file.
+
+    Raises:
+        UserError: as the two readers do; the annotations' mistakes come first.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="detkit-results") as beside:
+        scanned = beside.submit(_scanned, results)
+        truth = read_coco(images, annotations)
+        return truth, _placed(scanned.result(), results, truth)
+
+
+@paused_collection()
+def _placed(scanned: Results | None, file: Path, truth: AnnotationSet) -> DetectionSet:
+    """Return results as detections of a set; the general reader is asked where the quick one has none."""
+    quick = None if scanned is None else _known(scanned, truth)
     if quick is not None:
         return quick
     content = read_json(file)
@@ -51,16 +82,18 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     return DetectionSet(images, labels.astype(np.int32), scores, boxes, truth.box_format)
 
 
-def _scanned(file: Path, truth: AnnotationSet) -> DetectionSet | None:
+def _scanned(file: Path) -> Results | None:
     """Read a plain file in one pass; None where anything about it is unusual or wrong."""
     if not file.is_file() or file.stat().st_size < WORTH_SCANNING:
         return None
     from detkit.annotations.results_scan import read_padded, scan_padded
 
     num_threads = os.cpu_count() or 1
-    results = scan_padded(read_padded(file, num_threads), num_threads)
-    if results is None:
-        return None
+    return scan_padded(read_padded(file, num_threads), num_threads)
+
+
+def _known(results: Results, truth: AnnotationSet) -> DetectionSet | None:
+    """Return results with the places of their ids; None where the set lacks one."""
     images = positions(results.image_ids, truth.image_ids)
     labels = positions(results.category_ids, truth.category_ids)
     if (images < 0).any() or (labels < 0).any():

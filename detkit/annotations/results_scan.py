@@ -8,7 +8,7 @@ which also knows how to complain.
 
 from __future__ import annotations
 
-from mmap import mmap
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +216,7 @@ def scan_results(content: bytes, num_threads: int = 1) -> Results | None:
     return scan_padded(bytearray(content) + bytes(PADDING), num_threads)
 
 
-def scan_padded(content: bytearray | mmap, num_threads: int) -> Results | None:
+def scan_padded(content: bytearray | mmap.mmap, num_threads: int) -> Results | None:
     """Read a results file as `scan_results` does.
 
     Args:
@@ -246,7 +246,7 @@ def scan_padded(content: bytearray | mmap, num_threads: int) -> Results | None:
     return out if all(good) else None
 
 
-def read_padded(file: Path, num_threads: int = 1) -> mmap:
+def read_padded(file: Path, num_threads: int = 1) -> mmap.mmap:
     """Return the bytes of a file and PADDING zeros; several parts are read at a time.
 
     Args:
@@ -257,7 +257,9 @@ def read_padded(file: Path, num_threads: int = 1) -> mmap:
         OSError: the file cannot be read.
     """
     size = file.stat().st_size
-    content = mmap(-1, size + PADDING)  # zeros that cost nothing until they are written over
+    content = mmap.mmap(-1, size + PADDING, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # zeros
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # Linux; small pages would cost more than copying into them
+        content.madvise(mmap.MADV_HUGEPAGE)
     cuts = [size * part // num_threads for part in range(num_threads + 1)]
 
     def read(part: int) -> None:
@@ -269,7 +271,7 @@ def read_padded(file: Path, num_threads: int = 1) -> mmap:
     return content
 
 
-def _layout(text: NDArray[np.uint8], content: bytearray | mmap) -> Layout | None:
+def _layout(text: NDArray[np.uint8], content: bytearray | mmap.mmap) -> Layout | None:
     """Return the layout of a file's records, None where the first is not good."""
     start = content.find(b"{")
     stop = read_record(text, start, 0, room_for(1)) if start != FAIL else FAIL
