@@ -89,7 +89,7 @@ class Mining:
         c: 0.001 in R-CNN; this and the next two are those of `train_svm`.
         positive_weight: 2 in R-CNN.
         bias_multiplier: 10 in R-CNN.
-        hard_above: boxes with a higher score are hard (-1.0001 in R-CNN).
+        hard_above: boxes with a higher score are hard (-1.0001 in R-CNN); below 0.
         evict_below: hard negatives with a lower score, after a class was learned anew, are forgotten (-1.2).
         retrain_after: a class is learned anew once more than so many were added (2000).
         passes: how often the images are gone through.
@@ -209,9 +209,8 @@ def _add_hard(state: MiningState, image: int, boxes: Candidates, learned: Sequen
     wanted[:, learned] = boxes.negative[:, learned]
     if not wanted.any():
         return
-    if state.trained.any():
-        # Before a class was ever learned all of its negatives are hard.
-        wanted &= (boxes.scores(state.weights, state.bias) > how.hard_above) | ~state.trained
+    # The plane of a class that was not learned yet is 0, and so are the scores: all its negatives are hard.
+    wanted &= boxes.scores(state.weights, state.bias) > how.hard_above
     if how.passes > 1:
         wanted &= ~state.cache.known(image, boxes.keys)
     rows = np.flatnonzero(wanted.any(axis=1))
