@@ -1,4 +1,7 @@
-"""No test reaches the network: opening an internet socket fails, but for tests that start processes."""
+"""No test reaches the network: opening an internet socket fails, but for tests that start processes.
+
+And no generated input is a failure because the machine was busy.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 closed = [True]

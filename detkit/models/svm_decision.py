@@ -90,4 +90,4 @@ class RidgeDeltas(nn.Module):
         """Return (R, K, 4) deltas for `detkit.models.ridge.CODER`."""
         with torch.autocast(features.device.type, enabled=False):
             deltas: Tensor = self.bbox_pred(features.float())
-        return deltas.reshape(len(features), -1, 4)
+        return deltas.view(len(features), self.bbox_pred.out_features // 4, 4)
