@@ -9,6 +9,7 @@ from detkit.build.proposals import build_proposer
 from detkit.config.proposal import RPN
 from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
+from detkit.models.norm import keep_folds
 from detkit.training.device import choose_device, predicting_precision
 
 # Where tiles meet, a custom detector's own settings are not known.
@@ -27,6 +28,7 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
     """
     place = choose_device(device)
     loaded = load_detector(Path(weights), place)
+    keep_folds(loaded.model)
     config, detector = loaded.config, loaded.config.detector
     head, proposals = getattr(detector, "head", None), getattr(detector, "proposals", None)
     nms_iou, limit = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 from torch import nn
 
@@ -20,24 +21,25 @@ from detkit.models.backbones.googlenet import Inception5
 from detkit.models.backbones.resnet import LAST, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.box_heads import BoxHead, ConvFcHead, FcHead, Inception5Head, Layer4Head, Predictor
-from detkit.models.region_features import Pool, RegionFeatures
+from detkit.models.region_features import RegionFeatures
 from detkit.models.roi_head import RoIHead
 from detkit.ops.coding import BoxCoder
-from detkit.ops.roi_align import roi_align
+from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from detkit.ops.roi_pool import roi_pool
 from detkit.ops.sampling import Sampler
 
 HeadSpec = Layer4Spec | Inception5Spec | Fc6Fc7Spec | TwoFcSpec | ConvFcSpec
 
 
-def build_pool(spec: Regions) -> Pool:
-    """Return the operation that takes a region's features from a map."""
+def build_features(spec: Regions, strides: Sequence[int]) -> RegionFeatures:
+    """Return what takes regions' features from the maps of these strides."""
     match spec:
         case RoIPool():
-            return partial(roi_pool, size=spec.size)
+            return RegionFeatures(partial(roi_pool, size=spec.size), strides)
         case RoIAlign():
-            return partial(
-                roi_align, size=spec.size, sampling_ratio=spec.sampling_ratio, aligned=spec.aligned
+            options: dict[str, Any] = spec.model_dump(include={"size", "sampling_ratio", "aligned"})
+            return RegionFeatures(
+                partial(roi_align, **options), strides, partial(roi_align_pyramid, **options)
             )
         case _:
             assert_never(spec)

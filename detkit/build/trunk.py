@@ -9,13 +9,12 @@ from typing import cast
 from torch import nn
 
 from detkit.build.backbone import build_backbone, build_neck, custom_module, load_pretrained
-from detkit.build.roi_head import build_box_head, build_pool, build_roi_head, pretrained_parts
+from detkit.build.roi_head import build_box_head, build_features, build_roi_head, pretrained_parts
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.neck import FPN as FPNSpec
 from detkit.config.spec import Custom
 from detkit.models.fpn import FPN, PlainMaps
-from detkit.models.region_features import RegionFeatures
 from detkit.models.roi_head import RoIHead
 from detkit.models.weights import LoadReport
 
@@ -53,7 +52,7 @@ def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWei
     channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
     neck = build_neck(spec.neck, channels, strides)
     # Only proposals are made from a pyramid's last map.
-    features = RegionFeatures(build_pool(spec.regions), neck.strides[: len(strides)])
+    features = build_features(spec.regions, neck.strides[: len(strides)])
     parts: dict[str, nn.Module] = {"": backbone}
     if isinstance(spec.head, Custom):
         own = custom_module(

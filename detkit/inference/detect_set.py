@@ -15,6 +15,7 @@ from torch import nn
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import BoxFormat, DetectionSet
 from detkit.detectors.protocol import Detector
+from detkit.models.norm import folds_kept
 from detkit.structures import Detections, ImageBatch
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -59,12 +60,13 @@ def detect_set(
     model.eval()
     found: list[tuple[int, Detections]] = []
     count, start = 0, time.perf_counter()
-    for images, indices in batches:
-        with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+    # Around all batches, so that autocast converts each weight once and each norm is folded once.
+    with folds_kept(model), torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+        for images, indices in batches:
             result = detector.detect(images.to(device))
-        found += [(index, one.to("cpu")) for index, one in zip(indices, result, strict=True)]
-        count += len(indices)
-        on_batch(len(indices))
+            found += [(index, one.to("cpu")) for index, one in zip(indices, result, strict=True)]
+            count += len(indices)
+            on_batch(len(indices))
     model.train(was_training)
     return _flat(found), Timing(count, time.perf_counter() - start)
 

@@ -47,7 +47,7 @@ class FPN(nn.Module):
         pyramid: list[Tensor] = [self.layer_blocks[-1](top)]
         for index in reversed(range(len(maps) - 1)):
             lateral = self.inner_blocks[index](maps[index])
-            top = lateral + F.interpolate(top, size=lateral.shape[-2:], mode="nearest")
+            top = lateral.add_(F.interpolate(top, size=lateral.shape[-2:], mode="nearest"))
             pyramid.insert(0, self.layer_blocks[index](top))
         return [*pyramid, pyramid[-1][:, :, ::2, ::2]]
 

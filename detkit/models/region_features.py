@@ -8,10 +8,13 @@ from math import log2
 import torch
 from torch import Tensor
 
+from detkit.ops.regions import rows_of_levels
+
 CANONICAL_SIZE_PX = 224  # the size of ImageNet's crops, and the level it belongs to (Lin 2017)
 CANONICAL_LEVEL = 4
 
 Pool = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+PyramidPool = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor, Sequence[float]], Tensor]
 
 
 class RegionFeatures:
@@ -20,10 +23,12 @@ class RegionFeatures:
     Args:
         pool: RoIPool or RoIAlign: (features, boxes, image, scale) -> (R, C, size, size).
         strides: pixels per cell of the maps to take from, finest first; coarser maps are left alone.
+        pyramid_pool: the same from several maps at once, (maps, boxes, image, level, scales) ->
+            (R, C, size, size); None takes them from one map after another.
     """
 
-    def __init__(self, pool: Pool, strides: Sequence[int]) -> None:
-        self.pool, self.strides = pool, tuple(strides)
+    def __init__(self, pool: Pool, strides: Sequence[int], pyramid_pool: PyramidPool | None = None) -> None:
+        self.pool, self.strides, self.pyramid_pool = pool, tuple(strides), pyramid_pool
 
     def __call__(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Return (R, C, size, size) features of all images' regions, image by image.
@@ -39,13 +44,15 @@ class RegionFeatures:
         if len(self.strides) == 1:
             return self.pool(maps[0], regions, image, 1 / self.strides[0])
         levels = pyramid_level(regions, self.strides)
-        order, pooled = [], []
-        for level, (stride, features) in enumerate(zip(self.strides, maps, strict=False)):
-            index = torch.nonzero(levels == level).squeeze(1)
-            order.append(index)
-            pooled.append(self.pool(features, regions[index], image[index], 1 / stride))
-        found = torch.cat(pooled)
-        return found[torch.argsort(torch.cat(order))]
+        scales, used = [1 / stride for stride in self.strides], maps[: len(self.strides)]
+        if self.pyramid_pool is not None:
+            return self.pyramid_pool(used, regions, image, levels, scales)
+        rows = rows_of_levels(levels, len(used))
+        pooled = [
+            self.pool(features, regions[own], image[own], scale)
+            for features, own, scale in zip(used, rows, scales, strict=True)
+        ]
+        return torch.cat(pooled)[torch.argsort(torch.cat(rows))]
 
 
 def pyramid_level(boxes: Tensor, strides: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from detkit.errors import UserError
@@ -43,3 +44,22 @@ def require_known_images(image: Tensor, num_images: int) -> None:
     low, high = (int(end) for end in image.aminmax())
     if low < 0 or high >= num_images:
         raise UserError(f"image: expected indices from 0 to {num_images - 1}, got {low} to {high}")
+
+
+def rows_of_levels(level: Tensor, num_levels: int) -> list[Tensor]:
+    """Return which rows are on each level, in the order they came.
+
+    Off the CPU the counts cross to the host at once, so that it waits for the device one time only.
+
+    Args:
+        level: (R,) integers.
+        num_levels: how many levels there are.
+
+    Example:
+        >>> [rows.tolist() for rows in rows_of_levels(torch.tensor([1, 0, 1]), 3)]
+        [[1], [0, 2], []]
+    """
+    if torch.compiler.is_exporting():
+        return [torch.nonzero(level == number).squeeze(1) for number in range(num_levels)]
+    counts = (level[:, None] == torch.arange(num_levels, device=level.device)).sum(dim=0)
+    return list(torch.split(level.argsort(stable=True), counts.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from detkit.ops.channels_last import channels_last_bits, empty_channels_last
 from detkit.ops.loops import run_all
-from detkit.ops.regions import require_known_images, require_regions
+from detkit.ops.regions import require_known_images, require_regions, rows_of_levels
 from detkit.ops.roi_align_loops import align_regions, narrow_rows, spread_gradient
 
 _REGIONS_AT_ONCE = 16
@@ -63,49 +64,132 @@ def roi_align(
 
     Reference: He et al., Mask R-CNN, ICCV 2017; `aligned` after Wu et al., Detectron2.
     """
-    require_regions(features, boxes, image)
-    if features.device.type != "cpu" or torch.compiler.is_exporting():
-        regions = torch.cat((image[:, None].to(boxes), boxes), dim=1).float()
+    return roi_align_pyramid(
+        [features], boxes, image, torch.zeros_like(image), [scale], size, sampling_ratio, aligned
+    )
+
+
+def roi_align_pyramid(
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    image: Tensor,
+    level: Tensor,
+    scales: Sequence[float],
+    size: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """Return what `roi_align` makes of each region on its own level of a pyramid.
+
+    The regions' features are written to their places at once; gathering them from the levels afterwards
+    would copy the largest tensor behind the backbone twice.
+
+    Args:
+        maps: (B, C, H, W) feature maps of one type, one for each level.
+        boxes: (R, 4) corner boxes in pixels.
+        image: (R,) index in [0, B).
+        level: (R,) index of the map each region takes its features from.
+        scales: cells per pixel of each map.
+        size: bins along each side.
+        sampling_ratio: see `roi_align`.
+        aligned: see `roi_align`.
+
+    Returns:
+        (R, C, size, size).
+
+    Raises:
+        UserError: shapes do not fit, or an index in `image` has no map.
+
+    Example:
+        >>> maps = [torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 4, 4)]
+        >>> boxes, level = torch.tensor([[0.0, 0.0, 8.0, 8.0]]).repeat(2, 1), torch.tensor([1, 0])
+        >>> roi_align_pyramid(maps, boxes, 0 * level, level, (1.0, 0.5), 7, 2, True).mean((1, 2, 3))
+        tensor([1., 0.])
+    """
+    for features in maps:
+        require_regions(features, boxes, image)
+    if maps[0].device.type != "cpu" or torch.compiler.is_exporting():
+        return _standard(maps, boxes, image, level, scales, size, sampling_ratio, aligned)
+    # The loops read bfloat16 themselves; float16, rare on a CPU, is converted.
+    working = [features.float() if features.dtype == torch.float16 else features for features in maps]
+    kind = torch.float64 if working[0].dtype == torch.float64 else torch.float32
+    scale = torch.tensor(scales, dtype=kind)[level][:, None]
+    cells = boxes.detach().to(kind) * scale - (0.5 if aligned else 0.0)
+    pooled: Tensor = _align(working, cells, image.to(torch.int64), level, size, sampling_ratio, aligned)
+    return pooled.to(maps[0].dtype)
+
+
+def _standard(
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    image: Tensor,
+    level: Tensor,
+    scales: Sequence[float],
+    size: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """Pool by torchvision's operator, which knows one map."""
+    regions = torch.cat((image[:, None].to(boxes), boxes), dim=1).float()
+
+    def pool(features: Tensor, own: Tensor, scale: float) -> Tensor:
         pooled: Tensor = torchvision.ops.roi_align(
-            features.float(), regions, size, scale, sampling_ratio, aligned
+            features.float(), own, size, scale, sampling_ratio, aligned
         )
         return pooled.to(features.dtype)
-    # The loops read bfloat16 themselves; float16, rare on a CPU, is converted.
-    working = features.float() if features.dtype == torch.float16 else features
-    kind = torch.float64 if working.dtype == torch.float64 else torch.float32
-    cells = boxes.detach().to(kind) * scale - (0.5 if aligned else 0.0)
-    pooled = _align(working, cells, image.to(torch.int64), size, sampling_ratio, aligned)
-    return pooled.to(features.dtype)
+
+    if len(maps) == 1:
+        return pool(maps[0], regions, scales[0])
+    rows = rows_of_levels(level, len(maps))
+    parts = [pool(*of_level) for of_level in zip(maps, [regions[own] for own in rows], scales, strict=True)]
+    return torch.cat(parts)[torch.argsort(torch.cat(rows))]
 
 
 @torch.library.custom_op("detkit::roi_align", mutates_args=(), device_types="cpu")
 def _align(
-    features: Tensor, boxes: Tensor, image: Tensor, size: int, sampling_ratio: int, aligned: bool
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    image: Tensor,
+    level: Tensor,
+    size: int,
+    sampling_ratio: int,
+    aligned: bool,
 ) -> Tensor:
-    num, channels = len(boxes), features.shape[1]
-    pooled = empty_channels_last((num, channels, size, size), features.dtype)
-    require_known_images(image, len(features))
-    if pooled.numel() == 0 or features.numel() == 0:
+    num, (batch, channels, *_) = len(boxes), maps[0].shape
+    pooled = empty_channels_last((num, channels, size, size), maps[0].dtype)
+    require_known_images(image, batch)
+    if pooled.numel() == 0 or any(features.numel() == 0 for features in maps):
         return pooled.zero_()
-    table = channels_last_bits(features)
-    table = table.reshape(*table.shape[:2], -1)
+    tables = [table.reshape(*table.shape[:2], -1) for table in map(channels_last_bits, maps)]
     target = channels_last_bits(pooled).reshape(-1, channels)
-    cells, images = boxes.contiguous().numpy(), image.contiguous().numpy()
+    cells, images, levels = boxes.contiguous().numpy(), image.contiguous().numpy(), level.numpy()
+    parts = [
+        (table, own[begin : begin + _REGIONS_AT_ONCE])
+        for number, table in enumerate(tables)
+        for own in (np.flatnonzero(levels == number),)
+        for begin in range(0, len(own), _REGIONS_AT_ONCE)
+    ]
 
-    def align(begin: int) -> None:
-        end = min(begin + _REGIONS_AT_ONCE, num)
-        align_regions(table, cells, images, sampling_ratio, aligned, target, size, begin, end)
+    def align(part: int) -> None:
+        table, chosen = parts[part]
+        align_regions(table, cells, images, sampling_ratio, aligned, target, size, chosen)
 
-    run_all(align, range(0, num, _REGIONS_AT_ONCE), torch.get_num_threads())
+    run_all(align, range(len(parts)), torch.get_num_threads())
     return pooled
 
 
 @_align.register_fake
 def _(
-    features: Tensor, boxes: Tensor, image: Tensor, size: int, sampling_ratio: int, aligned: bool
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    image: Tensor,
+    level: Tensor,
+    size: int,
+    sampling_ratio: int,
+    aligned: bool,
 ) -> Tensor:
-    shape = (boxes.shape[0], features.shape[1], size, size)
-    return torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
+    shape, like = (boxes.shape[0], maps[0].shape[1], size, size), maps[0]
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 @torch.library.custom_op("detkit::roi_align_gradient", mutates_args=(), device_types="cpu")
@@ -144,13 +228,20 @@ def _(
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, boxes, image, _, *ctx.options = inputs
-    ctx.save_for_backward(boxes, image)
-    ctx.shape = features.shape
+    maps, boxes, image, level, _, *ctx.options = inputs
+    ctx.save_for_backward(boxes, image, level)
+    ctx.shapes = [features.shape for features in maps]
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return _align_gradient(grad, *ctx.saved_tensors, ctx.shape, *ctx.options), None, None, None, None, None
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    boxes, image, level = ctx.saved_tensors
+    # Where a region takes nothing from a map it lies on no image of it.
+    owners = [torch.where(level == number, image, -1) for number in range(len(ctx.shapes))]
+    gradients = [
+        _align_gradient(grad, boxes, owner, shape, *ctx.options)
+        for owner, shape in zip(owners, ctx.shapes, strict=True)
+    ]
+    return gradients, None, None, None, None, None, None
 
 
 _align.register_autograd(_differentiate, setup_context=_remember)

@@ -23,10 +23,9 @@ def align_regions(
     aligned: bool,
     pooled: Array,
     bins: int,
-    begin: int,
-    end: int,
+    chosen: Array,
 ) -> None:
-    """Fill the bins of the regions from `begin` to before `end`.
+    """Fill the bins of the chosen regions.
 
     For each row of bins, the rows of the map it weighs are summed to one strip as wide as the region;
     each bin is then a sum over cells of the strip.
@@ -39,8 +38,7 @@ def align_regions(
         aligned: False makes a region at least one cell wide and high.
         pooled: (R * bins * bins, C).
         bins: bins along each side.
-        begin: first region.
-        end: last region plus one.
+        chosen: which of the R regions.
     """
     channels = pooled.shape[1]
     height, width = table.shape[1], table.shape[2] // channels
@@ -49,7 +47,7 @@ def align_regions(
     strip = np.empty((1, width * channels), boxes.dtype)
     cells = strip.reshape((width, channels))
     room = np.empty((1, width * channels), boxes.dtype)
-    for region in range(begin, end):
+    for region in chosen:
         x1, y1, x2, y2 = boxes[region, 0], boxes[region, 1], boxes[region, 2], boxes[region, 3]
         find_taps(y1, y2, height, sampling_ratio, aligned, rows)
         left, right = find_taps(x1, x2, width, sampling_ratio, aligned, columns)

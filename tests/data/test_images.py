@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from detkit.annotations.headers import image_size
 from detkit.data.images import decode_bytes, decode_image, orient
@@ -55,11 +57,44 @@ def test_eight_bit_modes_are_pillows_rgb(mode: str, extension: str, tmp_path: Pa
     assert image_size(path) == pixels.shape[:2] == (17, 24)
 
 
-def test_jpeg_agrees_with_opencv(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90},
+        {"quality": 30, "subsampling": 2},
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"progressive": True},
+        {"optimize": True, "restart_marker_rows": 1},
+        {"quality": 95, "keep_rgb": True},
+    ],
+)
+def test_jpeg_is_what_pillow_reads(options: dict[str, object], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    for pixels in (noise, COLOURS):
+        path = saved(Image.fromarray(pixels), ".jpg", tmp_path, **options)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(decode_image(path), np.asarray(image))
+
+
+def test_an_ordinary_jpeg_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(in_mode("RGB"), ".jpg", tmp_path)
-    other = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    assert other is not None
-    assert np.abs(decode_image(path).astype(int) - other[..., ::-1]).max() <= 2
+    monkeypatch.setattr(JpegImageFile, "load", lambda _: pytest.fail("Pillow decoded it, too"))
+    assert decode_image(path).shape == (17, 24, 3)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 10, 100])
+def test_a_jpeg_without_its_last_bytes_is_refused_or_whole(missing: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG")
+    data = stream.getvalue()
+    if missing > 2:
+        with pytest.raises(UserError, match="truncated or damaged"):
+            decode_bytes(data[:-missing])
+    else:  # only the mark of the end is missing
+        with suppress(UserError):
+            np.testing.assert_array_equal(decode_bytes(data[:-missing]), decode_bytes(data))
 
 
 def test_alpha_is_dropped_and_hidden_colours_stay(tmp_path: Path) -> None:

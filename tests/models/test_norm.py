@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.models.norm import FrozenBatchNorm, conv_block, conv_norm, make_norm, run_layers
+from detkit.models.norm import FrozenBatchNorm, conv_block, conv_norm, folds_kept, make_norm, run_layers
 
 
 def random_norm(channels: int) -> nn.BatchNorm2d:
@@ -44,6 +44,29 @@ def test_folding_changes_neither_value_nor_gradient(bias: bool) -> None:
     torch.testing.assert_close(x.grad, y.grad)
     for own, peer in zip(conv.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(own.grad, peer.grad)
+
+
+def test_folds_are_made_once_where_they_are_kept_and_forgotten_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layers = conv_block(4, 6, size=3, norm="frozen", relu=False)
+    layers[1].load_state_dict(random_norm(6).float().state_dict())
+    x, made = torch.randn(2, 4, 7, 9), []
+    whole = FrozenBatchNorm.scale_and_shift
+    monkeypatch.setattr(FrozenBatchNorm, "scale_and_shift", lambda norm: made.append(1) or whole(norm))
+    expected = run_layers(layers, x).detach()
+    with folds_kept(layers), torch.no_grad():
+        for _ in range(3):
+            assert torch.equal(run_layers(layers, x), expected)
+        with torch.autocast("cpu", torch.bfloat16):
+            for _ in range(2):
+                torch.testing.assert_close(run_layers(layers, x).float(), expected, rtol=0.05, atol=0.05)
+        assert len(made) == 3  # before, and inside once for each type
+        with torch.enable_grad():
+            assert run_layers(layers, x).requires_grad
+    with torch.no_grad():
+        layers[0].weight.mul_(2)
+        assert not torch.equal(run_layers(layers, x), expected)
 
 
 def test_a_trainable_norm_is_called() -> None:

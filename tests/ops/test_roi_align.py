@@ -160,7 +160,8 @@ def test_mistakes_are_named() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own
 def test_the_operator_is_what_it_says() -> None:
     features = maps(3).requires_grad_()
-    sample = (features, BOXES * SCALE, IMAGE, 3, 2, True)
+    level = torch.arange(len(BOXES)) % 3 // 2  # maps of two sizes
+    sample = ([features, maps(3)[:, :, :6]], BOXES * SCALE, IMAGE, level, 3, 2, True)
     torch.library.opcheck(torch.ops.detkit.roi_align.default, sample)
 
 

@@ -61,7 +61,8 @@ class Block(nn.Module):
                 out = F.relu(out, inplace=True)
             out = conv_norm(getattr(self, f"conv{number}"), getattr(self, f"bn{number}"), out)
         shortcut = x if self.downsample is None else run_layers(self.downsample, x)
-        return F.relu(out + shortcut, inplace=True)
+        # In place: fresh memory for the sum would cost more than adding.
+        return F.relu(out.add_(shortcut), inplace=True)
 
 
 def make_stage(*, depth: int, stage: int, width: float, norm: Norm, frozen: bool) -> nn.Sequential:
