@@ -29,9 +29,11 @@ def collate(samples: Sequence[Sample], seed: int) -> TrainBatch:
     """
     sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
     height, width = (max(sides) for sides in zip(*sizes, strict=True))
-    pixels = torch.zeros((len(samples), height, width, 3), dtype=torch.uint8)
+    pixels = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)
     for place, sample, (h, w) in zip(pixels, samples, sizes, strict=True):
         place[:h, :w] = sample.image.permute(1, 2, 0)
+        place[h:] = 0
+        place[:h, w:] = 0
     targets = tuple(sample.target for sample in samples)
     originals = tuple(sample.original for sample in samples)
     images = ImageBatch(pixels.permute(0, 3, 1, 2), sizes, originals, _proposals(targets))

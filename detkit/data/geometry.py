@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.structures import Target
@@ -27,22 +30,23 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
     Returns:
         The target in the new pixels; it may be empty.
     """
-    moved = move_boxes(target.boxes, matrix)
-    limits = torch.tensor((size[1], size[0]), dtype=moved.dtype)
-    clipped = _clip(moved, limits)
+    # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
+    limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
+    moved = _moved(target.boxes.numpy(), matrix.numpy())
+    clipped = moved.clip(0, limits)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
-    inside = ((centre >= 0) & (centre < limits)).all(dim=1)
-    kept = inside | (target.crowd & _has_area(clipped))
+    inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
+    kept = inside | (target.crowd.numpy() & _has_area(clipped))
     proposals = target.proposals
     if proposals is not None:
-        proposals = _clip(move_boxes(proposals, matrix), limits)
-        proposals = proposals[_has_area(proposals)]
+        inner = _moved(proposals.numpy(), matrix.numpy()).clip(0, limits)
+        proposals = torch.from_numpy(inner[_has_area(inner)])
     return replace(
         target,
-        boxes=clipped[kept],
-        labels=target.labels[kept],
-        difficult=target.difficult[kept],
-        crowd=target.crowd[kept],
+        boxes=torch.from_numpy(clipped[kept]),
+        labels=torch.from_numpy(target.labels.numpy()[kept]),
+        difficult=torch.from_numpy(target.difficult.numpy()[kept]),
+        crowd=torch.from_numpy(target.crowd.numpy()[kept]),
         proposals=proposals,
     )
 
@@ -62,11 +66,7 @@ def move_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
         >>> move_boxes(torch.tensor([[1.0, 2.0, 4.0, 6.0]]), mirror)
         tensor([[6., 2., 9., 6.]])
     """
-    ends = boxes.double().reshape(-1, 1, 2, 2)  # (N, 1, [low, high], [x, y])
-    products = ends * matrix[:, None, :2]  # (N, [new x, new y], [low, high], [old x, old y])
-    low = products.amin(dim=2).sum(dim=2) + matrix[:, 2]
-    high = products.amax(dim=2).sum(dim=2) + matrix[:, 2]
-    return torch.cat([low, high], dim=1).to(boxes.dtype)
+    return torch.from_numpy(_moved(boxes.numpy(), matrix.numpy()))
 
 
 def scaling(x: float, y: float) -> Tensor:
@@ -91,9 +91,14 @@ def shift(x: float, y: float) -> Tensor:
     return torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]], dtype=torch.float64)
 
 
-def _clip(boxes: Tensor, limits: Tensor) -> Tensor:
-    return boxes.reshape(-1, 2, 2).clamp_min(0).minimum(limits).reshape(-1, 4)
+def _moved(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    ends = boxes.astype(np.float64).reshape(-1, 1, 2, 2)  # (N, 1, [low, high], [x, y])
+    products = ends * matrix[:, None, :2]  # (N, [new x, new y], [low, high], [old x, old y])
+    low = products.min(axis=2).sum(axis=2) + matrix[:, 2]
+    high = products.max(axis=2).sum(axis=2) + matrix[:, 2]
+    return np.concatenate([low, high], axis=1).astype(boxes.dtype)
 
 
-def _has_area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+def _has_area(boxes: NDArray[Any]) -> NDArray[np.bool_]:
+    has: NDArray[np.bool_] = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return has

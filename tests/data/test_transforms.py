@@ -147,6 +147,16 @@ def test_resize_scales_each_axis_by_its_own_quotient() -> None:
     assert target.boxes.tolist() == [[0, 0, 164, 60]]
 
 
+@pytest.mark.parametrize("size", [(13, 17), (200, 260), (90, 40)])
+def test_resize_gives_torchvisions_pixels(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image, target = as_image(pixels), Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    resized_image, _ = Resize((60,), 100)(image, target, np.random.default_rng(0))
+    expected = functional.resize(image, list(resized_image.shape[1:]), antialias=True)
+    assert torch.equal(resized_image, expected)
+    assert resized_image.permute(1, 2, 0).is_contiguous()
+
+
 def test_resize_draws_every_length() -> None:
     image, target = drawn((40, 50), (0, 0, 10, 10))
     generator, resize = np.random.default_rng(0), Resize((20, 30, 40), 100)
