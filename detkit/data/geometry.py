@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -100,5 +100,4 @@ def _moved(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 def _has_area(boxes: NDArray[Any]) -> NDArray[np.bool_]:
-    has: NDArray[np.bool_] = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return has
+    return cast(NDArray[np.bool_], (boxes[:, 2:] > boxes[:, :2]).all(axis=1))

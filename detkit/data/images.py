@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -117,8 +118,7 @@ def _jpeg_pixels(data: bytes, image: Image.Image) -> Pixels | None:
     if image.format != "JPEG" or image.mode != "RGB":
         return None
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    return pixels
+    return cast(Pixels | None, cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
 def _plain_pixels(image: Image.Image) -> Pixels:
