@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.image_files import image_paths
 from detkit.structures import Target
 
 
@@ -80,7 +80,6 @@ class Index:
     @staticmethod
     def of(annotations: AnnotationSet) -> Index:
         """Return the index of an annotation set; the order of images and objects stays."""
-        root = Path(annotations.root)
         return Index(
             _shared(to_corners(annotations.boxes, annotations.box_format).astype(np.float32)),
             _shared(annotations.labels.astype(np.int32)),
@@ -88,7 +87,7 @@ class Index:
             _shared(annotations.crowd),
             _shared(annotations.offsets.astype(np.int64)),
             _shared(annotations.sizes.astype(np.int32)),
-            Strings.of([str(root / file) for file in annotations.image_files.tolist()]),
+            Strings.of(image_paths(annotations)),
         )
 
     def __len__(self) -> int:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.image_files import image_paths
 from detkit.data.images import decode_image
-from detkit.data.index import Index, Strings
+from detkit.data.index import Strings
 
 
 @dataclass(frozen=True)
@@ -51,4 +52,4 @@ class FilePixels:
 
 def file_source(annotations: AnnotationSet) -> Source:
     """Return annotations together with the image files that they name."""
-    return Source(annotations, FilePixels(Index.of(annotations).paths))
+    return Source(annotations, FilePixels(Strings.of(image_paths(annotations))))
