@@ -11,6 +11,13 @@ class UserError(ValueError):
     """
 
 
+class PeerStoppedError(RuntimeError):
+    """Another process of the same training ended, so this one could not go on.
+
+    The other one's message says why. The command line exits with 130: this process did nothing wrong.
+    """
+
+
 class NonFiniteLossError(RuntimeError):
     """A loss became infinite or not a number, so the training stopped before it spoilt the weights.
 

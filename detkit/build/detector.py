@@ -50,5 +50,7 @@ def build_detector(
                 assert_never(spec)
     for parameter in model.parameters():
         if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            # A copy, because `contiguous` leaves the strides of a 1x1 kernel, and gradients come with others.
+            laid = torch.empty_like(parameter.data, memory_format=torch.channels_last)
+            parameter.data = laid.copy_(parameter.data)
     return model

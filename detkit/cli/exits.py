@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from detkit.errors import NonFiniteLossError, UserError
+from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
 
 DONE, NO, WRONG_INPUT, NON_FINITE, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 # What a program gets that writes to a pipe nobody reads any more: 128 + SIGPIPE.
@@ -45,6 +45,8 @@ def exit_status() -> Iterator[None]:
         _end(f"error: {error}", WRONG_INPUT, error)
     except NonFiniteLossError as error:
         _end(f"error: {error}", NON_FINITE, error)
+    except PeerStoppedError as error:
+        _end(str(error), INTERRUPTED, error)
     except KeyboardInterrupt as error:
         # A training says where it stands and how it goes on.
         _end(str(error) or "stopped by Ctrl-C", INTERRUPTED, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
@@ -12,9 +13,16 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not marked as exported
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from detkit.errors import PeerStoppedError
+
 T = TypeVar("T")
+
+# What Gloo and NCCL say where a process that they wait for is gone.
+_PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 def rank() -> int:
@@ -32,6 +40,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def restarts() -> int:
+    """Return how often torchrun has started the processes again after one of them ended (--max-restarts)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the processes that torchrun started, and leave them at the end; without torchrun do nothing.
@@ -40,17 +53,33 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     Args:
         device: where this process's model is.
+
+    Raises:
+        PeerStoppedError: another process ended in the middle of the work.
     """
     if "WORLD_SIZE" not in os.environ or _started():
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    store, own, world = next(rendezvous("env://"))
+    # After a restart torchrun's store still holds the addresses of the processes that ended.
+    store = PrefixStore(f"start_{restarts()}", store)
+    dist.init_process_group(backend, store=store, rank=own, world_size=world)
+    number = rank()
     try:
         yield
+    except RuntimeError as error:
+        if any(sign in str(error) for sign in _PEER_GONE):
+            raise PeerStoppedError(
+                f"process {number} stopped because another one did, whose own message says why"
+            ) from error
+        raise
     finally:
-        dist.destroy_process_group()
+        # NCCL would wait for what the others owe; without this call it ends with the process.
+        if device.type != "cuda" or sys.exc_info()[0] is None:
+            dist.destroy_process_group()
 
 
 def replicate(model: nn.Module, device: torch.device) -> nn.Module:

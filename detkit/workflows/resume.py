@@ -9,7 +9,18 @@ import yaml
 
 from detkit.errors import UserError
 from detkit.training.checkpoint import read_checkpoint
+from detkit.training.distributed import restarts
 from detkit.workflows.run_folder import CHECKPOINT, CONFIG, say
+
+
+def goes_on(out: Path | None) -> bool:
+    """Return whether torchrun started this training again and `out` holds how far it had come."""
+    return out is not None and restarts() > 0 and (out / CHECKPOINT).is_file()
+
+
+def begins_again(out: Path) -> bool:
+    """Return whether torchrun started this training again before it had left anything but its config."""
+    return restarts() > 0 and (out / CONFIG).is_file() and not (out / CHECKPOINT).is_file()
 
 
 def steps_done(folder: Path) -> int:

@@ -19,10 +19,10 @@ from detkit.config.training import Gradient
 from detkit.errors import UserError
 from detkit.evaluation.thresholds import advise_thresholds
 from detkit.inference.score_floor import advice_of
-from detkit.training.distributed import from_main, rank
+from detkit.training.distributed import barrier, from_main, rank
 from detkit.workflows.evaluate import judge, write_results
 from detkit.workflows.measure import Measured, measure
-from detkit.workflows.resume import announce_changes
+from detkit.workflows.resume import announce_changes, begins_again, goes_on
 from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
 from detkit.workflows.session import images_of, session
 from detkit.workflows.task import Task
@@ -70,6 +70,9 @@ def train(
 ) -> Training | None:
     """Learn a detector, keep the weights that do best on the validation images, and report on them.
 
+    Where torchrun starts the processes again after one of them ended, the training goes on in `out` from its
+    last.pt.
+
     Args:
         config: the detector, its data and its training.
         name: the run's folder is runs/NAME unless `out` is given.
@@ -87,6 +90,7 @@ def train(
     """
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
+    resume = resume or goes_on(out)
     learned, changed = open_training_set(config.data)
     judged_by = open_validation_set(config.data) if config.data.val is not None else None
     with session(config, trains=True) as run:
@@ -116,6 +120,8 @@ def _folder(config: Config, name: str, out: Path | None, resume: bool) -> Path:
         assert out is not None
         announce_changes(out, text)
         folder = out
+    elif out is not None and begins_again(out):
+        folder = out
     else:
         folder = new_folder(out, name)
     write_atomically(folder / CONFIG, text)
@@ -142,6 +148,7 @@ def _report(task: Task) -> Measured | None:
     run, judged_by, folder = task.run, task.judged_by, task.folder
     if judged_by is None:
         return None
+    barrier()  # the first process may still be writing the weights
     loaded = load_detector(folder / MODEL, run.device)
     found, timing = run.detect(loaded.model, judged_by)
     if found is None:

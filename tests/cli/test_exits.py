@@ -13,7 +13,7 @@ import pytest
 
 from detkit.__main__ import main
 from detkit.cli import config as config_command
-from detkit.errors import NonFiniteLossError, UserError
+from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
 
 
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -31,6 +31,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     [
         (UserError("a.yaml:3: wrong"), 2, "error: a.yaml:3: wrong\n"),
         (NonFiniteLossError("loss rpn_box is nan"), 3, "error: loss rpn_box is nan\n"),
+        (PeerStoppedError("process 1 stopped"), 130, "process 1 stopped\n"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C\n"),
         (KeyboardInterrupt("stopped after step 3; go on so"), 130, "stopped after step 3; go on so\n"),
         (
