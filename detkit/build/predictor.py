@@ -11,6 +11,7 @@ from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
 from detkit.models.norm import keep_folds
 from detkit.training.device import choose_device, predicting_precision
+from detkit.training.distributed import local_rank
 
 # Where tiles meet, a custom detector's own settings are not known.
 CUSTOM_NMS_IOU, CUSTOM_LIMIT = 0.5, 100
@@ -26,7 +27,7 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
     Raises:
         UserError: the file cannot be read, or the device is not there.
     """
-    place = choose_device(device)
+    place = choose_device(device, local_rank())
     loaded = load_detector(Path(weights), place)
     keep_folds(loaded.model)
     config, detector = loaded.config, loaded.config.detector

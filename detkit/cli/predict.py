@@ -58,6 +58,8 @@ def predict(
         device=device,
         on_image=_progress,
     )
+    if not records:  # another process than the first
+        return
     lines = [f"{record['image']}: {_summary(record['detections'])}" for record in records]
     deliver(records, json_file, [*lines, f"{len(records)} images; results are in {folder}"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from detkit.inference.results import ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
 from detkit.report.draw import draw_detections
 from detkit.report.picture_file import write_picture
+from detkit.training.distributed import from_main, process_group, rank
 from detkit.workflows.image_sources import find_images
+from detkit.workflows.predict_together import predict_together
 from detkit.workflows.run_folder import new_folder
 from detkit.workflows.session import num_workers
 
@@ -34,6 +37,8 @@ def predict(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Run a trained detector on images, write what it finds and draw it.
 
+    Processes that torchrun started share the images; the first one writes.
+
     Args:
         weights: a model.safetensors.
         sources: image files, folders (with all below them) and glob patterns.
@@ -47,7 +52,8 @@ def predict(
         on_image: called with images done and in all.
 
     Returns:
-        The folder, and one record an image: image, width, height and detections.
+        The folder, and one record an image: image, width, height and detections. No record in
+        the processes that are not the first.
 
     Raises:
         UserError: the weights or an image cannot be read, nothing matches a source, or the
@@ -55,22 +61,26 @@ def predict(
     """
     files = find_images(sources)
     predictor = build_predictor(weights, device)
-    stream = predictor.stream(
-        files,
-        threshold=threshold,
-        tile_px=tile,
-        batch_size=1 if predictor.device.type == "cpu" else 8,
-        threads=max(1, num_workers(None)),
-    )
-    folder = new_folder(out, "predict")
-    records = []
-    for number, found in enumerate(
-        write_predictions(stream, folder, format, predictor.category_ids), start=1
-    ):
-        records.append(record(found, predictor.category_ids))
-        if draw:
-            draw_prediction(found, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
-        on_image(number, len(files))
+    with process_group(predictor.device):
+        folder = from_main(lambda: new_folder(out, "predict"))
+        stream = predict_together(
+            predictor,
+            files,
+            threshold=threshold,
+            tile_px=tile,
+            batch_size=1 if predictor.device.type == "cpu" else 8,
+            threads=max(1, num_workers(None)),
+        )
+        if rank() != 0:
+            deque(stream, maxlen=0)
+            return folder, []
+        records = []
+        written = write_predictions(stream, folder, format, predictor.category_ids)
+        for number, found in enumerate(written, start=1):
+            records.append(record(found, predictor.category_ids))
+            if draw:
+                draw_prediction(found, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
+            on_image(number, len(files))
     return folder, records
 
 

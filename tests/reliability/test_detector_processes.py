@@ -1,0 +1,48 @@
+"""What a detector learns depends on its seed, not on the number of processes or the parts of a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.reliability.detector_training import digest, learn
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return learn(tmp_path_factory.mktemp("one") / "run")
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.local_sockets
+def test_two_processes_learn_what_one_learns(one: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    assert_close(learn(tmp_path / "run", processes=2), one)
+
+
+@pytest.mark.slow
+def test_a_batch_in_parts_teaches_what_the_whole_one_teaches(
+    one: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    assert_close(learn(tmp_path / "run", "train.accumulate=2"), one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["faster_rcnn", "roi_pool"])
+def test_two_runs_of_one_seed_have_the_same_hash(detector: str, tmp_path: Path) -> None:
+    changed = () if detector == "faster_rcnn" else ("detector.regions={type: roi_pool, size: 3}",)
+    runs = [("seed=0", "data.workers=0"), ("seed=0", "data.workers=2"), ("seed=1", "data.workers=0")]
+    for number, run in enumerate(runs):
+        learn(tmp_path / str(number), "deterministic=true", "train.epochs=1", *changed, *run)
+    same, workers, other = (digest(tmp_path / str(number) / "model.safetensors") for number in range(3))
+    assert same == workers
+    assert same != other
