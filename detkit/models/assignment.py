@@ -14,6 +14,9 @@ from detkit.structures import Target
 
 NormalizeBy = Literal["sampled", "batch_size", "batch"]
 
+# Pairs looked at together: all anchors of a pyramid with thousands of objects would take gigabytes.
+_MOST_PAIRS = 1 << 24
+
 
 def assign(
     boxes: Tensor,
@@ -41,14 +44,22 @@ def assign(
     Returns:
         (N,) int64 indices into the target.
     """
-    iou = pairwise_iou(boxes, target.boxes)
     left_out = target.difficult | target.crowd
-    matches = match(iou.masked_fill(left_out, 0.0), fg_iou, bg_iou, force)
-    unsure = ((iou >= bg_iou[1]) & target.difficult).any(dim=1)
-    if bool(target.crowd.any()):
-        crowds = target.boxes[target.crowd]
-        unsure |= (pairwise_ioa(boxes, crowds) > crowd_iou).any(dim=1)
-    return matches.masked_fill(unsure & (matches == BACKGROUND), IGNORED)
+    crowds = target.boxes[target.crowd]
+    parts = boxes.split(max(1, _MOST_PAIRS // max(1, len(target))))
+    reached = None
+    if force and len(parts) > 1:
+        best = [pairwise_iou(part, target.boxes).amax(dim=0) for part in parts]
+        reached = torch.stack(best).amax(dim=0).masked_fill(left_out, 0.0)
+    found = []
+    for part in parts:
+        iou = pairwise_iou(part, target.boxes)
+        matches = match(iou.masked_fill(left_out, 0.0), fg_iou, bg_iou, force, reached)
+        unsure = ((iou >= bg_iou[1]) & target.difficult).any(dim=1)
+        if len(crowds):
+            unsure |= (pairwise_ioa(part, crowds) > crowd_iou).any(dim=1)
+        found.append(matches.masked_fill(unsure & (matches == BACKGROUND), IGNORED))
+    return torch.cat(found)
 
 
 def loss_weights(

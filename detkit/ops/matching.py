@@ -12,7 +12,13 @@ IGNORED = -2
 """The box takes no part in training."""
 
 
-def match(iou: Tensor, fg_iou: float, bg_iou: tuple[float, float], force: bool) -> Tensor:
+def match(
+    iou: Tensor,
+    fg_iou: float,
+    bg_iou: tuple[float, float],
+    force: bool,
+    reached: Tensor | None = None,
+) -> Tensor:
     """Return the object each box stands for, or that it is background or ignored.
 
     A box takes its best object from IoU `fg_iou` on (of equal ones the first); it is background where its
@@ -25,6 +31,7 @@ def match(iou: Tensor, fg_iou: float, bg_iou: tuple[float, float], force: bool) 
         fg_iou: lowest IoU of a positive box.
         bg_iou: lowest (included) and highest (excluded) best IoU of background.
         force: whether each object also gets its best boxes.
+        reached: (M,) best IoU of each object over all boxes, where `iou` has only some of them.
 
     Returns:
         (N,) int64 index of an object, `BACKGROUND` or `IGNORED`. Without objects every best IoU is 0.
@@ -44,6 +51,6 @@ def match(iou: Tensor, fg_iou: float, bg_iou: tuple[float, float], force: bool) 
     positive = best >= fg_iou
     if force and len(iou) > 0:
         # An object that no box touches has best IoU 0, which ties with all other boxes; so it is left out.
-        reached = iou.amax(dim=0)
+        reached = iou.amax(dim=0) if reached is None else reached
         positive |= ((iou == reached) & (reached > 0)).any(dim=1)
     return torch.where(positive, own, matches)

@@ -46,6 +46,24 @@ def test_positives_stay_positive_on_a_difficult_object() -> None:
     assert assigned(both) == [1, IGNORED, BACKGROUND, BACKGROUND]
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_parts_change_nothing(force: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(60, 2, generator=generator) * 40
+    boxes = torch.cat([corners, corners + 4 + 20 * torch.rand(60, 2, generator=generator)], dim=1)
+    flags = torch.arange(9) % 4
+    own = Target(boxes[:9] + 3, torch.zeros(9, dtype=torch.int64), flags == 1, flags == 2)
+
+    def found() -> list[int]:
+        return assign(boxes, own, fg_iou=0.7, bg_iou=(0.0, 0.3), force=force, crowd_iou=0.7).tolist()
+
+    whole = found()
+    assert len(set(whole)) > 2
+    for pairs in (1, 50, 500):
+        monkeypatch.setattr("detkit.models.assignment._MOST_PAIRS", pairs)
+        assert found() == whole
+
+
 def test_no_objects() -> None:
     assert assigned(Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))) == [BACKGROUND] * 4
 
