@@ -46,7 +46,7 @@ def assign(
     """
     left_out = target.difficult | target.crowd
     crowds = target.boxes[target.crowd]
-    parts = boxes.split(max(1, _MOST_PAIRS // max(1, len(target))))
+    parts = torch.split(boxes, max(1, _MOST_PAIRS // max(1, len(target))))
     reached = None
     if force and len(parts) > 1:
         best = [pairwise_iou(part, target.boxes).amax(dim=0) for part in parts]
