@@ -21,4 +21,5 @@ def build_fast_rcnn(spec: FastRCNN, num_classes: int, on_weights: OnWeights | No
         UserError: weights cannot be read or a part does not fit.
     """
     trunk = build_trunk(spec, num_classes, on_weights)
-    return fast_rcnn.FastRCNN(trunk.backbone, trunk.neck, trunk.roi_head)
+    shrunk = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
+    return fast_rcnn.FastRCNN(trunk.backbone, trunk.neck, trunk.roi_head, shrunk[1:])

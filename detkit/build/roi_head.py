@@ -21,25 +21,33 @@ from detkit.models.backbones.googlenet import Inception5
 from detkit.models.backbones.resnet import LAST, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.box_heads import BoxHead, ConvFcHead, FcHead, Inception5Head, Layer4Head, Predictor
-from detkit.models.region_features import RegionFeatures
+from detkit.models.region_features import Level, RegionFeatures
 from detkit.models.roi_head import RoIHead
 from detkit.ops.coding import BoxCoder
 from detkit.ops.roi_align import roi_align, roi_align_pyramid
-from detkit.ops.roi_pool import roi_pool
+from detkit.ops.roi_pool import roi_pool, rounded_edges
 from detkit.ops.sampling import Sampler
 
 HeadSpec = Layer4Spec | Inception5Spec | Fc6Fc7Spec | TwoFcSpec | ConvFcSpec
 
 
-def build_features(spec: Regions, strides: Sequence[int]) -> RegionFeatures:
-    """Return what takes regions' features from the maps of these strides."""
+def build_features(spec: Regions, strides: Sequence[float], level: Level | None = None) -> RegionFeatures:
+    """Return what takes regions' features from maps.
+
+    Args:
+        spec: the config's `detector.regions`.
+        strides: pixels per cell of the maps, finest first.
+        level: chooses among several maps; None is that of a feature pyramid.
+    """
     match spec:
         case RoIPool():
-            return RegionFeatures(partial(roi_pool, size=spec.size), strides)
+            return RegionFeatures(
+                partial(roi_pool, size=spec.size), strides, level=level, rounding=rounded_edges
+            )
         case RoIAlign():
             options: dict[str, Any] = spec.model_dump(include={"size", "sampling_ratio", "aligned"})
             return RegionFeatures(
-                partial(roi_align, **options), strides, partial(roi_align_pyramid, **options)
+                partial(roi_align, **options), strides, partial(roi_align_pyramid, **options), level=level
             )
         case _:
             assert_never(spec)

@@ -15,6 +15,7 @@ from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.neck import FPN as FPNSpec
 from detkit.config.spec import Custom
 from detkit.models.fpn import FPN, PlainMaps
+from detkit.models.region_features import nearest_copy
 from detkit.models.roi_head import RoIHead
 from detkit.models.weights import LoadReport
 
@@ -52,7 +53,12 @@ def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWei
     channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
     neck = build_neck(spec.neck, channels, strides)
     # Only proposals are made from a pyramid's last map.
-    features = build_features(spec.regions, neck.strides[: len(strides)])
+    copies = getattr(spec, "scales_px", ())
+    if copies:
+        sizes = [strides[0] * copies[-1] / short for short in reversed(copies)]
+        features = build_features(spec.regions, sizes, nearest_copy)
+    else:
+        features = build_features(spec.regions, neck.strides[: len(strides)])
     parts: dict[str, nn.Module] = {"": backbone}
     if isinstance(spec.head, Custom):
         own = custom_module(

@@ -7,14 +7,16 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from detkit.config.backbone import Backbone
-from detkit.config.neck import Neck, NoNeck
+from detkit.config.neck import FPN, Neck, NoNeck
 from detkit.config.proposer import ExternalProposals
 from detkit.config.region import Head, Regions
-from detkit.config.spec import Spec
+from detkit.config.spec import Count, Spec
 from detkit.config.wiring import fill, require_wiring
 
 # These values replace the defaults of the heads, which are Faster R-CNN's.
-PAPER_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5)}}
+PAPER_DEFAULTS: dict[str, Any] = {
+    "head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}
+}
 FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
 
@@ -31,7 +33,12 @@ class FastRCNN(Spec):
     regions: Regions
     """What is there: features of a region."""
     head: Head
-    """What is it, and where exactly. Without fpn `batch_per_image` is 64 and `bg_iou` [0.1, 0.5]."""
+    """What is it, and where exactly. Without fpn `batch_per_image` is 64, `bg_iou` [0.1, 0.5] and
+    `box_targets` measured."""
+    scales_px: tuple[Count, ...] = ()
+    """Short sides of the copies of an image that are looked at in test; each region is taken from the one
+    where its area is nearest to 224 x 224 pixels. The largest is `data.resize.short_px`. Empty looks at one.
+    In training `augment: [{type: multi_scale}]` draws one of several for each image."""
 
     @model_validator(mode="before")
     @classmethod
@@ -47,4 +54,8 @@ class FastRCNN(Spec):
     @model_validator(mode="after")
     def _parts_fit(self) -> FastRCNN:
         require_wiring(self.backbone, self.neck, self.head)
+        if self.scales_px and isinstance(self.neck, FPN):
+            raise ValueError("scales_px needs neck: none; a pyramid of features has its scales already")
+        if list(self.scales_px) != sorted(set(self.scales_px)):
+            raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
         return self

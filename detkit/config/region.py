@@ -53,6 +53,10 @@ class _Head(Spec):
     """One box regression for all classes instead of one for each."""
     box_weights: tuple[Positive, Positive, Positive, Positive] = (10.0, 10.0, 5.0, 5.0)
     """Scale of the regression targets dx, dy, dw, dh: one over their expected standard deviation."""
+    box_targets: Literal["fixed", "measured"] = "fixed"
+    """What the box regression learns in units of: `fixed`, `box_weights` alone; `measured`, the mean and
+    the deviation of each class and coordinate over all regions of the training set that hold an object, as
+    Fast R-CNN did, which needs proposals that are known beforehand. Model files hold the same either way."""
     beta: NonNegative = 1.0
     """Where smooth L1 turns from a square into a line, in units of the scaled targets; 0 is plain L1."""
     box_loss_weight: NonNegative = 1.0

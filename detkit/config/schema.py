@@ -58,3 +58,24 @@ class Config(Spec):
                 f"train.type: {self.detector.type} is learned by {' or '.join(ways)}, not {self.train.type}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _copies_are_of_the_image(self) -> Config:
+        scales = getattr(self.detector, "scales_px", ())
+        if scales and scales[-1] != self.data.resize.short_px:
+            raise ValueError(
+                f"detector.scales_px ends with {scales[-1]}, but images come with data.resize.short_px "
+                f"{self.data.resize.short_px}; smaller copies are made of it, so the two must be equal"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_can_be_measured(self) -> Config:
+        head = getattr(self.detector, "head", None)
+        measured = getattr(head, "box_targets", "fixed") == "measured"
+        if measured and self.detector.type == "faster_rcnn" and self.train.type == "gradient":
+            raise ValueError(
+                "head.box_targets: measured needs proposals that are known before the training; those of "
+                "faster_rcnn are not where both stages learn together: take fixed, or train.type: alternating"
+            )
+        return self

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
@@ -20,10 +21,15 @@ class FastRCNN(ImageInput):
         backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
         neck: feature maps -> feature maps; a pyramid, or nothing.
         roi_head: what is there, what is it, and where exactly.
+        copies: factors below 1, falling, of smaller copies of an image that are read, too, in test; the
+            head's features choose among the copies' maps. Empty where there is one size.
     """
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, roi_head: RoIHead) -> None:
+    def __init__(
+        self, backbone: nn.Module, neck: nn.Module, roi_head: RoIHead, copies: Sequence[float] = ()
+    ) -> None:
         super().__init__()
+        self.copies = tuple(copies)
         self.backbone, self.neck, self.roi_head = backbone, neck, roi_head
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
@@ -44,8 +50,10 @@ class FastRCNN(ImageInput):
         Raises:
             UserError: the batch does not say where to look.
         """
-        proposals = self._proposals(images)
-        maps = self.neck(self.backbone(self.prepare(images)))
+        proposals, pixels = self._proposals(images), self.prepare(images)
+        maps = self.neck(self.backbone(pixels))
+        for factor in self.copies:
+            maps = [*maps, *self.neck(self.backbone(shrunk(pixels, factor)))]
         return in_file_pixels(self.roi_head.detect(maps, proposals, images.sizes), images)
 
     @torch.no_grad()
@@ -63,3 +71,15 @@ class FastRCNN(ImageInput):
                 "fast_rcnn looks only where it is told: give ImageBatch.proposals, boxes for each image"
             )
         return [boxes.to(self.mean.device) for boxes in images.proposals]
+
+
+def shrunk(pixels: Tensor, factor: float) -> Tensor:
+    """Return smaller copies of images, each pixel the mean of those it stands for.
+
+    Args:
+        pixels: (B, 3, H, W) normalised images.
+        factor: of both sides, at most 1.
+    """
+    size = [max(1, round(side * factor)) for side in pixels.shape[2:]]
+    smaller = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return smaller.contiguous(memory_format=torch.channels_last)

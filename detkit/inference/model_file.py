@@ -79,7 +79,8 @@ def save_model(
 
     Args:
         file: where it goes; folders are made as needed.
-        model: whose parameters and buffers are written, as they are.
+        model: whose parameters and buffers are written; where a module's `folded()` says so, in the form
+            that needs no knowledge of the training.
         classes: K class names.
         category_ids: K ids of the classes in the dataset.
         config_yaml: the whole config, enough to build the model again.
@@ -101,10 +102,18 @@ def save_model(
     # A tensor of its own for each name, in plain layout: what the format asks for.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in model.state_dict().items()
+        for name, value in (model.state_dict() | _folded(model)).items()
     }
     with durable_file(file) as part:
         save_file(state, part, metadata)
+
+
+def _folded(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.{name}" if prefix else name: value
+        for prefix, module in model.named_modules()
+        for name, value in getattr(module, "folded", dict)().items()
+    }
 
 
 def read_model_file(file: Path) -> ModelFile:

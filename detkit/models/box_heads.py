@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -121,6 +122,9 @@ BoxHead = Layer4Head | Inception5Head | FcHead | ConvFcHead
 class Predictor(nn.Module):
     """Class logits and box deltas from a region's vector, initialised as in Fast R-CNN.
 
+    What the layer of the deltas learns may be measured in units of its own, a mean and a deviation of each
+    class and coordinate. The deltas that come out never are, and neither are the weights in files (`folded`).
+
     Args:
         channels: length of the vector.
         num_classes: K; the logits have one more column, the last, for background.
@@ -129,10 +133,18 @@ class Predictor(nn.Module):
     Attributes:
         outputs_per_class: the layers that have a part for each class, and how many outputs it has; it
             lets a model be fine-tuned to other classes.
+        delta_mean: (K or 1, 4) what a delta is where the layer gives 0.
+        delta_std: (K or 1, 4) how much more it is where the layer gives 1.
     """
+
+    delta_mean: Tensor
+    delta_std: Tensor
 
     def __init__(self, channels: int, num_classes: int, *, class_agnostic: bool) -> None:
         super().__init__()
+        shape = (1 if class_agnostic else num_classes, 4)
+        self.register_buffer("delta_mean", torch.zeros(shape), persistent=False)
+        self.register_buffer("delta_std", torch.ones(shape), persistent=False)
         self.outputs_per_class = {"cls_score": 1} if class_agnostic else {"cls_score": 1, "bbox_pred": 4}
         self.cls_score = nn.Linear(channels, num_classes + 1)
         self.bbox_pred = nn.Linear(channels, 4 if class_agnostic else 4 * num_classes)
@@ -141,4 +153,29 @@ class Predictor(nn.Module):
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return (R, K + 1) logits and (R, K or 1, 4) deltas in float32."""
-        return self.cls_score(vectors).float(), self.bbox_pred(vectors).float().unflatten(1, (-1, 4))
+        learned = self.bbox_pred(vectors).float().unflatten(1, (-1, 4))
+        return self.cls_score(vectors).float(), learned * self.delta_std + self.delta_mean
+
+    @torch.no_grad()
+    def measure_deltas_in(self, mean: Tensor, std: Tensor, *, keep_answers: bool) -> None:
+        """Change the units that the layer of the deltas learns in.
+
+        Args:
+            mean: (K or 1, 4) deltas that are to be its 0.
+            std: (K or 1, 4) positive; how much more is to be its 1.
+            keep_answers: change the weights, too, so that the deltas remain what they were: for weights that
+                were learned in other units.
+        """
+        mean, std = mean.to(self.delta_mean), std.to(self.delta_std)
+        if keep_answers:
+            factor = (self.delta_std / std).reshape(-1)
+            self.bbox_pred.weight.mul_(factor[:, None])
+            self.bbox_pred.bias.mul_(factor).add_(((self.delta_mean - mean) / std).reshape(-1))
+        self.delta_mean.copy_(mean)
+        self.delta_std.copy_(std)
+
+    def folded(self) -> dict[str, Tensor]:
+        """Return the weights that give the same deltas without units of their own, as files hold them."""
+        mean, std = self.delta_mean.reshape(-1), self.delta_std.reshape(-1)
+        weight, bias = self.bbox_pred.weight.detach(), self.bbox_pred.bias.detach()
+        return {"bbox_pred.weight": weight * std[:, None], "bbox_pred.bias": bias * std + mean}

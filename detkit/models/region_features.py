@@ -15,20 +15,35 @@ CANONICAL_LEVEL = 4
 
 Pool = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 PyramidPool = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor, Sequence[float]], Tensor]
+Level = Callable[[Tensor, Sequence[float]], Tensor]
+Rounding = Callable[[Tensor, float], Tensor]
 
 
 class RegionFeatures:
-    """Takes each region's features from one map, or from the level of a pyramid that fits its size.
+    """Takes each region's features from one map, or from the one of several that fits its size.
 
     Args:
         pool: RoIPool or RoIAlign: (features, boxes, image, scale) -> (R, C, size, size).
-        strides: pixels per cell of the maps to take from, finest first; coarser maps are left alone.
+        strides: pixels per cell of the maps to take from, finest first; coarser maps are left alone. Where
+            only one map is given, it is the first.
         pyramid_pool: the same from several maps at once, (maps, boxes, image, level, scales) ->
             (R, C, size, size); None takes them from one map after another.
+        level: chooses among several maps: (boxes, strides) -> indices; None is `pyramid_level`.
+        rounding: (boxes, scale) -> integers; what is equal in them has equal features (RoIPool). None where
+            each box has features of its own.
     """
 
-    def __init__(self, pool: Pool, strides: Sequence[int], pyramid_pool: PyramidPool | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        strides: Sequence[float],
+        pyramid_pool: PyramidPool | None = None,
+        *,
+        level: Level | None = None,
+        rounding: Rounding | None = None,
+    ) -> None:
         self.pool, self.strides, self.pyramid_pool = pool, tuple(strides), pyramid_pool
+        self.level, self.rounding = level or pyramid_level, rounding
 
     def __call__(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Return (R, C, size, size) features of all images' regions, image by image.
@@ -41,9 +56,9 @@ class RegionFeatures:
         owners = torch.arange(len(boxes), device=regions.device)
         counts = torch.tensor([len(own) for own in boxes], device=regions.device)
         image = owners.repeat_interleave(counts, output_size=len(regions))
-        if len(self.strides) == 1:
+        if len(maps) == 1 or len(self.strides) == 1:
             return self.pool(maps[0], regions, image, 1 / self.strides[0])
-        levels = pyramid_level(regions, self.strides)
+        levels = self.level(regions, self.strides)
         scales, used = [1 / stride for stride in self.strides], maps[: len(self.strides)]
         if self.pyramid_pool is not None:
             return self.pyramid_pool(used, regions, image, levels, scales)
@@ -54,9 +69,31 @@ class RegionFeatures:
         ]
         return torch.cat(pooled)[torch.argsort(torch.cat(rows))]
 
+    def distinct(self, boxes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """Return each image's boxes that differ in their features, one of each kind.
 
-def pyramid_level(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """Return which map of a pyramid each box takes its features from.
+        Args:
+            boxes: for each image, (R_i, 4) boxes in pixels.
+
+        Returns:
+            For each image, (U_i, 4) boxes; and for each of all R boxes, image by image, its row among all U.
+            None is one row for each, in order.
+        """
+        if self.rounding is None or len(self.strides) > 1:
+            return list(boxes), None
+        kept, rows, before = [], [], 0
+        for own in boxes:
+            kinds, row = torch.unique(self.rounding(own, 1 / self.strides[0]), dim=0, return_inverse=True)
+            first = row.new_full((len(kinds),), len(own))
+            first.scatter_reduce_(0, row, torch.arange(len(own), device=row.device), "amin")
+            kept.append(own[first])
+            rows.append(before + row)
+            before += len(kinds)
+        return kept, torch.cat(rows)
+
+
+def pyramid_level(boxes: Tensor, strides: Sequence[float]) -> Tensor:
+    """Return which map of a feature pyramid each box takes its features from.
 
     A box of 224 px belongs to the map of stride 16, one half as large to the next finer one:
     `floor(4 + log2(sqrt(area) / 224))`, held within the maps there are (Lin 2017, equation 1).
@@ -78,3 +115,25 @@ def pyramid_level(boxes: Tensor, strides: Sequence[int]) -> Tensor:
     level = torch.floor(CANONICAL_LEVEL + torch.log2(sizes / CANONICAL_SIZE_PX) + 1e-6)
     first = round(log2(strides[0]))
     return (level.clamp(first, first + len(strides) - 1) - first).to(torch.int64)
+
+
+def nearest_copy(boxes: Tensor, strides: Sequence[float]) -> Tensor:
+    """Return which of several sizes of an image each box takes its features from.
+
+    It is the one where the box's area comes nearest to 224 x 224 pixels (He 2014; Girshick 2015).
+
+    Args:
+        boxes: (R, 4) boxes in pixels of the largest copy.
+        strides: pixels of the largest copy per cell of each copy's map, the largest copy first.
+
+    Returns:
+        (R,) int64 indices into `strides`.
+
+    Example:
+        >>> sizes = torch.tensor([10.0, 224.0, 448.0, 2000.0])
+        >>> nearest_copy(torch.stack([0 * sizes, 0 * sizes, sizes, sizes], 1), (16, 32))
+        tensor([0, 0, 1, 1])
+    """
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    shrunk = torch.tensor([(strides[0] / stride) ** 2 for stride in strides], device=area.device)
+    return (area[:, None] * shrunk - CANONICAL_SIZE_PX**2).abs().argmin(dim=1)

@@ -116,7 +116,9 @@ class RoIHead(nn.Module):
         classification = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
         rows = torch.nonzero(labels < self.num_classes).squeeze(1)
         encoded = torch.cat([regions.encoded for regions in drawn])
-        wrong_by = smooth_l1(self._of_class(deltas, rows, labels[rows]), encoded, self.beta).sum(1)
+        unit = self._unit(labels[rows])
+        found = self._of_class(deltas, rows, labels[rows])
+        wrong_by = smooth_l1(found / unit, encoded / unit, self.beta).sum(1)
         return classification, self.box_loss_weight * (wrong_by * weights[rows]).sum()
 
     @torch.no_grad()
@@ -130,7 +132,10 @@ class RoIHead(nn.Module):
             proposals: for each image, (P, 4) boxes in pixels.
             sizes: (height, width) in pixels of each image inside the padding.
         """
-        logits, deltas = self(maps, proposals)
+        chosen, rows = self.features.distinct(proposals)
+        logits, deltas = self(maps, chosen)
+        if rows is not None:
+            logits, deltas = logits[rows], deltas[rows]
         counts = [len(own) for own in proposals]
         scores = logits.softmax(1)[:, : self.num_classes]
         return [
@@ -151,6 +156,31 @@ class RoIHead(nn.Module):
         """Return the (N, 4) deltas of these rows for these classes, or the one there is for all."""
         return deltas[rows, labels if deltas.shape[1] > 1 else 0]
 
+    def _unit(self, labels: Tensor) -> Tensor:
+        """Return the (N, 4) or (1, 4) units in which the box loss of these classes is measured."""
+        unit: Tensor = getattr(self.predictor, "delta_std", labels.new_ones((1, 4), dtype=torch.float32))
+        return unit[labels] if len(unit) > 1 else unit
+
+    @torch.no_grad()
+    def labelled(self, proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Return all regions that may train, and what each stands for.
+
+        Args:
+            proposals: (P, 4) boxes in pixels.
+            target: the image's objects.
+
+        Returns:
+            (R, 4) the proposals, and the labelled boxes if they are added; and (R,) the index of its object,
+            BACKGROUND or IGNORED.
+        """
+        boxes = proposals
+        if self.add_ground_truth:
+            boxes = torch.cat([proposals, target.boxes[~(target.difficult | target.crowd)]])
+        matches = assign(
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=self.crowd_iou
+        )
+        return boxes, matches
+
     @torch.no_grad()
     def draw(self, proposals: Tensor, target: Target, seed: int) -> Regions:
         """Return the regions of one image that train, those with an object first.
@@ -160,12 +190,7 @@ class RoIHead(nn.Module):
             target: the image's objects.
             seed: seeds the choice, with the target's image index.
         """
-        boxes = proposals
-        if self.add_ground_truth:
-            boxes = torch.cat([proposals, target.boxes[~(target.difficult | target.crowd)]])
-        matches = assign(
-            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=self.crowd_iou
-        )
+        boxes, matches = self.labelled(proposals, target)
         fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
         objects = matches[fg]
         labels = torch.cat([target.labels[objects], torch.full_like(bg, self.num_classes)])

@@ -13,7 +13,7 @@ from detkit.ops.channels_last import channels_last_bits, empty_channels_last
 from detkit.ops.loops import run_all
 from detkit.ops.regions import require_known_images, require_regions
 from detkit.ops.roi_align_loops import narrow_rows
-from detkit.ops.roi_pool_loops import pool_regions, return_gradient
+from detkit.ops.roi_pool_loops import FARTHEST, pool_regions, return_gradient
 
 _REGIONS_AT_ONCE = 16
 """Regions a thread takes at a time."""
@@ -66,6 +66,25 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, scale: float, size:
     cells = boxes.detach().to(kind) * scale
     pooled = _pool(working, cells, image.to(torch.int64), size)
     return pooled.to(features.dtype)
+
+
+def rounded_edges(boxes: Tensor, scale: float) -> Tensor:
+    """Return the cells that RoIPool rounds the edges of regions to; equal ones have equal features.
+
+    Args:
+        boxes: (R, 4) corner boxes in pixels.
+        scale: cells per pixel, such as 1/16.
+
+    Returns:
+        (R, 4) int64, rounded half away from zero.
+
+    Example:
+        >>> rounded_edges(torch.tensor([[-4.0, 3.9, 4.0, 12.0]]), 1 / 8)
+        tensor([[-1,  0,  1,  2]])
+    """
+    cells = (boxes.to(torch.float64 if boxes.dtype == torch.float64 else torch.float32) * scale).double()
+    size = (cells.abs().clamp(max=FARTHEST) + 0.5).floor()
+    return torch.where(cells > 0, size, -size).to(torch.int64)
 
 
 @torch.library.custom_op("detkit::roi_pool", mutates_args=(), device_types="cpu")

@@ -16,7 +16,7 @@ from detkit.ops.loops import compiled
 
 Array = NDArray[Any]
 
-_FARTHEST = float(1 << 30)
+FARTHEST = float(1 << 30)
 """Cells beyond are all the same: outside. The bound keeps every box within integers."""
 
 
@@ -45,7 +45,7 @@ def find_bins(boxes: Array, region: int, axis: int, limit: int, begins: Array, e
 
 @compiled
 def _round_half_away(value: Any) -> int:
-    size = int(np.floor(min(abs(np.float64(value)), _FARTHEST) + 0.5))
+    size = int(np.floor(min(abs(np.float64(value)), FARTHEST) + 0.5))
     return size if value > 0 else -size
 
 

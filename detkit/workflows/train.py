@@ -134,7 +134,7 @@ def _learn(task: Task, from_weights: Path | None) -> Learned:
     match task.config.train:
         case Gradient() as how:
             model = new_model(task.config, from_weights, resumes=task.resume).to(task.run.device)
-            return learn_by_gradient(task, how, model)
+            return learn_by_gradient(task, how, model, continues=from_weights is not None)
         case Staged():
             raise UserError("train.type: staged is for rcnn and sppnet")
         case Alternating():

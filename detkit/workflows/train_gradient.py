@@ -25,6 +25,7 @@ from detkit.training.log import TrainingLog
 from detkit.training.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.training.milestones import Validation
 from detkit.training.timeline import Timeline
+from detkit.workflows.box_targets import measure_box_targets
 from detkit.workflows.fine_tune import start_from
 from detkit.workflows.measure import measure
 from detkit.workflows.resume import steps_done
@@ -72,13 +73,14 @@ def new_model(config: Config, from_weights: Path | None, *, resumes: bool) -> nn
     return model
 
 
-def learn_by_gradient(task: Task, train: Gradient, model: nn.Module) -> Learned:
+def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continues: bool) -> Learned:
     """Run the training loop; the best weights are left in the task's folder, the last in `model`.
 
     Args:
         task: the data, the folder and where it runs.
         train: length, optimizer and all else about the learning.
         model: the detector, on the session's device.
+        continues: whether its weights come from a trained detector.
 
     Raises:
         UserError: an image cannot be read, or a checkpoint does not fit.
@@ -86,6 +88,7 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module) -> Learned:
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
     run, config, index = task.run, task.config, Index.of(task.learned.annotations)
+    measure_box_targets(task, model, continues=continues)
     on_gpu = run.device.type == "cuda"
     loader = training_loader(
         config, task.learned, index, batch_size=train.batch_size, workers=run.workers, pin_memory=on_gpu

@@ -16,7 +16,7 @@ from detkit.config.fast_rcnn import FastRCNN as Spec
 from detkit.detectors.fast_rcnn import FastRCNN
 from detkit.errors import UserError
 from detkit.ops.boxes import pairwise_iou
-from detkit.structures import ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 SMALL: dict[str, Any] = {
     "type": "fast_rcnn",
@@ -163,3 +163,48 @@ def test_a_region_proposal_network_makes_it_another_detector() -> None:
         Spec.model_validate({**SMALL, "proposals": {"type": "rpn"}})
     with pytest.raises(ValidationError, match="fc6_fc7 needs"):
         Spec.model_validate({**SMALL, "backbone": {"type": "resnet", "depth": 18}})
+
+
+def test_several_sizes_of_an_image_are_looked_at_in_test_alone() -> None:
+    """Each region is judged on the copy where it is nearest to 224 x 224 pixels."""
+    one = build().eval()
+    several = build_detector(Spec.model_validate({**SMALL, "scales_px": (48, 96)}), 2, seed=0).eval()
+    batch = scenes()
+    torch.testing.assert_close(several(batch), one(batch))  # training takes images as they come
+    given: list[Tensor] = []
+
+    def note(maps: list[Tensor], proposals: object, sizes: object) -> list[Detections]:
+        given.extend(maps)
+        return [Detections.empty()] * 2
+
+    several.roi_head.detect = note  # type: ignore[method-assign]
+    several.detect(batch.images)
+    pixels = one.prepare(batch.images)
+    small = F.interpolate(pixels, (48, 64), mode="bilinear", antialias=True)
+    maps = [*one.backbone(pixels), *one.backbone(small)]
+    torch.testing.assert_close(given, maps)
+    little = torch.tensor([[0.0, 0, 128, 96], [10, 10, 60, 60]])
+    nothing = torch.zeros(0, 4)
+    for boxes, used, factor in ((little, maps[0], 1.0), (8 * little, maps[1], 0.5)):
+        wanted = one.roi_head([used], [boxes * factor, nothing])
+        torch.testing.assert_close(several.roi_head(maps, [boxes, nothing]), wanted)
+
+
+def test_scales_must_fit() -> None:
+    with pytest.raises(ValidationError, match="scales_px must rise"):
+        Spec.model_validate({**SMALL, "scales_px": (96, 48)})
+    with pytest.raises(ValidationError, match="needs neck: none"):
+        Spec.model_validate({**SMALL, "neck": {"type": "fpn"}, "head": {"type": "two_fc"}, "scales_px": (9,)})
+
+
+def test_boxes_of_equal_cells_are_judged_once_and_reported_each() -> None:
+    model, batch = build(head={"score_threshold": 0.0, "nms_iou": 1.0, "detections_per_image": 999}), scenes()
+    boxes = batch.images.proposals[0][:10]
+    twice = torch.cat([boxes, boxes, boxes + 0.001])
+    images = ImageBatch(batch.images.pixels[:1], ((96, 128),), ((96, 128),), (twice,))
+    judged: list[int] = []
+    model.roi_head.head.register_forward_hook(lambda module, given, out: judged.append(len(out)))
+    found = model.eval().detect(images)[0]
+    assert judged[0] <= 15
+    alone = model.detect(replace(images, proposals=(boxes,)))[0]
+    assert len(found) >= 2 * len(alone)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from detkit.models.region_features import RegionFeatures, pyramid_level
+from detkit.models.region_features import RegionFeatures, nearest_copy, pyramid_level
 from detkit.ops.roi_align import roi_align, roi_align_pyramid
+from detkit.ops.roi_pool import roi_pool, rounded_edges
 
 STRIDES = (4, 8, 16, 32)
 
@@ -65,3 +66,43 @@ def test_level_is_held_within_the_pyramid() -> None:
     boxes = torch.stack([0 * sides, 0 * sides, sides, sides], 1)
     assert pyramid_level(boxes, STRIDES).tolist() == [0, 0, 3]
     assert pyramid_level(boxes, (8, 16)).tolist() == [0, 0, 1]
+
+
+def pooled_one_by_one(maps: list[torch.Tensor], boxes: torch.Tensor, strides: list[float]) -> torch.Tensor:
+    """Each box from the copy whose area for it is nearest to 224 x 224, in plain Python."""
+    rows = []
+    for box in boxes:
+        x1, y1, x2, y2 = box.tolist()
+        areas = [(x2 - x1) * (y2 - y1) * (strides[0] / stride) ** 2 for stride in strides]
+        best = min(range(len(strides)), key=lambda copy: abs(areas[copy] - 224**2))
+        rows.append(roi_pool(maps[best], box[None], torch.tensor([0]), 1 / strides[best], 3))
+    return torch.cat(rows)
+
+
+def test_each_region_comes_from_the_copy_where_it_is_nearest_to_224_pixels() -> None:
+    torch.manual_seed(0)
+    strides = [16 * 1200 / short for short in (1200, 864, 688, 576, 480)]
+    maps = [torch.randn(1, 2, round(1200 / stride), round(1600 / stride)) for stride in strides]
+    corner = 700 * torch.rand(60, 2)
+    boxes = torch.cat([corner, corner + 20 + 800 * torch.rand(60, 2)], 1)
+    ours = RegionFeatures(partial(roi_pool, size=3), strides, level=nearest_copy, rounding=rounded_edges)
+    assert torch.equal(ours(maps, [boxes]), pooled_one_by_one(maps, boxes, strides))
+    assert len(nearest_copy(boxes, strides).unique()) == 5
+    alone = ours(maps[:1], [boxes])
+    assert torch.equal(alone, roi_pool(maps[0], boxes, torch.zeros(60, dtype=torch.int64), 1 / 16, 3))
+
+
+def test_boxes_that_round_to_the_same_cells_are_taken_once() -> None:
+    torch.manual_seed(0)
+    maps = [torch.randn(2, 3, 20, 20)]
+    boxes = [(torch.rand(80, 2) * 40).repeat(1, 2) + torch.tensor([0.0, 0, 30, 40]) for _ in range(2)]
+    ours = RegionFeatures(partial(roi_pool, size=3), [16], rounding=rounded_edges)
+    chosen, rows = ours.distinct(boxes)
+    assert rows is not None
+    assert sum(map(len, chosen)) < 120
+    assert torch.equal(ours(maps, chosen)[rows], ours(maps, boxes))
+    cells = [{tuple(rounded_edges(box[None], 1 / 16)[0].tolist()) for box in own} for own in boxes]
+    assert [len(own) for own in chosen] == [len(own) for own in cells]
+    assert [len(own) for own in ours.distinct([torch.zeros(0, 4)])[0]] == [0]
+    as_they_are = RegionFeatures(partial(roi_pool, size=3), [16])
+    assert as_they_are.distinct(boxes)[1] is None

@@ -43,6 +43,35 @@ def test_equals_the_reference(size: int) -> None:
             assert got[region, channel].tolist() == expected
 
 
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_gradient_equals_the_reference_where_maxima_tie_and_bins_are_empty(size: int) -> None:
+    features = maps(2).double().requires_grad_()
+    features.data.round_()  # a handful of values: nearly every bin has several maxima
+    got = roi_pool(features, BOXES.double(), IMAGE, SCALE, size)
+    weights = torch.randint(-9, 10, got.shape, generator=torch.Generator().manual_seed(1)).double()
+    (gradient,) = torch.autograd.grad(got, features, weights)
+    expected = [[[[0.0] * 12 for _ in range(9)] for _ in range(2)] for _ in range(2)]
+    for region, (box, image) in enumerate(zip(BOXES.tolist(), IMAGE.tolist(), strict=True)):
+        for channel in range(2):
+            roi_features.add_roi_pool_gradient(
+                expected[image][channel],
+                features[image, channel].tolist(),
+                box,
+                SCALE,
+                weights[region, channel].tolist(),
+            )
+    assert gradient.tolist() == expected
+
+
+@pytest.mark.parametrize(("edge", "cell"), [(3.9, 0), (4.0, 1), (11.9, 1), (12.0, 2), (20.0, 3), (-4.0, -1)])
+def test_edges_are_rounded_half_away_from_zero(edge: float, cell: int) -> None:
+    """Half to even would put 4 px of 8 px cells on cell 0 and 20 px on cell 2."""
+    assert roi_features.round_half_away(edge * SCALE) == cell
+    column = torch.arange(12.0).expand(1, 1, 9, 12)
+    box = torch.tensor([[edge, 0.0, edge, 0.0]])  # one cell wide: its number comes out
+    assert roi_pool(column, box, torch.tensor([0]), SCALE, 1).item() == max(cell, 0)
+
+
 @pytest.mark.parametrize("channels", [1, 37, 200])
 def test_equals_torchvision_with_gradient(channels: int) -> None:
     features = maps(channels).requires_grad_()

@@ -12,18 +12,32 @@ def round_half_away(value: float) -> int:
     return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
-def roi_pool(cells: Map, box: Box, scale: float, size: int) -> Map:
-    height, width = len(cells), len(cells[0])
+def bin_cells(cells: Map, box: Box, scale: float, size: int, row: int, column: int) -> list[tuple[int, int]]:
+    """Return the (y, x) of a bin's cells inside the map, row by row."""
     x1, y1, x2, y2 = (round_half_away(edge * scale) for edge in box)
     bin_w, bin_h = max(x2 - x1 + 1, 1) / size, max(y2 - y1 + 1, 1) / size
+    ys = range(y1 + math.floor(row * bin_h), y1 + math.ceil((row + 1) * bin_h))
+    xs = range(x1 + math.floor(column * bin_w), x1 + math.ceil((column + 1) * bin_w))
+    return [(y, x) for y in ys if 0 <= y < len(cells) for x in xs if 0 <= x < len(cells[0])]
 
+
+def roi_pool(cells: Map, box: Box, scale: float, size: int) -> Map:
     def pooled(row: int, column: int) -> float:
-        ys = range(y1 + math.floor(row * bin_h), y1 + math.ceil((row + 1) * bin_h))
-        xs = range(x1 + math.floor(column * bin_w), x1 + math.ceil((column + 1) * bin_w))
-        inside = [cells[y][x] for y in ys if 0 <= y < height for x in xs if 0 <= x < width]
+        inside = [cells[y][x] for y, x in bin_cells(cells, box, scale, size, row, column)]
         return max(inside, default=0.0)
 
     return [[pooled(row, column) for column in range(size)] for row in range(size)]
+
+
+def add_roi_pool_gradient(total: Map, cells: Map, box: Box, scale: float, gradient: Map) -> None:
+    """Add to each cell of `total` the gradient of the bins whose first maximum it is."""
+    size = len(gradient)
+    for row in range(size):
+        for column in range(size):
+            inside = bin_cells(cells, box, scale, size, row, column)
+            if inside:
+                y, x = max(inside, key=lambda cell: cells[cell[0]][cell[1]])  # the first of equal ones
+                total[y][x] += gradient[row][column]
 
 
 def bilinear(cells: Map, y: float, x: float) -> float:
