@@ -11,7 +11,7 @@ from detkit.annotations.voc import voc_folders, voc_subfolders
 from detkit.annotations.yolo_layout import find_data_yaml, yolo_layout
 from detkit.errors import UserError
 
-Format = Literal["voc", "coco", "yolo"]
+Format = Literal["voc", "coco", "yolo", "image_folder"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from detkit.build.custom import build_custom
 from detkit.config import data as spec
 from detkit.config.spec import Custom, Spec
 from detkit.data.colour import ColorJitter, Noise
+from detkit.data.scale_crop import ScaleCrop, WholeImage
 from detkit.data.transforms import Affine, Flip, RandomCrop, Resize, Transform, ZoomOut
 from detkit.errors import UserError
 
@@ -16,6 +17,7 @@ TRANSFORMS: dict[type[Spec], Callable[..., Transform]] = {
     spec.RandomCrop: RandomCrop,
     spec.ZoomOut: ZoomOut,
     spec.Affine: Affine,
+    spec.ScaleCrop: ScaleCrop,
     spec.ColorJitter: ColorJitter,
     spec.Noise: Noise,
 }
@@ -27,15 +29,17 @@ def eval_transforms(data: spec.Data) -> tuple[Transform, ...]:
 
 
 def train_transforms(data: spec.Data) -> tuple[Transform, ...]:
-    """Return the augmentation of the training images in the config's order, then the resizing."""
-    lengths: tuple[int, ...] = (data.resize.short_px,)
-    chosen: list[Transform] = []
+    """Return the augmentation of the training images in the config's order, then what sets their size."""
+    last: Transform = Resize((data.resize.short_px,), data.resize.long_px)
+    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, spec.ClassifiedSet) else []
     for item in data.train.augment if not isinstance(data.train, Custom) else ():
         if isinstance(item, spec.MultiScale):
-            lengths = item.short_px
+            last = Resize(item.short_px, data.resize.long_px)
+        elif isinstance(item, spec.ScaleCrop):
+            last = _transform(item)
         else:
             chosen.append(_transform(item))
-    return (*chosen, Resize(lengths, data.resize.long_px))
+    return (*chosen, last)
 
 
 def _transform(item: spec.Augment) -> Transform:

@@ -12,12 +12,23 @@ from detkit.annotations.coco import read_coco
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.headers import with_sizes
 from detkit.annotations.image_files import require_images
+from detkit.annotations.image_folder import read_image_folder, whole_images
 from detkit.annotations.validity import apply_box_policy
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.build.custom import build_custom
-from detkit.config.data import COCOSet, Data, Dataset, SyntheticSet, VOCSet, YOLOSet
+from detkit.config.data import (
+    COCOSet,
+    Data,
+    Dataset,
+    ImageFolderSet,
+    ObjectCropsSet,
+    SyntheticSet,
+    VOCSet,
+    YOLOSet,
+)
 from detkit.config.spec import Custom
+from detkit.data.object_crops import object_crops
 from detkit.data.sets import Source, file_source
 from detkit.data.synthetic import SyntheticSet as DrawnSet
 from detkit.errors import UserError
@@ -55,34 +66,46 @@ def open_validation_set(data: Data) -> Source:
     if data.val is None:
         raise UserError("data.val: the config names no images to be judged by")
     source = open_set(data.val, data)
+    if isinstance(data.val, ImageFolderSet):
+        source = Source(whole_images(source.annotations), source.pixels)
     if data.invalid_boxes == "error":
         apply_box_policy(source.annotations, "error")
     return source
 
 
-def open_set(spec: Dataset, data: Data) -> Source:
+def open_set(spec: Dataset, data: Data) -> Source:  # noqa: PLR0911 (one for each kind)
     """Return the images and labels of one `data.train` or `data.val`."""
+    named = data.classes, data.ignore_classes
     match spec:
         case SyntheticSet():
             drawn = DrawnSet(spec.num_images, spec.seed, data.classes)
             return Source(drawn.annotations(), drawn.render)
         case VOCSet():
-            return _files(read_voc(Path(spec.root), spec.sets, data.classes, data.ignore_classes))
+            return _files(read_voc(Path(spec.root), spec.sets, *named))
         case COCOSet():
-            images, file = Path(spec.images), Path(spec.annotations)
-            return _files(read_coco(images, file, data.classes, data.ignore_classes))
+            return _files(read_coco(Path(spec.images), Path(spec.annotations), *named))
         case YOLOSet():
-            return _files(read_yolo(Path(spec.root), spec.split, data.classes, data.ignore_classes))
+            return _files(read_yolo(Path(spec.root), spec.split, *named))
+        case ImageFolderSet():
+            return file_source(
+                read_image_folder(Path(spec.root), spec.split, data.classes, data.ignore_classes)
+            )
+        case ObjectCropsSet():
+            return object_crops(open_set(spec.of, data), spec.context)
         case Custom():
-            source = build_custom(spec, classes=data.classes)
-            if not isinstance(source, Source):
-                raise UserError(
-                    f"target {spec.target!r}: a dataset must be a detkit.data.sets.Source, "
-                    f"not {type(source).__name__}"
-                )
-            return source
+            return _own(spec, data.classes)
         case _:
             assert_never(spec)
+
+
+def _own(spec: Custom, classes: tuple[str, ...]) -> Source:
+    source = build_custom(spec, classes=classes)
+    if not isinstance(source, Source):
+        raise UserError(
+            f"target {spec.target!r}: a dataset must be a detkit.data.sets.Source, "
+            f"not {type(source).__name__}"
+        )
+    return source
 
 
 def _files(annotations: AnnotationSet) -> Source:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from detkit.build.model import load_detector
 from detkit.build.proposals import build_proposer
+from detkit.config.classifier import Classifier
 from detkit.config.proposal import RPN
 from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
+from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
 from detkit.training.device import choose_device, predicting_precision
 from detkit.training.distributed import local_rank
@@ -46,5 +48,6 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         device=place,
         precision=predicting_precision(config.train.precision, place),
         thresholds=loaded.file.thresholds,
+        fixed_score=0.0 if isinstance(detector, Classifier) else FIXED_SCORE,
         proposer=None if proposals is None or isinstance(proposals, RPN) else build_proposer(proposals),
     )

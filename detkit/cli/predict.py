@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -60,7 +60,7 @@ def predict(
     )
     if not records:  # another process than the first
         return
-    lines = [f"{record['image']}: {_summary(record['detections'])}" for record in records]
+    lines = [f"{record['image']}: {_summary(record)}" for record in records]
     deliver(records, json_file, [*lines, f"{len(records)} images; results are in {folder}"])
 
 
@@ -72,8 +72,13 @@ def _threshold(text: str | None) -> float | Aim | None:
         return cast("Aim", text)
 
 
-def _summary(detections: list[dict[str, object]]) -> str:
-    labels = [str(detection["label"]) for detection in detections]
+def _summary(record: dict[str, Any]) -> str:
+    found = record["detections"]
+    whole = [0, 0, record["width"], record["height"]]
+    if found and all(detection["box"] == whole for detection in found):
+        # What is said of the whole image is not counted: a classifier's classes, the likeliest first.
+        return ", ".join(f"{detection['label']} {detection['score']:.2f}" for detection in found)
+    labels = [str(detection["label"]) for detection in found]
     counts = (f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
     return ", ".join(counts) or "nothing found"
 

@@ -63,6 +63,25 @@ class ColorJitter(Spec):
     """Shift within +- this share of the colour circle."""
 
 
+class ScaleCrop(Spec):
+    """Resize the short side to a random length, then cut out a square: the image of a classifier.
+
+    It takes the place of the final resizing and is the last change of the image.
+    """
+
+    type: Literal["scale_crop"]
+    short_px: tuple[Count, Count] = (256, 480)
+    """Shortest and longest length of the short side, in pixels."""
+    size_px: Count = 224
+    """Side of the square, in pixels; at most the shortest length."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ScaleCrop:
+        if not self.size_px <= self.short_px[0] <= self.short_px[1]:
+            raise ValueError(f"short_px ({list(self.short_px)}) must rise from size_px ({self.size_px}) on")
+        return self
+
+
 class Noise(Spec):
     """Add Gaussian noise to every pixel."""
 
@@ -88,7 +107,7 @@ class Affine(Spec):
 
 
 Augment = Annotated[
-    Flip | MultiScale | RandomCrop | ZoomOut | ColorJitter | Noise | Affine | Custom,
+    Flip | MultiScale | RandomCrop | ZoomOut | ColorJitter | Noise | Affine | ScaleCrop | Custom,
     Field(discriminator="type"),
 ]
 
@@ -139,7 +158,40 @@ class SyntheticSet(_Set):
     """Which images."""
 
 
-Dataset = Annotated[VOCSet | COCOSet | YOLOSet | SyntheticSet | Custom, Field(discriminator="type")]
+class ImageFolderSet(_Set):
+    """Images for a classifier: one folder for each class, as ImageNet comes."""
+
+    type: Literal["image_folder"]
+    root: str
+    """Folder with train/CLASS/ and val/CLASS/."""
+    split: str = "train"
+    """Which part: a folder in `root`; all where the classes lie in `root` itself; or a text file with one
+    image path a line."""
+
+
+class ObjectCropsSet(_Set):
+    """Images for a classifier, cut out of a detection dataset: one for each labelled object."""
+
+    type: Literal["object_crops"]
+    of: Annotated[VOCSet | COCOSet | YOLOSet | SyntheticSet, Field(discriminator="type")]
+    """Where the objects come from. Difficult ones and crowds are left out."""
+    context: NonNegative = 0.2
+    """Widen each box to every side by this share of its own width and height."""
+
+    @model_validator(mode="after")
+    def _plain(self) -> ObjectCropsSet:
+        if self.of.augment:
+            raise ValueError("of.augment must be empty: write it beside `of`, the crops are what is changed")
+        return self
+
+
+ClassifiedSet = ImageFolderSet | ObjectCropsSet
+"""What a classifier learns from."""
+
+Dataset = Annotated[
+    VOCSet | COCOSet | YOLOSet | SyntheticSet | ImageFolderSet | ObjectCropsSet | Custom,
+    Field(discriminator="type"),
+]
 
 
 class Resize(Spec):

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from detkit.config.classifier import Classifier
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.spec import Custom
 
-Detector = Annotated[FasterRCNN | FastRCNN | Custom, Field(discriminator="type")]
+Detector = Annotated[FasterRCNN | FastRCNN | Classifier | Custom, Field(discriminator="type")]

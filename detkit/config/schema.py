@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.config.data import Data
+from detkit.config.classifier import Classifier
+from detkit.config.data import ClassifiedSet, Data, ScaleCrop
 from detkit.config.detector import Detector
-from detkit.config.spec import Count, Index, Spec
+from detkit.config.spec import Count, Custom, Index, Spec
 from detkit.config.train import Train
+from detkit.config.wiring import fill
 
 WAYS_TO_LEARN = {
     "faster_rcnn": ("gradient", "alternating"),
@@ -23,9 +25,10 @@ WAYS_TO_LEARN = {
 class Evaluate(Spec):
     """How detections are judged."""
 
-    metric: Literal["voc07", "voc10", "coco"] = "voc07"
+    metric: Literal["voc07", "voc10", "coco", "top1"] = "voc07"
     """`voc07`: 11-point AP at IoU 0.5; `voc10`: area under the curve at IoU 0.5; `coco`: AP over IoU
-    0.50:0.95. It also decides which checkpoint is best."""
+    0.50:0.95; `top1`, the default and the only one of a classifier: share of images whose class comes first.
+    It also decides which checkpoint is best."""
     batch_size: Count = 1
     """Images worked off together."""
 
@@ -49,6 +52,32 @@ class Config(Spec):
     """How the weights are learned."""
     evaluate: Evaluate = Evaluate()
     """How detections are judged."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classifiers_are_judged_by_accuracy(cls, data: Any) -> Any:
+        detector = data.get("detector") if isinstance(data, dict) else None
+        if not isinstance(detector, dict) or detector.get("type") != "classifier":
+            return data
+        return fill({"evaluate": {}, **data}, {"evaluate": {"metric": "top1"}})
+
+    @model_validator(mode="after")
+    def _classifiers_see_images_of_one_class(self) -> Config:
+        if isinstance(self.detector, Custom):
+            return self
+        classifies = isinstance(self.detector, Classifier)
+        sets = [part for part in (self.data.train, self.data.val) if not isinstance(part, Custom | None)]
+        if any(isinstance(part, ClassifiedSet) != classifies for part in sets):
+            raise ValueError(
+                "detector.type: classifier goes with data of type image_folder or object_crops alone, "
+                "and they with it alone"
+            )
+        if (self.evaluate.metric == "top1") != classifies:
+            raise ValueError("evaluate.metric: top1 is a classifier's, and its only one")
+        cuts = any(isinstance(item, ScaleCrop) for part in sets for item in part.augment)
+        if cuts and not classifies:
+            raise ValueError("augment: scale_crop is a classifier's; random_crop keeps a detector's objects")
+        return self
 
     @model_validator(mode="after")
     def _learned_in_its_way(self) -> Config:

@@ -19,9 +19,10 @@ from detkit.data.batching import collate
 from detkit.data.images import decode_image
 from detkit.data.samples import Sample
 from detkit.data.transforms import Resize, as_image
+from detkit.detectors.classifier import Classifier
 from detkit.detectors.protocol import Detector
 from detkit.errors import UserError
-from detkit.inference.score_floor import Advice, Aim, score_floors
+from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
 from detkit.structures import Detections, ImageBatch, Target
@@ -71,6 +72,8 @@ class Predictor:
         precision: what autocast computes in; None is float32.
         thresholds: each class's own score thresholds, as its model file holds them.
         proposer: finds where to look, for a detector that needs to be told.
+        fixed_score: lowest score reported of a class whose own threshold is not known; 0 for a classifier,
+            whose first classes are its answer however sure it is.
     """
 
     model: nn.Module
@@ -83,6 +86,7 @@ class Predictor:
     precision: torch.dtype | None
     thresholds: Advice | None = None
     proposer: Proposer | None = None
+    fixed_score: float = FIXED_SCORE
 
     def predict(
         self,
@@ -129,7 +133,10 @@ class Predictor:
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
-        floors = torch.from_numpy(score_floors(threshold, self.thresholds, len(self.classes)))
+        scores = score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
+        floors = torch.from_numpy(scores)
+        if tile_px is not None and isinstance(self.model, Classifier):
+            raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
         return self._found(pictures, floors, tiling, batch_size, threads)
 

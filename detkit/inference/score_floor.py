@@ -34,16 +34,19 @@ def advice_of(thresholds: Thresholds) -> Advice:
     }
 
 
-def score_floors(wanted: float | Aim | None, advice: Advice | None, num_classes: int) -> NDArray[np.float32]:
+def score_floors(
+    wanted: float | Aim | None, advice: Advice | None, num_classes: int, unknown: float = FIXED_SCORE
+) -> NDArray[np.float32]:
     """Return the (K,) lowest scores that are reported.
 
     A class that cannot reach the aim takes its threshold of best F1, and one without that, because no
-    validation image shows an object of it that was found, takes `FIXED_SCORE`.
+    validation image shows an object of it that was found, takes `unknown`.
 
     Args:
         wanted: one score for all classes, or an aim; None takes the best F1 where it is known.
         advice: what the model file holds; None for a model that was never judged.
         num_classes: K.
+        unknown: lowest score of a class whose own threshold nobody has measured.
 
     Raises:
         UserError: `wanted` is neither an aim nor a score from 0 to 1, or is an aim and there is no advice.
@@ -63,13 +66,13 @@ def score_floors(wanted: float | Aim | None, advice: Advice | None, num_classes:
         )
     if advice is None:
         if wanted is None:
-            return np.full(num_classes, FIXED_SCORE, np.float32)
+            return np.full(num_classes, unknown, np.float32)
         raise UserError(
             f"threshold: {wanted!r} needs thresholds in the model file, which a training writes there once "
             "it has judged the model on validation images (data.val); this file has none, so give a score"
         )
     aim = cast(Aim, wanted or "f1")
-    choices = zip(advice[aim], advice["f1"], [FIXED_SCORE] * num_classes, strict=True)
+    choices = zip(advice[aim], advice["f1"], [unknown] * num_classes, strict=True)
     return np.array(
         [next(score for score in of_class if score is not None) for of_class in choices], np.float32
     )

@@ -18,6 +18,8 @@ from detkit.models.norm import BATCH_NORMS
 
 SHOWN = 8  # names of a kind in a printed report
 COUNTER = "num_batches_tracked"
+# What the names of our own models begin with where published files have nothing.
+OWN_PARTS = ("backbone.", "tail.")
 FILE_TYPES = (".pth", ".pt", ".safetensors")
 
 # The mean and standard deviation (RGB, of values in [0, 1]) that torchvision's ImageNet weights expect.
@@ -64,6 +66,9 @@ class LoadReport:
 def read_weights(weights: str, *, model: str, width: float) -> dict[str, Tensor]:
     """Read a state dict by torchvision's name of the weights or from a file.
 
+    A model file of detkit gives its backbone, and a classifier's the rest of the network, too, under the
+    names of published files.
+
     Args:
         weights: a member of torchvision's weights enum (IMAGENET1K_V1), downloaded when first used, or the
             path of a .pth, .pt or .safetensors file.
@@ -76,7 +81,7 @@ def read_weights(weights: str, *, model: str, width: float) -> dict[str, Tensor]
     """
     path = Path(weights).expanduser()
     if path.suffix in FILE_TYPES or path.is_file():
-        return _read_file(path)
+        return _published_names(_read_file(path))
     if width != 1:
         raise UserError(
             f"backbone.weights: {weights} was trained at width 1, not {width}; use width: 1 or weights: none"
@@ -160,6 +165,14 @@ def _read_file(path: Path) -> dict[str, Tensor]:
             state = state[wrapping]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"backbone.weights: {path} holds a {type(state).__name__}, not tensors by name")
+    return state
+
+
+def _published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not any(name.startswith(OWN_PARTS[0]) for name in state):
+        return state
+    for part in OWN_PARTS:
+        state = {name.removeprefix(part): value for name, value in state.items()}
     return state
 
 

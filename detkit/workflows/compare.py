@@ -90,7 +90,10 @@ def compare(first: Path, second: Path) -> RunComparison:
     runs = read_run(first), read_run(second)
     _require_same_truth(*runs)
     truth = runs[0].source.annotations
-    result = compare_detections(truth, runs[0].found, runs[1].found, rule=runs[0].config.evaluate.metric)
+    metric = runs[0].config.evaluate.metric
+    # A classifier's classes have the image as their box, so AP says how well it ranks the images of a class.
+    rule = "voc10" if metric == "top1" else metric
+    result = compare_detections(truth, runs[0].found, runs[1].found, rule=rule)
     return RunComparison(first, second, truth.classes, truth.num_images, result)
 
 

@@ -119,7 +119,8 @@ def write_results(
     if judged.measured.voc is not None and judged.truth.box_format == "voc":
         write_comp4(folder / "comp4", judged.found, judged.truth)
     write_page(folder / REPORT, judged, metrics, learned)
-    say(*zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class))
+    if judged.measured.accuracy is None:
+        say(*zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class))
 
 
 def require_same_classes(classes: tuple[str, ...], truth: AnnotationSet, weights: Path) -> None:

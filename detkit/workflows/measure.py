@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.accuracy import Accuracy, measure_accuracy
 from detkit.evaluation.coco import CocoResult, evaluate_coco
 from detkit.evaluation.matching import MatchRecords
 from detkit.evaluation.voc import VocResult, evaluate_voc
 
-Metric = Literal["voc07", "voc10", "coco"]
+Metric = Literal["voc07", "voc10", "coco", "top1"]
 
 RULES = {
     "voc07": "VOC2007, 11 points, IoU 0.5",
     "voc10": "VOC2010 and later, area under the curve, IoU 0.5",
     "coco": "COCO, IoU 0.50:0.95",
+    "top1": "images whose class comes first",
 }
 
 
@@ -29,11 +31,12 @@ class Measured:
     """The result of one evaluation.
 
     Attributes:
-        metric: the metric that decides, one of voc07, voc10 and coco.
+        metric: the metric that decides, one of voc07, voc10, coco and top1.
         classes: K names.
-        voc: VOC's numbers, both rules; None where only COCO's were asked for.
-        coco: COCO's numbers; None where only VOC's were asked for.
+        voc: VOC's numbers, both rules; None where others were asked for.
+        coco: COCO's numbers; None where others were asked for.
         seconds: time the evaluation itself took.
+        accuracy: a classifier's numbers; None for a detector's.
     """
 
     metric: Metric
@@ -41,10 +44,13 @@ class Measured:
     voc: VocResult | None
     coco: CocoResult | None
     seconds: float
+    accuracy: Accuracy | None = None
 
     @property
     def value(self) -> float:
         """The one number that decides; NaN where no class has objects."""
+        if self.accuracy is not None:
+            return self.accuracy.top1
         if self.voc is not None:
             return self.voc.map07 if self.metric == "voc07" else self.voc.map10
         assert self.coco is not None
@@ -52,7 +58,9 @@ class Measured:
 
     @property
     def per_class(self) -> NDArray[np.float64]:
-        """(K,) the deciding AP of each class; NaN without objects."""
+        """(K,) the deciding number of each class; NaN without objects."""
+        if self.accuracy is not None:
+            return self.accuracy.per_class
         if self.voc is not None:
             return self.voc.ap07 if self.metric == "voc07" else self.voc.ap10
         assert self.coco is not None
@@ -60,7 +68,7 @@ class Measured:
 
     @property
     def records(self) -> MatchRecords:
-        """What became of each box."""
+        """What became of each box of a detector."""
         result = self.voc or self.coco
         assert result is not None
         assert result.records is not None
@@ -68,6 +76,8 @@ class Measured:
 
     def numbers(self) -> dict[str, float]:
         """Return the named totals for a log; NaN where there is nothing to measure."""
+        if self.accuracy is not None:
+            return {"top1": self.accuracy.top1, "top5": self.accuracy.top5}
         if self.voc is not None:
             return {"map_voc07": self.voc.map07, "map_voc10": self.voc.map10}
         assert self.coco is not None
@@ -75,6 +85,8 @@ class Measured:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `eval` and `score` write; null where there is nothing to measure."""
+        if self.accuracy is not None:
+            return self._accuracy_to_json(self.accuracy)
         if self.coco is not None:
             ap, ap50 = self.coco.per_class_ap, self.coco.per_class_ap50
             return {
@@ -96,6 +108,16 @@ class Measured:
             "seconds": self.seconds,
         }
 
+    def _accuracy_to_json(self, accuracy: Accuracy) -> dict[str, Any]:
+        pairs = zip(self.classes, accuracy.per_class, accuracy.per_class_top5, strict=True)
+        return {
+            "metric": self.metric,
+            "top1": known(accuracy.top1),
+            "top5": known(accuracy.top5),
+            "per_class": {name: {"top1": known(one), "top5": known(five)} for name, one, five in pairs},
+            "seconds": self.seconds,
+        }
+
 
 def known(value: float) -> float | None:
     """Return the number, or None for NaN, which JSON does not have."""
@@ -108,16 +130,27 @@ def measure(truth: AnnotationSet, found: DetectionSet, metric: Metric) -> Measur
     Args:
         truth: the labelled images, in the coordinates of their files.
         found: the detections, in the same box format.
-        metric: voc07, voc10 or coco.
+        metric: voc07, voc10 or coco; top1 for a classifier, whose images have one object each.
     """
     start = time.perf_counter()
-    voc = evaluate_voc(truth, found, records=True) if metric != "coco" else None
-    coco = evaluate_coco(truth, found, records=True) if metric == "coco" else None
-    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start)
+    voc, coco, accuracy = None, None, None
+    if metric == "top1":
+        num_classes = len(truth.classes)
+        accuracy = measure_accuracy(truth.labels, found.images, found.labels, found.scores, num_classes)
+    elif metric == "coco":
+        coco = evaluate_coco(truth, found, records=True)
+    else:
+        voc = evaluate_voc(truth, found, records=True)
+    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy)
 
 
 def table(measured: Measured) -> list[tuple[str, list[str]]]:
     """Return rows of name and cells to print, the heading first; `n/a` where there are no objects."""
+    if measured.accuracy is not None:
+        own = measured.accuracy
+        shares = zip(measured.classes, own.per_class, own.per_class_top5, strict=True)
+        rows = [("class", ["top-1", "top-5"]), *((name, [shown(a), shown(b)]) for name, a, b in shares)]
+        return [*rows, ("all", [shown(own.top1), shown(own.top5)])]
     if measured.coco is not None:
         rows = [("class", ["AP", "AP50"])]
         pairs = zip(measured.classes, measured.coco.per_class_ap, measured.coco.per_class_ap50, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.matching import FALSE_POSITIVE
 from detkit.evaluation.voc import VocResult
+from detkit.report.classification import with_classification
 from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
 from detkit.report.draw import draw_comparison, fit
 from detkit.report.findings import (
@@ -74,34 +75,46 @@ def write_page(
         learned: the annotations that were learned from.
     """
     made_with = environment()
-    evidence = judged.truth, judged.found, judged.measured.records
-    write_report(
-        path,
-        ReportData(
-            title=judged.title,
-            subtitle=judged.subtitle,
-            summary=_summary(judged),
-            per_class=_per_class(judged),
-            pr_curves=_curves(judged.measured),
-            training=training_plots(read_metrics(metrics)) if metrics and metrics.is_file() else (),
-            samples=_samples(judged),
-            mistakes=worst_mistakes(*evidence, judged.pixels),
-            confusion=class_confusion(*evidence, SHOWN_SCORE),
-            errors=error_bars(*evidence),
-            groups=group_table(*evidence),
-            fates=fate_table(*evidence),
-            thresholds=threshold_table(*evidence),
-            notes=judged.notes
-            + zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class),
-            datasets=tuple(
-                _dataset(name, part)
-                for name, part in (("learned from", learned), ("judged by", judged.truth))
-                if part is not None
-            ),
-            config_yaml=judged.config_yaml,
-            environment={name: value for name, value in made_with.items() if name != "command"},
-            command=made_with["command"],
+    page = ReportData(
+        title=judged.title,
+        subtitle=judged.subtitle,
+        training=training_plots(read_metrics(metrics)) if metrics and metrics.is_file() else (),
+        datasets=tuple(
+            _dataset(name, part)
+            for name, part in (("learned from", learned), ("judged by", judged.truth))
+            if part is not None
         ),
+        notes=judged.notes,
+        config_yaml=judged.config_yaml,
+        environment={name: value for name, value in made_with.items() if name != "command"},
+        command=made_with["command"],
+    )
+    if judged.measured.accuracy is None:
+        write_report(path, _with_detections(page, judged))
+    else:
+        counts = _counts(judged, f"{len(judged.measured.classes):,} classes")
+        write_report(
+            path, with_classification(page, judged.measured.accuracy, counts, judged.truth, judged.pixels)
+        )
+
+
+def _with_detections(page: ReportData, judged: Judged) -> ReportData:
+    """Return the page with what there is to say about a detector."""
+    evidence = judged.truth, judged.found, judged.measured.records
+    return replace(
+        page,
+        summary=_summary(judged),
+        per_class=_per_class(judged),
+        pr_curves=_curves(judged.measured),
+        samples=_samples(judged),
+        mistakes=worst_mistakes(*evidence, judged.pixels),
+        confusion=class_confusion(*evidence, SHOWN_SCORE),
+        errors=error_bars(*evidence),
+        groups=group_table(*evidence),
+        fates=fate_table(*evidence),
+        thresholds=threshold_table(*evidence),
+        notes=page.notes
+        + zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class),
     )
 
 
@@ -119,13 +132,16 @@ def _summary(judged: Judged) -> tuple[Number, ...]:
         stats = measured.coco.stats
         notes = {"AP": RULES["coco"], "AP50": "COCO, IoU 0.50", "AP75": "COCO, IoU 0.75"}
         totals = [Number(name, stats[name], note) for name, note in notes.items()]
-    counts = [
-        Number("images", truth.num_images, f"{truth.num_objects:,} objects"),
-        Number("detections", len(judged.found.scores), f"{_false_share(judged)} false at IoU 0.5"),
-    ]
+    images, *speed = _counts(judged, f"{truth.num_objects:,} objects")
+    found = Number("detections", len(judged.found.scores), f"{_false_share(judged)} false at IoU 0.5")
+    return (*totals, images, found, *speed)
+
+
+def _counts(judged: Judged, note: str) -> tuple[Number, ...]:
+    counts = [Number("images", judged.truth.num_images, note)]
     if judged.seconds_per_image is not None:
         counts.append(Number("seconds an image", f"{judged.seconds_per_image:.3f}", "reading it included"))
-    return (*totals, *counts)
+    return tuple(counts)
 
 
 def _false_share(judged: Judged) -> str:

@@ -154,8 +154,9 @@ def _report(task: Task) -> Measured | None:
     if found is None:
         return None
     measured = measure(judged_by.annotations, found, run.config.evaluate.metric)
-    advice = advise_thresholds(judged_by.annotations, found, measured.records)
-    task.save(loaded.model, advice_of(advice))
+    if measured.accuracy is None:
+        advice = advise_thresholds(judged_by.annotations, found, measured.records)
+        task.save(loaded.model, advice_of(advice))
     seconds = timing.seconds / max(timing.num_images, 1)
     judged = judge(folder.name, run.config, judged_by, found, measured, seconds)
     write_results(folder, judged, folder / METRICS, task.learned.annotations)
