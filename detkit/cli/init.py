@@ -14,7 +14,8 @@ def init(
     dataset: Annotated[
         Path,
         typer.Argument(
-            metavar="DATASET", help="A VOC, COCO or YOLO folder, a COCO .json or a YOLO data.yaml."
+            metavar="DATASET",
+            help="A VOC, COCO or YOLO folder, a COCO .json, a YOLO data.yaml or images in folders by class.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.")],

@@ -1,4 +1,4 @@
-"""Choose image size and anchors from the real sizes of a dataset's boxes."""
+"""Choose image size, anchors and how much is learned anew from what a dataset really holds."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ USUAL_SHORT_PX = 600
 ANCHOR_STEP = 1.6
 NUM_ANCHOR_SIZES = (3, 6)
 RATIO_LIMIT = 3.0
+# Up to how many labelled objects (images, for a classifier) all pretrained stages stay as they are, or all
+# but the last; with more the template decides. The fewer the examples, the fewer weights they can teach.
+FROZEN_UP_TO = 500
+LAST_LEARNED_UP_TO = 2000
 
 
 @dataclass(frozen=True)
@@ -151,3 +155,27 @@ def anchor_coverage(
     shared = np.minimum(width, anchor_w) * np.minimum(height, anchor_h)
     iou = shared / (width * height + anchor_w * anchor_h - shared)
     return float((iou.max(axis=1) >= 0.5).mean()) if len(iou) else 0.0
+
+
+def choose_freeze(num_examples: int, num_stages: int, usual: int) -> tuple[int, str]:
+    """Return `freeze_at` for pretrained weights, and why.
+
+    Features from a million images are general near the input and special near the output. A few hundred
+    objects cannot improve them, only spoil them; thousands can adapt the last stages (Yosinski 2014).
+
+    Args:
+        num_examples: labelled objects to learn from; images, for a classifier.
+        num_stages: stages that have pretrained weights.
+        usual: what the template freezes, which is right for thousands of examples.
+
+    Example:
+        >>> [choose_freeze(count, 4, 2)[0] for count in (60, 1000, 12_000)]
+        [4, 3, 2]
+    """
+    if num_examples <= FROZEN_UP_TO:
+        frozen, why = num_stages, f"at most {FROZEN_UP_TO:,}: too few to improve any pretrained stage"
+    elif num_examples <= LAST_LEARNED_UP_TO:
+        frozen, why = num_stages - 1, f"at most {LAST_LEARNED_UP_TO:,}: enough to adapt the last stage alone"
+    else:
+        frozen, why = usual, f"more than {LAST_LEARNED_UP_TO:,}: enough for what is usually learned"
+    return max(frozen, usual), f"{num_examples:,} examples to learn from are {why}"

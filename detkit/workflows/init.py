@@ -10,8 +10,9 @@ import numpy as np
 
 from detkit.annotations.atomic_files import write_atomically
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import detect_format
+from detkit.annotations.detect import FoundDataset, detect_format
 from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
@@ -20,6 +21,7 @@ from detkit.errors import UserError
 from detkit.workflows.fit_to_data import (
     anchor_coverage,
     choose_anchor_sizes,
+    choose_freeze,
     choose_ratios,
     choose_resize,
     measure_objects,
@@ -27,6 +29,8 @@ from detkit.workflows.fit_to_data import (
 from detkit.workflows.splits import Split, divide, read_sets
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
+DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
+STAGES = 5
 # Below this many optimizer steps a fine-tuned detector is visibly under-trained.
 MIN_STEPS = 1200
 MAX_EPOCHS = 60
@@ -49,8 +53,9 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
     Args:
-        dataset: a VOC, COCO or YOLO folder, a COCO JSON file or a YOLO data.yaml.
-        detector: name of a shipped config to start from; None takes one that suits this machine.
+        dataset: a VOC, COCO or YOLO folder, a COCO JSON file, a YOLO data.yaml, or a folder with images by
+            class.
+        detector: name of a shipped config to start from; None takes one that suits this machine and data.
         out: the YAML file to write; it must not exist.
 
     Returns:
@@ -62,8 +67,14 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
     look = _look_at(dataset, out)
-    template = detector or _default_detector()
-    config, notes = _fit(load_config(template), look)
+    template = detector or _default_detector(look.format)
+    base = load_config(template)
+    if look.format == "image_folder" and base.detector.type != "classifier":
+        raise UserError(
+            f"--detector {template}: {dataset} holds images by class and no boxes, which a classifier learns "
+            f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
+        )
+    config, notes = _fit(base, look)
     header = _header(dataset, template, look, notes)
     write_atomically(out, header + dump_config(config, comments=True))
     return {
@@ -78,18 +89,32 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
 
 
 def _look_at(dataset: Path, out: Path) -> _Look:
-    found = detect_format(dataset)
+    found = _recognised(dataset)
     split = divide(found, out)
     parts = read_sets({"train": split.train, "val": split.val})
     train, val = parts["train"], parts["val"]
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
+    if found.format == "image_folder":  # a million images are not opened for their sizes
+        return _Look(found.format, split, train, val, [])
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part, part.sizes)]
     return _Look(found.format, split, train, val, problems)
 
 
-def _default_detector() -> str:
+def _recognised(dataset: Path) -> FoundDataset:
+    try:
+        return detect_format(dataset)
+    except UserError:
+        folders = find_image_folder(dataset)
+        if folders is None:
+            raise
+        return folders
+
+
+def _default_detector(dataset_format: str) -> str:
+    if dataset_format == "image_folder":
+        return DEFAULT_CLASSIFIER
     from torch import cuda
 
     return DEFAULT_GPU if cuda.is_available() else DEFAULT_CPU
@@ -101,17 +126,25 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     values = template.model_dump()
     values["data"]["classes"] = look.train.classes
     values["data"]["ignore_classes"] = ()
-    values["data"]["train"] = {**look.split.train, "augment": values["data"]["train"]["augment"]}
-    values["data"]["val"] = look.split.val
-    values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
+    classifies = template.detector.type == "classifier"
+    learned, judged_by = look.split.train, look.split.val
+    if classifies and look.format != "image_folder":
+        learned, judged_by = ({"type": "object_crops", "of": part} for part in (learned, judged_by))
+        notes.append("the labelled objects are cut out, and each is an image for the classifier")
+    values["data"]["train"] = {**learned, "augment": values["data"]["train"]["augment"]}
+    values["data"]["val"] = judged_by
+    if not classifies:
+        values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
     if look.problems:
         values["data"]["invalid_boxes"] = "clip"
         shown = "\n".join(look.problems[:3])
         notes.append(
             f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}"
         )
-    notes.append(_fit_sizes(values, look.train))
-    notes.append(_fit_epochs(values, look.train.num_images))
+    if not classifies:
+        notes.append(_fit_sizes(values, look.train))
+    notes.extend(_fit_freeze(values, look.train.num_objects))
+    notes.append(_fit_epochs(values, look.train.num_objects if classifies else look.train.num_images))
     return Config.model_validate(values), notes
 
 
@@ -132,6 +165,20 @@ def _fit_sizes(values: dict[str, Any], train: AnnotationSet) -> str:
         f"{sizes.long_px:.0f}x{sizes.short_px:.0f}; images are resized to {short} px on the short side, and "
         f"the anchors match the shape of {share:.1%} of the objects (IoU 0.5)"
     )
+
+
+def _fit_freeze(values: dict[str, Any], num_examples: int) -> list[str]:
+    """Freeze the more of a pretrained backbone, the fewer examples there are to learn from."""
+    detector = values["detector"]
+    backbone = detector.get("backbone", {})
+    if backbone.get("weights", "none") == "none" or backbone["type"] == "custom":
+        return []
+    # A region's head learns, also where it is the network's last stage; a classifier has its logits for that.
+    whole = detector["type"] == "classifier" or backbone["type"] in ("alexnet", "zfnet", "vgg")
+    backbone["freeze_at"], why = choose_freeze(
+        num_examples, STAGES if whole else STAGES - 1, backbone["freeze_at"]
+    )
+    return [f"freeze_at: {backbone['freeze_at']}, because {why}"]
 
 
 def _fit_epochs(values: dict[str, Any], num_images: int) -> str:

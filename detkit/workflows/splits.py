@@ -15,6 +15,7 @@ from detkit.annotations.coco import read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, FoundSet
 from detkit.annotations.image_files import image_path
+from detkit.annotations.image_folder import read_image_folder
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.errors import UserError
@@ -49,6 +50,8 @@ def read_set(spec: dict[str, Any], classes: Sequence[str] | None = None) -> Anno
             return read_voc(Path(spec["root"]), spec["sets"], classes)
         case "coco":
             return read_coco(Path(spec["images"]), Path(spec["annotations"]), classes)
+        case "image_folder":
+            return read_image_folder(Path(spec["root"]), spec["split"], classes)
         case _:
             return read_yolo(Path(spec["root"]), spec["split"], classes)
 
@@ -104,8 +107,8 @@ def spec_of_sets(found: FoundDataset, names: list[str]) -> dict[str, Any]:
     root = str(found.root.resolve())
     if found.format == "voc":
         return {"type": "voc", "root": root, "sets": tuple(names)}
-    if found.format == "yolo":
-        return {"type": "yolo", "root": root, "split": names[0]}
+    if found.format in ("yolo", "image_folder"):
+        return {"type": found.format, "root": root, "split": names[0]}
     return _coco_spec(next(item for item in found.sets if item.name == names[0]))
 
 
