@@ -87,5 +87,5 @@ def test_a_replaced_mapping_no_longer_stands_in_the_file() -> None:
 
 def test_a_new_type_refuses_the_keys_of_the_old_one_where_they_stand() -> None:
     assert refused("data.train.type=synthetic").startswith(
-        "a.yaml:10: data.train.root: unknown key for type synthetic; it belongs to voc, yolo."
+        "a.yaml:10: data.train.root: unknown key for type synthetic; it belongs to voc, yolo, image_folder."
     )

@@ -198,3 +198,48 @@ def test_sequential_backbone_derives_its_shape() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(8, 5, 1))
     backbone = SequentialBackbone(layers, [2, 4])
     assert (backbone.channels, backbone.strides) == ((8, 5), (2, 6))
+
+
+def test_googlenet_has_torchvisions_keys_for_each_norm() -> None:
+    with torch.device("meta"):
+        theirs = torchvision.models.googlenet(init_weights=False, aux_logits=False)
+        wanted = {k: v.shape for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+        for norm in ("trainable", "sync"):
+            ours = GoogLeNet(width=1, norm=norm, freeze_at=0, pyramid=True)
+            assert {k: v.shape for k, v in ours.state_dict().items()} == wanted
+        frozen = GoogLeNet(width=1, norm="frozen", freeze_at=0, pyramid=True).state_dict()
+    assert set(frozen) == {k for k in wanted if not k.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize(
+    ("freeze_at", "first"),
+    [(0, "conv1"), (1, "conv2"), (2, "inception3a"), (3, "inception4a"), (4, "inception5a")],
+)
+def test_googlenet_freezes_stage_by_stage(freeze_at: int, first: str) -> None:
+    backbone = GoogLeNet(width=0.125, norm="trainable", freeze_at=freeze_at, pyramid=True)
+    parts = list(dict.fromkeys(name.split(".")[0] for name, _ in backbone.named_parameters()))
+    learned = {name.split(".")[0] for name in trainable(backbone)}
+    assert first in learned
+    frozen_parts = [
+        backbone.get_submodule(name) for name, _ in backbone.named_children() if name not in learned
+    ]
+    assert not any(isinstance(m, nn.BatchNorm2d) for part in frozen_parts for m in part.modules())
+    assert learned == set(parts[parts.index(first) :] if first in parts else parts)
+
+
+def test_zfnet_is_its_papers_layers_one_by_one() -> None:
+    """Convolution, ReLU, normalisation across channels, pooling: written out with the papers numbers."""
+    torch.manual_seed(0)
+    backbone = ZFNet(width=0.125, freeze_at=0).eval()
+    convs = [layer for layer in backbone.features if isinstance(layer, nn.Conv2d)]
+    x = torch.randn(1, 3, 64, 80)
+    y = x
+    for conv, stride, padding, pooled in zip(
+        convs, (2, 2, 1, 1, 1), (3, 2, 1, 1, 1), (1, 1, 0, 0, 0), strict=True
+    ):
+        y = nn.functional.conv2d(y, conv.weight, conv.bias, stride, padding).relu()
+        if pooled:
+            square = nn.functional.pad((y * y).unsqueeze(1), (0, 0, 0, 0, 1, 1)).squeeze(1)
+            across = square[:, :-2] + square[:, 1:-1] + square[:, 2:]
+            y = nn.functional.max_pool2d(y / (1 + 5e-5 / 3 * across) ** 0.75, 3, 2, padding=1)
+    torch.testing.assert_close(backbone(x)[0], y)

@@ -1,0 +1,121 @@
+"""Every backbone learns and detects in every detector with every head that it can be joined with."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from detkit.build.detector import build_detector
+from detkit.config.fast_rcnn import FastRCNN
+from detkit.config.faster_rcnn import FasterRCNN
+from detkit.structures import ImageBatch, Target, TrainBatch
+
+NORMS = ("frozen", "trainable")
+PYRAMIDS = ("vgg11_bn", "googlenet", "resnet18")
+BACKBONES: dict[str, dict[str, Any]] = {
+    "alexnet": {"type": "alexnet"},
+    "zfnet": {"type": "zfnet"},
+    **{f"vgg{depth}": {"type": "vgg", "depth": depth} for depth in (11, 13, 16, 19)},
+    **{f"vgg{depth}_bn": {"type": "vgg", "depth": depth, "batch_norm": True} for depth in (11, 13, 16, 19)},
+    "googlenet": {"type": "googlenet"},
+    **{f"resnet{depth}": {"type": "resnet", "depth": depth} for depth in (18, 34, 50, 101, 152)},
+}
+OWN_HEAD = {
+    "alexnet": "fc6_fc7",
+    "zfnet": "fc6_fc7",
+    "vgg": "fc6_fc7",
+    "googlenet": "inception5",
+    "resnet": "layer4",
+}
+NEW_HEADS: dict[str, dict[str, Any]] = {
+    "two_fc": {"type": "two_fc", "channels": 8},
+    "conv_fc": {"type": "conv_fc", "num_convs": 1, "conv_channels": 8, "channels": 8},
+}
+LOOKS: dict[str, tuple[type[FastRCNN | FasterRCNN], dict[str, Any]]] = {
+    "faster_rcnn": (FasterRCNN, {"type": "rpn", "channels": 8, "border_px": None}),
+    "fast_rcnn": (FastRCNN, {"type": "selective_search"}),
+}
+SIDE = 96
+
+
+def joined(name: str, detector: str, head: str, neck: str, **backbone: Any) -> nn.Module:
+    kind, proposals = LOOKS[detector]
+    own = BACKBONES[name]
+    parts = {
+        "type": detector,
+        "backbone": {**own, "width": 0.125, **backbone},
+        "neck": {"type": neck, "channels": 8} if neck == "fpn" else {"type": "none"},
+        "proposals": proposals,
+        "regions": {"type": "roi_align", "size": 4},
+        "head": NEW_HEADS.get(head, {"type": head, "score_threshold": 0.0}),
+    }
+    return build_detector(kind.model_validate(parts), 2, 0)
+
+
+def batch() -> TrainBatch:
+    noise = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 3, SIDE, SIDE), generator=noise, dtype=torch.uint8)
+    boxes = torch.tensor([[8.0, 8, 60, 72], [40, 40, 90, 90]])
+    targets = tuple(Target.of(boxes, torch.tensor([0, 1]), image=i) for i in range(2))
+    whole = torch.tensor([[0.0, 0, SIDE, SIDE], [10, 10, 58, 70], [70, 0, 90, 30]])
+    sizes = ((SIDE, SIDE),) * 2
+    return TrainBatch(ImageBatch(pixels, sizes, sizes, (whole, whole)), targets)
+
+
+def check(model: nn.Module) -> None:
+    losses = model(batch())
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    learned = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not learned
+    found = model.eval().detect(batch().images)  # type: ignore[operator]
+    assert len(found) == 2
+    for one in found:
+        assert ((one.boxes >= 0) & (one.boxes <= SIDE)).all()
+
+
+@pytest.mark.parametrize("detector", LOOKS)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_with_its_own_last_stage_on_every_region(name: str, detector: str) -> None:
+    check(joined(name, detector, OWN_HEAD[BACKBONES[name]["type"]], "none"))
+
+
+ONE_OF_A_KIND = ("alexnet", "zfnet", "vgg11_bn", "googlenet", "resnet18")
+
+
+@pytest.mark.parametrize(("name", "detector", "head"), list(product(ONE_OF_A_KIND, LOOKS, NEW_HEADS)))
+def test_with_new_heads_on_one_map(name: str, detector: str, head: str) -> None:
+    check(joined(name, detector, head, "none"))
+
+
+@pytest.mark.parametrize(("name", "detector", "head"), list(product(PYRAMIDS, LOOKS, NEW_HEADS)))
+def test_with_a_pyramid(name: str, detector: str, head: str) -> None:
+    check(joined(name, detector, head, "fpn"))
+
+
+@pytest.mark.parametrize(("name", "norm"), list(product(PYRAMIDS, NORMS)))
+def test_with_every_norm(name: str, norm: str) -> None:
+    check(joined(name, "fast_rcnn", "two_fc", "none", norm=norm))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("alexnet", "fast_rcnn", "layer4", "none"), "layer4 needs backbone: resnet"),
+        (("zfnet", "faster_rcnn", "two_fc", "fpn"), "fpn needs a backbone with four stages"),
+        (("googlenet", "fast_rcnn", "fc6_fc7", "none"), "fc6_fc7 needs backbone: vgg, alexnet or zfnet"),
+        (("resnet18", "fast_rcnn", "inception5", "none"), "inception5 needs backbone: googlenet"),
+        (
+            ("googlenet", "faster_rcnn", "inception5", "fpn"),
+            "inception5 needs backbone: googlenet and neck: none",
+        ),
+    ],
+)
+def test_what_cannot_be_joined_is_named(parts: tuple[str, str, str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        joined(*parts)
