@@ -39,6 +39,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docs.py
+	$(BIN)/python tools/list_configs.py --check
 
 format: setup
 	$(BIN)/ruff format .
