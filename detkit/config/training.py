@@ -104,6 +104,10 @@ class Gradient(Spec):
     """How it starts."""
     precision: Precision = "auto"
     """Arithmetic of the model: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
+    divide_fc: bool = False
+    """Divide the fully connected layers of the head among the processes instead of copying them to each
+    (Krizhevsky 2014, "one weird trick"): regions travel instead of the gradients of these layers. It pays
+    for AlexNet and VGG between machines with a slow network."""
     clip_norm: NonNegative = 0.0
     """Upper limit of the gradient's norm; 0 is no limit."""
     ema: EMA | None = None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from detkit.errors import UserError
 from detkit.inference.durable_file import durable_file
+from detkit.training.divided_fc import divided_parameters, own_shares, whole_tensors
 from detkit.training.ema import EMA
 from detkit.training.timeline import Timeline
 
@@ -58,27 +60,39 @@ class TrainingState:
 _COUNTS = ("step", "best", "best_step", "stale")
 
 
-def write_checkpoint(file: Path, state: TrainingState, config_text: str) -> None:
+def content_of(state: TrainingState, config_text: str) -> dict[str, Any]:
+    """Return what last.pt holds; of several processes every one has to call it.
+
+    Args:
+        state: what to keep.
+        config_text: the config, so that a later resume can name what changed.
+    """
+    ema = state.ema.state_dict() if state.ema else None
+    divided = divided_parameters(state.model)
+    if ema is not None:
+        ema |= {"mean": whole_tensors(ema["mean"], divided)}
+    return {
+        "format": _FORMAT,
+        "config": config_text,
+        "model": whole_tensors(state.model.state_dict(), divided),
+        "optimizer": _each_state(state, state.optimizer.state_dict(), whole_tensors),
+        "scaler": state.scaler.state_dict(),
+        "ema": ema,
+        "epoch_steps": state.timeline.steps,
+        "progress": {name: getattr(state, name) for name in _COUNTS},
+    }
+
+
+def write_checkpoint(file: Path, content: dict[str, Any]) -> None:
     """Write last.pt beside its place, put it on the disk, and only then replace the previous one.
 
     Args:
         file: where it goes.
-        state: what to keep.
-        config_text: the config, so that a later resume can name what changed.
+        content: of `content_of`.
 
     Raises:
         UserError: the disk is full; the previous file is unharmed.
     """
-    content = {
-        "format": _FORMAT,
-        "config": config_text,
-        "model": state.model.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "scaler": state.scaler.state_dict(),
-        "ema": state.ema.state_dict() if state.ema else None,
-        "epoch_steps": state.timeline.steps,
-        "progress": {name: getattr(state, name) for name in _COUNTS},
-    }
     with durable_file(file) as part, part.open("wb") as stream:
         torch.save(content, stream)
 
@@ -118,9 +132,11 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
         UserError: the checkpoint is of another model or optimizer, or an epoch had another length.
     """
     _check_length(state, content, file)
-    own, saved = state.optimizer.state_dict()["param_groups"], content["optimizer"]
+    divided = divided_parameters(state.model)
+    own = state.optimizer.state_dict()["param_groups"]
+    saved = _each_state(state, content["optimizer"], own_shares)
     try:
-        state.model.load_state_dict(content["model"])
+        state.model.load_state_dict(own_shares(content["model"], divided))
         if [len(group["params"]) for group in own] != [len(g["params"]) for g in saved["param_groups"]]:
             raise ValueError("the optimizer's groups differ")
         state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
@@ -131,9 +147,31 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     if state.ema and content["ema"]:
-        state.ema.load_state_dict(content["ema"])
+        mean = own_shares(content["ema"]["mean"], divided)
+        state.ema.load_state_dict(content["ema"] | {"mean": mean})
     for name in _COUNTS:
         setattr(state, name, content["progress"][name])
+
+
+def _each_state(
+    state: TrainingState,
+    saved: dict[str, Any],
+    change: Callable[[Mapping[str, Tensor], Mapping[str, int]], dict[str, Tensor]],
+) -> dict[str, Any]:
+    """Return an optimizer's state with the tensors of divided parameters gathered or taken apart."""
+    divided = divided_parameters(state.model)
+    if not divided:
+        return saved
+    axes = {id(p): divided[name] for name, p in state.model.named_parameters() if name in divided}
+    order = [p for group in state.optimizer.param_groups for p in group["params"]]
+    changed = dict(saved["state"])
+    for position, parameter in enumerate(order):
+        if id(parameter) in axes and position in changed:
+            values = changed[position]
+            # A step counter has no axis to be divided.
+            sides = {name: axes[id(parameter)] for name, value in values.items() if value.dim() > 0}
+            changed[position] = change(values, sides)
+    return saved | {"state": changed}
 
 
 def _check_length(state: TrainingState, content: dict[str, Any], file: Path) -> None:

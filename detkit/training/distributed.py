@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
@@ -82,10 +82,19 @@ def process_group(device: torch.device) -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def replicate(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return a model whose gradients are the mean over all processes; alone, the model itself."""
+def replicate(model: nn.Module, device: torch.device, divided: Iterable[str] = ()) -> nn.Module:
+    """Return a model whose gradients are the mean over all processes; alone, the model itself.
+
+    Args:
+        model: the model, on `device`.
+        device: where this process's model is.
+        divided: names of parameters of which each process has a share of its own.
+    """
     if world_size() == 1:
         return model
+    # What PyTorch's own tensor parallelism calls to leave parameters out.
+    leave_out = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    leave_out(model, list(divided))  # type: ignore[no-untyped-call]
     devices = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
@@ -102,6 +111,15 @@ def any_process(condition: bool) -> bool:
     flag = torch.tensor([int(condition)])
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag.item())
+
+
+def most_of_processes(count: int) -> int:
+    """Return the largest of the numbers that the processes give; every process must give one."""
+    if world_size() == 1:
+        return count
+    largest = torch.tensor([count])
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest.item())
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from detkit.ops.sampling import mix_seed
 from detkit.structures import TrainBatch
 from detkit.training.checkpoint import TrainingState, read_checkpoint, resume
-from detkit.training.distributed import hold_gradients, rank, replicate, world_size
+from detkit.training.distributed import hold_gradients, mean_over_processes, rank, replicate, world_size
+from detkit.training.divided_fc import divided_parameters
 from detkit.training.ema import EMA
 from detkit.training.failure import LossWatch
 from detkit.training.interrupt import Interrupt
@@ -84,7 +85,9 @@ def fit(
     state = TrainingState(model, optimizer, scaler, ema, timeline)
     if resumes and folder:
         resume(state, read_checkpoint(folder / LAST), folder / LAST)
-    network = replicate(model, device)
+    divided = divided_parameters(model)
+    network = replicate(model, device, divided)
+    shares = [parameter for name, parameter in model.named_parameters() if name in divided]
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
 
@@ -100,7 +103,7 @@ def fit(
 
                 optimizer.zero_grad(set_to_none=True)
                 terms = backward(network, batch, scaler, precision, accumulate)
-                terms |= limit_gradient(optimizer, scaler, clip_norm)
+                terms |= limit_gradient(optimizer, scaler, clip_norm, shares)
                 values = watch(state.step, batch, terms)
                 scaler.step(optimizer)
                 scaler.update()
@@ -143,14 +146,26 @@ def backward(
     return terms
 
 
-def limit_gradient(optimizer: Optimizer, scaler: GradScaler, clip_norm: float) -> dict[str, Tensor]:
+def limit_gradient(
+    optimizer: Optimizer, scaler: GradScaler, clip_norm: float, shares: Sequence[nn.Parameter] = ()
+) -> dict[str, Tensor]:
     """Scale the gradient down to a norm of at most `clip_norm` and return its norm as `grad_norm`.
 
     With fp16 the norm is left out: there an infinite gradient is ordinary, and the scaler skips the step.
+
+    Args:
+        optimizer: of the parameters that have gradients.
+        scaler: for fp16; switched off otherwise.
+        clip_norm: upper limit; 0 is none.
+        shares: those of the parameters of which every process has another part.
     """
     scaler.unscale_(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    own = {id(parameter) for parameter in shares}
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None and id(p) not in own])
+    if own:
+        part = get_total_norm([p.grad for p in parameters if p.grad is not None and id(p) in own])
+        norm = (norm.square() + world_size() * mean_over_processes(part.square())).sqrt()
     if clip_norm:
         clip_grads_with_norm_(parameters, clip_norm, norm)
     return {} if scaler.is_enabled() else {"grad_norm": norm}

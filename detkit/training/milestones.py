@@ -10,8 +10,9 @@ from pathlib import Path
 
 from torch import nn
 
-from detkit.training.checkpoint import TrainingState, write_checkpoint
+from detkit.training.checkpoint import TrainingState, content_of, write_checkpoint
 from detkit.training.distributed import any_process, rank
+from detkit.training.divided_fc import undivided
 from detkit.training.failure import LossWatch
 from detkit.training.interrupt import Interrupt
 
@@ -74,8 +75,10 @@ class Keeper:
     def write(self) -> None:
         """Write last.pt in process 0, unless a loss turns out not to be finite."""
         self.watch.settle()
-        if self.folder and rank() == 0:
-            write_checkpoint(self.folder / LAST, self.state, self.config_text)
+        if self.folder:
+            content = content_of(self.state, self.config_text)
+            if rank() == 0:
+                write_checkpoint(self.folder / LAST, content)
 
     def leave_if(self, requested: bool) -> None:
         """Write last.pt and raise KeyboardInterrupt if any process was asked to stop."""
@@ -129,7 +132,7 @@ class Judge:
         turn = (every > 0 and epoch % every == 0) or state.step >= state.timeline.total
         if state.step == 0 or inside or not turn:
             return
-        with state.ema.swapped_in() if state.ema else nullcontext():
+        with state.ema.swapped_in() if state.ema else nullcontext(), undivided(state.model):
             state.model.eval()
             self._compare(*self._results())
             state.model.train()

@@ -20,6 +20,7 @@ from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
 from detkit.models.weights import LoadReport
 from detkit.training.distributed import from_main, rank, world_size
+from detkit.training.divided_fc import divide_fc
 from detkit.training.fit import fit
 from detkit.training.log import TrainingLog
 from detkit.training.memory import is_out_of_memory, peak_bytes, shown_bytes
@@ -94,6 +95,8 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continue
         config, task.learned, index, batch_size=train.batch_size, workers=run.workers, pin_memory=on_gpu
     )
     timeline = Timeline([loader.num_steps(epoch) for epoch in range(train.epochs)])
+    if train.divide_fc:
+        divide_fc(model, run.device)
     optimizer, rate_sentence = build_optimizer(train, model)
     if rank() == 0:
         say(f"{train.epochs} epochs, {timeline.total} steps; {rate_sentence}")

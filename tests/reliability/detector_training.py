@@ -35,22 +35,21 @@ SMALL = (
 )
 
 
-def learn(out: Path, *overrides: str, processes: int = 1) -> dict[str, torch.Tensor]:
+def learn(out: Path, *overrides: str, processes: int = 1, resume: bool = False) -> dict[str, torch.Tensor]:
     """Train to the end and return the weights that are kept."""
-    for process in [start(out, *overrides, rank=rank, processes=processes) for rank in range(processes)]:
+    (out.parent / f"{out.name}.port").unlink(missing_ok=True)
+    for process in [start(out, overrides, rank, processes, resume) for rank in range(processes)]:
         process.join()
         assert process.exitcode == 0
     return load_file(out / "model.safetensors")
 
 
-def start(
-    out: Path, *overrides: str, rank: int = 0, processes: int = 1, port: list[int] | None = None
-) -> BaseProcess:
+def start(out: Path, overrides: tuple[str, ...], rank: int, processes: int, resume: bool) -> BaseProcess:
     environment = {}
     if processes > 1:
         environment = {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
         environment["MASTER_PORT"] = str(_port(out))
-    process = CONTEXT.Process(target=_learn, args=(out, overrides, environment))
+    process = CONTEXT.Process(target=_learn, args=(out, overrides, environment, resume))
     process.start()
     return process
 
@@ -64,10 +63,10 @@ def digest(file: Path) -> str:
     return str(sums.hexdigest())
 
 
-def _learn(out: Path, overrides: tuple[str, ...], environment: dict[str, str]) -> None:
+def _learn(out: Path, overrides: tuple[str, ...], environment: dict[str, str], resume: bool) -> None:
     torch.set_num_threads(1)
     os.environ.update(environment)
-    train(load_config("faster_rcnn_resnet18_synthetic", [*SMALL, *overrides]), out=out)
+    train(load_config("faster_rcnn_resnet18_synthetic", [*SMALL, *overrides]), out=out, resume=resume)
 
 
 def _port(out: Path) -> int:

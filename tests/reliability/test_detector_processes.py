@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from detkit.training.checkpoint import read_checkpoint
 from tests.reliability.detector_training import digest, learn
 
 
@@ -27,6 +28,23 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 @pytest.mark.local_sockets
 def test_two_processes_learn_what_one_learns(one: dict[str, torch.Tensor], tmp_path: Path) -> None:
     assert_close(learn(tmp_path / "run", processes=2), one)
+
+
+@pytest.mark.slow
+@pytest.mark.local_sockets
+def test_two_processes_that_divide_the_fully_connected_layers_learn_what_one_learns(
+    one: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    run = ("train.divide_fc=true", "train.ema.decay=0.9")
+    divided = learn(tmp_path / "run", *run, processes=2)
+    assert_close(divided, learn(tmp_path / "one", "train.ema.decay=0.9"))
+    saved = read_checkpoint(tmp_path / "run" / "last.pt")
+    fc6 = "roi_head.head.fc6_weight"
+    assert (
+        saved["model"][fc6].shape == saved["ema"]["mean"][fc6].shape == one["roi_head.head.fc6.weight"].shape
+    )
+    again = learn(tmp_path / "run", *run, processes=2, resume=True)  # nothing is left to do but to read it
+    assert_close(again, divided)
 
 
 @pytest.mark.slow
