@@ -14,6 +14,9 @@ from detkit.errors import UserError
 Format = Literal["voc", "coco", "yolo", "image_folder"]
 
 
+_TRIED = 10  # images that are looked for: one or the other may be missing
+
+
 @dataclass(frozen=True)
 class FoundSet:
     """One part of a dataset.
@@ -39,12 +42,16 @@ class FoundDataset:
     sets: tuple[FoundSet, ...]
 
 
-def detect_format(path: Path) -> FoundDataset:
+def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDataset:
     """Recognise a VOC folder, a COCO folder or JSON file, or a YOLO folder or data.yaml.
+
+    Args:
+        path: the folder or file.
+        broken: takes what is wrong with JSON files that cannot be read, and they are passed over; None
+            refuses them.
 
     Raises:
         UserError: nothing matches; the message says what was looked for and what is there.
-
     """
     if not path.exists():
         raise UserError(f"{path}: the folder or file does not exist")
@@ -55,14 +62,14 @@ def detect_format(path: Path) -> FoundDataset:
         return FoundDataset("voc", path, tuple(map(FoundSet, names)))
     if voc_subfolders(path):
         return FoundDataset("voc", path, tuple(map(FoundSet, voc_subfolders(path))))
-    sets = _coco_sets(path)
+    sets = _coco_sets(path, broken)
     if sets:
         return FoundDataset("coco", path, sets)
     if find_data_yaml(path) or any((path / name).is_file() for name in ("classes.txt", "obj.names")):
         return _yolo(path)
     nested = [p for p in sorted(path.iterdir()) if p.is_dir() and p.name in ("VOCdevkit", path.name)]
     if len(nested) == 1:
-        return detect_format(nested[0])
+        return detect_format(nested[0], broken)
     raise UserError(f"{path}: {_contents(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
 
 
@@ -89,12 +96,21 @@ def _yolo(path: Path) -> FoundDataset:
     return FoundDataset("yolo", path, tuple(map(FoundSet, yolo_layout(path).splits)))
 
 
-def _coco_sets(root: Path) -> tuple[FoundSet, ...]:
+def _coco_sets(root: Path, broken: list[UserError] | None) -> tuple[FoundSet, ...]:
     files = sorted([*(root / "annotations").glob("*.json"), *root.glob("*.json")])
     files = files or sorted(root.glob("*/*.json"))
     instances = [file for file in files if file.stem.startswith("instances")]
-    sets = [_coco_set(file, [file.parent, root]) for file in instances or files]
-    found = [item for item in sets if item is not None]
+    found = []
+    for file in instances or files:
+        try:
+            item = _coco_set(file, [file.parent, root])
+        except UserError as error:
+            if broken is None:
+                raise
+            broken.append(error)
+            continue
+        if item is not None:
+            found.append(item)
     names = [item.name for item in found]
     return tuple(
         item if names.count(item.name) == 1 else FoundSet(str(_stem(item)), item.images, item.annotations)
@@ -113,7 +129,8 @@ def _coco_set(file: Path, roots: list[Path]) -> FoundSet | None:
         isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
     ):
         return None
-    if content["annotations"] and "bbox" not in content["annotations"][0]:
+    objects = content["annotations"]
+    if objects and not any(isinstance(item, dict) and "bbox" in item for item in objects):
         return None
     splits = ("train", "val", "test")
     beside = file.parent.name.lower().replace("valid", "val")
@@ -122,19 +139,24 @@ def _coco_set(file: Path, roots: list[Path]) -> FoundSet | None:
     return FoundSet(name, _image_folder(file, content["images"], roots, name), file)
 
 
-def _image_folder(file: Path, images: list[dict[str, Any]], roots: list[Path], split: str) -> Path:
-    """Return the folder in which the first image lies; beside the JSON file where none is found."""
-    first = str(images[0].get("file_name", "")) if images else ""
+def _image_folder(file: Path, images: list[Any], roots: list[Path], split: str) -> Path:
+    """Return the folder in which one of the first images lies; beside the JSON file where none is found."""
+    named = [image.get("file_name") for image in images[:_TRIED] if isinstance(image, dict)]
+    first = [name for name in named if isinstance(name, str) and name]
     tail = file.stem.removeprefix("instances_")
     for root in roots:
         names = (tail, split, f"images/{tail}", f"images/{split}", "images", "JPEGImages", ".")
         for folder in (root / name for name in names):
-            if folder.is_dir() and (not first or (folder / first).is_file()):
+            if folder.is_dir() and (not first or _holds(folder, first)):
                 return folder
         for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-            if first and (folder / first).is_file():
+            if _holds(folder, first):
                 return folder
     return file.parent
+
+
+def _holds(folder: Path, names: list[str]) -> bool:
+    return any((folder / name).is_file() for name in names)
 
 
 def _contents(root: Path) -> str:

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import from_corners, to_corners
-from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.coordinates import Boxes, from_corners, to_corners
+from detkit.annotations.dataset import AnnotationSet, BoxFormat
 from detkit.annotations.selection import select_objects
 from detkit.errors import UserError
 
@@ -53,16 +53,25 @@ def problem_kinds(truth: AnnotationSet, sizes: NDArray[np.int32]) -> NDArray[np.
         truth: the set.
         sizes: (N, 2) height and width of the images; (0, 0) where unknown, which is not checked.
     """
-    boxes = to_corners(truth.boxes, truth.box_format)
-    slack = TOLERANCE_PX if truth.box_format == "coco" else 0.0
-    height, width = sizes[truth.image_index()].astype(np.float64).T
+    return kinds_of_boxes(truth.boxes, truth.box_format, sizes[truth.image_index()])
+
+
+def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Return the (M,) problem of each box, as `problem_kinds` does.
+
+    Args:
+        raw: (M, 4) boxes as written.
+        box_format: their convention.
+        sizes: (M, 2) height and width of each box's image.
+    """
+    boxes = to_corners(raw, box_format)
+    slack = TOLERANCE_PX if box_format == "coco" else 0.0
+    height, width = sizes.astype(np.float64).T
     x1, y1, x2, y2 = boxes.T
     with np.errstate(invalid="ignore"):
         finite = np.isfinite(boxes).all(axis=1)
         flat = (x2 <= x1) | (y2 <= y1)
-        fractions = (np.abs(truth.boxes) <= 1.0).all(axis=1) & (truth.boxes != np.round(truth.boxes)).any(
-            axis=1
-        )
+        fractions = (np.abs(raw) <= 1.0).all(axis=1) & (raw != np.round(raw)).any(axis=1)
         beyond = np.stack([-x1, -y1, x2 - width, y2 - height], axis=1).max(axis=1, initial=-np.inf)
         apart = (x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0)
     outside = ((beyond >= slack) if slack else (beyond > 0)) | apart

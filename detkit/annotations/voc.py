@@ -11,10 +11,12 @@ from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import label_names
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import ImageFolders
+from detkit.annotations.text_files import read_lines
 from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError
 
-_IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
+IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
+"""Where the images of a VOC folder may lie."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class VocFolder:
     def lists(self) -> Path:
         """Folder of the text files that name the images of each set."""
         return self.base / "ImageSets" / "Main"
+
+    def images(self) -> ImageFolders:
+        """Return where images are looked up."""
+        beside = [] if self.annotations == self.base / "Annotations" else [self.annotations]
+        return ImageFolders([self.base / name for name in IMAGE_FOLDERS] + beside)
 
     def set_names(self) -> list[str]:
         """Return the sets on offer: one for each list file, the per-class lists left out."""
@@ -96,9 +103,7 @@ def read_voc(
     for folder, stem in listed:
         images = folders.get(folder.base)
         if images is None:
-            beside = [] if folder.annotations == folder.base / "Annotations" else [folder.annotations]
-            places = [folder.base / name for name in _IMAGE_FOLDERS] + beside
-            images = folders[folder.base] = ImageFolders(places)
+            images = folders[folder.base] = folder.images()
         source = folder.annotations / f"{stem}.xml"
         parsed = read_voc_xml(source)
         image = images.find(stem, parsed.file_name) or folder.base / "JPEGImages" / f"{stem}.jpg"
@@ -136,17 +141,49 @@ def _listed(root: Path, sets: list[str]) -> list[tuple[VocFolder, str]]:
 
 
 def _one_set(root: Path, name: str, folders: list[VocFolder]) -> list[tuple[VocFolder, str]]:
+    named = find_set(root, name, folders)
+    if named.list_file is None:
+        return [(named.folders[0], stem) for stem in named.stems]
+    return [_owner(folders, stem, named.list_file) for stem in named.stems]
+
+
+@dataclass(frozen=True)
+class VocSet:
+    """The images that a set names.
+
+    Attributes:
+        stems: names of the images, in order.
+        folders: where their annotations may be.
+        list_file: the file that names them; None for a folder of XML files.
+    """
+
+    stems: list[str]
+    folders: list[VocFolder]
+    list_file: Path | None
+
+
+def find_set(root: Path, name: str, folders: list[VocFolder]) -> VocSet:
+    """Return what a set of `read_voc` names, whether it is there or not.
+
+    Args:
+        root: see `read_voc`.
+        name: the set.
+        folders: of the root.
+
+    Raises:
+        UserError: there is no such set.
+    """
     for folder in folders:
         split = name.removeprefix(f"{folder.year}_") if folder.year else name
         list_file = folder.lists / f"{split}.txt"
         if (not folder.year or split != name) and list_file.is_file():
-            return [(folder, stem) for stem in _lines(list_file)]
+            return VocSet(read_lines(list_file), [folder], list_file)
     if name in voc_subfolders(root):
         folder = VocFolder(root / name, root / name, "")
-        return [(folder, p.stem) for p in sorted(folder.annotations.glob("*.xml"))]
+        return VocSet([p.stem for p in sorted(folder.annotations.glob("*.xml"))], [folder], None)
     for list_file in (Path(name), root / name):
         if list_file.suffix == ".txt" and list_file.is_file():
-            return [_owner(folders, stem, list_file) for stem in _lines(list_file)]
+            return VocSet(read_lines(list_file), folders, list_file)
     offered = [s for folder in folders for s in folder.set_names()] + voc_subfolders(root)
     raise UserError(
         f"{root}: no set {name!r}; it may be one of: {', '.join(offered) or '(none found)'}; "
@@ -160,10 +197,6 @@ def _owner(folders: list[VocFolder], stem: str, list_file: Path) -> tuple[VocFol
             return folder, stem
     places = ", ".join(str(folder.annotations) for folder in folders) or "any folder"
     raise UserError(f"{list_file}: {stem!r} has no {stem}.xml in {places}")
-
-
-def _lines(list_file: Path) -> list[str]:
-    return [line.strip() for line in list_file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _contents(root: Path) -> str:

@@ -33,8 +33,20 @@ def read_voc_xml(path: Path) -> VocFile:
     """Parse an annotation file; `size`, `difficult` and `truncated` may be missing.
 
     Raises:
-        UserError: the file is missing, is not well-formed XML (the line is named), declares a document
-            type (entities could expand without end), or an object lacks its name or a number.
+        UserError: the file is missing or cannot be read (see `voc_tree`), or an object lacks its name or a
+            number.
+    """
+    tree = voc_tree(path)
+    objects = [voc_object(node, number, path) for number, node in enumerate(tree.findall("object"), 1)]
+    return VocFile(tree.findtext("filename"), voc_size(tree), objects)
+
+
+def voc_tree(path: Path) -> ElementTree.Element:
+    """Return the root element of an annotation file.
+
+    Raises:
+        UserError: the file is missing, is not well-formed XML (the line is named), or declares a document
+            type (entities could expand without end).
     """
     try:
         data = path.read_bytes()
@@ -44,18 +56,14 @@ def read_voc_xml(path: Path) -> VocFile:
     if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise UserError(f"{path}: declares a document type or entities, which are not read; delete that line")
     try:
-        tree = ElementTree.fromstring(data)
+        return ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         line = getattr(error, "position", (1, 0))[0]
         raise UserError(f"{path}:{line}: not well-formed XML ({error})") from None
-    return VocFile(
-        tree.findtext("filename"),
-        _size(tree),
-        [_object(node, number, path) for number, node in enumerate(tree.findall("object"), 1)],
-    )
 
 
-def _size(tree: ElementTree.Element) -> tuple[int, int]:
+def voc_size(tree: ElementTree.Element) -> tuple[int, int]:
+    """Return (height, width) as a file states it, (0, 0) where it does not."""
     try:
         height, width = (int(float(tree.findtext(f"size/{key}") or 0)) for key in ("height", "width"))
     except (ValueError, OverflowError):
@@ -63,7 +71,17 @@ def _size(tree: ElementTree.Element) -> tuple[int, int]:
     return (height, width) if height > 0 and width > 0 else (0, 0)
 
 
-def _object(node: ElementTree.Element, number: int, path: Path) -> VocObject:
+def voc_object(node: ElementTree.Element, number: int, path: Path) -> VocObject:
+    """Return one object of a file.
+
+    Args:
+        node: its element.
+        number: its place in the file, from 1, for messages.
+        path: the file.
+
+    Raises:
+        UserError: it lacks its name or a number.
+    """
     name = (node.findtext("name") or "").strip()
     if not name:
         raise UserError(f"{path}: object {number} has no <name>")

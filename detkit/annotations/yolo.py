@@ -9,6 +9,7 @@ from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import class_ids, label_names
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.headers import image_size
+from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
 from detkit.errors import UserError
 
@@ -64,15 +65,26 @@ def _objects(
     if not file.is_file():
         return []
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if words:
-            name = _class_name(words[0], layout, f"{file}:{number}")
-            found.append((name, _box(words[1:], size, f"{file}:{number}")))
+            name = class_of_line(words, layout, f"{file}:{number}")
+            found.append((name, box_of_line(words, size, f"{file}:{number}")))
     return found
 
 
-def _class_name(word: str, layout: YoloLayout, place: str) -> str:
+def class_of_line(words: list[str], layout: YoloLayout, place: str) -> str:
+    """Return the class name of a line.
+
+    Args:
+        words: the line's words.
+        layout: has the names.
+        place: file and line, for messages.
+
+    Raises:
+        UserError: the line does not begin with the number of a class.
+    """
+    word = words[0]
     try:
         return layout.names[int(float(word))]
     except (ValueError, OverflowError):
@@ -84,11 +96,22 @@ def _class_name(word: str, layout: YoloLayout, place: str) -> str:
         ) from None
 
 
-def _box(words: list[str], size: tuple[int, int], place: str) -> tuple[float, float, float, float]:
+def box_of_line(words: list[str], size: tuple[int, int], place: str) -> tuple[float, float, float, float]:
+    """Return the x y width height of a line's box.
+
+    Args:
+        words: the line's words.
+        size: (height, width) of the image; with (1, 1) the box stays in fractions.
+        place: file and line, for messages.
+
+    Raises:
+        UserError: there are no 4 numbers behind the class, and no polygon.
+    """
     try:
-        values = [float(word) for word in words]
+        values = [float(word) for word in words[1:]]
     except ValueError:
-        raise UserError(f"{place}: expected numbers after the class; found {' '.join(words)!r}") from None
+        told = " ".join(words[1:])
+        raise UserError(f"{place}: expected numbers after the class; found {told!r}") from None
     height, width = size
     if len(values) == 4:
         cx, cy, w, h = values

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
+from detkit.annotations.text_files import read_lines, read_text
 from detkit.errors import UserError
 
 _SPLITS = ("train", "val", "test")
@@ -92,9 +93,8 @@ def yolo_layout(root: Path) -> YoloLayout:
             f"{root}: no YOLO dataset: looked for a data.yaml with `names` and a split, "
             f"and for classes.txt (one class name a line) beside images/ and labels/"
         )
-    lines = names_file.read_text(encoding="utf-8").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
-    return YoloLayout(root, dict(enumerate(names)), names_file, _folder_splits(root))
+    names = dict(enumerate(read_lines(names_file)))
+    return YoloLayout(root, names, names_file, _folder_splits(root))
 
 
 def _folder_splits(root: Path) -> dict[str, list[Path]]:
@@ -112,7 +112,7 @@ def _folder_splits(root: Path) -> dict[str, list[Path]]:
 
 def _from_yaml(file: Path) -> YoloLayout:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(file))
     except yaml.YAMLError as error:
         raise UserError(f"{file}: not valid YAML: {error}") from None
     if not isinstance(content, dict) or "names" not in content:
@@ -150,9 +150,8 @@ def _images_at(place: Path) -> list[Path]:
         return images_below(place)
     if not place.is_file():
         raise UserError(f"{place}: the folder or list of images does not exist")
-    lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
     return [
         Path(os.path.normpath(place.parent / line))
-        for line in lines
+        for line in read_lines(place)
         if Path(line).suffix.lower() in IMAGE_EXTENSIONS
     ]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from detkit.cli.check import check
 from detkit.cli.compare import compare
 from detkit.cli.config import config
 from detkit.cli.convert import convert
@@ -74,6 +75,7 @@ def _program(
 for name, command in (
     ("demo", demo),
     ("init", init),
+    ("check", check),
     ("show-data", show_data),
     ("plan", plan),
     ("train", train),

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.data.side_by_side import side_by_side
 from detkit.errors import UserError
 from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
 from detkit.proposals.store_parts import StoreParts
+from detkit.workflows.progress_line import ProgressLine
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Returns the (H, W, 3) uint8 RGB pixels of the image at a position."""
-
-_BETWEEN_LINES_S = 0.2
 
 
 def num_cores() -> int:
@@ -57,7 +53,7 @@ def propose_images(
         KeyboardInterrupt: after Ctrl-C, once the images in work are done.
     """
     missing = parts.missing(wanted)
-    progress = _Progress(len(missing))
+    progress = ProgressLine("proposals", len(missing))
 
     def look(image: int) -> tuple[int, Proposals, float]:
         picture = pixels(image)
@@ -75,7 +71,7 @@ def propose_images(
         return image, found, seconds
 
     try:
-        for done, (image, found, seconds) in enumerate(_side_by_side(look, missing, num_threads), start=1):
+        for done, (image, found, seconds) in enumerate(side_by_side(look, missing, num_threads), start=1):
             parts.add(image, found, seconds)
             progress(done)
             if most_s is not None and progress.seconds > most_s:
@@ -84,53 +80,3 @@ def propose_images(
         parts.flush()
         progress.clear()
     return True
-
-
-def _side_by_side(
-    look: Callable[[int], tuple[int, Proposals, float]], images: Sequence[int], num_threads: int
-) -> Iterator[tuple[int, Proposals, float]]:
-    """Yield what `look` returns for each image, in order; a bounded number of results waits."""
-    remaining = iter(images)
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="detkit-propose") as pool:
-        queue = deque(pool.submit(look, image) for image in islice(remaining, 4 * num_threads))
-        try:
-            while queue:
-                result = queue.popleft().result()
-                queue.extend(pool.submit(look, image) for image in islice(remaining, 1))
-                yield result
-        finally:
-            for future in queue:
-                future.cancel()
-
-
-class _Progress:
-    """One line on stderr that says how far the work is; nothing where stderr is not a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._start, self._shown = total, time.monotonic(), 0.0
-        self._visible = sys.stderr.isatty()
-
-    @property
-    def seconds(self) -> float:
-        """Time since the beginning."""
-        return time.monotonic() - self._start
-
-    def __call__(self, done: int) -> None:
-        if not self._visible or (self.seconds - self._shown < _BETWEEN_LINES_S and done > 1):
-            return
-        self._shown = self.seconds
-        rate = done / max(self.seconds, 1e-9)
-        left = _clock((self._total - done) / rate)
-        text = f"proposals: {done}/{self._total} images, {rate:.1f} images/s, {left} left"
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._visible:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -79,6 +79,13 @@ def test_propose_and_recall_start_without_torch(tmp_path: Path, method: str) -> 
     assert not modules & {"torch", "torchvision"}
 
 
+def test_check_of_a_dataset_starts_without_torch(tmp_path: Path) -> None:
+    from detkit.data.synthetic import write_synthetic
+
+    write_synthetic(tmp_path / "shapes", "voc", 2, 1)
+    assert not loaded(command("check", str(tmp_path / "shapes"))) & {"torch", "torchvision"}
+
+
 def test_score_says_why_the_number_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}
     truth = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [50, 50, 30, 40], "area": 1200, "iscrowd": 0}

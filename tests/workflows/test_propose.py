@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from detkit.data.synthetic import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.store import ProposalStore
-from detkit.workflows import propose_images as work
-from detkit.workflows import propose_method
+from detkit.workflows import progress_line, propose_method
 from detkit.workflows.propose import propose
 from detkit.workflows.propose_method import find_method
 from detkit.workflows.propose_sources import images_to_see
@@ -162,8 +162,8 @@ def test_progress_is_shown_on_a_terminal_alone(
 ) -> None:
     propose("sliding_window", [str(pictures)], tmp_path / "1.safetensors")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(work.sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(work, "_BETWEEN_LINES_S", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(progress_line, "_BETWEEN_LINES_S", 0.0)
     propose("sliding_window", [str(pictures)], tmp_path / "2.safetensors")
     said = capsys.readouterr().err
     assert "3/7 images" in said

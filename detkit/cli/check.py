@@ -1,0 +1,60 @@
+"""`detkit check`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli.arguments import Overrides
+from detkit.cli.exits import NO
+from detkit.cli.output import JsonFile, deliver
+
+if TYPE_CHECKING:
+    from detkit.data.checks.findings import Finding
+    from detkit.workflows.check import Check
+
+SHOWN = 3  # examples of a kind
+
+
+def check(
+    target: Annotated[
+        str, typer.Argument(metavar="CONFIG|DATASET", help="A config, or a VOC, COCO or YOLO dataset.")
+    ],
+    overrides: Overrides = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Find what is wrong with a dataset, or with a config and its data, before any training."""
+    from detkit.workflows import check as workflow
+
+    result = workflow.check(target, overrides or ())
+    deliver(result.to_json(), json_file, _lines(result))
+    if result.errors:
+        raise typer.Exit(NO)
+
+
+def _lines(result: Check) -> Iterator[str]:
+    parts = ", ".join(f"{name} {count}" for name, count in result.parts.items())
+    yield f"{result.images:,} images, {result.objects:,} objects" + (f" ({parts})" if parts else "")
+    yield from _groups("error", result.errors)
+    yield from _groups("warning", result.warnings)
+    if result.findings:
+        yield ""
+    yield f"{len(result.errors):,} errors, {len(result.warnings):,} warnings"
+
+
+def _groups(severity: str, findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield for each kind its title, how often it was found, and a few examples."""
+    from detkit.data.checks.kinds import KINDS
+
+    for kind, count in Counter(finding.kind for finding in findings).items():
+        yield ""
+        yield f"{severity}: {KINDS[kind].title} ({kind}, {count:,})"
+        examples = [finding for finding in findings if finding.kind == kind][:SHOWN]
+        for finding in examples:
+            place = ": ".join(part for part in (finding.file, finding.object) if part)
+            yield f"  {place}: {finding.message}" if place else f"  {finding.message}"
+        if count > SHOWN:
+            yield f"  ... and {count - SHOWN:,} more (--json FILE lists all)"

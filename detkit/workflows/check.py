@@ -1,0 +1,90 @@
+"""`detkit check`: what is wrong with a dataset, or with a config and its data, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detkit.config.load import load_config
+from detkit.config.schema import Config
+from detkit.data.checks.classes import Wanted
+from detkit.data.checks.dataset import Checked, check_survey
+from detkit.data.checks.findings import Finding, ranked
+from detkit.data.checks.survey import Survey
+from detkit.errors import UserError
+from detkit.workflows.check_sources import is_dataset, survey_config, survey_dataset
+from detkit.workflows.progress_line import ProgressLine
+from detkit.workflows.propose_images import num_cores
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        findings: worst first.
+        images: how many were looked at.
+        objects: how many.
+        parts: images of each part.
+    """
+
+    findings: list[Finding]
+    images: int
+    objects: int
+    parts: dict[str, int]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Those that stop a training or make it learn something wrong."""
+        return [finding for finding in self.findings if finding.is_error]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """Those that may be intended."""
+        return [finding for finding in self.findings if not finding.is_error]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` writes."""
+        return {
+            "errors": [finding.to_json() for finding in self.errors],
+            "warnings": [finding.to_json() for finding in self.warnings],
+            "images": self.images,
+            "objects": self.objects,
+            "parts": self.parts,
+        }
+
+
+def check(target: str, overrides: Sequence[str] = ()) -> Check:
+    """Look for everything that is wrong with a dataset, or with a config and its data.
+
+    Args:
+        target: a VOC, COCO or YOLO dataset, or a config.
+        overrides: changes to the config.
+
+    Raises:
+        UserError: there is neither a dataset nor a config.
+    """
+    config = None if is_dataset(target) else load_config(target, overrides)
+    if config is None and overrides:
+        raise UserError(f"{overrides[0]}: {target} is a dataset; only a config has keys to change")
+    survey = survey_dataset(Path(target)) if config is None else survey_config(config.data)
+    checked = _looked_at(survey, config)
+    return Check(
+        findings=ranked(checked.findings),
+        images=len(survey.files),
+        objects=len(survey.owners),
+        parts={name: len(images) for name, images in survey.parts.items()},
+    )
+
+
+def _looked_at(survey: Survey, config: Config | None) -> Checked:
+    progress = ProgressLine("decoding", len(set(survey.files)))
+    wanted = None if config is None else Wanted(config.data.classes, config.data.ignore_classes)
+    try:
+        return check_survey(
+            survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress
+        )
+    finally:
+        progress.clear()
