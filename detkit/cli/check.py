@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,12 +25,16 @@ def check(
         str, typer.Argument(metavar="CONFIG|DATASET", help="A config, or a VOC, COCO or YOLO dataset.")
     ],
     overrides: Overrides = None,
+    fix: Annotated[
+        Path | None,
+        typer.Option("--fix", metavar="DIR", help="Write a corrected copy of the data; new or empty."),
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Find what is wrong with a dataset, or with a config and its data, before any training."""
     from detkit.workflows import check as workflow
 
-    result = workflow.check(target, overrides or ())
+    result = workflow.check(target, overrides or (), fix=fix)
     deliver(result.to_json(), json_file, _lines(result))
     if result.errors:
         raise typer.Exit(NO)
@@ -43,6 +48,11 @@ def _lines(result: Check) -> Iterator[str]:
     if result.findings:
         yield ""
     yield f"{len(result.errors):,} errors, {len(result.warnings):,} warnings"
+    if result.fixed is not None:
+        yield (
+            f"{result.fixed}: a copy with {len(result.changes):,} changes (changes.json lists them); "
+            f"{len(result.left):,} errors are left to you"
+        )
 
 
 def _groups(severity: str, findings: Sequence[Finding]) -> Iterator[str]:

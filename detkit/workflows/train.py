@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -91,8 +92,9 @@ def train(
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
     resume = resume or goes_on(out)
-    learned, changed = open_training_set(config.data)
-    judged_by = open_validation_set(config.data) if config.data.val is not None else None
+    with _pointing_to_check():
+        learned, changed = open_training_set(config.data)
+        judged_by = open_validation_set(config.data) if config.data.val is not None else None
     with session(config, trains=True) as run:
         if rank() == 0:
             say(f"learning from {images_of(learned.annotations)}", *_changes(changed))
@@ -108,6 +110,17 @@ def train(
     if rank() != 0:
         return None
     return Training(task.folder, measured, seconds, progress.steps, progress.images_per_second)
+
+
+@contextmanager
+def _pointing_to_check() -> Iterator[None]:
+    """Say with the first mistake in the data what lists all of them."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
+        ) from error
 
 
 def _changes(changed: Mapping[str, int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ class _Reading:
                 told = f"needs a whole number as id and a file_name; found {record!r:.80}"
                 survey.report("malformed_object", self.file, f"images[{place}]", told)
                 continue
-            image = survey.add_image(self.folder / name, self.file, place, self.origin, _size(record))
+            path = Path(os.path.normpath(self.folder / name))
+            image = survey.add_image(path, self.file, place, self.origin, _size(record))
             survey.parts[self.part].append(image)
             if name in files:
                 told = f"images[{files[name]}] and images[{place}] are the same file"
@@ -127,6 +129,7 @@ class _Reading:
 
     def _objects(self, records: list[Record], positions: dict[int, int], names: dict[int, str]) -> None:
         survey, first = self.survey, len(self.survey.owners)
+        survey.first_rows[self.origin] = first
         boxes, whole = _boxes(records)
         labels = {number: survey.label(name) for number, name in names.items()}
         images, categories = _numbers(records, "image_id"), _numbers(records, "category_id")
@@ -139,7 +142,7 @@ class _Reading:
         survey.crowd.extend(bool(record.get("iscrowd", 0)) for record in records)
         survey.whole.extend(whole)
         for place, is_whole in enumerate(whole):
-            if not is_whole:
+            if not is_whole and records[place]:
                 told = (
                     f"bbox must be 4 numbers [x, y, width, height]; found {records[place].get('bbox')!r:.80}"
                 )

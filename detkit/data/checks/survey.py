@@ -61,6 +61,7 @@ class Survey:
         crowd: M times whether it is a region of many objects.
         whole: M times whether box and class could be read.
         faults: what was wrong with the files themselves.
+        first_rows: row of the first object of each COCO origin, whose objects follow one another.
     """
 
     origins: list[Origin] = field(default_factory=list)
@@ -80,6 +81,7 @@ class Survey:
     crowd: list[bool] = field(default_factory=list)
     whole: list[bool] = field(default_factory=list)
     faults: list[Finding] = field(default_factory=list)
+    first_rows: dict[int, int] = field(default_factory=dict)
     _labels: dict[str, int] = field(default_factory=dict)
 
     def label(self, name: str) -> int:

@@ -312,7 +312,8 @@ def no_height(it: Spoiling) -> None:
 
 @fault("swapped_corners")
 def corners_swapped(it: Spoiling) -> None:
-    it.box(lambda b, size: [b[2], b[3], b[0], b[1]])
+    last = it.format == "voc"  # whose last pixel is included
+    it.box(lambda b, size: [b[2] - last, b[3] - last, b[0] + last, b[1] + last])
 
 
 @fault("normalised_box", "voc", "coco")

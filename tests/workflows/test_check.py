@@ -1,0 +1,259 @@
+"""`detkit check` as a user meets it: datasets and configs, what is printed, how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detkit.__main__ import main
+from detkit.annotations.coordinates import to_corners
+from detkit.annotations.dataset import AnnotationSet
+from detkit.build.data import open_training_set
+from detkit.build.detector import build_detector
+from detkit.config.load import load_config
+from detkit.config.schema import Config
+from detkit.data.checks.kinds import KINDS
+from detkit.detectors.faster_rcnn import FasterRCNN
+from detkit.training import memory
+from detkit.workflows import check_learning as learning
+from detkit.workflows.check import check
+from detkit.workflows.check_fit import Fit, measure_fit, sample_images
+from detkit.workflows.check_learning import fit_findings
+from tests.data.checks.small_datasets import CLASSES, Format, pictures, write
+
+DOCS = Path(__file__).parents[2] / "docs" / "check.md"
+CONFIG = """\
+version: 1
+device: cpu
+detector:
+  type: faster_rcnn
+  backbone: {{type: resnet, depth: 18, width: 0.125}}
+  proposals: {{type: rpn, channels: 8, anchors: {{sizes_px: [[24, 48]]}}}}
+  regions: {{type: roi_align, size: 2}}
+  head: {{type: layer4}}
+data:
+  classes: [{classes}]
+  train: {train}
+  val: {val}
+  resize: {{short_px: 96, long_px: 160}}
+  workers: 0
+train: {{type: gradient, epochs: 1, batch_size: 2, optimizer: {{type: sgd, lr: 0.01}}, precision: fp32}}
+"""
+
+
+def config_file(folder: Path, dataset_format: Format, classes: str = ", ".join(CLASSES)) -> Path:
+    root = folder / "set"
+    train, val = {
+        "voc": (f"{{type: voc, root: {root}, sets: [train]}}", f"{{type: voc, root: {root}, sets: [val]}}"),
+        "coco": tuple(
+            f"{{type: coco, images: {root}/images, annotations: {root}/annotations/instances_{part}.json}}"
+            for part in ("train", "val")
+        ),
+        "yolo": (f"{{type: yolo, root: {root}}}", f"{{type: yolo, root: {root}, split: val}}"),
+    }[dataset_format]
+    file = folder / "config.yaml"
+    file.write_text(CONFIG.format(classes=classes, train=train, val=val))
+    return file
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    write(tmp_path / "set", "voc", pictures(np.random.default_rng(2)))
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("dataset_format", ["voc", "coco", "yolo"])
+def test_a_config_and_its_corrected_copy(tmp_path: Path, dataset_format: Format) -> None:
+    drawn = pictures(np.random.default_rng(4))
+    name, x1, y1, _, y2 = drawn[0].objects[0]
+    drawn[0].objects[0] = (name, x1, y1, drawn[0].size[1] + 20, y2)
+    write(tmp_path / "set", dataset_format, drawn)
+    result = check(str(config_file(tmp_path, dataset_format)), fix=tmp_path / "copy")
+    assert [finding.kind for finding in result.errors] == ["outside_box"]
+    assert (result.images, result.parts, result.fit) == (12, {"train": 8, "val": 4}, None)
+    again = check(str(tmp_path / "copy" / "config.yaml"))
+    assert not again.errors
+    assert (again.images, again.objects) == (12, result.objects)
+    assert again.fit is not None
+    assert again.fit["what"] == "anchors"
+    assert sum(size["objects"] for size in again.fit["best_iou"].values()) == again.fit["objects"]
+    assert str(tmp_path / "copy") in (tmp_path / "copy" / "config.yaml").read_text()
+
+
+def test_a_class_that_the_config_does_not_know(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = config_file(tmp_path, "voc", classes="apple, pear, walnuts")
+    assert main(["check", str(file), "--json", str(tmp_path / "found.json")]) == 1
+    found = json.loads((tmp_path / "found.json").read_text())
+    kinds = {error["kind"] for error in found["errors"]}
+    assert kinds == {"unknown_class"}
+    assert "did you mean 'walnuts'?" in found["errors"][0]["message"]
+    assert {"kind", "file", "object", "message"} == set(found["errors"][0])
+    assert "unused_class" in {warning["kind"] for warning in found["warnings"]}
+    said = capsys.readouterr().out
+    assert "error: an object's class is not in the list of classes (unknown_class, " in said
+    assert len(said.splitlines()) < 40
+
+
+def test_how_it_ends(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(dataset)]) == 0
+    (dataset / "JPEGImages" / "photo_003.jpg").unlink()
+    assert main(["check", str(dataset), "--json", "-"]) == 1
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    for wrong, told in (
+        (str(tmp_path / "absent"), "absent"),
+        (str(tmp_path / "empty"), "the folder is empty"),
+        (str(tmp_path / "absent.json"), "does not exist"),
+    ):
+        assert main(["check", wrong]) == 2
+        assert told in capsys.readouterr().err
+    assert main(["check", str(dataset), "train.epochs=2"]) == 2
+    assert main(["check", str(dataset), "--fix", str(dataset / "mended")]) == 2
+    assert "lies in the dataset itself" in capsys.readouterr().err
+    assert main(["check", str(dataset), "--fix", str(dataset.parent)]) == 2
+
+
+def test_a_config_whose_data_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for dataset_format in ("voc", "coco", "yolo"):
+        assert main(["check", str(config_file(tmp_path, dataset_format))]) == 2  # type: ignore[arg-type]
+        assert "error: " in capsys.readouterr().err
+
+
+def test_lists_by_year_are_written_by_year(tmp_path: Path) -> None:
+    drawn = pictures(np.random.default_rng(6))
+    for year, half in (("2007", drawn[::2]), ("2012", drawn[1::2])):
+        write(tmp_path / "set" / f"VOC{year}", "voc", half)
+    file = config_file(tmp_path, "voc")
+    file.write_text(
+        file.read_text().replace("[train]", "[2007_train, 2012_train]").replace("[val]", "[2007_val]")
+    )
+    result = check(str(file), fix=tmp_path / "copy")
+    assert not result.errors
+    assert result.parts == {"train": 8, "val": 2}
+    copied = load_config(tmp_path / "copy" / "config.yaml")
+    assert copied.data.train.sets == ("2007_train", "2012_train")  # type: ignore[union-attr]
+    assert check(str(tmp_path / "copy" / "config.yaml")).parts == result.parts
+
+
+def synthetic(*overrides: str) -> Config:
+    small = ("data.train.num_images=5", "data.val.num_images=1", "data.resize={short_px: 96, long_px: 128}")
+    return load_config("faster_rcnn_resnet18_synthetic", [*small, *overrides])
+
+
+def corners_after_resize(truth: AnnotationSet, image: int, size: tuple[int, int]) -> np.ndarray:
+    boxes = to_corners(truth.boxes, truth.box_format)[truth.offsets[image] : truth.offsets[image + 1]]
+    height, width = truth.sizes[image]
+    return boxes * np.array([size[1] / width, size[0] / height] * 2)
+
+
+def test_best_anchors_beside_a_loop_over_all() -> None:
+    config = synthetic()
+    learned, _ = open_training_set(config.data)
+    fit = measure_fit(config, learned)
+    assert fit is not None
+    model = build_detector(config.detector, len(config.data.classes), 0, pretrained=False)
+    assert isinstance(model, FasterRCNN)
+    spec = config.detector.proposals.anchors  # type: ignore[union-attr]
+    expected = []
+    for image in range(5):
+        height, width = learned.annotations.sizes[image]
+        scale = min(96 / min(height, width), 128 / max(height, width))
+        size = (round(height * scale), round(width * scale))
+        for box in corners_after_resize(learned.annotations, image, size):
+            best = 0.0
+            for level, stride in enumerate(model.rpn.strides):
+                for side in spec.sizes_px[level]:
+                    for ratio in spec.ratios:
+                        w, h = side / np.sqrt(ratio), side * np.sqrt(ratio)
+                        for y in (np.arange(-(-size[0] // stride)) + spec.offset) * stride:
+                            for x in (np.arange(-(-size[1] // stride)) + spec.offset) * stride:
+                                anchor = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+                                if model.rpn.border_px is not None and (
+                                    anchor.min() < -model.rpn.border_px
+                                    or anchor[2] > size[1] + model.rpn.border_px
+                                    or anchor[3] > size[0] + model.rpn.border_px
+                                ):
+                                    continue
+                                best = max(best, iou(anchor, box))
+            expected.append(best)
+    assert len(fit.best) == len(expected) == learned.annotations.num_objects
+    # Anchors are rounded to pixels as the config says, and this loop's are not.
+    np.testing.assert_allclose(fit.best, expected, atol=0.06)
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    return shared / float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared)
+
+
+def test_what_keeps_a_detector_from_learning_is_told() -> None:
+    config = synthetic("data.resize={short_px: 32, long_px: 48}", "train.batch_size=2")
+    learned, _ = open_training_set(config.data)
+    fit = measure_fit(config, learned)
+    assert fit is not None
+    kinds = {finding.kind for finding in fit_findings(fit, learned.annotations)}
+    assert {"missed_objects", "below_stride"} <= kinds
+    few = Fit("anchors", 16, drawn=256, best=[0.9], sides=[(50.0, 50.0)], places=[(0, 0)], positives=[2])
+    assert [finding.kind for finding in fit_findings(few, learned.annotations)] == ["few_positives"]
+    good = Fit("anchors", 16, drawn=256, best=[0.9], sides=[(50.0, 50.0)], places=[(0, 0)], positives=[30])
+    assert list(fit_findings(good, learned.annotations)) == []
+
+
+def test_proposals_are_looked_for_in_a_sample() -> None:
+    config = load_config("fast_rcnn_alexnet_voc07")
+    values = config.model_dump()
+    values["data"] |= {
+        "classes": ("disc", "star"),
+        "train": {"type": "synthetic", "num_images": 2},
+        "val": None,
+        "resize": {"short_px": 96, "long_px": 128},
+    }
+    values["detector"]["proposals"] = {"type": "sliding_window", "max_boxes": 300}
+    config = Config.model_validate(values)
+    learned, _ = open_training_set(config.data)
+    fit = measure_fit(config, learned)
+    assert fit is not None
+    assert (fit.what, len(fit.positives)) == ("proposals", 2)
+    assert 0.2 < np.mean(fit.best) <= 1
+
+
+def test_memory_is_told_before_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "free_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr(learning, "shared_bytes", lambda: 1 << 10)
+    findings, figures = learning.check_learning(synthetic("data.workers=2", "train.batch_size=8"))
+    assert {"out_of_memory", "shared_memory"} <= {finding.kind for finding in findings}
+    assert figures is not None
+    assert figures["free_bytes"] == 1 << 20
+    assert figures["memory_bytes"] > figures["free_bytes"]
+    assert memory.shown_bytes(1 << 20) in next(f.message for f in findings if f.kind == "out_of_memory")
+
+
+def test_samples_are_spread_over_images_with_objects(dataset: Path) -> None:
+    learned, _ = open_training_set(synthetic("data.train.num_images=40").data)
+    chosen = sample_images(learned.annotations, 5)
+    assert len(chosen) == 5
+    assert (chosen[0], chosen == sorted(set(chosen))) == (0, True)
+    assert chosen[-1] > 30
+
+
+def test_every_kind_is_documented() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    errors, warnings = text.split("## Warnings")
+    for name, kind in KINDS.items():
+        place, other = (errors, warnings) if kind.severity == "error" else (warnings, errors)
+        assert f"\n| `{name}` |" in place, name
+        assert f"\n| `{name}` |" not in other, name
+
+
+def test_ctrl_c_ends_at_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: object, done: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detkit.workflows.progress_line.ProgressLine.__call__", interrupt)
+    assert main(["check", str(dataset)]) == 130
