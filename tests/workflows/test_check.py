@@ -118,6 +118,16 @@ def test_how_it_ends(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["check", str(dataset), "--fix", str(dataset.parent)]) == 2
 
 
+def test_a_training_that_its_data_stops_points_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = pictures(np.random.default_rng(2))
+    drawn[0].objects.append(("apple", 50, 50, 40, 60))
+    write(tmp_path / "set", "voc", drawn)
+    assert main(["train", str(config_file(tmp_path, "voc")), "--out", str(tmp_path / "run")]) == 2
+    assert "detkit check, with the same config, lists everything" in capsys.readouterr().err
+
+
 def test_a_config_whose_data_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for dataset_format in ("voc", "coco", "yolo"):
         assert main(["check", str(config_file(tmp_path, dataset_format))]) == 2  # type: ignore[arg-type]

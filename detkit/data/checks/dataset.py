@@ -59,6 +59,13 @@ def check_survey(
         done: told after each image how many are done.
     """
     pictures = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
+        return _checked(survey, pictures, wanted, everything)
+
+
+def _checked(
+    survey: Survey, pictures: Mapping[Path, Picture], wanted: Wanted | None, everything: bool
+) -> Checked:
     objects, sizes = survey.arrays(), Sizes.of(survey, pictures)
     faults = box_faults(objects, sizes)
     explained = list(explanations(survey, objects, sizes, faults))

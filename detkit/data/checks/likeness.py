@@ -29,10 +29,10 @@ def alike(likenesses: NDArray[np.uint8]) -> Iterator[tuple[int, int, float]]:
     if len(likenesses) < 2:
         return
     codes = np.stack([_code(picture) for picture in likenesses])
-    flat = likenesses.reshape(len(likenesses), -1).astype(np.float32)
-    contrast = np.maximum(flat.std(axis=1), _LEAST_CONTRAST)
+    contrast = np.maximum([picture.std() for picture in likenesses], _LEAST_CONTRAST)
     for first, second in sorted(_candidates(codes)):
-        difference = float(np.sqrt(np.mean((flat[first] - flat[second]) ** 2)))
+        apart = likenesses[first].astype(np.float32) - likenesses[second]
+        difference = float(np.sqrt(np.mean(apart**2)))
         share = difference / float(min(contrast[first], contrast[second]))
         if share <= SIMILAR:
             yield first, second, share

@@ -59,7 +59,8 @@ class Mending:
             by_kind[finding.kind].append(finding)
         _images(mending, by_kind)
         _objects(mending, by_kind)
-        _boxes(mending, by_kind)
+        with np.errstate(invalid="ignore", over="ignore"):  # of numbers that are none
+            _boxes(mending, by_kind)
         mending.done = [finding for finding in checked.findings if mending._does(finding)]
         return mending
 

@@ -85,8 +85,8 @@ def look(path: Path) -> Picture:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return Picture("missing_image", "the image does not exist")
-    except OSError as error:
-        return Picture("unreadable_image", f"cannot be read ({error.strerror})")
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+        return Picture("unreadable_image", f"cannot be read ({error})")
     if not data:
         return Picture("empty_file", "the file is empty")
     try:

@@ -165,7 +165,7 @@ class _Reading:
             return
         shown = ", ".join(map(str, sorted(known)[:10])) + (", ..." if len(known) > 10 else "")
         values = {value for place in wrong if isinstance(value := records[place].get(key), int)}
-        used = {record.get(key) for record in records}
+        used = set(_numbers(records, key))
         hint = ""
         if values == {min(known, default=0) - 1} and max(known, default=0) not in used:
             hint = "; they seem to be counted from one less"

@@ -11,6 +11,7 @@ from detkit.data.checks.sizes import Sizes
 from detkit.data.checks.survey import UNKNOWN, Arrays, Survey
 
 _STEP_PX = 0.01  # boxes closer than this are the same
+_FARTHEST_PX = 1e12  # what is beyond is as far, and still a whole number
 
 
 def check_repeats(survey: Survey, objects: Arrays, sizes: Sizes) -> Iterator[Finding]:
@@ -25,7 +26,7 @@ def check_repeats(survey: Survey, objects: Arrays, sizes: Sizes) -> Iterator[Fin
     corners = objects.corners(seen)
     known = np.isfinite(corners).all(axis=1) & (seen > 0).all(axis=1)
     rows = np.flatnonzero((objects.owners != UNKNOWN) & known & objects.whole & ~objects.crowd)
-    keys = np.round(corners[rows] / _STEP_PX).astype(np.int64)
+    keys = np.round(np.clip(corners[rows], -_FARTHEST_PX, _FARTHEST_PX) / _STEP_PX).astype(np.int64)
     order = np.lexsort((rows, *keys.T, objects.owners[rows]))
     rows, keys = rows[order], keys[order]
     if len(rows) < 2:

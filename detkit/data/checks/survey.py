@@ -16,6 +16,7 @@ from detkit.data.checks.findings import Finding, found
 
 UNKNOWN = -1
 
+_LARGEST_PX = 1_000_000
 _OBJECT_NAMES = {"voc": "object", "coco": "annotation", "yolo": "line"}
 
 
@@ -94,12 +95,12 @@ class Survey:
     def add_image(
         self, file: Path, source: Path, row: int, origin: int, size: tuple[int, int], annotated: bool = True
     ) -> int:
-        """Add an image and return its position."""
+        """Add an image and return its position; a size that no image has counts as none."""
         self.files.append(file)
         self.sources.append(source)
         self.rows.append(row)
         self.origin.append(origin)
-        self.sizes.append(size)
+        self.sizes.append(size if max(size) <= _LARGEST_PX else (0, 0))
         self.annotated.append(annotated)
         return len(self.files) - 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 
 from detkit.data.checks.kinds import KINDS
+from detkit.errors import UserError
 from detkit.workflows.check import Check, check
 from tests.data.checks.broken_datasets import FAULTS, Fault, cases, make_broken
 from tests.data.checks.small_datasets import FORMATS, Format, pictures, write
 
 CASES = cases(200)
 QUICK = 3  # every so many runs by default, all in the slow tests
+FUZZED = int(os.environ.get("DETKIT_FUZZED", "8"))
 ALWAYS = {"rare_class"}  # the datasets are small
 
 
@@ -60,3 +63,38 @@ def test_a_good_dataset_has_no_fault(tmp_path: Path, dataset_format: Format, see
     assert not result.errors
     assert kinds_in(result) <= ALWAYS
     assert (result.images, result.parts) == (12, {"train": 8, "val": 4})
+
+
+def spoil_bytes(rng: np.random.Generator, root: Path) -> None:
+    """Overwrite, insert or cut out a few bytes anywhere in a few files."""
+    files = sorted(file for file in root.rglob("*") if file.is_file())
+    for file in rng.choice(np.asarray(files, dtype=object), 3, replace=False):
+        data = bytearray(file.read_bytes())
+        for _ in range(int(rng.integers(1, 6))):
+            at, count = int(rng.integers(len(data) + 1)), int(rng.integers(1, 9))
+            match int(rng.integers(4)):
+                case 0:
+                    data[at : at + count] = rng.bytes(count)
+                case 1:
+                    data[at:at] = b"-91e300 nan null [] {} \x00"[int(rng.integers(20)) :][:count]
+                case 2:
+                    del data[at : at + 5 * count]
+                case _:
+                    data[at : at + 1] = str(int(rng.integers(10))).encode()
+        file.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("dataset_format", FORMATS)
+def test_whatever_is_in_the_files_the_check_and_the_copy_end_well(
+    tmp_path: Path, dataset_format: Format
+) -> None:
+    for seed in range(FUZZED):
+        root = tmp_path / str(seed)
+        rng = np.random.default_rng([seed, FORMATS.index(dataset_format)])
+        write(root, dataset_format, pictures(rng, 3, 2))
+        spoil_bytes(rng, root)
+        try:
+            check(str(root), fix=tmp_path / f"copy{seed}")
+            check(str(tmp_path / f"copy{seed}"))
+        except UserError:
+            pass  # nothing of a dataset is left to be recognised
