@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from detkit.build.model import load_detector
+from detkit.config.data import Resize as ResizeSpec
 from detkit.data.batching import collate
 from detkit.data.samples import Sample
 from detkit.data.transforms import Resize, as_image
 from detkit.detectors.faster_rcnn import FasterRCNN
+from detkit.detectors.proposal_network import ProposalNetwork
 from detkit.errors import UserError
+from detkit.models.rpn import Limits
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.structures import Target
 from detkit.training.device import choose_device, predicting_precision
@@ -30,14 +33,16 @@ class RPNProposer:
         resize: the size rule it was trained with.
         device: where the model is.
         precision: what autocast computes in; None is float32.
-        max_boxes: keep the best so many of an image; None keeps those that the model's head would get.
+        limits: how many boxes are kept before and after non-maximum suppression.
+        max_boxes: keep the best so many of an image; None keeps all that the limits let through.
         alone: held while the model runs; images are prepared meanwhile.
     """
 
-    model: FasterRCNN
+    model: ProposalNetwork
     resize: Resize
     device: torch.device
     precision: torch.dtype | None
+    limits: Limits
     max_boxes: int | None
     alone: Lock
 
@@ -47,18 +52,39 @@ class RPNProposer:
         height, width = image.shape[:2]
         resized, target = self.resize(as_image(image), nothing, np.random.default_rng(0))
         images = collate([Sample(resized, target, (height, width), 0)], seed=0).images
-        model, sizes = self.model, images.sizes
         with (
             self.alone,
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None),
         ):
-            maps = model.neck(model.backbone(model.prepare(images.to(self.device))))
-            (boxes,) = model.rpn.propose(model.rpn(maps, sizes), sizes, model.rpn.test_limits)
+            (boxes,) = self.model.propose(images.to(self.device), self.limits)
             found = boxes.float().cpu().numpy()
-        scale = np.array([width / sizes[0][1], height / sizes[0][0]] * 2, np.float32)
+        new_height, new_width = images.sizes[0]
+        scale = np.array([width / new_width, height / new_height] * 2, np.float32)
         inside = np.clip(found * scale, 0, np.array([width, height] * 2, np.float32))
         return ranked(inside[(inside[:, 2:] > inside[:, :2]).all(axis=1)]).best(self.max_boxes)
+
+
+def proposer_of(
+    model: FasterRCNN,
+    resize: ResizeSpec,
+    precision: torch.dtype | None,
+    limits: Limits,
+    max_boxes: int | None = None,
+) -> RPNProposer:
+    """Return the proposal network of a detector, ready for images of any size.
+
+    Args:
+        model: the detector, on its device; it is put into evaluation mode.
+        resize: the size rule it was trained with.
+        precision: what autocast computes in; None is float32.
+        limits: how many boxes are kept before and after non-maximum suppression.
+        max_boxes: keep the best so many of an image; None keeps all that the limits let through.
+    """
+    device = model.mean.device
+    network = ProposalNetwork(model.backbone, model.neck, model.rpn).to(device).eval()
+    rule = Resize((resize.short_px,), resize.long_px)
+    return RPNProposer(network, rule, device, precision, limits, max_boxes, Lock())
 
 
 def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto") -> RPNProposer:
@@ -78,12 +104,6 @@ def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto
         raise UserError(
             f"{weights}: a {loaded.config.detector.type} has no proposal network; METHOD takes a faster_rcnn"
         )
-    resize = loaded.config.data.resize
-    return RPNProposer(
-        loaded.model,
-        Resize((resize.short_px,), resize.long_px),
-        place,
-        predicting_precision(loaded.config.train.precision, place),
-        max_boxes,
-        Lock(),
-    )
+    precision = predicting_precision(loaded.config.train.precision, place)
+    limits = loaded.model.rpn.test_limits
+    return proposer_of(loaded.model, loaded.config.data.resize, precision, limits, max_boxes)

@@ -27,6 +27,7 @@ from detkit.workflows.resume import announce_changes, begins_again, goes_on
 from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
 from detkit.workflows.session import images_of, session
 from detkit.workflows.task import Task
+from detkit.workflows.train_alternating import learn_alternately
 from detkit.workflows.train_gradient import Learned, learn_by_gradient, new_model
 from detkit.workflows.where_to_look import told_where_to_look
 
@@ -150,8 +151,13 @@ def _learn(task: Task, from_weights: Path | None) -> Learned:
             return learn_by_gradient(task, how, model, continues=from_weights is not None)
         case Staged():
             raise UserError("train.type: staged is for rcnn and sppnet")
-        case Alternating():
-            raise UserError("train.type: alternating is for faster_rcnn")
+        case Alternating() as how:
+            if from_weights is not None:
+                raise UserError(
+                    "--from: alternating training begins with backbone.weights; train.type: gradient goes on "
+                    "from a trained detector"
+                )
+            return learn_alternately(task, how)
         case _:
             assert_never(task.config.train)
 
