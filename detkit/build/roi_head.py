@@ -16,6 +16,7 @@ from detkit.config.region import Inception5Head as Inception5Spec
 from detkit.config.region import Layer4Head as Layer4Spec
 from detkit.config.region import Regions, RoIAlign, RoIPool
 from detkit.config.region import TwoFcHead as TwoFcSpec
+from detkit.config.spec import Custom
 from detkit.errors import UserError
 from detkit.models.backbones.googlenet import Inception5
 from detkit.models.backbones.resnet import LAST, make_stage
@@ -54,7 +55,12 @@ def build_features(spec: Regions, strides: Sequence[float], level: Level | None 
 
 
 def build_box_head(
-    spec: HeadSpec, backbone_spec: Backbone, backbone: nn.Module, channels: int, size: int
+    spec: HeadSpec,
+    backbone_spec: Backbone,
+    backbone: nn.Module,
+    channels: int,
+    size: int,
+    ranks: tuple[int | None, int | None],
 ) -> BoxHead:
     """Return what makes a vector of a region's features, from scratch.
 
@@ -64,6 +70,7 @@ def build_box_head(
         backbone: what was built of it.
         channels: channels of the features.
         size: cells along each side of a region.
+        ranks: of fc6 and fc7, where the head has them; None is a whole layer.
 
     Raises:
         UserError: If the head needs another backbone.
@@ -91,9 +98,10 @@ def build_box_head(
                 raise UserError(
                     "head: fc6_fc7 is a part of backbone: vgg, alexnet or zfnet; take two_fc with another"
                 )
-            return FcHead(channels, size, channels=backbone.fc_channels, dropout=spec.dropout)
+            width = backbone.fc_channels
+            return FcHead(channels, size, channels=width, dropout=spec.dropout, ranks=ranks)
         case TwoFcSpec():
-            return FcHead(channels, size, channels=spec.channels, dropout=0.0)
+            return FcHead(channels, size, channels=spec.channels, dropout=0.0, ranks=ranks)
         case ConvFcSpec():
             return ConvFcHead(
                 channels,
@@ -105,6 +113,11 @@ def build_box_head(
             )
         case _:
             assert_never(spec)
+
+
+def ranks_of(spec: HeadSpec | Custom) -> tuple[int | None, int | None]:
+    """Return the ranks of fc6 and fc7; None is a whole layer, or none of that name."""
+    return getattr(spec, "fc6_rank", None), getattr(spec, "fc7_rank", None)
 
 
 def pretrained_parts(spec: HeadSpec, box_head: BoxHead, backbone: nn.Module) -> dict[str, nn.Module]:

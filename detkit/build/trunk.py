@@ -9,13 +9,14 @@ from typing import cast
 from torch import nn
 
 from detkit.build.backbone import build_backbone, build_neck, custom_module, load_pretrained
-from detkit.build.roi_head import build_box_head, build_features, build_roi_head, pretrained_parts
+from detkit.build.roi_head import build_box_head, build_features, build_roi_head, pretrained_parts, ranks_of
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.neck import FPN as FPNSpec
 from detkit.config.spec import Custom
+from detkit.models.box_heads import FcHead
 from detkit.models.fpn import FPN, PlainMaps
-from detkit.models.region_features import nearest_copy
+from detkit.models.region_features import RegionFeatures, nearest_copy
 from detkit.models.roi_head import RoIHead
 from detkit.models.weights import LoadReport
 
@@ -52,13 +53,8 @@ def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWei
     backbone = build_backbone(spec.backbone, pyramid=pyramid)
     channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
     neck = build_neck(spec.neck, channels, strides)
-    # Only proposals are made from a pyramid's last map.
-    copies = getattr(spec, "scales_px", ())
-    if copies:
-        sizes = [strides[0] * copies[-1] / short for short in reversed(copies)]
-        features = build_features(spec.regions, sizes, nearest_copy)
-    else:
-        features = build_features(spec.regions, neck.strides[: len(strides)])
+    features = _features(spec, strides, neck)
+    reads = on_weights is not None and getattr(spec.backbone, "weights", "none") != "none"
     parts: dict[str, nn.Module] = {"": backbone}
     if isinstance(spec.head, Custom):
         own = custom_module(
@@ -72,9 +68,25 @@ def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWei
         )
         roi_head = cast(RoIHead, own)
     else:
-        box_head = build_box_head(spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size)
+        # Files hold whole layers, which are made thin once they are read.
+        ranks = (None, None) if reads else ranks_of(spec.head)
+        box_head = build_box_head(
+            spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size, ranks
+        )
         parts |= pretrained_parts(spec.head, box_head, backbone)
         roi_head = build_roi_head(spec.head, features, box_head, num_classes)
-    if on_weights is not None and not isinstance(spec.backbone, Custom) and spec.backbone.weights != "none":
+    if reads and on_weights is not None and not isinstance(spec.backbone, Custom):
         on_weights(load_pretrained(spec.backbone, parts))
+        if not isinstance(spec.head, Custom) and isinstance(roi_head.head, FcHead):
+            roi_head.head.compress(ranks_of(spec.head))
     return Trunk(backbone, neck, roi_head)
+
+
+def _features(spec: FastRCNN | FasterRCNN, strides: Sequence[int], neck: FPN | PlainMaps) -> RegionFeatures:
+    """Return what takes features from the maps of one image, or from those of several sizes of it."""
+    copies: tuple[int, ...] = getattr(spec, "scales_px", ())
+    if not copies:
+        # Only proposals are made from a pyramid's last map.
+        return build_features(spec.regions, neck.strides[: len(strides)])
+    sizes = [strides[0] * copies[-1] / short for short in reversed(copies)]
+    return build_features(spec.regions, sizes, nearest_copy)

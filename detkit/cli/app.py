@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from detkit.cli.check import check
 from detkit.cli.compare import compare
+from detkit.cli.compress import compress
 from detkit.cli.config import config
 from detkit.cli.convert import convert
 from detkit.cli.demo import demo
@@ -84,6 +85,7 @@ for name, command in (
     ("propose", propose),
     ("recall", recall),
     ("score", score),
+    ("compress", compress),
     ("convert", convert),
     ("compare", compare),
     ("report", report),

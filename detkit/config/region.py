@@ -92,7 +92,15 @@ class Inception5Head(_Head):
     type: Literal["inception5"]
 
 
-class Fc6Fc7Head(_Head):
+class _Fc(_Head):
+    fc6_rank: Count | None = None
+    """Make fc6 of two thin layers with so many channels between them, by the singular value decomposition of
+    the pretrained one (1024 in Fast R-CNN, `detkit compress`); null is one whole layer."""
+    fc7_rank: Count | None = None
+    """The same of fc7 (256 in Fast R-CNN)."""
+
+
+class Fc6Fc7Head(_Fc):
     """The two fully connected layers of AlexNet, ZFNet or VGG, with their pretrained weights."""
 
     type: Literal["fc6_fc7"]
@@ -100,7 +108,7 @@ class Fc6Fc7Head(_Head):
     """Share of activations dropped after each layer in training."""
 
 
-class TwoFcHead(_Head):
+class TwoFcHead(_Fc):
     """Two fully connected layers from scratch (Lin 2017)."""
 
     type: Literal["two_fc"]

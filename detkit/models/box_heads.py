@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from detkit.models.backbones.googlenet import Inception5
 from detkit.models.backbones.resnet import Block
 from detkit.models.initialisation import gaussian, he_normal
+from detkit.models.low_rank import low_rank, thin_pair
 from detkit.models.norm import Norm, conv_block
 
 
@@ -64,16 +65,25 @@ class FcHead(nn.Module):
         size: cells along each side of it.
         channels: width of both layers.
         dropout: share of activations dropped after each layer in training.
+        ranks: of fc6 and fc7, where they are two thin layers each (`low_rank`); None is one whole layer.
 
     Attributes:
         channels: length of the vector.
     """
 
-    def __init__(self, channels_in: int, size: int, *, channels: int, dropout: float) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        size: int,
+        *,
+        channels: int,
+        dropout: float,
+        ranks: tuple[int | None, int | None] = (None, None),
+    ) -> None:
         super().__init__()
         self.channels = channels
-        self.fc6 = nn.Linear(channels_in * size * size, channels)
-        self.fc7 = nn.Linear(channels, channels)
+        self.fc6 = _fully_connected(channels_in * size * size, channels, ranks[0])
+        self.fc7 = _fully_connected(channels, channels, ranks[1])
         self.dropout = dropout
         he_normal(self)
 
@@ -82,6 +92,23 @@ class FcHead(nn.Module):
         out = F.dropout(F.relu(self.fc6(regions.flatten(1))), self.dropout, self.training)
         out = F.relu(self.fc7(out))
         return F.dropout(out, self.dropout, self.training)
+
+    def compress(self, ranks: tuple[int | None, int | None]) -> None:
+        """Make two thin layers of fc6, of fc7 or of both, by the truncated singular value decomposition.
+
+        Args:
+            ranks: of fc6 and fc7; None leaves one as it is, and so is one that is thin already.
+        """
+        for name, rank in zip(("fc6", "fc7"), ranks, strict=True):
+            layer = getattr(self, name)
+            if rank is not None and isinstance(layer, nn.Linear):
+                setattr(self, name, low_rank(layer, rank))
+
+
+def _fully_connected(features_in: int, features_out: int, rank: int | None) -> nn.Linear | nn.Sequential:
+    if rank is None:
+        return nn.Linear(features_in, features_out)
+    return thin_pair(features_in, features_out, rank)
 
 
 class ConvFcHead(nn.Module):

@@ -1,0 +1,195 @@
+"""`detkit compress`: make a detector's fully connected layers thin, and measure what it gains and costs."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from detkit.build.data import open_validation_set
+from detkit.build.model import LoadedDetector, load_detector
+from detkit.config.dump import dump_config
+from detkit.config.schema import Config
+from detkit.data.sets import Source
+from detkit.detectors.protocol import Detector
+from detkit.errors import UserError
+from detkit.evaluation.thresholds import advise_thresholds
+from detkit.inference.model_file import save_model
+from detkit.inference.score_floor import Advice, advice_of
+from detkit.models.box_heads import FcHead
+from detkit.structures import Detections, ImageBatch
+from detkit.training.device import choose_device
+from detkit.workflows.evaluate import require_same_classes
+from detkit.workflows.measure import known, measure
+from detkit.workflows.run_folder import say
+from detkit.workflows.session import session
+from detkit.workflows.where_to_look import told_where_to_look
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One of the two detectors.
+
+    Attributes:
+        parameters: of fc6 and fc7.
+        ap: by the config's metric; None where there were no images to judge it by.
+        seconds_per_image: median time of the detector itself, reading excluded; None likewise.
+    """
+
+    parameters: int
+    ap: float | None
+    seconds_per_image: float | None
+
+
+@dataclass(frozen=True)
+class Compression:
+    """The result of `compress`.
+
+    Attributes:
+        out: the model file that was written.
+        metric: what `ap` means; None where there were no images to judge by.
+        before: the detector as it was.
+        after: as it is in the file.
+    """
+
+    out: Path
+    metric: str | None
+    before: Measurement
+    after: Measurement
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` writes."""
+        ap = None if self.before.ap is None or self.after.ap is None else self.after.ap - self.before.ap
+        return {
+            "out": str(self.out),
+            "metric": self.metric,
+            "before": vars(self.before),
+            "after": vars(self.after),
+            "ap_difference": ap,
+            "speedup": self.speedup,
+        }
+
+    @property
+    def speedup(self) -> float | None:
+        """Time before over time after."""
+        before, after = self.before.seconds_per_image, self.after.seconds_per_image
+        return before / after if before and after else None
+
+
+def compress(
+    weights: Path,
+    fc6: int | None,
+    fc7: int | None,
+    *,
+    out: Path | None = None,
+    data: Config | None = None,
+    device: str = "auto",
+) -> Compression:
+    """Write a copy of a detector whose fc6 and fc7 are two thin layers each, and measure both.
+
+    Args:
+        weights: a model.safetensors of a detector with fc6 and fc7.
+        fc6: rank of fc6; None leaves it whole.
+        fc7: rank of fc7; None leaves it whole.
+        out: the file to write; None takes one beside the weights, named after the ranks.
+        data: names the images to judge by (`data.val`); None takes those of the weights' own config.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        UserError: the weights have no such layers, or `out` exists, or `data` cannot be read.
+    """
+    file = out or weights.with_name(f"{weights.stem}_fc6_{fc6 or 'whole'}_fc7_{fc7 or 'whole'}.safetensors")
+    if file.exists():
+        raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
+    loaded = load_detector(weights, choose_device(device))
+    thin = copy.deepcopy(loaded.model)
+    _fc_head(thin, weights).compress((fc6, fc7))
+    detector = loaded.config.detector
+    head = cast(Any, detector).head.model_copy(update=_ranks(fc6, fc7))
+    config = loaded.config.model_copy(update={"detector": detector.model_copy(update={"head": head})})
+    config = Config.model_validate(config.model_dump())
+    before, _, metric = _judge(loaded, loaded.model, weights, data)
+    after, advice, _ = _judge(loaded, thin, weights, data)
+    save_model(
+        file,
+        thin,
+        classes=loaded.classes,
+        category_ids=loaded.file.category_ids,
+        config_yaml=dump_config(config),
+        licence=loaded.file.licence,
+        thresholds=advice or loaded.file.thresholds,
+    )
+    return Compression(file, metric, before, after)
+
+
+def _ranks(fc6: int | None, fc7: int | None) -> dict[str, int]:
+    ranks = {"fc6_rank": fc6, "fc7_rank": fc7}
+    return {name: rank for name, rank in ranks.items() if rank is not None}
+
+
+def _fc_head(model: nn.Module, weights: Path) -> FcHead:
+    head = getattr(getattr(model, "roi_head", None), "head", None)
+    if not isinstance(head, FcHead):
+        raise UserError(f"{weights}: has no fc6 and fc7; heads fc6_fc7 and two_fc can be compressed")
+    if not (isinstance(head.fc6, nn.Linear) and isinstance(head.fc7, nn.Linear)):
+        raise UserError(f"{weights}: is compressed already; give the file that it was made from")
+    return head
+
+
+class _Timed(nn.Module):
+    """Notes how long a detector takes for each batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.seconds: list[float] = []
+
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        """Return what the detector finds, on the CPU, so that nothing is left to wait for."""
+        start = time.perf_counter()
+        found = [one.to("cpu") for one in cast(Detector, self.model).detect(images)]
+        self.seconds.append((time.perf_counter() - start) / len(images))
+        return found
+
+
+def _judge(
+    loaded: LoadedDetector, model: nn.Module, weights: Path, data: Config | None
+) -> tuple[Measurement, Advice | None, str | None]:
+    head = cast(Any, model).roi_head.head
+    size = sum(p.numel() for part in (head.fc6, head.fc7) for p in part.parameters())
+    config = data or loaded.config
+    source = _source(loaded, weights, data)
+    if source is None:
+        return Measurement(size, None, None), None, None
+    timed = _Timed(model)
+    with session(config.model_copy(update={"device": str(_device(model))}), trains=False) as run:
+        found, _ = run.detect(timed, source)
+    assert found is not None
+    measured = measure(source.annotations, found, config.evaluate.metric)
+    advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
+    seconds = statistics.median(timed.seconds) if timed.seconds else None
+    return Measurement(size, known(measured.value), seconds), advice, config.evaluate.metric
+
+
+def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Source | None:
+    """Return the images to judge by; None where the model's own are not there."""
+    config = data or loaded.config
+    try:
+        source = open_validation_set(config.data)
+        require_same_classes(loaded.classes, source.annotations, weights)
+        return told_where_to_look(config.detector, source, "val")
+    except UserError as error:
+        if data is not None:
+            raise
+        say(f"not measured, for want of images: {error}", "--data CONFIG names others")
+        return None
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
