@@ -28,7 +28,7 @@ GROUPS = {
     ),
     "rcnn": ("R-CNN", "Crops, a network on each, SVMs and ridge regression."),
     "sppnet": ("SPP-net", "One map for all regions, pooled in a pyramid."),
-    "fast_rcnn": ("Fast R-CNN", "With the ablations of the paper."),
+    "fast_rcnn": ("Fast R-CNN", "[The paper, choice by choice](papers/fast_rcnn.md), with its ablations."),
     "faster_rcnn": ("Faster R-CNN", "[The paper, choice by choice](papers/faster_rcnn.md)."),
 }
 
