@@ -32,7 +32,7 @@ class DividedFcHead(nn.Module):
         mesh: the processes.
 
     Raises:
-        UserError: the units cannot be divided evenly.
+        UserError: the units cannot be divided evenly, or the layers are compressed.
 
     Reference: Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
     """
@@ -43,11 +43,14 @@ class DividedFcHead(nn.Module):
             raise UserError(
                 f"train.divide_fc: {whole.channels} units cannot be divided among {mesh.size()} processes"
             )
+        fc6, fc7 = whole.fc6, whole.fc7
+        if not (isinstance(fc6, nn.Linear) and isinstance(fc7, nn.Linear)):
+            raise UserError("train.divide_fc: divides whole layers, not those of fc6_rank and fc7_rank")
         self.channels, self.dropout, self._mesh = whole.channels, whole.dropout, mesh
-        self.fc6_weight = self._share(whole.fc6.weight, 0)
-        self.fc6_bias = self._share(whole.fc6.bias, 0)
-        self.fc7_weight = self._share(whole.fc7.weight, 1)
-        self.fc7_bias = nn.Parameter(whole.fc7.bias.detach().clone())
+        self.fc6_weight = self._share(fc6.weight, 0)
+        self.fc6_bias = self._share(fc6.bias, 0)
+        self.fc7_weight = self._share(fc7.weight, 1)
+        self.fc7_bias = nn.Parameter(fc7.bias.detach().clone())
 
     def forward(self, regions: Tensor) -> Tensor:
         """Return (R, channels) vectors of (R, C, size, size) features; every process has to call it."""
