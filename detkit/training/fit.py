@@ -100,7 +100,6 @@ def fit(
                 lr = set_rates(optimizer, schedule(state.step))
                 torch.manual_seed(mix_seed(seed, state.step, rank()))
                 batch = replace(batch.to(device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
-
                 optimizer.zero_grad(set_to_none=True)
                 terms = backward(network, batch, scaler, precision, accumulate)
                 terms |= limit_gradient(optimizer, scaler, clip_norm, shares)
