@@ -73,6 +73,7 @@ def _picture(image: int, accuracy: Accuracy, truth: AnnotationSet, shown: NDArra
     small = fit(shown, SIDE_PX)
     whole = np.array([[0.0, 0.0, small.shape[1], small.shape[0]]])
     one = slice(image, image + 1)
-    drawn = draw_detections(small, whole, accuracy.first[one], accuracy.scores[one], truth.classes)
+    guess, score = accuracy.first[one], accuracy.scores[one]
+    drawn = draw_detections(small, whole, guess, score, truth.classes, weight=2.0)
     name = Path(str(truth.image_files[image])).name
     return Picture(drawn, f"labelled {truth.classes[accuracy.labels[image]]}", "wrong class", name)

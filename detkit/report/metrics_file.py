@@ -14,7 +14,7 @@ from detkit.errors import UserError
 from detkit.report.content import Curve, Plot
 
 Record = dict[str, Any]
-NOT_LOSSES = {"step", "epoch", "split", "lr", "images_per_second"}
+NOT_LOSSES = {"step", "epoch", "split", "lr", "images_per_second", "grad_norm"}
 MAX_METRICS = 6  # of COCO's twelve numbers, the precisions
 
 

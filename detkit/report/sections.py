@@ -156,7 +156,9 @@ def dataset(data: DatasetSummary) -> Markup:
         element(
             "div",
             element("div", element("h4", "Objects of each class"), bars(counts, colours)),
-            element("div", element("h4", "Size of objects (square root of the area)"), bars(sizes)),
+            element("div", element("h4", "Size of objects (square root of the area)"), bars(sizes))
+            if sizes
+            else Markup(),
             class_="grid wide",
         ),
         class_="dataset",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detkit.build.predictor import build_predictor
 from detkit.data.images import decode_image
+from detkit.detectors.classifier import Classifier
 from detkit.inference.predict import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
@@ -79,9 +81,17 @@ def predict(
         for number, found in enumerate(written, start=1):
             records.append(record(found, predictor.category_ids))
             if draw:
-                draw_prediction(found, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
+                shown = _best(found) if isinstance(predictor.model, Classifier) else found
+                draw_prediction(shown, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
             on_image(number, len(files))
     return folder, records
+
+
+def _best(found: Prediction) -> Prediction:
+    """Return the likeliest class alone: all have the image as their box, and one would hide another."""
+    return replace(
+        found, boxes=found.boxes[:1], scores=found.scores[:1], labels=found.labels[:1], names=found.names[:1]
+    )
 
 
 def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> None:

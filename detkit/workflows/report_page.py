@@ -214,6 +214,8 @@ def _samples(judged: Judged) -> tuple[Picture, ...]:
 def _dataset(name: str, truth: AnnotationSet) -> DatasetSummary:
     boxes = to_corners(truth.boxes, truth.box_format)
     counts = np.bincount(truth.labels, minlength=len(truth.classes))
+    if not truth.sizes.any():  # a classifier's images, which nobody has measured
+        boxes = boxes[:0]
     return DatasetSummary(
         name=f"{name}: {truth.root}",
         num_images=truth.num_images,
