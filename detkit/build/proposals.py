@@ -20,7 +20,7 @@ from detkit.proposals.sliding_window import (
     WindowLayout,
 )
 
-METHOD_VERSIONS = {"selective_search": 1, "edge_boxes": 1, "sliding_window": 1, "custom": 1}
+METHOD_VERSIONS = {"selective_search": 2, "edge_boxes": 1, "sliding_window": 1, "custom": 1}
 """To be raised when a method comes to give other boxes, so that what was kept of it is made anew."""
 
 

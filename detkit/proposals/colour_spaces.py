@@ -32,10 +32,14 @@ class ColourPlanes:
 
 @compiled
 def fill_hsv(image: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
-    """Fill (3, H, W) with hue, saturation and value of (H, W, 3) RGB, all from 0 to 255."""
+    """Fill (3, H, W) with hue, saturation and value of (H, W, 3) RGB, all from 0 to 255.
+
+    The authors compute in [0, 1] and round at last. Many colours lie just between two bytes, and only the
+    same operations on the same numbers round them the same way.
+    """
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            red, green, blue = float(image[y, x, 0]), float(image[y, x, 1]), float(image[y, x, 2])
+            red, green, blue = image[y, x, 0] / 255.0, image[y, x, 1] / 255.0, image[y, x, 2] / 255.0
             value = max(red, green, blue)
             chroma = value - min(red, green, blue)
             hue = 0.0
@@ -49,15 +53,20 @@ def fill_hsv(image: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
                 hue = hue / 6.0 + (1.0 if hue < 0.0 else 0.0)
             planes[0, y, x] = np.uint8(hue * 255.0 + 0.5)
             planes[1, y, x] = np.uint8(chroma / value * 255.0 + 0.5 if value > 0.0 else 0.0)
-            planes[2, y, x] = np.uint8(value)
+            planes[2, y, x] = np.uint8(value * 255.0 + 0.5)
 
 
 @compiled
 def fill_intensity(image: NDArray[np.uint8], plane: NDArray[np.uint8]) -> None:
-    """Fill (H, W) with the luma of (H, W, 3) RGB, by the weights of ITU-R BT.601."""
+    """Fill (H, W) with the luma of (H, W, 3) RGB.
+
+    The weights are the first row of the inverse of NTSC's YIQ matrix, as MATLAB has them: those of
+    ITU-R BT.601 with more digits, on which the rounding of some colours depends.
+    """
+    red, green, blue = 0.298936021293775, 0.587043074451121, 0.114020904255103
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            luma = 0.2989 * image[y, x, 0] + 0.587 * image[y, x, 1] + 0.114 * image[y, x, 2]
+            luma = red * image[y, x, 0] + green * image[y, x, 1] + blue * image[y, x, 2]
             plane[y, x] = np.uint8(min(luma + 0.5, 255.0))
 
 
@@ -72,9 +81,9 @@ def fill_chromaticity(image: NDArray[np.uint8], planes: NDArray[np.uint8]) -> No
     for stretch in (False, True):
         for y in range(image.shape[0]):
             for x in range(image.shape[1]):
-                total = float(image[y, x, 0]) + float(image[y, x, 1]) + float(image[y, x, 2])
+                total = image[y, x, 0] / 255.0 + image[y, x, 1] / 255.0 + image[y, x, 2] / 255.0
                 for c in range(2):
-                    shares[c] = image[y, x, c] / total if total > 0.0 else 1.0 / 3.0
+                    shares[c] = (image[y, x, c] / 255.0) / total if total > 0.0 else 1.0 / 3.0
                     if not stretch:
                         low[c], high[c] = min(low[c], shares[c]), max(high[c], shares[c])
                     elif high[c] > low[c]:

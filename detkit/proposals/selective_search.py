@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,8 @@ class SelectiveSearch:
 
     Attributes:
         mode: how many segmentations are merged by how many rules.
-        seed: orders the boxes. The same seed gives the same boxes in the same order, on any number of
-            threads.
+        seed: orders the boxes. The same seed gives the same boxes of an image in the same order, on any
+            number of threads and whatever other images are looked at.
         max_boxes: keep the first so many of an image; None keeps all.
         num_threads: how many segmentations are worked on at a time. Where several images are, 1 is
             fastest, and the only choice inside `run_all`.
@@ -44,9 +45,9 @@ class SelectiveSearch:
         >>> scene[10:30, 20:50] = 200, 40, 40
         >>> search = SelectiveSearch(mode="single", seed=0, max_boxes=None)
         >>> search(scene).boxes
-        array([[18.,  8., 52., 32.],
+        array([[20., 10., 50., 30.],
                [ 0.,  0., 60., 40.],
-               [20., 10., 50., 30.]], dtype=float32)
+               [18.,  8., 52., 32.]], dtype=float32)
     """
 
     mode: ModeName
@@ -66,9 +67,11 @@ class SelectiveSearch:
             )
         if image.size == 0:
             return Proposals.empty()
-        mode = MODES[self.mode]
-        boxes, priorities = search(np.ascontiguousarray(image), mode, self.num_threads)
-        boxes = put_in_order(boxes, priorities, self.seed, mode.min_side_px)
+        mode, image = MODES[self.mode], np.ascontiguousarray(image)
+        boxes, priorities = search(image, mode, self.num_threads)
+        # Each image draws numbers of its own: a draw that favours poor boxes does not do so in all images.
+        generator = np.random.default_rng([self.seed, zlib.crc32(image)])
+        boxes = put_in_order(boxes, priorities, generator, mode.min_side_px)
         if not len(boxes):
             boxes = np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.int32)
         return ranked(boxes.astype(np.float32)).best(self.max_boxes)
@@ -159,14 +162,14 @@ def by_level(
 
 
 def put_in_order(
-    boxes: NDArray[np.int32], priorities: NDArray[np.int32], seed: int, min_side_px: int
+    boxes: NDArray[np.int32], priorities: NDArray[np.int32], generator: np.random.Generator, min_side_px: int
 ) -> NDArray[np.int32]:
     """Sort boxes by priority times a random number, drop small ones, then keep the first of equal ones.
 
     Args:
         boxes: (N, 4) corner boxes.
         priorities: (N,).
-        seed: of the random numbers.
+        generator: of the random numbers, in [0, 1).
         min_side_px: least width and height.
 
     Returns:
@@ -174,10 +177,10 @@ def put_in_order(
 
     Example:
         >>> boxes = np.array([[0, 0, 9, 9], [0, 0, 2, 9], [0, 0, 9, 9]], np.int32)
-        >>> put_in_order(boxes, np.array([1, 1, 5], np.int32), seed=0, min_side_px=5)
+        >>> put_in_order(boxes, np.array([1, 1, 5], np.int32), np.random.default_rng(0), min_side_px=5)
         array([[0, 0, 9, 9]], dtype=int32)
     """
-    order = np.argsort(np.random.default_rng(seed).random(len(boxes)) * priorities, kind="stable")
+    order = np.argsort(generator.random(len(boxes)) * priorities, kind="stable")
     boxes = boxes[order]
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= min_side_px).all(axis=1)]
     rows = np.ascontiguousarray(boxes).view(np.dtype((np.void, boxes.dtype.itemsize * 4))).reshape(-1)

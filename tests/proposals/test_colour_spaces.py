@@ -26,8 +26,19 @@ def half_up(values: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def test_hsv_fills_the_range_of_a_byte() -> None:
     expected = half_up(rgb2hsv(IMAGE).transpose(2, 0, 1) * 255)
-    assert np.abs(to_hsv(IMAGE).planes.astype(int) - expected).max() <= 1  # halves round either way
+    assert np.abs(to_hsv(IMAGE).planes.astype(int) - expected).max() <= 1  # its hue rounds once more
     assert (to_hsv(IMAGE).planes == expected).mean() > 0.998
+
+
+def test_hsv_rounds_what_lies_between_two_bytes_as_numbers_in_0_to_1_do() -> None:
+    greens = [(value, least) for value in range(1, 256) for least in range(value)]
+    pixels = np.array([[(least, value, least) for value, least in greens]], np.uint8)
+    saturation = [(value / 255 - least / 255) / (value / 255) for value, least in greens]
+    assert to_hsv(pixels).planes[1, 0].tolist() == half_up(np.array(saturation) * 255).tolist()
+    reds = [(top, middle) for top in range(1, 256) for middle in range(1, top)]
+    pixels = np.array([[(top, middle, 0) for top, middle in reds]], np.uint8)
+    hue = [(middle / 255) / (top / 255) / 6 for top, middle in reds]
+    assert to_hsv(pixels).planes[0, 0].tolist() == half_up(np.array(hue) * 255).tolist()
 
 
 def test_lab_is_scaled_to_bytes() -> None:
@@ -49,8 +60,8 @@ def test_shares_of_red_and_green_are_stretched_over_the_image() -> None:
 def test_hue_and_intensity_count_three_times() -> None:
     assert to_hue(IMAGE).copies == to_intensity(IMAGE).copies == 3
     assert (to_hue(IMAGE).planes[0] == to_hsv(IMAGE).planes[0]).all()
-    luma = IMAGE @ [0.2989, 0.587, 0.114]
-    assert np.abs(to_intensity(IMAGE).planes[0] - luma).max() <= 0.51
+    luma = IMAGE @ np.linalg.inv([[1, 0.956, 0.621], [1, -0.272, -0.647], [1, -1.106, 1.703]])[0]
+    assert (to_intensity(IMAGE).planes[0] == half_up(luma)).all()
 
 
 def test_opencv_has_its_own_spaces() -> None:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
+from detkit.proposals import selective_search
 from detkit.proposals.grouping import Hierarchy
 from detkit.proposals.region_features import Regions
 from detkit.proposals.selective_search import SelectiveSearch, by_level, by_merge, put_in_order
@@ -60,6 +61,14 @@ def test_the_seed_changes_the_order_only() -> None:
     assert (search("fast") == first).all()
     assert first.tolist() != second.tolist()
     assert sorted(first.tolist()) == sorted(second.tolist())
+
+
+def test_each_image_draws_its_own_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = np.stack([np.zeros(50), np.zeros(50), np.arange(50) + 30, np.full(50, 30)], axis=1)
+    found = boxes.astype(np.int32), np.ones(50, np.int32)
+    monkeypatch.setattr(selective_search, "search", lambda *_: found)
+    orders = [search("fast", image).tolist() for image in (SCENE, SCENE[::-1], SCENE)]
+    assert orders[0] == orders[2] != orders[1]
 
 
 def test_max_boxes_keeps_the_first() -> None:
@@ -115,12 +124,12 @@ def test_order_is_priority_times_a_random_number() -> None:
     priorities = np.arange(1, 51, dtype=np.int32)
     keys = np.random.default_rng(7).random(50) * priorities
     expected = boxes[sorted(range(50), key=keys.__getitem__)]
-    assert (put_in_order(boxes, priorities, 7, 20) == expected).all()
+    assert (put_in_order(boxes, priorities, np.random.default_rng(7), 20) == expected).all()
 
 
 def test_boxes_of_less_than_20_px_go_before_equal_ones() -> None:
     boxes = np.array([[0, 0, 20, 20], [0, 0, 19, 40], [5, 5, 25, 25], [0, 0, 20, 20]], np.int32)
-    found = put_in_order(boxes, np.ones(4, np.int32), 0, 20)
+    found = put_in_order(boxes, np.ones(4, np.int32), np.random.default_rng(0), 20)
     assert sorted(found.tolist()) == [[0, 0, 20, 20], [5, 5, 25, 25]]
 
 
