@@ -70,7 +70,7 @@ class SelectiveSearch:
         mode, image = MODES[self.mode], np.ascontiguousarray(image)
         boxes, priorities = search(image, mode, self.num_threads)
         # Each image draws numbers of its own: a draw that favours poor boxes does not do so in all images.
-        generator = np.random.default_rng([self.seed, zlib.crc32(image)])
+        generator = np.random.default_rng([self.seed, zlib.crc32(image.data)])
         boxes = put_in_order(boxes, priorities, generator, mode.min_side_px)
         if not len(boxes):
             boxes = np.array([[0, 0, image.shape[1], image.shape[0]]], dtype=np.int32)
