@@ -150,36 +150,40 @@ def test_a_stopped_run_goes_on(way: signal.Signals, tmp_path: Path) -> None:
     write_synthetic(tmp_path / "shapes", "yolo", 12, 1)
     out = tmp_path / "out.safetensors"
     code = (
-        "import sys, time\n"
+        "import os, sys, time\n"
         "from detkit.proposals import store_parts\n"
         "from detkit.proposals.proposals import Proposals\n"
         "from detkit.workflows import propose, propose_method\n"
         "from detkit.__main__ import main\n"
         "store_parts.MOST_IMAGES = 1\n"
         "propose.num_cores = lambda: 1\n"
+        "seen = []\n"
         "def look(image):\n"
         "    print('looked', flush=True)\n"
-        "    time.sleep(float(sys.argv[1]))\n"
+        "    seen.append(image)\n"
+        "    while len(seen) > 5 and not os.path.exists(sys.argv[1]):\n"
+        "        time.sleep(0.01)\n"
+        "    time.sleep(0.1)\n"
         "    return Proposals.empty()\n"
         "propose_method.build_proposer = lambda spec, num_threads: look\n"
         "sys.exit(main(['propose', 'sliding_window', sys.argv[2], '--out', sys.argv[3]]))\n"
     )
     command = [sys.executable, "-c", code]
-    places = [str(tmp_path / "shapes"), str(out)]
-    with subprocess.Popen(
-        [*command, "0.3", *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as first:
+    signalled = tmp_path / "signalled"
+    places = [str(signalled), str(tmp_path / "shapes"), str(out)]
+    with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
         parts = tmp_path / "out.safetensors.parts"
         while len(list(parts.glob("*.safetensors"))) < 3:
             assert first.poll() is None
             time.sleep(0.05)
         os.kill(first.pid, way)
+        signalled.touch()
         _, said = first.communicate(timeout=60)
     assert first.returncode == (130 if way == signal.SIGINT else -signal.SIGKILL)
     assert ("images are kept in" in said.decode()) == (way == signal.SIGINT)
     kept = len(list(parts.glob("*.safetensors")))
     assert not out.exists()
-    done = subprocess.run([*command, "0", *places], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, *places], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines().count("looked") == 13 - kept
     assert len(ProposalStore.open(out)) == 13
     assert not parts.exists()
