@@ -92,9 +92,7 @@ class Layer:
         colour = to_opencv(image, name) if opencv else COLOUR_SPACES[name](image)
         planes = smooth(colour.planes, SIGMA, "mirror" if opencv else "nearest")
         graph = pixel_graph(planes, 4 if opencv else 8, min(mode.scales), colour.copies)
-        # The authors' code takes the gradients of the first plane for all three.
-        measured = colour.planes if opencv else colour.planes[:1]
-        codes = [scharr_codes(plane) if opencv else gradient_codes(plane) for plane in measured]
+        codes = [scharr_codes(plane) if opencv else gradient_codes(plane) for plane in colour.planes]
         return Layer(colour, np.concatenate(codes), graph)
 
     def regions(self, k: int, min_size: int, *, opencv: bool) -> Regions:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.proposals import selective_search
+from detkit.proposals.colour_spaces import to_hsv
 from detkit.proposals.grouping import Hierarchy
 from detkit.proposals.region_features import Regions
-from detkit.proposals.selective_search import SelectiveSearch, by_level, by_merge, put_in_order
+from detkit.proposals.region_texture import gradient_codes
+from detkit.proposals.segmentation import segment
+from detkit.proposals.selective_search import Layer, SelectiveSearch, by_level, by_merge, put_in_order
 from detkit.proposals.selective_search_modes import MODE_NAMES, MODES
 
 
@@ -89,6 +92,28 @@ def test_modes_combine_what_the_papers_tables_say() -> None:
     }  # fmt: skip
     assert [MODES["fast"].min_size(k) for k in MODES["fast"].scales] == [50, 100]
     assert {MODES["opencv_fast"].min_size(k) for k in MODES["opencv_fast"].scales} == {100}
+
+
+def test_fast_and_quality_are_the_papers() -> None:
+    terms = [("ctsf", "tsf"), ("ctsf", "tsf", "f", "s")]
+    for mode, colours, scales, similarities in (
+        ("fast", ("hsv", "lab"), (50, 100), terms[0]),
+        ("quality", ("hsv", "lab", "rgi", "hue", "intensity"), (50, 100, 150, 300), terms[1]),
+    ):
+        assert (MODES[mode].colours, MODES[mode].scales) == (colours, scales)
+        told = ["".join(name[0] for name, used in vars(s).items() if used) for s in MODES[mode].similarities]
+        assert tuple(told) == similarities
+
+
+def test_a_layer_is_smoothed_then_segmented_and_every_plane_of_it_measured() -> None:
+    layer = Layer.of(SCENE, "hsv", MODES["fast"])
+    planes = to_hsv(SCENE).planes
+    assert (layer.codes == np.concatenate([gradient_codes(plane) for plane in planes])).all()
+    for k in (50, 100):
+        parts = segment(planes.transpose(1, 2, 0), k=k, min_size=k, sigma=0.8)
+        sizes = layer.regions(k, k, opencv=False).sizes
+        assert sizes.tolist() == np.bincount(parts.labels.ravel()).tolist()
+        assert sizes.min() >= k
 
 
 def test_small_boxes_go_in_the_papers_modes_only() -> None:
