@@ -9,6 +9,7 @@ foreground classes; only heads know background, as column K. Empty is ordinary: 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -145,6 +146,31 @@ class TrainBatch:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pixels are."""
+        return self.images.pixels.device
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Index in the dataset of each image."""
+        return tuple(target.image for target in self.targets)
+
+    def part(self, start: int, stop: int) -> TrainBatch:
+        """Return the images from `start` to `stop`, with their padding."""
+        return TrainBatch(self.images.part(start, stop), self.targets[start:stop], self.seed)
+
+    def content(self) -> dict[str, Any]:
+        """Return plain values and tensors on the CPU, for a file that shows what went wrong."""
+        return {
+            "pixels": self.images.pixels.cpu(),
+            "sizes": self.images.sizes,
+            "boxes": [target.boxes.cpu() for target in self.targets],
+            "labels": [target.labels.cpu() for target in self.targets],
+            "difficult": [target.difficult.cpu() for target in self.targets],
+            "crowd": [target.crowd.cpu() for target in self.targets],
+        }
 
     def to(self, device: torch.device) -> TrainBatch:
         """Return the same batch on `device`."""

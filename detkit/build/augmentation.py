@@ -9,7 +9,7 @@ from detkit.config import data as spec
 from detkit.config.spec import Custom, Spec
 from detkit.data.colour import ColorJitter, Noise
 from detkit.data.scale_crop import ScaleCrop, WholeImage
-from detkit.data.transforms import Affine, Flip, RandomCrop, Resize, Transform, ZoomOut
+from detkit.data.transforms import Affine, Flip, KeepSize, RandomCrop, Resize, Transform, ZoomOut
 from detkit.errors import UserError
 
 TRANSFORMS: dict[type[Spec], Callable[..., Transform]] = {
@@ -23,18 +23,26 @@ TRANSFORMS: dict[type[Spec], Callable[..., Transform]] = {
 }
 
 
+NO_LIMIT = 1 << 30  # of the long side, in pixels
+
+
+def resizing(size: spec.Resize | None) -> Transform:
+    """Return what brings images to the size of a config."""
+    return KeepSize() if size is None else Resize((size.short_px,), size.long_px)
+
+
 def eval_transforms(data: spec.Data) -> tuple[Transform, ...]:
-    """Return what every image goes through: the resizing alone."""
-    return (Resize((data.resize.short_px,), data.resize.long_px),)
+    """Return what every image goes through: the resizing, where there is one."""
+    return (resizing(data.resize),)
 
 
 def train_transforms(data: spec.Data) -> tuple[Transform, ...]:
     """Return the augmentation of the training images in the config's order, then what sets their size."""
-    last: Transform = Resize((data.resize.short_px,), data.resize.long_px)
+    last = resizing(data.resize)
     chosen: list[Transform] = [WholeImage()] if isinstance(data.train, spec.ClassifiedSet) else []
     for item in data.train.augment if not isinstance(data.train, Custom) else ():
         if isinstance(item, spec.MultiScale):
-            last = Resize(item.short_px, data.resize.long_px)
+            last = Resize(item.short_px, data.resize.long_px if data.resize else NO_LIMIT)
         elif isinstance(item, spec.ScaleCrop):
             last = _transform(item)
         else:

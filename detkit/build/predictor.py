@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detkit.build.augmentation import resizing
 from detkit.build.model import load_detector
 from detkit.build.proposals import build_proposer
 from detkit.config.classifier import Classifier
 from detkit.config.proposal import RPN
-from detkit.data.transforms import Resize
 from detkit.inference.predict import Predictor
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
@@ -42,7 +42,7 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         model=loaded.model,
         classes=loaded.classes,
         category_ids=loaded.file.category_ids,
-        resize=Resize((config.data.resize.short_px,), config.data.resize.long_px),
+        resize=resizing(config.data.resize),
         nms_iou=nms_iou,
         max_detections=limit,
         device=place,

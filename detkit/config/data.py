@@ -226,8 +226,8 @@ class Data(Spec):
     use_difficult: bool = False
     """Learn objects marked difficult, too (R-CNN and Fast R-CNN did, Faster R-CNN did not). When they
     are not learned they are no background either."""
-    resize: Resize = Resize()
-    """Size of the images."""
+    resize: Resize | None = Resize()
+    """Size of the images; null leaves them as they are, which is R-CNN's default."""
     group_by_aspect: bool = True
     """Batch wide images with wide ones and tall with tall, so that less is padding."""
     repeat_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -9,6 +9,7 @@ from pydantic import Field
 from detkit.config.classifier import Classifier
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
+from detkit.config.rcnn import RCNN
 from detkit.config.spec import Custom
 
-Detector = Annotated[FasterRCNN | FastRCNN | Classifier | Custom, Field(discriminator="type")]
+Detector = Annotated[FasterRCNN | FastRCNN | RCNN | Classifier | Custom, Field(discriminator="type")]

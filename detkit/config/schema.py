@@ -16,7 +16,7 @@ from detkit.config.wiring import fill
 WAYS_TO_LEARN = {
     "faster_rcnn": ("gradient", "alternating"),
     "fast_rcnn": ("gradient", "staged"),
-    "rcnn": ("staged", "gradient"),
+    "rcnn": ("staged",),
     "sppnet": ("staged", "gradient"),
     "classifier": ("gradient",),
 }
@@ -79,6 +79,25 @@ class Config(Spec):
             raise ValueError("augment: scale_crop is a classifier's; random_crop keeps a detector's objects")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_images_as_they_are(cls, data: Any) -> Any:
+        """R-CNN cuts its regions out of the image itself, unless a size is asked for."""
+        detector = data.get("detector") if isinstance(data, dict) else None
+        if not isinstance(detector, dict) or detector.get("type") != "rcnn":
+            return data
+        return fill(data, {"data": {"resize": None}})
+
+    @model_validator(mode="after")
+    def _regions_are_changed_by_their_own_rules(self) -> Config:
+        augment = getattr(self.data.train, "augment", ())
+        if self.detector.type == "rcnn" and augment:
+            raise ValueError(
+                "data.train.augment must be empty with rcnn, which learns from regions as they are; "
+                "train.fine_tune.flip mirrors them"
+            )
+        return self
+
     @model_validator(mode="after")
     def _learned_in_its_way(self) -> Config:
         ways = WAYS_TO_LEARN.get(self.detector.type)
@@ -91,10 +110,11 @@ class Config(Spec):
     @model_validator(mode="after")
     def _copies_are_of_the_image(self) -> Config:
         scales = getattr(self.detector, "scales_px", ())
-        if scales and scales[-1] != self.data.resize.short_px:
+        short_px = self.data.resize.short_px if self.data.resize else None
+        if scales and scales[-1] != short_px:
             raise ValueError(
                 f"detector.scales_px ends with {scales[-1]}, but images come with data.resize.short_px "
-                f"{self.data.resize.short_px}; smaller copies are made of it, so the two must be equal"
+                f"{short_px}; smaller copies are made of it, so the two must be equal"
             )
         return self
 

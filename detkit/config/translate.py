@@ -102,7 +102,10 @@ def _unknown(spot: _Spot) -> str:
         return f"unknown key for type {mine}; it belongs to {', '.join(belongs)}. Allowed: {', '.join(keys)}"
     guess = nearest(key, keys)
     if not guess:
-        elsewhere = dict.fromkeys(name for name, *_ in every_key(Config) if name.split(".")[-1] == key)
+        here = "".join(f"{part}." for part in spot.path[:-1] if isinstance(part, str))
+        near, all_keys = every_key(spot.owner, here), every_key(Config)
+        named = [[name for name, *_ in keys if name.split(".")[-1] == key] for keys in (near, all_keys)]
+        elsewhere = dict.fromkeys(named[0] or named[1])
         guess = f"there is {' and '.join(list(elsewhere)[:3])}. " if elsewhere else ""
     return f"unknown key; {guess}Allowed: {', '.join(keys)}"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from detkit.data.batching import Parcel, collate
 from detkit.data.diary import Diary
+from detkit.data.index import Index
 from detkit.data.order import Order, aspect_groups, repeat_factors
 from detkit.data.samples import DetectionDataset, Key, Sample
 from detkit.errors import UserError
@@ -46,7 +47,7 @@ class TrainLoader:
             UserError: an image cannot be read or contradicts its annotation.
         """
         self._plan[:] = self._order.batches(epoch)[start_step:]
-        for parcel in _opened(self._loader):
+        for parcel in opened(self._loader):
             yield parcel.opened()
 
 
@@ -71,7 +72,7 @@ class EvalLoader:
         Raises:
             UserError: an image cannot be read or contradicts its annotation.
         """
-        for parcel in _opened(self._loader):
+        for parcel in opened(self._loader):
             yield parcel.opened_images(), tuple(each.image for each in parcel.objects)
 
 
@@ -115,7 +116,7 @@ def make_train_loader(
     groups = aspect_groups(dataset.index) if group_by_aspect else np.zeros(len(dataset), dtype=np.int64)
     repeats = repeat_factors(dataset.index, num_classes, repeat_threshold)
     plan: list[list[Key]] = []
-    loader = _loader(dataset, plan, partial(_parcel, seed=seed), workers, pin_memory)
+    loader = guarded_loader(dataset, plan, partial(_parcel, seed=seed), workers, pin_memory)
     return TrainLoader(loader, plan, Order(repeats, groups, batch_size, seed, rank, world_size))
 
 
@@ -140,19 +141,32 @@ def make_eval_loader(
     """
     keys = [Key(0, image) for image in range(rank, len(dataset), world_size)]
     plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    loader = _loader(dataset, plan, partial(_parcel, seed=0), workers, pin_memory)
+    loader = guarded_loader(dataset, plan, partial(_parcel, seed=0), workers, pin_memory)
     return EvalLoader(loader, len(plan))
 
 
 @dataclass(frozen=True)
-class _Refusal:
+class Refusal:
     """A user's mistake found in a worker; raised there, it would come out as a wrapped traceback."""
 
     message: str
 
 
-class _Guarded(Dataset[Sample | _Refusal]):
-    def __init__(self, dataset: DetectionDataset, diary: Diary) -> None:
+class Guardable(Protocol):
+    """A dataset of images, or of parts of images, by keys that name the image."""
+
+    @property
+    def index(self) -> Index:
+        """The images."""
+        ...
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return one item of the image `key.image`."""
+        ...
+
+
+class _Guarded(Dataset[Any]):
+    def __init__(self, dataset: Guardable, diary: Diary) -> None:
         self._dataset = dataset
         self._diary = diary
 
@@ -166,26 +180,31 @@ class _Guarded(Dataset[Sample | _Refusal]):
             "shared memory may be short: take fewer workers, or 0 to load in the main process"
         )
 
-    def __getitem__(self, key: Key) -> Sample | _Refusal:
+    def __getitem__(self, key: Any) -> Any:
         worker = get_worker_info()
         if worker is not None:
             self._diary.note(worker.id, key.image)
         try:
             return self._dataset[key]
         except UserError as error:
-            return _Refusal(str(error))
+            return Refusal(str(error))
 
 
-def _parcel(items: Sequence[Sample | _Refusal], seed: int) -> Parcel | _Refusal:
+def _parcel(items: Sequence[Sample | Refusal], seed: int) -> Parcel | Refusal:
     samples: list[Sample] = []
     for item in items:
-        if isinstance(item, _Refusal):
+        if isinstance(item, Refusal):
             return item
         samples.append(item)
     return Parcel.of(collate(samples, seed))
 
 
-def _opened(loader: DataLoader[Sample]) -> Iterator[Parcel]:
+def opened(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield the batches of a guarded loader.
+
+    Raises:
+        UserError: an item could not be read, or a worker died.
+    """
     items = iter(loader)
     while True:
         try:
@@ -196,20 +215,29 @@ def _opened(loader: DataLoader[Sample]) -> Iterator[Parcel]:
             raise cast(_Guarded, loader.dataset).explain(error) from None
         if item is None:
             return
-        if isinstance(item, _Refusal):
+        if isinstance(item, Refusal):
             raise UserError(item.message)
         yield item
 
 
-def _loader(
-    dataset: DetectionDataset,
-    plan: list[list[Key]],
-    collate_fn: Callable[[Sequence[Sample | _Refusal]], Parcel | _Refusal],
+def guarded_loader(
+    dataset: Guardable,
+    plan: Iterable[list[Any]],
+    collate_fn: Callable[[Sequence[Any]], Any],
     workers: int,
     pin_memory: bool,
-) -> DataLoader[Sample]:
+) -> DataLoader[Any]:
+    """Return a loader whose workers hand over a user's mistake instead of a traceback.
+
+    Args:
+        dataset: what to read.
+        plan: the keys of each batch.
+        collate_fn: puts items together; a `Refusal` among them is what it is to return.
+        workers: processes that read ahead; 0 reads in this process.
+        pin_memory: put tensors into page-locked memory, for CUDA.
+    """
     return DataLoader(
-        _Guarded(dataset, Diary(workers)),  # type: ignore[arg-type]
+        _Guarded(dataset, Diary(workers)),
         batch_sampler=plan,
         num_workers=workers,
         collate_fn=collate_fn,

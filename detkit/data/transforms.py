@@ -96,6 +96,17 @@ class Resize:
         return image, move(target, scaling(size[1] / width, size[0] / height), size)
 
 
+@dataclass(frozen=True)
+class KeepSize:
+    """Leaves the image as it is."""
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return what came."""
+        return image, target
+
+
 def resized(height: int, width: int, short_px: int, long_px: int) -> tuple[int, int]:
     """Return the (height, width) that an image is resized to.
 

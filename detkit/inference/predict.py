@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from detkit.data.batching import collate
 from detkit.data.images import decode_image
 from detkit.data.samples import Sample
-from detkit.data.transforms import Resize, as_image
+from detkit.data.transforms import Transform, as_image
 from detkit.detectors.classifier import Classifier
 from detkit.detectors.protocol import Detector
 from detkit.errors import UserError
@@ -79,7 +79,7 @@ class Predictor:
     model: nn.Module
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
-    resize: Resize
+    resize: Transform
     nms_iou: float
     max_detections: int
     device: torch.device

@@ -57,6 +57,25 @@ class Inception5Head(nn.Module):
         return out.mean(dim=(2, 3))
 
 
+class MeanHead(nn.Module):
+    """The mean over a region's cells, for a network that has nothing behind its last map.
+
+    Args:
+        channels: channels of the features.
+
+    Attributes:
+        channels: length of the vector.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Return (R, channels) vectors of (R, C, size, size) features."""
+        return regions.mean(dim=(2, 3))
+
+
 class FcHead(nn.Module):
     """Two fully connected layers: fc6 and fc7 of AlexNet and VGG, or new ones (Lin 2017).
 
@@ -143,7 +162,7 @@ class ConvFcHead(nn.Module):
         return F.relu(self.fc(self.convs(regions).flatten(1)))
 
 
-BoxHead = Layer4Head | Inception5Head | FcHead | ConvFcHead
+BoxHead = Layer4Head | Inception5Head | MeanHead | FcHead | ConvFcHead
 
 
 class Predictor(nn.Module):

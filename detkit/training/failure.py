@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from detkit.data.region_batch import Batch
 from detkit.errors import NonFiniteLossError
 from detkit.inference.durable_file import durable_file
 from detkit.structures import Target, TrainBatch
@@ -19,7 +20,7 @@ from detkit.training.distributed import mean_over_processes, rank
 @dataclass(frozen=True)
 class _Seen:
     step: int
-    batch: TrainBatch
+    batch: Batch
     names: tuple[str, ...]
     values: Tensor  # (2, number of names): of this process, and the mean over all
     copied: torch.cuda.Event | None
@@ -41,7 +42,7 @@ class LossWatch:
         self._image_name = image_name
         self._pending: _Seen | None = None
 
-    def __call__(self, step: int, batch: TrainBatch, terms: dict[str, Tensor]) -> dict[str, float]:
+    def __call__(self, step: int, batch: Batch, terms: dict[str, Tensor]) -> dict[str, float]:
         """Take in the terms of a step and return the latest values known; none at the first step on a GPU.
 
         Raises:
@@ -82,13 +83,14 @@ class LossWatch:
             return f"step {seen.step}: a loss is not finite in another process, which names the images"
         lines = [
             f"step {seen.step}: {', '.join(bad)}",
-            f"images: {', '.join(self._image_name(target.image) for target in seen.batch.targets)}",
+            f"images: {', '.join(map(self._image_name, dict.fromkeys(seen.batch.numbers)))}",
         ]
         if self._folder:
             file = self._folder / ("nonfinite.pt" if rank() == 0 else f"nonfinite_{rank()}.pt")
             save_batch(file, seen.step, seen.batch, local)
             lines.append(f"the batch is in {file} (torch.load)")
-        causes = [cause for target in seen.batch.targets for cause in self._causes(target)]
+        targets = seen.batch.targets if isinstance(seen.batch, TrainBatch) else ()
+        causes = [cause for target in targets for cause in self._causes(target)]
         return "\n".join([*lines, *(causes or _LIKELY)])
 
     def _causes(self, target: Target) -> list[str]:
@@ -104,7 +106,7 @@ _LIKELY = (
 )
 
 
-def save_batch(file: Path, step: int, batch: TrainBatch, terms: dict[str, float]) -> None:
+def save_batch(file: Path, step: int, batch: Batch, terms: dict[str, float]) -> None:
     """Write a batch and its losses as plain tensors, for a look at what went wrong.
 
     Args:
@@ -117,13 +119,8 @@ def save_batch(file: Path, step: int, batch: TrainBatch, terms: dict[str, float]
         "step": step,
         "seed": batch.seed,
         "losses": terms,
-        "images": [target.image for target in batch.targets],
-        "pixels": batch.images.pixels.cpu(),
-        "sizes": batch.images.sizes,
-        "boxes": [target.boxes.cpu() for target in batch.targets],
-        "labels": [target.labels.cpu() for target in batch.targets],
-        "difficult": [target.difficult.cpu() for target in batch.targets],
-        "crowd": [target.crowd.cpu() for target in batch.targets],
+        "images": list(batch.numbers),
+        **batch.content(),
     }
     with durable_file(file) as part, part.open("wb") as stream:
         torch.save(content, stream)

@@ -12,8 +12,8 @@ from torch.amp import GradScaler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from detkit.data.region_batch import Batch
 from detkit.ops.sampling import mix_seed
-from detkit.structures import TrainBatch
 from detkit.training.checkpoint import TrainingState, read_checkpoint, resume
 from detkit.training.distributed import hold_gradients, mean_over_processes, rank, replicate, world_size
 from detkit.training.divided_fc import divided_parameters
@@ -27,7 +27,7 @@ from detkit.training.timeline import Timeline
 
 def fit(
     model: nn.Module,
-    loader: Callable[[int, int], Iterable[TrainBatch]],
+    loader: Callable[[int, int], Iterable[Batch]],
     optimizer: Optimizer,
     schedule: Schedule,
     *,
@@ -108,7 +108,6 @@ def fit(
                 scaler.update()
                 if ema:
                     ema.update()
-
                 state.step += 1
                 if rank() == 0:
                     num_images = len(batch) * world_size()
@@ -123,7 +122,7 @@ def fit(
 
 
 def backward(
-    network: nn.Module, batch: TrainBatch, scaler: GradScaler, precision: torch.dtype | None, parts: int
+    network: nn.Module, batch: Batch, scaler: GradScaler, precision: torch.dtype | None, parts: int
 ) -> dict[str, Tensor]:
     """Add the gradient of a batch's loss, worked off in parts, and return the loss terms.
 
@@ -135,9 +134,7 @@ def backward(
     for part in divided:
         share = len(part) / len(batch)
         with hold_gradients(network, part is not divided[-1]):
-            with torch.autocast(
-                batch.images.pixels.device.type, dtype=precision, enabled=precision is not None
-            ):
+            with torch.autocast(batch.device.type, dtype=precision, enabled=precision is not None):
                 losses = {name: loss * share for name, loss in network(part).items()}
             torch.autograd.backward(scaler.scale(torch.stack(list(losses.values())).sum()))
         for name, loss in losses.items():
@@ -170,18 +167,15 @@ def limit_gradient(
     return {} if scaler.is_enabled() else {"grad_norm": norm}
 
 
-def split_batch(batch: TrainBatch, parts: int) -> list[TrainBatch]:
-    """Divide a batch into at most `parts` parts that keep its padding.
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Divide a batch into at most `parts` parts.
 
     Example:
-        >>> from detkit.structures import ImageBatch, Target
+        >>> from detkit.structures import ImageBatch, Target, TrainBatch
         >>> images = ImageBatch(torch.zeros(3, 3, 8, 8), ((8, 8),) * 3, ((8, 8),) * 3)
         >>> target = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
         >>> [len(part) for part in split_batch(TrainBatch(images, (target,) * 3), 2)]
         [2, 1]
     """
     size = -(-len(batch) // parts)
-    return [
-        TrainBatch(batch.images.part(at, at + size), batch.targets[at : at + size], batch.seed)
-        for at in range(0, len(batch), size)
-    ]
+    return [batch.part(at, at + size) for at in range(0, len(batch), size)]

@@ -17,15 +17,17 @@ Floats = NDArray[np.float32]
 
 
 class Candidates(Protocol):
-    """The boxes of one image that may be negatives.
+    """The boxes of one image that may be negatives."""
 
-    Attributes:
-        keys: (N,) int64 what tells them apart, the same whenever the image is read.
-        negative: (N, K) bool of which classes each is a negative.
-    """
+    @property
+    def keys(self) -> NDArray[np.int64]:
+        """(N,) numbers that tell them apart, the same whenever the image is read."""
+        ...
 
-    keys: NDArray[np.int64]
-    negative: NDArray[np.bool_]
+    @property
+    def negative(self) -> NDArray[np.bool_]:
+        """(N, K) of which classes each is a negative."""
+        ...
 
     def scores(self, weights: Floats, bias: Floats) -> Floats:
         """Return (N, K) margins by K planes: (K, D) weights and (K,) biases."""
@@ -37,15 +39,17 @@ class Candidates(Protocol):
 
 
 class ExampleSource(Protocol):
-    """Where examples come from, image by image.
+    """Where examples come from, image by image."""
 
-    Attributes:
-        num_images: how many images there are.
-        num_features: D.
-    """
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        ...
 
-    num_images: int
-    num_features: int
+    @property
+    def num_features(self) -> int:
+        """Length of a box's features."""
+        ...
 
     def positives(self, image: int) -> tuple[Floats, NDArray[np.int64]]:
         """Return (P, D) features of an image's positives, and their (P,) classes."""

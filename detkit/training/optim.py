@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,25 @@ def adamw(model: nn.Module, *, lr: float, weight_decay: float, betas: tuple[floa
     """Return Adam with decoupled weight decay (Loshchilov 2019) over a model's trainable parameters."""
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, bias_lr_factor=1.0)
     return AdamW(groups, lr=lr, betas=betas, fused=_fuses(model))
+
+
+def raise_rates(optimizer: Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
+    """Give some of an optimizer's parameters a rate that is `factor` times that of their group.
+
+    Args:
+        optimizer: its groups hold their rate as `base_lr`.
+        parameters: which; those that are not the optimizer's are left out.
+        factor: such as 10 for layers that start anew beside pretrained ones.
+    """
+    chosen = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        new = [parameter for parameter in group["params"] if id(parameter) in chosen]
+        if not new:
+            continue
+        rate = group["base_lr"] * factor
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
+        optimizer.add_param_group({**group, "params": new, "lr": rate, "base_lr": rate})
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
 
 
 def step_decay(at: tuple[float, ...], factor: float) -> Callable[[float], float]:

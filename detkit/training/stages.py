@@ -92,7 +92,7 @@ class Stages:
             barrier()
             from_main(lambda: _finish(part, path))
         except KeyboardInterrupt as interrupt:
-            raise self._farewell(name, interrupt) from None
+            raise self._farewell(name) from interrupt
         seconds = time.perf_counter() - start
         self._say(f"{title}: done in {seconds:.1f} s")
         return Artefact(path, key, seconds)
@@ -112,10 +112,8 @@ class Stages:
             else:
                 old.unlink()
 
-    def _farewell(self, name: str, interrupt: KeyboardInterrupt) -> KeyboardInterrupt:
+    def _farewell(self, name: str) -> KeyboardInterrupt:
         """Return the exception that says where the training stands and how it goes on."""
-        if interrupt.args:  # the stage has said it itself
-            return interrupt
         return KeyboardInterrupt(
             f"stopped in stage {name}; the same command with --resume --out {self.folder.parent} goes on"
         )

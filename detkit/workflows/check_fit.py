@@ -146,7 +146,7 @@ def _resized(config: Config, index: Index, image: int) -> tuple[Target, Tensor, 
     """Return the objects of an image after the resize, the factors of x y x y, and the image's size."""
     height, width = index.size(image)
     resize = config.data.resize
-    size = resized(height, width, resize.short_px, resize.long_px)
+    size = resized(height, width, resize.short_px, resize.long_px) if resize else (height, width)
     scale = torch.tensor([size[1] / width, size[0] / height] * 2)
     target = index.target(image)
     return replace(target, boxes=target.boxes * scale), scale, size

@@ -16,6 +16,7 @@ from detkit.build.augmentation import train_transforms
 from detkit.config.schema import Config
 from detkit.data.batching import collate
 from detkit.data.index import Index
+from detkit.data.region_batch import Batch
 from detkit.data.samples import DetectionDataset, Key
 from detkit.data.sets import Source
 from detkit.structures import TrainBatch
@@ -30,7 +31,7 @@ class Step:
     def __init__(self, run: Session, model: nn.Module, optimizer: Optimizer) -> None:
         self.run, self.model, self.optimizer = run, model, optimizer
 
-    def __call__(self, batch: TrainBatch, parts: int = 1) -> None:
+    def __call__(self, batch: Batch, parts: int = 1) -> None:
         """Work off a batch in so many parts."""
         self.optimizer.zero_grad(set_to_none=True)
         scaler = GradScaler("cuda", enabled=False)
@@ -41,11 +42,11 @@ class Step:
         if self.run.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def peak(self, batch: TrainBatch) -> int | None:
+    def peak(self, batch: Batch, parts: int = 1) -> int | None:
         """Return the peak memory of a step in bytes, None where it did not fit."""
         forget_peak(self.run.device)
         try:
-            self(batch)
+            self(batch, parts)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -13,12 +13,14 @@ from detkit.build.data import open_training_set
 from detkit.build.detector import build_detector
 from detkit.build.training import build_optimizer
 from detkit.config.schema import Config
+from detkit.config.staged import Staged
 from detkit.config.training import Gradient
 from detkit.data.index import Index
 from detkit.errors import UserError
 from detkit.structures import TrainBatch
 from detkit.training.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.workflows.memory_probe import Line, Step, largest_images
+from detkit.workflows.plan_staged import StagedPlan, plan_staged
 from detkit.workflows.session import session, training_loader
 from detkit.workflows.where_to_look import told_where_to_look
 
@@ -116,7 +118,7 @@ class Plan:
         return told
 
 
-def plan(config: Config) -> Plan:
+def plan(config: Config) -> Plan | StagedPlan:
     """Predict memory and time of a training from small probes, then check the prediction with a real step.
 
     Args:
@@ -126,6 +128,8 @@ def plan(config: Config) -> Plan:
         UserError: the data cannot be read, or the training is not by gradient.
     """
     train = config.train
+    if isinstance(train, Staged):
+        return plan_staged(config, train)
     if not isinstance(train, Gradient):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
     learned, _ = open_training_set(config.data)

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detkit.build.augmentation import resizing
 from detkit.build.model import load_detector
 from detkit.config.data import Resize as ResizeSpec
 from detkit.data.batching import collate
 from detkit.data.samples import Sample
-from detkit.data.transforms import Resize, as_image
+from detkit.data.transforms import Transform, as_image
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.detectors.proposal_network import ProposalNetwork
 from detkit.errors import UserError
@@ -39,7 +40,7 @@ class RPNProposer:
     """
 
     model: ProposalNetwork
-    resize: Resize
+    resize: Transform
     device: torch.device
     precision: torch.dtype | None
     limits: Limits
@@ -67,7 +68,7 @@ class RPNProposer:
 
 def proposer_of(
     model: FasterRCNN,
-    resize: ResizeSpec,
+    resize: ResizeSpec | None,
     precision: torch.dtype | None,
     limits: Limits,
     max_boxes: int | None = None,
@@ -76,15 +77,14 @@ def proposer_of(
 
     Args:
         model: the detector, on its device; it is put into evaluation mode.
-        resize: the size rule it was trained with.
+        resize: the size rule it was trained with; None leaves images as they are.
         precision: what autocast computes in; None is float32.
         limits: how many boxes are kept before and after non-maximum suppression.
         max_boxes: keep the best so many of an image; None keeps all that the limits let through.
     """
     device = model.mean.device
     network = ProposalNetwork(model.backbone, model.neck, model.rpn).to(device).eval()
-    rule = Resize((resize.short_px,), resize.long_px)
-    return RPNProposer(network, rule, device, precision, limits, max_boxes, Lock())
+    return RPNProposer(network, resizing(resize), device, precision, limits, max_boxes, Lock())
 
 
 def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto") -> RPNProposer:

@@ -11,9 +11,11 @@ from torch import nn
 
 from detkit.build.data import open_training_set
 from detkit.build.detector import build_detector
+from detkit.config.rcnn import RCNN
 from detkit.config.schema import Config
 from detkit.config.training import Gradient
 from detkit.data.index import Index
+from detkit.data.sets import Source
 from detkit.detectors.fast_rcnn import FastRCNN
 from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.report.draw import draw_targets, tile_images
@@ -21,6 +23,7 @@ from detkit.report.picture_file import write_picture
 from detkit.structures import TrainBatch
 from detkit.workflows.run_folder import new_folder
 from detkit.workflows.session import training_loader
+from detkit.workflows.show_regions import draw_regions
 from detkit.workflows.where_to_look import told_where_to_look
 
 NUM_BATCHES = 4
@@ -45,6 +48,10 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     learned, changed = open_training_set(config.data)
     learned = told_where_to_look(config.detector, learned, "train")
     folder = new_folder(out, "show-data")
+    if isinstance(config.detector, RCNN):
+        return _show_regions(config, config.detector, learned, folder, num_batches) | {
+            "invalid_boxes": changed
+        }
     index = Index.of(learned.annotations)
     size = config.train.batch_size if isinstance(config.train, Gradient) else BATCH_SIZE
     loader = training_loader(config, learned, index, batch_size=size, workers=0, pin_memory=False)
@@ -55,6 +62,17 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
         write_picture(picture, _draw(batch, model, config.data.classes, index))
         drawn.append({"picture": str(picture), "images": len(batch), "objects": sum(map(len, batch.targets))})
     return {"out": str(folder), "batches": drawn, "invalid_boxes": changed}
+
+
+def _show_regions(
+    config: Config, detector: RCNN, learned: Source, folder: Path, num_batches: int
+) -> dict[str, Any]:
+    drawn = []
+    for number, step in zip(range(num_batches), draw_regions(config, detector, learned), strict=False):
+        picture = folder / f"batch_{number:02d}.jpg"
+        write_picture(picture, step.picture)
+        drawn.append({"picture": str(picture), "images": step.num_images, "objects": step.num_objects})
+    return {"out": str(folder), "batches": drawn}
 
 
 def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: Index) -> NDArray[np.uint8]:

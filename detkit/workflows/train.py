@@ -29,6 +29,7 @@ from detkit.workflows.session import images_of, session
 from detkit.workflows.task import Task
 from detkit.workflows.train_alternating import learn_alternately
 from detkit.workflows.train_gradient import Learned, learn_by_gradient, new_model
+from detkit.workflows.train_staged import learn_in_stages
 from detkit.workflows.where_to_look import told_where_to_look
 
 
@@ -149,8 +150,9 @@ def _learn(task: Task, from_weights: Path | None) -> Learned:
         case Gradient() as how:
             model = new_model(task.config, from_weights, resumes=task.resume).to(task.run.device)
             return learn_by_gradient(task, how, model, continues=from_weights is not None)
-        case Staged():
-            raise UserError("train.type: staged is for rcnn and sppnet")
+        case Staged() as how:
+            model = new_model(task.config, from_weights, resumes=False).to(task.run.device)
+            return learn_in_stages(task, how, model)
         case Alternating() as how:
             if from_weights is not None:
                 raise UserError(

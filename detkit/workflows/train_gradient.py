@@ -147,20 +147,21 @@ def explained_memory(task: Task, train: Gradient) -> Iterator[None]:
             raise
         at_once = -(-train.batch_size // train.accumulate // world_size())
         resize, peak = task.config.data.resize, shown_bytes(peak_bytes(task.run.device))
+        size = f", short side {resize.short_px} px," if resize else ""
         if at_once > 1:
             advice = (
                 f"train.accumulate={2 * train.accumulate} works off {-(-at_once // 2)} at a time, which "
                 "takes about half as much and learns alike"
             )
         else:
+            smaller = f"={resize.short_px * 7 // 10}" if resize else ", lower than now,"
             advice = (
-                f"data.resize.short_px={resize.short_px * 7 // 10} makes the images half as large, and "
-                "train.precision=bf16 halves the maps"
+                f"data.resize.short_px{smaller} makes the images half as large, and train.precision=bf16 "
+                "halves the maps"
             )
         raise UserError(
-            f"out of memory on {task.run.device}: {at_once} image(s) at a time, short side "
-            f"{resize.short_px} px, took {peak} and more was wanted. {advice}. `detkit plan CONFIG` says "
-            "beforehand what fits"
+            f"out of memory on {task.run.device}: {at_once} image(s) at a time{size} took {peak} and more "
+            f"was wanted. {advice}. `detkit plan CONFIG` says beforehand what fits"
         ) from error
 
 

@@ -75,11 +75,3 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt, match=r"stopped in stage sum; .* --resume --out .*"):
         Stages(tmp_path, NAMES, lambda text: None).run("sum", {}, is_stopped)
-
-
-def test_a_stage_that_says_itself_where_it_stands_is_heard(tmp_path: Path) -> None:
-    def is_stopped(path: Path) -> None:
-        raise KeyboardInterrupt("stopped after step 7")
-
-    with pytest.raises(KeyboardInterrupt, match="step 7"):
-        Stages(tmp_path, NAMES, lambda text: None).run("sum", {}, is_stopped)
