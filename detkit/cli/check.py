@@ -42,7 +42,10 @@ def check(
 
 def _lines(result: Check) -> Iterator[str]:
     parts = ", ".join(f"{name} {count}" for name, count in result.parts.items())
-    yield f"{result.images:,} images, {result.objects:,} objects" + (f" ({parts})" if parts else "")
+    if result.images or result.findings:
+        yield f"{result.images:,} images, {result.objects:,} objects" + (f" ({parts})" if parts else "")
+    else:
+        yield "no files to be checked: the config's data is synthetic or custom"
     yield from _groups("error", result.errors)
     yield from _groups("warning", result.warnings)
     if result.findings:
