@@ -98,15 +98,7 @@ def _yolo(path: Path) -> FoundDataset:
 
 def _coco_sets(root: Path, broken: list[UserError] | None) -> tuple[FoundSet, ...]:
     files = sorted([*(root / "annotations").glob("*.json"), *root.glob("*.json")])
-    found = _coco_files(files, root, broken) or _coco_files(sorted(root.glob("*/*.json")), root, broken)
-    names = [item.name for item in found]
-    return tuple(
-        item if names.count(item.name) == 1 else FoundSet(str(_stem(item)), item.images, item.annotations)
-        for item in found
-    )
-
-
-def _coco_files(files: list[Path], root: Path, broken: list[UserError] | None) -> list[FoundSet]:
+    files = files or sorted(root.glob("*/*.json"))
     instances = [file for file in files if file.stem.startswith("instances")]
     found = []
     for file in instances or files:
@@ -119,7 +111,11 @@ def _coco_files(files: list[Path], root: Path, broken: list[UserError] | None) -
             continue
         if item is not None:
             found.append(item)
-    return found
+    names = [item.name for item in found]
+    return tuple(
+        item if names.count(item.name) == 1 else FoundSet(str(_stem(item)), item.images, item.annotations)
+        for item in found
+    )
 
 
 def _stem(item: FoundSet) -> str:

@@ -17,6 +17,7 @@ from detkit.cli.demo import demo
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
 from detkit.cli.init import init
+from detkit.cli.lineage import lineage
 from detkit.cli.plan import plan
 from detkit.cli.predict import predict
 from detkit.cli.propose import propose
@@ -89,6 +90,7 @@ for name, command in (
     ("convert", convert),
     ("compare", compare),
     ("report", report),
+    ("lineage", lineage),
 ):
     app.command(name, context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

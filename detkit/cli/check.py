@@ -42,10 +42,7 @@ def check(
 
 def _lines(result: Check) -> Iterator[str]:
     parts = ", ".join(f"{name} {count}" for name, count in result.parts.items())
-    if result.images or result.findings:
-        yield f"{result.images:,} images, {result.objects:,} objects" + (f" ({parts})" if parts else "")
-    else:
-        yield "no files to be checked: the config's data is synthetic or custom"
+    yield f"{result.images:,} images, {result.objects:,} objects" + (f" ({parts})" if parts else "")
     yield from _groups("error", result.errors)
     yield from _groups("warning", result.warnings)
     if result.findings:

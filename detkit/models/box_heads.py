@@ -13,7 +13,6 @@ from detkit.models.backbones.resnet import Block
 from detkit.models.initialisation import gaussian, he_normal
 from detkit.models.low_rank import low_rank, thin_pair
 from detkit.models.norm import Norm, conv_block
-from detkit.ops.region_rows import region_rows
 
 
 class Layer4Head(nn.Module):
@@ -109,7 +108,7 @@ class FcHead(nn.Module):
 
     def forward(self, regions: Tensor) -> Tensor:
         """Return (R, channels) vectors of (R, C, size, size) features."""
-        out = F.dropout(F.relu(self.fc6(region_rows(regions))), self.dropout, self.training)
+        out = F.dropout(F.relu(self.fc6(regions.flatten(1))), self.dropout, self.training)
         out = F.relu(self.fc7(out))
         return F.dropout(out, self.dropout, self.training)
 

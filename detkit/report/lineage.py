@@ -29,7 +29,9 @@ class Row:
     """One detector of the chain, measured on the same images as the others.
 
     Attributes:
-        detector: its name.
+        detector: its name in files and in JSON.
+        title: its name for people.
+        idea: what is new in it, in a few words.
         ap50: COCO's AP at IoU 0.5.
         ap: COCO's AP.
         recall: share of objects with a proposal at IoU 0.5.
@@ -40,6 +42,8 @@ class Row:
     """
 
     detector: str
+    title: str
+    idea: str
     ap50: float
     ap: float
     recall: float
@@ -72,7 +76,7 @@ class Ratio:
     """How many times faster one detector is than another.
 
     Attributes:
-        what: a sentence on it.
+        what: which time, and of which two.
         measured: here.
         published: in the paper.
         source: which paper, and on what.
@@ -115,16 +119,17 @@ def lineage_page(
     best = max(rows, key=lambda row: row.ap50)
     fastest = min(rows, key=lambda row: row.test_seconds)
     figures = (
-        Number("best AP50", best.ap50, best.detector),
-        Number("fastest at test", f"{shown_seconds(fastest.test_seconds)} an image", fastest.detector),
+        Number("best AP50", best.ap50, best.title),
+        Number("fastest at test", f"{shown_seconds(fastest.test_seconds)} an image", fastest.title),
     )
-    whole = tuple((row.detector, *row.cells()) for row in rows)
+    whole = tuple((row.title, *row.cells()) for row in rows)
+    ideas = tuple((row.title, row.idea) for row in rows)
     pairs = [element("div", element("dt", k), element("dd", v)) for k, v in environment.items()]
     sections = [
-        ("The chain", table(Table(COLUMNS, whole))),
+        ("The chain", joined(table(Table(COLUMNS, whole)), table(Table(("detector", "what is new"), ideas)))),
         ("Beside the papers", _ratios(ratios)),
         ("Time of an image", _times(rows)),
-        ("Accuracy", bars([Bar(row.detector, row.ap50, f"{row.ap50:.3f}") for row in rows], _colours(rows))),
+        ("Accuracy", bars([Bar(row.title, row.ap50, f"{row.ap50:.3f}") for row in rows], _colours(rows))),
         ("Run it again", element("dl", *pairs, class_="environment")),
     ]
     return page("What each idea bought", subtitle, figures, notes, sections)
@@ -139,7 +144,9 @@ def _ratios(ratios: Sequence[Ratio]) -> Markup:
     rows: list[tuple[Cell, ...]] = [
         (ratio.what, f"{ratio.measured:.1f}x", f"{ratio.published:g}x", ratio.source) for ratio in ratios
     ]
-    return joined(hint, table(Table(("what", "here", "published", "by"), tuple(rows))))
+    return joined(
+        hint, table(Table(("how many times faster", "here", "published", "in the paper"), tuple(rows)))
+    )
 
 
 def _times(rows: Sequence[Row]) -> Markup:
@@ -149,7 +156,7 @@ def _times(rows: Sequence[Row]) -> Markup:
         ("Proposals", [row.proposal_seconds for row in rows]),
     ):
         shown = [
-            Bar(row.detector, value, shown_seconds(value)) for row, value in zip(rows, seconds, strict=True)
+            Bar(row.title, value, shown_seconds(value)) for row, value in zip(rows, seconds, strict=True)
         ]
         parts.append(element("div", element("h4", heading), bars(shown, _colours(rows))))
     return element("div", *parts, class_="grid wide")

@@ -85,8 +85,6 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
         raise UserError(f"{overrides[0]}: {target} is a dataset; only a config has keys to change")
     survey = survey_dataset(Path(target)) if config is None else survey_config(config.data)
     if fix is not None:
-        if not survey.origins:
-            raise UserError(f"--fix {fix}: {target} has no annotation files that a copy could be made of")
         refuse_inside(fix, survey)
         new_folder(fix, "check")
     checked = _looked_at(survey, config)
@@ -118,8 +116,7 @@ def _learning(config: Config, checked: Checked) -> tuple[list[Finding], dict[str
 
 def _looked_at(survey: Survey, config: Config | None) -> Checked:
     progress = ProgressLine("decoding", len(set(survey.files)))
-    named = config is not None and survey.origins  # synthetic and custom data have no files
-    wanted = Wanted(config.data.classes, config.data.ignore_classes) if config and named else None
+    wanted = None if config is None else Wanted(config.data.classes, config.data.ignore_classes)
     try:
         return check_survey(
             survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress

@@ -53,8 +53,6 @@ def survey_dataset(path: Path) -> Survey:
         survey.report("malformed_file", file, None, told)
     if found is not None:
         _read(survey, found)
-        if found.format == "coco" and path.is_dir():  # one file of several need not list all images
-            unlisted_images(survey)
     if not survey.files and not survey.faults:
         raise UserError(f"{path}: the dataset holds no image")
     return survey
@@ -72,6 +70,7 @@ def _read(survey: Survey, found: FoundDataset) -> None:
                 assert item.images is not None
                 assert item.annotations is not None
                 survey_coco(survey, item.name, item.images, item.annotations)
+            unlisted_images(survey)
 
 
 def survey_config(data: Data) -> Survey:

@@ -100,22 +100,3 @@ def test_nothing_recognised(tmp_path: Path) -> None:
         detect_format(tmp_path / "readme.md")
     with pytest.raises(UserError, match="does not exist"):
         detect_format(tmp_path / "absent")
-
-
-def test_a_json_file_that_is_no_dataset_does_not_hide_those_below(tmp_path: Path) -> None:
-    (tmp_path / "changes.json").write_text('{"changes": []}', encoding="utf-8")
-    (tmp_path / "train").mkdir()
-    content = {"images": [], "annotations": [], "categories": []}
-    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(content), encoding="utf-8")
-    assert [item.name for item in detect_format(tmp_path).sets] == ["train"]
-
-
-def test_broken_files_are_passed_over_where_they_are_asked_for(tmp_path: Path) -> None:
-    content = {"images": [], "annotations": [], "categories": []}
-    (tmp_path / "instances_train.json").write_text(json.dumps(content), encoding="utf-8")
-    (tmp_path / "instances_val.json").write_text('{"images": [', encoding="utf-8")
-    with pytest.raises(UserError, match=r"instances_val\.json:1"):
-        detect_format(tmp_path)
-    broken: list[UserError] = []
-    assert [item.name for item in detect_format(tmp_path, broken).sets] == ["train"]
-    assert len(broken) == 1

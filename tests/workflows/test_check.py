@@ -233,15 +233,6 @@ def test_proposals_are_looked_for_in_a_sample() -> None:
     assert 0.2 < np.mean(fit.best) <= 1
 
 
-def test_data_without_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["data.train.num_images=2", "data.val.num_images=1", "data.resize={short_px: 64, long_px: 96}"]
-    assert main(["check", "faster_rcnn_resnet18_synthetic", *small, "--fix", str(tmp_path / "copy")]) == 2
-    assert "no annotation files" in capsys.readouterr().err
-    result = check("faster_rcnn_resnet18_synthetic", small)
-    assert not {"unused_class", "unknown_class"} & {finding.kind for finding in result.findings}
-    assert result.fit is not None
-
-
 def test_memory_is_told_before_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "free_bytes", lambda device: 1 << 20)
     monkeypatch.setattr(learning, "shared_bytes", lambda: 1 << 10)

@@ -46,20 +46,12 @@ def box_faults(objects: Arrays, sizes: Sizes) -> NDArray[np.str_]:
     x1, y1, x2, y2 = corners.T
     with np.errstate(invalid="ignore"):
         swapped = (kinds == "degenerate_box") & ((x2 < x1) | (y2 < y1)) & (x2 != x1) & (y2 != y1)
-        pixels = objects.is_yolo & (np.abs(objects.boxes) > FRACTION_LIMIT).any(axis=1)
-        pixels &= _fit_as_pixels(objects.boxes, drawn_on)
+        pixels = objects.is_yolo & (np.abs(objects.boxes) > FRACTION_LIMIT).any(axis=1) & (numbers != 1)
     kinds[swapped] = "swapped_corners"
     kinds[objects.is_yolo & (kinds == "normalised_box")] = ""
     kinds[pixels] = "pixel_box"
     kinds[~objects.whole] = ""
     return kinds
-
-
-def _fit_as_pixels(boxes: Boxes, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether boxes of YOLO lie in their images if they are read as pixels."""
-    half = boxes[:, 2:] / 2
-    reach = np.concatenate([boxes[:, :2] - half, sizes[:, ::-1] - boxes[:, :2] - half], axis=1)
-    return np.asarray((reach > -1).all(axis=1) & (half >= 0.5).all(axis=1) & (sizes > 0).all(axis=1))
 
 
 def _numbers(objects: Arrays, corners: Boxes, sizes: NDArray[np.int64]) -> NDArray[np.int8]:

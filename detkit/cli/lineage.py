@@ -1,0 +1,68 @@
+"""`detkit lineage`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detkit.cli.output import JsonFile, aligned, deliver
+
+
+def lineage(
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="[DATASET]", help="A VOC, COCO or YOLO dataset; default: the embedded one."),
+    ] = "synthetic",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for the results; in one that was begun, what is left is done.",
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="resnet18, vgg16, alexnet, ...; one for all detectors.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="What the backbone starts from: a file, a torchvision weights name, or `objects`: a "
+            "classifier that is learned first, from the objects of the training images.",
+        ),
+    ] = None,
+    width: Annotated[float | None, typer.Option(min=0.01, help="Share of the backbone's channels.")] = None,
+    boxes: Annotated[int | None, typer.Option(min=1, metavar="N", help="Proposals of an image.")] = None,
+    regions: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Regions that every network is tuned on.")
+    ] = None,
+    crop_px: Annotated[int | None, typer.Option(min=33, metavar="N", help="Side of R-CNN's crops.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--detector", metavar="NAME", help="Only this one; may be repeated.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Train and test the R-CNN lineage on one dataset: what did each idea buy?"""
+    from detkit.report.lineage import COLUMNS
+    from detkit.workflows import lineage as workflow
+    from detkit.workflows.lineage_ground import terms_for
+
+    changes = {
+        "backbone": backbone,
+        "weights": weights,
+        "width": width,
+        "boxes": boxes,
+        "regions": regions,
+        "crop_px": crop_px,
+    }
+    terms = terms_for(dataset, changes)
+    found = workflow.lineage(dataset, terms, out=out, only=only or ())
+    table = [(COLUMNS[0], COLUMNS[1:]), *((row.title, row.cells()) for row in found.rows)]
+    gains = [
+        f"{ratio.what}: {ratio.measured:.1f}x ({ratio.published:g}x in {ratio.source})"
+        for ratio in found.ratios.values()
+    ]
+    deliver(found.to_json(), json_file, [*aligned(table), *gains, f"look at {found.out / workflow.PAGE}"])

@@ -1,0 +1,218 @@
+"""The detectors of `detkit lineage`, oldest first, each as the config it is learned with.
+
+Another detector joins by its name and the function that makes its config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Values = dict[str, Any]
+
+PAPER_CROP_PX, PAPER_CONTEXT_PX = 227, 16
+REGIONS_PER_IMAGE = 64  # what Fast R-CNN judges of an image in training
+REGIONS_PER_STEP = 128  # what R-CNN and SPP-net judge in a step
+IMAGES_PER_STEP = 2
+WINDOWS_PER_BOX = 4
+RPN_CHANNELS, RPN_BOXES = 512, 300
+WARMUP_SHARE = 0.1
+PYRAMID_LEVELS = (6, 3, 2, 1)
+HEADS: dict[str, Values] = {
+    "alexnet": {"type": "fc6_fc7"},
+    "zfnet": {"type": "fc6_fc7"},
+    "vgg": {"type": "fc6_fc7"},
+    "googlenet": {"type": "inception5"},
+    # Two layers behind the fourth stage: layer4 on every region would cost as much as R-CNN's crops.
+    "resnet": {"type": "two_fc", "channels": 512},
+}
+CELLS = {"alexnet": 6, "zfnet": 6}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all detectors of the chain have in common.
+
+    Attributes:
+        backbone: `detector.backbone` of the config, with its weights.
+        data: `data` of the config, with the size that whole images are read at.
+        anchors: `detector.proposals.anchors` for a proposal network.
+        windows: `scales` and `ratios` of sliding windows.
+        boxes: proposals that an image has at most.
+        regions: regions that each network is tuned on.
+        num_images: images to learn from.
+        crop_px: side of what R-CNN's network reads.
+        rate: learning rate.
+    """
+
+    backbone: Values
+    data: Values
+    anchors: Values
+    windows: Values
+    boxes: int
+    regions: int
+    num_images: int
+    crop_px: int
+    rate: float
+
+    @property
+    def epochs(self) -> int:
+        """How often a detector that reads whole images sees each of them, for as many regions."""
+        return max(1, round(self.regions / (REGIONS_PER_IMAGE * self.num_images)))
+
+    @property
+    def steps(self) -> int:
+        """Steps of a detector that draws its regions from all images."""
+        return max(1, round(self.regions / REGIONS_PER_STEP))
+
+
+@dataclass(frozen=True)
+class Link:
+    """One detector of the chain.
+
+    Attributes:
+        name: in files and in JSON.
+        title: for people.
+        idea: what is new in it, in a few words.
+        config: makes the config, whose `data.val` is left out: nothing is chosen by the images that judge.
+    """
+
+    name: str
+    title: str
+    idea: str
+    config: Callable[[Ground], Values]
+
+
+def sliding_window(ground: Ground) -> Values:
+    """R-CNN that looks everywhere on a grid, which takes more boxes."""
+    windows = {"type": "relative", **ground.windows}
+    limit = WINDOWS_PER_BOX * ground.boxes
+    return _by_crops(ground, {"type": "sliding_window", "windows": windows, "max_boxes": limit})
+
+
+def rcnn(ground: Ground) -> Values:
+    """R-CNN: selective search, and a network for each region."""
+    return _by_crops(ground, _selective_search(ground))
+
+
+def sppnet(ground: Ground) -> Values:
+    """SPP-net: the network reads the image once, and stays as it is but for its last layers."""
+    detector = {
+        "type": "sppnet",
+        "backbone": _without_freezing(ground.backbone),
+        "proposals": _selective_search(ground),
+        "regions": {"type": "spp", "levels": PYRAMID_LEVELS},
+        "head": {"type": "svm"},
+    }
+    return _config(ground, detector, _in_stages(ground))
+
+
+def fast_rcnn(ground: Ground) -> Values:
+    """Fast R-CNN: classes and boxes learned together with the network."""
+    detector = {
+        "type": "fast_rcnn",
+        "backbone": ground.backbone,
+        "proposals": _selective_search(ground),
+        "regions": {"type": "roi_pool", "size": CELLS.get(ground.backbone["type"], 7)},
+        "head": _head(ground),
+    }
+    return _config(ground, detector, _by_gradient(ground))
+
+
+def faster_rcnn(ground: Ground) -> Values:
+    """Faster R-CNN: the network says where to look, too."""
+    detector = {
+        "type": "faster_rcnn",
+        "backbone": ground.backbone,
+        "proposals": {
+            "type": "rpn",
+            "anchors": ground.anchors,
+            "channels": max(1, round(RPN_CHANNELS * ground.backbone["width"])),
+            "border_px": None,
+            "pre_nms_train": 2000,
+            "post_nms_train": 500,
+            "pre_nms_test": 1000,
+            "post_nms_test": min(ground.boxes, RPN_BOXES),
+        },
+        "regions": {"type": "roi_pool", "size": CELLS.get(ground.backbone["type"], 7)},
+        "head": _head(ground),
+    }
+    return _config(ground, detector, _by_gradient(ground))
+
+
+CHAIN = (
+    Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
+    Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
+    Link("sppnet", "SPP-net", "it reads the image once; boxes are taken from its map", sppnet),
+    Link("fast_rcnn", "Fast R-CNN", "classes and boxes are learned in one go, with the network", fast_rcnn),
+    Link("faster_rcnn", "Faster R-CNN", "the network proposes the boxes itself, from its map", faster_rcnn),
+)
+
+
+def _config(ground: Ground, detector: Values, train: Values) -> Values:
+    data = {name: value for name, value in ground.data.items() if name != "val"}
+    return {
+        "version": 1,
+        "detector": detector,
+        "data": data,
+        "train": train,
+        "evaluate": {"metric": "coco"},
+    }
+
+
+def _by_crops(ground: Ground, proposals: Values) -> Values:
+    context = round(PAPER_CONTEXT_PX * ground.crop_px / PAPER_CROP_PX)
+    detector = {
+        "type": "rcnn",
+        "backbone": ground.backbone,
+        "proposals": proposals,
+        "regions": {"type": "warp", "size": ground.crop_px, "context_px": context},
+        "head": {"type": "svm"},
+    }
+    values = _config(ground, detector, _in_stages(ground))
+    # Regions are cut out of the images as they are, and mirrored afterwards.
+    data = {name: value for name, value in values["data"].items() if name != "resize"}
+    return {**values, "data": {**data, "train": {**data["train"], "augment": ()}}}
+
+
+def _selective_search(ground: Ground) -> Values:
+    return {"type": "selective_search", "mode": "fast", "max_boxes": ground.boxes}
+
+
+def _without_freezing(backbone: Values) -> Values:
+    """Leave it to SPP-net, which freezes all convolutions: it cannot teach them."""
+    return {name: value for name, value in backbone.items() if name != "freeze_at"}
+
+
+def _head(ground: Ground) -> Values:
+    return {**HEADS[ground.backbone["type"]], "batch_per_image": REGIONS_PER_IMAGE}
+
+
+def _by_gradient(ground: Ground) -> Values:
+    steps = ground.epochs * -(-ground.num_images // IMAGES_PER_STEP)
+    return {
+        "type": "gradient",
+        "epochs": ground.epochs,
+        "batch_size": IMAGES_PER_STEP,
+        "optimizer": {"type": "adamw", "lr": ground.rate},
+        "schedule": {"type": "cosine"},
+        "warmup": {"steps": round(WARMUP_SHARE * steps)},
+        "clip_norm": 10,
+        "validate_every": 0,
+    }
+
+
+def _in_stages(ground: Ground) -> Values:
+    return {
+        "type": "staged",
+        "fine_tune": {
+            "steps": ground.steps,
+            "batch_size": REGIONS_PER_STEP,
+            "optimizer": {"type": "adamw", "lr": ground.rate},
+            "new_lr_factor": 1,
+            "drop_every": round(0.7 * ground.steps),
+            "warmup_steps": round(WARMUP_SHARE * ground.steps),
+            "clip_norm": 10,
+        },
+    }

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detkit.__main__ import main
+from detkit.config.schema import Config
+from detkit.data.synthetic import write_synthetic
+from detkit.errors import UserError
+from detkit.report.lineage import Row
+from detkit.workflows import lineage as whole
+from detkit.workflows import lineage_ground, lineage_row
+from detkit.workflows.lineage import Lineage, lineage
+from detkit.workflows.lineage_chain import CHAIN, REGIONS_PER_IMAGE, Ground
+from detkit.workflows.lineage_ground import EMBEDDED, PHOTOS, Terms, backbone_of, terms_for
+from detkit.workflows.lineage_ratios import ratios_of
+
+TINY = replace(EMBEDDED, width=0.125, boxes=20, regions=128, crop_px=48)
+ROW_KEYS = {"detector", "ap50", "ap", "recall", "train_seconds", "test_seconds", "proposal_seconds"}
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DETKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lineage_ground, "NUM_DRAWN", {"train": 3, "val": 2})
+    monkeypatch.setattr(lineage_ground, "CLASSIFIER_STEPS", 1)
+
+
+def row(name: str, *, train: float = 1, proposals: float = 1, network: float = 1) -> Row:
+    return Row(name, name, "", 0.5, 0.3, 0.9, 100, train, proposals, network)
+
+
+def ground(backbone: str) -> Ground:
+    val = {"type": "voc", "root": "data"}
+    return Ground(
+        backbone=backbone_of(Terms(backbone, "none", 1.0, 300, 6400, 96)),
+        data={
+            "classes": ("cat",),
+            "train": {**val, "augment": ({"type": "flip"},)},
+            "val": val,
+            "resize": {"short_px": 400, "long_px": 600},
+        },
+        anchors={"sizes_px": ((32.0, 64.0),), "ratios": (1.0,)},
+        windows={"scales": (0.2,), "ratios": (1.0,)},
+        boxes=300,
+        regions=6400,
+        num_images=50,
+        crop_px=96,
+        rate=1e-3,
+    )
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "alexnet", "zfnet", "vgg16", "googlenet"])
+def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> None:
+    common = ground(backbone)
+    for link in CHAIN:
+        config = Config.model_validate(link.config(common))
+        assert config.data.val is None
+        learning: Any = config.train
+        detector: Any = config.detector
+        if learning.type == "gradient":
+            regions = learning.epochs * common.num_images * REGIONS_PER_IMAGE
+            assert detector.head.batch_per_image == REGIONS_PER_IMAGE
+        else:
+            regions = learning.fine_tune.steps * learning.fine_tune.batch_size
+        assert regions == common.regions
+
+
+@pytest.mark.parametrize("name", ["resnet", "resnet19", "vgg", "alexnet7", "lenet", ""])
+def test_a_backbone_that_is_not_there(name: str) -> None:
+    with pytest.raises(UserError, match=r"--backbone .*alexnet, zfnet, googlenet, vgg11"):
+        backbone_of(replace(TINY, backbone=name))
+
+
+def test_terms_depend_on_the_dataset_and_can_be_changed() -> None:
+    assert terms_for("synthetic", {"boxes": None}) == EMBEDDED
+    assert terms_for("photos", {"boxes": 7, "width": None}) == replace(PHOTOS, boxes=7)
+
+
+def test_gains_are_ratios_of_the_two_detectors() -> None:
+    rows = [
+        row("rcnn", train=90, network=40),
+        row("fast_rcnn", train=10, proposals=3, network=1),
+        row("faster_rcnn", proposals=0.5, network=1.5),
+    ]
+    found = {name: ratio.measured for name, ratio in ratios_of(rows).items()}
+    assert found == {"fast_rcnn_train": 9, "fast_rcnn_test": 40, "rpn": 6, "faster_rcnn_test": 2}
+    assert ratios_of(rows[:1]) == {}
+
+
+def run(out: Path, *only: str, terms: Terms = TINY, dataset: str = "synthetic") -> Lineage:
+    return lineage(dataset, terms, out=out, only=only)
+
+
+def test_what_is_done_is_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(tmp_path / "out", "fast_rcnn")
+    learned: list[str] = []
+
+    def train(config: Config, **options: Any) -> Any:
+        learned.append(config.detector.type)
+        return actual(config, **options)
+
+    actual = lineage_row.train
+    monkeypatch.setattr(lineage_row, "train", train)
+    both = run(tmp_path / "out", "fast_rcnn", "faster_rcnn")
+    assert learned == ["faster_rcnn"]
+    assert both.rows[0] == first.rows[0]
+    assert both.pretrain_seconds == first.pretrain_seconds
+    result = json.loads((tmp_path / "out" / whole.RESULT).read_bytes())
+    assert result["rows"] == both.to_json()["rows"]
+    assert all(set(one) >= ROW_KEYS for one in result["rows"])
+    assert set(result["ratios"]) == {"rpn", "faster_rcnn_test"}
+    for one in both.rows:
+        assert one.train_seconds > 0
+        assert one.network_seconds > 0
+        assert one.proposal_seconds > 0
+        assert 0 <= one.recall <= 1
+    assert both.rows[0].boxes_per_image == pytest.approx(20)
+    page = (tmp_path / "out" / whole.PAGE).read_text("utf-8")
+    options = {"width": TINY.width, "boxes": TINY.boxes, "regions": TINY.regions, "crop-px": TINY.crop_px}
+    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    capsys.readouterr()
+    out = ["--out", str(tmp_path / "out"), "--detector", "fast_rcnn", "--json", "-"]
+    assert main(["lineage", *given, *out]) == 0
+    assert json.loads(capsys.readouterr().out) == both.to_json()
+    assert learned == ["faster_rcnn"]
+    assert "Faster R-CNN" in page
+    assert "Faster R-CNN" in (tmp_path / "out" / whole.PAGE).read_text("utf-8")
+    with pytest.raises(UserError, match="was begun with boxes 20, not 30"):
+        run(tmp_path / "out", terms=replace(TINY, boxes=30))
+
+
+def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_synthetic(tmp_path / "data", "voc", 3, 2)
+    terms = replace(TINY, weights="none")
+    actual = lineage_row.evaluate
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lineage_row, "evaluate", stop)
+    with pytest.raises(KeyboardInterrupt, match=r"--out .*out goes on"):
+        run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
+    monkeypatch.setattr(lineage_row, "evaluate", actual)
+    monkeypatch.setattr(lineage_row, "train", stop)  # it is not learned again
+    found = run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
+    assert found.pretrain_seconds is None
+    assert [one.detector for one in found.rows] == ["fast_rcnn"]
+
+
+def test_an_unknown_detector_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--detector hog: must be one of sliding_window, rcnn"):
+        run(tmp_path / "out", "hog")
+    with pytest.raises(UserError, match="--backbone lenet"):
+        run(tmp_path / "out", terms=replace(TINY, backbone="lenet"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="without torchrun"):
+        run(tmp_path / "out")
