@@ -32,8 +32,14 @@ def cell_text(value: Cell) -> str:
 
 
 def table(content: Table) -> Markup:
-    """Return a table; numbers stand at the right, and columns named in `bars` get a bar."""
-    head = element("tr", *(element("th", name, scope="col") for name in content.columns))
+    """Return a table; numbers stand at the right, and columns named in `bars` get a bar.
+
+    A text that begins with a digit, such as 12.5 ms, is a number with its unit.
+    """
+    kinds = ["text" if _is_text(values) else None for values in zip(*content.rows, strict=True)]
+    kinds = kinds or [None] * len(content.columns)
+    named = zip(content.columns, kinds, strict=True)
+    head = element("tr", *(element("th", name, scope="col", class_=kind) for name, kind in named))
     rows = []
     for i, row in enumerate(content.rows):
         swatch = colour_swatch(i) if content.colours else Markup()
@@ -112,7 +118,11 @@ def _number_cell(value: Cell) -> Markup:
     text = cell_text(value)
     if text == "n/a":
         return element("td", text, class_="none")
-    return element("td", text, class_="text" if isinstance(value, str) else None)
+    return element("td", text, class_="text" if _is_text([value]) else None)
+
+
+def _is_text(values: Sequence[Cell]) -> bool:
+    return any(isinstance(value, str) and not value[:1].isdigit() for value in values)
 
 
 def _bar_cell(value: Cell) -> Markup:

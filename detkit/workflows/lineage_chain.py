@@ -18,7 +18,6 @@ IMAGES_PER_STEP = 2
 WINDOWS_PER_BOX = 4
 RPN_CHANNELS, RPN_BOXES = 512, 300
 WARMUP_SHARE = 0.1
-PYRAMID_LEVELS = (6, 3, 2, 1)
 HEADS: dict[str, Values] = {
     "alexnet": {"type": "fc6_fc7"},
     "zfnet": {"type": "fc6_fc7"},
@@ -96,18 +95,6 @@ def rcnn(ground: Ground) -> Values:
     return _by_crops(ground, _selective_search(ground))
 
 
-def sppnet(ground: Ground) -> Values:
-    """SPP-net: the network reads the image once, and stays as it is but for its last layers."""
-    detector = {
-        "type": "sppnet",
-        "backbone": _without_freezing(ground.backbone),
-        "proposals": _selective_search(ground),
-        "regions": {"type": "spp", "levels": PYRAMID_LEVELS},
-        "head": {"type": "svm"},
-    }
-    return _config(ground, detector, _in_stages(ground))
-
-
 def fast_rcnn(ground: Ground) -> Values:
     """Fast R-CNN: classes and boxes learned together with the network."""
     detector = {
@@ -144,7 +131,6 @@ def faster_rcnn(ground: Ground) -> Values:
 CHAIN = (
     Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
     Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
-    Link("sppnet", "SPP-net", "it reads the image once; boxes are taken from its map", sppnet),
     Link("fast_rcnn", "Fast R-CNN", "classes and boxes are learned in one go, with the network", fast_rcnn),
     Link("faster_rcnn", "Faster R-CNN", "the network proposes the boxes itself, from its map", faster_rcnn),
 )
@@ -178,11 +164,6 @@ def _by_crops(ground: Ground, proposals: Values) -> Values:
 
 def _selective_search(ground: Ground) -> Values:
     return {"type": "selective_search", "mode": "fast", "max_boxes": ground.boxes}
-
-
-def _without_freezing(backbone: Values) -> Values:
-    """Leave it to SPP-net, which freezes all convolutions: it cannot teach them."""
-    return {name: value for name, value in backbone.items() if name != "freeze_at"}
 
 
 def _head(ground: Ground) -> Values:

@@ -51,10 +51,6 @@ def _image(row: Row) -> float:
 
 
 GAINS = (
-    Gain("sppnet_train", "training: SPP-net instead of R-CNN",
-         "rcnn", "sppnet", _training, 3.4, FAST),
-    Gain("sppnet_test", "network, at test: SPP-net instead of R-CNN",
-         "rcnn", "sppnet", _network, 20, FAST),
     Gain("fast_rcnn_train", "training: Fast R-CNN instead of R-CNN",
          "rcnn", "fast_rcnn", _training, 8.8, FAST),
     Gain("fast_rcnn_test", "network, at test: Fast R-CNN instead of R-CNN",
