@@ -1,10 +1,11 @@
 """Image files to training batches on one core: detkit's loader and torchvision's reference pipeline.
 
-Both decode the same JPEG files with Pillow, mirror every image, resize by the same rule (short side
-600, long side at most 1000) and pad batches of two. torchvision's way is that of its detection
-references: `v2` transforms on Pillow images, then `GeneralizedRCNNTransform`, which normalises and
-interpolates floats. detkit hands uint8 batches to the device, which normalises them; the second
-claim adds that step on the CPU, so that both sides end with the same floats.
+Both decode the same JPEG files to the same pixels (libjpeg-turbo, through OpenCV and through Pillow),
+mirror every image, resize by the same rule (short side 600, long side at most 1000) and pad batches of
+two. torchvision's way is that of its detection references: `v2` transforms on Pillow images, then
+`GeneralizedRCNNTransform`, which normalises and interpolates floats. detkit hands uint8 batches to the
+device, which normalises them; the second claim adds that step on the CPU, so that both sides end with
+the same floats.
 
     python benchmarks/input_pipeline.py [--json FILE]
 """
@@ -12,9 +13,6 @@ claim adds that step on the CPU, so that both sides end with the same floats.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measuring.turns import Claim, claim_of, deliver, in_turns
 from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
@@ -39,7 +38,7 @@ from detkit.data.sets import file_source
 from detkit.data.transforms import Flip, Resize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NUM_IMAGES, ROUNDS = 16, 7
+NUM_IMAGES, ROUNDS = 16, 11
 
 
 def write_photos(folder: Path) -> AnnotationSet:
@@ -130,13 +129,6 @@ def reference(
     return run
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Return processor seconds: everything runs in this one thread, and the machine may be shared."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
@@ -144,13 +136,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(write_photos(Path(folder)))
-    text = json.dumps(rows, indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    deliver(rows, arguments.json)
 
 
-def measure(annotations: AnnotationSet) -> list[dict[str, object]]:
+def measure(annotations: AnnotationSet) -> list[Claim]:
     load = ours(annotations)
     order = load_order(annotations)
     peer = reference(annotations, order)
@@ -160,26 +149,24 @@ def measure(annotations: AnnotationSet) -> list[dict[str, object]]:
         and all(torch.allclose(a, b, atol=1e-2) for a, b in zip(boxes, other, strict=True))
         for (mine, boxes), (theirs, other) in zip(load(), peer(), strict=True)
     )
-    times: dict[str, list[float]] = {"uint8": [], "float": [], "peer": []}
-    for _ in range(ROUNDS):
-        times["uint8"].append(seconds(lambda: [pixels.shape for pixels, _ in load()]))
-        times["peer"].append(seconds(lambda: [pixels.shape for pixels, _ in peer()]))
-        times["float"].append(seconds(lambda: [normalised(pixels).shape for pixels, _ in load()]))
-    median = {name: statistics.median(values) / NUM_IMAGES for name, values in times.items()}
-    claims = {
-        "uint8": "input pipeline, one core: file to uint8 batch (normalised on the device)",
-        "float": "input pipeline, one core: file to normalised float batch",
-    }
-    return [
+    # Processor seconds: everything runs in this one thread, and the machine may be shared.
+    taken = in_turns(
         {
-            "claim": claim,
-            "ours_s": round(median[name], 6),
-            "peer": "torchvision detection reference + GeneralizedRCNNTransform",
-            "peer_s": round(median["peer"], 6),
-            "ratio": round(median["peer"] / median[name], 2),
-            "same_answer": same,
-            "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}, 1 thread",
-        }
+            "uint8": lambda: [pixels.shape for pixels, _ in load()],
+            "peer": lambda: [pixels.shape for pixels, _ in peer()],
+            "float": lambda: [normalised(pixels).shape for pixels, _ in load()],
+        },
+        ROUNDS,
+        time.process_time,
+    )
+    each = {name: [value / NUM_IMAGES for value in values] for name, values in taken.items()}
+    claims = {
+        "uint8": "input pipeline, one core: file to uint8 batch (normalised on the device), an image",
+        "float": "input pipeline, one core: file to normalised float batch, an image",
+    }
+    their_name = "torchvision detection reference + GeneralizedRCNNTransform"
+    return [
+        claim_of(claim, each[name], their_name, each["peer"], same_answer=same)
         for name, claim in claims.items()
     ]
 

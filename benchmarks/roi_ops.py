@@ -12,9 +12,6 @@ work on the machine disturbs less.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from measuring.turns import Claim, Clock, claim_of, deliver, in_turns
 from torch import Tensor
 
 from detkit.ops.roi_align import roi_align
@@ -135,7 +133,7 @@ def make_run(case: Case, operator: Operator, layout: torch.memory_format) -> Cal
     return run
 
 
-def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, object]:
+def measure(case: Case, rounds: int, clock: Clock) -> Claim:
     runs = {
         "ours": make_run(case, case.ours, torch.channels_last),
         "peer": make_run(case, case.peer, torch.contiguous_format),
@@ -146,23 +144,9 @@ def measure(case: Case, rounds: int, clock: Callable[[], float]) -> dict[str, ob
         for a, b in zip(ours, theirs, strict=True)
     )
     del ours, theirs
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            seconds[name].append(clock() - start)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    machine = platform.processor() or platform.machine()
-    return {
-        "claim": case.claim,
-        "ours_s": round(median["ours"], 6),
-        "peer": f"torchvision {torchvision.__version__}",
-        "peer_s": round(median["peer"], 6),
-        "ratio": round(median["peer"] / median["ours"], 2),
-        "same_answer": same,
-        "machine": f"{machine}, torch {torch.__version__}, {torch.get_num_threads()} threads",
-    }
+    taken = in_turns(runs, rounds, clock)
+    peer = f"torchvision {torchvision.__version__}"
+    return claim_of(case.claim, taken["ours"], peer, taken["peer"], same_answer=same)
 
 
 def main() -> None:
@@ -176,10 +160,7 @@ def main() -> None:
     if arguments.cpu:
         torch.set_num_threads(1)
     clock = time.process_time if arguments.cpu else time.perf_counter
-    text = json.dumps([measure(case, arguments.rounds, clock) for case in CASES], indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    deliver([measure(case, arguments.rounds, clock) for case in CASES], arguments.json)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ class Evaluate(Spec):
     It also decides which checkpoint is best."""
     batch_size: Count = 1
     """Images worked off together."""
+    compile: bool = False
+    """Let torch.compile translate what computes the feature maps: for `detkit eval` on thousands of
+    images."""
 
 
 class Config(Spec):

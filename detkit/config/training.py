@@ -108,6 +108,9 @@ class Gradient(Spec):
     """Divide the fully connected layers of the head among the processes instead of copying them to each
     (Krizhevsky 2014, "one weird trick"): regions travel instead of the gradients of these layers. It pays
     for AlexNet and VGG between machines with a slow network."""
+    compile: bool = False
+    """Let torch.compile translate what computes the feature maps. It takes a minute or more at the start
+    and pays on a GPU from about an hour of training on; a CPU gains little and needs a C++ compiler."""
     clip_norm: NonNegative = 0.0
     """Upper limit of the gradient's norm; 0 is no limit."""
     ema: EMA | None = None

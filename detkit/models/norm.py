@@ -86,7 +86,8 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 
 def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm) -> tuple[Tensor, Tensor]:
     """Return the weights and the shift of a convolution with its norm in them."""
-    kept = None if torch.is_grad_enabled() else norm.kept
+    # A compiled graph folds within itself: keeping something from it would make it another graph.
+    kept = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else norm.kept
     kind = _working_type(conv.weight)
     if kept is not None and kind in kept:
         return kept[kind]

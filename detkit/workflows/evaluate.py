@@ -16,6 +16,7 @@ from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.sets import Source
 from detkit.errors import UserError
+from detkit.models.compilation import compile_maps
 from detkit.report.findings import zero_notes
 from detkit.workflows.measure import Measured, measure
 from detkit.workflows.report_page import Judged, write_page
@@ -63,6 +64,8 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
     with session(config, trains=False) as run:
         loaded = load_detector(weights, run.device)
         require_same_classes(loaded.classes, source.annotations, weights)
+        if config.evaluate.compile:
+            compile_maps(loaded.model)
         detector = loaded.config.detector
         if external_proposals(detector) is not None:
             # Files of proposals belong to the images, and the images are the config's.

@@ -18,6 +18,7 @@ from detkit.data.index import Index
 from detkit.data.sets import Source
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
+from detkit.models.compilation import compile_maps
 from detkit.models.weights import LoadReport
 from detkit.training.distributed import from_main, rank, world_size
 from detkit.training.divided_fc import divide_fc
@@ -98,6 +99,8 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continue
     if train.divide_fc:
         divide_fc(model, run.device)
     optimizer, rate_sentence = build_optimizer(train, model)
+    if train.compile:
+        compile_maps(model)
     if rank() == 0:
         say(f"{train.epochs} epochs, {timeline.total} steps; {rate_sentence}")
     done = steps_done(task.folder) if task.resume else 0

@@ -64,16 +64,23 @@ def test_benchmarks_write_one_table(
 ) -> None:
     benchmarks = tool("run_benchmarks")
     claims = [
-        {"claim": "sums", "ours_s": 0.5, "peer": "math", "peer_s": 1, "ratio": 2, "same_answer": True},
+        {
+            "claim": "sums", "ours_s": 0.5, "peer": "math", "peer_s": 1, "ratio": 2,
+            "ratio_range": [1.5, 2.25], "same_answer": True,
+        },
         {"claim": "alone", "ours_s": 0.25, "peer": None, "peer_s": None, "ratio": None, "same_answer": None},
-    ]
+    ]  # fmt: skip
     script = f"import sys\nfrom pathlib import Path\nPath(sys.argv[2]).write_text({json.dumps(claims)!r})\n"
     (tmp_path / "one.py").write_text(script, encoding="utf-8")
     (tmp_path / "two.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    (tmp_path / "no_gpu.py").write_text(script.replace(json.dumps(claims), "[]"), encoding="utf-8")
     for name, value in (("ROOT", tmp_path), ("FOLDER", tmp_path), ("JSON_FOLDER", tmp_path / "json")):
         monkeypatch.setattr(benchmarks, name, value)
     assert benchmarks.main() == 1
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert "| one | sums | 0.5 s | math | 1 s | 2.00 | yes |" in text
-    assert "| one | alone | 0.25 s | – | – | – | – |" in text
+    assert "| one | sums | 0.5 s | math | 1 s | 2.00 | 1.50 to 2.25 | yes |" in text
+    assert "| one | alone | 0.25 s | – | – | – | – | – |" in text
     assert "Did not finish: two.py" in text
+    assert "Nothing to measure here: no_gpu.py" in text
+    assert benchmarks.main(["no_gpu"]) == 0
+    assert "| one | sums | 0.5 s |" in (tmp_path / "RESULTS.md").read_text(encoding="utf-8")

@@ -1,0 +1,60 @@
+"""A compiled detector computes the same, once translated for all sizes."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from detkit.build.detector import build_detector
+from detkit.config.faster_rcnn import FasterRCNN
+from detkit.errors import UserError
+from detkit.models.compilation import compile_maps
+from detkit.structures import ImageBatch
+
+SIZES = ((64, 96), (80, 72), (96, 64), (72, 104), (104, 88))
+
+
+def tiny() -> torch.nn.Module:
+    spec = {
+        "type": "faster_rcnn",
+        "backbone": {"type": "resnet", "depth": 18, "width": 0.125},
+        "neck": {"type": "fpn", "channels": 8},
+        "proposals": {"type": "rpn", "post_nms_test": 20},
+        "regions": {"type": "roi_align"},
+        "head": {"type": "two_fc", "channels": 8, "score_threshold": 0.0},
+    }
+    return build_detector(FasterRCNN.model_validate(spec), 3, seed=0).eval()
+
+
+def batch(size: tuple[int, int]) -> ImageBatch:
+    pixels = torch.randint(0, 256, (1, 3, *size), generator=torch.Generator().manual_seed(0))
+    return ImageBatch(pixels.to(torch.uint8), (size,), (size,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_sizes_share_one_translation(backend: str) -> None:
+    if backend == "inductor" and shutil.which("g++") is None:
+        pytest.skip("no C++ compiler here")
+    torch._dynamo.reset()
+    eager, compiled = tiny(), tiny()
+    counter = CompileCounterWithBackend(backend)
+    compile_maps(compiled, counter)
+    assert compiled.state_dict().keys() == eager.state_dict().keys()
+    counts = []
+    for size in SIZES:
+        with torch.inference_mode():
+            (expected,), (found,) = (model.detect(batch(size)) for model in (eager, compiled))
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-3)
+        counts.append(counter.frame_count)
+    assert counts[0] >= 3
+    assert counts == [counts[0]] * len(SIZES)
+
+
+def test_no_compiler_is_said_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"no no-such-compiler.*CXX"):
+        compile_maps(tiny())
