@@ -45,7 +45,9 @@ def assign(
         (N,) int64 indices into the target.
     """
     left_out = target.difficult | target.crowd
-    crowds = target.boxes[target.crowd]
+    # Picking the crowds saves work on a CPU; another device would have to be waited for.
+    picks = boxes.device.type == "cpu"
+    crowds = target.boxes[target.crowd] if picks else target.boxes
     parts = torch.split(boxes, max(1, _MOST_PAIRS // max(1, len(target))))
     reached = None
     if force and len(parts) > 1:
@@ -57,7 +59,8 @@ def assign(
         matches = match(iou.masked_fill(left_out, 0.0), fg_iou, bg_iou, force, reached)
         unsure = ((iou >= bg_iou[1]) & target.difficult).any(dim=1)
         if len(crowds):
-            unsure |= (pairwise_ioa(part, crowds) > crowd_iou).any(dim=1)
+            within = pairwise_ioa(part, crowds) > crowd_iou
+            unsure |= (within if picks else within & target.crowd).any(dim=1)
         found.append(matches.masked_fill(unsure & (matches == BACKGROUND), IGNORED))
     return torch.cat(found)
 
@@ -90,3 +93,13 @@ def loss_weights(
             divisors = [max(sum(counts), 1)] * len(counts)
     shares = [torch.full((n,), 1 / d, device=device) for n, d in zip(counts, divisors, strict=True)]
     return torch.cat(shares) if shares else torch.zeros(0, device=device)
+
+
+def leading(values: Tensor, counts: Sequence[int], wanted: Sequence[int]) -> Tensor:
+    """Return the first `wanted` of each of the parts that `counts` divides the values into.
+
+    Example:
+        >>> leading(torch.arange(5), [3, 2], [1, 2])
+        tensor([0, 3, 4])
+    """
+    return torch.cat([part[:num] for part, num in zip(values.split(list(counts)), wanted, strict=True)])

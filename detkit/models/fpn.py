@@ -49,7 +49,8 @@ class FPN(nn.Module):
             lateral = self.inner_blocks[index](maps[index])
             top = lateral.add_(F.interpolate(top, size=lateral.shape[-2:], mode="nearest"))
             pyramid.insert(0, self.layer_blocks[index](top))
-        return [*pyramid, pyramid[-1][:, :, ::2, ::2]]
+        # Pooling over one cell is every second cell, in a map that lies in memory as the others do.
+        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2)]
 
 
 class PlainMaps(nn.Module):

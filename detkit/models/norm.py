@@ -88,8 +88,7 @@ def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm) -> tuple[Tensor, Tensor]:
     """Return the weights and the shift of a convolution with its norm in them."""
     # A compiled graph folds within itself: keeping something from it would make it another graph.
     kept = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else norm.kept
-    kind = _working_type(conv.weight)
-    if kept is not None and kind in kept:
+    if kept is not None and (kind := _working_type(conv.weight)) in kept:
         return kept[kind]
     scale, shift = norm.scale_and_shift()
     if conv.bias is not None:

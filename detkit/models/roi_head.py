@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.assignment import NormalizeBy, assign, loss_weights
+from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.region_features import RegionFeatures
 from detkit.ops.boxes import clip
 from detkit.ops.coding import BoxCoder
@@ -108,13 +108,16 @@ class RoIHead(nn.Module):
             targets: the objects of each image.
             seed: seeds the choice of regions, with each target's image index.
         """
-        drawn = [self.draw(own, target, seed) for own, target in zip(proposals, targets, strict=True)]
+        drawn = self.draw_all(proposals, targets, seed)
         logits, deltas = self(maps, [regions.boxes for regions in drawn])
         labels = torch.cat([regions.labels for regions in drawn])
         counts = [len(regions.labels) for regions in drawn]
         weights = loss_weights(counts, self.normalize_by, self.sampler.num, labels.device)
         classification = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
-        rows = torch.nonzero(labels < self.num_classes).squeeze(1)
+        # Those with an object come first in each image, so that nothing must be searched.
+        rows = leading(
+            torch.arange(len(labels), device=labels.device), counts, [len(own.encoded) for own in drawn]
+        )
         encoded = torch.cat([regions.encoded for regions in drawn])
         unit = self._unit(labels[rows])
         found = self._of_class(deltas, rows, labels[rows])
@@ -190,10 +193,21 @@ class RoIHead(nn.Module):
             target: the image's objects.
             seed: seeds the choice, with the target's image index.
         """
-        boxes, matches = self.labelled(proposals, target)
-        fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
+        return self.draw_all([proposals], [target], seed)[0]
+
+    @torch.no_grad()
+    def draw_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:
+        """Return the regions of each image that train; see `draw`."""
+        labelled = [self.labelled(own, target) for own, target in zip(proposals, targets, strict=True)]
+        seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
+        drawn = self.sampler.draw_all([matches for _, matches in labelled], seeds)
+        return [
+            self._regions(boxes, matches, target, *choice)
+            for (boxes, matches), target, choice in zip(labelled, targets, drawn, strict=True)
+        ]
+
+    def _regions(self, boxes: Tensor, matches: Tensor, target: Target, fg: Tensor, bg: Tensor) -> Regions:
         objects = matches[fg]
         labels = torch.cat([target.labels[objects], torch.full_like(bg, self.num_classes)])
-        return Regions(
-            boxes[torch.cat([fg, bg])], labels, self.coder.encode(target.boxes[objects], boxes[fg])
-        )
+        encoded = self.coder.encode(target.boxes[objects], boxes[fg])
+        return Regions(boxes[torch.cat([fg, bg])], labels, encoded)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.assignment import NormalizeBy, assign, loss_weights
+from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.initialisation import gaussian
 from detkit.models.norm import conv_block
 from detkit.ops.anchors import AnchorGrid
@@ -144,8 +144,9 @@ class RPN(nn.Module):
         device = maps[0].device
         shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
         anchors = self.grid(shapes, self.strides, device)
+        limits = torch.tensor(sizes).to(device, non_blocking=True)
         inside = [
-            _cells_inside(shape, stride, sizes, device).repeat_interleave(num, dim=1)
+            _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)
             for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)
         ]
         return RPNOutput([logits for logits, _ in said], [deltas for _, deltas in said], anchors, inside)
@@ -162,21 +163,24 @@ class RPN(nn.Module):
             seed: seeds the choice of anchors, with each target's image index.
         """
         anchors = torch.cat(output.anchors)
-        drawn, positive, encoded = [], [], []
+        drawn, positive, encoded, objects = [], [], [], []
         for number, (target, choice) in enumerate(
             zip(targets, self.draw(output, targets, sizes, seed), strict=True)
         ):
             encoded.append(CODER.encode(target.boxes[choice.objects], anchors[choice.positives]))
+            objects.append(number * len(anchors) + choice.positives)
             drawn.append(number * len(anchors) + torch.cat([choice.positives, choice.negatives]))
             positive.append(torch.arange(len(drawn[-1]), device=anchors.device) < len(choice.positives))
-        weights = loss_weights([len(d) for d in drawn], self.normalize_by, self.sampler.num, anchors.device)
+        counts = [len(own) for own in drawn]
+        weights = loss_weights(counts, self.normalize_by, self.sampler.num, anchors.device)
+        object_weights = leading(weights, counts, [len(own) for own in objects])
         index, is_object = torch.cat(drawn), torch.cat(positive)
         logits, deltas = torch.cat(output.logits, 1).flatten(), torch.cat(output.deltas, 1).flatten(0, 1)
         objectness = F.binary_cross_entropy_with_logits(
             logits[index], is_object.float(), weight=weights, reduction="sum"
         )
-        wrong_by = smooth_l1(deltas[index[is_object]], torch.cat(encoded), self.beta).sum(1)
-        return objectness, self.box_loss_weight * (wrong_by * weights[is_object]).sum()
+        wrong_by = smooth_l1(deltas[torch.cat(objects)], torch.cat(encoded), self.beta).sum(1)
+        return objectness, self.box_loss_weight * (wrong_by * object_weights).sum()
 
     @torch.no_grad()
     def draw(
@@ -191,13 +195,17 @@ class RPN(nn.Module):
             seed: seeds the choice, with each target's image index.
         """
         anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
-        chosen = []
-        for number, (target, size) in enumerate(zip(targets, sizes, strict=True)):
-            usable = torch.nonzero(inside[number] & self._within_border(anchors, size)).squeeze(1)
-            matches = self._assign(anchors[usable], target)
-            fg, bg = self.sampler(matches, mix_seed(seed, target.image, SAMPLING_STAGE))
-            chosen.append(DrawnAnchors(usable[fg], usable[bg], matches[fg]))
-        return chosen
+        within = inside & torch.stack([self._within_border(anchors, size) for size in sizes])
+        counts = within.sum(dim=1).tolist()
+        usable = torch.nonzero(within)[:, 1].split(counts)
+        matches = [self._assign(anchors[own], target) for own, target in zip(usable, targets, strict=True)]
+        seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
+        return [
+            DrawnAnchors(rows[fg], rows[bg], own[fg])
+            for rows, own, (fg, bg) in zip(
+                usable, matches, self.sampler.draw_all(matches, seeds), strict=True
+            )
+        ]
 
     @torch.no_grad()
     def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:
@@ -229,7 +237,7 @@ class RPN(nn.Module):
     ) -> Tensor:
         boxes = clip(boxes, size)
         has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        kept = is_large(boxes, self.min_size_px) & has_area & torch.isfinite(scores)
+        kept = torch.nonzero(is_large(boxes, self.min_size_px) & has_area & torch.isfinite(scores)).squeeze(1)
         boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
         return boxes[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
 
@@ -252,11 +260,8 @@ class RPN(nn.Module):
         )
 
 
-def _cells_inside(
-    shape: tuple[int, int], stride: int, sizes: Sequence[tuple[int, int]], device: torch.device
-) -> Tensor:
+def _cells_inside(shape: tuple[int, int], stride: int, limits: Tensor) -> Tensor:
     """Return (B, height * width) bool: the cell begins inside the image, not in its padding."""
-    limits = torch.tensor(sizes, device=device)
-    rows = torch.arange(shape[0], device=device) * stride < limits[:, :1]
-    columns = torch.arange(shape[1], device=device) * stride < limits[:, 1:]
+    rows = torch.arange(shape[0], device=limits.device) * stride < limits[:, :1]
+    columns = torch.arange(shape[1], device=limits.device) * stride < limits[:, 1:]
     return (rows[:, :, None] & columns[:, None, :]).flatten(1)

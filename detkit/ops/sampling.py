@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,14 +97,32 @@ class Sampler:
             `round(num * fg_fraction)` positives; together they are fewer than `num` only where
             positions run short.
         """
-        priority = random_priority(len(matches), seed, matches.device)
-        fg = _first(priority, matches >= 0, round(self.num * self.fg_fraction))
-        bg = _first(priority, matches == BACKGROUND, self.num - len(fg))
-        return fg, bg
+        return self.draw_all([matches], [seed])[0]
+
+    def draw_all(self, matches: Sequence[Tensor], seeds: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Return what is drawn of each image; the host waits for the device once for all of them.
+
+        Args:
+            matches: for each image, as above.
+            seeds: for each image, any integer.
+
+        Example:
+            >>> images = [torch.tensor([-1, 0]), torch.tensor([-1, -1, -1])]
+            >>> [(len(fg), len(bg)) for fg, bg in Sampler(2, 0.5).draw_all(images, [0, 0])]
+            [(1, 1), (0, 2)]
+        """
+        allowed = [(own >= 0, own == BACKGROUND) for own in matches]
+        counts = torch.stack([torch.stack([fg.sum(), bg.sum()]) for fg, bg in allowed]).tolist()
+        drawn = []
+        for (fg, bg), (num_fg, num_bg), seed in zip(allowed, counts, seeds, strict=True):
+            priority = random_priority(len(fg), seed, fg.device)
+            positives = min(round(self.num * self.fg_fraction), num_fg)
+            negatives = min(self.num - positives, num_bg)
+            drawn.append((_first(priority, fg, positives), _first(priority, bg, negatives)))
+        return drawn
 
 
 def _first(priority: Tensor, allowed: Tensor, num: int) -> Tensor:
-    """Return the at most `num` allowed positions of lowest priority."""
-    positions = allowed.nonzero()[:, 0]
-    chosen = priority[positions].topk(min(num, len(positions)), largest=False).indices
-    return positions[chosen]
+    """Return the `num` allowed positions of lowest priority; there are that many."""
+    last = torch.iinfo(priority.dtype).max
+    return priority.masked_fill(~allowed, last).topk(num, largest=False).indices

@@ -14,7 +14,7 @@ from detkit.errors import UserError
 from detkit.models.compilation import compile_maps
 from detkit.structures import ImageBatch
 
-SIZES = ((64, 96), (80, 72), (96, 64), (72, 104), (104, 88))
+SIZES = ((192, 256), (224, 288), (256, 200), (200, 264), (264, 240))
 
 
 def tiny() -> torch.nn.Module:
@@ -35,7 +35,7 @@ def batch(size: tuple[int, int]) -> ImageBatch:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_sizes_share_one_translation(backend: str) -> None:
     if backend == "inductor" and shutil.which("g++") is None:
         pytest.skip("no C++ compiler here")
@@ -50,8 +50,10 @@ def test_sizes_share_one_translation(backend: str) -> None:
             (expected,), (found,) = (model.detect(batch(size)) for model in (eager, compiled))
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-3)
         counts.append(counter.frame_count)
+    # The first size may make a translation of its own, the second one that leaves sizes open.
     assert counts[0] >= 3
-    assert counts == [counts[0]] * len(SIZES)
+    assert counts[1:] == [counts[1]] * (len(SIZES) - 1)
+    assert counts[1] <= counts[0] + 2
 
 
 def test_no_compiler_is_said_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from detkit.ops.nms import grouped_nms, nms
+from detkit.ops.nms import _moved_apart, grouped_nms, nms
 from tests.reference import overlaps
 
 
@@ -73,3 +73,10 @@ def test_at_most_so_many_over_all_groups() -> None:
     wanted = grouped_nms(boxes, scores, groups, 0.3)
     for at_most in (0, 1, 5, 80):
         assert torch.equal(grouped_nms(boxes, scores, groups, 0.3, at_most), wanted[:at_most])
+
+
+def test_groups_moved_apart_are_alone_too() -> None:
+    boxes, scores = torch.tensor(overlaps.random_boxes(200, 4)) - 50, scores_of(200, 4)
+    for num_groups, factor in ((1, 1), (7, 1), (7, 100_000)):
+        groups = torch.arange(200) % num_groups * factor
+        assert torch.equal(_moved_apart(boxes, scores, groups, 0.3), grouped_nms(boxes, scores, groups, 0.3))
