@@ -102,4 +102,5 @@ def leading(values: Tensor, counts: Sequence[int], wanted: Sequence[int]) -> Ten
         >>> leading(torch.arange(5), [3, 2], [1, 2])
         tensor([0, 3, 4])
     """
-    return torch.cat([part[:num] for part, num in zip(values.split(list(counts)), wanted, strict=True)])
+    parts = torch.split(values, list(counts))
+    return torch.cat([part[:num] for part, num in zip(parts, wanted, strict=True)])

@@ -197,7 +197,7 @@ class RPN(nn.Module):
         anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
         within = inside & torch.stack([self._within_border(anchors, size) for size in sizes])
         counts = within.sum(dim=1).tolist()
-        usable = torch.nonzero(within)[:, 1].split(counts)
+        usable = torch.split(torch.nonzero(within)[:, 1], counts)
         matches = [self._assign(anchors[own], target) for own, target in zip(usable, targets, strict=True)]
         seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
         return [
