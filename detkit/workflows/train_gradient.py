@@ -96,11 +96,8 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continue
         config, task.learned, index, batch_size=train.batch_size, workers=run.workers, pin_memory=on_gpu
     )
     timeline = Timeline([loader.num_steps(epoch) for epoch in range(train.epochs)])
-    if train.divide_fc:
-        divide_fc(model, run.device)
+    _arrange(model, train, run)
     optimizer, rate_sentence = build_optimizer(train, model)
-    if train.compile:
-        compile_maps(model)
     if rank() == 0:
         say(f"{train.epochs} epochs, {timeline.total} steps; {rate_sentence}")
     done = steps_done(task.folder) if task.resume else 0
@@ -130,6 +127,13 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continue
             config_text=dump_config(config),
         )
     return Learned(state.step, log.mean_rate if log is not None else 0.0)
+
+
+def _arrange(model: nn.Module, train: Gradient, run: Session) -> None:
+    if train.divide_fc:
+        divide_fc(model, run.device)
+    if train.compile:
+        compile_maps(model)
 
 
 @contextmanager
