@@ -10,7 +10,7 @@ import yaml
 
 from detkit.annotations.coco import read_json
 from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.config.data import COCOSet, Data, VOCSet, YOLOSet
+from detkit.config.data import COCOSet, Data, ObjectCropsSet, VOCSet, YOLOSet
 from detkit.data.checks.read_coco import survey_coco, unlisted_images
 from detkit.data.checks.read_voc import survey_voc
 from detkit.data.checks.read_yolo import survey_yolo
@@ -74,7 +74,9 @@ def _read(survey: Survey, found: FoundDataset) -> None:
 
 
 def survey_config(data: Data) -> Survey:
-    """Read what a config learns from and is judged by; synthetic and custom datasets have no files.
+    """Read what a config learns from and is judged by.
+
+    Synthetic and custom datasets have no files, and images by class no annotations.
 
     Raises:
         UserError: a folder, a file or a set is not there.
@@ -83,16 +85,16 @@ def survey_config(data: Data) -> Survey:
     voc: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
     yolo: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
     for part, spec in (("train", data.train), ("val", data.val)):
-        match spec:
-            case VOCSet():
-                voc[spec.root][part] = spec.sets
-            case YOLOSet():
-                yolo[spec.root][part] = [spec.split]
-            case COCOSet():
-                file = Path(spec.annotations)
+        match spec.of if isinstance(spec, ObjectCropsSet) else spec:
+            case VOCSet() as own:
+                voc[own.root][part] = own.sets
+            case YOLOSet() as own:
+                yolo[own.root][part] = [own.split]
+            case COCOSet() as own:
+                file = Path(own.annotations)
                 if not file.is_file():
                     raise UserError(f"data.{part}.annotations: {file}: the file does not exist")
-                survey_coco(survey, part, Path(spec.images), file)
+                survey_coco(survey, part, Path(own.images), file)
             case _:
                 pass
     _read_roots(survey, voc, yolo)

@@ -15,9 +15,12 @@ from detkit.build.model import load_detector
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.shapes import shape_mask
+from detkit.data.synthetic import write_synthetic
 from detkit.errors import UserError
+from detkit.workflows.check import check
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.init import init
 from detkit.workflows.plan import plan
 from detkit.workflows.predict import predict
 from detkit.workflows.report import report
@@ -189,3 +192,13 @@ def test_its_data_are_refused_by_a_detector() -> None:
     cut = "data.train.augment=[{type: scale_crop}]"
     with pytest.raises(UserError, match="scale_crop is a classifier's"):
         load_config("faster_rcnn_resnet18_synthetic", [cut])
+
+
+def test_its_config_is_checked_by_the_dataset_its_objects_come_from(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "coco", 3, 2)
+    init(tmp_path / "shapes", detector="classifier_resnet18_folder", out=tmp_path / "mine.yaml")
+    found = check(str(tmp_path / "mine.yaml"), ["detector.backbone.weights=none", "data.workers=0"])
+    assert found.parts == {"train": 3, "val": 2}
+    assert found.objects > 5
+    drawn = check("classifier_resnet18_synthetic", ["data.train.of.num_images=2", "data.val.of.num_images=2"])
+    assert not [one for one in drawn.findings if one.kind == "unused_class"]
