@@ -12,6 +12,7 @@ from detkit.build.classifier import build_classifier
 from detkit.build.fast_rcnn import build_fast_rcnn
 from detkit.build.faster_rcnn import build_faster_rcnn
 from detkit.build.rcnn import build_rcnn
+from detkit.build.sppnet import build_sppnet
 from detkit.build.trunk import OnWeights
 from detkit.config.classifier import Classifier
 from detkit.config.detector import Detector
@@ -19,6 +20,7 @@ from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.rcnn import RCNN
 from detkit.config.spec import Custom
+from detkit.config.sppnet import SPPNet
 
 
 def build_detector(
@@ -52,6 +54,8 @@ def build_detector(
                 model = build_classifier(spec, num_classes, on_weights if pretrained else None)
             case RCNN():
                 model = build_rcnn(spec, num_classes, on_weights if pretrained else None)
+            case SPPNet():
+                model = build_sppnet(spec, num_classes, on_weights if pretrained else None)
             case Custom():
                 model = custom_module("detector", spec, ("detect",), num_classes=num_classes)
             case _:

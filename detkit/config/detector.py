@@ -11,5 +11,6 @@ from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.rcnn import RCNN
 from detkit.config.spec import Custom
+from detkit.config.sppnet import SPPNet
 
-Detector = Annotated[FasterRCNN | FastRCNN | RCNN | Classifier | Custom, Field(discriminator="type")]
+Detector = Annotated[FasterRCNN | FastRCNN | RCNN | SPPNet | Classifier | Custom, Field(discriminator="type")]

@@ -17,7 +17,7 @@ WAYS_TO_LEARN = {
     "faster_rcnn": ("gradient", "alternating"),
     "fast_rcnn": ("gradient", "staged"),
     "rcnn": ("staged",),
-    "sppnet": ("staged", "gradient"),
+    "sppnet": ("staged",),
     "classifier": ("gradient",),
 }
 
@@ -90,6 +90,18 @@ class Config(Spec):
         if not isinstance(detector, dict) or detector.get("type") != "rcnn":
             return data
         return fill(data, {"data": {"resize": None}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fine_tunes_as_in_its_paper(cls, data: Any) -> Any:
+        """SPP-net leaves regions out that overlap no object at all."""
+        detector, train = (data.get(key) if isinstance(data, dict) else None for key in ("detector", "train"))
+        if not isinstance(detector, dict) or detector.get("type") != "sppnet" or not isinstance(train, dict):
+            return data
+        tuned = train.get("fine_tune", {})
+        if train.get("type") != "staged" or not isinstance(tuned, dict):
+            return data
+        return {**data, "train": {**train, "fine_tune": {"bg_low_iou": 0.1, **tuned}}}
 
     @model_validator(mode="after")
     def _regions_are_changed_by_their_own_rules(self) -> Config:

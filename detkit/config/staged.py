@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from detkit.config.spec import Count, Fraction, Index, NonNegative, Positive, Spec
 from detkit.config.training import SGD, Optimizer, Precision
 
@@ -15,6 +17,9 @@ class FineTune(Spec):
     """Optimizer steps (70,000 in the paper's code)."""
     batch_size: Count = 128
     """Regions of one step, over all processes, drawn from all regions of the dataset with replacement."""
+    images_per_step: Count = 2
+    """SPP-net alone, which reads whole images: from so many the regions of a step are drawn, as many of each
+    and without replacement; `batch_size` is a multiple of it."""
     fg_fraction: Fraction = 0.25
     """This share of them holds an object."""
     fg_iou: Fraction = 0.5
@@ -39,6 +44,15 @@ class FineTune(Spec):
     """Write a checkpoint so often, to go on from when the training is stopped."""
     images_in_memory_gb: NonNegative = 2.0
     """Decoded images are kept up to this much in each process: regions of one step lie in many images."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> FineTune:
+        if self.batch_size % self.images_per_step:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of images_per_step "
+                f"({self.images_per_step})"
+            )
+        return self
 
 
 class Staged(Spec):

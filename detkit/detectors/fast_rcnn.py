@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detkit.errors import UserError
-from detkit.models.image_input import ImageInput, in_file_pixels
+from detkit.models.image_input import ImageInput, in_file_pixels, shrunk
 from detkit.models.roi_head import RoIHead
 from detkit.structures import Detections, ImageBatch, TrainBatch
 
@@ -71,15 +70,3 @@ class FastRCNN(ImageInput):
                 "fast_rcnn looks only where it is told: give ImageBatch.proposals, boxes for each image"
             )
         return [boxes.to(self.mean.device) for boxes in images.proposals]
-
-
-def shrunk(pixels: Tensor, factor: float) -> Tensor:
-    """Return smaller copies of images, each pixel the mean of those it stands for.
-
-    Args:
-        pixels: (B, 3, H, W) normalised images.
-        factor: of both sides, at most 1.
-    """
-    size = [max(1, round(side * factor)) for side in pixels.shape[2:]]
-    smaller = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-    return smaller.contiguous(memory_format=torch.channels_last)

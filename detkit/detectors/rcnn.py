@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.data.region_batch import RegionBatch
-from detkit.errors import UserError
 from detkit.models.class_boxes import ClassBoxes
-from detkit.models.crop_network import CropNetwork, Layer
-from detkit.models.image_input import ImageInput, in_file_pixels
+from detkit.models.crop_network import CropNetwork
+from detkit.models.region_detector import RegionDetector
+from detkit.models.region_layers import Layer
 from detkit.models.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.warp import Cuts, warp
 from detkit.ops.warp_plan import plan_warp
-from detkit.structures import Detections, ImageBatch
+from detkit.structures import ImageBatch
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Crops:
     at_once: int
 
 
-class RCNN(ImageInput):
+class RCNN(RegionDetector):
     """Every region is cut out, warped and read by a network; SVMs say what it is and ridge regression where.
 
     `forward` teaches the network, by a softmax over the classes and background; what the SVMs and the
@@ -52,6 +52,8 @@ class RCNN(ImageInput):
         report: chooses what is reported.
     """
 
+    network: CropNetwork
+
     def __init__(
         self,
         network: CropNetwork,
@@ -62,44 +64,16 @@ class RCNN(ImageInput):
         box_deltas: RidgeDeltas | None,
         report: ClassBoxes,
     ) -> None:
-        super().__init__()
-        self.network, self.crops, self.report = network, crops, report
-        self.classifier = nn.Linear(network.widths[network.last], num_classes + 1)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
-        self.outputs_per_class = {"classifier": 1}
-        self.svms = None if svms is None else svms[0]
-        self.layer: Layer = network.last if svms is None else svms[1]
-        self.box_deltas = box_deltas
-
-    @property
-    def widths(self) -> dict[Layer, int]:
-        """The layers that features can be taken from, and the length of their vectors."""
-        return self.network.widths
+        super().__init__(
+            "rcnn", network, num_classes=num_classes, svms=svms, box_deltas=box_deltas, report=report
+        )
+        self.crops = crops
 
     def forward(self, batch: RegionBatch) -> dict[str, Tensor]:
         """Return the loss of the classifier that fine-tunes the network: head_class."""
         crops = self.crop(batch.table, batch.cuts)
         logits = self.classifier(self.network(crops)).float()
         return {"head_class": F.cross_entropy(logits, batch.labels.to(logits.device))}
-
-    @torch.no_grad()
-    def detect(self, images: ImageBatch) -> list[Detections]:
-        """Return what is in each image, best first, in pixels of the image's file.
-
-        Raises:
-            UserError: the batch does not say where to look.
-        """
-        found = []
-        for number, (boxes, size) in enumerate(zip(self._proposals(images), images.sizes, strict=True)):
-            if len(boxes) == 0:
-                found.append(Detections.empty(boxes.device))
-                continue
-            read = self.read(images.part(number, number + 1), boxes)
-            judged = [(self.scores(vectors), self.deltas(pool5)) for pool5, vectors in read]
-            scores, deltas = (torch.cat(parts) for parts in zip(*judged, strict=True))
-            found.append(self.report(boxes, scores, deltas, size))
-        return in_file_pixels(found, images)
 
     def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time.
@@ -125,31 +99,9 @@ class RCNN(ImageInput):
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
         return warp(table, cuts, self.crops.size, mean, std, memory)
 
-    def scores(self, vectors: Tensor) -> Tensor:
-        """Return (R, K) scores in [0, 1]."""
-        if self.svms is not None:
-            scores: Tensor = self.svms(vectors)
-            return scores
-        logits: Tensor = self.classifier(vectors)
-        return logits.float().softmax(1)[:, :-1]
-
-    def deltas(self, pool5: Tensor) -> Tensor:
-        """Return (R, K, 4) deltas; without box regression they are 0."""
-        if self.box_deltas is not None:
-            deltas: Tensor = self.box_deltas(pool5)
-            return deltas
-        return pool5.new_zeros((len(pool5), 1, 4), dtype=torch.float32)
-
     def _memory(self, num_regions: int) -> Tensor | None:
         """Return memory that all crops of an image are made in, one lot after the other."""
         if self.mean.device.type != "cpu":
             return None
         side = self.crops.size
         return torch.empty((min(num_regions, self.crops.at_once), side, side, 3))
-
-    def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
-        if images.proposals is None:
-            raise UserError(
-                "rcnn looks only where it is told: give ImageBatch.proposals, boxes for each image"
-            )
-        return [boxes.to(self.mean.device) for boxes in images.proposals]

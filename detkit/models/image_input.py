@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.models.weights import IMAGENET_MEAN, IMAGENET_STD
 from detkit.ops.boxes import clip
@@ -43,3 +44,15 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
         boxes = own.boxes * own.boxes.new_tensor((scale_x, scale_y, scale_x, scale_y))
         scaled.append(Detections(clip(boxes, original), own.scores, own.labels))
     return scaled
+
+
+def shrunk(pixels: Tensor, factor: float) -> Tensor:
+    """Return smaller copies of images, each pixel the mean of those it stands for.
+
+    Args:
+        pixels: (B, 3, H, W) normalised images.
+        factor: of both sides, at most 1.
+    """
+    size = [max(1, round(side * factor)) for side in pixels.shape[2:]]
+    smaller = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return smaller.contiguous(memory_format=torch.channels_last)

@@ -104,7 +104,7 @@ def learn_svms(
         evict_below=spec.evict_below,
         retrain_after=spec.retrain_after,
         passes=1,
-        drop_duplicates=False,
+        drop_duplicates=reader.model.alike_count_once,
         solver=spec.solver,
         device=str(run.device),
     )

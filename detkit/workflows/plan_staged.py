@@ -18,7 +18,8 @@ from detkit.config.decision import SVMDecision
 from detkit.config.schema import Config
 from detkit.config.staged import FineTune, Staged
 from detkit.training.memory import free_bytes, shown_bytes
-from detkit.workflows.fine_tune_regions import as_gradient, region_loader
+from detkit.workflows.fine_tune_batches import fine_tune_batches
+from detkit.workflows.fine_tune_regions import as_gradient
 from detkit.workflows.memory_probe import Step
 from detkit.workflows.region_reader import RegionReader
 from detkit.workflows.region_vectors import CachedVectors
@@ -143,7 +144,7 @@ def plan_staged(config: Config, how: Staged) -> StagedPlan:
 
 def _steps(run: Session, model: nn.Module, task: Task, spec: FineTune) -> tuple[float | None, int | None]:
     step = Step(run, model, build_optimizer(as_gradient(spec), model)[0])
-    batches, times, peak = iter(region_loader(task, spec)(0, 0)), [], None
+    batches, times, peak = iter(fine_tune_batches(task, spec, model)(0, 0)), [], None
     for _ in range(min(TIMED_STEPS + 1, spec.steps)):
         start = time.perf_counter()
         peak = step.peak(next(batches), spec.accumulate)

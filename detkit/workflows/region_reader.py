@@ -16,7 +16,7 @@ from detkit.data.batching import collate
 from detkit.data.samples import DetectionDataset, Key
 from detkit.data.sets import Source
 from detkit.data.training_regions import TrainingRegions
-from detkit.models.crop_network import Layer
+from detkit.models.region_layers import Layer
 from detkit.models.svm_decision import RidgeDeltas, SVMScores
 from detkit.structures import ImageBatch
 from detkit.workflows.session import Session
@@ -30,6 +30,7 @@ class ReadsRegions(Protocol):
     svms: SVMScores | None
     box_deltas: RidgeDeltas | None
     layer: Layer
+    alike_count_once: bool
 
     @property
     def widths(self) -> dict[Layer, int]:

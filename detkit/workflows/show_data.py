@@ -18,6 +18,7 @@ from detkit.data.index import Index
 from detkit.data.sets import Source
 from detkit.detectors.fast_rcnn import FastRCNN
 from detkit.detectors.faster_rcnn import FasterRCNN
+from detkit.detectors.sppnet import SPPNet
 from detkit.report.draw import draw_targets, tile_images
 from detkit.report.picture_file import write_picture
 from detkit.structures import TrainBatch
@@ -77,7 +78,7 @@ def _show_regions(
 
 def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: Index) -> NDArray[np.uint8]:
     # A detector of another kind has no anchors to show.
-    trained = model.training_boxes(batch) if isinstance(model, FastRCNN | FasterRCNN) else None
+    trained = model.training_boxes(batch) if isinstance(model, FastRCNN | FasterRCNN | SPPNet) else None
     pictures, names = [], []
     for number, (target, (height, width)) in enumerate(zip(batch.targets, batch.images.sizes, strict=True)):
         pixels = batch.images.pixels[number, :, :height, :width].permute(1, 2, 0).contiguous().numpy()

@@ -12,7 +12,8 @@ from detkit.config.decision import BoxRegression, SVMDecision
 from detkit.config.staged import Staged
 from detkit.training.distributed import barrier, rank
 from detkit.training.stages import Artefact, Stages
-from detkit.workflows.fine_tune_regions import fine_tune, load_network, region_loader
+from detkit.workflows.fine_tune_batches import fine_tune_batches
+from detkit.workflows.fine_tune_regions import fine_tune, load_network
 from detkit.workflows.fingerprint import dataset_key, weights_key
 from detkit.workflows.learn_decision import fill_box_regression, fill_svms, learn_box_regression, learn_svms
 from detkit.workflows.region_reader import RegionReader
@@ -71,7 +72,7 @@ class _Learning:
     def _inputs(self) -> dict[str, Any]:
         """Return what every stage depends on."""
         config = self.task.config
-        detector = config.detector.model_dump(include={"type", "backbone", "regions"})
+        detector = config.detector.model_dump(include={"type", "backbone", "regions", "scales_px"})
         detector.get("regions", {}).pop("at_once", None)  # it changes no result
         return {
             "data": dataset_key(self.task.learned),
@@ -91,8 +92,9 @@ class _Learning:
         kept = spec.model_dump(exclude={"accumulate", "save_every_steps", "images_in_memory_gb"})
 
         def tune(part: Path) -> None:
-            batches = region_loader(self.task, spec)
-            rates.append(fine_tune(self.task, spec, self.model, new_layer, batches, part))
+            task, model = self.task, self.model
+            batches = fine_tune_batches(task, spec, model)
+            rates.append(fine_tune(task, spec, model, new_layer, batches, part))
 
         made = self.stages.run(
             "fine_tune",

@@ -38,7 +38,8 @@ def test_every_backbone_reads_crops(spec: Backbone) -> None:
 def test_the_layers_are_those_of_the_head() -> None:
     network = build_crop_network(EVERY[0], 0.0, None)
     pool5 = torch.randn(2, network.widths["pool5"])
-    fc6, fc7 = network.head.fc6, network.head.fc7
+    assert network.fc is not None
+    fc6, fc7 = network.fc.fc6, network.fc.fc7
     torch.testing.assert_close(network.beyond(pool5, "fc6"), fc6(pool5).relu())
     torch.testing.assert_close(network.beyond(pool5, "fc7"), fc7(fc6(pool5).relu()).relu())
 
