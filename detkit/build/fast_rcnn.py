@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from detkit.build.trunk import OnWeights, build_trunk
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.detectors import fast_rcnn
+from detkit.models.box_heads import BoxHead
+from detkit.models.svm_decision import SVMScores
 
 
 def build_fast_rcnn(spec: FastRCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
@@ -21,5 +25,7 @@ def build_fast_rcnn(spec: FastRCNN, num_classes: int, on_weights: OnWeights | No
         UserError: weights cannot be read or a part does not fit.
     """
     trunk = build_trunk(spec, num_classes, on_weights)
+    if spec.svms is not None:
+        trunk.roi_head.svms = SVMScores(cast(BoxHead, trunk.roi_head.head).channels, num_classes)
     shrunk = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
     return fast_rcnn.FastRCNN(trunk.backbone, trunk.neck, trunk.roi_head, shrunk[1:])

@@ -13,28 +13,9 @@ Layer = Literal["pool5", "fc6", "fc7"]
 WITHOUT_FC = ("resnet", "googlenet", "custom")
 
 
-class _Decision(Spec):
-    dropout: Fraction = 0.5
-    """Share of activations dropped after fc6 and fc7 in fine-tuning."""
-    score_threshold: Fraction = 0.2
-    """Detections below this score are not reported."""
-    nms_iou: Fraction = 0.3
-    """Non-maximum suppression within a class."""
-    detections_per_class: Count = 100
-    """At most this many boxes of a class and image are looked at, the best, before suppression."""
+class SVMs(Spec):
+    """One linear SVM a class, learned with hard negatives. A score is the logistic function of the margin."""
 
-
-class SVMDecision(_Decision):
-    """One linear SVM a class, learned with hard negatives.
-
-    A score is the logistic function of the margin: 0.5 lies on the plane, and the default threshold of 0.2 is
-    a margin of -1.4.
-    """
-
-    type: Literal["svm"]
-    features: Layer = "fc7"
-    """The layer it sees. Resnet and googlenet have `pool5` alone, the mean of their last stage; there it is
-    the default."""
     c: Positive = 0.001
     """Weight of the errors, which are summed over the examples, against the norm of the plane."""
     positive_weight: Positive = 2.0
@@ -51,6 +32,30 @@ class SVMDecision(_Decision):
     """A class is learned anew after so many new hard negatives."""
     solver: Literal["liblinear", "torch"] = "liblinear"
     """`liblinear` on one core for each class, or `torch`, which is for a GPU; both find the same plane."""
+
+
+class _Decision(Spec):
+    dropout: Fraction = 0.5
+    """Share of activations dropped after fc6 and fc7 in fine-tuning."""
+    score_threshold: Fraction = 0.2
+    """Detections below this score are not reported."""
+    nms_iou: Fraction = 0.3
+    """Non-maximum suppression within a class."""
+    detections_per_class: Count = 100
+    """At most this many boxes of a class and image are looked at, the best, before suppression."""
+
+
+class SVMDecision(_Decision, SVMs):
+    """One linear SVM a class, learned with hard negatives.
+
+    A score is the logistic function of the margin: 0.5 lies on the plane, and the default threshold of 0.2 is
+    a margin of -1.4.
+    """
+
+    type: Literal["svm"]
+    features: Layer = "fc7"
+    """The layer it sees. Resnet and googlenet have `pool5` alone, the mean of their last stage; there it is
+    the default."""
 
 
 class SoftmaxDecision(_Decision):

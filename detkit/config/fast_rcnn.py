@@ -7,10 +7,11 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from detkit.config.backbone import Backbone
+from detkit.config.decision import SVMs
 from detkit.config.neck import FPN, Neck, NoNeck
 from detkit.config.proposer import ExternalProposals
 from detkit.config.region import Head, Regions
-from detkit.config.spec import Count, Spec
+from detkit.config.spec import Count, Custom, Spec
 from detkit.config.wiring import fill, require_wiring
 
 # These values replace the defaults of the heads, which are Faster R-CNN's.
@@ -40,6 +41,10 @@ class FastRCNN(Spec):
     where its area is nearest to 224 x 224 pixels. The largest is `data.resize.short_px`. Empty looks at one.
     In training `augment: [{type: multi_scale}]` draws one of several for each image."""
 
+    svms: SVMs | None = None
+    """SVMs that take the place of the softmax once the network has learned (its `post-hoc SVMs`); the boxes
+    stay the network's own. Null keeps the softmax, which is better in the paper."""
+
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Any) -> Any:
@@ -54,6 +59,8 @@ class FastRCNN(Spec):
     @model_validator(mode="after")
     def _parts_fit(self) -> FastRCNN:
         require_wiring(self.backbone, self.neck, self.head)
+        if self.svms and isinstance(self.head, Custom):
+            raise ValueError("svms needs a head of detkit's own, not custom")
         if self.scales_px and isinstance(self.neck, FPN):
             raise ValueError("scales_px needs neck: none; a pyramid of features has its scales already")
         if list(self.scales_px) != sorted(set(self.scales_px)):

@@ -49,11 +49,16 @@ class FastRCNN(ImageInput):
         Raises:
             UserError: the batch does not say where to look.
         """
-        proposals, pixels = self._proposals(images), self.prepare(images)
-        maps = self.neck(self.backbone(pixels))
-        for factor in self.copies:
-            maps = [*maps, *self.neck(self.backbone(shrunk(pixels, factor)))]
+        proposals, maps = self._proposals(images), self.maps(images)
         return in_file_pixels(self.roi_head.detect(maps, proposals, images.sizes), images)
+
+    def maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the maps of images as a test sees them, with those of their smaller copies."""
+        pixels = self.prepare(images)
+        maps: list[Tensor] = list(self.neck(self.backbone(pixels)))
+        for factor in self.copies:
+            maps += self.neck(self.backbone(shrunk(pixels, factor)))
+        return maps
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:

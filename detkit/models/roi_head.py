@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.region_features import RegionFeatures
+from detkit.models.svm_decision import SVMScores
 from detkit.ops.boxes import clip
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
@@ -56,6 +57,9 @@ class RoIHead(nn.Module):
         score_threshold: detections below it are not reported.
         nms_iou: detections of a class that overlap a better one by more are dropped.
         detections_per_image: at most so many are reported, best first.
+
+    Attributes:
+        svms: what takes the place of the softmax once it has been learned; None where there is none.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class RoIHead(nn.Module):
         self.beta, self.box_loss_weight, self.normalize_by = beta, box_loss_weight, normalize_by
         self.score_threshold, self.nms_iou = score_threshold, nms_iou
         self.detections_per_image = detections_per_image
+        self.svms: SVMScores | None = None
 
     def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions, image by image.
@@ -94,8 +99,18 @@ class RoIHead(nn.Module):
             maps: (B, C, H, W) feature maps, finest first.
             boxes: for each image, (R_i, 4) boxes in pixels.
         """
-        logits, deltas = self.predictor(self.head(self.features(maps, boxes)))
+        logits, deltas = self.predictor(self.vectors(maps, boxes))
         return logits, deltas
+
+    def vectors(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """Return the (R, D) vectors of all images' regions that the class and the box are read from.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            boxes: for each image, (R_i, 4) boxes in pixels.
+        """
+        vectors: Tensor = self.head(self.features(maps, boxes))
+        return vectors
 
     def losses(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target], seed: int
@@ -136,11 +151,14 @@ class RoIHead(nn.Module):
             sizes: (height, width) in pixels of each image inside the padding.
         """
         chosen, rows = self.features.distinct(proposals)
-        logits, deltas = self(maps, chosen)
-        if rows is not None:
-            logits, deltas = logits[rows], deltas[rows]
-        counts = [len(own) for own in proposals]
+        vectors = self.vectors(maps, chosen)
+        logits, deltas = self.predictor(vectors)
         scores = logits.softmax(1)[:, : self.num_classes]
+        if self.svms is not None and self.svms.learned:
+            scores = self.svms(vectors)
+        if rows is not None:
+            scores, deltas = scores[rows], deltas[rows]
+        counts = [len(own) for own in proposals]
         return [
             self._report(*of_image)
             for of_image in zip(scores.split(counts), deltas.split(counts), proposals, sizes, strict=True)

@@ -31,8 +31,17 @@ class SVMScores(nn.Module):
         super().__init__()
         self.outputs_per_class = {"cls_score": 1}
         self.cls_score = nn.Linear(channels, num_classes).requires_grad_(False)
+        self.forget()
+
+    def forget(self) -> None:
+        """Put all planes back to where they find nothing."""
         nn.init.zeros_(self.cls_score.weight)
         nn.init.constant_(self.cls_score.bias, NEVER)
+
+    @property
+    def learned(self) -> bool:
+        """Whether there is a plane for any class."""
+        return bool((self.cls_score.bias != NEVER).any())
 
     def fill(self, planes: Sequence[LinearSVM | None], scale: float) -> None:
         """Take over planes that were learned.

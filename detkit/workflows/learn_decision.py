@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from detkit.config.decision import BoxRegression, SVMDecision
+from detkit.config.decision import BoxRegression, SVMs
 from detkit.inference.durable_file import durable_file
 from detkit.models.feature_scale import feature_scale
 from detkit.models.linear_svm import LinearSVM
@@ -79,7 +79,7 @@ class SVMExamples:
 
 
 def learn_svms(
-    reader: RegionReader, vectors: Vectors, spec: SVMDecision, classes: Sequence[str], part: Path
+    reader: RegionReader, vectors: Vectors, spec: SVMs, classes: Sequence[str], part: Path
 ) -> None:
     """Mine and learn the SVMs of all classes, those of this process, and leave them in `part`.
 

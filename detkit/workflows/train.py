@@ -23,6 +23,7 @@ from detkit.inference.score_floor import advice_of
 from detkit.training.distributed import barrier, from_main, rank
 from detkit.workflows.evaluate import judge, write_results
 from detkit.workflows.measure import Measured, measure
+from detkit.workflows.post_hoc_svms import learn_post_hoc_svms
 from detkit.workflows.resume import announce_changes, begins_again, goes_on
 from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
 from detkit.workflows.session import images_of, session
@@ -149,7 +150,9 @@ def _learn(task: Task, from_weights: Path | None) -> Learned:
     match task.config.train:
         case Gradient() as how:
             model = new_model(task.config, from_weights, resumes=task.resume).to(task.run.device)
-            return learn_by_gradient(task, how, model, continues=from_weights is not None)
+            progress = learn_by_gradient(task, how, model, continues=from_weights is not None)
+            learn_post_hoc_svms(task)
+            return progress
         case Staged() as how:
             model = new_model(task.config, from_weights, resumes=False).to(task.run.device)
             return learn_in_stages(task, how, model)
