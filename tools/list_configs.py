@@ -27,7 +27,7 @@ GROUPS = {
         "The weights that detectors start from: [from a classifier to a detector](transfer.md).",
     ),
     "rcnn": ("R-CNN", "[The paper, choice by choice](papers/rcnn.md)."),
-    "sppnet": ("SPP-net", "One map for all regions, pooled in a pyramid."),
+    "sppnet": ("SPP-net", "[The paper, choice by choice](papers/sppnet.md)."),
     "fast_rcnn": ("Fast R-CNN", "[The paper, choice by choice](papers/fast_rcnn.md), with its ablations."),
     "faster_rcnn": ("Faster R-CNN", "[The paper, choice by choice](papers/faster_rcnn.md)."),
 }
