@@ -67,7 +67,7 @@ def _network(spec: SPPNet, on_weights: OnWeights | None) -> PyramidNetwork:
     if on_weights is not None and not isinstance(spec.backbone, Custom) and spec.backbone.weights != "none":
         on_weights(load_pretrained(spec.backbone, {"": backbone, **parts}))
         if fc is not None and parts:
-            _spread(pretrained, fc.fc6, channels, levels, cells)
+            _spread(pretrained, cast(nn.Linear, fc.fc6), channels, levels, cells)
     copies = spec.scales_px[::-1] or (1,)
     factors = [short / copies[0] for short in copies]
     features = RegionFeatures(
