@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from detkit.config.problems import nearest
@@ -45,6 +46,6 @@ def find_config(name: str | Path) -> Path:
         if file.stem in names:
             guess = f"the shipped config is called {file.stem}, without ending"
         raise UserError(f"{name}: no such file" + (f"; {guess.rstrip()}" if guess else ""))
-    listed = "\n".join(f"  {known}" for known in names)
+    listed = textwrap.fill(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
     guess = nearest(name, names)
     raise UserError(f"{name}: no such file, and no shipped config has that name; {guess}There are:\n{listed}")

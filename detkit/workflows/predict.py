@@ -64,7 +64,6 @@ def predict(
     files = find_images(sources)
     predictor = build_predictor(weights, device)
     with process_group(predictor.device):
-        folder = from_main(lambda: new_folder(out, "predict"))
         stream = predict_together(
             predictor,
             files,
@@ -73,6 +72,7 @@ def predict(
             batch_size=1 if predictor.device.type == "cpu" else 8,
             threads=max(1, num_workers(None)),
         )
+        folder = from_main(lambda: new_folder(out, "predict"))
         if rank() != 0:
             deque(stream, maxlen=0)
             return folder, []

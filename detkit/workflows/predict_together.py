@@ -15,7 +15,7 @@ _ROUND = 64  # images of a process between two meetings
 
 
 def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Iterator[Prediction]:
-    """Yield what is in each image, in order, in process 0; the other processes work and yield nothing.
+    """Return what is in each image, in order, in process 0; for the others nothing, but they work.
 
     Process r takes images r, r + world size, and so on. All have to iterate to the end.
 
@@ -23,12 +23,15 @@ def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any
         predictor: in each process, on its own device.
         files: all images, the same in each process.
         settings: see `Predictor.stream`.
+
+    Raises:
+        UserError: a setting is wrong; what is wrong with an image is told when it comes.
     """
     stream = predictor.stream(files[rank() :: world_size()], **settings)
-    if world_size() == 1:
-        yield from stream
-        return
-    most = -(-len(files) // world_size())
+    return stream if world_size() == 1 else _in_turn(stream, -(-len(files) // world_size()))
+
+
+def _in_turn(stream: Iterator[Prediction], most: int) -> Iterator[Prediction]:
     for _ in range(-(-most // _ROUND)):
         parts: list[list[Prediction]] | None = [[]] * world_size() if rank() == 0 else None
         dist.gather_object(list(islice(stream, _ROUND)), parts, dst=0)
