@@ -8,6 +8,7 @@ from typing import assert_never, cast
 from torch import nn
 
 from detkit.build.backbone import build_backbone, is_frozen, load_pretrained
+from detkit.build.crop_network import FC6_CELLS
 from detkit.build.trunk import OnWeights
 from detkit.config.backbone import (
     AlexNetBackbone,
@@ -22,8 +23,6 @@ from detkit.models.backbones.googlenet import LAST as LAST_INCEPTION
 from detkit.models.backbones.resnet import LAST
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.classification import FcTail, StageTail, googlenet_tail, resnet_tail
-
-POOL5 = {"alexnet": 6, "zfnet": 6, "vgg": 7}
 
 
 def build_classifier(
@@ -63,7 +62,7 @@ def _tail(spec: Classifier, backbone: nn.Module, num_classes: int) -> FcTail | S
             assert isinstance(backbone, SequentialBackbone)
             return FcTail(
                 channels,
-                POOL5[own.type],
+                FC6_CELLS[own.type],
                 channels=backbone.fc_channels,
                 fc_keys=backbone.fc_keys,
                 dropout=spec.dropout,

@@ -12,6 +12,10 @@ from torch import nn
 from detkit.build.detector import build_detector
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
+from detkit.config.rcnn import RCNN
+from detkit.data.region_batch import RegionBatch
+from detkit.ops.warp import Cuts
+from detkit.ops.warp_plan import plan_warp
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NORMS = ("frozen", "trainable")
@@ -101,6 +105,30 @@ def test_with_a_pyramid(name: str, detector: str, head: str) -> None:
 @pytest.mark.parametrize(("name", "norm"), list(product(PYRAMIDS, NORMS)))
 def test_with_every_norm(name: str, norm: str) -> None:
     check(joined(name, "fast_rcnn", "two_fc", "none", norm=norm))
+
+
+@pytest.mark.parametrize("head", ["svm", "softmax"])
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
+def test_on_regions_that_are_cut_out(name: str, head: str) -> None:
+    parts = {
+        "type": "rcnn",
+        "backbone": {**BACKBONES[name], "width": 0.125},
+        "proposals": {"type": "selective_search"},
+        "regions": {"type": "warp", "size": 64, "context_px": 4},
+        "head": {"type": head, "score_threshold": 0.0},
+    }
+    model = build_detector(RCNN.model_validate(parts), 2, 0)
+    images = batch().images
+    assert images.proposals is not None
+    boxes = images.proposals[0]
+    plan = plan_warp(boxes.numpy(), (SIDE, SIDE), 64, 4, square=False)
+    table = images.pixels[0].permute(1, 2, 0).reshape(-1, 3)
+    regions = RegionBatch(table, Cuts.in_image(plan, SIDE), torch.tensor([0, 1, 2]), (0, 0, 0))
+    loss = model(regions)["head_class"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert len(model.eval().detect(images)) == 2  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
