@@ -18,6 +18,7 @@ IMAGES_PER_STEP = 2
 WINDOWS_PER_BOX = 4
 RPN_CHANNELS, RPN_BOXES = 512, 300
 WARMUP_SHARE = 0.1
+ALL_STAGES = 5
 HEADS: dict[str, Values] = {
     "alexnet": {"type": "fc6_fc7"},
     "zfnet": {"type": "fc6_fc7"},
@@ -95,6 +96,24 @@ def rcnn(ground: Ground) -> Values:
     return _by_crops(ground, _selective_search(ground))
 
 
+def sppnet(ground: Ground) -> Values:
+    """SPP-net: the image is read once, and its convolutions are not learned any further.
+
+    A backbone without fc6 and fc7 has nothing left to tune: its SVMs see the pyramid of what it is.
+    """
+    has_fc = HEADS[ground.backbone["type"]]["type"] == "fc6_fc7"
+    detector = {
+        "type": "sppnet",
+        "backbone": {**ground.backbone, "freeze_at": ALL_STAGES},
+        "proposals": _selective_search(ground),
+        "regions": {"type": "spp"},
+        "head": {"type": "svm"},
+    }
+    train = _in_stages(ground) if has_fc else {"type": "staged", "fine_tune": None}
+    values = _config(ground, detector, {**train, "cache": "none"})
+    return {**values, "data": {**values["data"], "train": {**values["data"]["train"], "augment": ()}}}
+
+
 def fast_rcnn(ground: Ground) -> Values:
     """Fast R-CNN: classes and boxes learned together with the network."""
     detector = {
@@ -131,6 +150,7 @@ def faster_rcnn(ground: Ground) -> Values:
 CHAIN = (
     Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
     Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
+    Link("sppnet", "SPP-net", "the image is read once for all of them", sppnet),
     Link("fast_rcnn", "Fast R-CNN", "classes and boxes are learned in one go, with the network", fast_rcnn),
     Link("faster_rcnn", "Faster R-CNN", "the network proposes the boxes itself, from its map", faster_rcnn),
 )

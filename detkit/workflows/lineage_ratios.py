@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from detkit.report.lineage import Ratio, Row
 
+SPP = "SPP-net, ZF-5 on a Titan, one size of the image"
 FAST = "Fast R-CNN, VGG16 on a K40"
 FASTER = "Faster R-CNN, VGG16 on a K40, selective search on a CPU"
 
@@ -53,6 +54,8 @@ def _image(row: Row) -> float:
 GAINS = (
     Gain("fast_rcnn_train", "training: Fast R-CNN instead of R-CNN",
          "rcnn", "fast_rcnn", _training, 8.8, FAST),
+    Gain("sppnet_test", "network, at test: SPP-net instead of R-CNN",
+         "rcnn", "sppnet", _network, 102, SPP),
     Gain("fast_rcnn_test", "network, at test: Fast R-CNN instead of R-CNN",
          "rcnn", "fast_rcnn", _network, 146, FAST),
     Gain("rpn", "proposals: a network instead of selective search",

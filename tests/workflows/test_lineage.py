@@ -62,6 +62,11 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         assert config.data.val is None
         learning: Any = config.train
         detector: Any = config.detector
+        if link.name == "sppnet":
+            assert detector.backbone.freeze_at == 5
+            assert (learning.fine_tune is None) == (detector.head.features == "pool5")
+        if learning.type == "staged" and learning.fine_tune is None:
+            continue
         if learning.type == "gradient":
             regions = learning.epochs * common.num_images * REGIONS_PER_IMAGE
             assert detector.head.batch_per_image == REGIONS_PER_IMAGE
@@ -84,11 +89,18 @@ def test_terms_depend_on_the_dataset_and_can_be_changed() -> None:
 def test_gains_are_ratios_of_the_two_detectors() -> None:
     rows = [
         row("rcnn", train=90, network=40),
+        row("sppnet", network=0.5),
         row("fast_rcnn", train=10, proposals=3, network=1),
         row("faster_rcnn", proposals=0.5, network=1.5),
     ]
     found = {name: ratio.measured for name, ratio in ratios_of(rows).items()}
-    assert found == {"fast_rcnn_train": 9, "fast_rcnn_test": 40, "rpn": 6, "faster_rcnn_test": 2}
+    assert found == {
+        "fast_rcnn_train": 9,
+        "sppnet_test": 80,
+        "fast_rcnn_test": 40,
+        "rpn": 6,
+        "faster_rcnn_test": 2,
+    }
     assert ratios_of(rows[:1]) == {}
 
 
@@ -155,7 +167,7 @@ def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_detector_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--detector hog: must be one of sliding_window, rcnn"):
+    with pytest.raises(UserError, match="--detector hog: must be one of sliding_window, rcnn, sppnet"):
         run(tmp_path / "out", "hog")
     with pytest.raises(UserError, match="--backbone lenet"):
         run(tmp_path / "out", terms=replace(TINY, backbone="lenet"))
