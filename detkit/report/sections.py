@@ -20,6 +20,7 @@ from detkit.report.content import (
     Picture,
     Plot,
     ReportData,
+    Table,
 )
 from detkit.report.draw import fit
 from detkit.report.markup import Markup, element, joined
@@ -33,6 +34,13 @@ SERIES = tuple(f"var(--series-{i})" for i in range(1, 9))
 SIDES_PX = (0, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
+THRESHOLD_HINT = (
+    "From which score on should a detection count? The score of the best F1, the one that keeps a precision "
+    "of 0.9 with the most recall, and the one that keeps a recall of 0.9 with the most precision; "
+    "n/a: out of reach."
+)
+
+
 def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
     """Return heading and content of each section that has data, in reading order."""
     offered = [
@@ -44,7 +52,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("Easy and hard objects", data.groups and table(data.groups)),
         ("Worst mistakes", data.mistakes and mistakes(data.mistakes)),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
-        ("Score thresholds", data.thresholds and table(data.thresholds)),
+        ("Score thresholds", data.thresholds and thresholds(data.thresholds)),
         ("Training", data.training and training(data.training)),
         ("Data", data.datasets and joined(*map(dataset, data.datasets))),
         ("Run it again", reproduce(data)),
@@ -200,3 +208,8 @@ def _data_uri(image: NDArray[np.uint8]) -> str:
     done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def thresholds(content: Table) -> Markup:
+    """Return the table of score thresholds, with what they are."""
+    return joined(element("p", THRESHOLD_HINT, class_="hint"), table(content))
