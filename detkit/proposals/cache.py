@@ -41,6 +41,11 @@ def key_of(*parts: Any) -> str:
 def digests_of_files(files: Sequence[str], num_threads: int) -> list[str]:
     """Return a digest of the content of each file.
 
+    Example:
+        >>> first, second = digests_of_files([__file__, __file__], num_threads=2)
+        >>> first == second
+        True
+
     Raises:
         UserError: a file is missing or cannot be read.
     """
@@ -51,7 +56,13 @@ def digests_of_files(files: Sequence[str], num_threads: int) -> list[str]:
 def digests_of_pixels(
     pixels: Callable[[int], NDArray[np.uint8]], images: Iterable[int], num_threads: int
 ) -> list[str]:
-    """Return a digest of the (H, W, 3) uint8 pixels of each image."""
+    """Return a digest of the (H, W, 3) uint8 pixels of each image.
+
+    Example:
+        >>> wide, high = np.zeros((1, 2, 3), np.uint8), np.zeros((2, 1, 3), np.uint8)
+        >>> len(set(digests_of_pixels([wide, high, wide].__getitem__, range(3), num_threads=1)))
+        2
+    """
 
     def digest(image: int) -> str:
         content = np.ascontiguousarray(pixels(image))

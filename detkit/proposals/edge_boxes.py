@@ -36,6 +36,15 @@ class EdgeBoxes:
         min_area_px: area of the smallest boxes looked at.
         gamma: how fast the affinity of groups falls with the angle between them.
         kappa: how much the size of a box counts.
+
+    Example:
+        >>> from detkit.build.proposals import build_proposer
+        >>> from detkit.config.proposer import EdgeBoxes as Spec
+        >>> scene = np.full((120, 160, 3), 200, np.uint8)
+        >>> scene[30:90, 40:120] = 30, 60, 160
+        >>> found = build_proposer(Spec(type="edge_boxes"))(scene)
+        >>> np.abs(found.boxes[0] - [40, 30, 120, 90]).max() < 8
+        np.True_
     """
 
     edges: Callable[[NDArray[np.uint8]], EdgeMap] | EdgeFiles

@@ -77,6 +77,17 @@ def score_tables(magnitude: Plane, groups: EdgeGroups, near: Affinities, *, min_
         groups: their groups.
         near: affinities of the groups.
         min_edge: pixels of this magnitude or less count nothing.
+
+    Example:
+        >>> members = np.full((8, 8), -1, np.int32)
+        >>> members[2:6, 2] = 0
+        >>> centre, place = np.array([[2.0, 3.5]]), np.array([[5, 2]], np.int32)
+        >>> groups = EdgeGroups(members, np.array([4.0]), centre, np.zeros(1), place)
+        >>> near = Affinities(np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0))
+        >>> tables = score_tables((members + 1).astype(np.float32), groups, near, min_edge=0.1)
+        >>> inside, across = (1, 1, 7, 5), (1, 1, 4, 5)
+        >>> [round(box_score(tables, scratch_for(1), box, 1.5, 0.01), 4) for box in (inside, across)]
+        [0.0894, 0.0]
     """
     at_places = np.zeros(magnitude.shape)
     at_places[groups.places[:, 0], groups.places[:, 1]] = groups.masses

@@ -67,6 +67,21 @@ def search(
 
     Returns:
         (B, 4) row and column of the first pixel, row and column after the last; (B,) scores.
+
+    Example:
+        >>> from detkit.proposals.edge_affinity import affinities
+        >>> from detkit.proposals.edge_groups import group_edges
+        >>> from detkit.proposals.edge_map import EdgeMap
+        >>> from detkit.proposals.edge_score import score_tables, scratch_for
+        >>> magnitude, across = np.zeros((2, 20, 20), np.float32)
+        >>> magnitude[5:15, [5, 14]] = 1
+        >>> edges = EdgeMap(magnitude, across)
+        >>> groups = group_edges(edges, min_edge=0.1, max_turn=0.5, min_mass=0.5)
+        >>> tables = score_tables(magnitude, groups, affinities(groups, gamma=2.0), min_edge=0.1)
+        >>> grid = BoxGrid(alpha=0.65, max_ratio=1.0, min_area_px=150.0)
+        >>> boxes, scores = search(tables, scratch_for(2), grid, kappa=1.5, min_score=0.01)
+        >>> boxes[scores.argmax()], scores.max().round(2)  # it encloses both strokes of 10 pixels
+        (array([ 4,  4, 16, 16]), np.float64(0.48))
     """
     height, width = tables.rows.members.shape
     boxes = _place(grid.shapes(height, width), grid.step, height, width)

@@ -54,6 +54,14 @@ def order_of(
 
     Raises:
         UserError: there is none: the boxes are of other images, or of the same in another size.
+
+    Example:
+        >>> from detkit.evaluation.example import two_images
+        >>> truth, _ = two_images()
+        >>> boxes = [np.array([[60.0, 60.0, 30.0, 20.0]])] * 2  # x2 would be less than x1
+        >>> found = ForeignProposals(None, boxes, [None, None], ("corners", "xywh"))
+        >>> order_of(found, np.arange(2), truth, Path("boxes.pkl"))
+        'xywh'
     """
     for order in found.orders:
         first_outside = next(_outside(found, order, positions, truth), None)

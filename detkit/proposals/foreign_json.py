@@ -21,6 +21,15 @@ def read_proposal_json(file: Path) -> ForeignProposals:
 
     Raises:
         UserError: the file is not such a list.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "boxes.json"
+        ...     _ = file.write_text('[{"image_id": 7, "bbox": [1, 2, 3, 4], "score": 0.5}]')
+        ...     found = read_proposal_json(file)
+        >>> found.names, found.boxes[0].tolist(), found.orders
+        (['7'], [[1.0, 2.0, 3.0, 4.0]], ('xywh',))
     """
     ids, boxes, scores = _scanned(file) or _read(file)
     order = np.argsort(ids, kind="stable")

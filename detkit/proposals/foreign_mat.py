@@ -28,6 +28,18 @@ def read_proposal_mat(file: Path) -> ForeignProposals:
 
     Raises:
         UserError: the file is not such a file.
+
+    Example:
+        >>> import tempfile
+        >>> from scipy.io import savemat
+        >>> cell = np.empty(1, object)
+        >>> cell[0] = np.array([[2.0, 1.0, 40.0, 30.0]])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "boxes.mat"
+        ...     savemat(file, {"boxes": cell})
+        ...     found = read_proposal_mat(file)
+        >>> found.boxes[0].tolist(), found.orders
+        ([[2.0, 1.0, 40.0, 30.0]], ('matlab_yxyx', 'matlab_xyxy'))
     """
     content = _load(file)
     name = next((name for name in _BOX_NAMES if name in content), None)

@@ -26,6 +26,15 @@ def read_proposal_pickle(file: Path) -> ForeignProposals:
 
     Raises:
         UserError: the file is not such a pickle.
+
+    Example:
+        >>> import pickle, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "boxes.pkl"
+        ...     _ = file.write_bytes(pickle.dumps({"a.jpg": np.array([[0, 0, 4, 3, 0.5]])}))
+        ...     found = read_proposal_pickle(file)
+        >>> found.names, found.boxes[0].tolist(), found.scores[0].tolist()
+        (['a.jpg'], [[0.0, 0.0, 4.0, 3.0]], [0.5])
     """
     content = read_pickle(file)
     values = content.values if isinstance(content, PickledArray) else content

@@ -24,6 +24,16 @@ def read_pickle(file: Path) -> Any:
 
     Raises:
         UserError: the file cannot be read, is not a pickle, or holds something else.
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "boxes.pkl"
+        ...     _ = file.write_bytes(pickle.dumps({"run": os.getcwd}))
+        ...     read_pickle(file)
+        Traceback (most recent call last):
+        ...
+        detkit.errors.UserError: ...the pickle asks for posix.getcwd; dicts, lists and NumPy arrays ...
     """
     try:
         content = file.read_bytes()

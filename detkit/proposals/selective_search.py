@@ -143,7 +143,15 @@ def search(
 def by_merge(
     regions: Regions, hierarchies: list[Hierarchy]
 ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Give the last merge 1, the first one their number M, and each initial region M + 1, once."""
+    """Give the last merge 1, the first one their number M, and each initial region M + 1, once.
+
+    Example:
+        >>> none, boxes = np.zeros((2, 0), np.float32), np.array([[0, 0, 1, 1], [1, 0, 2, 1]], np.int32)
+        >>> regions = Regions(boxes, np.ones(2, np.int32), none, none, np.array([[0, 1]], np.int32), 2)
+        >>> merges = group(regions, MODES["single"].similarities[0])
+        >>> [weights.tolist() for _, weights in by_merge(regions, [merges])]
+        [[1], [2, 2]]
+    """
     merges = [
         (hierarchy.boxes, np.arange(len(hierarchy.boxes), 0, -1, dtype=np.int32)) for hierarchy in hierarchies
     ]
@@ -154,7 +162,15 @@ def by_merge(
 def by_level(
     regions: Regions, hierarchies: list[Hierarchy]
 ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Give initial regions 1 and merged ones more than their parts, in each hierarchy: OpenCV's order."""
+    """Give initial regions 1 and merged ones more than their parts, in each hierarchy: OpenCV's order.
+
+    Example:
+        >>> none, boxes = np.zeros((2, 0), np.float32), np.array([[0, 0, 1, 1], [1, 0, 2, 1]], np.int32)
+        >>> regions = Regions(boxes, np.ones(2, np.int32), none, none, np.array([[0, 1]], np.int32), 2)
+        >>> merges = group(regions, MODES["single"].similarities[0])
+        >>> [weights.tolist() for _, weights in by_level(regions, [merges])]
+        [[1, 1], [2]]
+    """
     first = (regions.boxes, np.ones(len(regions.sizes), dtype=np.int32))
     return [pair for one in hierarchies for pair in (first, (one.boxes, one.levels))]
 

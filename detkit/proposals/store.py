@@ -157,6 +157,15 @@ def write_store(
 
     Raises:
         UserError: a name occurs twice.
+
+    Example:
+        >>> import tempfile
+        >>> found = Proposals(np.array([[0, 0, 4, 3]], np.float32), np.ones(1, np.float32))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "boxes.safetensors"
+        ...     write_store(file, Origin("mine", {}), ["a.jpg"], lambda image: found)
+        ...     ProposalStore.open(file)(0).boxes
+        array([[0., 0., 4., 3.]], dtype=float32)
     """
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -49,6 +49,15 @@ def write_arrays(file: Path, metadata: Mapping[str, str], columns: Mapping[str, 
         file: the file to make or to replace.
         metadata: texts for its header.
         columns: the arrays, those with the widest numbers first, so that all lie at multiples of their width.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "x.safetensors"
+        ...     write_arrays(file, {"by": "me"}, {"ids": Column.of("I64", np.arange(3))})
+        ...     metadata, arrays = map_arrays(file)
+        ...     metadata["by"], arrays["ids"].tolist()
+        ('me', [0, 1, 2])
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0

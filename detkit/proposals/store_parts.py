@@ -26,6 +26,18 @@ class StoreParts:
         file: the store to be.
         names: N image names.
         origin: what the boxes come from; its key is that of these images, this method and its parameters.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     parts = StoreParts(Path(folder) / "x.safetensors", ["a.jpg", "b.jpg"], Origin("me", {}, "1"))
+        ...     parts.add(1, Proposals.empty(), seconds=0.1)
+        ...     parts.flush()
+        ...     missing = parts.missing(range(2))
+        ...     parts.add(0, Proposals.empty(), seconds=0.1)
+        ...     parts.flush()
+        ...     missing, len(parts.join())
+        ([0], 2)
     """
 
     def __init__(self, file: Path, names: Sequence[str], origin: Origin) -> None:
