@@ -61,7 +61,7 @@ def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str
 def _outputs_per_class(model: nn.Module) -> dict[str, int]:
     """Return the layers that have a part for each class, and the outputs of a part."""
     return {
-        f"{prefix}.{layer}": width
+        f"{prefix}.{layer}".removeprefix("."): width  # the model itself has no prefix
         for prefix, module in model.named_modules()
         for layer, width in getattr(module, "outputs_per_class", {}).items()
     }

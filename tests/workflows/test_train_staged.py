@@ -19,6 +19,9 @@ from detkit.detectors.rcnn import RCNN
 from detkit.errors import UserError
 from detkit.workflows import learn_decision, region_vectors
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.plan import plan
+from detkit.workflows.plan_staged import StagedPlan
+from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 
 SMALL = [
@@ -214,3 +217,33 @@ def test_features_of_fc7_keep_pool5_of_what_regression_learns_from(tmp_path: Pat
     assert 0 < len(pool5) < len(fc7)
     assert (fc7.shape[1], pool5.shape[1]) == (256, 16 * 36)
     assert np.load(folder / "done.npy").all()
+
+
+def test_what_it_takes_can_be_planned() -> None:
+    planned = plan(small())
+    assert isinstance(planned, StagedPlan)
+    assert planned.fits
+    assert planned.num_images == 6
+    assert planned.cache_bytes == planned.num_regions * 32 * 4
+    said = "\n".join(planned.lines())
+    assert f"{planned.num_regions:,} regions in 6 images" in said
+    assert "fine_tune" in said
+    assert "features" in said
+    assert planned.to_json()["fine_tune_seconds"] == planned.fine_tune_seconds
+    without = plan(small("train.cache=none", "train.fine_tune=null"))
+    assert isinstance(without, StagedPlan)
+    assert (without.cache_bytes, without.steps, without.step_seconds) == (0, 0, None)
+
+
+def test_regions_of_the_fine_tuning_are_drawn(tmp_path: Path) -> None:
+    shown = show_data(small(), tmp_path / "shown", num_batches=2)
+    assert [batch["objects"] for batch in shown["batches"]] == [2, 2]
+    assert all(Path(batch["picture"]).is_file() for batch in shown["batches"])
+
+
+def test_it_can_begin_with_another_detectors_weights(run: Path, tmp_path: Path) -> None:
+    config = small("data.classes=[ring, disc, square, star, triangle]", "train.fine_tune=null")
+    train(config, out=tmp_path / "run", from_weights=run / "model.safetensors")
+    old, new = weights(run), weights(tmp_path / "run")
+    assert torch.equal(new["network.backbone.conv1.weight"], old["network.backbone.conv1.weight"])
+    assert torch.equal(new["classifier.weight"][:2], old["classifier.weight"][[1, 0]])
