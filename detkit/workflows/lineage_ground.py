@@ -57,7 +57,7 @@ class Terms:
     crop_px: int
 
 
-EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=80_000, crop_px=96)
+EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=40_000, crop_px=64)
 PHOTOS = Terms("resnet18", "IMAGENET1K_V1", width=1.0, boxes=500, regions=40_000, crop_px=128)
 
 
