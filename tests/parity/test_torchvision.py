@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -86,16 +88,19 @@ class FirstOnes:
     def __init__(self, num: int, fg_fraction: float) -> None:
         self.num, self.limit = num, int(num * fg_fraction)
 
-    def __call__(self, matches: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def draw(self, matches: Tensor) -> tuple[Tensor, Tensor]:
         fg = torch.nonzero(matches >= 0).squeeze(1)[: self.limit]
         return fg, torch.nonzero(matches == -1).squeeze(1)[: self.num - len(fg)]
+
+    def draw_all(self, matches: Sequence[Tensor], seeds: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        return [self.draw(own) for own in matches]
 
 
 class FirstOnesOfTorchvision(FirstOnes):
     """The same for torchvision, whose labels are 1 and above, 0 and -1, and which wants masks."""
 
-    def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:  # type: ignore[override]
-        drawn = [super(FirstOnesOfTorchvision, self).__call__((own - 1).long(), 0) for own in labels]
+    def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        drawn = [self.draw((own - 1).long()) for own in labels]
         return tuple(  # type: ignore[return-value]
             [torch.zeros_like(own, dtype=torch.bool).index_fill(0, kind[side], True)
              for own, kind in zip(labels, drawn, strict=True)]
