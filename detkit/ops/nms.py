@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detkit.ops.nms_loops import keep_best
+from detkit.ops.nms_loops import keep_best, keep_best_of_groups
 
 
 def nms(boxes: Tensor, scores: Tensor, iou: float, at_most: int | None = None) -> Tensor:
@@ -69,12 +69,26 @@ def grouped_nms(
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
     if boxes.device.type == "cuda":
         return _moved_apart(boxes, scores, groups, iou)[:at_most]
-    by_group = groups.argsort(stable=True)
-    counts = torch.unique_consecutive(groups[by_group], return_counts=True)[1].tolist()
-    members = torch.split(by_group, counts)
-    kept = torch.cat([rows[nms(boxes[rows], scores[rows], iou, at_most)] for rows in members])
-    kept = kept.sort().values
+    kept = _loop_over_groups(boxes, scores, groups, iou, at_most).sort().values
     return kept[scores[kept].sort(descending=True, stable=True).indices[:at_most]]
+
+
+def _loop_over_groups(
+    boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, at_most: int | None
+) -> Tensor:
+    """Return what `nms` keeps of each group, one group after another."""
+    best_first = scores.float().sort(descending=True, stable=True).indices
+    order = best_first[groups[best_first].argsort(stable=True)]
+    ends = torch.unique_consecutive(groups[order], return_counts=True)[1].cumsum(0)
+    if boxes.device.type != "cpu":
+        members = torch.tensor_split(order, ends.tolist()[:-1])
+        return torch.cat([rows[nms(boxes[rows], scores[rows], iou, at_most)] for rows in members])
+    room = len(boxes)
+    kept = np.empty(room, np.int64)
+    sorted_boxes = boxes.detach().float()[order].numpy()
+    sides = np.empty((5, room if at_most is None else min(at_most, room)), np.float32)
+    num = keep_best_of_groups(sorted_boxes, ends.numpy(), _rounded_down(iou), sides, kept)
+    return order[torch.from_numpy(kept[:num])]
 
 
 def _moved_apart(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Tensor:

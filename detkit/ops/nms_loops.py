@@ -54,3 +54,28 @@ def keep_best(boxes: Array, limit: float, sides: Array, kept: Array) -> int:
         kept[num] = row
         num += 1
     return num
+
+
+@compiled
+def keep_best_of_groups(boxes: Array, ends: Array, limit: float, sides: Array, kept: Array) -> int:
+    """Find the boxes that no better one of their group overlaps by more than a limit.
+
+    Args:
+        boxes: (N, 4) float32 corner boxes, group by group, best first.
+        ends: (G,) int64, where each group ends.
+        limit: greatest IoU that is no overlap; float32, rounded down.
+        sides: (5, at_most) float32, see `keep_best`; at most so many are kept of a group.
+        kept: (N,) int64 to be filled with positions.
+
+    Returns:
+        How many were kept.
+    """
+    num = begin = 0
+    for end in ends:
+        room = min(end - begin, sides.shape[1])
+        found = keep_best(boxes[begin:end], limit, sides, kept[num : num + room])
+        for place in range(num, num + found):
+            kept[place] += begin
+        num += found
+        begin = end
+    return num
