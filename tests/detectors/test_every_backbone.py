@@ -13,6 +13,7 @@ from detkit.build.detector import build_detector
 from detkit.config.fast_rcnn import FastRCNN
 from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.rcnn import RCNN
+from detkit.config.sppnet import SPPNet
 from detkit.data.region_batch import RegionBatch
 from detkit.ops.warp import Cuts
 from detkit.ops.warp_plan import plan_warp
@@ -129,6 +130,24 @@ def test_on_regions_that_are_cut_out(name: str, head: str) -> None:
     assert torch.isfinite(loss)
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     assert len(model.eval().detect(images)) == 2  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("head", ["svm", "softmax"])
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
+def test_on_regions_pooled_in_a_spatial_pyramid(name: str, head: str) -> None:
+    parts = {
+        "type": "sppnet",
+        "backbone": {**BACKBONES[name], "width": 0.125},
+        "proposals": {"type": "selective_search"},
+        "regions": {"type": "spp"},
+        "head": {"type": head, "score_threshold": 0.0},
+    }
+    model = build_detector(SPPNet.model_validate(parts), 2, 0)
+    loss = model(batch())["head_class"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert len(model.eval().detect(batch().images)) == 2  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
