@@ -159,6 +159,34 @@ def test_refinement_never_lowers_a_score_and_what_is_below_the_least_is_left_out
     assert (boxes[:, 2:] <= (70, 80)).all()
 
 
+@pytest.mark.parametrize(("seed", "alpha"), [(0, 0.65), (1, 0.8)])
+def test_every_box_of_the_grid_is_refined_as_the_reference_does(seed: int, alpha: float) -> None:
+    edges = random_edges(seed, 60, 70)
+    groups = grouped(edges)
+    tables = score_tables(edges.magnitude, groups, affinities(groups, gamma=2.0), min_edge=0.1)
+    scratch = scratch_for(len(groups.masses))
+
+    def score(box: tuple[int, int, int, int]) -> float:
+        return float(box_score(tables, scratch, box, 1.5, 0.01))
+
+    boxes, scores = search(tables, scratch, BoxGrid(alpha, 3.0, 200.0), kappa=1.5, min_score=0.01)
+    looked_at = reference.grid(60, 70, alpha, 3.0, 200.0)
+    expected = [reference.refine(box, score, 60, 70, alpha) for box in looked_at if score(box) > 0]
+    assert len(looked_at) > len(expected) > 20
+    assert [tuple(box) for box in boxes.tolist()] == [box for box, _ in expected]
+    assert scores.tolist() == [value for _, value in expected]
+    assert any(box not in looked_at for box, _ in expected)
+
+
+def test_defaults_are_those_of_the_authors() -> None:
+    told = vars(default()) | {"edges": None}
+    assert told == {
+        "edges": None, "alpha": 0.65, "beta": 0.75, "eta": 1.0, "min_score": 0.01, "max_boxes": 1000,
+        "min_edge": 0.1, "max_turn": 0.5, "min_group": 0.5, "max_ratio": 3.0, "min_area_px": 1000.0,
+        "gamma": 2.0, "kappa": 1.5,
+    }  # fmt: skip
+
+
 def test_shapes_step_by_the_iou_that_is_asked_for() -> None:
     grid = BoxGrid(alpha=0.65, max_ratio=3.0, min_area_px=1e6)
     shapes = grid.shapes(2000, 3000).astype(float)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 Pixel = tuple[int, int]
+Box = tuple[int, int, int, int]
 
 
 def fold(a: float, b: float) -> float:
@@ -112,3 +114,54 @@ def score(
     y, x = top + down // 2, left + across // 2
     middle = magnitude[y : y + down, x : x + across].astype(float)
     return (mass - middle[middle > min_edge].sum()) / (down + across) ** kappa
+
+
+def grid(height: int, width: int, alpha: float, max_ratio: float, min_area: float) -> list[Box]:
+    """Return the boxes looked at: rows and columns from and to, the last left out."""
+    boxes = []
+    side, shape_step = math.sqrt(min_area), (1 + alpha) / (2 * alpha)
+    while side < max(height, width):
+        shape = 0
+        while shape_step ** (2 * (shape + 1)) <= max_ratio:
+            shape += 1
+        for power in range(-shape, shape + 1):
+            tall, wide = int(side / shape_step**power), int(side * shape_step**power)
+            for left in starts(width, wide, alpha):
+                for top in starts(height, tall, alpha):
+                    boxes.append((top, left, min(top + tall, height), min(left + wide, width)))
+        side /= math.sqrt(alpha)
+    return boxes
+
+
+def starts(room: int, side: int, alpha: float) -> list[int]:
+    step = max(2, int(side * (1 - alpha) / (1 + alpha)))
+    if side > room + step:
+        return []
+    found = [0]
+    while found[-1] + side < room:
+        found.append(found[-1] + step)
+    return found
+
+
+def refine(
+    box: Box, score: Callable[[Box], float], height: int, width: int, alpha: float
+) -> tuple[Box, float]:
+    best = score(box)
+    down, across = ((box[i + 2] - box[i]) * (1 - alpha) / (1 + alpha) for i in (0, 1))
+    while True:
+        down, across = down / 2, across / 2
+        if max(down, across) <= 2:
+            return box, best
+        for side, step, room in (
+            (0, down, height),
+            (2, down, height),
+            (1, across, width),
+            (3, across, width),
+        ):
+            for sign in (-1, 1):
+                moved = list(box)
+                moved[side] = min(max(moved[side] + sign * max(1, int(step)), 0), room)
+                value = score((moved[0], moved[1], moved[2], moved[3]))
+                if value > best:
+                    box, best = (moved[0], moved[1], moved[2], moved[3]), value
+                    break
