@@ -11,11 +11,14 @@ from safetensors.torch import load_file
 from detkit.build.predictor import build_predictor
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.config.staged import Staged
 from detkit.data.synthetic import SyntheticSet
 from detkit.detectors.sppnet import SPPNet
 from detkit.training.hard_negatives import Mining
 from detkit.workflows import learn_decision
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.plan_staged import plan_staged
+from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 
 SMALL = [
@@ -67,6 +70,16 @@ def test_it_leaves_a_model_that_evaluates_and_predicts(run: Path, tmp_path: Path
     assert isinstance(predictor.model, SPPNet)
     (found,) = predictor.predict(SyntheticSet(1, 2).render(0), threshold=0.0)
     assert len(found) > 0
+
+
+def test_it_is_planned_and_shown_as_it_will_be_trained(tmp_path: Path) -> None:
+    planned = plan_staged(small(), Staged.model_validate(small().train.model_dump()))
+    assert planned.steps == 5
+    assert planned.step_seconds is not None
+    assert planned.num_regions > planned.num_images == 6
+    assert planned.cache_bytes == 0
+    shown = show_data(small(), tmp_path / "shown", num_batches=1)
+    assert shown["batches"][0]["images"] > 0
 
 
 class Killed(BaseException):
