@@ -33,6 +33,7 @@ WITH_NORM = ("vgg",)  # where batch normalisation is a choice, and nothing is le
 NUM_DRAWN = {"train": 300, "val": 100}
 STRIDE = 16
 ALIKE = 1.5
+WINDOW_STRIDE = 0.3  # at 0.5 a grid misses so many objects that nothing is left to compare
 CROPS_PER_STEP, CLASSIFIER_STEPS, MOST_EPOCHS = 32, 600, 100
 
 
@@ -171,7 +172,7 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
         backbone={**backbone_of(terms), "weights": weights, **({"freeze_at": 0} if learned_here else {})},
         data=data,
         anchors={"sizes_px": (anchor_px,), "ratios": ratios, "rounding": "none"},
-        windows={"scales": scales, "ratios": ratios[1:2] if alike else ratios},
+        windows={"scales": scales, "ratios": ratios[1:2] if alike else ratios, "stride": WINDOW_STRIDE},
         boxes=terms.boxes,
         regions=terms.regions,
         num_images=images.learned.num_images,

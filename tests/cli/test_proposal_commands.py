@@ -150,7 +150,9 @@ def test_a_stopped_run_goes_on(way: signal.Signals, tmp_path: Path) -> None:
     write_synthetic(tmp_path / "shapes", "yolo", 12, 1)
     out = tmp_path / "out.safetensors"
     code = (
-        "import os, sys, time\n"
+        "import os, signal, sys, time\n"
+        # A shell that starts the tests in the background lets its children ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from detkit.proposals import store_parts\n"
         "from detkit.proposals.proposals import Proposals\n"
         "from detkit.workflows import propose, propose_method\n"
