@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from detkit.data.batching import collate
 from detkit.data.images import decode_image
 from detkit.data.samples import Sample
+from detkit.data.side_by_side import side_by_side
 from detkit.data.transforms import Transform, as_image
 from detkit.detectors.classifier import Classifier
 from detkit.detectors.protocol import Detector
@@ -28,7 +28,6 @@ from detkit.proposals.proposals import Proposer
 from detkit.structures import Detections, ImageBatch, Target
 
 T = TypeVar("T")
-U = TypeVar("U")
 Picture = str | Path | NDArray[np.uint8]
 """An image file, or (H, W, 3) uint8 RGB pixels."""
 
@@ -151,7 +150,8 @@ class Predictor:
         work = ((picture, tiling) for picture in pictures)
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
-        for batch in _chunks(_views(_ahead(self._prepare, work, threads, batch_size), waiting), batch_size):
+        prepared = side_by_side(self._prepare, work, threads, begun=threads + batch_size)
+        for batch in _chunks(_views(prepared, waiting), batch_size):
             found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
             while waiting and len(found) >= len(waiting[0].views):
                 item = waiting.popleft()
@@ -223,21 +223,3 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-def _ahead(work: Callable[[T], U], items: Iterable[T], threads: int, ahead: int) -> Iterator[U]:
-    """Yield `work(item)` in order; threads are at work on the next ones meanwhile, a bounded number."""
-    if threads == 0:
-        yield from map(work, items)
-        return
-    iterator = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        queue = deque(pool.submit(work, item) for item in islice(iterator, threads + ahead))
-        try:
-            while queue:
-                done = queue.popleft().result()
-                queue.extend(pool.submit(work, item) for item in islice(iterator, 1))
-                yield done
-        finally:
-            for future in queue:
-                future.cancel()
