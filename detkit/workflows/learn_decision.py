@@ -123,7 +123,12 @@ def learn_svms(
     own = range(rank(), len(classes), world_size())
     state = mine(examples, classes, how, own=own, state=begun, on_image=on_image)
     progress.clear()
-    _leave(part / "svms.safetensors", own, _rows_of(planes(state), own), scale)
+    blank = (np.zeros(examples.num_features), np.array(0.0), False)
+    found = planes(state)
+    rows = [
+        blank if (svm := found[label]) is None else (svm.weights, np.array(svm.bias), True) for label in own
+    ]
+    _leave(part / "svms.safetensors", own, rows, blank, scale)
     file.unlink(missing_ok=True)
 
 
@@ -165,7 +170,8 @@ def learn_box_regression(
         found.append(moments.solve(spec.ridge))
     progress.clear()
     rows = [(one.weights.T.numpy(), one.bias.numpy(), True) for one in found]
-    _leave(part / "box_regression.safetensors", own, rows, scale)
+    blank = (np.zeros((4, reader.model.widths["pool5"])), np.zeros(4), True)
+    _leave(part / "box_regression.safetensors", own, rows, blank, scale)
 
 
 def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
@@ -195,23 +201,20 @@ def fill_box_regression(deltas: RidgeDeltas, folder: Path) -> None:
 Row = tuple[NDArray[np.float64], NDArray[np.float64], bool]
 
 
-def _rows_of(found: Sequence[LinearSVM | None], own: Sequence[int]) -> list[Row]:
-    width = next((len(svm.weights) for svm in found if svm is not None), 0)
-    nothing = LinearSVM(np.zeros(width), 0.0)
-    return [
-        (
-            (found[label] or nothing).weights,
-            np.array((found[label] or nothing).bias),
-            found[label] is not None,
-        )
-        for label in own
-    ]
+def _leave(file: Path, own: Sequence[int], rows: Sequence[Row], blank: Row, scale: float) -> None:
+    """Write what all processes learned of their classes, in the order of the classes.
 
-
-def _leave(file: Path, own: Sequence[int], rows: Sequence[Row], scale: float) -> None:
-    """Write what all processes learned of their classes, in the order of the classes."""
-    weights, bias, known = (np.stack(values) for values in zip(*rows, strict=True))
-    arrays = gather({"labels": np.array(own), "weights": weights, "bias": bias, "known": known})
+    Args:
+        file: written by the first process.
+        own: the classes of this process; there may be more processes than classes.
+        rows: what was learned of each.
+        blank: has the shapes of a row.
+        scale: of the features.
+    """
+    # The blank row gives the arrays of a process without classes their shapes, and is left out again.
+    weights, bias, known = (np.stack(values)[:-1] for values in zip(*rows, blank, strict=True))
+    labels = np.array(own, dtype=np.int64)
+    arrays = gather({"labels": labels, "weights": weights, "bias": bias, "known": known})
     if arrays is None:
         return
     order = np.argsort(arrays["labels"], kind="stable")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from detkit.config.decision import BoxRegression, SVMDecision
 from detkit.data.index import Index, Strings
@@ -193,3 +194,35 @@ def test_mining_is_told_the_papers_numbers(
     assert (how.c, how.positive_weight, how.bias_multiplier) == (0.001, 2.0, 10.0)
     assert (how.hard_above, how.evict_below, how.retrain_after) == (-1.0001, -1.2, 2000)
     assert (how.passes, how.drop_duplicates) == (1, False)
+
+
+def test_more_processes_than_classes_learn_what_one_learns(
+    reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, regression = Features(reader.regions), BoxRegression()
+
+    def learn(part: Path) -> None:
+        learn_svms(reader, features, SPEC, CLASSES, part)
+        learn_box_regression(reader, features, regression, len(CLASSES), part)
+
+    learn(tmp_path / "one")
+    parts: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = {}
+
+    def gather(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+        # The processes take turns here, the first one last, so that it finds what the others gave.
+        given = parts.setdefault(arrays["weights"].shape[1:], [])
+        given.append(arrays)
+        if rank > 0:
+            return None
+        return {name: np.concatenate([one[name] for one in given]) for name in arrays}
+
+    monkeypatch.setattr(learn_decision, "gather", gather)
+    monkeypatch.setattr(learn_decision, "world_size", lambda: 3)
+    for rank in (2, 1, 0):
+        monkeypatch.setattr(learn_decision, "rank", lambda own=rank: own)
+        learn(tmp_path / "three")
+    for name in ("svms", "box_regression"):
+        one, three = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("one", "three"))
+        assert one.keys() == three.keys()
+        for key, value in one.items():
+            np.testing.assert_array_equal(three[key], value)
