@@ -1,6 +1,6 @@
 """No test reaches the network: opening an internet socket fails, but for tests that start processes.
 
-And no generated input is a failure because the machine was busy.
+No generated input is a failure because the machine was busy, and nothing is kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -40,3 +40,11 @@ def network(request: pytest.FixtureRequest) -> Iterator[None]:
     closed[0] = request.node.get_closest_marker("local_sockets") is None
     yield
     closed[0] = True
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests compute out of the user's own cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 
 from detkit.config.load import load_config
 from detkit.workflows.train import train
+from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import CONTEXT
 
 SQUARES = "tests.reliability.square_images:square_images"
@@ -37,19 +37,14 @@ SMALL = (
 
 def learn(out: Path, *overrides: str, processes: int = 1, resume: bool = False) -> dict[str, torch.Tensor]:
     """Train to the end and return the weights that are kept."""
-    (out.parent / f"{out.name}.port").unlink(missing_ok=True)
-    for process in [start(out, overrides, rank, processes, resume) for rank in range(processes)]:
+    for process in [start(out, overrides, place, resume) for place in meeting(processes)]:
         process.join()
         assert process.exitcode == 0
     return load_file(out / "model.safetensors")
 
 
-def start(out: Path, overrides: tuple[str, ...], rank: int, processes: int, resume: bool) -> BaseProcess:
-    environment = {}
-    if processes > 1:
-        environment = {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-        environment["MASTER_PORT"] = str(_port(out))
-    process = CONTEXT.Process(target=_learn, args=(out, overrides, environment, resume))
+def start(out: Path, overrides: tuple[str, ...], place: dict[str, str], resume: bool) -> BaseProcess:
+    process = CONTEXT.Process(target=_learn, args=(out, overrides, place, resume))
     process.start()
     return process
 
@@ -67,13 +62,3 @@ def _learn(out: Path, overrides: tuple[str, ...], environment: dict[str, str], r
     torch.set_num_threads(1)
     os.environ.update(environment)
     train(load_config("faster_rcnn_resnet18_synthetic", [*SMALL, *overrides]), out=out, resume=resume)
-
-
-def _port(out: Path) -> int:
-    """Return a free port, the same for all processes of a training."""
-    file = out.parent / f"{out.name}.port"
-    if not file.exists():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            file.write_text(str(probe.getsockname()[1]))
-    return int(file.read_text())

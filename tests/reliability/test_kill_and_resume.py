@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from detkit.errors import UserError
 from detkit.inference.durable_file import durable_file
 from detkit.training.checkpoint import read_checkpoint
+from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import run, start
 from tests.training.tiny import STEPS, assert_same
 
@@ -84,11 +84,7 @@ def test_a_full_disk_is_reported_and_the_previous_checkpoint_survives(tmp_path: 
 def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     assert run(one, 3, plain=True) == ""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = [start(two, 3, plain=True, environment={**both, "RANK": str(rank)}) for rank in range(2)]
+    processes = [start(two, 3, plain=True, environment=place) for place in meeting(2)]
     for process in processes:
         process.join()
         assert process.exitcode == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 
 from detkit.training.distributed import process_group, rank
 from detkit.training.stages import Stages
+from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import CONTEXT
 
 LINES = 20
@@ -68,14 +68,7 @@ def test_a_killed_stage_goes_on_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.local_sockets
 def test_two_processes_make_a_stage_together_or_wait_for_the_first(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = [
-        CONTEXT.Process(target=_together, args=(tmp_path, {**shared, "RANK": str(number)}))
-        for number in range(2)
-    ]
+    processes = [CONTEXT.Process(target=_together, args=(tmp_path, place)) for place in meeting(2)]
     for process in processes:
         process.start()
     for process in processes:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from detkit.training.distributed import (
     rank,
     world_size,
 )
+from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import CONTEXT
 
 
@@ -55,14 +55,7 @@ def _refuse(own: int) -> None:
 @pytest.mark.slow
 @pytest.mark.local_sockets
 def test_two_processes_agree(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = [
-        CONTEXT.Process(target=_answers, args=(tmp_path, {**shared, "RANK": str(number)}))
-        for number in range(2)
-    ]
+    processes = [CONTEXT.Process(target=_answers, args=(tmp_path, place)) for place in meeting(2)]
     for process in processes:
         process.start()
     for process in processes:

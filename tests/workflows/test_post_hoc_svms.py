@@ -37,11 +37,6 @@ def small(*more: str) -> Config:
     return load_config("fast_rcnn_alexnet_svm_voc07", [*SMALL, *more])
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DETKIT_CACHE", str(tmp_path_factory.getbasetemp() / "detkit-cache"))
-
-
 def model_of(config: Config) -> FastRCNN:
     model = build_detector(config.detector, 5, seed=0)
     assert isinstance(model, FastRCNN)

@@ -45,17 +45,10 @@ def small(*more: str) -> Config:
     return load_config("sppnet_resnet18_synthetic", [*SMALL, *more])
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DETKIT_CACHE", str(tmp_path_factory.getbasetemp() / "detkit-cache"))
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETKIT_CACHE", str(tmp_path_factory.getbasetemp() / "detkit-cache"))
-        trained = train(small(), out=folder)
+    trained = train(small(), out=folder)
     assert trained is not None
     assert trained.measured is not None
     return folder
