@@ -322,7 +322,7 @@ def main() -> None:
     if options.only in (None, "test"):
         at_test(bench, picture, boxes, NUM_PROPOSALS if on_gpu else 16 if options.quick else 64)
     if options.only in (None, "train"):
-        in_training(bench, picture, boxes, *((1, 128) if on_gpu else (1, 16) if options.quick else (2, 32)))
+        in_training(bench, picture, boxes, *((1, 128) if on_gpu else (1, 16) if options.quick else (4, 32)))
     if options.only in (None, "proposals"):
         looking(bench, picture)
     if options.json:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from detkit.models.conv import Conv2d
 
 Norm = Literal["none", "frozen", "trainable", "sync"]
 
@@ -81,7 +82,7 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
         normed: Tensor = norm(conv(x))
         return normed
     weight, shift = _folded(conv, norm)
-    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return conv._conv_forward(x, weight, shift)
 
 
 def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm) -> tuple[Tensor, Tensor]:
@@ -148,7 +149,7 @@ def conv_block(channels_in: int, channels: int, *, size: int, norm: Norm, relu: 
         norm: a norm other than `none` takes the place of the convolution's bias.
         relu: whether a ReLU follows.
     """
-    layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, size, padding=size // 2, bias=norm == "none")]
+    layers: list[nn.Module] = [Conv2d(channels_in, channels, size, padding=size // 2, bias=norm == "none")]
     if norm != "none":
         layers.append(make_norm(norm, channels))
     if relu:

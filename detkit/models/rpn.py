@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
+from detkit.models.conv import Conv2d
 from detkit.models.initialisation import gaussian
 from detkit.models.norm import conv_block
 from detkit.ops.anchors import AnchorGrid
@@ -41,8 +42,8 @@ class RPNHead(nn.Module):
         self.conv = nn.Sequential(
             *(conv_block(widths[i], widths[i + 1], size=3, norm="none", relu=True) for i in range(num_convs))
         )
-        self.cls_logits = nn.Conv2d(channels, num_anchors, 1)
-        self.bbox_pred = nn.Conv2d(channels, num_anchors * 4, 1)
+        self.cls_logits = Conv2d(channels, num_anchors, 1)
+        self.bbox_pred = Conv2d(channels, num_anchors * 4, 1)
         gaussian(self, 0.01)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,15 +85,21 @@ class Link:
 
 
 def sliding_window(ground: Ground) -> Values:
-    """R-CNN that looks everywhere on a grid, which takes more boxes."""
+    """R-CNN that looks everywhere on a grid, which takes more boxes.
+
+    No window of a grid fits an object exactly, and SVMs learn what an object is from exact boxes alone: so
+    the softmax of the fine-tuning judges, which has seen boxes that overlap by half, and these teach the
+    regression, too.
+    """
     windows = {"type": "relative", **ground.windows}
     limit = WINDOWS_PER_BOX * ground.boxes
-    return _by_crops(ground, {"type": "sliding_window", "windows": windows, "max_boxes": limit})
+    proposals = {"type": "sliding_window", "windows": windows, "max_boxes": limit}
+    return _by_crops(ground, proposals, {"head": {"type": "softmax"}, "box_regression": {"min_iou": 0.5}})
 
 
 def rcnn(ground: Ground) -> Values:
     """R-CNN: selective search, and a network for each region."""
-    return _by_crops(ground, _selective_search(ground))
+    return _by_crops(ground, _selective_search(ground), {"head": {"type": "svm"}})
 
 
 def sppnet(ground: Ground) -> Values:
@@ -167,14 +173,14 @@ def _config(ground: Ground, detector: Values, train: Values) -> Values:
     }
 
 
-def _by_crops(ground: Ground, proposals: Values) -> Values:
+def _by_crops(ground: Ground, proposals: Values, decision: Values) -> Values:
     context = round(PAPER_CONTEXT_PX * ground.crop_px / PAPER_CROP_PX)
     detector = {
         "type": "rcnn",
         "backbone": ground.backbone,
         "proposals": proposals,
         "regions": {"type": "warp", "size": ground.crop_px, "context_px": context},
-        "head": {"type": "svm"},
+        **decision,
     }
     values = _config(ground, detector, _in_stages(ground))
     # Regions are cut out of the images as they are, and mirrored afterwards.

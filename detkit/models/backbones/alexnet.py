@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from detkit.models.backbones.sequential import SequentialBackbone, scaled
+from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 
 #         channels, kernel, stride, padding, pooled
@@ -35,7 +36,7 @@ class AlexNet(SequentialBackbone):
         channels_in = 3
         for number, (full, kernel, stride, padding, pooled) in enumerate(LAYERS):
             channels = scaled(full, width)
-            conv = nn.Conv2d(channels_in, channels, kernel, stride, padding)
+            conv = Conv2d(channels_in, channels, kernel, stride, padding)
             layers += [conv.requires_grad_(number >= freeze_at), nn.ReLU(inplace=True)]
             if pooled:
                 layers.append(nn.MaxPool2d(3, 2, padding=1))

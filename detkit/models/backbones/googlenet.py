@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.backbones.sequential import scaled
+from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm
 from detkit.models.weights import IMAGENET_MEAN, IMAGENET_STD
@@ -42,7 +43,7 @@ class ConvNorm(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, size: int, *, stride: int = 1, norm: Norm) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False)
+        self.conv = Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False)
         self.bn = make_norm(norm, channels)
         setattr(self.bn, "eps", EPS)  # noqa: B010
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.backbones.sequential import scaled, side
+from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm, run_layers
 
@@ -41,12 +42,12 @@ class Block(nn.Module):
             plan = [(channels_in, planes, 3, stride), (planes, planes, 3, 1)]
         self.steps = len(plan)
         for number, (before, after, size, step) in enumerate(plan, 1):
-            conv = nn.Conv2d(before, after, size, step, padding=size // 2, bias=False)
+            conv = Conv2d(before, after, size, step, padding=size // 2, bias=False)
             self.add_module(f"conv{number}", conv)
             self.add_module(f"bn{number}", make_norm(norm, after))
         self.downsample: nn.Sequential | None = None
         if stride != 1 or channels_in != channels:
-            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            shortcut = Conv2d(channels_in, channels, 1, stride, bias=False)
             self.downsample = nn.Sequential(shortcut, make_norm(norm, channels))
 
     def last_conv(self) -> nn.Conv2d:
@@ -118,7 +119,7 @@ class ResNet(nn.Module):
     def __init__(self, *, depth: int, width: float, norm: Norm, freeze_at: int, pyramid: bool) -> None:
         super().__init__()
         stem = scaled(PLANES[0], width)
-        self.conv1 = nn.Conv2d(3, stem, 7, 2, padding=3, bias=False).requires_grad_(freeze_at < 1)
+        self.conv1 = Conv2d(3, stem, 7, 2, padding=3, bias=False).requires_grad_(freeze_at < 1)
         self.bn1 = make_norm("frozen" if freeze_at >= 1 else norm, stem)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         he_normal(self.conv1)

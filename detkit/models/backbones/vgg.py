@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from detkit.models.backbones.sequential import SequentialBackbone, scaled
+from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, make_norm
 
@@ -36,7 +37,7 @@ class VGG(SequentialBackbone):
         for group, (convs, full) in enumerate(zip(CONVS[depth], CHANNELS, strict=True)):
             channels = scaled(full, width)
             for _ in range(convs):
-                conv = nn.Conv2d(channels_in, channels, 3, padding=1).requires_grad_(group >= freeze_at)
+                conv = Conv2d(channels_in, channels, 3, padding=1).requires_grad_(group >= freeze_at)
                 layers.append(conv)
                 if batch_norm:
                     layers.append(make_norm("frozen" if group < freeze_at else norm, channels))

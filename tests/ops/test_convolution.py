@@ -1,0 +1,109 @@
+"""A convolution's gradients against PyTorch's own, by the way that is taken where that one is slow."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.models.conv import Conv2d
+from detkit.ops import convolution
+from detkit.ops.convolution import convolve, weight_gradient
+
+SHAPES = [
+    ((2, 64, 9, 12), 5, (3, 3), (1, 1), (1, 1)),
+    ((3, 64, 8, 7), 4, (3, 3), (2, 2), (1, 1)),
+    ((1, 3, 31, 33), 6, (7, 7), (2, 2), (3, 3)),
+    ((2, 8, 40, 70), 3, (3, 3), (1, 1), (1, 1)),  # more places than are copied at once
+    ((5, 8, 20, 30), 3, (3, 3), (1, 1), (0, 0)),  # three images at once, and two
+    ((2, 4, 9, 12), 3, (1, 5), (1, 2), (0, 2)),
+    ((1, 4, 2, 2500), 3, (2, 1), (1, 1), (0, 0)),  # one row is more than is copied at once
+    ((2, 4, 3, 3), 2, (3, 3), (1, 1), (0, 0)),  # one place
+]
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take our way for any processor and size."""
+    monkeypatch.setattr(convolution, "_library_is_slow", lambda: True)
+    monkeypatch.setattr(convolution, "_FEWEST_CHANNELS", 1)
+    monkeypatch.setattr(convolution, "_FEWEST_NUMBERS", 1)
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(shape).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("shape", "channels_out", "size", "stride", "padding"), SHAPES)
+def test_gradient_of_the_weights_is_pytorchs(
+    shape: tuple[int, ...],
+    channels_out: int,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:
+    torch.manual_seed(0)
+    x, weight = drawn(*shape).double(), drawn(channels_out, shape[1], *size).double().requires_grad_()
+    result = F.conv2d(x, weight, None, stride, padding)
+    grad = torch.randn_like(result)
+    (expected,) = torch.autograd.grad(result, weight, grad)
+    torch.testing.assert_close(weight_gradient(grad, x, size, stride, padding), expected)
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("learned", [True, False])
+def test_all_gradients_are_pytorchs(layout: torch.memory_format, bias: bool, learned: bool) -> None:
+    torch.manual_seed(0)
+    x, weight = drawn(2, 6, 9, 8), torch.randn(4, 6, 3, 3).contiguous(memory_format=layout)
+    given = [
+        x.requires_grad_(),
+        weight.requires_grad_(learned),
+        torch.randn(4).requires_grad_() if bias else None,
+    ]
+    wanted = [each for each in given if each is not None and each.requires_grad]
+    ours = convolve(x, weight, given[2], (2, 1), (1, 1), (1, 1))
+    theirs = F.conv2d(x, weight, given[2], (2, 1), (1, 1))
+    grad = torch.randn_like(theirs)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    found = torch.autograd.grad(ours, wanted, grad)
+    torch.testing.assert_close(found, torch.autograd.grad(theirs, wanted, grad), rtol=1e-5, atol=1e-5)
+    if learned:
+        assert found[1].is_contiguous(memory_format=layout)
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_it_is_taken_where_it_pays_and_nowhere_else() -> None:
+    def way_of(x: Tensor, conv: Conv2d) -> str:
+        return str(conv(x).grad_fn)
+
+    conv = Conv2d(4, 3, 3, padding=1)
+    assert "_Convolution" in way_of(drawn(1, 4, 5, 6), conv)
+    assert "_Convolution" not in way_of(torch.randn(1, 4, 5, 6), conv)  # channels are not last
+    assert "_Convolution" not in way_of(drawn(1, 4, 5, 6), Conv2d(4, 3, 1))
+    for other in (
+        {"dilation": 2},
+        {"groups": 2},
+        {"padding": "same"},
+        {"padding": 1, "padding_mode": "reflect"},
+    ):
+        x, unlike = drawn(1, 4, 9, 9), Conv2d(4, 4, 3, **other)  # type: ignore[arg-type]
+        assert "_Convolution" not in way_of(x, unlike)
+        torch.testing.assert_close(unlike(x), torch.nn.Conv2d.forward(unlike, x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "_Convolution" not in way_of(drawn(1, 4, 5, 6), conv)
+    with torch.no_grad():
+        assert conv(drawn(1, 4, 5, 6)).grad_fn is None
+    assert "_Convolution" not in way_of(drawn(1, 4, 5, 6).requires_grad_(), conv.requires_grad_(False))
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_gradient_does_not_depend_on_memory_of_an_earlier_one() -> None:
+    torch.manual_seed(0)
+    x, weight = drawn(5, 8, 20, 30), drawn(3, 8, 3, 3).requires_grad_()
+    found = []
+    for _ in range(2):
+        found += torch.autograd.grad(convolve(x, weight, None, (1, 1), (1, 1), (1, 1)).sum(), weight)
+    assert torch.equal(*found)
