@@ -82,7 +82,8 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
         normed: Tensor = norm(conv(x))
         return normed
     weight, shift = _folded(conv, norm)
-    return conv._conv_forward(x, weight, shift)
+    folded: Tensor = conv._conv_forward(x, weight, shift)
+    return folded
 
 
 def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm) -> tuple[Tensor, Tensor]:

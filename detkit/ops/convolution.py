@@ -45,7 +45,7 @@ def convolve(
     """
     if torch.compiler.is_compiling() or max(dilation) > 1 or not _pays(x, weight):
         return F.conv2d(x, weight, bias, stride, padding, dilation)
-    result: Tensor = _Convolution.apply(x, weight, bias, stride, padding)  # type: ignore[no-untyped-call]
+    result: Tensor = _Convolution.apply(x, weight, bias, stride, padding)
     return result
 
 
