@@ -11,7 +11,8 @@ from detkit.config.faster_rcnn import FasterRCNN
 from detkit.config.proposal import RPN as RPNSpec
 from detkit.detectors import faster_rcnn
 from detkit.errors import UserError
-from detkit.models.rpn import RPN, Limits, RPNHead
+from detkit.models.rpn import RPN, Limits
+from detkit.models.rpn_head import RPNHead
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.sampling import Sampler
 

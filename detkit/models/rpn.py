@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
-from detkit.models.conv import Conv2d
-from detkit.models.initialisation import gaussian
-from detkit.models.norm import conv_block
+from detkit.models.rpn_head import RPNHead
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.boxes import clip, is_large
 from detkit.ops.coding import BoxCoder
@@ -24,34 +22,6 @@ from detkit.structures import Target
 
 SAMPLING_STAGE = 1  # tells this network's random choices from those of the stages behind it
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
-
-
-class RPNHead(nn.Module):
-    """3x3 convolutions and two 1x1 outputs, shared by all maps of a pyramid.
-
-    Args:
-        channels_in: channels of the feature maps.
-        channels: channels of the 3x3 convolutions.
-        num_convs: how many of them.
-        num_anchors: anchors at each cell.
-    """
-
-    def __init__(self, channels_in: int, *, channels: int, num_convs: int, num_anchors: int) -> None:
-        super().__init__()
-        widths = [channels_in] + [channels] * num_convs
-        self.conv = nn.Sequential(
-            *(conv_block(widths[i], widths[i + 1], size=3, norm="none", relu=True) for i in range(num_convs))
-        )
-        self.cls_logits = Conv2d(channels, num_anchors, 1)
-        self.bbox_pred = Conv2d(channels, num_anchors * 4, 1)
-        gaussian(self, 0.01)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (B, H*W*A) logits and (B, H*W*A, 4) deltas in float32, ordered as the anchors are."""
-        out = self.conv(features)
-        logits = self.cls_logits(out).permute(0, 2, 3, 1).flatten(1)
-        deltas = self.bbox_pred(out).permute(0, 2, 3, 1).reshape(len(out), -1, 4)
-        return logits.float(), deltas.float()
 
 
 class Limits(NamedTuple):
@@ -78,12 +48,14 @@ class RPNOutput:
         deltas: for each map, (B, N, 4) encoded boxes.
         anchors: for each map, (N, 4) reference boxes in pixels.
         inside: for each map, (B, N) bool: the anchor's cell lies in the image, not in its padding.
+        maps: where logits and deltas carry no gradient, the maps from which the losses get it.
     """
 
     logits: list[Tensor]
     deltas: list[Tensor]
     anchors: list[Tensor]
     inside: list[Tensor]
+    maps: Sequence[Tensor] | None = None
 
 
 class RPN(nn.Module):
@@ -141,7 +113,10 @@ class RPN(nn.Module):
             maps: (B, C, H, W) feature maps, one for each stride.
             sizes: (height, width) in pixels of each image inside the padding.
         """
-        said = [self.head(features) for features in maps]
+        # Proposals need no gradient, and the losses look at a few anchors only.
+        few = torch.is_grad_enabled() and isinstance(self.head, RPNHead) and self.head.sees_one_window
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not few):
+            said = [self.head(features) for features in maps]
         device = maps[0].device
         shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
         anchors = self.grid(shapes, self.strides, device)
@@ -150,7 +125,8 @@ class RPN(nn.Module):
             _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)
             for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)
         ]
-        return RPNOutput([logits for logits, _ in said], [deltas for _, deltas in said], anchors, inside)
+        logits, deltas = [each for each, _ in said], [each for _, each in said]
+        return RPNOutput(logits, deltas, anchors, inside, maps if few else None)
 
     def losses(
         self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
@@ -164,24 +140,29 @@ class RPN(nn.Module):
             seed: seeds the choice of anchors, with each target's image index.
         """
         anchors = torch.cat(output.anchors)
-        drawn, positive, encoded, objects = [], [], [], []
-        for number, (target, choice) in enumerate(
-            zip(targets, self.draw(output, targets, sizes, seed), strict=True)
-        ):
-            encoded.append(CODER.encode(target.boxes[choice.objects], anchors[choice.positives]))
-            objects.append(number * len(anchors) + choice.positives)
-            drawn.append(number * len(anchors) + torch.cat([choice.positives, choice.negatives]))
-            positive.append(torch.arange(len(drawn[-1]), device=anchors.device) < len(choice.positives))
-        counts = [len(own) for own in drawn]
+        choices = self.draw(output, targets, sizes, seed)
+        drawn = [torch.cat([choice.positives, choice.negatives]) for choice in choices]
+        encoded = [
+            CODER.encode(target.boxes[choice.objects], anchors[choice.positives])
+            for target, choice in zip(targets, choices, strict=True)
+        ]
+        counts, positives = [len(own) for own in drawn], [len(own) for own in encoded]
         weights = loss_weights(counts, self.normalize_by, self.sampler.num, anchors.device)
-        object_weights = leading(weights, counts, [len(own) for own in objects])
-        index, is_object = torch.cat(drawn), torch.cat(positive)
-        logits, deltas = torch.cat(output.logits, 1).flatten(), torch.cat(output.deltas, 1).flatten(0, 1)
-        objectness = F.binary_cross_entropy_with_logits(
-            logits[index], is_object.float(), weight=weights, reduction="sum"
-        )
-        wrong_by = smooth_l1(deltas[torch.cat(objects)], torch.cat(encoded), self.beta).sum(1)
+        object_weights = leading(weights, counts, positives)
+        order = torch.arange(sum(counts), device=anchors.device)
+        objects = leading(order, counts, positives)
+        is_object = torch.zeros_like(weights).index_fill(0, objects, 1.0)
+        image = torch.cat([torch.full_like(own, number) for number, own in enumerate(drawn)])
+        logits, deltas = self._said_about(output, image, torch.cat(drawn))
+        objectness = F.binary_cross_entropy_with_logits(logits, is_object, weight=weights, reduction="sum")
+        wrong_by = smooth_l1(deltas[objects], torch.cat(encoded), self.beta).sum(1)
         return objectness, self.box_loss_weight * (wrong_by * object_weights).sum()
+
+    def _said_about(self, output: RPNOutput, image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N,) logits and (N, 4) deltas of some anchors, with gradient."""
+        if output.maps is not None:
+            return cast(RPNHead, self.head).say_about(output.maps, image, anchor)
+        return torch.cat(output.logits, 1)[image, anchor], torch.cat(output.deltas, 1)[image, anchor]
 
     @torch.no_grad()
     def draw(
