@@ -65,14 +65,17 @@ def main(wanted: Sequence[str] = ()) -> int:
     The results of those not named are taken from the last run, where there was one.
     """
     JSON_FOLDER.mkdir(parents=True, exist_ok=True)
-    text, machines, failed, silent = HEADER, set(), [], []
+    text, machines, failed, silent, unknown = HEADER, set(), [], [], []
     for script in sorted(FOLDER.glob("*.py")):
         kept = JSON_FOLDER / f"{script.stem}.json"
         try:
             if not wanted or script.stem in wanted:
                 claims = run(script)
+            elif kept.exists():
+                claims = json.loads(kept.read_text(encoding="utf-8"))
             else:
-                claims = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else []
+                unknown.append(script.name)
+                continue
         except subprocess.CalledProcessError:
             failed.append(script.name)
             continue
@@ -83,6 +86,8 @@ def main(wanted: Sequence[str] = ()) -> int:
     text += "\nMachine: " + "; ".join(sorted(machines)) + "\n"
     if silent:
         text += "\nNothing to measure here: " + ", ".join(silent) + "\n"
+    if unknown:
+        text += "\nNot run: " + ", ".join(unknown) + "\n"
     if failed:
         text += "\nDid not finish: " + ", ".join(failed) + "\n"
     (FOLDER / "RESULTS.md").write_text(text, encoding="utf-8")

@@ -76,12 +76,13 @@ class Order:
 
     def batches(self, epoch: int) -> list[list[Key]]:
         """Return the keys of every batch of this process in an epoch."""
-        images, copies, bounds = self._plan(epoch)
+        planned_images, planned_copies, bounds = self._plan(epoch)
+        images, copies = planned_images.tolist(), planned_copies.tolist()
         batches = []
         for start, end in bounds:
             size = -(-(end - start) // self.world_size) * self.world_size
-            mine = np.resize(np.arange(start, end), size)[self.rank :: self.world_size]
-            batches.append([Key(epoch, int(images[row]), int(copies[row])) for row in mine])
+            rows = [start + place % (end - start) for place in range(self.rank, size, self.world_size)]
+            batches.append([Key(epoch, images[row], copies[row]) for row in rows])
         return batches
 
     def num_steps(self, epoch: int) -> int:
