@@ -114,15 +114,16 @@ def _(features: Tensor, boxes: Tensor, image: Tensor, size: int) -> Tensor:
 
 
 @torch.library.custom_op("detkit::roi_pool_gradient", mutates_args=(), device_types="cpu")
-def _pool_gradient(grad: Tensor, features: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
+def _pool_gradient(grad: Tensor, pooled: Tensor, features: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
     num, channels, height, width = features.shape
     returned = empty_channels_last((num, channels, height, width), grad.dtype)
     if grad.numel() == 0 or returned.numel() == 0:
         return returned.zero_()
-    source, table = (channels_last_bits(values).reshape(-1, channels) for values in (grad, features))
+    source, best, table = (
+        channels_last_bits(values).reshape(-1, channels) for values in (grad, pooled, features)
+    )
     target = channels_last_bits(returned).reshape(num, height * width, channels)
     cells, images = boxes.contiguous().numpy(), image.contiguous().numpy()
-    lowest = float(np.finfo(cells.dtype).min)
     slices = -(-channels // _CHANNELS_AT_ONCE)
 
     def return_slice(part: int) -> None:
@@ -130,7 +131,7 @@ def _pool_gradient(grad: Tensor, features: Tensor, boxes: Tensor, image: Tensor)
         band = target[own, :, first : first + _CHANNELS_AT_ONCE]
         total = np.empty(band.shape, cells.dtype)
         limits, bins = (height, width), grad.shape[2]
-        return_gradient(source, table, cells, images, own, limits, lowest, total, first, bins)
+        return_gradient(source, best, table, cells, images, own, limits, total, first, bins)
         narrow_rows(total, band)
 
     run_all(return_slice, range(num * slices), torch.get_num_threads())
@@ -138,13 +139,13 @@ def _pool_gradient(grad: Tensor, features: Tensor, boxes: Tensor, image: Tensor)
 
 
 @_pool_gradient.register_fake
-def _(grad: Tensor, features: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
+def _(grad: Tensor, pooled: Tensor, features: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
     return torch.empty_like(features, dtype=grad.dtype, memory_format=torch.channels_last)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     features, boxes, image, _ = inputs
-    ctx.save_for_backward(features, boxes, image)
+    ctx.save_for_backward(output, features, boxes, image)
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -128,29 +128,29 @@ def _maximum(
 @compiled
 def return_gradient(
     grad: Array,
+    pooled: Array,
     table: Array,
     boxes: Array,
     image: Array,
     own: int,
     limits: tuple[int, int],
-    lowest: float,
     total: Array,
     first: int,
     bins: int,
 ) -> None:
     """Sum the gradient of some channels of one image's map, bin by bin in the order of the regions.
 
-    The first maximum of each bin, row by row, is found again: remembering it would take as much memory
-    as the result, and longer to write and read than to find.
+    The first maximum of each bin, row by row, is found again: noting all of them on the way would take longer
+    than looking for a value that is known.
 
     Args:
         grad: (R * bins * bins, C) gradient of the bins.
+        pooled: (R * bins * bins, C) what `pool_regions` filled.
         table: (B * H * W, C) feature maps.
         boxes: (R, 4) corner boxes in cells of the map; their type is that of the arithmetic.
         image: (R,) which map a region lies on.
         own: the map in question.
         limits: height and width of the map.
-        lowest: where a maximum starts, the lowest finite number of that type.
         total: (H * W, channels) filled with the gradient of the channels from `first` on.
         first: first channel.
         bins: bins along each side.
@@ -159,6 +159,7 @@ def return_gradient(
     edges = np.empty((4, bins), np.int64)
     best = np.empty((1, total.shape[1]), boxes.dtype)
     where = np.empty((1, total.shape[1]), np.int32)
+    span = range(np.uint64(total.shape[1]))
     total[:] = 0
     for region in range(len(image)):
         if image[region] != own:
@@ -168,36 +169,34 @@ def return_gradient(
         for row in range(bins):
             for column in range(bins):
                 window = (edges[2, row], edges[3, row], edges[0, column], edges[1, column])
-                _find_maximum(table, own * height * width, width, window, lowest, first, best, where)
                 source = (region * bins + row) * bins + column
-                for i in range(np.uint64(total.shape[1])):
+                for i in span:
+                    best[0, i] = widen(pooled[source, np.uint64(first) + i])
+                _find_first(table, own * height * width, width, window, first, best, where)
+                for i in span:
                     if where[0, i] >= 0:
                         total[np.uint64(where[0, i]), i] += widen(grad[source, np.uint64(first) + i])
 
 
 @compiled
-def _find_maximum(
+def _find_first(
     table: Array,
     base: int,
     width: int,
     window: tuple[int, int, int, int],
-    lowest: float,
     first: int,
     best: Array,
     where: Array,
 ) -> None:
-    """Set `where` to the cell of each channel's first maximum over a window, or to -1 if there is none."""
+    """Set `where` to the first cell of a window that holds each channel's best, or to -1 if there is none."""
     top, bottom, left, right = window
     span = range(np.uint64(best.shape[1]))
     for i in span:
-        best[0, i] = lowest
         where[0, i] = -1
-    for y in range(top, bottom):
-        for x in range(left, right):
+    for y in range(bottom - 1, top - 1, -1):  # backwards, so that the first one is what stays
+        for x in range(right - 1, left - 1, -1):
             cell = np.int32(y * width + x)
             at = base + cell
             for i in span:
-                value = widen(table[at, np.uint64(first) + i])
-                higher = value > best[0, i]
-                best[0, i] = value if higher else best[0, i]
-                where[0, i] = cell if higher else where[0, i]
+                equal = widen(table[at, np.uint64(first) + i]) == best[0, i]
+                where[0, i] = cell if equal else where[0, i]
