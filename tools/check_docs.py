@@ -78,7 +78,9 @@ def used_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 def wrong_commands(text: str, program: Any) -> Iterator[str]:
     """Yield a message for each command line of detkit that names a command or option there is not."""
-    in_blocks = [line for block in FENCE.findall(text) for line in COMMAND.findall(block)]
+    in_blocks = [
+        line for block in FENCE.findall(text) for line in COMMAND.findall(block.replace("\\\n", " "))
+    ]
     for line in in_blocks + COMMAND_SPAN.findall(FENCE.sub("", text)):
         words = shlex.split(line, comments=True)
         command = program  # Typer's own copy of Click or Click itself: told apart by what they have
