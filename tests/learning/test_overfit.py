@@ -118,9 +118,9 @@ def empty(batch: TrainBatch) -> TrainBatch:
 def test_overfits_two_images(family: str) -> None:
     model, batch = build(family), scenes()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
-    for step in range(120):
+    for step in range(200):
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * min(1, (step + 1) / 10) * (0.1 if step > 90 else 1)
+            group["lr"] = 1e-3 * min(1, (step + 1) / 10) * (0.1 if step > 150 else 1)
         losses = losses_of(model, TrainBatch(batch.images, batch.targets, seed=step))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
