@@ -81,7 +81,9 @@ def weight_gradient(
             shape = (*places.shape[:3], size[0], row_of_window)
             windows = memory[: math.prod(shape)].view(shape)
             windows.copy_(padded.as_strided(shape, steps, first * steps[0] + top * steps[1]))
-            total.addmm_(places.reshape(-1, channels_out).t(), windows.view(-1, total.shape[1]))
+            flat = windows.view(-1, total.shape[1])
+            # `addmm_` would do the same, and escape PyTorch's counter of operations.
+            torch.addmm(total, places.reshape(-1, channels_out).t(), flat, out=total)
     return total.view(channels_out, *size, x.shape[1]).permute(0, 3, 1, 2)
 
 
