@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class RPN(nn.Module):
 
     def __init__(
         self,
-        head: nn.Module,
+        head: RPNHead,
         grid: AnchorGrid,
         strides: Sequence[int],
         *,
@@ -114,7 +114,7 @@ class RPN(nn.Module):
             sizes: (height, width) in pixels of each image inside the padding.
         """
         # Proposals need no gradient, and the losses look at a few anchors only.
-        few = torch.is_grad_enabled() and isinstance(self.head, RPNHead) and self.head.sees_one_window
+        few = torch.is_grad_enabled() and self.head.sees_one_window
         with torch.set_grad_enabled(torch.is_grad_enabled() and not few):
             said = [self.head(features) for features in maps]
         device = maps[0].device
@@ -148,20 +148,18 @@ class RPN(nn.Module):
         ]
         counts, positives = [len(own) for own in drawn], [len(own) for own in encoded]
         weights = loss_weights(counts, self.normalize_by, self.sampler.num, anchors.device)
-        object_weights = leading(weights, counts, positives)
-        order = torch.arange(sum(counts), device=anchors.device)
-        objects = leading(order, counts, positives)
+        objects = leading(torch.arange(sum(counts), device=anchors.device), counts, positives)
         is_object = torch.zeros_like(weights).index_fill(0, objects, 1.0)
         image = torch.cat([torch.full_like(own, number) for number, own in enumerate(drawn)])
         logits, deltas = self._said_about(output, image, torch.cat(drawn))
         objectness = F.binary_cross_entropy_with_logits(logits, is_object, weight=weights, reduction="sum")
         wrong_by = smooth_l1(deltas[objects], torch.cat(encoded), self.beta).sum(1)
-        return objectness, self.box_loss_weight * (wrong_by * object_weights).sum()
+        return objectness, self.box_loss_weight * (wrong_by * weights[objects]).sum()
 
     def _said_about(self, output: RPNOutput, image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Return (N,) logits and (N, 4) deltas of some anchors, with gradient."""
         if output.maps is not None:
-            return cast(RPNHead, self.head).say_about(output.maps, image, anchor)
+            return self.head.say_about(output.maps, image, anchor)
         return torch.cat(output.logits, 1)[image, anchor], torch.cat(output.deltas, 1)[image, anchor]
 
     @torch.no_grad()

@@ -62,9 +62,9 @@ class RPNHead(nn.Module):
         Returns:
             (N,) logits and (N, 4) deltas in float32.
         """
-        cells = torch.div(anchor, self.num_anchors, rounding_mode="floor")
-        rows = torch.cat([features.permute(0, 2, 3, 1).flatten(0, 2) for features in maps])
-        rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])  # the last one pads
+        cells = anchor // self.num_anchors
+        padding = maps[0].new_zeros(1, maps[0].shape[1])
+        rows = torch.cat([*(features.permute(0, 2, 3, 1).flatten(0, 2) for features in maps), padding])
         # An embedding is the lookup whose gradient is summed in the same order on each run.
         windows = F.embedding(_window_rows(maps, image, cells), rows).flatten(1)
         conv = cast(Conv2d, cast(nn.Sequential, self.conv[0])[0])
@@ -95,7 +95,7 @@ def _window_rows(maps: Sequence[Tensor], image: Tensor, cells: Tensor) -> Tensor
     known, ends = (each.to(cells.device, non_blocking=True) for each in (known, ends))
     height, width, begin = known[torch.bucketize(cells, ends, right=True)][:, :, None, None].unbind(1)
     within = cells[:, None, None] - begin
-    top = torch.div(within, width, rounding_mode="floor")
+    top = within // width
     step = torch.arange(-1, 2, device=cells.device)
     y, x = top + step[:, None], within - top * width + step
     first = len(maps[0]) * begin + image[:, None, None] * height * width

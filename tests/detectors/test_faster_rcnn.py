@@ -13,6 +13,7 @@ from torch import Tensor
 from detkit.build.detector import build_detector
 from detkit.config.faster_rcnn import FasterRCNN as Spec
 from detkit.detectors.faster_rcnn import FasterRCNN
+from detkit.models.rpn_head import RPNHead
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 SMALL: dict[str, Any] = {
@@ -64,6 +65,20 @@ def test_losses_of_a_batch_are_the_mean_of_its_images() -> None:
     model, both = build(), batch()
     apart = torch.stack([losses(model, alone(both, index)) for index in range(2)]).mean(0)
     torch.testing.assert_close(losses(model, both), apart, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_by_drawn_anchors_alone_have_the_gradients_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = []
+    for few in (True, False):
+        monkeypatch.setattr(RPNHead, "sees_one_window", few)
+        model = build()
+        with torch.no_grad():
+            for parameter in model.rpn.parameters():
+                parameter.mul_(10)  # what it says at first is next to nothing
+        torch.stack(list(model(batch()).values())).sum().backward()
+        gradients.append({name: own.grad for name, own in model.named_parameters() if own.grad is not None})
+    assert any(name.startswith("rpn.head.conv") for name in gradients[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
 
 
 def test_seed_decides_what_is_drawn() -> None:
