@@ -7,8 +7,9 @@ loaders give them: uint8 and channels-last, or float in [0, 1]. Answers are comp
 tests/parity compares the training losses, too.
 
 Each row of detection says what the machine would need if it did nothing but the model's convolutions
-and matrix products at the rates it reaches in one large one of each. `--profile` prints where our time
-goes beyond that.
+and matrix products at the rates it reaches in one large one of each (PyTorch's convolution; ours, in float32
+by Winograd's method where that pays, has fewer multiplications and can be faster than this). `--profile`
+prints where our time goes.
 
 Wall-clock seconds on all of PyTorch's threads; `--cpu` measures processor seconds on one, which other
 work on the machine disturbs less.
@@ -194,7 +195,7 @@ def measure(
     with folds_kept(ours):  # as `detkit predict` and `detkit eval` do
         taken = in_turns({"ours": find, "peer": find_theirs}, rounds, clock)
         same = same_detections(find()[0], find_theirs()[0]) if kind == torch.float32 else None
-        floor = floor_seconds(find, kind)
+        floor = floor_seconds(find_theirs, kind)  # whose convolutions all count as such
         if profiles:
             show_profile(f"detection, {name}", find)
     what = f"{SIZE[1]} x {SIZE[0]}, {name}"

@@ -1,21 +1,34 @@
-"""Convolution whose weights get their gradient as fast as the rest is computed."""
+"""Convolution on the CPU, with and without gradients, by the fastest of several ways."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from detkit.ops.winograd import (
+    count_tiles,
+    winograd,
+    winograd_input_gradient,
+    winograd_weight_gradient,
+)
+
 _PLACES_AT_ONCE = 2048
 """Places whose windows are copied out together: enough for a matrix product, few enough for a cache."""
 
 _FEWEST_CHANNELS, _FEWEST_NUMBERS = 64, 400_000
 """With fewer channels, or numbers in the maps, copying the windows takes longer than what is saved."""
+
+_FEWEST_OF_TILES, _FEWEST_OF_TILES_BACK, _FEWEST_TILES = 192, 128, 100
+"""With fewer channels, or with fewer tiles, Winograd's way takes longer there and back than it saves between.
+
+The gradient of the weights, which takes longer otherwise, pays with fewer channels.
+"""
 
 
 def convolve(
@@ -26,11 +39,13 @@ def convolve(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> Tensor:
-    """Return `torch.nn.functional.conv2d`, with a faster gradient of the weights where that pays.
+    """Return `torch.nn.functional.conv2d`, on a CPU by a faster way where one pays.
 
-    On processors without AVX-512 the library that PyTorch calls computes this gradient, of a channels-last
-    map and a kernel larger than 1, several times slower than the convolution itself. As products of matrices
-    it is nearly as fast as that.
+    The maps and the weights must be float32 for that, and the maps in channels-last format.
+    Kernels of 3x3 with a stride of 1 and many channels are convolved, and get their gradients, by Winograd's
+    method. Other kernels than 1x1 get the gradient of their weights as products of matrices on processors
+    without AVX-512, where the library that PyTorch calls takes several times as long for it as for the
+    convolution itself.
 
     Args:
         x: (B, C_in, H, W) maps.
@@ -38,15 +53,24 @@ def convolve(
         bias: (C_out,) or None.
         stride: down and across.
         padding: above and below, left and right.
-        dilation: down and across; the gradient is PyTorch's unless both are 1.
+        dilation: down and across; anything but 1 is left to PyTorch.
 
     Returns:
         (B, C_out, H', W').
     """
-    if torch.compiler.is_compiling() or max(dilation) > 1 or not _pays(x, weight):
+    if torch.compiler.is_compiling() or max(dilation) > 1 or not _is_ours(x, weight):
         return F.conv2d(x, weight, bias, stride, padding, dilation)
-    result: Tensor = _Convolution.apply(x, weight, bias, stride, padding)
-    return result
+    ways = _ways(x, weight, stride, padding)
+    if torch.is_grad_enabled() and (
+        (weight.requires_grad and ways.weight != "library")
+        or (
+            ways.maps != "library"
+            and any(each is not None and each.requires_grad for each in (x, weight, bias))
+        )
+    ):
+        result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, ways)
+        return result
+    return _forward(x, weight, bias, stride, padding, ways.maps)
 
 
 def weight_gradient(
@@ -87,6 +111,16 @@ def weight_gradient(
     return total.view(channels_out, *size, x.shape[1]).permute(0, 3, 1, 2)
 
 
+Way = Literal["library", "products", "tiles"]
+
+
+class _Ways(NamedTuple):
+    """How to convolve, or to get the gradient of the maps, and how to get that of the weights."""
+
+    maps: Way
+    weight: Way
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -96,10 +130,11 @@ class _Convolution(torch.autograd.Function):
         bias: Tensor | None,
         stride: tuple[int, ...],
         padding: tuple[int, ...],
+        ways: _Ways,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, bias, stride, padding)
+        ctx.stride, ctx.padding, ctx.ways = stride, padding, ways
+        return _forward(x, weight, bias, stride, padding, ways.maps)
 
     @staticmethod
     @once_differentiable
@@ -107,38 +142,85 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = _input_gradient(grad, x, weight, ctx.stride, ctx.padding)
+            of_x = _input_gradient(grad, x, weight, ctx.stride, ctx.padding, ctx.ways.maps)
         if ctx.needs_input_grad[1]:
-            of_weight = weight_gradient(grad, x, weight.shape[2:], ctx.stride, ctx.padding)
+            of_weight = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding, ctx.ways.weight)
             if weight.is_contiguous():
                 of_weight = of_weight.contiguous()
         if ctx.needs_input_grad[2]:
             of_bias = grad.sum((0, 2, 3))
-        return of_x, of_weight, of_bias, None, None
+        return of_x, of_weight, of_bias, None, None, None
+
+
+def _forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    way: Way,
+) -> Tensor:
+    if way == "tiles":
+        return winograd(x, weight, bias, padding)
+    return F.conv2d(x, weight, bias, stride, padding)
 
 
 def _input_gradient(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
+    grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], way: Way
 ) -> Tensor:
-    of_x: Tensor = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), 1, (True, False, False)
-    )[0]
-    return of_x
+    if way == "tiles":
+        return winograd_input_gradient(grad, weight, padding)
+    return _of_library(grad, x, weight, stride, padding, (True, False, False))[0]
 
 
-def _pays(x: Tensor, weight: Tensor) -> bool:
+def _weight_gradient(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], way: Way
+) -> Tensor:
+    if way == "tiles":
+        return winograd_weight_gradient(grad, x, padding)
+    if way == "products":
+        return weight_gradient(grad, x, weight.shape[2:], stride, padding)
+    return _of_library(grad, x, weight, stride, padding, (False, True, False))[1]
+
+
+def _of_library(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), 1, wanted
+    )
+    return gradients
+
+
+def _is_ours(x: Tensor, weight: Tensor) -> bool:
     return (
-        weight.requires_grad
-        and torch.is_grad_enabled()
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
         and x.dtype == weight.dtype == torch.float32
         and x.is_contiguous(memory_format=torch.channels_last)
-        and x.shape[1] >= _FEWEST_CHANNELS
-        and x.numel() >= _FEWEST_NUMBERS
         and weight.shape[2] * weight.shape[3] > 1
-        and _library_is_slow()
     )
+
+
+def _ways(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> _Ways:
+    channels = min(weight.shape[:2])
+    in_tiles = (
+        weight.shape[2:] == (3, 3)
+        and max(stride) == 1
+        and max(padding) <= 2
+        and count_tiles(x, padding) >= _FEWEST_TILES
+    )
+    maps: Way = "tiles" if in_tiles and channels >= _FEWEST_OF_TILES else "library"
+    if in_tiles and channels >= _FEWEST_OF_TILES_BACK:
+        return _Ways(maps, "tiles")
+    if _library_is_slow() and x.shape[1] >= _FEWEST_CHANNELS and x.numel() >= _FEWEST_NUMBERS:
+        return _Ways(maps, "products")
+    return _Ways(maps, "library")
 
 
 @cache

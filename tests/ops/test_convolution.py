@@ -25,10 +25,20 @@ SHAPES = [
 
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take our way for any processor and size."""
+    """Take products of matrices for any processor and size, and tiles for none."""
     monkeypatch.setattr(convolution, "_library_is_slow", lambda: True)
     monkeypatch.setattr(convolution, "_FEWEST_CHANNELS", 1)
     monkeypatch.setattr(convolution, "_FEWEST_NUMBERS", 1)
+    monkeypatch.setattr(convolution, "_FEWEST_TILES", 10**9)
+
+
+@pytest.fixture
+def in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take Winograd's method for few channels and tiles, too, and nothing else of ours."""
+    monkeypatch.setattr(convolution, "_library_is_slow", lambda: False)
+    monkeypatch.setattr(convolution, "_FEWEST_OF_TILES", 4)
+    monkeypatch.setattr(convolution, "_FEWEST_OF_TILES_BACK", 3)
+    monkeypatch.setattr(convolution, "_FEWEST_TILES", 4)
 
 
 def drawn(*shape: int) -> Tensor:
@@ -107,3 +117,55 @@ def test_gradient_does_not_depend_on_memory_of_an_earlier_one() -> None:
     for _ in range(2):
         found += torch.autograd.grad(convolve(x, weight, None, (1, 1), (1, 1), (1, 1)).sum(), weight)
     assert torch.equal(*found)
+
+
+@pytest.mark.usefixtures("in_tiles")
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(
+    "learned", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
+)
+def test_gradients_by_tiles_are_pytorchs(channels: int, learned: tuple[bool, bool, bool]) -> None:
+    torch.manual_seed(0)
+    tensors = (drawn(2, 5, 9, 8), torch.randn(channels, 5, 3, 3), torch.randn(channels))
+    given = [each.requires_grad_(wanted) for each, wanted in zip(tensors, learned, strict=True)]
+    ours = convolve(*given, (1, 1), (1, 1), (1, 1))
+    theirs = F.conv2d(*given, (1, 1), (1, 1))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    grad = torch.randn_like(theirs)
+    wanted = [each for each in given if each.requires_grad]
+    found = torch.autograd.grad(ours, wanted, grad)
+    torch.testing.assert_close(found, torch.autograd.grad(theirs, wanted, grad), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("in_tiles")
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_tiles_gave_can_be_changed_in_place(recorded: bool) -> None:
+    torch.manual_seed(0)
+    x, weight = drawn(1, 5, 9, 8), torch.randn(4, 5, 3, 3, requires_grad=recorded)
+    clipped = convolve(x, weight, None, (1, 1), (1, 1), (1, 1)).relu_()
+    assert clipped.min() == 0
+    assert clipped.requires_grad == recorded
+
+
+@pytest.mark.usefixtures("in_tiles")
+def test_tiles_are_taken_where_they_pay_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(convolution, "winograd", lambda *given: calls.append(given) or F.conv2d(*given[:3]))
+
+    def taken(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 1, dilation: int = 1) -> bool:
+        calls.clear()
+        convolve(x, weight, None, (stride,) * 2, (padding,) * 2, (dilation,) * 2)
+        return bool(calls)
+
+    x, weight = drawn(1, 4, 8, 8), torch.randn(4, 4, 3, 3)
+    assert taken(x, weight)
+    assert not taken(x, weight, stride=2)
+    assert not taken(x, weight, padding=3)
+    assert not taken(x, weight, dilation=2)
+    assert not taken(x, torch.randn(4, 4, 5, 5), padding=2)
+    assert not taken(x, torch.randn(3, 4, 3, 3))
+    assert not taken(drawn(1, 4, 4, 8), weight)  # two tiles
+    assert not taken(torch.randn(1, 4, 8, 8), weight)  # channels are not last
+    assert not taken(x.double(), weight.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not taken(x, weight)
