@@ -12,17 +12,14 @@ less.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from measuring.turns import Claim, Clock, claim_of, deliver, in_turns
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -81,44 +78,38 @@ def greatest_difference(image: NDArray[np.uint8], plan: WarpPlan) -> float:
     return float((torch.cat(kept["ours"]) - torch.cat(kept["peer"])).abs().max())
 
 
-def measure(rounds: int, clock: Callable[[], float]) -> dict[str, Any]:
+def measure(rounds: int, clock: Clock) -> Claim:
+    """Return the claim."""
     image, boxes = scene()
     plan = plan_warp(boxes, (HEIGHT, WIDTH), SIZE, CONTEXT, square=False)
-    same = greatest_difference(image, plan) <= TOLERANCE
-    times: dict[str, list[float]] = {"ours": [], "peer": []}
-    for number in range(rounds + 1):
-        for name, function in (("ours", ours), ("peer", peer)):
-            start = clock()
-            function(image, plan, lambda batch: None)
-            if number:  # the first round warms up
-                times[name].append(clock() - start)
-    ours_s, peer_s = statistics.median(times["ours"]), statistics.median(times["peer"])
-    return {
-        "claim": f"R-CNN's crops, {len(plan)} regions at {SIZE} x {SIZE}, one core",
-        "ours_s": ours_s,
-        "peer": f"a loop over OpenCV {cv2.__version__} and torch {torch.__version__}",
-        "peer_s": peer_s,
-        "ratio": peer_s / ours_s,
-        "same_answer": same,
-        "machine": platform.processor() or platform.machine(),
-    }
+    taken = in_turns(
+        {"ours": lambda: ours(image, plan, unseen), "peer": lambda: peer(image, plan, unseen)}, rounds, clock
+    )
+    return claim_of(
+        f"R-CNN's crops, {len(plan)} regions at {SIZE} x {SIZE}, one core",
+        taken["ours"],
+        f"a loop over OpenCV {cv2.__version__}'s resize",
+        taken["peer"],
+        same_answer=greatest_difference(image, plan) <= TOLERANCE,
+    )
+
+
+def unseen(batch: Tensor) -> None:
+    """Look at no crop."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--cpu", action="store_true", help="processor seconds")
     parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    result = measure(arguments.rounds, time.process_time if arguments.cpu else time.perf_counter)
-    print(
-        f"{result['claim']}: detkit {result['ours_s']:.3f} s, {result['peer']} {result['peer_s']:.3f} s, "
-        f"ratio {result['ratio']:.2f}, same answer {result['same_answer']}"
-    )
-    if arguments.json:
-        arguments.json.write_text(json.dumps([result], indent=2))
+    clock = time.process_time if options.cpu else time.perf_counter
+    deliver([measure(options.rounds, clock)], options.json)
 
 
 if __name__ == "__main__":

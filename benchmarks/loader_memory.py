@@ -19,7 +19,6 @@ import gc
 import json
 import multiprocessing
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from measuring.coco_set import CLASSES, NUM_IMAGES, NUM_OBJECTS, write_coco_set
+from measuring.turns import machine
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -162,7 +162,7 @@ def claim(start: str, workers: int, ours: dict[str, float], peer: dict[str, floa
         "peer_mib": round(peer["growth_mib"]),
         "late_growth_mib": round(ours["late_growth_mib"]),
         "peer_late_growth_mib": round(peer["late_growth_mib"]),
-        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+        "machine": machine(),
     }
 
 
