@@ -4,7 +4,7 @@ The detector is the demo's, trained for this on fewer images unless `--weights` 
 goal is a difference of at most 0.2 AP (in points of a hundred). On a processor that does not compute in
 bfloat16 the difference is as true, but the time says nothing.
 
-    python benchmarks/precision.py [--images 100] [--json FILE]
+    python benchmarks/precision.py [--images 400] [--json FILE]
     python benchmarks/precision.py --config CONFIG --weights runs/mine/model.safetensors
 
 The same for any detector and its own validation images, by hand:
@@ -56,7 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--weights", type=Path, help="a model.safetensors; otherwise one is trained")
-    parser.add_argument("--images", type=int, default=100, help="validation images of the embedded set")
+    parser.add_argument("--images", type=int, default=400, help="validation images of the embedded set")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     overrides = [f"data.val.num_images={options.images}"] if options.config == CONFIG else []

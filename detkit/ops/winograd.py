@@ -152,7 +152,8 @@ class _Grid(NamedTuple):
         some = maps[part.images, max(0, top) : max(0, below)]
         right = 4 * self.across + 2 - left - maps.shape[2]
         above = max(0, -top)
-        return F.pad(some, (0, 0, left, right, above, below - top - above - some.shape[1]))
+        below = below - top - above - some.shape[1]
+        return F.pad(some, (0, 0, left, right, above, below)).contiguous()  # of a gradient it may not be
 
     def results_of(self, part: _Part, results: Tensor) -> Tensor:
         """Return a part of (B, H', W', C) results, zeros beyond them: (images, 4 rows, 4 across, C)."""

@@ -138,6 +138,23 @@ def test_gradients_by_tiles_are_pytorchs(channels: int, learned: tuple[bool, boo
 
 
 @pytest.mark.usefixtures("in_tiles")
+@pytest.mark.parametrize("layout", ["expanded", "channels first", "channels last"])
+def test_gradients_by_tiles_take_any_layout(layout: str) -> None:
+    torch.manual_seed(0)
+    x, weight = drawn(2, 5, 9, 8).requires_grad_(), torch.randn(4, 5, 3, 3, requires_grad=True)
+    ours = convolve(x, weight, None, (1, 1), (1, 1), (1, 1))
+    theirs = F.conv2d(x, weight, None, (1, 1), (1, 1))
+    grad = {
+        "expanded": torch.ones(()).expand(ours.shape),
+        "channels first": torch.randn(ours.shape),
+        "channels last": drawn(*ours.shape),
+    }[layout]
+    found = torch.autograd.grad(ours, (x, weight), grad)
+    expected = torch.autograd.grad(theirs, (x, weight), grad)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("in_tiles")
 @pytest.mark.parametrize("recorded", [True, False])
 def test_what_tiles_gave_can_be_changed_in_place(recorded: bool) -> None:
     torch.manual_seed(0)
