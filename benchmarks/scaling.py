@@ -2,8 +2,8 @@
 
 Each curve changes one number of a small Faster R-CNN (ResNet-18, FPN of 64 channels, random weights)
 and leaves the others alone. A row holds the whole curve, the time at its largest value, and the
-exponent between its last two values: 1 is linear, below 1 a part does not grow. Memory is what the
-process needs beyond what it held before. `--picture` draws the curves, each as shares of its largest
+exponent between its last two values: 1 is linear, below 1 a part does not grow. Memory is what a fresh
+process needs beyond what the smallest value took. `--picture` draws the curves, each as shares of its largest
 value.
 
     python benchmarks/scaling.py [--rounds 3] [--quick] [--picture FILE.svg] [--json FILE]
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -118,9 +119,9 @@ def evaluation(num_classes: int) -> Work:
     return lambda: evaluate_coco(truth, found, records=False)
 
 
-def measured(work: Work, rounds: int) -> tuple[float, float]:
-    """Return the median seconds of some runs, and the MiB that one takes beyond what was held before."""
-    work()
+def measured(work: Work, rounds: int, smallest: Work) -> tuple[float, float]:
+    """Return the median seconds of some runs, and the MiB that the first takes beyond the smallest one."""
+    smallest()  # loads the compiled loops
     forget_peak(CPU)
     before = peak_bytes(CPU)
     work()
@@ -138,9 +139,26 @@ def curve(name: str, of: str, values: Sequence[int], make: Callable[[int], Work]
     print(f"{name} against {of} ...", file=sys.stderr, flush=True)
     points = []
     for value in values:
-        seconds, memory = measured(make(value), rounds)
+        seconds, memory = in_fresh_process(lambda value=value: measured(make(value), rounds, make(values[0])))
         points.append({"x": value, "seconds": rounded(seconds), "memory_mib": rounded(max(memory, 0.1))})
     return claim_with(name, of, points)
+
+
+def in_fresh_process(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """Return what a forked process measures, whose memory holds nothing of other points.
+
+    This process must not have computed with several threads before: OpenMP's do not survive a fork.
+    """
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(measure()))
+    process.start()
+    sender.close()
+    try:
+        found: tuple[float, float] = receiver.recv()
+    finally:
+        process.join()
+    return found
 
 
 def claim_with(name: str, of: str, points: list[dict[str, float]]) -> Claim:
@@ -175,7 +193,10 @@ def worker(rounds: int) -> None:
     """Take steps with this process's share of eight images, and print the time and the memory of all."""
     with process_group(CPU):
         share, model = 8 // world_size(), make_model()
-        seconds, memory = measured(step(replicate(model, CPU), make_batch(share)), rounds)
+        replica = replicate(model, CPU)
+        seconds, memory = measured(
+            step(replica, make_batch(share)), rounds, step(replica, make_batch(side=SIDE // 2))
+        )
         rank = int(os.environ["RANK"])
         if rank == 0:
             total = memory * world_size()
@@ -193,7 +214,7 @@ def draw(claims: list[Claim], file: Path) -> None:
             for label, key in (("time", "seconds"), ("memory", "memory_mib"))
         ]
         lines.append(Curve("linear", np.array([0.0, 1.0]), np.array([0.0, 1.0])))
-        largest = f"share of {max(point['x'] for point in points):,} {claim['of']}"
+        largest = f"{claim['of']}, as shares of {max(point['x'] for point in points):,}"
         panels.append((claim["name"], largest, lines, (0.0, 1.0)))
     file.write_text(curves_as_svg(panels), encoding="utf-8")
 
@@ -208,9 +229,9 @@ def all_curves(rounds: int, quick: bool) -> list[Claim]:
         values(1, 20, 80, 300, 1203),
     )
     return [
-        curve("detection", "pixels of a side, squared", [s * s for s in sides],
+        curve("detection", "pixels of an image", [s * s for s in sides],
               lambda n: detection(make_model(), make_batch(side=math.isqrt(n))), rounds),
-        curve("training step", "pixels of a side, squared", [s * s for s in sides],
+        curve("training step", "pixels of an image", [s * s for s in sides],
               lambda n: step(make_model(), make_batch(side=math.isqrt(n))), rounds),
         curve("detection", "images of a batch", values(1, 2, 4, 8, 16),
               lambda n: detection(make_model(), make_batch(n)), rounds),
