@@ -11,6 +11,8 @@ place; with these the result is as near to the true one as the plain sum's (Bara
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -24,6 +26,8 @@ _NEAR_2, _FAR_2 = _NEAR**2, _FAR**2
 
 _NUMBERS_AT_ONCE = 51_200
 """Tiles times channels that are worked on together: their 36 numbers fit a cache of a few MB."""
+
+_held = threading.local()
 
 
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
@@ -47,7 +51,8 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int,
     results = out.permute(0, 2, 3, 1)
     for part in grid.parts(max(channels, channels_out)):
         at_points = _maps_at_points(grid.cells_of(part, maps), grid)
-        products = torch.bmm(at_points, kernels.transpose(1, 2))
+        products = _room("products", (*at_points.shape[:2], channels_out), x)
+        torch.bmm(at_points, kernels.transpose(1, 2), out=products)
         target = results[part.images, 4 * part.rows.start : 4 * part.rows.stop]
         _results(products, part, grid, target)
         if bias is not None:
@@ -84,7 +89,7 @@ def winograd_weight_gradient(grad: Tensor, x: Tensor, padding: tuple[int, ...]) 
     channels_out, channels = grad.shape[1], x.shape[1]
     grid = _Grid.over(x, padding)
     maps, returned = x.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
-    total = x.new_zeros(36, channels_out, channels)
+    total = _room("kernels", (36, channels_out, channels), x).zero_()
     for part in grid.parts(max(channels, channels_out)):
         at_points = _maps_at_points(grid.cells_of(part, maps), grid)
         of_products = _gradient_at_points(grid.results_of(part, returned), grid)
@@ -177,7 +182,23 @@ def _kernels_at_points(weight: Tensor) -> Tensor:
     """Return (36, C_out, C_in) kernels at the points."""
     channels_out, channels = weight.shape[:2]
     cells = weight.permute(2, 3, 0, 1).reshape(9, channels_out * channels)
-    return (_kernel_matrix(weight.dtype) @ cells).view(36, channels_out, channels)
+    room = _room("kernels", (36, channels_out, channels), weight)
+    torch.mm(_kernel_matrix(weight.dtype), cells, out=room.view(36, -1))
+    return room
+
+
+def _room(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return memory that the next call in this thread uses again.
+
+    Allocators give so much back to the system, and touching fresh pages takes as long as what is computed.
+    """
+    size, held = math.prod(shape), vars(_held).get(name)
+    if held is None or held.dtype != like.dtype or held.numel() < size:
+        with torch.inference_mode(False):  # what is made in that mode cannot be written to outside of it
+            held = torch.empty(size, dtype=like.dtype)
+        setattr(_held, name, held)
+    room: Tensor = held[:size].view(shape)
+    return room
 
 
 @cache
@@ -198,13 +219,13 @@ def _maps_at_points(maps: Tensor, grid: _Grid) -> Tensor:
     rows, line = height // 4, width * channels
     # Six lines of each row of tiles; the last two are the first two of the next.
     lines = maps.as_strided((6, images, rows, line), (line, maps.stride(0), 4 * line, 1))
-    down = maps.new_empty(6, images, rows, line)
+    down = _room("lines", (6, images, rows, line), maps)
     _to_points(lines, down)
     num = images * rows
     cells = down.as_strided(
         (6, 6, num, grid.across, channels), (channels, num * line, line, 4 * channels, 1)
     )  # the cell of a tile, the point of its line, the row of tiles, the tile
-    both = maps.new_empty(6, 6, num, grid.across, channels)
+    both = _room("maps", (6, 6, num, grid.across, channels), maps)
     _to_points(cells, both.transpose(0, 1))
     return both.view(36, num * grid.across, channels)
 
@@ -213,7 +234,7 @@ def _results(products: Tensor, part: _Part, grid: _Grid, out: Tensor) -> None:
     """Fill the (images, H, W, C) results of a part from the (36, tiles, C) products at the points."""
     (images, rows), channels = part.shape, products.shape[2]
     both = products.view(6, 6, images * rows, grid.across, channels)
-    cells = products.new_empty(6, images * rows, grid.across, 4, channels)
+    cells = _room("results", (6, images * rows, grid.across, 4, channels), products)
     _from_points(both.transpose(0, 1), cells.permute(3, 0, 1, 2, 4))
     lines = cells.view(6, images, rows, 4 * grid.across, channels)[..., : out.shape[2], :]
     _from_points(lines, [out[:, line::4] for line in range(4)])
@@ -224,10 +245,10 @@ def _gradient_at_points(returned: Tensor, grid: _Grid) -> Tensor:
     images, height, width, channels = returned.shape
     rows = height // 4
     lines = returned.view(images, rows, 4, width, channels).movedim(2, 0)
-    down = returned.new_empty(6, images, rows, width, channels)
+    down = _room("lines", (6, images, rows, width, channels), returned)
     _back_to_points(lines, down)
     cells = down.view(6, images * rows, grid.across, 4, channels).permute(3, 0, 1, 2, 4)
-    both = returned.new_empty(6, 6, images * rows, grid.across, channels)
+    both = _room("products", (6, 6, images * rows, grid.across, channels), returned)
     _back_to_points(cells, both.transpose(0, 1))
     return both.view(36, images * rows * grid.across, channels)
 

@@ -83,3 +83,18 @@ def test_results_do_not_depend_on_how_the_tiles_are_divided(monkeypatch: pytest.
 def test_tiles_are_counted_over_the_results() -> None:
     assert count_tiles(torch.empty(2, 1, 8, 9), (1, 1)) == 2 * 2 * 3
     assert count_tiles(torch.empty(1, 1, 10, 6), (0, 0)) == 2 * 1
+
+
+def test_memory_used_again_carries_nothing_over() -> None:
+    torch.manual_seed(0)
+    large, small = (drawn(1, 8, side, side) for side in (30, 9))
+    kernels = drawn(8, 8, 3, 3)
+    first = winograd(small, kernels, None, (1, 1)), winograd_weight_gradient(small, small, (1, 1))
+    with torch.inference_mode():
+        winograd(large, kernels, None, (1, 1))
+    winograd(drawn(1, 8, 40, 40), kernels, None, (1, 1))  # memory of the inference mode is left behind
+    winograd_weight_gradient(large, large, (1, 1))
+    winograd(small.float(), kernels.float(), None, (1, 1))
+    again = winograd(small, kernels, None, (1, 1)), winograd_weight_gradient(small, small, (1, 1))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
