@@ -4,7 +4,7 @@ Each curve changes one number of a small Faster R-CNN (ResNet-18, FPN of 64 chan
 and leaves the others alone. A row holds the whole curve, the time at its largest value, and the
 exponent between its last two values: 1 is linear, below 1 a part does not grow. Memory is what a fresh
 process needs beyond what the smallest value took. `--picture` draws the curves, each as shares of its largest
-value.
+value. A fresh process is a fork of this one, which Windows does not have.
 
     python benchmarks/scaling.py [--rounds 3] [--quick] [--picture FILE.svg] [--json FILE]
 """

@@ -30,6 +30,24 @@ _FEWEST_OF_TILES, _FEWEST_OF_TILES_BACK, _FEWEST_TILES = 192, 128, 100
 The gradient of the weights, which takes longer otherwise, pays with fewer channels.
 """
 
+_Way = Literal["library", "products", "tiles"]
+
+
+class _Plan(NamedTuple):
+    """How to convolve.
+
+    Attributes:
+        stride: down and across.
+        padding: above and below, left and right.
+        maps: the way to the results, and to the gradient of the maps.
+        weight: the way to the gradient of the weights.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    maps: _Way
+    weight: _Way
+
 
 def convolve(
     x: Tensor,
@@ -60,17 +78,17 @@ def convolve(
     """
     if torch.compiler.is_compiling() or max(dilation) > 1 or not _is_ours(x, weight):
         return F.conv2d(x, weight, bias, stride, padding, dilation)
-    ways = _ways(x, weight, stride, padding)
+    plan = _plan(x, weight, stride, padding)
     if torch.is_grad_enabled() and (
-        (weight.requires_grad and ways.weight != "library")
+        (weight.requires_grad and plan.weight != "library")
         or (
-            ways.maps != "library"
+            plan.maps != "library"
             and any(each is not None and each.requires_grad for each in (x, weight, bias))
         )
     ):
-        result: Tensor = _Convolution.apply(x, weight, bias, stride, padding, ways)
+        result: Tensor = _Convolution.apply(x, weight, bias, plan)
         return result
-    return _forward(x, weight, bias, stride, padding, ways.maps)
+    return _forward(x, weight, bias, plan)
 
 
 def weight_gradient(
@@ -111,30 +129,12 @@ def weight_gradient(
     return total.view(channels_out, *size, x.shape[1]).permute(0, 3, 1, 2)
 
 
-Way = Literal["library", "products", "tiles"]
-
-
-class _Ways(NamedTuple):
-    """How to convolve, or to get the gradient of the maps, and how to get that of the weights."""
-
-    maps: Way
-    weight: Way
-
-
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
-        ways: _Ways,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding, ctx.ways = stride, padding, ways
-        return _forward(x, weight, bias, stride, padding, ways.maps)
+        ctx.plan = plan
+        return _forward(x, weight, bias, plan)
 
     @staticmethod
     @once_differentiable
@@ -142,59 +142,43 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_x = _input_gradient(grad, x, weight, ctx.stride, ctx.padding, ctx.ways.maps)
+            of_x = _input_gradient(grad, x, weight, ctx.plan)
         if ctx.needs_input_grad[1]:
-            of_weight = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding, ctx.ways.weight)
+            of_weight = _weight_gradient(grad, x, weight, ctx.plan)
             if weight.is_contiguous():
                 of_weight = of_weight.contiguous()
         if ctx.needs_input_grad[2]:
             of_bias = grad.sum((0, 2, 3))
-        return of_x, of_weight, of_bias, None, None, None
+        return of_x, of_weight, of_bias, None
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    way: Way,
-) -> Tensor:
-    if way == "tiles":
-        return winograd(x, weight, bias, padding)
-    return F.conv2d(x, weight, bias, stride, padding)
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan) -> Tensor:
+    if plan.maps == "tiles":
+        return winograd(x, weight, bias, plan.padding)
+    return F.conv2d(x, weight, bias, plan.stride, plan.padding)
 
 
-def _input_gradient(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], way: Way
-) -> Tensor:
-    if way == "tiles":
-        return winograd_input_gradient(grad, weight, padding)
-    return _of_library(grad, x, weight, stride, padding, (True, False, False))[0]
+def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, plan: _Plan) -> Tensor:
+    if plan.maps == "tiles":
+        return winograd_input_gradient(grad, weight, plan.padding)
+    return _of_library(grad, x, weight, plan, 0)
 
 
-def _weight_gradient(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], way: Way
-) -> Tensor:
-    if way == "tiles":
-        return winograd_weight_gradient(grad, x, padding)
-    if way == "products":
-        return weight_gradient(grad, x, weight.shape[2:], stride, padding)
-    return _of_library(grad, x, weight, stride, padding, (False, True, False))[1]
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, plan: _Plan) -> Tensor:
+    if plan.weight == "tiles":
+        return winograd_weight_gradient(grad, x, plan.padding)
+    if plan.weight == "products":
+        return weight_gradient(grad, x, weight.shape[2:], plan.stride, plan.padding)
+    return _of_library(grad, x, weight, plan, 1)
 
 
-def _of_library(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    wanted: tuple[bool, bool, bool],
-) -> tuple[Tensor, Tensor, Tensor]:
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, stride, padding, (1, 1), False, (0, 0), 1, wanted
-    )
-    return gradients
+def _of_library(grad: Tensor, x: Tensor, weight: Tensor, plan: _Plan, wanted: int) -> Tensor:
+    """Return the gradient of the maps (0) or of the weights (1)."""
+    gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, plan.stride, plan.padding, (1, 1), False, (0, 0), 1,
+        (wanted == 0, wanted == 1, False),
+    )  # fmt: skip
+    return gradients[wanted]
 
 
 def _is_ours(x: Tensor, weight: Tensor) -> bool:
@@ -207,7 +191,7 @@ def _is_ours(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _ways(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> _Ways:
+def _plan(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> _Plan:
     channels = min(weight.shape[:2])
     in_tiles = (
         weight.shape[2:] == (3, 3)
@@ -215,12 +199,13 @@ def _ways(x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int
         and max(padding) <= 2
         and count_tiles(x, padding) >= _FEWEST_TILES
     )
-    maps: Way = "tiles" if in_tiles and channels >= _FEWEST_OF_TILES else "library"
+    maps: _Way = "tiles" if in_tiles and channels >= _FEWEST_OF_TILES else "library"
+    by_weight: _Way = "library"
     if in_tiles and channels >= _FEWEST_OF_TILES_BACK:
-        return _Ways(maps, "tiles")
-    if _library_is_slow() and x.shape[1] >= _FEWEST_CHANNELS and x.numel() >= _FEWEST_NUMBERS:
-        return _Ways(maps, "products")
-    return _Ways(maps, "library")
+        by_weight = "tiles"
+    elif _library_is_slow() and x.shape[1] >= _FEWEST_CHANNELS and x.numel() >= _FEWEST_NUMBERS:
+        by_weight = "products"
+    return _Plan(stride, padding, maps, by_weight)
 
 
 @cache

@@ -5,8 +5,9 @@ numbers of the map, and a product of polynomials can be taken value by value at 
 36 products thus give 16 results, where a convolution takes 144. Numbers are brought to the points, and the
 results back, by sums that all channels share; between them stand 36 products of matrices.
 
-The points are 0, +-5/8, +-3/2 and infinity. With those of the paper, 0, +-1 and +-2, float32 loses a decimal
-place; with these the result is as near to the true one as the plain sum's (Barabasz 2020 on the choice).
+The points are 0, +-5/8, +-3/2 and infinity. With those of the paper, 0, +-1 and +-2, results of 256
+channels in float32 are off by 2.0e-6 of their deviation, with these by 0.9e-6, PyTorch's own by 0.6e-6
+(Barabasz 2020 on the choice).
 """
 
 from __future__ import annotations
@@ -191,6 +192,7 @@ def _room(name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Return memory that the next call in this thread uses again.
 
     Allocators give so much back to the system, and touching fresh pages takes as long as what is computed.
+    It comes to some 35 MB with 256 channels and 65 MB with 512.
     """
     size, held = math.prod(shape), vars(_held).get(name)
     if held is None or held.dtype != like.dtype or held.numel() < size:

@@ -64,7 +64,7 @@ def test_rounding_is_about_that_of_the_plain_sum() -> None:
         return float((results.double() - exact).square().mean().sqrt() / exact.std())
 
     narrow, kernels, returned = x.float(), weight.float(), grad.float()
-    # Points of 0, +-1 and +-2 are off by 4e-6, one addition after another by 6e-7.
+    # With points of 0, +-1 and +-2 the results are off by 2.0e-6, PyTorch's own by 0.6e-6.
     assert error(winograd(narrow, kernels, None, (1, 1)), exact) < 1.5e-6
     of_x = F.conv_transpose2d(grad, weight, padding=1)
     assert error(winograd_input_gradient(returned, kernels, (1, 1)), of_x) < 1.5e-6
