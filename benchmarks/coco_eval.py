@@ -123,7 +123,7 @@ class Ours:
         self.truth, self.found = read_coco_with_results(truth.parent, truth, found)
 
     def evaluate(self, records: bool = False) -> Any:
-        from detkit.evaluation.coco import evaluate_coco
+        from detkit.evaluation.metrics.coco import evaluate_coco
 
         return evaluate_coco(self.truth, self.found, records=records)
 

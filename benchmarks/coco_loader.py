@@ -24,10 +24,10 @@ from pycocotools.coco import COCO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detkit.build.data import open_training_set
+from detkit.data.datasets.builder import open_training_set
 from detkit.config.load import parse_config
-from detkit.data.index import Index
-from detkit.workflows.session import training_loader
+from detkit.data.datasets.index import Index
+from detkit.runs.session import training_loader
 
 GOAL_S = 10.0
 CONFIG = """

@@ -37,12 +37,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detkit.build.detector import build_detector
-from detkit.config.faster_rcnn import FasterRCNN as Spec
-from detkit.inference.weights import from_torchvision
+from detkit.detectors.builder import build_detector
+from detkit.detectors.faster_rcnn.config import FasterRCNN as Spec
+from detkit.inference.torchvision_weights import from_torchvision
 from detkit.models.norm import folds_kept
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
-from detkit.training.device import choose_precision
+from detkit.runtime.device import choose_precision
 from tests.reference.calibration import calibrate
 
 SIZE = (608, 800)  # torchvision pads sides to multiples of 32

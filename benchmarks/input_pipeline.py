@@ -31,11 +31,11 @@ from torchvision.transforms import v2
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
-from detkit.data.index import Index
-from detkit.data.loading import make_train_loader
-from detkit.data.samples import DetectionDataset
-from detkit.data.sets import file_source
-from detkit.data.transforms import Flip, Resize
+from detkit.data.datasets.index import Index
+from detkit.data.loading.loaders import make_train_loader
+from detkit.data.loading.samples import DetectionDataset
+from detkit.data.datasets.source import file_source
+from detkit.data.transforms.geometric import Flip, Resize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NUM_IMAGES, ROUNDS = 16, 11

@@ -44,18 +44,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measuring.turns import claim_of, machine
 
-from detkit.build.detector import build_detector
-from detkit.config.fast_rcnn import FastRCNN as FastSpec
-from detkit.config.faster_rcnn import FasterRCNN as FasterSpec
-from detkit.config.rcnn import RCNN as RCNNSpec
-from detkit.data.region_batch import RegionBatch
-from detkit.detectors.proposal_network import ProposalNetwork
+from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.config import FastRCNN as FastSpec
+from detkit.detectors.faster_rcnn.config import FasterRCNN as FasterSpec
+from detkit.detectors.rcnn.config import RCNN as RCNNSpec
+from detkit.data.regions.batch import RegionBatch
+from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.ops import convolution
 from detkit.ops.warp import Cuts
-from detkit.ops.warp_plan import plan_warp
-from detkit.proposals.selective_search import SelectiveSearch
+from detkit.ops.kernels.warp_plan import plan_warp
+from detkit.proposals.selective_search.search import SelectiveSearch
 from detkit.structures import ImageBatch, Target, TrainBatch
-from detkit.workflows.propose_images import num_cores
+from detkit.data.regions.propose_images import num_cores
 
 NUM_CLASSES, NUM_PROPOSALS, NUM_TRAINED = 20, 2000, 128
 HEIGHT, WIDTH = 375, 500  # of the file; 600 x 800 for a detector that reads it whole

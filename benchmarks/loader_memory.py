@@ -34,11 +34,11 @@ from torch.utils.data import DataLoader, Dataset
 
 
 def our_batches(folder: Path, workers: int, start: str) -> Iterator[Any]:
-    from detkit.build.data import open_training_set
-    from detkit.config.data import Data
-    from detkit.data.index import Index
-    from detkit.data.loading import make_train_loader
-    from detkit.data.samples import DetectionDataset
+    from detkit.data.datasets.builder import open_training_set
+    from detkit.data.config import Data
+    from detkit.data.datasets.index import Index
+    from detkit.data.loading.loaders import make_train_loader
+    from detkit.data.loading.samples import DetectionDataset
 
     multiprocessing.set_start_method(start, force=True)
     train = {"type": "coco", "images": str(folder / "images"), "annotations": str(folder / "instances.json")}

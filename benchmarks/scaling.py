@@ -31,15 +31,15 @@ from torch import nn
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import DetectionSet
-from detkit.build.detector import build_detector
-from detkit.config.faster_rcnn import FasterRCNN as Spec
-from detkit.evaluation.coco import evaluate_coco
+from detkit.detectors.builder import build_detector
+from detkit.detectors.faster_rcnn.config import FasterRCNN as Spec
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.models.norm import folds_kept
 from detkit.report.content import Curve
 from detkit.report.curve_file import curves_as_svg
 from detkit.structures import ImageBatch, Target, TrainBatch
-from detkit.training.distributed import process_group, replicate, world_size
-from detkit.training.memory import forget_peak, peak_bytes
+from detkit.runtime.processes import process_group, replicate, world_size
+from detkit.runtime.memory import forget_peak, peak_bytes
 
 CPU = torch.device("cpu")
 SIDE, CLASSES, OBJECTS, PROPOSALS = 256, 20, 10, 300

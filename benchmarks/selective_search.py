@@ -88,7 +88,7 @@ def opencv_worker() -> None:
 
 def first_call_worker() -> None:
     """Print the seconds of the first call in this process, and of the second one."""
-    from detkit.proposals.selective_search import SelectiveSearch
+    from detkit.proposals.selective_search.search import SelectiveSearch
 
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
     method = SelectiveSearch(mode="fast", seed=0, max_boxes=None)
@@ -154,7 +154,7 @@ def share_found(wanted: np.ndarray, boxes: np.ndarray, iou: float = 0.7) -> floa
 
 
 def measure(folder: Path, images: list[np.ndarray], rounds: int) -> list[dict[str, object]]:
-    from detkit.proposals.selective_search import SelectiveSearch
+    from detkit.proposals.selective_search.search import SelectiveSearch
 
     opencv, todo = OpenCV(), cases()
     paths = []

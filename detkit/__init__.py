@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detkit.build.predictor import build_predictor as load
+    from detkit.runs.predictor import build_predictor as load
     from detkit.config.load import load_config
     from detkit.errors import NonFiniteLossError, UserError
-    from detkit.evaluation.coco import evaluate_coco
-    from detkit.evaluation.voc import evaluate_voc
+    from detkit.evaluation.metrics.coco import evaluate_coco
+    from detkit.evaluation.metrics.voc import evaluate_voc
     from detkit.workflows.evaluate import evaluate
     from detkit.workflows.predict import predict
     from detkit.workflows.train import train
@@ -42,9 +42,9 @@ _HOMES = {
     "UserError": "detkit.errors:UserError",
     "__version__": "detkit.version:VERSION",
     "evaluate": "detkit.workflows.evaluate:evaluate",
-    "evaluate_coco": "detkit.evaluation.coco:evaluate_coco",
-    "evaluate_voc": "detkit.evaluation.voc:evaluate_voc",
-    "load": "detkit.build.predictor:build_predictor",
+    "evaluate_coco": "detkit.evaluation.metrics.coco:evaluate_coco",
+    "evaluate_voc": "detkit.evaluation.metrics.voc:evaluate_voc",
+    "load": "detkit.runs.predictor:build_predictor",
     "load_config": "detkit.config.load:load_config",
     "predict": "detkit.workflows.predict:predict",
     "train": "detkit.workflows.train:train",

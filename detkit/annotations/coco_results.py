@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coco import Record, box_column, column, read_coco, read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners

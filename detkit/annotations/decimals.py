@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.ops.loops import compiled
+from detkit.runtime.compiled import compiled
 
 LOWEST, HIGHEST = -342, 308
 

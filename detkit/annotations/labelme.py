@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 import orjson
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.headers import with_sizes

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.decimals import nearest_float
-from detkit.ops.loops import compiled
+from detkit.runtime.compiled import compiled
 
 FAIL = -1
 PADDING = 64  # zero bytes behind a text, so that no comparison leaves it

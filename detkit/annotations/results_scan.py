@@ -24,7 +24,7 @@ from detkit.annotations.results_layout import (
     read_alike,
     room_for,
 )
-from detkit.ops.loops import compiled, run_all
+from detkit.runtime.compiled import compiled, run_all
 
 END = 0  # every loop over the text stops at its closing zero byte, which no JSON holds
 FULL = np.uint64((2**64 - 10) // 10)  # above it one more digit might not fit

@@ -14,7 +14,7 @@ from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
 
 if TYPE_CHECKING:
-    from detkit.data.checks.findings import Finding
+    from detkit.checks.findings import Finding
     from detkit.workflows.check import Check
 
 SHOWN = 3  # examples of a kind
@@ -57,7 +57,7 @@ def _lines(result: Check) -> Iterator[str]:
 
 def _groups(severity: str, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield for each kind its title, how often it was found, and a few examples."""
-    from detkit.data.checks.kinds import KINDS
+    from detkit.checks.kinds import KINDS
 
     for kind, count in Counter(finding.kind for finding in findings).items():
         yield ""

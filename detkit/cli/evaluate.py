@@ -23,7 +23,7 @@ def evaluate(
 
     checked = load_config(config, overrides or ())
     from detkit.workflows import evaluate as workflow
-    from detkit.workflows.measure import table
+    from detkit.evaluation.measure import table
 
     result = workflow.evaluate(checked, weights=weights, out=out)
     if result is None:  # another process than the first

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.errors import UserError
 
 STDOUT = "-"

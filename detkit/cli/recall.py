@@ -36,7 +36,7 @@ def recall(
 ) -> None:
     """Measure how well proposals cover the labelled objects; no model and no torch."""
     from detkit.workflows import recall as workflow
-    from detkit.workflows.measure import shown
+    from detkit.evaluation.measure import shown
 
     result = workflow.recall(
         proposals, dataset, sets=sets or (), max_boxes=max_boxes, difficult=difficult, plot=plot

@@ -16,7 +16,7 @@ def report(
 ) -> None:
     """Write the report of a finished run again, from the files in its folder."""
     from detkit.workflows import report as workflow
-    from detkit.workflows.measure import table
+    from detkit.evaluation.measure import table
 
     result = workflow.report(run)
     deliver(result.to_json(), json_file, [*aligned(table(result.measured)), str(result.file)])

@@ -22,7 +22,7 @@ def score(
 ) -> None:
     """Judge result files alone, by the official rules; no model and no torch."""
     from detkit.workflows import score as workflow
-    from detkit.workflows.measure import table
+    from detkit.evaluation.measure import table
 
     measured = workflow.score(truth, found, metric)
     deliver(measured.to_json(), json_file, aligned(table(measured)))

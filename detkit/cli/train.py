@@ -28,7 +28,7 @@ def train(
     # The config is checked before torch is loaded, which takes seconds.
     checked = load_config(config, overrides or ())
     from detkit.workflows import train as workflow
-    from detkit.workflows.measure import table
+    from detkit.evaluation.measure import table
 
     result = workflow.train(
         checked, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights

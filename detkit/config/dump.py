@@ -9,7 +9,7 @@ from typing import Any
 
 from detkit.config.keys import fields_of, summary
 from detkit.config.schema import Config
-from detkit.config.spec import Custom, Spec
+from detkit.spec import Custom, Spec
 from detkit.config.strict_yaml import resolve
 from detkit.errors import UserError
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types as limits
 from pydantic.fields import FieldInfo
 
-from detkit.config.spec import Spec
+from detkit.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def wanted(allowed: Holds) -> str:
     """Say in words what a place may hold.
 
     Example:
-        >>> from detkit.config.training import SGD
+        >>> from detkit.training.loop.config import SGD
         >>> wanted(holds(SGD.model_fields["lr"]))
         'a number above 0'
     """

@@ -8,7 +8,7 @@ from typing import Any
 from detkit.config.keys import holds
 from detkit.config.problems import KeyPath, Problem, dotted
 from detkit.config.schema import Config
-from detkit.config.spec import Spec
+from detkit.spec import Spec
 from detkit.config.strict_yaml import Document, read_yaml
 from detkit.errors import UserError
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.config.classifier import Classifier
-from detkit.config.data import ClassifiedSet, Data, ScaleCrop
-from detkit.config.detector import Detector
-from detkit.config.spec import Count, Custom, Index, Spec
+from detkit.detectors.classifier.config import Classifier
+from detkit.data.config import ClassifiedSet, Data, ScaleCrop
+from detkit.detectors.union import Detector
+from detkit.spec import Count, Custom, Index, Spec
 from detkit.config.train import Train
-from detkit.config.wiring import fill
+from detkit.models.roi.wiring import fill
 
 WAYS_TO_LEARN = {
     "faster_rcnn": ("gradient", "alternating"),

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from detkit.config.alternating import Alternating
-from detkit.config.staged import Staged
-from detkit.config.training import Gradient
+from detkit.detectors.faster_rcnn.alternating_config import Alternating
+from detkit.training.staged.config import Staged
+from detkit.training.loop.config import Gradient
 
 Train = Annotated[Gradient | Staged | Alternating, Field(discriminator="type")]

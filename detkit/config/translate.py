@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from detkit.config.keys import Holds, every_key, fields_of, holds, summary, wanted
 from detkit.config.problems import KeyPath, Problem, nearest
 from detkit.config.schema import Config
-from detkit.config.spec import Spec
+from detkit.spec import Spec
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import BoxFormat, DetectionSet
-from detkit.detectors.protocol import Detector
+from detkit.capabilities import Detector
 from detkit.models.norm import folds_kept
 from detkit.structures import Detections, ImageBatch
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detkit.errors import UserError
-from detkit.inference.durable_file import durable_file
+from detkit.storage.durable_file import durable_file
 from detkit.inference.score_floor import Advice
 from detkit.version import VERSION
 

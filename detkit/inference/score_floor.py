@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.evaluation.thresholds import Operating, Thresholds
+from detkit.evaluation.analysis.thresholds import Operating, Thresholds
 
 Aim = Literal["f1", "precision", "recall"]
 """What a class's own threshold is chosen for: the best F1, a fixed precision, or a fixed recall."""

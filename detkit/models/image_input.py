@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.weights import IMAGENET_MEAN, IMAGENET_STD
+from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
 from detkit.ops.boxes import clip
 from detkit.structures import Detections, ImageBatch
 

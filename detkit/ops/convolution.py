@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from detkit.ops.winograd import (
+from detkit.ops.kernels.winograd import (
     count_tiles,
     winograd,
     winograd_input_gradient,

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detkit.ops.nms_loops import keep_best, keep_best_of_groups
+from detkit.ops.kernels.nms_loops import keep_best, keep_best_of_groups
 
 
 def nms(boxes: Tensor, scores: Tensor, iou: float, at_most: int | None = None) -> Tensor:

@@ -10,10 +10,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detkit.ops.channels_last import channels_last_bits, empty_channels_last
-from detkit.ops.loops import run_all
+from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
+from detkit.runtime.compiled import run_all
 from detkit.ops.regions import require_known_images, require_regions, rows_of_levels
-from detkit.ops.roi_align_loops import align_regions, narrow_rows, spread_gradient
+from detkit.ops.kernels.roi_align_loops import align_regions, narrow_rows, spread_gradient
 
 _REGIONS_AT_ONCE = 16
 """Regions a thread takes at a time."""

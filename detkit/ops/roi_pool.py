@@ -9,11 +9,11 @@ import torch
 import torchvision
 from torch import Tensor
 
-from detkit.ops.channels_last import channels_last_bits, empty_channels_last
-from detkit.ops.loops import run_all
+from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
+from detkit.runtime.compiled import run_all
 from detkit.ops.regions import require_known_images, require_regions
-from detkit.ops.roi_align_loops import narrow_rows
-from detkit.ops.roi_pool_loops import FARTHEST, pool_regions, return_gradient
+from detkit.ops.kernels.roi_align_loops import narrow_rows
+from detkit.ops.kernels.roi_pool_loops import FARTHEST, pool_regions, return_gradient
 
 _REGIONS_AT_ONCE = 16
 """Regions a thread takes at a time."""

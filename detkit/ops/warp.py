@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from detkit.errors import UserError
-from detkit.ops.loops import run_all
-from detkit.ops.warp_loops import warp_regions
-from detkit.ops.warp_plan import WarpPlan
+from detkit.runtime.compiled import run_all
+from detkit.ops.kernels.warp_loops import warp_regions
+from detkit.ops.kernels.warp_plan import WarpPlan
 
 _CROPS_AT_ONCE = 4
 """Crops a thread takes at a time."""
@@ -83,7 +83,7 @@ def warp(
         UserError: the table has another shape, or a cut reaches beyond its end.
 
     Example:
-        >>> from detkit.ops.warp_plan import WarpPlan
+        >>> from detkit.ops.kernels.warp_plan import WarpPlan
         >>> table = torch.arange(4.0).repeat_interleave(3).view(4, 3)  # an image of 2 x 2 pixels
         >>> whole = torch.tensor([[0, 0, 2, 2]]).numpy()
         >>> cuts = Cuts.in_image(WarpPlan(whole, torch.tensor([[1, 0, 2, 2]]).numpy()), width=2)

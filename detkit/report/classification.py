@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.evaluation.accuracy import Accuracy
+from detkit.evaluation.metrics.accuracy import Accuracy
 from detkit.report.content import ConfusionMatrix, Number, Picture, ReportData, Table
 from detkit.report.draw import draw_detections, fit
 from detkit.report.lettering import Image

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.breakdown import ap_by_crowding, ap_by_size
-from detkit.evaluation.confusion import confusion_matrix
-from detkit.evaluation.errors import find_errors
-from detkit.evaluation.explain import explain_class, explain_zero
-from detkit.evaluation.fates import FATES, object_fates
-from detkit.evaluation.matching import MatchRecords
-from detkit.evaluation.thresholds import Operating, advise_thresholds
+from detkit.evaluation.analysis.breakdown import ap_by_crowding, ap_by_size
+from detkit.evaluation.analysis.confusion import confusion_matrix
+from detkit.evaluation.analysis.errors import find_errors
+from detkit.evaluation.analysis.explain import explain_class, explain_zero
+from detkit.evaluation.analysis.outcomes import FATES, object_fates
+from detkit.evaluation.metrics.matching import MatchRecords
+from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
 from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
 
 MEANING = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.report.content import Number, ReportData
 from detkit.report.markup import Markup, element, joined
 from detkit.report.sections import all_sections, summary

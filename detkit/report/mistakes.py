@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.errors import DETECTION_ERRORS, NO_ERROR, Errors, find_errors
-from detkit.evaluation.matching import MatchRecords
-from detkit.evaluation.overlaps import corner_iou
+from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors, find_errors
+from detkit.evaluation.metrics.matching import MatchRecords
+from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.report.content import Picture
 from detkit.report.draw import draw_comparison, fit
 from detkit.report.lettering import Image

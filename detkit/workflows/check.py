@@ -9,16 +9,16 @@ from typing import Any
 
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.data.checks.classes import Wanted
-from detkit.data.checks.dataset import Checked, check_survey
-from detkit.data.checks.findings import Finding, ranked
-from detkit.data.checks.survey import Survey
+from detkit.checks.classes import Wanted
+from detkit.checks.dataset import Checked, check_survey
+from detkit.checks.findings import Finding, ranked
+from detkit.checks.survey import Survey
 from detkit.errors import UserError
 from detkit.workflows.check_copy import refuse_inside, write_corrected
-from detkit.workflows.check_sources import is_dataset, survey_config, survey_dataset
-from detkit.workflows.progress_line import ProgressLine
-from detkit.workflows.propose_images import num_cores
-from detkit.workflows.run_folder import new_folder
+from detkit.checks.sources import is_dataset, survey_config, survey_dataset
+from detkit.runtime.progress import ProgressLine
+from detkit.data.regions.propose_images import num_cores
+from detkit.storage.run_folder import new_folder
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
 
 def _learning(config: Config, checked: Checked) -> tuple[list[Finding], dict[str, Any] | None]:
     """Return whether the detector can learn the data; nothing where errors keep the data from being read."""
-    from detkit.workflows.check_learning import check_learning  # loads torch
+    from detkit.checks.learning import check_learning  # loads torch
 
     try:
         return check_learning(config)

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
-from detkit.data.checks.corrected_copy import write_copy
-from detkit.data.checks.dataset import Checked
-from detkit.data.checks.mend import Mending, below
-from detkit.data.checks.mend_voc import list_folder, without_year
-from detkit.data.checks.survey import Survey
+from detkit.checks.corrected_copy import write_copy
+from detkit.checks.dataset import Checked
+from detkit.checks.fixes import Mending, below
+from detkit.checks.fix_voc import list_folder, without_year
+from detkit.checks.survey import Survey
 from detkit.errors import UserError
-from detkit.workflows.run_folder import CONFIG
+from detkit.storage.run_folder import CONFIG
 
 
 def refuse_inside(folder: Path, survey: Survey) -> None:

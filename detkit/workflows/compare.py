@@ -11,9 +11,9 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
-from detkit.evaluation.compare import Comparison, Difference, compare_detections
-from detkit.workflows.finished_run import FinishedRun, read_run
-from detkit.workflows.measure import RULES, shown
+from detkit.evaluation.analysis.compare import Comparison, Difference, compare_detections
+from detkit.runs.finished_run import FinishedRun, read_run
+from detkit.evaluation.measure import RULES, shown
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coco_results import write_coco_results
 from detkit.annotations.comp4 import write_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.build.data import open_validation_set
-from detkit.build.model import load_detector
+from detkit.data.datasets.builder import open_validation_set
+from detkit.runs.model import load_detector
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
-from detkit.data.sets import Source
+from detkit.data.datasets.source import Source
 from detkit.errors import UserError
 from detkit.models.compilation import compile_maps
 from detkit.report.findings import zero_notes
-from detkit.workflows.measure import Measured, measure
-from detkit.workflows.report_page import Judged, write_page
-from detkit.workflows.run_folder import CONFIG, DETECTIONS, REPORT, new_folder, say
-from detkit.workflows.session import session
-from detkit.workflows.where_to_look import external_proposals, told_where_to_look
+from detkit.evaluation.measure import Measured, measure
+from detkit.report.evaluation_page import Judged, write_page
+from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT, new_folder, say
+from detkit.runs.session import session
+from detkit.detectors.where_to_look import external_proposals, told_where_to_look
 
 
 @dataclass(frozen=True)

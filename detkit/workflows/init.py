@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, detect_format
 from detkit.annotations.headers import with_sizes
@@ -18,7 +18,7 @@ from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.errors import UserError
-from detkit.workflows.fit_to_data import (
+from detkit.checks.recommend import (
     anchor_coverage,
     choose_anchor_sizes,
     choose_freeze,
@@ -26,7 +26,7 @@ from detkit.workflows.fit_to_data import (
     choose_resize,
     measure_objects,
 )
-from detkit.workflows.splits import Split, divide, read_sets
+from detkit.data.datasets.splits import Split, divide, read_sets
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.annotations.atomic_files import write_atomically
+from detkit.storage.atomic_files import write_atomically
 from detkit.config.schema import Config
 from detkit.errors import UserError
-from detkit.report.lineage import Ratio, Row, lineage_page, shown_seconds
-from detkit.workflows.lineage_chain import CHAIN
-from detkit.workflows.lineage_ground import (
+from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
+from detkit.lineage.chain import CHAIN
+from detkit.lineage.common_settings import (
     OBJECTS,
     Images,
     Terms,
@@ -23,10 +23,10 @@ from detkit.workflows.lineage_ground import (
     common_ground,
     images_of_dataset,
 )
-from detkit.workflows.lineage_ratios import ratios_of
-from detkit.workflows.lineage_row import is_done, learn, row_of
-from detkit.workflows.measure import known
-from detkit.workflows.run_folder import MODEL, environment, new_folder, say
+from detkit.lineage.ratios import ratios_of
+from detkit.lineage.row import is_done, learn, row_of
+from detkit.evaluation.measure import known
+from detkit.storage.run_folder import MODEL, environment, new_folder, say
 
 PAGE, RESULT, TERMS = "lineage.html", "lineage.json", "terms.json"
 CLASSIFIER = "classifier"

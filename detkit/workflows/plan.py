@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from detkit.build.data import open_training_set
-from detkit.build.detector import build_detector
-from detkit.build.training import build_optimizer
+from detkit.data.datasets.builder import open_training_set
+from detkit.detectors.builder import build_detector
+from detkit.training.loop.builder import build_optimizer
 from detkit.config.schema import Config
-from detkit.config.staged import Staged
-from detkit.config.training import Gradient
-from detkit.data.index import Index
+from detkit.training.staged.config import Staged
+from detkit.training.loop.config import Gradient
+from detkit.data.datasets.index import Index
 from detkit.errors import UserError
 from detkit.structures import TrainBatch
-from detkit.training.memory import free_bytes, shared_bytes, shown_bytes
-from detkit.workflows.memory_probe import Line, Step, largest_images
-from detkit.workflows.plan_staged import StagedPlan, plan_staged
-from detkit.workflows.session import session, training_loader
-from detkit.workflows.where_to_look import told_where_to_look
+from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
+from detkit.training.memory_probe import Line, Step, largest_images
+from detkit.training.staged.plan import StagedPlan, plan_staged
+from detkit.runs.session import session, training_loader
+from detkit.detectors.where_to_look import told_where_to_look
 
 TIMED_STEPS = 3
 SAFETY = 0.9  # share of the free memory that a training may take

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from detkit.errors import UserError
-from detkit.proposals.cache import key_of
-from detkit.proposals.store import Origin
-from detkit.proposals.store_parts import StoreParts
-from detkit.workflows.propose_drawings import draw_proposals
-from detkit.workflows.propose_images import num_cores, propose_images
+from detkit.storage.content_keys import key_of
+from detkit.proposals.store.store import Origin
+from detkit.proposals.store.store_parts import StoreParts
+from detkit.report.proposal_drawings import draw_proposals
+from detkit.data.regions.propose_images import num_cores, propose_images
 from detkit.workflows.propose_method import Method, find_method
-from detkit.workflows.propose_sources import ImagesToSee, images_to_see
-from detkit.workflows.run_folder import say
+from detkit.data.datasets.propose_sources import ImagesToSee, images_to_see
+from detkit.storage.run_folder import say
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from detkit.build.proposals import METHOD_VERSIONS, build_proposer, parameters_of
-from detkit.config.proposer import Proposer as ProposerSpec
-from detkit.config.spec import Spec
+from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
+from detkit.proposals.config import Proposer as ProposerSpec
+from detkit.spec import Spec
 from detkit.config.strict_yaml import read_yaml
 from detkit.errors import UserError
-from detkit.proposals.cache import digests_of_files
+from detkit.storage.content_keys import digests_of_files
 from detkit.proposals.proposals import Proposer
 
 _SPECS: dict[str, type[Spec]] = {
@@ -76,7 +76,7 @@ def _by_model(file: Path, values: dict[str, Any], device: str) -> Method:
         raise UserError(f"max_boxes: expected a whole number greater than 0, got {limit!r}")
 
     def build(threads: int) -> Proposer:
-        from detkit.workflows.propose_rpn import build_rpn_proposer  # needs torch
+        from detkit.inference.rpn_proposer import build_rpn_proposer  # needs torch
 
         return build_rpn_proposer(file, limit, device)
 

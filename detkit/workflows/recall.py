@@ -12,17 +12,17 @@ import numpy as np
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
-from detkit.evaluation.proposals import RECALL_IOUS, ProposalResult, evaluate_proposals
-from detkit.proposals.aligned import Aligned, aligned_store
-from detkit.proposals.store import ProposalStore
-from detkit.workflows.labelled_images import labelled_images, part_names
-from detkit.workflows.recall_plot import write_recall_plot
-from detkit.workflows.run_folder import say
+from detkit.evaluation.metrics.proposals import RECALL_IOUS, ProposalResult, evaluate_proposals
+from detkit.proposals.store.aligned import Aligned, aligned_store
+from detkit.proposals.store.store import ProposalStore
+from detkit.data.datasets.labelled_images import labelled_images, part_names
+from detkit.report.recall_plot import write_recall_plot
+from detkit.storage.run_folder import say
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How proposals cover objects; see `detkit.evaluation.proposals`.
+    """How proposals cover objects; see `detkit.evaluation.metrics.proposals`.
 
     Attributes:
         images: number of images.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.build.data import open_training_set
+from detkit.data.datasets.builder import open_training_set
 from detkit.workflows.evaluate import judge
-from detkit.workflows.finished_run import read_run
-from detkit.workflows.measure import Measured, measure
-from detkit.workflows.report_page import write_page
-from detkit.workflows.run_folder import METRICS, REPORT
+from detkit.runs.finished_run import read_run
+from detkit.evaluation.measure import Measured, measure
+from detkit.report.evaluation_page import write_page
+from detkit.storage.run_folder import METRICS, REPORT
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
 from detkit.errors import UserError
 from detkit.report.findings import zero_notes
-from detkit.workflows.measure import Measured, Metric, measure
-from detkit.workflows.run_folder import say
+from detkit.evaluation.measure import Measured, Metric, measure
+from detkit.storage.run_folder import say
 
 
 def score(truth: Path, found: Path, metric: Metric) -> Measured:

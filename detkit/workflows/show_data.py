@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.build.data import open_training_set
-from detkit.build.detector import build_detector
-from detkit.config.rcnn import RCNN
+from detkit.data.datasets.builder import open_training_set
+from detkit.detectors.builder import build_detector
+from detkit.detectors.rcnn.config import RCNN
 from detkit.config.schema import Config
-from detkit.config.training import Gradient
-from detkit.data.index import Index
-from detkit.data.sets import Source
-from detkit.detectors.fast_rcnn import FastRCNN
-from detkit.detectors.faster_rcnn import FasterRCNN
-from detkit.detectors.sppnet import SPPNet
+from detkit.training.loop.config import Gradient
+from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import Source
+from detkit.detectors.fast_rcnn.model import FastRCNN
+from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.detectors.sppnet.model import SPPNet
 from detkit.report.draw import draw_targets, tile_images
 from detkit.report.picture_file import write_picture
 from detkit.structures import TrainBatch
-from detkit.workflows.run_folder import new_folder
-from detkit.workflows.session import training_loader
-from detkit.workflows.show_regions import draw_regions
-from detkit.workflows.where_to_look import told_where_to_look
+from detkit.storage.run_folder import new_folder
+from detkit.runs.session import training_loader
+from detkit.detectors.rcnn.show_regions import draw_regions
+from detkit.detectors.where_to_look import told_where_to_look
 
 NUM_BATCHES = 4
 COLUMNS = 4

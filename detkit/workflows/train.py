@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from detkit.annotations.atomic_files import write_atomically
-from detkit.build.data import open_training_set, open_validation_set
-from detkit.build.model import load_detector
-from detkit.config.alternating import Alternating
+from detkit.storage.atomic_files import write_atomically
+from detkit.data.datasets.builder import open_training_set, open_validation_set
+from detkit.runs.model import load_detector
+from detkit.detectors.faster_rcnn.alternating_config import Alternating
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
-from detkit.config.staged import Staged
-from detkit.config.training import Gradient
+from detkit.training.staged.config import Staged
+from detkit.training.loop.config import Gradient
 from detkit.errors import UserError
-from detkit.evaluation.thresholds import advise_thresholds
+from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.inference.score_floor import advice_of
-from detkit.training.distributed import barrier, from_main, rank
+from detkit.runtime.processes import barrier, from_main, rank
 from detkit.workflows.evaluate import judge, write_results
-from detkit.workflows.measure import Measured, measure
-from detkit.workflows.post_hoc_svms import learn_post_hoc_svms
-from detkit.workflows.resume import announce_changes, begins_again, goes_on
-from detkit.workflows.run_folder import CONFIG, METRICS, MODEL, new_folder, say
-from detkit.workflows.session import images_of, session
-from detkit.workflows.task import Task
-from detkit.workflows.train_alternating import learn_alternately
-from detkit.workflows.train_gradient import Learned, learn_by_gradient, new_model
-from detkit.workflows.train_staged import learn_in_stages
-from detkit.workflows.where_to_look import told_where_to_look
+from detkit.evaluation.measure import Measured, measure
+from detkit.detectors.fast_rcnn.post_hoc_svms import learn_post_hoc_svms
+from detkit.runs.resume import announce_changes, begins_again, goes_on
+from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder, say
+from detkit.runs.session import images_of, session
+from detkit.detectors.task import Task
+from detkit.detectors.faster_rcnn.recipe import learn_alternately
+from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
+from detkit.detectors.staged_recipe import learn_in_stages
+from detkit.detectors.where_to_look import told_where_to_look
 
 
 @dataclass(frozen=True)

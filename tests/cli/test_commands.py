@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from detkit.__main__ import main
-from detkit.data.synthetic import write_synthetic
+from detkit.data.synthetic.dataset import write_synthetic
 
 SMALL = [
     "device=cpu", "detector.backbone.width=0.125", "detector.proposals.channels=8",

@@ -15,8 +15,8 @@ import pytest
 
 from detkit.__main__ import main
 from detkit.config.load import parse_config
-from detkit.data.synthetic import write_synthetic
-from detkit.proposals.store import ProposalStore
+from detkit.data.synthetic.dataset import write_synthetic
+from detkit.proposals.store.store import ProposalStore
 
 SMALL_MODEL = """\
 version: 1
@@ -92,7 +92,7 @@ def test_shards(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_models_proposals(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from detkit.build.detector import build_detector
+    from detkit.detectors.builder import build_detector
     from detkit.inference.model_file import save_model
 
     model = tmp_path / "model.safetensors"

@@ -69,7 +69,7 @@ def test_score_starts_without_torch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["selective_search", "sliding_window"])
 def test_propose_and_recall_start_without_torch(tmp_path: Path, method: str) -> None:
-    from detkit.data.synthetic import write_synthetic
+    from detkit.data.synthetic.dataset import write_synthetic
 
     write_synthetic(tmp_path / "shapes", "voc", 1, 1)
     shapes, out, drawn = (str(tmp_path / name) for name in ("shapes", "out.safetensors", "curves.svg"))
@@ -80,7 +80,7 @@ def test_propose_and_recall_start_without_torch(tmp_path: Path, method: str) -> 
 
 
 def test_check_of_a_dataset_starts_without_torch(tmp_path: Path) -> None:
-    from detkit.data.synthetic import write_synthetic
+    from detkit.data.synthetic.dataset import write_synthetic
 
     write_synthetic(tmp_path / "shapes", "voc", 2, 1)
     assert not loaded(command("check", str(tmp_path / "shapes"))) & {"torch", "torchvision"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detkit.__main__ import main
-from detkit.data.synthetic import write_synthetic
+from detkit.data.synthetic.dataset import write_synthetic
 
 CLASSES = "[disc, ring, square, star, triangle]"
 SMALL = """\

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from detkit.config.backbone import AlexNetBackbone
-from detkit.config.data import VOCSet
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.models.backbones.config import AlexNetBackbone
+from detkit.data.config import VOCSet
+from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.config.keys import every_key, fields_of, holds, wanted
-from detkit.config.region import TwoFcHead
+from detkit.models.roi.config import TwoFcHead
 from detkit.config.schema import Config
-from detkit.config.spec import Spec
-from detkit.config.training import Gradient
+from detkit.spec import Spec
+from detkit.training.loop.config import Gradient
 
 
 def test_type_comes_first_and_shared_keys_last() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.config.load import load_config, parse_config
-from detkit.config.training import SGD
+from detkit.training.loop.config import SGD
 from detkit.errors import UserError
 
 SMALL = (Path(__file__).parent / "small.yaml").read_text(encoding="utf-8")

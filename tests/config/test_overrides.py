@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from detkit.config.data import Flip
+from detkit.data.config import Flip
 from detkit.config.load import parse_config
 from detkit.config.schema import Config
-from detkit.config.training import EMA, AdamW, CosineSchedule, StepSchedule
+from detkit.training.loop.config import EMA, AdamW, CosineSchedule, StepSchedule
 from detkit.errors import UserError
 
 SMALL = (Path(__file__).parent / "small.yaml").read_text(encoding="utf-8")

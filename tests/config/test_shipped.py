@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detkit.build.detector import build_detector
+from detkit.detectors.builder import build_detector
 from detkit.config.load import load_config
 from detkit.config.names import config_names, find_config
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.build.detector import build_detector
-from detkit.config.fast_rcnn import FastRCNN
-from detkit.config.faster_rcnn import FasterRCNN
-from detkit.config.rcnn import RCNN
-from detkit.config.sppnet import SPPNet
-from detkit.data.region_batch import RegionBatch
+from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.config import FastRCNN
+from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.detectors.rcnn.config import RCNN
+from detkit.detectors.sppnet.config import SPPNet
+from detkit.data.regions.batch import RegionBatch
 from detkit.ops.warp import Cuts
-from detkit.ops.warp_plan import plan_warp
+from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NORMS = ("frozen", "trainable")

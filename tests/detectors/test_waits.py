@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from detkit.build.detector import build_detector
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.detectors.builder import build_detector
+from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 WAITS = ("tolist", "item", "__bool__", "__int__", "__float__", "nonzero", "unique_consecutive")

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.data.transforms import Resize
-from detkit.inference.predict import Predictor
+from detkit.data.transforms.geometric import Resize
+from detkit.inference.predictor import Predictor
 from detkit.structures import Detections, ImageBatch
 
 CLASSES = ("red", "green", "blue")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.batching import collate
-from detkit.data.samples import Sample
-from detkit.data.transforms import as_image
+from detkit.data.loading.batching import collate
+from detkit.data.loading.samples import Sample
+from detkit.data.transforms.geometric import as_image
 from detkit.inference.detect_set import as_detection_set, detect_set
 from detkit.structures import ImageBatch, Target
 from tests.inference.bright import BrightDetector, picture

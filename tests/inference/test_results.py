@@ -11,7 +11,7 @@ import pytest
 
 from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError
-from detkit.inference.predict import Prediction
+from detkit.inference.predictor import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
 
 IDS = (7, 3)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detkit.build.detector import build_detector
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.detectors.builder import build_detector
+from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.ops.boxes import pairwise_iou
 from detkit.structures import ImageBatch, Target, TrainBatch
 

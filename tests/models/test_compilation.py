@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from detkit.build.detector import build_detector
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.detectors.builder import build_detector
+from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.errors import UserError
 from detkit.models.compilation import compile_maps
 from detkit.structures import ImageBatch

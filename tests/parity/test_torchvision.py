@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
 
-from detkit.build.detector import build_detector
-from detkit.config.faster_rcnn import FasterRCNN
-from detkit.detectors import faster_rcnn
-from detkit.inference.weights import from_torchvision
+from detkit.detectors.builder import build_detector
+from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.detectors.faster_rcnn import model as faster_rcnn
+from detkit.inference.torchvision_weights import from_torchvision
 from detkit.structures import ImageBatch, Target, TrainBatch
 from tests.reference.calibration import calibrate
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.config.proposer import PyramidWindows as PyramidSpec
-from detkit.config.proposer import RelativeWindows as RelativeSpec
+from detkit.proposals.config import PyramidWindows as PyramidSpec
+from detkit.proposals.config import RelativeWindows as RelativeSpec
 from detkit.proposals.sliding_window import (
     PyramidWindows,
     RelativeWindows,

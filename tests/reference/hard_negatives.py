@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.models.linear_svm import LinearSVM, train_svm
+from detkit.training.staged.linear_svm import LinearSVM, train_svm
 
 Array = NDArray[np.float32]
 

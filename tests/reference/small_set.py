@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
-from detkit.data.index import Index
+from detkit.data.datasets.index import Index
 from detkit.errors import UserError
 
 CLASSES = ("cat", "dog", "emu")

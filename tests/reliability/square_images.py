@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.selection import select_images
-from detkit.data.sets import Source
-from detkit.data.synthetic import SyntheticSet
+from detkit.data.datasets.source import Source
+from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
 
 SIDE_PX = 256

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detkit.training.checkpoint import read_checkpoint
+from detkit.training.loop.checkpoint import read_checkpoint
 from tests.reliability.detector_training import digest, learn
 
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from detkit.config.load import load_config
-from detkit.training.checkpoint import read_checkpoint
-from detkit.training.log import TrainingLog
-from detkit.training.milestones import Report
+from detkit.training.loop.checkpoint import read_checkpoint
+from detkit.training.loop.log import TrainingLog
+from detkit.training.loop.milestones import Report
 from detkit.workflows.train import train
 
 SMALL = (

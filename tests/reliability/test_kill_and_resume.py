@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from detkit.errors import UserError
-from detkit.inference.durable_file import durable_file
-from detkit.training.checkpoint import read_checkpoint
+from detkit.storage.durable_file import durable_file
+from detkit.training.loop.checkpoint import read_checkpoint
 from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import run, start
-from tests.training.tiny import STEPS, assert_same
+from tests.training.loop.tiny import STEPS, assert_same
 
 
 def result(folder: Path) -> dict[str, torch.Tensor]:

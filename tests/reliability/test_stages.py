@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detkit.training.distributed import process_group, rank
-from detkit.training.stages import Stages
+from detkit.runtime.processes import process_group, rank
+from detkit.training.staged.stages import Stages
 from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import CONTEXT
 

@@ -12,16 +12,16 @@ import pytest
 from safetensors.torch import load_file
 
 from detkit.__main__ import main
-from detkit.data.synthetic import write_synthetic
+from detkit.data.synthetic.dataset import write_synthetic
 from tests.reliability.detector_training import SMALL, SQUARES, learn
-from tests.training.tiny import assert_same
+from tests.training.loop.tiny import assert_same
 
 CODE = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 DIES_ONCE = """
 import os, signal
-from detkit.training.log import TrainingLog
+from detkit.training.loop.log import TrainingLog
 from detkit.__main__ import main
 import sys
 

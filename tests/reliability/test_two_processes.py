@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detkit.errors import UserError
-from detkit.training.distributed import (
+from detkit.runtime.processes import (
     any_process,
     barrier,
     from_main,

@@ -14,9 +14,9 @@ import torch
 import torch._dynamo  # the first optimizer of a process would import it, which takes seconds
 
 from detkit.errors import UserError
-from detkit.training.distributed import process_group, rank, world_size
-from detkit.training.milestones import Report
-from tests.training.tiny import Loader, TinyDetector, tiny_model, train, weights
+from detkit.runtime.processes import process_group, rank, world_size
+from detkit.training.loop.milestones import Report
+from tests.training.loop.tiny import Loader, TinyDetector, tiny_model, train, weights
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])  # torch is imported once for all processes

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detkit.evaluation.coco import evaluate_coco
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.example import two_images
-from detkit.evaluation.fates import FATES
-from detkit.evaluation.matching import MatchRecords
+from detkit.evaluation.analysis.outcomes import FATES
+from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.report.content import ReportData
 from detkit.report.findings import (
     FATE_MEANING,

@@ -6,7 +6,7 @@ import numpy as np
 
 from detkit.annotations.dataset import DetectionSet
 from detkit.evaluation.example import two_images
-from detkit.evaluation.voc import evaluate_voc
+from detkit.evaluation.metrics.voc import evaluate_voc
 from detkit.report.mistakes import worst_mistakes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from detkit.annotations.coco_results import write_coco_results
 from detkit.annotations.coordinates import from_corners, to_corners
 from detkit.annotations.dataset import DetectionSet
-from detkit.build.data import open_validation_set
+from detkit.data.datasets.builder import open_validation_set
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 

@@ -11,18 +11,18 @@ import pytest
 from detkit.__main__ import main
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.build.data import open_training_set
-from detkit.build.detector import build_detector
+from detkit.data.datasets.builder import open_training_set
+from detkit.detectors.builder import build_detector
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.data.checks.kinds import KINDS
-from detkit.detectors.faster_rcnn import FasterRCNN
-from detkit.training import memory
-from detkit.workflows import check_learning as learning
+from detkit.checks.kinds import KINDS
+from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.runtime import memory
+from detkit.checks import learning
 from detkit.workflows.check import check
-from detkit.workflows.check_fit import Fit, measure_fit, sample_images
-from detkit.workflows.check_learning import fit_findings
-from tests.data.checks.small_datasets import CLASSES, Format, pictures, write
+from detkit.checks.fit import Fit, measure_fit, sample_images
+from detkit.checks.learning import fit_findings
+from tests.checks.small_datasets import CLASSES, Format, pictures, write
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"
 CONFIG = """\
@@ -265,5 +265,5 @@ def test_ctrl_c_ends_at_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def interrupt(self: object, done: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("detkit.workflows.progress_line.ProgressLine.__call__", interrupt)
+    monkeypatch.setattr("detkit.runtime.progress.ProgressLine.__call__", interrupt)
     assert main(["check", str(dataset)]) == 130

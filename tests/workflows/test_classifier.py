@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.build.data import open_validation_set
-from detkit.build.model import load_detector
+from detkit.data.datasets.builder import open_validation_set
+from detkit.runs.model import load_detector
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.data.shapes import shape_mask
-from detkit.data.synthetic import write_synthetic
+from detkit.data.synthetic.shapes import shape_mask
+from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
 from detkit.workflows.check import check
 from detkit.workflows.compare import compare

@@ -7,11 +7,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from detkit.build.detector import build_detector
-from detkit.build.model import load_detector
+from detkit.detectors.builder import build_detector
+from detkit.runs.model import load_detector
 from detkit.cli.app import app
 from detkit.config.dump import dump_config
-from detkit.config.fast_rcnn import FastRCNN
+from detkit.detectors.fast_rcnn.config import FastRCNN
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.errors import UserError

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from detkit.config.classifier import Classifier
-from detkit.config.data import ImageFolderSet, ObjectCropsSet
-from detkit.config.faster_rcnn import FasterRCNN
+from detkit.detectors.classifier.config import Classifier
+from detkit.data.config import ImageFolderSet, ObjectCropsSet
+from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.config.load import load_config
-from detkit.data.synthetic import write_synthetic
+from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
-from detkit.workflows.fit_to_data import choose_freeze
+from detkit.checks.recommend import choose_freeze
 from detkit.workflows.init import init
-from detkit.workflows.splits import read_set
+from detkit.data.datasets.splits import read_set
 
 
 def images_by_class(root: Path, *parts: str) -> Path:

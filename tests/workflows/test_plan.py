@@ -6,10 +6,10 @@ import torch
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.errors import UserError
-from detkit.training import memory
-from detkit.workflows import memory_probe
+from detkit.runtime import memory
+from detkit.training import memory_probe
 from detkit.workflows import plan as workflow
-from detkit.workflows.memory_probe import Line
+from detkit.training.memory_probe import Line
 from detkit.workflows.plan import Plan, plan
 
 SMALL = ("data.train.num_images=6", "data.val.num_images=1", "data.resize={short_px: 96, long_px: 128}")
@@ -112,6 +112,6 @@ def test_plan_is_for_a_training_with_batches() -> None:
 
 
 def load_alternating() -> object:
-    from detkit.config.alternating import Alternating
+    from detkit.detectors.faster_rcnn.alternating_config import Alternating
 
     return Alternating.model_construct(type="alternating")

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from detkit.data.images import decode_image
-from detkit.data.synthetic import SyntheticSet, write_synthetic
+from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
-from detkit.proposals.store import ProposalStore
+from detkit.proposals.store.store import ProposalStore
 from detkit.workflows import progress_line, propose_method
 from detkit.workflows.propose import propose
 from detkit.workflows.propose_method import find_method
-from detkit.workflows.propose_sources import images_to_see
+from detkit.data.datasets.propose_sources import images_to_see
 
 looked_at: list[tuple[int, ...]] = []
 

@@ -9,14 +9,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detkit.models.backbones.alexnet import AlexNet
-from detkit.models.backbones.googlenet import GoogLeNet, Inception5
-from detkit.models.backbones.resnet import ResNet, make_stage
+from detkit.models.backbones.alexnet.network import AlexNet
+from detkit.models.backbones.googlenet.network import GoogLeNet, Inception5
+from detkit.models.backbones.resnet.network import ResNet, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
-from detkit.models.backbones.vgg import VGG
-from detkit.models.backbones.zfnet import ZFNet
+from detkit.models.backbones.vgg.network import VGG
+from detkit.models.backbones.zfnet.network import ZFNet
 from detkit.models.norm import FrozenBatchNorm
-from detkit.models.weights import load_weights
+from detkit.models.pretrained import load_weights
 
 
 def randomise_norms(model: nn.Module) -> None:

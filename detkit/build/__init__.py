@@ -1,1 +1,0 @@
-"""Config -> objects, one file per family: `build.detector`, `build.data`, `build.training`."""

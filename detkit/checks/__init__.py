@@ -1,0 +1,1 @@
+"""The dataset doctor: survey, rules, fixes, and the fit of a detector to its data."""

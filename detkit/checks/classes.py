@@ -1,0 +1,141 @@
+"""Checks of classes: names, ids, and how many objects each has to be learned from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.checks.findings import Finding, found
+from detkit.checks.roles import JUDGED, LEARNED, roles_of
+from detkit.checks.survey import UNKNOWN, Arrays, Survey
+
+RARE = 10
+"""A class with fewer objects to learn from is hardly learned."""
+IMBALANCE = 100
+"""How many times more frequent than another a class is before it is worth a word."""
+
+_TYPO_LENGTH, _TYPO_RATIO, _TYPO_SHARE = 5, 0.84, 0.05
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The classes of a config.
+
+    Attributes:
+        classes: those to be learned.
+        ignored: those that are left out on purpose.
+    """
+
+    classes: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def check_classes(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
+    """Yield what is wrong with the classes.
+
+    Args:
+        survey: the annotations.
+        objects: of the survey.
+        wanted: the classes of a config; None where there is none.
+    """
+    counts = np.bincount(objects.labels[objects.labels != UNKNOWN], minlength=len(survey.names))
+    if wanted is not None:
+        yield from _unlisted(survey, objects, wanted)
+    yield from _unused(survey, counts, wanted)
+    yield from _alike(survey.names if wanted is None else [*survey.names, *wanted.classes], survey, counts)
+    yield from _balance(survey, objects, wanted)
+
+
+def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Finding]:
+    known = {*wanted.classes, *wanted.ignored}
+    unknown = [label for label, name in enumerate(survey.names) if name not in known]
+    for row in np.flatnonzero(np.isin(objects.labels, unknown)).tolist():
+        name, owner = survey.names[survey.labels[row]], survey.owners[row]
+        close = get_close_matches(name, wanted.classes, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        told = f"{name!r} is neither in data.classes nor in data.ignore_classes{hint}"
+        source = survey.sources[owner] if owner != UNKNOWN else None
+        yield found("unknown_class", source, survey.object_name(row), told, objects=[row])
+
+
+def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
+    used = {name for name, count in zip(survey.names, counts.tolist(), strict=True) if count}
+    if wanted is not None:
+        # Drawn images and those sorted by class have no annotations to be looked at.
+        for name in wanted.classes if survey.files else ():
+            if name not in used:
+                yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
+        return
+    told: set[str] = set()
+    for origin in survey.origins:
+        for name in origin.classes:
+            if name not in used and name not in told:
+                told.add(name)
+                yield found("unused_class", origin.place, name, f"{name!r} is listed but has no object")
+
+
+def _alike(names: Sequence[str], survey: Survey, counts: NDArray[np.int64]) -> Iterator[Finding]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(names):
+        groups["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
+    by_name = dict(zip(survey.names, counts.tolist(), strict=True))
+    for group in groups.values():
+        if len(group) > 1:
+            told = " and ".join(f"{name!r} ({by_name.get(name, 0)} objects)" for name in group)
+            yield found("similar_classes", None, group[1], f"{told} are two classes")
+    plain = [group[0] for group in groups.values()]
+    for name in plain:
+        for other in plain if len(name) >= _TYPO_LENGTH else ():
+            rare, usual = by_name.get(name, 0), by_name.get(other, 0)
+            if name != other and 0 < rare <= _TYPO_SHARE * usual and _is_typo(name, other):
+                told = f"{name!r} ({rare} objects) looks like {other!r} ({usual} objects) misspelt"
+                yield found("similar_classes", None, name, told)
+
+
+def _is_typo(name: str, other: str) -> bool:
+    ratio = SequenceMatcher(None, name.casefold(), other.casefold()).ratio()
+    digits = ["".join(c for c in text if c.isdigit()) for text in (name, other)]
+    return ratio >= _TYPO_RATIO and abs(len(name) - len(other)) <= 1 and digits[0] == digits[1]
+
+
+def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
+    learned, judged = (
+        _count(survey, objects, [i for part in roles_of(survey.parts, role) for i in survey.parts[part]])
+        for role in (LEARNED, JUDGED)
+    )
+    if not roles_of(survey.parts, LEARNED):
+        learned = _count(survey, objects, range(len(survey.files)))
+    names = [n for n in survey.names if wanted is None or n in wanted.classes]
+    labels = {name: survey.names.index(name) for name in names}
+    for name, label in labels.items():
+        here, there = int(learned[label]), int(judged[label])
+        if here == 0 and there:
+            told = f"{name!r}: no object to learn from, {there} to be judged by"
+            yield found("untrained_class", None, name, told)
+        elif 0 < here < RARE:
+            yield found("rare_class", None, name, f"{name!r} has {here} object(s) to learn from")
+        if here and judged.any() and not there:
+            told = f"{name!r}: {here} objects to learn from, none to be judged by; its AP will be n/a"
+            yield found("unjudged_class", None, name, told)
+    present = {name: int(learned[label]) for name, label in labels.items() if learned[label]}
+    if present:
+        most, least = max(present, key=lambda n: present[n]), min(present, key=lambda n: present[n])
+        if present[most] > IMBALANCE * present[least]:
+            told = (
+                f"{most!r} has {present[most]} objects to learn from, {least!r} has {present[least]}; "
+                "data.repeat_threshold repeats images of rare classes"
+            )
+            yield found("imbalanced_classes", None, least, told)
+
+
+def _count(survey: Survey, objects: Arrays, images: Sequence[int] | range) -> NDArray[np.int64]:
+    """Return how many objects of each class some images have."""
+    chosen = np.zeros(len(survey.files) + 1, dtype=np.bool_)  # the last is UNKNOWN
+    chosen[list(images)] = True
+    labels = objects.labels[chosen[objects.owners] & (objects.labels != UNKNOWN) & ~objects.crowd]
+    return np.bincount(labels, minlength=len(survey.names))

@@ -1,0 +1,66 @@
+"""Writes the corrected copy of a COCO dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from detkit.storage.atomic_files import write_atomically
+from detkit.annotations.coco import read_json
+from detkit.annotations.coordinates import corners_to_xywh
+from detkit.checks.fixes import Mending, below
+
+
+def copy_coco(mending: Mending, root: Path, folder: Path) -> None:
+    """Write the JSON files; the images themselves are copied by the caller.
+
+    Args:
+        mending: what is different.
+        root: of the source.
+        folder: of the copy.
+    """
+    survey = mending.checked.survey
+    for number, origin in enumerate(survey.origins):
+        if origin.format != "coco":
+            continue
+        content = read_json(origin.place)
+        images = [image for image, own in enumerate(survey.origin) if own == number]
+        ids = {image: content["images"][survey.rows[image]]["id"] for image in images}
+        for image in images:
+            if image in mending.sizes:
+                height, width = mending.sizes[image]
+                content["images"][survey.rows[image]] |= {"height": height, "width": width}
+        kept = {survey.rows[image] for image in images if image not in mending.dropped_images}
+        owned = set(images)
+        first = survey.first_rows[number]
+        rows = range(first, first + len(content["annotations"]))
+        for row in rows:
+            if row not in mending.dropped_objects:
+                _edit(content["annotations"][survey.places[row]], mending, row, ids, owned)
+        content["images"] = _at(content["images"], kept)
+        dropped = mending.dropped_objects
+        content["annotations"] = _at(
+            content["annotations"], {survey.places[row] for row in rows if row not in dropped}
+        )
+        write_atomically(folder / below(origin.place, root), orjson.dumps(content))
+
+
+def _edit(
+    record: dict[str, Any], mending: Mending, row: int, ids: dict[int, Any], owned: Collection[int]
+) -> None:
+    if row in mending.ids:
+        record["id"] = mending.ids[row]
+    if mending.owners.get(row) in owned:
+        record["image_id"] = ids[mending.owners[row]]
+    if row in mending.corners:
+        box = corners_to_xywh(mending.corners[row][None])[0].tolist()
+        record["bbox"] = [round(value, 4) for value in box]
+        whole = record["bbox"][2] * record["bbox"][3]
+        record["area"] = min(record.get("area") or whole, whole) if record.get("segmentation") else whole
+
+
+def _at(records: list[Any], places: Collection[int]) -> list[Any]:
+    return [record for place, record in enumerate(records) if place in places]

@@ -1,0 +1,130 @@
+"""Whether a config's detector can learn its dataset here: the part of `detkit check` that needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from detkit.annotations.dataset import AnnotationSet
+from detkit.data.datasets.builder import open_training_set
+from detkit.detectors.builder import build_detector
+from detkit.training.loop.builder import build_optimizer
+from detkit.config.schema import Config
+from detkit.training.loop.config import Gradient
+from detkit.checks.findings import Finding, found
+from detkit.data.datasets.source import Source
+from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
+from detkit.checks.fit import BUCKETS, FAIR_IOU, Fit, measure_fit
+from detkit.training.memory_probe import Line, Step, largest_images
+from detkit.workflows.plan import READ_AHEAD, SAFETY
+from detkit.runs.session import session
+from detkit.detectors.where_to_look import external_proposals
+
+_MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is told
+_FEW_SHARE = 0.02  # of the anchors or regions drawn that hold an object, below which it is told
+_BELOW_SHARE = 0.01  # of the objects that are smaller than a cell
+_PROBED = 2  # images of a step whose memory is measured
+
+
+def check_learning(config: Config) -> tuple[list[Finding], dict[str, Any] | None]:
+    """Return what keeps a detector from learning its dataset, and the figures behind it.
+
+    Args:
+        config: the detector, its data and its training.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    learned, _ = open_training_set(config.data)
+    fit = measure_fit(config, learned)
+    findings = [] if fit is None else list(fit_findings(fit, learned.annotations))
+    figures = None if fit is None else fit.to_json()
+    if isinstance(config.train, Gradient) and external_proposals(config.detector) is None:
+        memory, needs = _memory(config, config.train, learned)
+        findings += memory
+        figures = None if figures is None else figures | needs
+    return findings, figures
+
+
+def _memory(config: Config, train: Gradient, learned: Source) -> tuple[list[Finding], dict[str, Any]]:
+    """Extrapolate the memory of a step from steps of one and two images."""
+    with session(config, trains=True) as run:
+        model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
+        model.to(run.device).train()
+        step = Step(run, model, build_optimizer(train, model)[0])
+        images = largest_images(config, learned, min(_PROBED, learned.annotations.num_images))
+        line = Line.through(step, images, _PROBED)
+        part = -(-train.batch_size // train.accumulate)
+        free, needed = free_bytes(run.device), line(part)
+        shared_free = shared_bytes() if run.workers else None
+        shared = run.workers * READ_AHEAD * images(1).images.pixels.nbytes * train.batch_size
+    findings = []
+    if free is not None and needed > SAFETY * free:
+        told = (
+            f"a step of {part} images takes about {shown_bytes(needed)} on {run.device}, {shown_bytes(free)} "
+            "are free: raise train.accumulate, or lower train.batch_size or data.resize (see detkit plan)"
+            if line.known
+            else f"not even one image fits on {run.device}: lower data.resize"
+        )
+        findings.append(found("out_of_memory", None, None, told))
+    if shared_free is not None and shared > shared_free:
+        told = (
+            f"the loader processes need {shown_bytes(shared)} of /dev/shm, {shown_bytes(shared_free)} are "
+            "free: lower data.workers, or give the container more (docker run --shm-size)"
+        )
+        findings.append(found("shared_memory", None, None, told))
+    needs = {"memory_bytes": int(needed) if line.known else None, "free_bytes": free}
+    return findings, needs | {"shared_bytes": shared, "shared_free_bytes": shared_free}
+
+
+def fit_findings(fit: Fit, truth: AnnotationSet) -> Iterator[Finding]:
+    """Yield what keeps a detector from learning the objects.
+
+    Args:
+        fit: what was measured.
+        truth: the annotations of the images.
+    """
+    best, sides = np.asarray(fit.best), np.asarray(fit.sides).reshape(-1, 2)
+    for bucket, (low, high) in BUCKETS.items():
+        rows = fit.rows_of(bucket)
+        missed = rows[best[rows] < FAIR_IOU]
+        if len(missed) > _MISSED_SHARE * len(rows):
+            worst = missed[np.argmin(best[missed])]
+            told = (
+                f"{len(missed)} of {len(rows)} {bucket} objects ({low:g} to {high:g} px after the resize) "
+                f"have no {fit.what[:-1]} with IoU {FAIR_IOU:g}; the worst has {best[worst]:.2f}: "
+                f"{_advice(fit)}"
+            )
+            yield found("missed_objects", *_place(truth, fit.places[int(worst)]), told)
+    below = (
+        np.flatnonzero((sides < fit.stride).any(axis=1)) if fit.what == "anchors" else np.zeros(0, np.int64)
+    )
+    if len(below) > _BELOW_SHARE * len(sides):
+        least = below[np.argmin(sides[below].min(axis=1))]
+        told = (
+            f"{len(below)} of {len(sides)} objects have a side of less than {fit.stride} px, a cell of the "
+            f"finest feature map, after the resize; the smallest is {sides[least, 0]:.0f} x "
+            f"{sides[least, 1]:.0f} px: raise data.resize.short_px, or take a neck of type fpn"
+        )
+        yield found("below_stride", *_place(truth, fit.places[int(least)]), told)
+    mean = float(np.mean(fit.positives)) if fit.positives else 0.0
+    if fit.positives and mean < _FEW_SHARE * fit.drawn:
+        told = (
+            f"{mean:.1f} of the {fit.drawn} {fit.what} drawn in an image hold an object; the rest learns "
+            f"background: {_advice(fit)}"
+        )
+        yield found("few_positives", None, None, told)
+
+
+def _advice(fit: Fit) -> str:
+    if fit.what == "anchors":
+        return "detkit init chooses data.resize and detector.proposals.anchors that fit a dataset"
+    return "take a method or mode of proposals that finds more, and look at detkit recall"
+
+
+def _place(truth: AnnotationSet, place: tuple[int, int]) -> tuple[str, str]:
+    image, number = place
+    row = int(truth.offsets[image]) + number
+    return str(truth.image_files[image]), f"object {number + 1} ({truth.classes[truth.labels[row]]})"

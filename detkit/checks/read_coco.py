@@ -1,0 +1,225 @@
+"""Reads COCO files into a survey: what is wrong is noted, and the reading goes on."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detkit.annotations.coco import read_json
+from detkit.annotations.collection import paused_collection
+from detkit.annotations.image_files import IMAGE_EXTENSIONS
+from detkit.checks.survey import UNKNOWN, Origin, Survey
+from detkit.errors import UserError
+
+Record = dict[str, Any]
+_SECTIONS = ("images", "annotations", "categories")
+_NOWHERE = (np.nan,) * 4
+
+
+@paused_collection()
+def survey_coco(survey: Survey, part: str, images: Path, file: Path) -> None:
+    """Add a COCO JSON file to a survey.
+
+    Args:
+        survey: takes it.
+        part: what the part is called.
+        images: folder that the file names start from.
+        file: the JSON file.
+    """
+    survey.parts.setdefault(part, [])
+    try:
+        content = read_json(file)
+    except UserError as error:
+        told = str(error).removeprefix(str(file)).lstrip(":")
+        survey.report("malformed_file", file, None, told.strip())
+        return
+    missing = (
+        [key for key in _SECTIONS if not isinstance(content.get(key), list)]
+        if isinstance(content, dict)
+        else list(_SECTIONS)
+    )
+    if missing:
+        survey.report("malformed_file", file, None, f"has no list of {' nor of '.join(missing)}")
+        return
+    _Reading(survey, part, images, file).read(
+        *(_records(survey, content[key], key, file) for key in _SECTIONS)
+    )
+
+
+def unlisted_images(survey: Survey) -> None:
+    """Note the images in the folders of the images of COCO files that no file lists."""
+    listed = set(survey.files)
+    folders = {o.images for o in survey.origins if o.format == "coco" and o.images is not None}
+    for folder in sorted(folders):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix.lower() in IMAGE_EXTENSIONS and path not in listed:
+                survey.report("unlabelled_image", path, None, "no annotation file lists it; it is not read")
+
+
+class _Reading:
+    """One file in the reading."""
+
+    def __init__(self, survey: Survey, part: str, folder: Path, file: Path) -> None:
+        self.survey, self.part, self.folder, self.file = survey, part, folder, file
+        self.origin = len(survey.origins)
+
+    def read(self, images: list[Record], objects: list[Record], categories: list[Record]) -> None:
+        """Read the three sections."""
+        names = self._categories(categories)
+        declared = tuple(names[key] for key in sorted(names))
+        self.survey.origins.append(Origin("coco", self.folder, self.file, self.folder, declared))
+        positions = self._images(images)
+        self._objects(objects, positions, names)
+
+    def _categories(self, records: list[Record]) -> dict[int, str]:
+        names: dict[int, str] = {}
+        for place, record in enumerate(records):
+            number, name = record.get("id"), record.get("name")
+            if not isinstance(number, int) or name is None:
+                told = f"needs a whole number as id and a name; found {record!r:.80}"
+                self.survey.report("malformed_object", self.file, f"categories[{place}]", told)
+            elif number in names:
+                told = f"{names[number]!r} and {str(name)!r} have the same id {number}"
+                self.survey.report("duplicate_category", self.file, f"category {number}", told)
+            else:
+                names[number] = str(name)
+        for name, count in Counter(names.values()).items():
+            if count > 1:
+                ids = ", ".join(str(key) for key, value in names.items() if value == name)
+                told = f"{name!r} is the name of the categories {ids}; they become one class"
+                self.survey.report("duplicate_category", self.file, name, told)
+        for name in names.values():
+            self.survey.label(name)
+        self._ids(sorted(names))
+        return names
+
+    def _ids(self, ids: list[int]) -> None:
+        if ids and ids != list(range(1, len(ids) + 1)):
+            gaps = ids[-1] - ids[0] + 1 - len(ids)
+            told = f"{len(ids)} ids from {ids[0]} to {ids[-1]}" + (f" with {gaps} gap(s)" if gaps else "")
+            self.survey.report(
+                "category_ids", self.file, None, f"{told}; detkit keeps them, other tools may not"
+            )
+
+    def _images(self, records: list[Record]) -> dict[int, int]:
+        survey, positions = self.survey, dict[int, int]()
+        files: dict[str, int] = {}
+        for place, record in enumerate(records):
+            number, name = record.get("id"), record.get("file_name")
+            if not isinstance(number, int) or not isinstance(name, str) or not name:
+                told = f"needs a whole number as id and a file_name; found {record!r:.80}"
+                survey.report("malformed_object", self.file, f"images[{place}]", told)
+                continue
+            path = Path(os.path.normpath(self.folder / name))
+            image = survey.add_image(path, self.file, place, self.origin, _size(record))
+            survey.parts[self.part].append(image)
+            if name in files:
+                told = f"images[{files[name]}] and images[{place}] are the same file"
+                survey.report("duplicate_file_name", self.file, name, told, images=[image])
+            if number in positions:
+                told = f"{survey.files[positions[number]].name} and {name} have the same id"
+                survey.report("duplicate_image_id", self.file, f"image {number}", told)
+            files.setdefault(name, place)
+            positions.setdefault(number, image)
+        return positions
+
+    def _objects(self, records: list[Record], positions: dict[int, int], names: dict[int, str]) -> None:
+        survey, first = self.survey, len(self.survey.owners)
+        survey.first_rows[self.origin] = first
+        boxes, whole = _boxes(records)
+        labels = {number: survey.label(name) for number, name in names.items()}
+        images, categories = _numbers(records, "image_id"), _numbers(records, "category_id")
+        ids = _numbers(records, "id")
+        survey.owners.extend(positions.get(number, UNKNOWN) for number in images)
+        survey.labels.extend(labels.get(number, UNKNOWN) for number in categories)
+        survey.boxes.extend(boxes)
+        survey.numbers.extend(ids)
+        survey.places.extend(range(len(records)))
+        survey.crowd.extend(bool(record.get("iscrowd", 0)) for record in records)
+        survey.whole.extend(whole)
+        for place, is_whole in enumerate(whole):
+            if not is_whole and records[place]:
+                told = (
+                    f"bbox must be 4 numbers [x, y, width, height]; found {records[place].get('bbox')!r:.80}"
+                )
+                self._object("malformed_object", first + place, told)
+        self._unknown(records, first, "unknown_image_id", "image_id", survey.owners, positions)
+        self._unknown(records, first, "unknown_category", "category_id", survey.labels, names)
+        self._repeated(ids, first)
+
+    def _unknown(
+        self,
+        records: list[Record],
+        first: int,
+        kind: str,
+        key: str,
+        found: list[int],
+        known: dict[int, Any],
+    ) -> None:
+        wrong = [place for place in range(len(records)) if found[first + place] == UNKNOWN]
+        if not wrong:
+            return
+        shown = ", ".join(map(str, sorted(known)[:10])) + (", ..." if len(known) > 10 else "")
+        values = {value for place in wrong if isinstance(value := records[place].get(key), int)}
+        used = set(_numbers(records, key))
+        hint = ""
+        if values == {min(known, default=0) - 1} and max(known, default=0) not in used:
+            hint = "; they seem to be counted from one less"
+        if values == {max(known, default=0) + 1} and min(known, default=0) not in used:
+            hint = "; they seem to be counted from one more"
+        for place in wrong:
+            told = f"{key} {records[place].get(key)!r} is not in the file, which has {shown}{hint}"
+            self._object(kind, first + place, told)
+
+    def _repeated(self, ids: list[int], first: int) -> None:
+        if len(set(ids)) == len(ids):
+            return
+        seen: dict[int, int] = {}
+        for place, number in enumerate(ids):
+            if number != UNKNOWN and seen.setdefault(number, place) != place:
+                told = f"annotations[{seen[number]}] and annotations[{place}] have the same id"
+                self._object("duplicate_annotation_id", first + place, told)
+
+    def _object(self, kind: str, row: int, told: str) -> None:
+        self.survey.report(kind, self.file, self.survey.object_name(row), told, objects=[row])
+
+
+def _records(survey: Survey, values: list[Any], section: str, file: Path) -> list[Record]:
+    """Return the entries of a section; one that is no object is noted and stands as an empty one."""
+    for place, value in enumerate(values):
+        if not isinstance(value, dict):
+            told = f"must be an object with keys; found {value!r:.80}"
+            survey.report("malformed_object", file, f"{section}[{place}]", told)
+    return [value if isinstance(value, dict) else {} for value in values]
+
+
+def _numbers(records: list[Record], key: str) -> list[int]:
+    values = [record.get(key, UNKNOWN) for record in records]
+    return [value if isinstance(value, int) else UNKNOWN for value in values]
+
+
+def _boxes(records: list[Record]) -> tuple[list[Any], list[bool]]:
+    """Return the box of each annotation, NaN where there is none, and whether there is one."""
+    values = [record.get("bbox") for record in records]
+    try:
+        if np.asarray(values, dtype=np.float64).shape == (len(values), 4):
+            return values, [True] * len(values)
+    except (ValueError, TypeError):
+        pass
+    whole = [_is_box(value) for value in values]
+    return [value if ok else _NOWHERE for value, ok in zip(values, whole, strict=True)], whole
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(v, int | float) for v in value)
+
+
+def _size(record: Record) -> tuple[int, int]:
+    height, width = record.get("height"), record.get("width")
+    if isinstance(height, int | float) and isinstance(width, int | float) and height > 0 and width > 0:
+        return int(height), int(width)
+    return 0, 0

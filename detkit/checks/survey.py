@@ -1,0 +1,191 @@
+"""Everything that the files of a dataset say, right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
+from detkit.annotations.detect import Format
+from detkit.checks.findings import Finding, found
+
+UNKNOWN = -1
+
+_LARGEST_PX = 1_000_000
+_OBJECT_NAMES = {"voc": "object", "coco": "annotation", "yolo": "line"}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Annotations that were written together, and so share their mistakes.
+
+    Attributes:
+        format: what they are written in.
+        root: the folder that the dataset starts from.
+        place: the JSON file, the folder of XML files, or the file with the names of the classes.
+        images: the folder of the images, where there is one.
+        classes: names that the source lists, in the order of their ids; empty for VOC, which lists none.
+    """
+
+    format: Format
+    root: Path
+    place: Path
+    images: Path | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass
+class Survey:
+    """Images and objects as their files hold them; nothing is left out or mended.
+
+    Attributes:
+        origins: where annotations come from.
+        parts: positions of the images of each part, such as train.
+        names: class names; a label is an index into them.
+        files: N image files.
+        sources: N annotation files.
+        rows: N places within the source (COCO: of the image's entry).
+        origin: N indices into `origins`.
+        sizes: N annotated (height, width); (0, 0) where none is stated.
+        annotated: N times whether there is an annotation that could be read.
+        owners: M positions of the objects' images; UNKNOWN for an image that is not there.
+        boxes: M boxes as written: VOC x1 y1 x2 y2, COCO x y width height, YOLO cx cy width height.
+        labels: M labels; UNKNOWN for a class that is not there.
+        numbers: M numbers by which people find an object: its place in a VOC file from 1, its id in COCO,
+            its line in YOLO.
+        places: M places within the source, from 0.
+        crowd: M times whether it is a region of many objects.
+        whole: M times whether box and class could be read.
+        faults: what was wrong with the files themselves.
+        first_rows: row of the first object of each COCO origin, whose objects follow one another.
+    """
+
+    origins: list[Origin] = field(default_factory=list)
+    parts: dict[str, list[int]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    sources: list[Path] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    origin: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    annotated: list[bool] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    boxes: list[Sequence[float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)
+    whole: list[bool] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
+    first_rows: dict[int, int] = field(default_factory=dict)
+    _labels: dict[str, int] = field(default_factory=dict)
+
+    def label(self, name: str) -> int:
+        """Return the label of a class, a new one for a new name."""
+        label = self._labels.setdefault(name, len(self.names))
+        if label == len(self.names):
+            self.names.append(name)
+        return label
+
+    def add_image(
+        self, file: Path, source: Path, row: int, origin: int, size: tuple[int, int], annotated: bool = True
+    ) -> int:
+        """Add an image and return its position; a size that no image has counts as none."""
+        self.files.append(file)
+        self.sources.append(source)
+        self.rows.append(row)
+        self.origin.append(origin)
+        self.sizes.append(size if max(size) <= _LARGEST_PX else (0, 0))
+        self.annotated.append(annotated)
+        return len(self.files) - 1
+
+    def add_object(
+        self, owner: int, label: int, box: Sequence[float], number: int, place: int, whole: bool = True
+    ) -> int:
+        """Add an object and return its row."""
+        self.owners.append(owner)
+        self.labels.append(label)
+        self.boxes.append(box)
+        self.numbers.append(number)
+        self.places.append(place)
+        self.crowd.append(False)
+        self.whole.append(whole)
+        return len(self.owners) - 1
+
+    def report(
+        self,
+        kind: str,
+        file: Path | str | None,
+        thing: object,
+        message: str,
+        *,
+        objects: Iterable[int] = (),
+        images: Iterable[int] = (),
+    ) -> None:
+        """Note a fault of the files."""
+        self.faults.append(found(kind, file, thing, message, objects=objects, images=images))
+
+    def object_name(self, row: int) -> str:
+        """Return what people call an object: `object 3 (cat)`."""
+        label, owner = self.labels[row], self.owners[row]
+        origin = self.origin[owner] if owner != UNKNOWN else 0
+        what = _OBJECT_NAMES[self.origins[origin].format]
+        number = self.numbers[row]
+        told = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
+        return told if label == UNKNOWN else f"{told} ({self.names[label]})"
+
+    def arrays(self) -> Arrays:
+        """Return the objects as arrays, for checks that look at all of them at once."""
+        return Arrays(
+            owners=np.asarray(self.owners, dtype=np.int64),
+            origin=np.asarray([*self.origin, UNKNOWN], dtype=np.int64)[np.asarray(self.owners, np.int64)],
+            boxes=np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4),
+            labels=np.asarray(self.labels, dtype=np.int64),
+            crowd=np.asarray(self.crowd, dtype=np.bool_),
+            whole=np.asarray(self.whole, dtype=np.bool_),
+            yolo=np.asarray([origin.format == "yolo" for origin in self.origins] + [False]),
+            voc=np.asarray([origin.format == "voc" for origin in self.origins] + [False]),
+        )
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The objects of a survey, M of each; see `Survey`."""
+
+    owners: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    boxes: Boxes
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    whole: NDArray[np.bool_]
+    yolo: NDArray[np.bool_]
+    voc: NDArray[np.bool_]
+
+    @cached_property
+    def is_yolo(self) -> NDArray[np.bool_]:
+        """Whether each object's box is written as fractions of the image."""
+        return np.asarray(self.yolo[self.origin])
+
+    @cached_property
+    def is_voc(self) -> NDArray[np.bool_]:
+        """Whether each object's box is written in VOC's inclusive pixels."""
+        return np.asarray(self.voc[self.origin])
+
+    def corners(self, sizes: NDArray[np.int64]) -> Boxes:
+        """Return (M, 4) continuous corner boxes in pixels.
+
+        Args:
+            sizes: (M, 2) height and width of each object's image.
+        """
+        corners = xywh_to_corners(self.boxes)
+        corners[self.is_voc] = voc_to_corners(self.boxes[self.is_voc])
+        centred = self.boxes[self.is_yolo]
+        half = centred[:, 2:] / 2
+        scale = np.tile(sizes[self.is_yolo][:, ::-1], 2)
+        corners[self.is_yolo] = np.concatenate([centred[:, :2] - half, centred[:, :2] + half], axis=1) * scale
+        return corners

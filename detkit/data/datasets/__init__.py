@@ -1,0 +1,1 @@
+"""Datasets: where images and annotations come from."""

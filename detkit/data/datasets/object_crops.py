@@ -1,0 +1,78 @@
+"""The objects of a detection dataset as images of their own, for a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detkit.annotations.coordinates import from_corners, to_corners
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.headers import with_sizes
+from detkit.annotations.selection import select_objects
+from detkit.data.datasets.source import Source
+
+
+@dataclass(frozen=True)
+class CroppedPixels:
+    """Cuts objects out of their images.
+
+    Attributes:
+        pixels: returns the (H, W, 3) uint8 RGB pixels of an image of the dataset.
+        windows: (M, 5) int64 in shared memory: image, then x1 y1 x2 y2 in its pixels.
+    """
+
+    pixels: Callable[[int], NDArray[np.uint8]]
+    windows: torch.Tensor
+
+    def __call__(self, crop: int) -> NDArray[np.uint8]:
+        """Return the (h, w, 3) uint8 RGB pixels of a crop."""
+        image, x1, y1, x2, y2 = self.windows[crop].tolist()
+        return np.ascontiguousarray(self.pixels(image)[y1:y2, x1:x2])
+
+
+def object_crops(source: Source, context: float) -> Source:
+    """Return one image for each object that is neither difficult nor a crowd, of the object's class.
+
+    Args:
+        source: the detection dataset, whose images are N.
+        context: by what share of its width and height a box is widened to each side, within its image.
+
+    Returns:
+        M images, each with one object as large as itself.
+    """
+    truth = with_sizes(source.annotations)
+    truth = select_objects(truth, ~(truth.difficult | truth.crowd))
+    owner = truth.image_index()
+    corners = to_corners(truth.boxes, truth.box_format)
+    margin = context * (corners[:, 2:] - corners[:, :2])
+    low = np.floor(np.maximum(corners[:, :2] - margin, 0))
+    high = np.ceil(np.minimum(corners[:, 2:] + margin, truth.sizes[owner, ::-1]))
+    visible = np.all(high > low, axis=1)
+    windows = np.column_stack([owner, low, high])[visible].astype(np.int64)
+    shared = torch.from_numpy(windows).clone()
+    shared.share_memory_()  # type: ignore[no-untyped-call]
+    return Source(_crops(select_objects(truth, visible), windows), CroppedPixels(source.pixels, shared))
+
+
+def _crops(truth: AnnotationSet, windows: NDArray[np.int64]) -> AnnotationSet:
+    """Return M objects as M images, named by their image and their number in it."""
+    owner, count = truth.image_index(), truth.num_objects
+    size = windows[:, [4, 3]] - windows[:, [2, 1]]
+    number = np.arange(count) - truth.offsets[owner] + 1
+    names = [f"{truth.image_files[i]}#{n}" for i, n in zip(owner, number, strict=True)]
+    boxes = np.column_stack([np.zeros((count, 2)), size[:, ::-1]])
+    return replace(
+        truth,
+        image_files=np.asarray(names, dtype=np.str_),
+        image_ids=np.arange(1, count + 1, dtype=np.int64),
+        sizes=size.astype(np.int32),
+        offsets=np.arange(count + 1, dtype=np.int64),
+        boxes=from_corners(boxes.astype(np.float64), truth.box_format),
+        areas=np.prod(size, axis=1).astype(np.float64),
+        ids=np.arange(1, count + 1, dtype=np.int64),
+        sources=truth.sources[owner],
+    )

@@ -1,0 +1,1 @@
+"""Samples, batches and loader processes."""

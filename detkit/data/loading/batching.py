@@ -1,0 +1,119 @@
+"""Puts samples of different sizes together to one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detkit.data.loading.samples import Sample
+from detkit.structures import ImageBatch, Target, TrainBatch
+
+_BATCH = 3  # keeps these seeds apart from the streams of order and augmentation
+
+
+def collate(samples: Sequence[Sample], seed: int) -> TrainBatch:
+    """Return samples of one epoch as a batch, padded at the right and bottom with 0.
+
+    Args:
+        samples: at least one.
+        seed: of the training; `TrainBatch.seed` comes from it and the epoch.
+
+    Returns:
+        A batch with uint8 pixels, channels-last in memory.
+    """
+    sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    pixels = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)
+    for place, sample, (h, w) in zip(pixels, samples, sizes, strict=True):
+        place[:h, :w] = sample.image.permute(1, 2, 0)
+        place[h:] = 0
+        place[:h, w:] = 0
+    targets = tuple(sample.target for sample in samples)
+    originals = tuple(sample.original for sample in samples)
+    images = ImageBatch(pixels.permute(0, 3, 1, 2), sizes, originals, _proposals(targets))
+    return TrainBatch(images, targets, _batch_seed(seed, samples[0].epoch))
+
+
+def _proposals(targets: Sequence[Target]) -> tuple[Tensor, ...] | None:
+    given = tuple(target.proposals for target in targets if target.proposals is not None)
+    assert len(given) in (0, len(targets)), "proposals for some images of a batch only"
+    return given or None
+
+
+class Objects(NamedTuple):
+    """The arrays of one target, as they travel."""
+
+    boxes: NDArray[Any]
+    labels: NDArray[Any]
+    difficult: NDArray[Any]
+    crowd: NDArray[Any]
+    proposals: NDArray[Any] | None
+    image: int
+
+    def opened(self) -> Target:
+        """Return the target as it was."""
+        return Target(
+            torch.from_numpy(self.boxes),
+            torch.from_numpy(self.labels),
+            torch.from_numpy(self.difficult),
+            torch.from_numpy(self.crowd),
+            None if self.proposals is None else torch.from_numpy(self.proposals),
+            self.image,
+        )
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A batch on its way from a loader worker.
+
+    Each tensor that leaves a worker costs an open file, of which a system allows about a thousand.
+    So only the pixels travel as a tensor, and the many small ones of the targets as arrays.
+
+    Attributes:
+        images: the padded images, without proposals, which travel in `objects`.
+        objects: the target of each.
+        seed: of the batch.
+    """
+
+    images: ImageBatch
+    objects: tuple[Objects, ...]
+    seed: int
+
+    @staticmethod
+    def of(batch: TrainBatch) -> Parcel:
+        """Return a batch made ready to travel."""
+        objects = tuple(
+            Objects(
+                target.boxes.numpy(),
+                target.labels.numpy(),
+                target.difficult.numpy(),
+                target.crowd.numpy(),
+                None if target.proposals is None else target.proposals.numpy(),
+                target.image,
+            )
+            for target in batch.targets
+        )
+        return Parcel(replace(batch.images, proposals=None), objects, batch.seed)
+
+    def opened(self) -> TrainBatch:
+        """Return the batch as it was."""
+        targets = tuple(each.opened() for each in self.objects)
+        return TrainBatch(self.opened_images(), targets, self.seed)
+
+    def opened_images(self) -> ImageBatch:
+        """Return the images alone, with their proposals."""
+        return replace(self.images, proposals=_proposals([each.opened() for each in self.objects]))
+
+    def pin_memory(self) -> Parcel:
+        """Return the parcel with its pixels in page-locked memory; the loader calls this for CUDA."""
+        return replace(self, images=replace(self.images, pixels=self.images.pixels.pin_memory()))
+
+
+def _batch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([_BATCH, seed, epoch]).generate_state(1)[0])

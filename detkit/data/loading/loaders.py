@@ -1,0 +1,254 @@
+"""Loads batches, in this process or in workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, cast
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from detkit.data.loading.batching import Parcel, collate
+from detkit.data.loading.worker_status import Diary
+from detkit.data.datasets.index import Index
+from detkit.data.loading.order import Order, aspect_groups, repeat_factors
+from detkit.data.loading.samples import DetectionDataset, Key, Sample
+from detkit.errors import UserError
+from detkit.structures import ImageBatch, TrainBatch
+
+
+class TrainLoader:
+    """Batches for training; `order` says which images, and any epoch can be read from any step.
+
+    Args:
+        loader: reads the batches that `plan` holds at that moment.
+        plan: shared with `loader`.
+        order: which images are read when.
+    """
+
+    def __init__(self, loader: DataLoader[Sample], plan: list[list[Key]], order: Order) -> None:
+        self._loader = loader
+        self._plan = plan
+        self._order = order
+
+    def num_steps(self, epoch: int) -> int:
+        """Return the number of batches in an epoch, the same in every process."""
+        return self._order.num_steps(epoch)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[TrainBatch]:
+        """Yield the batches of an epoch, without those before `start_step`.
+
+        Raises:
+            UserError: an image cannot be read or contradicts its annotation.
+        """
+        self._plan[:] = self._order.batches(epoch)[start_step:]
+        for parcel in opened(self._loader):
+            yield parcel.opened()
+
+
+class EvalLoader:
+    """Each image once and in order, in batches together with the indices of the images.
+
+    Args:
+        loader: reads the batches.
+        num_steps: how many there are in this process.
+    """
+
+    def __init__(self, loader: DataLoader[Sample], num_steps: int) -> None:
+        self._loader = loader
+        self._num_steps = num_steps
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[tuple[ImageBatch, tuple[int, ...]]]:
+        """Yield (images, indices).
+
+        Raises:
+            UserError: an image cannot be read or contradicts its annotation.
+        """
+        for parcel in opened(self._loader):
+            yield parcel.opened_images(), tuple(each.image for each in parcel.objects)
+
+
+def make_train_loader(
+    dataset: DetectionDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    rank: int,
+    world_size: int,
+    group_by_aspect: bool,
+    repeat_threshold: float,
+    num_classes: int,
+    pin_memory: bool,
+) -> TrainLoader:
+    """Return a loader of training batches.
+
+    Args:
+        dataset: what to read.
+        batch_size: images of one step over all processes.
+        seed: which order.
+        workers: processes that read ahead; 0 reads in this process.
+        rank: this process, from 0.
+        world_size: number of processes.
+        group_by_aspect: batch wide images with wide ones and tall with tall.
+        repeat_threshold: repeat images of classes that fewer than this share of the images hold.
+        num_classes: K.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+
+    Raises:
+        UserError: there are no images, or the batch does not divide by the number of processes.
+    """
+    if not len(dataset):
+        raise UserError("data.train has no images")
+    if batch_size % world_size:
+        raise UserError(
+            f"train.batch_size: {batch_size} images cannot be divided among {world_size} processes; "
+            f"choose a multiple of {world_size}"
+        )
+    groups = aspect_groups(dataset.index) if group_by_aspect else np.zeros(len(dataset), dtype=np.int64)
+    repeats = repeat_factors(dataset.index, num_classes, repeat_threshold)
+    plan: list[list[Key]] = []
+    loader = guarded_loader(dataset, plan, partial(_parcel, seed=seed), workers, pin_memory)
+    return TrainLoader(loader, plan, Order(repeats, groups, batch_size, seed, rank, world_size))
+
+
+def make_eval_loader(
+    dataset: DetectionDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    rank: int,
+    world_size: int,
+    pin_memory: bool,
+) -> EvalLoader:
+    """Return a loader of each image once, for evaluation and prediction.
+
+    Args:
+        dataset: what to read; no images give no batches.
+        batch_size: images of one batch in this process; the last may have fewer.
+        workers: processes that read ahead; 0 reads in this process.
+        rank: this process, from 0; it gets images rank, rank + world_size, ...
+        world_size: number of processes.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+    """
+    keys = [Key(0, image) for image in range(rank, len(dataset), world_size)]
+    plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    loader = guarded_loader(dataset, plan, partial(_parcel, seed=0), workers, pin_memory)
+    return EvalLoader(loader, len(plan))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A user's mistake found in a worker; raised there, it would come out as a wrapped traceback."""
+
+    message: str
+
+
+class Guardable(Protocol):
+    """A dataset of images, or of parts of images, by keys that name the image."""
+
+    @property
+    def index(self) -> Index:
+        """The images."""
+        ...
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return one item of the image `key.image`."""
+        ...
+
+
+class _Guarded(Dataset[Any]):
+    def __init__(self, dataset: Guardable, diary: Diary) -> None:
+        self._dataset = dataset
+        self._diary = diary
+
+    def explain(self, error: RuntimeError) -> UserError:
+        """Return what there is to say about a dead loader process."""
+        images = self._diary.images_of(str(error))
+        names = ", ".join(self._dataset.index.path(image) for image in images)
+        busy = f" while it read {names}" if names else ""
+        return UserError(
+            f"data.workers: a process that loads images was ended from outside{busy} ({error}); memory or "
+            "shared memory may be short: take fewer workers, or 0 to load in the main process"
+        )
+
+    def __getitem__(self, key: Any) -> Any:
+        worker = get_worker_info()
+        if worker is not None:
+            self._diary.note(worker.id, key.image)
+        try:
+            return self._dataset[key]
+        except UserError as error:
+            return Refusal(str(error))
+
+
+def _parcel(items: Sequence[Sample | Refusal], seed: int) -> Parcel | Refusal:
+    samples: list[Sample] = []
+    for item in items:
+        if isinstance(item, Refusal):
+            return item
+        samples.append(item)
+    return Parcel.of(collate(samples, seed))
+
+
+def opened(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield the batches of a guarded loader.
+
+    Raises:
+        UserError: an item could not be read, or a worker died.
+    """
+    items = iter(loader)
+    while True:
+        try:
+            item = next(items, None)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker (pid"):
+                raise
+            raise cast(_Guarded, loader.dataset).explain(error) from None
+        if item is None:
+            return
+        if isinstance(item, Refusal):
+            raise UserError(item.message)
+        yield item
+
+
+def guarded_loader(
+    dataset: Guardable,
+    plan: Iterable[list[Any]],
+    collate_fn: Callable[[Sequence[Any]], Any],
+    workers: int,
+    pin_memory: bool,
+) -> DataLoader[Any]:
+    """Return a loader whose workers hand over a user's mistake instead of a traceback.
+
+    Args:
+        dataset: what to read.
+        plan: the keys of each batch.
+        collate_fn: puts items together; a `Refusal` among them is what it is to return.
+        workers: processes that read ahead; 0 reads in this process.
+        pin_memory: put tensors into page-locked memory, for CUDA.
+    """
+    return DataLoader(
+        _Guarded(dataset, Diary(workers)),
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=collate_fn,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # the global one would move on with every epoch
+    )
+
+
+def _start_worker(worker: int) -> None:
+    """Keep OpenCV to this thread, as torch keeps itself, and leave Ctrl-C to the main process."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

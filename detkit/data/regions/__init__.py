@@ -1,0 +1,1 @@
+"""Proposals of a dataset, and batches of regions."""

@@ -1,0 +1,150 @@
+"""Loads batches of regions, each cut out of its image where the image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from detkit.data.datasets.index import Index
+from detkit.data.loading.loaders import Refusal, guarded_loader, opened
+from detkit.data.regions.batch import RegionBatch
+from detkit.data.regions.sampler import BACKGROUND, RegionDraw, RegionKey
+from detkit.data.loading.samples import DetectionDataset, Key
+from detkit.ops.warp import Cuts
+from detkit.ops.kernels.warp_plan import plan_warp
+
+
+@dataclass(frozen=True)
+class Region:
+    """A cut of an image, before it is resized.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB.
+        place: (4,) x, y, width and height of what it becomes, in the crop.
+        key: which region it is.
+    """
+
+    pixels: Tensor
+    place: NDArray[np.int64]
+    key: RegionKey
+
+
+class RegionDataset(Dataset[Region]):
+    """Regions of images by their keys.
+
+    Args:
+        images: the images, whose proposals are the regions.
+        size: side of the crops that are made of them.
+        context_px: pixels around each, measured in the crop.
+        square: cut out the square around each.
+    """
+
+    def __init__(self, images: DetectionDataset, size: int, context_px: int, *, square: bool) -> None:
+        self.images, self.size, self.context_px, self.square = images, size, context_px, square
+
+    @property
+    def index(self) -> Index:
+        """The images."""
+        return self.images.index
+
+    def __getitem__(self, key: RegionKey) -> Region:
+        """Return one region.
+
+        Raises:
+            UserError: its image cannot be read.
+        """
+        sample = self.images[Key(0, key.image)]
+        assert sample.target.proposals is not None
+        box = sample.target.proposals[key.row : key.row + 1].numpy()
+        height, width = sample.image.shape[1:]
+        plan = plan_warp(box, (height, width), self.size, self.context_px, square=self.square)
+        x, y, w, h = plan.sources[0].tolist()
+        cut = (
+            sample.image[:, y : y + h, x : x + w]
+            .permute(1, 2, 0)
+            .clone(memory_format=torch.contiguous_format)
+        )
+        return Region(cut, plan.places[0], key)
+
+
+class RegionLoader:
+    """The batches of a fine-tuning, from any step on.
+
+    Args:
+        dataset: the regions.
+        draw: which of them a step sees.
+        num_steps: how many steps there are.
+        num_classes: K, the label of background.
+        workers: processes that read ahead; 0 reads in this process.
+        rank: this process, from 0; it gets regions rank, rank + world_size, ... of each step.
+        world_size: number of processes.
+        pin_memory: put tensors into page-locked memory, for CUDA.
+    """
+
+    def __init__(
+        self,
+        dataset: RegionDataset,
+        draw: RegionDraw,
+        *,
+        num_steps: int,
+        num_classes: int,
+        workers: int,
+        rank: int,
+        world_size: int,
+        pin_memory: bool,
+    ) -> None:
+        self._plan = _Plan(draw, num_steps, rank, world_size)
+        collate = partial(_collate, num_classes=num_classes)
+        self._loader = guarded_loader(dataset, self._plan, collate, workers, pin_memory)
+
+    def __call__(self, epoch: int, start_step: int) -> Iterator[RegionBatch]:
+        """Yield the batches from a step on; all steps count as one epoch.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        self._plan.start = start_step
+        yield from opened(self._loader)
+
+
+@dataclass
+class _Plan:
+    draw: RegionDraw
+    num_steps: int
+    rank: int
+    world_size: int
+    start: int = 0
+
+    def __len__(self) -> int:
+        return self.num_steps - self.start
+
+    def __iter__(self) -> Iterator[list[RegionKey]]:
+        for number in range(self.start, self.num_steps):
+            yield self.draw.step(number)[self.rank :: self.world_size]
+
+
+def _collate(items: Sequence[Region | Refusal], num_classes: int) -> RegionBatch | Refusal:
+    regions: list[Region] = []
+    for item in items:
+        if isinstance(item, Refusal):
+            return item
+        regions.append(item)
+    sources = torch.tensor([(part.pixels.shape[1], part.pixels.shape[0]) for part in regions])
+    areas = sources.prod(dim=1)
+    cuts = Cuts(
+        starts=torch.cumsum(areas, 0) - areas,
+        strides=sources[:, 0].contiguous(),
+        sources=sources,
+        places=torch.from_numpy(np.stack([part.place for part in regions])),
+        flipped=torch.tensor([part.key.flip for part in regions]),
+    )
+    labels = [num_classes if part.key.label == BACKGROUND else part.key.label for part in regions]
+    table = torch.cat([part.pixels.view(-1, 3) for part in regions])
+    return RegionBatch(table, cuts, torch.tensor(labels), tuple(part.key.image for part in regions))

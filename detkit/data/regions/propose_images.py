@@ -1,0 +1,82 @@
+"""Look at many images at the same time and keep what is found."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.runtime.thread_map import side_by_side
+from detkit.errors import UserError
+from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
+from detkit.proposals.store.store_parts import StoreParts
+from detkit.runtime.progress import ProgressLine
+
+Pixels = Callable[[int], NDArray[np.uint8]]
+"""Returns the (H, W, 3) uint8 RGB pixels of the image at a position."""
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def propose_images(
+    parts: StoreParts,
+    wanted: Sequence[int],
+    pixels: Pixels,
+    proposer: Proposer,
+    *,
+    num_threads: int,
+    most_s: float | None = None,
+) -> bool:
+    """Find the proposals of images that are not done yet, and keep them in parts of a store.
+
+    However it ends, what is done is kept. Progress goes to stderr where that is a terminal.
+
+    Args:
+        parts: takes the proposals.
+        wanted: positions of the images.
+        pixels: of these images.
+        proposer: the method.
+        num_threads: images that are looked at at the same time.
+        most_s: stop after about this time; None goes on to the end.
+
+    Returns:
+        Whether all are done.
+
+    Raises:
+        UserError: an image cannot be read, or the method does not return proposals.
+        KeyboardInterrupt: after Ctrl-C, once the images in work are done.
+    """
+    missing = parts.missing(wanted)
+    progress = ProgressLine("proposals", len(missing))
+
+    def look(image: int) -> tuple[int, Proposals, float]:
+        picture = pixels(image)
+        start = time.perf_counter()
+        if isinstance(proposer, NamedProposer):
+            found = proposer.propose_named(picture, parts.names[image])
+        else:
+            found = proposer(picture)
+        seconds = time.perf_counter() - start
+        if not isinstance(found, Proposals):
+            raise UserError(
+                "a method of proposals must return detkit.proposals.proposals.Proposals, "
+                f"not {type(found).__name__}"
+            )
+        return image, found, seconds
+
+    try:
+        for done, (image, found, seconds) in enumerate(side_by_side(look, missing, num_threads), start=1):
+            parts.add(image, found, seconds)
+            progress(done)
+            if most_s is not None and progress.seconds > most_s:
+                return done == len(missing)
+    finally:
+        parts.flush()
+        progress.clear()
+    return True

@@ -1,0 +1,1 @@
+"""The embedded dataset, drawn while it is read."""

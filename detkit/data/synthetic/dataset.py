@@ -1,0 +1,105 @@
+"""The embedded dataset: textured shapes among clutter, drawn when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detkit.annotations.assembly import Assembly
+from detkit.storage.atomic_files import write_atomically
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.writers import Format, image_folder, write_dataset
+from detkit.data.synthetic.scenes import paint_scene, plan_scene
+from detkit.data.synthetic.shapes import Pixels
+from detkit.errors import UserError
+
+SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
+"""The shapes that are objects."""
+
+
+class SyntheticSet:
+    """Pictures of textured shapes that hide one another, before photographs, digits and clutter.
+
+    Each picture depends on the seed and its own index alone, so a set of 10 begins like a set of 1000,
+    and workers need not share anything. Planning (shapes and boxes) and painting (pixels) draw from
+    separate streams, so that annotations cost no painting.
+
+    Args:
+        num_images: N, how many.
+        seed: which pictures; train and val need different ones.
+        classes: names from `SYNTHETIC_CLASSES`, in label order.
+
+    Raises:
+        UserError: a class is not one of these.
+    """
+
+    def __init__(self, num_images: int, seed: int = 0, classes: Sequence[str] = SYNTHETIC_CLASSES) -> None:
+        unknown = [name for name in classes if name not in SYNTHETIC_CLASSES]
+        if unknown or not classes:
+            raise UserError(
+                f"data.classes: the synthetic set has {', '.join(SYNTHETIC_CLASSES)}; "
+                f"found {', '.join(map(repr, unknown)) or 'none'}"
+            )
+        self.num_images = num_images
+        self.seed = seed
+        self.classes = tuple(classes)
+
+    def annotations(self) -> AnnotationSet:
+        """Return the annotations, box format "voc"; images are named 000000 and so on, in `synthetic`."""
+        assembly = Assembly("voc")
+        for index in range(self.num_images):
+            plan = plan_scene(self._rng(index, 0), self.classes)
+            assembly.add_image(f"{index:06d}", (plan.height, plan.width), f"synthetic (seed {self.seed})")
+            for label, box in zip(plan.labels.tolist(), plan.boxes.tolist(), strict=True):
+                assembly.add_object(self.classes[label], box)
+        labels = [self.classes.index(name) for name in assembly.names()]
+        return assembly.build("synthetic", self.classes, labels, range(1, len(self.classes) + 1))
+
+    def render(self, index: int) -> Pixels:
+        """Return the (height, width, 3) RGB pixels of image `index`, the number in its file name."""
+        return paint_scene(plan_scene(self._rng(index, 0), self.classes), self._rng(index, 1))
+
+    def _rng(self, index: int, stream: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, index, stream])))
+
+
+def write_synthetic(
+    folder: Path,
+    dataset_format: Format,
+    num_train: int,
+    num_val: int,
+    seed: int = 0,
+    extension: str = ".jpg",
+) -> None:
+    """Write the embedded dataset as a real folder, with a train and a val split.
+
+    The pictures of train have the seed given, those of val the next one.
+
+    Args:
+        folder: where it goes; it must be empty or absent.
+        dataset_format: voc, coco or yolo.
+        num_train: images in train.
+        num_val: images in val.
+        seed: which pictures.
+        extension: .jpg (quality 95) or .png (pixel for pixel).
+
+    Raises:
+        UserError: the folder holds files already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: already holds files; name an empty or new folder")
+    splits = {}
+    for offset, (split, count) in enumerate((("train", num_train), ("val", num_val))):
+        source = SyntheticSet(count, seed + offset)
+        truth = source.annotations()
+        names = [f"{split}_{index:06d}{extension}" for index in range(count)]
+        place = image_folder(folder, dataset_format, split)
+        for index, name in enumerate(names):
+            _, data = cv2.imencode(extension, source.render(index)[..., ::-1])  # JPEG: quality 95
+            write_atomically(place / name, data.tobytes())
+        splits[split] = replace(truth, image_files=np.asarray(names, dtype=np.str_))
+    write_dataset(folder, dataset_format, splits)

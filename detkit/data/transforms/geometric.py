@@ -1,0 +1,300 @@
+"""Changes of an image's geometry that take its boxes and proposals along.
+
+Each transform is called with a (3, H, W) uint8 image, its target in the same pixels, and the
+generator that all of its chance comes from; it returns both anew. Images lie in memory as their
+decoder wrote them, pixel by pixel (channels last), which is the layout the fast paths want.
+
+Pixels are resized by torch, as `torchvision.transforms.v2` does, and mirrored by the latter; turning
+and padding are OpenCV's, which are four times faster here. Boxes go through one matrix rule
+(`geometry.move`), not through v2's box kernels: those clip differently from version to version and
+know no rule for objects whose centre leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms.v2 import functional
+
+from detkit.data.transforms.geometry import move, scaling, shift
+from detkit.structures import Target
+
+
+class Transform(Protocol):
+    """Anything that changes an image and its target by chance drawn from `generator` alone."""
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the changed image and target."""
+        ...
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors the image.
+
+    Attributes:
+        probability: how often.
+        direction: horizontal exchanges left and right, vertical top and bottom.
+    """
+
+    probability: float
+    direction: Literal["horizontal", "vertical"]
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the image and target, mirrored or as they came."""
+        if generator.random() >= self.probability:
+            return image, target
+        height, width = image.shape[1:]
+        if self.direction == "horizontal":
+            image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0)
+            matrix[0, 2] = width
+        else:
+            image, matrix = functional.vertical_flip(image), scaling(1.0, -1.0)
+            matrix[1, 2] = height
+        return image, move(target, matrix, (height, width))
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Brings the short side to a length, unless the long side would exceed its limit.
+
+    The pixels are averaged where the image shrinks (antialiasing), bilinear where it grows, on
+    uint8. Measured on one core, 640x480 to 800x600: 0.4 ms, as OpenCV's plain bilinear; 4000x3000
+    to 800x600: 5.6 ms where OpenCV's area averaging takes 12.3 and its bilinear skips pixels.
+
+    Attributes:
+        short_px: lengths of the short side in pixels; one is drawn for each image.
+        long_px: limit of the long side in pixels.
+    """
+
+    short_px: tuple[int, ...]
+    long_px: int
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the image and target at the new size."""
+        short_px = self.short_px[int(generator.integers(len(self.short_px)))]
+        height, width = image.shape[1:]
+        size = resized(height, width, short_px, self.long_px)
+        if size == (height, width):
+            return image, target
+        batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # keeps the layout, as image[None] does not
+        image = interpolate(batch, size, mode="bilinear", antialias=True)[0]
+        return image, move(target, scaling(size[1] / width, size[0] / height), size)
+
+
+@dataclass(frozen=True)
+class KeepSize:
+    """Leaves the image as it is."""
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return what came."""
+        return image, target
+
+
+def resized(height: int, width: int, short_px: int, long_px: int) -> tuple[int, int]:
+    """Return the (height, width) that an image is resized to.
+
+    The side that the rule sets gets exactly its length; the other keeps the aspect ratio, rounded
+    half up to whole pixels and at least 1. The scale of each axis is therefore its own quotient
+    of new to old pixels, and the two can differ by the rounding.
+
+    Example:
+        >>> resized(375, 500, short_px=600, long_px=1000)
+        (600, 800)
+        >>> resized(300, 1000, short_px=600, long_px=1000)
+        (300, 1000)
+    """
+    short, long = min(height, width), max(height, width)
+    new, old = (short_px, short) if short_px * long <= long_px * short else (long_px, long)
+
+    def scaled(side: int) -> int:
+        return max(1, (2 * side * new + old) // (2 * old))
+
+    return scaled(height), scaled(width)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Cuts out a window that holds the centre of at least one object, where there is one.
+
+    Objects whose centre leaves the window are dropped, the others clipped.
+
+    Attributes:
+        probability: how often.
+        min_scale: shortest height and width of the window as a share of the image's; both are drawn
+            between this and 1, independently.
+    """
+
+    probability: float
+    min_scale: float
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the window and what lies in it, or all as it came."""
+        if generator.random() >= self.probability:
+            return image, target
+        centre = _centre_to_keep(target, generator)
+        (top, height), (left, width) = (
+            self._span(side, None if centre is None else centre[axis], generator)
+            for axis, side in ((1, image.shape[1]), (0, image.shape[2]))
+        )
+        window = image[:, top : top + height, left : left + width]
+        return window, move(target, shift(-left, -top), (height, width))
+
+    def _span(self, side: int, centre: float | None, generator: np.random.Generator) -> tuple[int, int]:
+        """Return where the window begins along one axis, and its length, so that `centre` is inside."""
+        length = max(1, round(side * generator.uniform(self.min_scale, 1.0)))
+        low, high = 0, side - length
+        if centre is not None:
+            pixel = min(max(math.floor(centre), 0), side - 1)
+            low, high = max(low, pixel - length + 1), min(high, pixel)
+        return int(generator.integers(low, high, endpoint=True)), length
+
+
+@dataclass(frozen=True)
+class ZoomOut:
+    """Puts the image somewhere on a larger canvas of its mean colour.
+
+    Attributes:
+        probability: how often.
+        max_scale: largest side of the canvas as a multiple of the image's; the factor is drawn
+            between 1 and this, the same for both sides.
+    """
+
+    probability: float
+    max_scale: float
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the canvas with the moved target, or all as it came."""
+        if generator.random() >= self.probability:
+            return image, target
+        height, width = image.shape[1:]
+        scale = generator.uniform(1.0, self.max_scale)
+        size = (round(height * scale), round(width * scale))
+        top = int(generator.integers(size[0] - height, endpoint=True))
+        left = int(generator.integers(size[1] - width, endpoint=True))
+        pixels = as_pixels(image)
+        canvas = np.empty((*size, 3), dtype=np.uint8)
+        canvas[:] = mean_colour(pixels)
+        canvas[top : top + height, left : left + width] = pixels
+        return as_image(canvas), move(target, shift(left, top), size)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Turns, shears and stretches the image about its centre; the canvas keeps its size.
+
+    What comes in from outside has the image's mean colour. A box becomes the box around its turned
+    corners, a little larger than the object, which is why the angles should stay small.
+
+    Attributes:
+        probability: how often.
+        degrees: largest rotation either way.
+        shear_degrees: largest horizontal shear either way.
+        stretch: largest factor (or its inverse) of the aspect ratio; the area stays.
+    """
+
+    probability: float
+    degrees: float
+    shear_degrees: float
+    stretch: float
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the turned image and target, or both as they came."""
+        if generator.random() >= self.probability:
+            return image, target
+        turn, shear, stretch = generator.uniform(-1.0, 1.0, size=3)
+        height, width = image.shape[1:]
+        matrix = about_centre(
+            math.radians(turn * self.degrees),
+            math.radians(shear * self.shear_degrees),
+            self.stretch**stretch,
+            (height, width),
+        )
+        pixels = as_pixels(image)
+        turned = cv2.warpAffine(
+            pixels,
+            _of_pixel_centres(matrix),
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=mean_colour(pixels).tolist(),
+        )
+        return as_image(turned), move(target, torch.from_numpy(matrix), (height, width))
+
+
+def about_centre(angle: float, shear: float, aspect: float, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the matrix that stretches, then shears, then turns about the middle of an image.
+
+    Args:
+        angle: rotation in radians, clockwise as the image is seen (y points down).
+        shear: angle in radians by which upright lines lean.
+        aspect: factor of width over height; the area stays.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        (2, 3) matrix in continuous pixels.
+
+    Example:
+        >>> about_centre(math.pi / 2, 0.0, 1.0, (10, 10)).round(6) + 0.0
+        array([[ 0., -1., 10.],
+               [ 1.,  0.,  0.]])
+    """
+    turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    sheared = np.array([[1.0, math.tan(shear)], [0.0, 1.0]])
+    stretched = np.diag([math.sqrt(aspect), 1.0 / math.sqrt(aspect)])
+    linear = turned @ sheared @ stretched
+    centre = np.array([size[1] / 2, size[0] / 2])
+    return np.column_stack([linear, centre - linear @ centre])
+
+
+def as_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) array of a (3, H, W) image, without copying where its layout allows."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def as_image(pixels: NDArray[Any]) -> Tensor:
+    """Return the (3, H, W) view of an (H, W, 3) uint8 array, without copying."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def mean_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the (3,) mean colour of (H, W, 3) pixels, rounded."""
+    return np.rint(cv2.mean(pixels)[:3]).astype(np.uint8)
+
+
+def _centre_to_keep(target: Target, generator: np.random.Generator) -> tuple[float, float] | None:
+    objects = torch.nonzero(~target.crowd).flatten()
+    if not len(objects):
+        return None
+    x1, y1, x2, y2 = target.boxes[objects[int(generator.integers(len(objects)))]].tolist()
+    return (x1 + x2) / 2, (y1 + y2) / 2
+
+
+def _of_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix for OpenCV, which puts 0 at the middle of the first pixel, not at its edge."""
+    half = np.array([0.5, 0.5])
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ half - half
+    return moved

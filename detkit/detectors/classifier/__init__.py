@@ -1,0 +1,1 @@
+"""Image classifier: a backbone with the rest of its published network."""

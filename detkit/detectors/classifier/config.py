@@ -1,0 +1,53 @@
+"""An image classifier: step 1 of every detector's recipe, whose weights a backbone starts from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from detkit.models.backbones.config import PublishedBackbone
+from detkit.spec import Count, Fraction, Positive, Spec
+from detkit.models.roi.wiring import fill
+
+WITH_NORM = ("vgg", "googlenet", "resnet")
+DROPOUT = {"alexnet": 0.5, "zfnet": 0.5, "vgg": 0.5, "googlenet": 0.4, "resnet": 0.0}
+
+
+class Views(Spec):
+    """Which cuts of an image are looked at in a test; their scores are averaged."""
+
+    crops: Literal["center", "ten"] = "center"
+    """`center`, or `ten`: the corners, the centre and their mirror images (Krizhevsky 2012)."""
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    """Sizes of the image, as shares of `data.resize.short_px`; each gives its own cuts."""
+
+
+class Classifier(Spec):
+    """A backbone with the rest of its published network, which says what an image shows."""
+
+    type: Literal["classifier"]
+    backbone: Annotated[PublishedBackbone, Field(discriminator="type")]
+    """The network. Here nothing is frozen and norms are trainable unless the config says otherwise."""
+    crop_px: Annotated[int, Field(ge=33)] = 224
+    """Side of the square that the network looks at in a test, in pixels; below 33 the last map would be a
+    single cell."""
+    dropout: Fraction = 0.5
+    """Share of activations dropped: 0.5 around fc6 and fc7, 0.4 before GoogLeNet's last layer, 0 in ResNet
+    unless the config says otherwise."""
+    label_smoothing: Fraction = 0.0
+    """Share of the target that is spread over all classes (Szegedy 2016)."""
+    views: Views = Views()
+    """What is looked at in a test."""
+    top: Count = 5
+    """How many classes are reported for an image, best first."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        backbone = data.get("backbone") if isinstance(data, dict) else None
+        if not isinstance(backbone, dict) or backbone.get("type") not in DROPOUT:
+            return data
+        kind = backbone["type"]
+        own = {"freeze_at": 0} | ({"norm": "trainable"} if kind in WITH_NORM else {})
+        return fill(data, {"backbone": own, "dropout": DROPOUT[kind]})

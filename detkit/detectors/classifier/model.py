@@ -1,0 +1,83 @@
+"""An image classifier, which says of the whole image what it shows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.errors import UserError
+from detkit.models.image_input import ImageInput
+from detkit.detectors.classifier.views import Crops, views
+from detkit.structures import Detections, ImageBatch, TrainBatch
+
+
+class Classifier(ImageInput):
+    """A backbone and the rest of its network. What it finds is classes, with the image as their box.
+
+    Args:
+        backbone: (B, 3, H, W) normalised images -> one feature map, in a list.
+        tail: (B, C, H, W) features -> (B, K) logits.
+        crop_px: side of the square that the network sees.
+        crops: which squares of an image are looked at in a test.
+        scales: sizes of the image in a test, as shares of the one that comes.
+        label_smoothing: share of the target that is spread over all classes.
+        top: how many classes are reported for an image.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tail: nn.Module,
+        *,
+        crop_px: int,
+        crops: Crops,
+        scales: tuple[float, ...],
+        label_smoothing: float,
+        top: int,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.tail = backbone, tail
+        self.crop_px, self.crops, self.scales = crop_px, crops, scales
+        self.label_smoothing, self.top = label_smoothing, top
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Return the cross entropy as `class`; of images of another size the centre is cut out.
+
+        Raises:
+            UserError: an image has not exactly one class, because a transform of the user's own took it.
+        """
+        pixels = self.prepare(batch.images)
+        if {pixels.shape[2:]} != {torch.Size(size) for size in batch.images.sizes}:
+            pixels = torch.cat([self._views(*image, "center", (1.0,)) for image in self._each(batch.images)])
+        for target in batch.targets:
+            if len(target) != 1:
+                raise UserError(f"image {target.image} has {len(target)} classes; a classifier learns one")
+        labels = torch.cat([target.labels for target in batch.targets])
+        logits = self.logits(pixels).float()
+        return {"class": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
+
+    @torch.no_grad()
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        """Return the best classes of each image, best first, with the whole image as their box."""
+        cuts = [self._views(*image, self.crops, self.scales) for image in self._each(images)]
+        scores = self.logits(torch.cat(cuts)).float().softmax(dim=1)
+        means = scores.view(len(cuts), -1, scores.shape[1]).mean(dim=1)  # each image has as many cuts
+        return [self._best(mean, size) for mean, size in zip(means, images.originals, strict=True)]
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return (B, K) logits of (B, 3, H, W) normalised images."""
+        found: Tensor = self.tail(self.backbone(pixels)[-1])
+        return found
+
+    def _each(self, images: ImageBatch) -> list[tuple[Tensor, tuple[int, int]]]:
+        return list(zip(self.prepare(images), images.sizes, strict=True))
+
+    def _views(self, image: Tensor, size: tuple[int, int], crops: Crops, scales: tuple[float, ...]) -> Tensor:
+        return views(image[:, : size[0], : size[1]], self.crop_px, crops, scales)
+
+    def _best(self, scores: Tensor, size: tuple[int, int]) -> Detections:
+        best = torch.sort(scores, descending=True, stable=True)
+        count = min(self.top, len(scores))
+        box = scores.new_tensor((0.0, 0.0, float(size[1]), float(size[0])))
+        return Detections(box.repeat(count, 1), best.values[:count], best.indices[:count])

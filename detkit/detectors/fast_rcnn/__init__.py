@@ -1,0 +1,1 @@
+"""Fast R-CNN (Girshick, ICCV 2015)."""

@@ -1,0 +1,66 @@
+"""The units in which a detector learns where boxes are, measured before it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from detkit.data.config import Data, Flip
+from detkit.spec import Custom
+from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import Source
+from detkit.models.roi.box_heads import Predictor
+from detkit.models.roi.roi_head import RoIHead
+from detkit.models.roi.target_statistics import target_moments
+from detkit.structures import Target
+from detkit.runtime.processes import from_main, rank
+from detkit.storage.run_folder import say
+from detkit.detectors.task import Task
+
+
+def measure_box_targets(task: Task, model: nn.Module, *, continues: bool) -> None:
+    """Let the model learn its boxes in the units of the training set, where the config says `measured`.
+
+    The images are taken as their files are: only their mirroring matters to the numbers, and is counted in.
+
+    Args:
+        task: the data, with proposals.
+        model: the detector, not yet trained, or with weights of a model file.
+        continues: the weights were learned, in other units, and are to give what they gave.
+    """
+    head = getattr(task.config.detector, "head", None)
+    if getattr(head, "box_targets", "fixed") != "measured" or task.learned.proposals is None:
+        return
+    roi_head = cast(RoIHead, model.roi_head)
+    predictor = cast(Predictor, roi_head.predictor)
+
+    def measured() -> tuple[Tensor, Tensor]:
+        moments = target_moments(_images(task.learned), roi_head, len(predictor.delta_mean))
+        return moments.mean_and_std(*_mirrored(task.config.data))
+
+    mean, std = from_main(measured)
+    predictor.measure_deltas_in(mean, std, keep_answers=continues)
+    if rank() == 0:
+        weights = torch.tensor(roi_head.coder.weights)
+        shown = ", ".join(f"{value:.3f}" for value in (std / weights).mean(0).tolist())
+        say(f"box targets are measured in deviations of the training set: {shown} on average")
+
+
+def _images(source: Source) -> Iterator[tuple[Tensor, Target]]:
+    index = Index.of(source.annotations)
+    assert source.proposals is not None
+    for image in range(len(index)):
+        yield torch.tensor(source.proposals(image)), index.target(image)
+
+
+def _mirrored(data: Data) -> tuple[float, float]:
+    """Return how often images are mirrored, left to right and upside down."""
+    often = {"horizontal": 0.0, "vertical": 0.0}
+    for item in data.train.augment if not isinstance(data.train, Custom) else ():
+        if isinstance(item, Flip):
+            before = often[item.direction]
+            often[item.direction] = before * (1 - item.probability) + (1 - before) * item.probability
+    return often["horizontal"], often["vertical"]

@@ -1,0 +1,68 @@
+"""Fast R-CNN."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from detkit.models.backbones.config import Backbone
+from detkit.models.roi.decision_config import SVMs
+from detkit.models.necks.config import FPN, Neck, NoNeck
+from detkit.proposals.config import ExternalProposals
+from detkit.models.roi.config import Head, Regions
+from detkit.spec import Count, Custom, Spec
+from detkit.models.roi.wiring import fill, require_wiring
+
+# These values replace the defaults of the heads, which are Faster R-CNN's.
+PAPER_DEFAULTS: dict[str, Any] = {
+    "head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}
+}
+FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
+
+
+class FastRCNN(Spec):
+    """Fast R-CNN (Girshick 2015): judges the boxes it is given, on maps of the whole image."""
+
+    type: Literal["fast_rcnn"]
+    backbone: Backbone
+    """The network that reads the image."""
+    neck: Neck = NoNeck(type="none")
+    """What stands between the backbone and the rest."""
+    proposals: ExternalProposals
+    """Where to look."""
+    regions: Regions
+    """What is there: features of a region."""
+    head: Head
+    """What is it, and where exactly. Without fpn `batch_per_image` is 64, `bg_iou` [0.1, 0.5] and
+    `box_targets` measured."""
+    scales_px: tuple[Count, ...] = ()
+    """Short sides of the copies of an image that are looked at in test; each region is taken from the one
+    where its area is nearest to 224 x 224 pixels. The largest is `data.resize.short_px`. Empty looks at one.
+    In training `augment: [{type: multi_scale}]` draws one of several for each image."""
+
+    svms: SVMs | None = None
+    """SVMs that take the place of the softmax once the network has learned (its `post-hoc SVMs`); the boxes
+    stay the network's own. Null keeps the softmax, which is better in the paper."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        proposals, neck = data.get("proposals"), data.get("neck")
+        if isinstance(proposals, dict) and proposals.get("type") == "rpn":
+            raise ValueError("fast_rcnn with proposals: rpn is faster_rcnn")
+        pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
+        return fill(data, FPN_DEFAULTS if pyramid else PAPER_DEFAULTS)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> FastRCNN:
+        require_wiring(self.backbone, self.neck, self.head)
+        if self.svms and isinstance(self.head, Custom):
+            raise ValueError("svms needs a head of detkit's own, not custom")
+        if self.scales_px and isinstance(self.neck, FPN):
+            raise ValueError("scales_px needs neck: none; a pyramid of features has its scales already")
+        if list(self.scales_px) != sorted(set(self.scales_px)):
+            raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
+        return self

@@ -1,0 +1,77 @@
+"""Fast R-CNN (Girshick, ICCV 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detkit.errors import UserError
+from detkit.models.image_input import ImageInput, in_file_pixels, shrunk
+from detkit.models.roi.roi_head import RoIHead
+from detkit.structures import Detections, ImageBatch, TrainBatch
+
+
+class FastRCNN(ImageInput):
+    """A backbone that reads the image once, and a head that judges the regions it is told to look at.
+
+    Args:
+        backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
+        neck: feature maps -> feature maps; a pyramid, or nothing.
+        roi_head: what is there, what is it, and where exactly.
+        copies: factors below 1, falling, of smaller copies of an image that are read, too, in test; the
+            head's features choose among the copies' maps. Empty where there is one size.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, neck: nn.Module, roi_head: RoIHead, copies: Sequence[float] = ()
+    ) -> None:
+        super().__init__()
+        self.copies = tuple(copies)
+        self.backbone, self.neck, self.roi_head = backbone, neck, roi_head
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Return the two losses, weighted: head_class and head_box.
+
+        Raises:
+            UserError: the batch does not say where to look.
+        """
+        proposals = self._proposals(batch.images)
+        maps = self.neck(self.backbone(self.prepare(batch.images)))
+        head_class, head_box = self.roi_head.losses(maps, proposals, batch.targets, batch.seed)
+        return {"head_class": head_class, "head_box": head_box}
+
+    @torch.no_grad()
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        """Return what is in each image, best first, in pixels of the image's file.
+
+        Raises:
+            UserError: the batch does not say where to look.
+        """
+        proposals, maps = self._proposals(images), self.maps(images)
+        return in_file_pixels(self.roi_head.detect(maps, proposals, images.sizes), images)
+
+    def maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the maps of images as a test sees them, with those of their smaller copies."""
+        pixels = self.prepare(images)
+        maps: list[Tensor] = list(self.neck(self.backbone(pixels)))
+        for factor in self.copies:
+            maps += self.neck(self.backbone(shrunk(pixels, factor)))
+        return maps
+
+    @torch.no_grad()
+    def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
+        """Return for each image no anchors and the (R, 4) regions that would train for an object."""
+        boxes = []
+        for own, target in zip(self._proposals(batch.images), batch.targets, strict=True):
+            regions = self.roi_head.draw(own, target, batch.seed)
+            boxes.append((own.new_zeros((0, 4)), regions.boxes[regions.labels < self.roi_head.num_classes]))
+        return boxes
+
+    def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
+        if images.proposals is None:
+            raise UserError(
+                "fast_rcnn looks only where it is told: give ImageBatch.proposals, boxes for each image"
+            )
+        return [boxes.to(self.mean.device) for boxes in images.proposals]

@@ -1,0 +1,88 @@
+"""SVMs in place of a finished Fast R-CNN's softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from torch import Tensor, nn
+
+from detkit.runs.model import load_detector
+from detkit.detectors.fast_rcnn.config import FastRCNN as Spec
+from detkit.detectors.fast_rcnn.model import FastRCNN
+from detkit.models.roi.box_heads import BoxHead
+from detkit.models.roi.region_layers import Layer
+from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.structures import ImageBatch
+from detkit.runtime.processes import barrier, rank
+from detkit.training.staged.stages import Stages
+from detkit.training.staged.fingerprint import dataset_key, weights_key
+from detkit.training.staged.decision import fill_svms, learn_svms
+from detkit.training.staged.region_reader import RegionReader
+from detkit.training.staged.feature_store import StreamedVectors
+from detkit.storage.run_folder import MODEL, say
+from detkit.detectors.task import Task
+
+
+class _LastVectors(nn.Module):
+    """A Fast R-CNN as the stages see a detector: it has one layer, what its class is read from."""
+
+    box_deltas: RidgeDeltas | None = None
+    layer: Layer = "fc7"
+    alike_count_once = False
+
+    def __init__(self, detector: FastRCNN, svms: SVMScores) -> None:
+        super().__init__()
+        self.detector, self.svms = detector, svms
+        width = cast(BoxHead, detector.roi_head.head).channels
+        self.widths: dict[Layer, int] = {"pool5": width, "fc7": width}
+
+    def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the (R, D) vectors of an image's regions, twice."""
+        vectors = self.detector.roi_head.vectors(self.detector.maps(image), [boxes])
+        yield vectors, vectors
+
+
+def learn_post_hoc_svms(task: Task) -> None:
+    """Learn SVMs on the features of the model in the task's folder and put them into it, if it has some.
+
+    They see each region as a test does: no image is mirrored. The stage is done once, as those of R-CNN.
+
+    Args:
+        task: the data, the folder and where it runs.
+
+    Raises:
+        UserError: an image cannot be read, or a class has no negatives.
+
+    Reference: Girshick, Fast R-CNN, ICCV 2015, section 5.4.
+    """
+    detector, config = task.config.detector, task.config
+    if not isinstance(detector, Spec) or detector.svms is None:
+        return
+    spec = detector.svms
+    barrier()  # the first process may still be writing the weights
+    model = load_detector(task.folder / MODEL, task.run.device).model
+    assert isinstance(model, FastRCNN)
+    svms = model.roi_head.svms
+    assert svms is not None
+    svms.forget()  # those of an earlier run of this command are no part of the network
+    reader = RegionReader.of(task.run, _LastVectors(model, svms).eval(), task.learned)
+    inputs = {
+        "data": dataset_key(task.learned),
+        "network": weights_key(model),
+        "resize": config.data.resize.model_dump() if config.data.resize else None,
+        "scales": detector.scales_px,
+        "seed": config.seed,
+        "precision": str(task.run.precision),
+        "how": spec.model_dump(exclude={"solver"}),
+    }
+    made = Stages(task.folder, ["svms"], say).run(
+        "svms",
+        inputs,
+        lambda part: learn_svms(reader, StreamedVectors(reader), spec, config.data.classes, part),
+        together=True,
+    )
+    fill_svms(svms, made.path, config.data.classes)
+    if rank() == 0:
+        task.save(model)
+    barrier()

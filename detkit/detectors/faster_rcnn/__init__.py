@@ -1,0 +1,1 @@
+"""Faster R-CNN (Ren et al., NIPS 2015)."""

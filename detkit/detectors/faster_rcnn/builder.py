@@ -1,0 +1,72 @@
+"""A Faster R-CNN of a config -> the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from detkit.detectors.shared_parts import OnWeights, build_trunk
+from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.models.rpn.config import RPN as RPNSpec
+from detkit.detectors.faster_rcnn import model as faster_rcnn
+from detkit.errors import UserError
+from detkit.models.rpn.rpn import RPN, Limits
+from detkit.models.rpn.rpn_head import RPNHead
+from detkit.ops.anchors import AnchorGrid
+from detkit.ops.sampling import Sampler
+
+
+def build_faster_rcnn(spec: FasterRCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+    """Return a Faster R-CNN.
+
+    Args:
+        spec: the config's `detector`.
+        num_classes: K, without background.
+        on_weights: told what became of pretrained weights; None leaves them unread.
+
+    Raises:
+        UserError: weights cannot be read or a part does not fit.
+    """
+    trunk = build_trunk(spec, num_classes, on_weights)
+    neck = trunk.neck
+    rpn = _rpn(spec.proposals, neck.channels, neck.strides)
+    return faster_rcnn.FasterRCNN(trunk.backbone, neck, rpn, trunk.roi_head)
+
+
+def _rpn(spec: RPNSpec, channels: Sequence[int], strides: Sequence[int]) -> RPN:
+    anchors = spec.anchors
+    grid = AnchorGrid(anchors.sizes_px, anchors.ratios, anchors.rounding, anchors.offset)
+    if len(set(grid.num_per_cell)) != 1:
+        raise UserError(
+            "proposals.anchors.sizes_px: every feature map needs the same number of sizes, because they "
+            f"share one network; got {[len(sizes) for sizes in anchors.sizes_px]}"
+        )
+    if len(strides) != len(anchors.sizes_px):
+        raise UserError(
+            f"proposals.anchors.sizes_px: {len(anchors.sizes_px)} lists of sizes, "
+            f"but there are {len(strides)} feature maps"
+        )
+    head = RPNHead(
+        channels[0],
+        channels=spec.channels or channels[0],
+        num_convs=spec.num_convs,
+        num_anchors=grid.num_per_cell[0],
+    )
+    return RPN(
+        head,
+        grid,
+        strides,
+        border_px=spec.border_px,
+        fg_iou=spec.fg_iou,
+        bg_iou=spec.bg_iou,
+        crowd_iou=spec.crowd_iou,
+        sampler=Sampler(spec.batch_per_image, spec.fg_fraction),
+        beta=spec.beta,
+        box_loss_weight=spec.box_loss_weight,
+        normalize_by=spec.normalize_by,
+        train_limits=Limits(spec.pre_nms_train, spec.post_nms_train),
+        test_limits=Limits(spec.pre_nms_test, spec.post_nms_test),
+        nms_iou=spec.nms_iou,
+        min_size_px=spec.min_size_px,
+    )

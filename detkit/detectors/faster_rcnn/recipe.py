@@ -1,0 +1,186 @@
+"""Faster R-CNN's training in four steps (Ren et al., NIPS 2015, section 3.2)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from detkit.storage.atomic_files import write_atomically
+from detkit.detectors.faster_rcnn.alternating_config import Alternating, Turn, as_gradient
+from detkit.data.datasets.source import Source
+from detkit.detectors.fast_rcnn.model import FastRCNN
+from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.models.rpn.proposal_network import ProposalNetwork
+from detkit.inference.model_file import read_model_file
+from detkit.inference.score_floor import Advice
+from detkit.models.rpn.rpn import Limits
+from detkit.training.loop.freeze import hold_still
+from detkit.proposals.store.store import Origin, ProposalStore
+from detkit.proposals.store.store_parts import StoreParts
+from detkit.runtime.processes import barrier, from_main, rank, world_size
+from detkit.training.staged.stages import Artefact, Stages
+from detkit.data.regions.attached_proposals import StoredBoxes
+from detkit.data.regions.propose_images import propose_images
+from detkit.inference.rpn_proposer import proposer_of
+from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL, say
+from detkit.detectors.task import Task
+from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
+
+STEPS = ("1-rpn", "1-proposals", "2-fast_rcnn", "3-rpn", "3-proposals", "4-fast_rcnn")
+_ALL = 1 << 31  # more boxes than any image has anchors
+_THREADS = 2  # one prepares images while the other's network runs
+
+
+@dataclass(frozen=True)
+class _Step(Task):
+    """A step learns a part of a detector and keeps the whole.
+
+    Attributes:
+        whole: the detector.
+    """
+
+    whole: nn.Module
+
+    def save(self, model: nn.Module, thresholds: Advice | None = None) -> None:
+        """Write model.safetensors with the whole detector."""
+        super().save(self.whole, thresholds)
+
+
+def learn_alternately(task: Task, train: Alternating) -> Learned:
+    """Learn the proposal network and the head in turn; the detector that they end in is left in the folder.
+
+    1. The proposal network, from the backbone's weights.
+    2. A Fast R-CNN, from the backbone's weights again, on the proposals of step 1. Nothing is shared yet.
+    3. The proposal network on the convolutions of step 2, which stand still from here on.
+    4. The head of step 2 on the proposals of step 3.
+
+    Each step is a stage: what is done is not done again, and a step that was stopped goes on.
+
+    Args:
+        task: the data, the run's folder and where it runs.
+        train: how the two networks are learned.
+
+    Raises:
+        UserError: an image or weights cannot be read.
+        NonFiniteLossError: a step diverged.
+        KeyboardInterrupt: after Ctrl-C; it says how to go on.
+    """
+    work = _Alternation(task, train)
+    first = work.step("1-rpn", train.rpn, start=None, proposals=None)
+    boxes = work.proposals("1-proposals", first)
+    second = work.step("2-fast_rcnn", train.fast_rcnn, start=None, proposals=boxes)
+    third = work.step("3-rpn", train.rpn, start=second, proposals=None)
+    boxes = work.proposals("3-proposals", third)
+    fourth = work.step("4-fast_rcnn", train.fast_rcnn, start=third, proposals=boxes)
+    model = work.model(fourth)
+    if rank() == 0:
+        task.save(model)
+        _join_metrics([step.path for step in (first, second, third, fourth)], task.folder / METRICS)
+    barrier()
+    return Learned(work.steps_done, 0.0)
+
+
+class _Alternation:
+    """The steps of one training."""
+
+    def __init__(self, task: Task, train: Alternating) -> None:
+        self.task, self.train = task, train
+        self.stages = Stages(task.folder, STEPS, say)
+        self.steps_done = 0
+        config = task.config
+        self.inputs = {
+            "detector": config.detector.model_dump(mode="json"),
+            "data": config.data.model_dump(mode="json", exclude={"val", "workers"}),
+            "seed": config.seed,
+        }
+
+    def step(self, name: str, turn: Turn, *, start: Artefact | None, proposals: Artefact | None) -> Artefact:
+        """Return the folder of a step; it learns the head if there are proposals, otherwise the RPN.
+
+        Args:
+            name: of the stage.
+            turn: how it is learned.
+            start: the step to start from, whose convolutions stand still; None is the backbone's weights.
+            proposals: what the head learns from.
+        """
+        inputs = {**self.inputs, "turn": turn.model_dump(mode="json")}
+        inputs |= {"start": start, "proposals": proposals}
+
+        def learn(folder: Path) -> None:
+            whole = self.model(start)
+            if start is not None:
+                hold_still(whole.backbone)
+                hold_still(whole.neck)
+            self._learn(folder, turn, whole, proposals, continues=start is not None)
+
+        return self.stages.run(name, inputs, learn, together=True)
+
+    def model(self, step: Artefact | None) -> FasterRCNN:
+        """Return the detector as a step left it, or as it is before any step, on the session's device."""
+        config = self.task.config
+        model = new_model(config, None, resumes=step is not None)
+        if step is not None:
+            read_model_file(step.path / MODEL).load_into(model)
+        return cast(FasterRCNN, model.to(self.task.run.device))
+
+    def proposals(self, name: str, step: Artefact) -> Artefact:
+        """Return the file with the proposals of a step's network for the images to learn from."""
+        limits = Limits(self.train.pre_nms or _ALL, self.train.post_nms)
+        inputs = {"step": step, "limits": list(limits)}
+        annotations, pixels = self.task.learned.annotations, self.task.learned.pixels
+
+        def propose(file: Path) -> None:
+            parts = StoreParts(file, annotations.image_files.tolist(), Origin("rpn", inputs_shown, step.key))
+            run = self.task.run
+            proposer = proposer_of(self.model(step), run.config.data.resize, run.precision, limits)
+            share = range(rank(), annotations.num_images, world_size())
+            propose_images(parts, share, pixels, proposer, num_threads=_THREADS)
+            barrier()
+            from_main(lambda: parts.join() and None)
+
+        inputs_shown = {"pre_nms": limits.pre_nms, "post_nms": limits.post_nms}
+        return self.stages.run(name, inputs, propose, suffix=".safetensors", together=True)
+
+    def _learn(
+        self, folder: Path, turn: Turn, whole: FasterRCNN, proposals: Artefact | None, *, continues: bool
+    ) -> None:
+        part: nn.Module
+        learned = self.task.learned
+        if proposals is None:
+            part = ProposalNetwork(whole.backbone, whole.neck, whole.rpn)
+        else:
+            part = FastRCNN(whole.backbone, whole.neck, whole.roi_head)
+            learned = _looking_at(learned, proposals)
+        resumes = from_main((folder / CHECKPOINT).exists)
+        step = _Step(self.task.run, learned, None, folder, resumes, whole)
+        how = as_gradient(turn, self.train.precision)
+        try:
+            done = learn_by_gradient(step, how, part.to(self.task.run.device), continues=continues)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # the stage says how the run goes on, not this folder
+        self.steps_done += done.steps
+        if rank() == 0:
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # as large as two models, and of no use any more
+
+
+def _looking_at(source: Source, proposals: Artefact) -> Source:
+    store = ProposalStore.open(proposals.path)
+    return replace(source, proposals=StoredBoxes(store, np.arange(len(store)), None))
+
+
+def _join_metrics(folders: list[Path], file: Path) -> None:
+    """Write what the steps noted as one training, whose steps and epochs go on from one to the next."""
+    lines: list[str] = []
+    last: dict[str, Any] = {"step": 0, "epoch": 0.0}
+    for folder in folders:
+        before = last
+        for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            last = {**record, **{name: before[name] + record[name] for name in ("step", "epoch")}}
+            lines.append(json.dumps(last))
+    write_atomically(file, "".join(f"{line}\n" for line in lines))

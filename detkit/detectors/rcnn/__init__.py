@@ -1,0 +1,1 @@
+"""R-CNN (Girshick et al., CVPR 2014)."""

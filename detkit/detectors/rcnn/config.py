@@ -1,0 +1,75 @@
+"""R-CNN."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from detkit.models.backbones.config import Backbone
+from detkit.models.roi.decision_config import BoxRegression, Decision, require_features, with_features
+from detkit.proposals.config import ExternalProposals
+from detkit.spec import Count, Index, Spec
+from detkit.models.roi.wiring import fill
+
+# The paper fine-tunes the whole network.
+PAPER_DEFAULTS: dict[str, Any] = {"backbone": {"freeze_at": 0}}
+
+OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "spp": "sppnet"}
+
+
+class Warp(Spec):
+    """Cut every region out of the image and resize it to the network's input."""
+
+    type: Literal["warp"]
+    size: Count = 227
+    """Side of the crops in pixels: 227 for AlexNet in the paper, 224 for VGG."""
+    context_px: Index = 16
+    """Pixels of the image around the region, measured in the crop."""
+    mode: Literal["warp", "square"] = "warp"
+    """`warp` stretches the region to a square; `square` cuts out the square around it."""
+    at_once: Count = 128
+    """Crops that go through the network together in a test; it decides the memory and changes no result."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Warp:
+        if 2 * self.context_px >= self.size:
+            raise ValueError(f"context_px ({self.context_px}) must be less than half of size ({self.size})")
+        return self
+
+
+class RCNN(Spec):
+    """R-CNN (Girshick 2014): a network reads each region by itself, cut out and warped to its input."""
+
+    type: Literal["rcnn"]
+    backbone: Backbone
+    """The network that reads a region. Nothing of it is frozen unless the config says otherwise."""
+    proposals: ExternalProposals
+    """Where to look."""
+    regions: Warp
+    """What is there: the region's pixels."""
+    head: Decision
+    """What is it."""
+    box_regression: BoxRegression | None = BoxRegression()
+    """Where exactly; null leaves the boxes as they are proposed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        proposals, regions = data.get("proposals"), data.get("regions")
+        if isinstance(proposals, dict) and proposals.get("type") == "rpn":
+            raise ValueError(
+                "rcnn with proposals: rpn has no maps for the rpn to look at; a proposal network on the maps "
+                "that judge the regions is faster_rcnn; detkit propose writes its boxes for proposals: file"
+            )
+        if isinstance(regions, dict) and regions.get("type") in OTHER_REGIONS:
+            kind = regions["type"]
+            raise ValueError(f"rcnn with regions: {kind} is {OTHER_REGIONS[kind]}")
+        return with_features(fill(data, PAPER_DEFAULTS))
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> RCNN:
+        require_features(self.backbone.type, self.head)
+        return self

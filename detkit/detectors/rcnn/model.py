@@ -1,0 +1,107 @@
+"""R-CNN (Girshick, Donahue, Darrell and Malik, CVPR 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.data.regions.batch import RegionBatch
+from detkit.models.roi.class_boxes import ClassBoxes
+from detkit.detectors.rcnn.crop_network import CropNetwork
+from detkit.models.roi.region_detector import RegionDetector
+from detkit.models.roi.region_layers import Layer
+from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.ops.warp import Cuts, warp
+from detkit.ops.kernels.warp_plan import plan_warp
+from detkit.structures import ImageBatch
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How regions are cut out.
+
+    Attributes:
+        size: side of a crop in pixels.
+        context_px: pixels around the region, measured in the crop.
+        square: cut out the square around the region instead of stretching it to one.
+        at_once: crops that go through the network together.
+    """
+
+    size: int
+    context_px: int
+    square: bool
+    at_once: int
+
+
+class RCNN(RegionDetector):
+    """Every region is cut out, warped and read by a network; SVMs say what it is and ridge regression where.
+
+    `forward` teaches the network, by a softmax over the classes and background; what the SVMs and the
+    regression know is learned from its features afterwards (`detkit.detectors.staged_recipe`).
+
+    Args:
+        network: reads the crops.
+        crops: how they are cut.
+        num_classes: K.
+        svms: the SVMs and the layer they see; None takes the softmax.
+        box_deltas: box regression from pool5; None leaves boxes as they are proposed.
+        report: chooses what is reported.
+    """
+
+    network: CropNetwork
+
+    def __init__(
+        self,
+        network: CropNetwork,
+        crops: Crops,
+        *,
+        num_classes: int,
+        svms: tuple[SVMScores, Layer] | None,
+        box_deltas: RidgeDeltas | None,
+        report: ClassBoxes,
+    ) -> None:
+        super().__init__(
+            "rcnn", network, num_classes=num_classes, svms=svms, box_deltas=box_deltas, report=report
+        )
+        self.crops = crops
+
+    def forward(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """Return the loss of the classifier that fine-tunes the network: head_class."""
+        crops = self.crop(batch.table, batch.cuts)
+        logits = self.classifier(self.network(crops)).float()
+        return {"head_class": F.cross_entropy(logits, batch.labels.to(logits.device))}
+
+    def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time.
+
+        Args:
+            image: a batch of one.
+            boxes: (R, 4) corner boxes in its pixels.
+        """
+        pixels = image.pixels.permute(0, 2, 3, 1)
+        table, width = pixels.reshape(-1, 3).to(self.mean.device), pixels.shape[2]
+        crops = self.crops
+        places = boxes.cpu().numpy()
+        plan = plan_warp(places, image.sizes[0], crops.size, crops.context_px, square=crops.square)
+        cuts, memory = Cuts.in_image(plan, width).to(table.device), self._memory(len(boxes))
+        for start in range(0, len(boxes), crops.at_once):
+            pool5 = self.network.pool5(self.crop(table, cuts.part(start, start + crops.at_once), memory))
+            yield pool5, self.network.beyond(pool5, self.layer)
+
+    def crop(self, table: Tensor, cuts: Cuts, memory: Tensor | None = None) -> Tensor:
+        """Return (R, 3, S, S) normalised crops; pixels that are float already are taken as normalised."""
+        mean, std = self.mean.flatten(), self.std.flatten()
+        if table.is_floating_point():
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
+        return warp(table, cuts, self.crops.size, mean, std, memory)
+
+    def _memory(self, num_regions: int) -> Tensor | None:
+        """Return memory that all crops of an image are made in, one lot after the other."""
+        if self.mean.device.type != "cpu":
+            return None
+        side = self.crops.size
+        return torch.empty((min(num_regions, self.crops.at_once), side, side, 3))

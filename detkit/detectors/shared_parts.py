@@ -1,0 +1,92 @@
+"""What Fast R-CNN and Faster R-CNN share, of a config -> modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import nn
+
+from detkit.models.backbones.builder import build_backbone, build_neck, custom_module, load_pretrained
+from detkit.models.roi.builder import build_box_head, build_features, build_roi_head, pretrained_parts, ranks_of
+from detkit.detectors.fast_rcnn.config import FastRCNN
+from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.models.necks.config import FPN as FPNSpec
+from detkit.spec import Custom
+from detkit.models.roi.box_heads import FcHead
+from detkit.models.necks.fpn import FPN, PlainMaps
+from detkit.models.roi.region_features import RegionFeatures, nearest_copy
+from detkit.models.roi.roi_head import RoIHead
+from detkit.models.pretrained import LoadReport
+
+OnWeights = Callable[[LoadReport], None]
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """All of a Faster R-CNN but its proposal network.
+
+    Attributes:
+        backbone: reads the image.
+        neck: stands between it and the rest.
+        roi_head: judges regions.
+    """
+
+    backbone: nn.Module
+    neck: FPN | PlainMaps
+    roi_head: RoIHead
+
+
+def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWeights | None) -> Trunk:
+    """Return the backbone, the neck and the head.
+
+    Args:
+        spec: the config's `detector`.
+        num_classes: K, without background.
+        on_weights: told what became of pretrained weights; None leaves them unread.
+
+    Raises:
+        UserError: weights cannot be read or a part does not fit.
+    """
+    pyramid = isinstance(spec.neck, FPNSpec)
+    backbone = build_backbone(spec.backbone, pyramid=pyramid)
+    channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
+    neck = build_neck(spec.neck, channels, strides)
+    features = _features(spec, strides, neck)
+    reads = on_weights is not None and getattr(spec.backbone, "weights", "none") != "none"
+    parts: dict[str, nn.Module] = {"": backbone}
+    if isinstance(spec.head, Custom):
+        own = custom_module(
+            "head",
+            spec.head,
+            ("losses", "detect"),
+            features=features,
+            channels=neck.channels[0],
+            size=spec.regions.size,
+            num_classes=num_classes,
+        )
+        roi_head = cast(RoIHead, own)
+    else:
+        # Files hold whole layers, which are made thin once they are read.
+        ranks = (None, None) if reads else ranks_of(spec.head)
+        box_head = build_box_head(
+            spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size, ranks
+        )
+        parts |= pretrained_parts(spec.head, box_head, backbone)
+        roi_head = build_roi_head(spec.head, features, box_head, num_classes)
+    if reads and on_weights is not None and not isinstance(spec.backbone, Custom):
+        on_weights(load_pretrained(spec.backbone, parts))
+        if not isinstance(spec.head, Custom) and isinstance(roi_head.head, FcHead):
+            roi_head.head.compress(ranks_of(spec.head))
+    return Trunk(backbone, neck, roi_head)
+
+
+def _features(spec: FastRCNN | FasterRCNN, strides: Sequence[int], neck: FPN | PlainMaps) -> RegionFeatures:
+    """Return what takes features from the maps of one image, or from those of several sizes of it."""
+    copies: tuple[int, ...] = getattr(spec, "scales_px", ())
+    if not copies:
+        # Only proposals are made from a pyramid's last map.
+        return build_features(spec.regions, neck.strides[: len(strides)])
+    sizes = [strides[0] * copies[-1] / short for short in reversed(copies)]
+    return build_features(spec.regions, sizes, nearest_copy)

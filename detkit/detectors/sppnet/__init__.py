@@ -1,0 +1,1 @@
+"""SPP-net (He et al., ECCV 2014)."""

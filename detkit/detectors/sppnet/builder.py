@@ -1,0 +1,87 @@
+"""An SPP-net of a config -> the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import cast
+
+import torch
+from torch import nn
+
+from detkit.models.backbones.builder import build_backbone, load_pretrained
+from detkit.detectors.rcnn.network_builder import FC6_CELLS
+from detkit.detectors.shared_parts import OnWeights
+from detkit.models.roi.decision_config import SVMDecision
+from detkit.spec import Custom
+from detkit.detectors.sppnet.config import SPPNet
+from detkit.detectors.sppnet import model as sppnet
+from detkit.models.backbones.sequential import SequentialBackbone
+from detkit.models.roi.box_heads import FcHead
+from detkit.models.roi.class_boxes import ClassBoxes
+from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
+from detkit.models.roi.region_features import RegionFeatures, nearest_copy
+from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.ops.spatial_pyramid import spatial_pyramid_pool
+
+
+def build_sppnet(spec: SPPNet, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+    """Return an SPP-net whose SVMs find nothing yet and whose regression leaves boxes as they are.
+
+    Args:
+        spec: the config's `detector`.
+        num_classes: K, without background.
+        on_weights: told what became of pretrained weights; None leaves them unread.
+
+    Raises:
+        UserError: weights cannot be read or a part does not fit.
+    """
+    network = _network(spec, on_weights)
+    svms = None
+    if isinstance(spec.head, SVMDecision):
+        layer = spec.head.features
+        svms = SVMScores(network.widths[layer], num_classes), layer
+    head = spec.head
+    return sppnet.SPPNet(
+        network,
+        num_classes=num_classes,
+        svms=svms,
+        box_deltas=RidgeDeltas(network.widths["pool5"], num_classes) if spec.box_regression else None,
+        report=ClassBoxes(head.score_threshold, head.nms_iou, head.detections_per_class),
+    )
+
+
+def _network(spec: SPPNet, on_weights: OnWeights | None) -> PyramidNetwork:
+    backbone = build_backbone(spec.backbone, pyramid=False)
+    channels = cast(Sequence[int], backbone.channels)[-1]
+    stride = cast(Sequence[int], backbone.strides)[-1]
+    levels = spec.regions.levels
+    width = channels * sum(level * level for level in levels)
+    fc, parts = None, {}
+    if isinstance(backbone, SequentialBackbone):
+        fc = FcHead(width, 1, channels=backbone.fc_channels, dropout=spec.head.dropout)
+        cells = FC6_CELLS[spec.backbone.type]
+        if cells in levels:
+            pretrained = nn.Linear(channels * cells * cells, backbone.fc_channels)
+            parts = dict(zip(backbone.fc_keys, (pretrained, fc.fc7), strict=True))
+    if on_weights is not None and not isinstance(spec.backbone, Custom) and spec.backbone.weights != "none":
+        on_weights(load_pretrained(spec.backbone, {"": backbone, **parts}))
+        if fc is not None and parts:
+            _spread(pretrained, cast(nn.Linear, fc.fc6), channels, levels, cells)
+    copies = spec.scales_px[::-1] or (1,)
+    factors = [short / copies[0] for short in copies]
+    features = RegionFeatures(
+        partial(spatial_pyramid_pool, levels=levels),
+        [stride / factor for factor in factors],
+        level=nearest_copy,
+    )
+    return PyramidNetwork(backbone, features, fc, copies=factors[1:], pool5_width=width)
+
+
+@torch.no_grad()
+def _spread(pretrained: nn.Linear, fc6: nn.Linear, channels: int, levels: Sequence[int], cells: int) -> None:
+    """Give fc6 what was learned on one grid; from the others of the pyramid nothing comes at first."""
+    before = channels * sum(level * level for level in levels[: levels.index(cells)])
+    fc6.weight.zero_()
+    fc6.weight[:, before : before + pretrained.in_features] = pretrained.weight
+    fc6.bias.copy_(pretrained.bias)

@@ -1,0 +1,79 @@
+"""SPP-net."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from detkit.models.backbones.config import Backbone
+from detkit.models.roi.decision_config import BoxRegression, Decision, require_features, with_features
+from detkit.proposals.config import ExternalProposals
+from detkit.spec import Count, Spec
+from detkit.models.roi.wiring import fill
+
+# The convolutions stay as they are; regression is pulled harder and learns from more boxes than in R-CNN.
+PAPER_DEFAULTS: dict[str, Any] = {
+    "backbone": {"freeze_at": 5},
+    "box_regression": {"ridge": 4000.0, "min_iou": 0.5},
+}
+
+# The level that is the grid fc6 was pretrained on; VGG's has 7 x 7 cells.
+VGG_LEVELS = (7, 3, 2, 1)
+
+OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "warp": "rcnn"}
+
+
+class SpatialPyramid(Spec):
+    """The maxima of a region over grids of several sizes."""
+
+    type: Literal["spp"]
+    levels: Annotated[tuple[Count, ...], Field(min_length=1)] = (6, 3, 2, 1)
+    """Cells along each side of each grid; vgg has [7, 3, 2, 1]. Pretrained weights of fc6 go to the grid
+    they are for (6, or 7 for vgg); without it fc6 and fc7 start at random."""
+
+
+class SPPNet(Spec):
+    """SPP-net (He 2014): a network reads the whole image once, and regions are pooled from its map."""
+
+    type: Literal["sppnet"]
+    backbone: Backbone
+    """The network that reads the image. All of it is frozen unless the config says otherwise."""
+    scales_px: tuple[Count, ...] = ()
+    """Short sides of the copies of an image that are read, rising; each region is taken from the one where
+    its area is nearest to 224 x 224 pixels, and fine-tuning takes one by chance. The largest is
+    `data.resize.short_px`. Empty reads one."""
+    proposals: ExternalProposals
+    """Where to look."""
+    regions: SpatialPyramid
+    """What is there: features of a region."""
+    head: Decision
+    """What is it."""
+    box_regression: BoxRegression | None = BoxRegression(ridge=4000.0, min_iou=0.5)
+    """Where exactly, `ridge` 4000 and `min_iou` 0.5; null leaves the boxes as they are proposed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        proposals, regions = data.get("proposals"), data.get("regions")
+        if isinstance(proposals, dict) and proposals.get("type") == "rpn":
+            raise ValueError("sppnet with proposals: rpn is faster_rcnn")
+        if isinstance(regions, dict) and regions.get("type") in OTHER_REGIONS:
+            kind = regions["type"]
+            raise ValueError(f"sppnet with regions: {kind} is {OTHER_REGIONS[kind]}")
+        backbone = data.get("backbone")
+        levels = {"regions": {"levels": VGG_LEVELS}} if _is(backbone, "vgg") else {}
+        return with_features(fill(data, PAPER_DEFAULTS | levels))
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> SPPNet:
+        require_features(self.backbone.type, self.head)
+        if list(self.scales_px) != sorted(set(self.scales_px)):
+            raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
+        return self
+
+
+def _is(part: Any, kind: str) -> bool:
+    return isinstance(part, dict) and part.get("type") == kind

@@ -1,0 +1,123 @@
+"""SPP-net (He, Zhang, Ren and Sun, ECCV 2014)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.models.assignment import assign
+from detkit.models.roi.class_boxes import ClassBoxes
+from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
+from detkit.models.roi.region_detector import RegionDetector
+from detkit.models.roi.region_layers import Layer
+from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.ops.sampling import Sampler, mix_seed
+from detkit.structures import ImageBatch, Target, TrainBatch
+
+_SAMPLING_STAGE = 4  # tells these random choices from those of other parts
+_CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not background
+_AT_ONCE = 1024  # regions that go through fc6 and fc7 together; it changes no result
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which regions of an image fine-tune the network.
+
+    Attributes:
+        sampler: draws so many of them.
+        fg_iou: a region holds the object it overlaps most from this IoU on.
+        bg_iou: a region is background if its best IoU is in [low, high).
+    """
+
+    sampler: Sampler
+    fg_iou: float
+    bg_iou: tuple[float, float]
+
+    def __call__(self, boxes: Tensor, target: Target, num_classes: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the boxes drawn of an image, those with an object first, and their classes.
+
+        Args:
+            boxes: (R, 4) regions in pixels, the objects among them.
+            target: the image's objects.
+            num_classes: K, which stands for background.
+            seed: seeds the choice, with the target's image index.
+        """
+        matches = assign(
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=_CROWD_IOU
+        )
+        fg, bg = self.sampler(matches, mix_seed(seed, target.image, _SAMPLING_STAGE))
+        labels = torch.cat([target.labels[matches[fg]], torch.full_like(bg, num_classes)])
+        return boxes[torch.cat([fg, bg])], labels
+
+
+class SPPNet(RegionDetector):
+    """The image is read once, and each region is a pyramid of maxima on its map.
+
+    Args:
+        network: reads the image and its regions.
+        num_classes: K.
+        svms: the SVMs and the layer they see; None takes the softmax.
+        box_deltas: box regression from pool5; None leaves boxes as they are proposed.
+        report: chooses what is reported.
+
+    Attributes:
+        draw: which regions fine-tune; whoever trains sets it.
+    """
+
+    network: PyramidNetwork
+    alike_count_once = True
+
+    def __init__(
+        self,
+        network: PyramidNetwork,
+        *,
+        num_classes: int,
+        svms: tuple[SVMScores, Layer] | None,
+        box_deltas: RidgeDeltas | None,
+        report: ClassBoxes,
+    ) -> None:
+        super().__init__(
+            "sppnet", network, num_classes=num_classes, svms=svms, box_deltas=box_deltas, report=report
+        )
+        self.draw = Draw(Sampler(64, 0.25), 0.5, (0.1, 0.5))
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Return the loss of the classifier that fine-tunes the layers behind pool5: head_class.
+
+        Raises:
+            UserError: the batch does not say where to look.
+        """
+        drawn = [
+            self.draw(boxes, target, self.num_classes, batch.seed)
+            for boxes, target in zip(self.proposals(batch.images), batch.targets, strict=True)
+        ]
+        maps = self.network.maps(self.prepare(batch.images))
+        pool5 = self.network.pool5(maps, [boxes for boxes, _ in drawn])
+        logits = self.classifier(self.network.learned(pool5)).float()
+        labels = torch.cat([labels for _, labels in drawn])
+        return {"head_class": F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)}
+
+    @torch.no_grad()
+    def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
+        """Return for each image no anchors and the (R, 4) regions that would train for an object."""
+        boxes = []
+        for own, target in zip(self.proposals(batch.images), batch.targets, strict=True):
+            drawn, labels = self.draw(own, target, self.num_classes, batch.seed)
+            boxes.append((own.new_zeros((0, 4)), drawn[labels < self.num_classes]))
+        return boxes
+
+    def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time.
+
+        Args:
+            image: a batch of one.
+            boxes: (R, 4) corner boxes in its pixels.
+        """
+        maps = self.network.all_maps(self.prepare(image))
+        for some in torch.split(boxes, _AT_ONCE):
+            pool5 = self.network.pool5(maps, [some])
+            yield pool5, self.network.beyond(pool5, self.layer)

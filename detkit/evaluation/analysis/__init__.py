@@ -1,0 +1,1 @@
+"""What is built on match records: errors, outcomes, thresholds, comparisons."""

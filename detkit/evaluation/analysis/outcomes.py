@@ -1,0 +1,89 @@
+"""How each object was found, or why it was not."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.coordinates import to_corners
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.metrics.matching import UNUSED, MatchRecords
+from detkit.evaluation.metrics.overlaps import corner_iou
+from detkit.runtime.compiled import compiled
+
+FATES = ("found", "ignored", "shared", "over_limit", "misnamed", "misplaced", "unseen")
+FOUND, IGNORED_OBJECT, SHARED, OVER_LIMIT, MISNAMED, MISPLACED, UNSEEN = range(7)
+OWN, LATE, OTHER = range(3)  # detections of the object's class, those of them over the limit, other classes
+
+
+@compiled
+def fill_best(
+    images: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    late: NDArray[np.bool_],
+    boxes: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    object_labels: NDArray[np.int64],
+    object_boxes: NDArray[np.float64],
+    best: NDArray[np.float64],
+) -> None:
+    """Fill each object's (M, 3) highest IoU with detections of its class, late ones and other classes."""
+    for d in range(len(images)):
+        for m in range(offsets[images[d]], offsets[images[d] + 1]):
+            own = OTHER
+            if object_labels[m] == labels[d]:
+                own = LATE if late[d] else OWN
+            best[m, own] = max(best[m, own], corner_iou(boxes, d, object_boxes, m))
+
+
+def object_fates(
+    truth: AnnotationSet,
+    found: DetectionSet,
+    records: MatchRecords,
+    iou: float = 0.5,
+    background_iou: float = 0.1,
+) -> NDArray[np.int8]:
+    """Return for each of the M objects what became of it, as an index into FATES.
+
+    An object that counts and has no detection of its own is, by the first of these that holds: shared (a
+    detection of its class reaches it but went to another object), over_limit (one does, below the limit
+    of detections per image), misnamed (one of another class does), misplaced (one of its class comes
+    as near as `background_iou`), unseen.
+
+    Args:
+        truth: N images and their M objects.
+        found: D detections.
+        records: what became of them by a metric.
+        iou: the threshold to look at.
+        background_iou: IoU below which a detection has nothing to do with an object.
+
+    Example:
+        >>> from detkit.evaluation.metrics.coco import evaluate_coco
+        >>> from detkit.evaluation.example import two_images
+        >>> truth, found = two_images()
+        >>> fates = object_fates(truth, found, evaluate_coco(truth, found, records=True).records)
+        >>> [FATES[fate] for fate in fates]
+        ['found', 'found', 'unseen']
+    """
+    column = records.at(iou)
+    best = np.zeros((truth.num_objects, 3))
+    fill_best(
+        np.ascontiguousarray(found.images, np.int64),
+        np.ascontiguousarray(found.labels, np.int64),
+        records.state[:, column] == UNUSED,
+        to_corners(found.boxes, found.box_format),
+        np.ascontiguousarray(truth.offsets, np.int64),
+        np.ascontiguousarray(truth.labels, np.int64),
+        to_corners(truth.boxes, truth.box_format),
+        best,
+    )
+    conditions = [
+        ~records.counts,
+        records.found_by[:, column] >= 0,
+        best[:, OWN] >= iou,
+        best[:, LATE] >= iou,
+        best[:, OTHER] >= iou,
+        best[:, [OWN, LATE]].max(axis=1) >= background_iou,
+    ]
+    choices = [IGNORED_OBJECT, FOUND, SHARED, OVER_LIMIT, MISNAMED, MISPLACED]
+    return np.select(conditions, choices, UNSEEN).astype(np.int8)

@@ -1,0 +1,1 @@
+"""The metrics of PASCAL VOC and COCO, and of classifiers and proposals."""

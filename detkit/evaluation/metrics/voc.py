@@ -1,0 +1,101 @@
+"""PASCAL VOC average precision, by the rules of the official development kit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.metrics.curves import Curve, area_ap, curves_by_class, eleven_point_ap, mean_known
+from detkit.evaluation.metrics.inputs import boxes_as, check_pair
+from detkit.evaluation.metrics.matching import MatchRecords, no_matches
+from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score
+from detkit.evaluation.metrics.voc_class import match_voc_class
+
+
+@dataclass(frozen=True)
+class VocResult:
+    """Average precision of K classes by both of VOC's rules.
+
+    Attributes:
+        classes: K names.
+        iou: the IoU from which a detection counts as found.
+        ap07: (K,) float64, the mean of 11 interpolated precisions (VOC2007); NaN without objects.
+        ap10: (K,) float64, the area under the interpolated curve (VOC2010 and later); NaN without objects.
+        num_objects: (K,) int64 objects that are not difficult.
+        curves: one `Curve` per class, after each of its detections.
+        records: what became of each box, where asked for.
+    """
+
+    classes: tuple[str, ...]
+    iou: float
+    ap07: NDArray[np.float64]
+    ap10: NDArray[np.float64]
+    num_objects: NDArray[np.int64]
+    curves: tuple[Curve, ...]
+    records: MatchRecords | None
+
+    @property
+    def map07(self) -> float:
+        """Mean of `ap07` over the classes that have objects; NaN if none has."""
+        return mean_known(self.ap07)
+
+    @property
+    def map10(self) -> float:
+        """Mean of `ap10` over the classes that have objects; NaN if none has."""
+        return mean_known(self.ap10)
+
+
+def evaluate_voc(
+    truth: AnnotationSet, found: DetectionSet, iou: float = 0.5, *, records: bool = False
+) -> VocResult:
+    """Score detections by the rules of the VOC development kit, both of 2007 and of 2010 and later.
+
+    Boxes are compared as inclusive pixels. Each detection, by falling score (ties in the order of
+    `found`), is held against the object of its class and image with the highest IoU: below `iou` it is
+    false, on a difficult object it is ignored, on an object already found it is false. Crowd regions,
+    which only COCO files have, are treated as difficult.
+
+    Args:
+        truth: N images and their objects; COCO boxes are converted to VOC's.
+        found: detections in the same box format as `truth`.
+        iou: lowest IoU that counts.
+        records: also return what became of each box.
+
+    Raises:
+        UserError: the detections do not fit the annotations.
+
+    Example:
+        >>> from detkit.evaluation.example import two_images
+        >>> evaluate_voc(*two_images()).ap07.round(4)
+        array([1.    , 0.2727])
+    """
+    check_pair(truth, found)
+    boxes = boxes_as(found.boxes, found.box_format, "voc")
+    object_boxes = boxes_as(truth.boxes, truth.box_format, "voc")
+    ignore = truth.difficult | truth.crowd
+    images, object_images = np.ascontiguousarray(found.images, np.int64), truth.image_index()
+    num_classes = len(truth.classes)
+    rows, starts = by_class(found.labels, num_classes)
+    object_rows, object_starts = by_class(truth.labels, num_classes)
+    kept = no_matches(np.array([iou]), ~ignore, rows, starts)
+    keys = falling_keys(np.ascontiguousarray(found.scores, np.float64))
+    for k in range(num_classes):
+        ordered = rows[starts[k] : starts[k + 1]]
+        ordered[:] = sort_by_score(keys, ordered)
+        match_voc_class(
+            ordered, images, boxes,
+            object_rows[object_starts[k] : object_starts[k + 1]], object_images, object_boxes, ignore,
+            truth.num_images, iou,
+            kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
+        )  # fmt: skip
+    curves = curves_by_class(truth, found, kept, iou)
+    num_objects = np.bincount(truth.labels[~ignore], minlength=num_classes)
+    ap = [
+        (eleven_point_ap(c.recall, c.precision), area_ap(c.recall, c.precision)) if n else (np.nan, np.nan)
+        for c, n in zip(curves, num_objects, strict=True)
+    ]
+    ap07, ap10 = np.array(ap, np.float64).reshape(-1, 2).T
+    return VocResult(truth.classes, iou, ap07, ap10, num_objects, curves, kept if records else None)

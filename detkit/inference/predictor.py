@@ -1,0 +1,225 @@
+"""Runs a detector over images of any size, one batch after another, in constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detkit.data.loading.batching import collate
+from detkit.data.images import decode_image
+from detkit.data.loading.samples import Sample
+from detkit.runtime.thread_map import side_by_side
+from detkit.data.transforms.geometric import Transform, as_image
+from detkit.detectors.classifier.model import Classifier
+from detkit.capabilities import Detector
+from detkit.errors import UserError
+from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
+from detkit.inference.tiling import Tiling, View, merge, views_of
+from detkit.proposals.proposals import Proposer
+from detkit.structures import Detections, ImageBatch, Target
+
+T = TypeVar("T")
+Picture = str | Path | NDArray[np.uint8]
+"""An image file, or (H, W, 3) uint8 RGB pixels."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one image.
+
+    Attributes:
+        source: path of the image, or None if pixels were given.
+        size: (height, width) of the image in pixels, as it is meant to be seen (EXIF applied).
+        boxes: (N, 4) float32 corner boxes in pixels of the image.
+        scores: (N,) float32 in [0, 1], best first.
+        labels: (N,) int64 class indices.
+        names: N class names.
+    """
+
+    source: str | None
+    size: tuple[int, int]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained detector that takes images and tells what is in them.
+
+    Attributes:
+        model: the detector, on `device` and in evaluation mode.
+        classes: K class names.
+        category_ids: K ids of the classes in the dataset it was trained on.
+        resize: the size rule it was trained with.
+        nms_iou: of two boxes of a class from different tiles that overlap more, only the better stays.
+        max_detections: at most so many for an image that was cut into tiles.
+        device: where the model is.
+        precision: what autocast computes in; None is float32.
+        thresholds: each class's own score thresholds, as its model file holds them.
+        proposer: finds where to look, for a detector that needs to be told.
+        fixed_score: lowest score reported of a class whose own threshold is not known; 0 for a classifier,
+            whose first classes are its answer however sure it is.
+    """
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    resize: Transform
+    nms_iou: float
+    max_detections: int
+    device: torch.device
+    precision: torch.dtype | None
+    thresholds: Advice | None = None
+    proposer: Proposer | None = None
+    fixed_score: float = FIXED_SCORE
+
+    def predict(
+        self,
+        images: Picture | Iterable[Picture],
+        *,
+        threshold: float | Aim | None = None,
+        tile_px: int | None = None,
+    ) -> list[Prediction]:
+        """Return what is in one image or several, in order; see `stream` for more than memory holds.
+
+        Args:
+            images: files, or (H, W, 3) uint8 RGB pixels.
+            threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
+                the one of best F1 where the model file holds it, otherwise 0.5.
+            tile_px: look at tiles of this side in pixels, too, for small objects in large images.
+
+        Raises:
+            UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
+        """
+        one = isinstance(images, str | Path | np.ndarray)
+        pictures = [cast(Picture, images)] if one else cast(Iterable[Picture], images)
+        return list(self.stream(pictures, threshold=threshold, tile_px=tile_px, batch_size=1, threads=0))
+
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        threshold: float | Aim | None,
+        tile_px: int | None,
+        batch_size: int,
+        threads: int,
+    ) -> Iterator[Prediction]:
+        """Return an iterator over what is in each picture, in order, as soon as its batch is done.
+
+        At no time are more than a few batches of images in memory, however many there are.
+
+        Args:
+            pictures: files or pixels.
+            threshold: lowest score that is kept, as in `predict`.
+            tile_px: side of tiles in pixels; None looks at whole images only.
+            batch_size: images or tiles worked off together.
+            threads: how many read and resize ahead; 0 does it in between.
+
+        Raises:
+            UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
+        """
+        scores = score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
+        floors = torch.from_numpy(scores)
+        if tile_px is not None and isinstance(self.model, Classifier):
+            raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
+        tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
+        return self._found(pictures, floors, tiling, batch_size, threads)
+
+    def _found(
+        self,
+        pictures: Iterable[Picture],
+        floors: Tensor,
+        tiling: Tiling | None,
+        batch_size: int,
+        threads: int,
+    ) -> Iterator[Prediction]:
+        work = ((picture, tiling) for picture in pictures)
+        waiting: deque[_Prepared] = deque()
+        found: deque[Detections] = deque()
+        prepared = side_by_side(self._prepare, work, threads, begun=threads + batch_size)
+        for batch in _chunks(_views(prepared, waiting), batch_size):
+            found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
+            while waiting and len(found) >= len(waiting[0].views):
+                item = waiting.popleft()
+                parts = [found.popleft() for _ in item.views]
+                whole = (
+                    merge(parts, [view for view, _ in item.views], item.size, tiling) if tiling else parts[0]
+                )
+                yield self._named(item, whole, floors)
+
+    def _named(self, item: _Prepared, found: Detections, floors: Tensor) -> Prediction:
+        kept = found.scores >= floors[found.labels]
+        labels = found.labels[kept]
+        return Prediction(
+            item.source,
+            item.size,
+            found.boxes[kept].numpy(),
+            found.scores[kept].numpy(),
+            labels.numpy(),
+            tuple(self.classes[label] for label in labels.tolist()),
+        )
+
+    def _detect(self, images: ImageBatch) -> list[Detections]:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None),
+        ):
+            return [found.to("cpu") for found in cast(Detector, self.model).detect(images.to(self.device))]
+
+    def _prepare(self, item: tuple[Picture, Tiling | None]) -> _Prepared:
+        picture, tiling = item
+        pixels = _pixels(picture)
+        size = (pixels.shape[0], pixels.shape[1])
+        views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]
+        samples = [(view, self._sample(pixels[view.y1 : view.y2, view.x1 : view.x2])) for view in views]
+        return _Prepared(None if isinstance(picture, np.ndarray) else str(picture), size, samples)
+
+    def _sample(self, pixels: NDArray[np.uint8]) -> Sample:
+        nothing = Target.of(torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64))
+        if self.proposer is not None:
+            nothing = replace(nothing, proposals=torch.from_numpy(self.proposer(pixels).boxes))
+        image, target = self.resize(as_image(pixels), nothing, np.random.default_rng(0))
+        return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    source: str | None
+    size: tuple[int, int]
+    views: list[tuple[View, Sample]]
+
+
+def _pixels(picture: Picture) -> NDArray[np.uint8]:
+    if not isinstance(picture, np.ndarray):
+        return decode_image(Path(picture))
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise UserError(
+            f"an image must be (height, width, 3) uint8 RGB; found {picture.shape} {picture.dtype}"
+        )
+    return picture
+
+
+def _views(prepared: Iterable[_Prepared], waiting: deque[_Prepared]) -> Iterator[tuple[View, Sample]]:
+    for item in prepared:
+        waiting.append(item)
+        yield from item.views
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

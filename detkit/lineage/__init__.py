@@ -1,0 +1,1 @@
+"""The chain of detectors on one dataset: equal budgets, timing, ratios and the page."""

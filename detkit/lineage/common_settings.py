@@ -1,0 +1,210 @@
+"""What the detectors of `detkit lineage` have in common: the data, the budget and the backbone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.detect import detect_format
+from detkit.annotations.headers import with_sizes
+from detkit.annotations.validity import box_problems
+from detkit.data.synthetic.dataset import write_synthetic
+from detkit.errors import UserError
+from detkit.workflows.convert import SYNTHETIC
+from detkit.checks.recommend import choose_anchor_sizes, choose_ratios, choose_resize, measure_objects
+from detkit.lineage.chain import Ground, Values
+from detkit.data.datasets.splits import divide, read_sets
+
+OBJECTS = "objects"
+"""Weights that are learned first, by naming the objects of the training images."""
+
+FAMILIES: dict[str, tuple[int | None, ...]] = {
+    "alexnet": (None,),
+    "zfnet": (None,),
+    "googlenet": (None,),
+    "vgg": (11, 13, 16, 19),
+    "resnet": (18, 34, 50, 101, 152),
+}
+WITH_NORM = ("vgg",)  # where batch normalisation is a choice, and nothing is learned from scratch without it
+NUM_DRAWN = {"train": 300, "val": 100}
+STRIDE = 16
+ALIKE = 1.5
+WINDOW_STRIDE = 0.3  # at 0.5 a grid misses so many objects that nothing is left to compare
+CROPS_PER_STEP, CLASSIFIER_STEPS, MOST_EPOCHS = 32, 600, 100
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms on which the detectors are compared.
+
+    Attributes:
+        backbone: name of the network, such as resnet18 or alexnet.
+        weights: `objects`, a torchvision weights name or a file.
+        width: multiplies the channels of every layer.
+        boxes: proposals of an image at most.
+        regions: regions that each network is tuned on.
+        crop_px: side of what R-CNN's network reads.
+    """
+
+    backbone: str
+    weights: str
+    width: float
+    boxes: int
+    regions: int
+    crop_px: int
+
+
+EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=40_000, crop_px=64)
+PHOTOS = Terms("resnet18", "IMAGENET1K_V1", width=1.0, boxes=500, regions=40_000, crop_px=128)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A dataset for all detectors.
+
+    Attributes:
+        data: `data` of the config.
+        learned: the annotations to learn from.
+        note: how it is divided.
+    """
+
+    data: Values
+    learned: AnnotationSet
+    note: str
+
+
+def is_embedded(dataset: str) -> bool:
+    """Return whether a name means the embedded dataset."""
+    return dataset == SYNTHETIC and not Path(dataset).exists()
+
+
+def terms_for(dataset: str, changes: Mapping[str, Any]) -> Terms:
+    """Return the usual terms for a dataset, with changes; those that are None are not made."""
+    usual = EMBEDDED if is_embedded(dataset) else PHOTOS
+    return replace(usual, **{name: value for name, value in changes.items() if value is not None})
+
+
+def images_of_dataset(dataset: str, folder: Path) -> Images:
+    """Look at a dataset as `detkit init` does.
+
+    Args:
+        dataset: a VOC, COCO or YOLO dataset, or `synthetic`.
+        folder: where lists of images are written if the dataset is not divided, and the embedded dataset
+            itself: it is read too often to be drawn each time.
+
+    Raises:
+        UserError: it cannot be recognised or read, or no object to learn from is labelled.
+    """
+    place = _written(folder) if is_embedded(dataset) else Path(dataset)
+    split = divide(detect_format(place), folder / "images.yaml")
+    parts = {
+        name: with_sizes(part) for name, part in read_sets({"train": split.train, "val": split.val}).items()
+    }
+    learned = parts["train"]
+    if learned.num_objects == 0:
+        raise UserError(f"{dataset}: {learned.num_images} images to learn from, but no object is labelled")
+    data: Values = {"classes": learned.classes, "train": split.train, "val": split.val}
+    if any(box_problems(part, part.sizes) for part in parts.values()):
+        data["invalid_boxes"] = "clip"
+    return Images(data, learned, split.note)
+
+
+def _written(folder: Path) -> Path:
+    """Return the embedded dataset's folder, after writing it if it is not there."""
+    place = folder / "images"
+    if not place.is_dir():
+        part = folder / ".images.part"
+        shutil.rmtree(part, ignore_errors=True)
+        write_synthetic(part, "coco", NUM_DRAWN["train"], NUM_DRAWN["val"])
+        part.rename(place)
+    return place
+
+
+def backbone_of(terms: Terms) -> Values:
+    """Return `detector.backbone` of a name such as vgg16, without weights.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    names = {
+        f"{family}{depth or ''}": (family, depth) for family, depths in FAMILIES.items() for depth in depths
+    }
+    if terms.backbone not in names:
+        raise UserError(f"--backbone {terms.backbone}: must be one of {', '.join(names)}")
+    family, depth = names[terms.backbone]
+    values: dict[str, Any] = {"type": family, "width": terms.width}
+    if depth is not None:
+        values["depth"] = depth
+    if family in WITH_NORM and terms.weights == OBJECTS:
+        values["batch_norm"] = True
+    return values
+
+
+def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
+    """Return what all configs are made from.
+
+    Args:
+        images: the dataset.
+        terms: of the comparison.
+        weights: a torchvision weights name, or the file that was learned.
+
+    Raises:
+        UserError: no object has an area.
+    """
+    sizes = measure_objects(images.learned, images.learned.sizes)
+    if sizes is None:
+        raise UserError("no labelled object has an area")
+    short, long = choose_resize(sizes, stride=STRIDE)
+    ratios = choose_ratios(sizes)
+    (anchor_px,) = choose_anchor_sizes(sizes, short / sizes.short_px, 1)
+    (window_px,) = choose_anchor_sizes(sizes, 1.0, 1)
+    across = (sizes.short_px * sizes.long_px) ** 0.5
+    scales = tuple(round(side / across, 3) for side in window_px)
+    alike = ratios[-1] < ALIKE * ratios[0]  # one window does for all shapes
+    train = {**images.data["train"], "augment": ({"type": "flip"},)}
+    data = {**images.data, "train": train, "resize": {"short_px": short, "long_px": long}}
+    learned_here = terms.weights == OBJECTS
+    return Ground(
+        backbone={**backbone_of(terms), "weights": weights, **({"freeze_at": 0} if learned_here else {})},
+        data=data,
+        anchors={"sizes_px": (anchor_px,), "ratios": ratios, "rounding": "none"},
+        windows={"scales": scales, "ratios": ratios[1:2] if alike else ratios, "stride": WINDOW_STRIDE},
+        boxes=terms.boxes,
+        regions=terms.regions,
+        num_images=images.learned.num_images,
+        crop_px=terms.crop_px,
+        rate=1e-3 if learned_here else 2e-4,
+    )
+
+
+def classifier_config(images: Images, terms: Terms) -> Values:
+    """Return the config of the classifier whose weights all detectors start from: the papers' step 1."""
+    side = terms.crop_px
+    changes = (
+        {"type": "flip"},
+        {"type": "color_jitter"},
+        {"type": "scale_crop", "short_px": (side, round(1.5 * side)), "size_px": side},
+    )
+    train = {"type": "object_crops", "of": images.data["train"], "augment": changes}
+    data = {name: value for name, value in images.data.items() if name != "val"} | {"train": train}
+    per_epoch = max(1, images.learned.num_objects // CROPS_PER_STEP)
+    epochs = min(max(round(CLASSIFIER_STEPS / per_epoch), 1), MOST_EPOCHS)
+    return {
+        "version": 1,
+        "detector": {"type": "classifier", "backbone": backbone_of(terms), "crop_px": side},
+        "data": {**data, "resize": {"short_px": round(1.125 * side), "long_px": round(4.5 * side)}},
+        "train": {
+            "type": "gradient",
+            "epochs": epochs,
+            "batch_size": CROPS_PER_STEP,
+            "optimizer": {"type": "adamw", "lr": 0.002},
+            "warmup": {"steps": 20},
+            "clip_norm": 10,
+            "validate_every": 0,
+        },
+        "evaluate": {"batch_size": 16},
+    }

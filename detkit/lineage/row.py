@@ -1,0 +1,104 @@
+"""One row of `detkit lineage`: a detector learned, judged and timed, once and for all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from detkit.storage.atomic_files import write_atomically
+from detkit.data.datasets.builder import open_validation_set
+from detkit.config.schema import Config
+from detkit.lineage.page import Row
+from detkit.training.staged.stages import FOLDER as STAGES
+from detkit.workflows.evaluate import evaluate
+from detkit.lineage.chain import Link, Values
+from detkit.lineage.timing import time_by_image
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, say
+from detkit.workflows.train import train
+from detkit.detectors.where_to_look import told_where_to_look
+
+ROW = "row.json"
+SPENT = "train_seconds.json"
+
+
+def is_done(folder: Path) -> bool:
+    """Return whether a detector's row was measured before."""
+    return (folder / ROW).is_file()
+
+
+def row_of(link: Link, values: Values, val: Values, folder: Path) -> Row:
+    """Learn, judge and time a detector, or read what was measured of it before.
+
+    Args:
+        link: which detector.
+        values: its config without `data.val`.
+        val: `data.val`, the images that judge.
+        folder: of the training.
+
+    Raises:
+        UserError: something in the config or the data is wrong.
+    """
+    kept = folder / ROW
+    if is_done(folder):
+        say(f"{link.title}: done before, in {folder}")
+        return Row(**json.loads(kept.read_bytes()))
+    say(f"{link.title}: learning")
+    config = Config.model_validate(values)
+    judged = Config.model_validate({**values, "data": {**values["data"], "val": val}})
+    source = open_validation_set(judged.data)
+    told_where_to_look(judged.detector, source, "val")  # so that no time below holds that of proposals
+    seconds = learn(config, folder)
+    result = evaluate(judged, weights=folder / MODEL, out=None)
+    assert result is not None
+    assert result.measured.coco is not None
+    tested = time_by_image(judged, folder / MODEL, source)
+    stats = result.measured.coco.stats
+    row = Row(
+        detector=link.name,
+        title=link.title,
+        idea=link.idea,
+        ap50=stats["AP50"],
+        ap=stats["AP"],
+        recall=tested.recall,
+        boxes_per_image=tested.boxes_per_image,
+        train_seconds=seconds,
+        proposal_seconds=tested.proposal_seconds,
+        network_seconds=tested.network_seconds,
+    )
+    write_atomically(kept, json.dumps(asdict(row)))
+    say(f"{link.title}: AP50 {row.ap50:.3f}, learned in {row.train_seconds:.0f} s")
+    return row
+
+
+def learn(config: Config, folder: Path) -> float:
+    """Learn what a config says, or go on with it, and return the seconds that all attempts took.
+
+    Args:
+        config: the config.
+        folder: the run's folder, new or left by an attempt that was stopped.
+
+    Raises:
+        UserError: something in the config or the data is wrong.
+    """
+    spent = folder / SPENT
+    before = json.loads(spent.read_bytes()) if spent.is_file() else {"seconds": 0.0, "done": False}
+    if before["done"]:
+        return float(before["seconds"])
+    started = (folder / CHECKPOINT).is_file() or (folder / STAGES).is_dir()
+    if not started and (folder / CONFIG).is_file():
+        shutil.rmtree(folder)  # it was stopped before there was anything to go on with
+    start = time.perf_counter()
+    try:
+        trained = train(config, out=folder, resume=started)
+    except BaseException:
+        if folder.is_dir():
+            taken = before["seconds"] + time.perf_counter() - start
+            write_atomically(spent, json.dumps({"seconds": taken, "done": False}))
+        raise
+    assert trained is not None, "the chain runs in one process"
+    seconds = float(before["seconds"] + trained.train_seconds)
+    write_atomically(spent, json.dumps({"seconds": seconds, "done": True}))
+    return seconds

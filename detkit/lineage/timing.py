@@ -1,0 +1,165 @@
+"""How long a detector takes for an image, the proposals apart from the rest, and what they reach."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from detkit.annotations.coordinates import from_corners
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.data.transforms.builder import eval_transforms
+from detkit.runs.model import load_detector
+from detkit.proposals.builder import build_proposer
+from detkit.config.schema import Config
+from detkit.data.datasets.index import Index
+from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.samples import DetectionDataset
+from detkit.data.datasets.source import Source
+from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.capabilities import Detector
+from detkit.evaluation.metrics.proposals import evaluate_proposals
+from detkit.proposals.proposals import Proposer
+from detkit.structures import ImageBatch
+from detkit.data.regions.propose_images import num_cores
+from detkit.inference.rpn_proposer import build_rpn_proposer
+from detkit.runs.session import Session, session
+from detkit.detectors.where_to_look import external_proposals, told_where_to_look
+
+MOST_IMAGES = 20
+WARM_UP = 2
+RECALL_IOU = 0.5
+
+Given = TypeVar("Given")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What was measured on the images that judge.
+
+    Attributes:
+        recall: share of the objects that have a proposal of their own at IoU 0.5.
+        boxes_per_image: mean number of proposals.
+        proposal_seconds: median time of an image's proposals; of a proposal network, without the maps that
+            the detector needs anyway.
+        network_seconds: median time of the rest, without reading and resizing the image.
+    """
+
+    recall: float
+    boxes_per_image: float
+    proposal_seconds: float
+    network_seconds: float
+
+
+def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
+    """Time a detector image by image, on all cores, and measure the proposals it looks at.
+
+    Args:
+        config: its config.
+        weights: its model.safetensors.
+        source: the images that judge, with their pixels as they are.
+
+    Raises:
+        UserError: the weights or an image cannot be read.
+    """
+    proposals = external_proposals(config.detector)
+    if proposals is None:
+        return _time_looking_itself(config, weights, source)
+    told = told_where_to_look(config.detector, source, "val")
+    assert told.proposals is not None
+    boxes = [told.proposals(image) for image in range(source.annotations.num_images)]
+    proposer = build_proposer(proposals, num_threads=num_cores())
+    with session(config, trains=False) as run:
+        detector = cast(Detector, load_detector(weights, run.device).model.eval())
+        images = _images(run, told)
+        network = _median(run, images, detector.detect)
+    looking = _seconds_of_proposals(proposer, source, len(images))
+    return Tested(*_coverage(source.annotations, boxes), looking, network)
+
+
+def _time_looking_itself(config: Config, weights: Path, source: Source) -> Tested:
+    """Do the same for a detector with a proposal network."""
+    with session(config, trains=False) as run:
+        model = load_detector(weights, run.device).model.eval()
+        assert isinstance(model, FasterRCNN)
+        images = _images(run, source)
+        whole = _median(run, images, model.detect)
+        looking = _median(run, [(model, batch, _maps(run, model, batch)) for batch in images], _look)
+    proposer = build_rpn_proposer(weights, None, str(run.device))
+    numbers = range(source.annotations.num_images)
+    boxes = [proposer(source.pixels(image)).boxes for image in numbers]
+    return Tested(*_coverage(source.annotations, boxes), looking, whole - looking)
+
+
+def _images(run: Session, source: Source) -> list[ImageBatch]:
+    """Return the first images, each as a batch of its own on the device."""
+    index, transforms = Index.of(source.annotations), eval_transforms(run.config.data)
+    dataset = DetectionDataset(index, source.pixels, transforms, run.config.seed, source.proposals)
+    loader = make_eval_loader(dataset, batch_size=1, workers=0, rank=0, world_size=1, pin_memory=False)
+    return [images.to(run.device) for images, _ in islice(loader, MOST_IMAGES)]
+
+
+@torch.inference_mode()
+def _median(run: Session, given: Sequence[Given], call: Callable[[Given], object]) -> float:
+    """Return the median time of a call, the first ones left out."""
+    seconds = []
+    for one in [*given[:WARM_UP], *given]:
+        _wait(run.device)
+        start = time.perf_counter()
+        with torch.autocast(run.device.type, dtype=run.precision, enabled=run.precision is not None):
+            call(one)
+        _wait(run.device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[min(WARM_UP, len(given)) :])
+
+
+@torch.inference_mode()
+def _maps(run: Session, model: FasterRCNN, images: ImageBatch) -> Sequence[Tensor]:
+    with torch.autocast(run.device.type, dtype=run.precision, enabled=run.precision is not None):
+        maps: Sequence[Tensor] = model.neck(model.backbone(model.prepare(images)))
+    return maps
+
+
+def _look(given: tuple[FasterRCNN, ImageBatch, Sequence[Tensor]]) -> None:
+    model, images, maps = given
+    model.rpn.propose(model.rpn(maps, images.sizes), images.sizes, model.rpn.test_limits)
+
+
+def _seconds_of_proposals(proposer: Proposer, source: Source, count: int) -> float:
+    """Return the median time of the proposals of an image that is read already."""
+    seconds = []
+    pixels = [source.pixels(image) for image in range(count)]
+    for image in [*pixels[:WARM_UP], *pixels]:
+        start = time.perf_counter()
+        proposer(image)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[min(WARM_UP, count) :])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _coverage(truth: AnnotationSet, boxes: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
+    """Return the share of objects that the boxes of all images reach, and how many an image has."""
+    counts = [len(own) for own in boxes]
+    corners = np.concatenate([np.zeros((0, 4)), *boxes])
+    found = DetectionSet(
+        images=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+        labels=np.zeros(sum(counts), dtype=np.int32),
+        scores=np.zeros(sum(counts)),
+        boxes=from_corners(corners, truth.box_format),
+        box_format=truth.box_format,
+    )
+    measured = evaluate_proposals(truth, found, limits=(max([1, *counts]),), ious=(RECALL_IOU,))
+    return float(measured.recall[0, 0]), float(measured.boxes_per_image[0])

@@ -1,0 +1,1 @@
+"""GoogLeNet (Szegedy et al., CVPR 2015)."""

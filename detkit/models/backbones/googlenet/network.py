@@ -1,0 +1,189 @@
+"""GoogLeNet (Szegedy et al., Going Deeper with Convolutions, CVPR 2015) with batch normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.backbones.sequential import scaled
+from detkit.models.conv import Conv2d
+from detkit.models.initialisation import he_normal
+from detkit.models.norm import Norm, conv_norm, make_norm
+from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
+
+EPS = 1e-3  # of the norms in the published weights
+LAST = 5  # conv1 is stage 1, conv2 and conv3 are stage 2, inception3 to inception5 stages 3 to 5
+
+#   1x1, then 1x1 and 3x3, then 1x1 and 3x3, then 1x1 after pooling; torchvision's weights have 3x3 where
+#   the paper has 5x5.
+MODULES = {
+    "inception3a": (64, 96, 128, 16, 32, 32),
+    "inception3b": (128, 128, 192, 32, 96, 64),
+    "inception4a": (192, 96, 208, 16, 48, 64),
+    "inception4b": (160, 112, 224, 24, 64, 64),
+    "inception4c": (128, 128, 256, 24, 64, 64),
+    "inception4d": (112, 144, 288, 32, 64, 64),
+    "inception4e": (256, 160, 320, 32, 128, 128),
+    "inception5a": (256, 160, 320, 32, 128, 128),
+    "inception5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+class ConvNorm(nn.Module):
+    """A convolution, its norm and a ReLU.
+
+    Args:
+        channels_in: channels of the input.
+        channels: channels of the output.
+        size: side of the kernel, odd.
+        stride: stride of the convolution.
+        norm: what follows it.
+    """
+
+    def __init__(self, channels_in: int, channels: int, size: int, *, stride: int = 1, norm: Norm) -> None:
+        super().__init__()
+        self.conv = Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False)
+        self.bn = make_norm(norm, channels)
+        setattr(self.bn, "eps", EPS)  # noqa: B010
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels, H / stride, W / stride) features."""
+        return F.relu(conv_norm(self.conv, self.bn, x), inplace=True)
+
+
+class Inception(nn.Module):
+    """Four branches side by side, their channels one after another.
+
+    Args:
+        channels_in: channels of the input.
+        plan: a row of `MODULES`, multiplied by the width.
+        norm: what follows every convolution.
+
+    Attributes:
+        channels: channels of the output.
+    """
+
+    def __init__(self, channels_in: int, plan: tuple[int, ...], *, norm: Norm) -> None:
+        super().__init__()
+        one, before3, three, before5, five, pooled = plan
+        self.channels = one + three + five + pooled
+        self.branch1 = ConvNorm(channels_in, one, 1, norm=norm)
+        self.branch2 = nn.Sequential(
+            ConvNorm(channels_in, before3, 1, norm=norm), ConvNorm(before3, three, 3, norm=norm)
+        )
+        self.branch3 = nn.Sequential(
+            ConvNorm(channels_in, before5, 1, norm=norm), ConvNorm(before5, five, 3, norm=norm)
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, 1, padding=1), ConvNorm(channels_in, pooled, 1, norm=norm)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels, H, W) features."""
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
+
+
+def make_modules(
+    stage: int, channels_in: int, *, width: float, norm: Norm, frozen: bool
+) -> dict[str, Inception]:
+    """Return the inception modules of stage 3, 4 or 5 from scratch, by name.
+
+    Args:
+        stage: 3, 4 or 5.
+        channels_in: channels of the stage before.
+        width: multiplier of every number of channels.
+        norm: what follows every convolution.
+        frozen: whether the stage stays as it is.
+    """
+    made: dict[str, Inception] = {}
+    for name, full in MODULES.items():
+        if name.startswith(f"inception{stage}"):
+            plan = tuple(scaled(channels, width) for channels in full)
+            module = Inception(channels_in, plan, norm="frozen" if frozen else norm)
+            he_normal(module)
+            made[name] = module.requires_grad_(not frozen)
+            channels_in = module.channels
+    return made
+
+
+class Inception5(nn.Module):
+    """The last stage without the pooling before it, as a head uses it on regions of an inception4e map.
+
+    Args:
+        channels_in: channels of inception4e.
+        width: multiplier of every number of channels.
+        norm: what follows every convolution.
+        frozen: whether the stage stays as it is.
+
+    Attributes:
+        channels: channels of the output.
+    """
+
+    def __init__(self, channels_in: int, *, width: float, norm: Norm, frozen: bool) -> None:
+        super().__init__()
+        modules = make_modules(LAST, channels_in, width=width, norm=norm, frozen=frozen)
+        self.inception5a, self.inception5b = modules["inception5a"], modules["inception5b"]
+        self.channels = self.inception5b.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels, H, W) features."""
+        out: Tensor = self.inception5b(self.inception5a(x))
+        return out
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet; one map (inception4e, stride 16) or four (conv3, inception3b, inception4e, inception5b).
+
+    Published weights were trained on values in [-1, 1], so the pixels are brought there first.
+
+    Args:
+        width: multiplier of every number of channels.
+        norm: what follows every convolution.
+        freeze_at: how many stages from the input on stay as they are: conv1, conv2 and conv3, inception3,
+            inception4, inception5.
+        pyramid: whether to give four maps.
+
+    Attributes:
+        channels: number of channels of each map.
+        strides: pixels per cell of each map.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, *, width: float, norm: Norm, freeze_at: int, pyramid: bool) -> None:
+        super().__init__()
+        stem, last = scaled(64, width), scaled(192, width)
+        norms: list[Norm] = ["frozen" if stage <= freeze_at else norm for stage in (1, 2)]
+        self.conv1 = ConvNorm(3, stem, 7, stride=2, norm=norms[0]).requires_grad_(freeze_at < 1)
+        self.conv2 = ConvNorm(stem, stem, 1, norm=norms[1]).requires_grad_(freeze_at < 2)
+        self.conv3 = ConvNorm(stem, last, 3, norm=norms[1]).requires_grad_(freeze_at < 2)
+        for layer in (self.conv1, self.conv2, self.conv3):
+            he_normal(layer)
+        channels = [last]
+        self.names: list[list[str]] = []
+        for stage in range(3, LAST + 1 if pyramid else LAST):
+            made = make_modules(stage, channels[-1], width=width, norm=norm, frozen=stage <= freeze_at)
+            for name, module in made.items():
+                self.add_module(name, module)
+            self.names.append(list(made))
+            channels.append(list(made.values())[-1].channels)
+        self.pyramid = pyramid
+        self.channels = tuple(channels) if pyramid else (channels[-1],)
+        self.strides = (4, 8, 16, 32) if pyramid else (16,)
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        self.register_buffer("scale", (std / 0.5)[:, None, None], persistent=False)
+        self.register_buffer("shift", ((mean - 0.5) / 0.5)[:, None, None], persistent=False)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return the maps of (B, 3, H, W) normalised images, finest first."""
+        x = F.max_pool2d(self.conv1(pixels * self.scale + self.shift), 3, 2, ceil_mode=True)
+        maps: list[Tensor] = [self.conv3(self.conv2(x))]
+        for number, names in enumerate(self.names):
+            size = 2 if number + 3 == LAST else 3
+            x = F.max_pool2d(maps[-1], size, 2, ceil_mode=True)
+            for name in names:
+                x = getattr(self, name)(x)
+            maps.append(x)
+        return maps if self.pyramid else maps[-1:]

@@ -1,0 +1,1 @@
+"""Necks between a backbone and the rest of a detector."""

@@ -1,0 +1,1 @@
+"""Region features, heads and the decision of the R-CNN family."""

@@ -1,0 +1,231 @@
+"""The second stage of the R-CNN family: what each region is, and where exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
+from detkit.models.roi.region_features import RegionFeatures
+from detkit.models.roi.svm_decision import SVMScores
+from detkit.ops.boxes import clip
+from detkit.ops.coding import BoxCoder
+from detkit.ops.losses import smooth_l1
+from detkit.ops.nms import grouped_nms
+from detkit.ops.sampling import Sampler, mix_seed
+from detkit.structures import Detections, Target
+
+SAMPLING_STAGE = 2  # tells this head's random choices from the proposal network's
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions drawn from one image for training.
+
+    Attributes:
+        boxes: (R, 4) boxes in pixels, those with an object first.
+        labels: (R,) classes, K for background.
+        encoded: (F, 4) regression targets of the first F, those with an object.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    encoded: Tensor
+
+
+class RoIHead(nn.Module):
+    """Classifies regions and refines their boxes (Girshick, Fast R-CNN, ICCV 2015).
+
+    Args:
+        features: takes a region's features from the maps.
+        head: makes a vector of them.
+        predictor: makes class logits and box deltas of the vector.
+        num_classes: K.
+        sampler: draws the regions that train.
+        fg_iou: a region holds an object from this IoU on.
+        bg_iou: a region is background if its best IoU is in [low, high).
+        crowd_iou: regions that lie in a crowd by more than this share are not background.
+        add_ground_truth: adds the labelled boxes to the regions in training.
+        coder: encodes boxes relative to regions.
+        beta: where smooth L1 becomes a line.
+        box_loss_weight: weight of the box loss.
+        normalize_by: see `loss_weights`.
+        score_threshold: detections below it are not reported.
+        nms_iou: detections of a class that overlap a better one by more are dropped.
+        detections_per_image: at most so many are reported, best first.
+
+    Attributes:
+        svms: what takes the place of the softmax once it has been learned; None where there is none.
+    """
+
+    def __init__(
+        self,
+        features: RegionFeatures,
+        head: nn.Module,
+        predictor: nn.Module,
+        *,
+        num_classes: int,
+        sampler: Sampler,
+        fg_iou: float,
+        bg_iou: tuple[float, float],
+        crowd_iou: float,
+        add_ground_truth: bool,
+        coder: BoxCoder,
+        beta: float,
+        box_loss_weight: float,
+        normalize_by: NormalizeBy,
+        score_threshold: float,
+        nms_iou: float,
+        detections_per_image: int,
+    ) -> None:
+        super().__init__()
+        self.features, self.head, self.predictor = features, head, predictor
+        self.num_classes, self.sampler = num_classes, sampler
+        self.fg_iou, self.bg_iou, self.crowd_iou = fg_iou, bg_iou, crowd_iou
+        self.add_ground_truth, self.coder = add_ground_truth, coder
+        self.beta, self.box_loss_weight, self.normalize_by = beta, box_loss_weight, normalize_by
+        self.score_threshold, self.nms_iou = score_threshold, nms_iou
+        self.detections_per_image = detections_per_image
+        self.svms: SVMScores | None = None
+
+    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions, image by image.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            boxes: for each image, (R_i, 4) boxes in pixels.
+        """
+        logits, deltas = self.predictor(self.vectors(maps, boxes))
+        return logits, deltas
+
+    def vectors(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """Return the (R, D) vectors of all images' regions that the class and the box are read from.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            boxes: for each image, (R_i, 4) boxes in pixels.
+        """
+        vectors: Tensor = self.head(self.features(maps, boxes))
+        return vectors
+
+    def losses(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the classification loss and the weighted box loss.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            proposals: for each image, (P, 4) boxes in pixels.
+            targets: the objects of each image.
+            seed: seeds the choice of regions, with each target's image index.
+        """
+        drawn = self.draw_all(proposals, targets, seed)
+        logits, deltas = self(maps, [regions.boxes for regions in drawn])
+        labels = torch.cat([regions.labels for regions in drawn])
+        counts = [len(regions.labels) for regions in drawn]
+        weights = loss_weights(counts, self.normalize_by, self.sampler.num, labels.device)
+        classification = (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
+        # Those with an object come first in each image, so that nothing must be searched.
+        rows = leading(
+            torch.arange(len(labels), device=labels.device), counts, [len(own.encoded) for own in drawn]
+        )
+        encoded = torch.cat([regions.encoded for regions in drawn])
+        unit = self._unit(labels[rows])
+        found = self._of_class(deltas, rows, labels[rows])
+        wrong_by = smooth_l1(found / unit, encoded / unit, self.beta).sum(1)
+        return classification, self.box_loss_weight * (wrong_by * weights[rows]).sum()
+
+    @torch.no_grad()
+    def detect(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Return the detections of each image, best first, in the pixels of the proposals.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            proposals: for each image, (P, 4) boxes in pixels.
+            sizes: (height, width) in pixels of each image inside the padding.
+        """
+        chosen, rows = self.features.distinct(proposals)
+        vectors = self.vectors(maps, chosen)
+        logits, deltas = self.predictor(vectors)
+        scores = logits.softmax(1)[:, : self.num_classes]
+        if self.svms is not None and self.svms.learned:
+            scores = self.svms(vectors)
+        if rows is not None:
+            scores, deltas = scores[rows], deltas[rows]
+        counts = [len(own) for own in proposals]
+        return [
+            self._report(*of_image)
+            for of_image in zip(scores.split(counts), deltas.split(counts), proposals, sizes, strict=True)
+        ]
+
+    def _report(self, scores: Tensor, deltas: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
+        rows, labels = torch.nonzero(scores >= self.score_threshold, as_tuple=True)
+        found = clip(self.coder.decode(self._of_class(deltas, rows, labels), boxes[rows]), size)
+        has_area = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
+        found, rows, labels = found[has_area], rows[has_area], labels[has_area]
+        confidence = scores[rows, labels]
+        kept = grouped_nms(found, confidence, labels, self.nms_iou, self.detections_per_image)
+        return Detections(found[kept], confidence[kept], labels[kept])
+
+    def _of_class(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+        """Return the (N, 4) deltas of these rows for these classes, or the one there is for all."""
+        return deltas[rows, labels if deltas.shape[1] > 1 else 0]
+
+    def _unit(self, labels: Tensor) -> Tensor:
+        """Return the (N, 4) or (1, 4) units in which the box loss of these classes is measured."""
+        unit: Tensor = getattr(self.predictor, "delta_std", labels.new_ones((1, 4), dtype=torch.float32))
+        return unit[labels] if len(unit) > 1 else unit
+
+    @torch.no_grad()
+    def labelled(self, proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Return all regions that may train, and what each stands for.
+
+        Args:
+            proposals: (P, 4) boxes in pixels.
+            target: the image's objects.
+
+        Returns:
+            (R, 4) the proposals, and the labelled boxes if they are added; and (R,) the index of its object,
+            BACKGROUND or IGNORED.
+        """
+        boxes = proposals
+        if self.add_ground_truth:
+            boxes = torch.cat([proposals, target.boxes[~(target.difficult | target.crowd)]])
+        matches = assign(
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=self.crowd_iou
+        )
+        return boxes, matches
+
+    @torch.no_grad()
+    def draw(self, proposals: Tensor, target: Target, seed: int) -> Regions:
+        """Return the regions of one image that train, those with an object first.
+
+        Args:
+            proposals: (P, 4) boxes in pixels.
+            target: the image's objects.
+            seed: seeds the choice, with the target's image index.
+        """
+        return self.draw_all([proposals], [target], seed)[0]
+
+    @torch.no_grad()
+    def draw_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:
+        """Return the regions of each image that train; see `draw`."""
+        labelled = [self.labelled(own, target) for own, target in zip(proposals, targets, strict=True)]
+        seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
+        drawn = self.sampler.draw_all([matches for _, matches in labelled], seeds)
+        return [
+            self._regions(boxes, matches, target, *choice)
+            for (boxes, matches), target, choice in zip(labelled, targets, drawn, strict=True)
+        ]
+
+    def _regions(self, boxes: Tensor, matches: Tensor, target: Target, fg: Tensor, bg: Tensor) -> Regions:
+        objects = matches[fg]
+        labels = torch.cat([target.labels[objects], torch.full_like(bg, self.num_classes)])
+        encoded = self.coder.encode(target.boxes[objects], boxes[fg])
+        return Regions(boxes[torch.cat([fg, bg])], labels, encoded)

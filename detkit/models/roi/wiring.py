@@ -1,0 +1,59 @@
+"""Which backbones, necks and heads go together, and the defaults that hang on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from detkit.models.backbones.config import (
+    AlexNetBackbone,
+    Backbone,
+    GoogLeNetBackbone,
+    ResNetBackbone,
+    ZFNetBackbone,
+)
+from detkit.models.necks.config import FPN, Neck
+from detkit.models.roi.config import Fc6Fc7Head, Head, Inception5Head, Layer4Head
+from detkit.spec import Custom
+
+
+def require_wiring(backbone: Backbone, neck: Neck, head: Head) -> None:
+    """Check that the parts of a detector with regions can be joined.
+
+    Raises:
+        ValueError: they cannot; the message names the parts that can.
+    """
+    pyramid = isinstance(neck, FPN)
+    if pyramid and isinstance(backbone, AlexNetBackbone | ZFNetBackbone):
+        raise ValueError(
+            f"neck: fpn needs a backbone with four stages: resnet, vgg or googlenet, not {backbone.type}"
+        )
+    if isinstance(head, Layer4Head) and (pyramid or not isinstance(backbone, ResNetBackbone | Custom)):
+        raise ValueError("head: layer4 needs backbone: resnet and neck: none (the C4 wiring)")
+    if isinstance(head, Inception5Head) and (pyramid or not isinstance(backbone, GoogLeNetBackbone)):
+        raise ValueError("head: inception5 needs backbone: googlenet and neck: none")
+    if isinstance(head, Fc6Fc7Head) and (pyramid or isinstance(backbone, ResNetBackbone | GoogLeNetBackbone)):
+        raise ValueError("head: fc6_fc7 needs backbone: vgg, alexnet or zfnet and neck: none")
+
+
+def fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return `data` with what it leaves out taken from `defaults`; what it holds stays as it is.
+
+    Args:
+        data: a mapping of the config, before it is checked.
+        defaults: what to fill in; nested mappings fill nested mappings.
+
+    Example:
+        >>> fill({"head": {"type": "two_fc"}}, {"head": {"nms_iou": 0.5}})
+        {'head': {'type': 'two_fc', 'nms_iou': 0.5}}
+    """
+    filled = dict(data)
+    for key, value in defaults.items():
+        if isinstance(value, dict):
+            # A missing mapping is filled in, too, but for the tagged ones: their type is the user's choice,
+            # and a user's own part takes none of our keys.
+            given = filled.get(key, {} if key == "anchors" else None)
+            if isinstance(given, dict) and given.get("type") != "custom":
+                filled[key] = fill(given, value)
+        else:
+            filled.setdefault(key, value)
+    return filled

@@ -1,0 +1,247 @@
+"""Region proposal network (Ren et al., Faster R-CNN, NIPS 2015): where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
+from detkit.models.rpn.rpn_head import RPNHead
+from detkit.ops.anchors import AnchorGrid
+from detkit.ops.boxes import clip, is_large
+from detkit.ops.coding import BoxCoder
+from detkit.ops.losses import smooth_l1
+from detkit.ops.nms import grouped_nms
+from detkit.ops.sampling import Sampler, mix_seed
+from detkit.structures import Target
+
+SAMPLING_STAGE = 1  # tells this network's random choices from those of the stages behind it
+CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+
+
+class Limits(NamedTuple):
+    """How many proposals are kept before non-maximum suppression (of each map) and after (of each image)."""
+
+    pre_nms: int
+    post_nms: int
+
+
+class DrawnAnchors(NamedTuple):
+    """The anchors of one image that train: rows of positives and negatives, and the positives' objects."""
+
+    positives: Tensor
+    negatives: Tensor
+    objects: Tensor
+
+
+@dataclass(frozen=True)
+class RPNOutput:
+    """What the head said about every anchor, map by map.
+
+    Attributes:
+        logits: for each map, (B, N) objectness.
+        deltas: for each map, (B, N, 4) encoded boxes.
+        anchors: for each map, (N, 4) reference boxes in pixels.
+        inside: for each map, (B, N) bool: the anchor's cell lies in the image, not in its padding.
+        maps: where logits and deltas carry no gradient, the maps from which the losses get it.
+    """
+
+    logits: list[Tensor]
+    deltas: list[Tensor]
+    anchors: list[Tensor]
+    inside: list[Tensor]
+    maps: Sequence[Tensor] | None = None
+
+
+class RPN(nn.Module):
+    """Judges anchors on every map and turns the best into proposals.
+
+    Args:
+        head: gives (logits, deltas) of a map.
+        grid: lays the anchors on the maps.
+        strides: pixels per cell of each map, finest first.
+        border_px: anchors that reach farther outside the image do not train; None lets all train.
+        fg_iou: an anchor is positive from this IoU on, and the best ones of each object at any.
+        bg_iou: an anchor is negative below this IoU.
+        crowd_iou: anchors that lie in a crowd by more than this share are not negative.
+        sampler: draws the anchors that train.
+        beta: where smooth L1 becomes a line.
+        box_loss_weight: weight of the box loss.
+        normalize_by: see `loss_weights`.
+        train_limits: how many proposals train what comes behind.
+        test_limits: how many proposals are made otherwise.
+        nms_iou: proposals of a map that overlap a better one by more are dropped.
+        min_size_px: proposals with a shorter side are dropped, and those without area always.
+    """
+
+    def __init__(
+        self,
+        head: RPNHead,
+        grid: AnchorGrid,
+        strides: Sequence[int],
+        *,
+        border_px: float | None,
+        fg_iou: float,
+        bg_iou: float,
+        crowd_iou: float,
+        sampler: Sampler,
+        beta: float,
+        box_loss_weight: float,
+        normalize_by: NormalizeBy,
+        train_limits: Limits,
+        test_limits: Limits,
+        nms_iou: float,
+        min_size_px: float,
+    ) -> None:
+        super().__init__()
+        self.head, self.grid, self.strides = head, grid, tuple(strides)
+        self.border_px, self.fg_iou, self.bg_iou, self.crowd_iou = border_px, fg_iou, bg_iou, crowd_iou
+        self.sampler, self.beta, self.box_loss_weight = sampler, beta, box_loss_weight
+        self.normalize_by = normalize_by
+        self.train_limits, self.test_limits = train_limits, test_limits
+        self.nms_iou, self.min_size_px = nms_iou, min_size_px
+
+    def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> RPNOutput:
+        """Return what the head says about the anchors.
+
+        Args:
+            maps: (B, C, H, W) feature maps, one for each stride.
+            sizes: (height, width) in pixels of each image inside the padding.
+        """
+        # Proposals need no gradient, and the losses look at a few anchors only.
+        few = torch.is_grad_enabled() and self.head.sees_one_window
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not few):
+            said = [self.head(features) for features in maps]
+        device = maps[0].device
+        shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
+        anchors = self.grid(shapes, self.strides, device)
+        limits = torch.tensor(sizes).to(device, non_blocking=True)
+        inside = [
+            _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)
+            for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)
+        ]
+        logits, deltas = [each for each, _ in said], [each for _, each in said]
+        return RPNOutput(logits, deltas, anchors, inside, maps if few else None)
+
+    def losses(
+        self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the objectness loss and the weighted box loss.
+
+        Args:
+            output: from `forward`.
+            targets: the objects of each image.
+            sizes: (height, width) in pixels of each image inside the padding.
+            seed: seeds the choice of anchors, with each target's image index.
+        """
+        anchors = torch.cat(output.anchors)
+        choices = self.draw(output, targets, sizes, seed)
+        drawn = [torch.cat([choice.positives, choice.negatives]) for choice in choices]
+        encoded = [
+            CODER.encode(target.boxes[choice.objects], anchors[choice.positives])
+            for target, choice in zip(targets, choices, strict=True)
+        ]
+        counts, positives = [len(own) for own in drawn], [len(own) for own in encoded]
+        weights = loss_weights(counts, self.normalize_by, self.sampler.num, anchors.device)
+        objects = leading(torch.arange(sum(counts), device=anchors.device), counts, positives)
+        is_object = torch.zeros_like(weights).index_fill(0, objects, 1.0)
+        image = torch.cat([torch.full_like(own, number) for number, own in enumerate(drawn)])
+        logits, deltas = self._said_about(output, image, torch.cat(drawn))
+        objectness = F.binary_cross_entropy_with_logits(logits, is_object, weight=weights, reduction="sum")
+        wrong_by = smooth_l1(deltas[objects], torch.cat(encoded), self.beta).sum(1)
+        return objectness, self.box_loss_weight * (wrong_by * weights[objects]).sum()
+
+    def _said_about(self, output: RPNOutput, image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (N,) logits and (N, 4) deltas of some anchors, with gradient."""
+        if output.maps is not None:
+            return self.head.say_about(output.maps, image, anchor)
+        return torch.cat(output.logits, 1)[image, anchor], torch.cat(output.deltas, 1)[image, anchor]
+
+    @torch.no_grad()
+    def draw(
+        self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> list[DrawnAnchors]:
+        """Return the anchors that train, image by image.
+
+        Args:
+            output: from `forward`.
+            targets: the objects of each image.
+            sizes: (height, width) in pixels of each image inside the padding.
+            seed: seeds the choice, with each target's image index.
+        """
+        anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
+        within = inside & torch.stack([self._within_border(anchors, size) for size in sizes])
+        counts = within.sum(dim=1).tolist()
+        usable = torch.split(torch.nonzero(within)[:, 1], counts)
+        matches = [self._assign(anchors[own], target) for own, target in zip(usable, targets, strict=True)]
+        seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
+        return [
+            DrawnAnchors(rows[fg], rows[bg], own[fg])
+            for rows, own, (fg, bg) in zip(
+                usable, matches, self.sampler.draw_all(matches, seeds), strict=True
+            )
+        ]
+
+    @torch.no_grad()
+    def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes in pixels, best first, without gradient.
+
+        Args:
+            output: from `forward`.
+            sizes: (height, width) in pixels of each image inside the padding.
+            limits: `train_limits` or `test_limits`.
+        """
+        scores, boxes, levels = [], [], []
+        for level, (logits, deltas, anchors, inside) in enumerate(
+            zip(output.logits, output.deltas, output.anchors, output.inside, strict=True)
+        ):
+            hidden = logits.masked_fill(~inside, float("-inf"))
+            best, index = hidden.topk(min(limits.pre_nms, len(anchors)), dim=1)
+            chosen = deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
+            boxes.append(CODER.decode(chosen.flatten(0, 1), anchors[index.flatten()]).view_as(chosen))
+            scores.append(best)
+            levels.append(torch.full_like(index[0], level))
+        owners = torch.cat(levels)
+        return [
+            self._keep_best(found, score, owners, size, limits.post_nms)
+            for found, score, size in zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes, strict=True)
+        ]
+
+    def _keep_best(
+        self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int], num: int
+    ) -> Tensor:
+        boxes = clip(boxes, size)
+        has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        kept = torch.nonzero(is_large(boxes, self.min_size_px) & has_area & torch.isfinite(scores)).squeeze(1)
+        boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
+        return boxes[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
+
+    def _within_border(self, anchors: Tensor, size: tuple[int, int]) -> Tensor:
+        if self.border_px is None:
+            return torch.ones(len(anchors), dtype=torch.bool, device=anchors.device)
+        height, width = size
+        x1, y1, x2, y2 = anchors.unbind(1)
+        border = self.border_px
+        return (x1 >= -border) & (y1 >= -border) & (x2 <= width + border) & (y2 <= height + border)
+
+    def _assign(self, anchors: Tensor, target: Target) -> Tensor:
+        return assign(
+            anchors,
+            target,
+            fg_iou=self.fg_iou,
+            bg_iou=(0.0, self.bg_iou),
+            force=True,
+            crowd_iou=self.crowd_iou,
+        )
+
+
+def _cells_inside(shape: tuple[int, int], stride: int, limits: Tensor) -> Tensor:
+    """Return (B, height * width) bool: the cell begins inside the image, not in its padding."""
+    rows = torch.arange(shape[0], device=limits.device) * stride < limits[:, :1]
+    columns = torch.arange(shape[1], device=limits.device) * stride < limits[:, 1:]
+    return (rows[:, :, None] & columns[:, None, :]).flatten(1)

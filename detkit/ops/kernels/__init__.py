@@ -1,0 +1,1 @@
+"""CPU kernels behind the operations: Numba loops and Winograd convolution."""

@@ -1,0 +1,91 @@
+"""Config -> what finds where to look in an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, assert_never
+
+from detkit.custom import build_custom
+from detkit.proposals import config as specs
+from detkit.spec import Custom
+from detkit.errors import UserError
+from detkit.proposals.edge_boxes.edge_files import EdgeFiles
+from detkit.proposals.edge_boxes.edge_gradient import GradientEdges
+from detkit.proposals.proposals import Proposer
+from detkit.proposals.selective_search.search import SelectiveSearch
+from detkit.proposals.sliding_window import (
+    PyramidWindows,
+    RelativeWindows,
+    SlidingWindow,
+    WindowLayout,
+)
+
+METHOD_VERSIONS = {"selective_search": 2, "edge_boxes": 1, "sliding_window": 1, "custom": 1}
+"""To be raised when a method comes to give other boxes, so that what was kept of it is made anew."""
+
+
+def build_proposer(spec: specs.ExternalProposals, *, num_threads: int = 1) -> Proposer:
+    """Return what takes the (H, W, 3) uint8 RGB pixels of an image and returns its proposals.
+
+    Args:
+        spec: which method, and its parameters.
+        num_threads: threads that work on one image, where the method can use several. The boxes do not depend
+            on it. One is best where several images are worked on at the same time.
+
+    Raises:
+        UserError: a user's own part is not a callable, or the boxes are to come from a file.
+    """
+    match spec:
+        case specs.SelectiveSearch():
+            return SelectiveSearch(spec.mode, spec.seed, spec.max_boxes, num_threads)
+        case specs.EdgeBoxes():
+            from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes
+
+            return EdgeBoxes(**{**parameters_of(spec), "edges": _edges(spec.edges)})
+        case specs.SlidingWindow():
+            return SlidingWindow(_layout(spec.windows), spec.max_boxes)
+        case Custom():
+            return _callable(spec)
+        case specs.ProposalFile():
+            raise UserError(
+                "detector.proposals: a file holds boxes for the images of a dataset and for no others; to "
+                "look at other images name a method, such as proposals: {type: selective_search}"
+            )
+        case _:
+            assert_never(spec)
+
+
+def parameters_of(spec: specs.ExternalProposals) -> dict[str, Any]:
+    """Return the parameters of a method by name."""
+    return spec.model_dump(exclude={"type"})
+
+
+def _edges(spec: specs.GradientEdges | specs.EdgeFiles) -> GradientEdges | EdgeFiles:
+    match spec:
+        case specs.GradientEdges():
+            return GradientEdges(spec.scales_px, spec.surround_px, spec.surround, spec.full_share)
+        case specs.EdgeFiles():
+            return EdgeFiles(Path(spec.folder))
+        case _:
+            assert_never(spec)
+
+
+def _layout(spec: specs.RelativeWindows | specs.PyramidWindows) -> WindowLayout:
+    match spec:
+        case specs.RelativeWindows():
+            return RelativeWindows(spec.scales, spec.ratios, spec.stride)
+        case specs.PyramidWindows():
+            return PyramidWindows(spec.sizes_px, spec.stride_px, spec.scale_step)
+        case _:
+            assert_never(spec)
+
+
+def _callable(spec: Custom) -> Proposer:
+    part = build_custom(spec)
+    if not callable(part):
+        raise UserError(
+            f"target {spec.target!r}: must return a callable that takes (H, W, 3) uint8 pixels and returns "
+            f"detkit.proposals.proposals.Proposals; it returned {type(part).__name__}"
+        )
+    proposer: Proposer = part
+    return proposer

@@ -1,0 +1,1 @@
+"""EdgeBoxes (Zitnick and Dollar, ECCV 2014)."""

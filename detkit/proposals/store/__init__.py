@@ -1,0 +1,1 @@
+"""Files of proposals: our own, and those of other tools."""

@@ -1,0 +1,192 @@
+"""Boxes of many images in one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.errors import UserError
+from detkit.proposals.proposals import Proposals
+from detkit.proposals.store.store_format import Column, map_arrays, write_arrays
+from detkit.version import VERSION
+
+_MARK = "detkit_proposals"  # its presence in the metadata marks our files; its value is the format's version
+_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the boxes of a store come from.
+
+    Attributes:
+        method: selective_search, edge_boxes, ..., or the file they were read from.
+        parameters: of the method.
+        key: tells apart stores of other images, methods or parameters.
+        seconds: time spent looking at the images, summed over them; 0 where it is not known.
+    """
+
+    method: str
+    parameters: dict[str, Any]
+    key: str = ""
+    seconds: float = 0.0
+
+
+class ProposalStore:
+    """The proposals of N images, read from one file as they are asked for.
+
+    The file is mapped into memory and never changed: processes share its pages, and what is sent to another
+    process is the path alone.
+
+    Attributes:
+        path: the file.
+        origin: where the boxes come from.
+    """
+
+    def __init__(self, path: Path, origin: Origin, arrays: dict[str, NDArray[Any]]) -> None:
+        self.path, self.origin = path, origin
+        self._boxes, self._scores = arrays["boxes"], arrays["scores"]
+        self._offsets, self._letters = arrays["offsets"], arrays["names"]
+        self._name_offsets = arrays["name_offsets"]
+
+    @staticmethod
+    def open(path: Path | str) -> ProposalStore:
+        """Return the store in a file.
+
+        Raises:
+            UserError: the file is missing, damaged, or not a store of proposals.
+        """
+        file = Path(path).absolute()
+        metadata, arrays = map_arrays(file)
+        if _MARK not in metadata:
+            raise UserError(f"{file}: a safetensors file, but not one that `detkit propose` wrote")
+        if metadata[_MARK] != _FORMAT:
+            raise UserError(
+                f"{file}: detkit {metadata.get('written_by')} wrote it in format {metadata[_MARK]}; this is "
+                f"detkit {VERSION}, which reads format {_FORMAT}. Write it again with detkit propose"
+            )
+        about = json.loads(metadata["origin"])
+        return ProposalStore(file, Origin(**about), arrays)
+
+    def __reduce__(self) -> tuple[Callable[[Path], ProposalStore], tuple[Path]]:
+        return ProposalStore.open, (self.path,)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __call__(self, image: int) -> Proposals:
+        """Return the proposals of the image at a position, as arrays of their own."""
+        start, end = self._offsets[image : image + 2].tolist()
+        return Proposals(self._boxes[start:end].copy(), self._scores[start:end].copy())
+
+    @property
+    def num_boxes(self) -> int:
+        """Number of boxes of all images together."""
+        return len(self._scores)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(N,) number of boxes of each image."""
+        return np.diff(self._offsets)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """N image names, read from the file as they are asked for."""
+        return _Names(self._letters, self._name_offsets)
+
+    def find(self, name: str) -> int:
+        """Return the position of an image.
+
+        Raises:
+            UserError: the store does not have it.
+        """
+        position = self._positions.get(name)
+        if position is None:
+            some = ", ".join(map(repr, self.names[:3]))
+            raise UserError(
+                f"{self.path}: has no image {name!r}; it has {len(self)}, such as {some or 'none'}"
+            )
+        return position
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
+
+
+@dataclass(frozen=True)
+class _Names(Sequence[str]):
+    letters: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        if isinstance(position, slice):
+            return [self[i] for i in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        position %= len(self)
+        start, end = self.offsets[position : position + 2].tolist()
+        return self.letters[start:end].tobytes().decode("utf-8", "surrogateescape")
+
+
+def write_store(
+    file: Path, origin: Origin, names: Sequence[str], proposals: Callable[[int], Proposals]
+) -> None:
+    """Write the proposals of N images, as a whole or not at all.
+
+    Args:
+        file: the file to make or to replace.
+        origin: where they come from.
+        names: N image names.
+        proposals: returns those of the image at a position; it is called three times for
+            each, so that not all have to be in memory.
+
+    Raises:
+        UserError: a name occurs twice.
+
+    Example:
+        >>> import tempfile
+        >>> found = Proposals(np.array([[0, 0, 4, 3]], np.float32), np.ones(1, np.float32))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "boxes.safetensors"
+        ...     write_store(file, Origin("mine", {}), ["a.jpg"], lambda image: found)
+        ...     ProposalStore.open(file)(0).boxes
+        array([[0., 0., 4., 3.]], dtype=float32)
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{file}: two images are called {twice!r}")
+    encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+    letters = np.frombuffer(b"".join(encoded), np.uint8)
+    images = range(len(names))
+    offsets = _offsets([len(proposals(i)) for i in images])
+    count = int(offsets[-1])
+    write_arrays(
+        file,
+        {_MARK: _FORMAT, "written_by": VERSION, "origin": json.dumps(vars(origin))},
+        {
+            "offsets": Column.of("I64", offsets),
+            "name_offsets": Column.of("I64", _offsets([len(name) for name in encoded])),
+            "boxes": Column("F32", (count, 4), lambda: (proposals(i).boxes for i in images)),
+            "scores": Column("F32", (count,), lambda: (proposals(i).scores for i in images)),
+            "names": Column.of("U8", letters),
+        },
+    )
+
+
+def _offsets(lengths: list[int]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])

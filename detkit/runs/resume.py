@@ -1,0 +1,67 @@
+"""Take up a training where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detkit.errors import UserError
+from detkit.training.loop.checkpoint import read_checkpoint
+from detkit.runtime.processes import restarts
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, say
+
+
+def goes_on(out: Path | None) -> bool:
+    """Return whether torchrun started this training again and `out` holds how far it had come."""
+    return out is not None and restarts() > 0 and (out / CHECKPOINT).is_file()
+
+
+def begins_again(out: Path) -> bool:
+    """Return whether torchrun started this training again before it had left anything but its config."""
+    return restarts() > 0 and (out / CONFIG).is_file() and not (out / CHECKPOINT).is_file()
+
+
+def steps_done(folder: Path) -> int:
+    """Return the optimizer steps that the checkpoint in a run folder has behind it.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    return int(read_checkpoint(folder / CHECKPOINT)["progress"]["step"])
+
+
+def announce_changes(folder: Path, config_text: str) -> None:
+    """Say which keys of the config differ from those the training was started with.
+
+    Args:
+        folder: the run folder, with its config.
+        config_text: the resolved config of now.
+
+    Raises:
+        UserError: there is no training in the folder.
+    """
+    written = folder / CONFIG
+    if not written.is_file():
+        raise UserError(f"{written}: no such file; --resume goes on with a training that wrote it into --out")
+    before = _flat(yaml.safe_load(written.read_text(encoding="utf-8")))
+    now = _flat(yaml.safe_load(config_text))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            say(f"changed since the training began: {key}: {before.get(key)} -> {now.get(key)}")
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by their dotted keys.
+
+    Example:
+        >>> _flat({"a": {"b": 1}, "c": [2]})
+        {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(node, dict):
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves

@@ -1,0 +1,1 @@
+"""The machine: cores, threads, devices, memory, processes, progress, compiled loops."""

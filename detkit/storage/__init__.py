@@ -1,0 +1,1 @@
+"""Files that are written whole, run folders, digests and content keys."""

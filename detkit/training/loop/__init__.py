@@ -1,0 +1,1 @@
+"""Training by gradient: the loop, optimizers, schedules, checkpoints, logs."""

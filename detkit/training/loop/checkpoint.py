@@ -1,0 +1,186 @@
+"""What a training needs to go on from the very step where it stopped, bit for bit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from detkit.errors import UserError
+from detkit.storage.durable_file import durable_file
+from detkit.training.distributed.divided_fc import divided_parameters, own_shares, whole_tensors
+from detkit.training.loop.ema import EMA
+from detkit.training.loop.timeline import Timeline
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while a model is trained.
+
+    The order of the images, their augmentation, the sampling and dropout need no state: they are
+    seeded by the seed and the step. The learning rate is a function of the step.
+
+    Attributes:
+        model: the model, with its last weights.
+        optimizer: its update rule.
+        scaler: loss scaling for fp16; switched off otherwise.
+        ema: the running mean of the weights, if there is one.
+        timeline: the steps of each epoch.
+        step: optimizer steps done.
+        best: the best result of a validation; None before the first.
+        best_step: its step.
+        stale: validations since then.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: GradScaler
+    ema: EMA | None
+    timeline: Timeline
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    stale: int = 0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, as a fraction."""
+        return self.timeline.epoch(self.step)
+
+
+_COUNTS = ("step", "best", "best_step", "stale")
+
+
+def content_of(state: TrainingState, config_text: str) -> dict[str, Any]:
+    """Return what last.pt holds; of several processes every one has to call it.
+
+    Args:
+        state: what to keep.
+        config_text: the config, so that a later resume can name what changed.
+    """
+    ema = state.ema.state_dict() if state.ema else None
+    divided = divided_parameters(state.model)
+    if ema is not None:
+        ema |= {"mean": whole_tensors(ema["mean"], divided)}
+    return {
+        "format": _FORMAT,
+        "config": config_text,
+        "model": whole_tensors(state.model.state_dict(), divided),
+        "optimizer": _each_state(state, state.optimizer.state_dict(), whole_tensors),
+        "scaler": state.scaler.state_dict(),
+        "ema": ema,
+        "epoch_steps": state.timeline.steps,
+        "progress": {name: getattr(state, name) for name in _COUNTS},
+    }
+
+
+def write_checkpoint(file: Path, content: dict[str, Any]) -> None:
+    """Write last.pt beside its place, put it on the disk, and only then replace the previous one.
+
+    Args:
+        file: where it goes.
+        content: of `content_of`.
+
+    Raises:
+        UserError: the disk is full; the previous file is unharmed.
+    """
+    with durable_file(file) as part, part.open("wb") as stream:
+        torch.save(content, stream)
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Read last.pt without running any code that it might hold.
+
+    Returns:
+        format, config (text), model, optimizer, scaler, ema, epoch_steps and progress; see `resume`.
+
+    Raises:
+        UserError: the file is missing, damaged, or was not written by a training.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: no such checkpoint; a training writes last.pt after each epoch")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file}: not a checkpoint that can be read ({reason})") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise UserError(f"{file}: not a training checkpoint of this version; give the last.pt of a run")
+    return content
+
+
+def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
+    """Continue from a checkpoint's content.
+
+    What the config decides (rates, decay, length) comes from `state`; what was learned, from the file.
+
+    Args:
+        state: a training at its start, which is changed.
+        content: what `read_checkpoint` returned.
+        file: names the checkpoint in messages.
+
+    Raises:
+        UserError: the checkpoint is of another model or optimizer, or an epoch had another length.
+    """
+    _check_length(state, content, file)
+    divided = divided_parameters(state.model)
+    own = state.optimizer.state_dict()["param_groups"]
+    saved = _each_state(state, content["optimizer"], own_shares)
+    try:
+        state.model.load_state_dict(own_shares(content["model"], divided))
+        if [len(group["params"]) for group in own] != [len(g["params"]) for g in saved["param_groups"]]:
+            raise ValueError("the optimizer's groups differ")
+        state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}"
+        ) from None
+    if state.scaler.is_enabled() and content["scaler"]:
+        state.scaler.load_state_dict(content["scaler"])
+    if state.ema and content["ema"]:
+        mean = own_shares(content["ema"]["mean"], divided)
+        state.ema.load_state_dict(content["ema"] | {"mean": mean})
+    for name in _COUNTS:
+        setattr(state, name, content["progress"][name])
+
+
+def _each_state(
+    state: TrainingState,
+    saved: dict[str, Any],
+    change: Callable[[Mapping[str, Tensor], Mapping[str, int]], dict[str, Tensor]],
+) -> dict[str, Any]:
+    """Return an optimizer's state with the tensors of divided parameters gathered or taken apart."""
+    divided = divided_parameters(state.model)
+    if not divided:
+        return saved
+    axes = {id(p): divided[name] for name, p in state.model.named_parameters() if name in divided}
+    order = [p for group in state.optimizer.param_groups for p in group["params"]]
+    changed = dict(saved["state"])
+    for position, parameter in enumerate(order):
+        if id(parameter) in axes and position in changed:
+            values = changed[position]
+            # A step counter has no axis to be divided.
+            sides = {name: axes[id(parameter)] for name, value in values.items() if value.dim() > 0}
+            changed[position] = change(values, sides)
+    return saved | {"state": changed}
+
+
+def _check_length(state: TrainingState, content: dict[str, Any], file: Path) -> None:
+    saved = Timeline(content["epoch_steps"])
+    begun, done = saved.place(content["progress"]["step"])
+    begun += done > 0
+    for epoch, (before, now) in enumerate(zip(saved.steps[:begun], state.timeline.steps, strict=False)):
+        if before != now:
+            raise UserError(
+                f"{file}: epoch {epoch + 1} had {before} steps and has {now} now, so the place in the data "
+                "is lost; keep seed, training set, batch size and repeat_threshold, or begin anew with --from"
+            )

@@ -1,0 +1,133 @@
+"""How the weights are learned."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from detkit.spec import Count, Custom, Fraction, Index, NonNegative, Positive, Spec
+
+
+class SGD(Spec):
+    """Stochastic gradient descent with momentum."""
+
+    type: Literal["sgd"]
+    lr: Positive
+    """Learning rate for a batch of `train.reference_batch` images."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the last step that goes on."""
+    weight_decay: NonNegative = 1e-4
+    """Pull of the weights towards zero (5e-4 in the papers with VGG); biases and norms have none."""
+    bias_lr_factor: Positive = 1.0
+    """Learning rate of biases relative to weights (2 in the papers)."""
+
+
+class AdamW(Spec):
+    """Adam with decoupled weight decay (Loshchilov 2019)."""
+
+    type: Literal["adamw"]
+    lr: Positive
+    """Learning rate for a batch of `train.reference_batch` images."""
+    weight_decay: NonNegative = 0.05
+    """Pull of the weights towards zero; biases and norms have none."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the two running means."""
+
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+Optimizer = Annotated[SGD | AdamW | Custom, Field(discriminator="type")]
+
+
+class StepSchedule(Spec):
+    """Multiply the learning rate at given epochs."""
+
+    type: Literal["step"]
+    at: tuple[NonNegative, ...]
+    """Epochs after which the rate drops; fractions are allowed."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What it is multiplied by each time."""
+
+
+class CosineSchedule(Spec):
+    """Let the learning rate fall along half a cosine."""
+
+    type: Literal["cosine"]
+    final: Fraction = 0.0
+    """Share of the learning rate left at the end."""
+
+
+class ConstantSchedule(Spec):
+    """Keep the learning rate as it is."""
+
+    type: Literal["constant"]
+
+
+Schedule = Annotated[StepSchedule | CosineSchedule | ConstantSchedule, Field(discriminator="type")]
+
+
+class Warmup(Spec):
+    """Raise the learning rate linearly at the start."""
+
+    steps: Index = 500
+    """Over how many optimizer steps; at most a tenth of the training."""
+    start: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Share of the learning rate at the first step."""
+
+
+class EMA(Spec):
+    """Evaluate and save a running mean of the weights instead of the last ones."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """Share of the mean that stays at each step (less in the first steps)."""
+
+
+class Gradient(Spec):
+    """One loop over the data, all weights learned together."""
+
+    type: Literal["gradient"]
+    epochs: Count = 12
+    """How often every image is seen."""
+    batch_size: Count = 2
+    """Images of one optimizer step, over all processes and all `accumulate` parts."""
+    accumulate: Count = 1
+    """In how many parts a batch is worked off, to save memory."""
+    optimizer: Optimizer
+    """The update rule."""
+    reference_batch: Count | None = None
+    """The batch size that `optimizer.lr` is meant for. With another batch size the rate is scaled in
+    proportion (Goyal 2017), and the training says so. Null: no scaling."""
+    schedule: Schedule = CosineSchedule(type="cosine")
+    """How the learning rate changes."""
+    warmup: Warmup = Warmup()
+    """How it starts."""
+    precision: Precision = "auto"
+    """Arithmetic of the model: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
+    divide_fc: bool = False
+    """Divide the fully connected layers of the head among the processes instead of copying them to each
+    (Krizhevsky 2014, "one weird trick"): regions travel instead of the gradients of these layers. It pays
+    for AlexNet and VGG between machines with a slow network."""
+    compile: bool = False
+    """Let torch.compile translate what computes the feature maps. It takes a minute or more at the start
+    and pays on a GPU from about an hour of training on; a CPU gains little and needs a C++ compiler."""
+    clip_norm: NonNegative = 0.0
+    """Upper limit of the gradient's norm; 0 is no limit."""
+    ema: EMA | None = None
+    """Running mean of the weights; null is off."""
+    validate_every: Index = 1
+    """Epochs between validations; 0 validates only at the end."""
+    early_stop: Count | None = None
+    """Stop after this many validations without a better result; null never stops early."""
+    save_every_steps: Index = 0
+    """Write last.pt also every so many steps; 0 writes it after each epoch."""
+    tensorboard: bool = False
+    """Write TensorBoard's event files into the run's folder, too (`pip install tensorboard`)."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> Gradient:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})"
+            )
+        return self

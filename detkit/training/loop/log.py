@@ -1,0 +1,183 @@
+"""Tells how a training goes: metrics.jsonl for machines, a bar for people, TensorBoard if asked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from detkit.errors import UserError
+from detkit.training.loop.milestones import Report
+
+METRICS = "metrics.jsonl"
+_STEPS_A_LINE = 20
+_SECONDS_A_LINE = 30.0
+
+
+class TrainingLog:
+    """Hears every report of a training; used as a `with` and given to `fit` as `on_step`.
+
+    A line of metrics.jsonl is the mean over up to 20 steps, or one validation. On a terminal a bar
+    shows rate, losses, time left and memory, and vanishes at the end; otherwise a plain line comes
+    every 30 seconds and after each epoch.
+
+    Args:
+        folder: the run's folder.
+        total_steps: length of the training.
+        start_step: steps done before; lines of a later step, from a training that was killed after its
+            last checkpoint, are dropped.
+        tensorboard: whether to write TensorBoard's event files into the folder, too.
+        show: whether to write to stderr.
+
+    Raises:
+        UserError: TensorBoard is asked for but not installed.
+    """
+
+    def __init__(
+        self, folder: Path, total_steps: int, start_step: int = 0, *, tensorboard: bool, show: bool = True
+    ) -> None:
+        self._board = _tensorboard(folder) if tensorboard else None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / METRICS
+        self._total_steps = total_steps
+        self._show = show
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = _bar(self._console, start_step, total_steps) if self._is_live() else None
+        _drop_later_lines(self._file, start_step)
+        self._stream = self._file.open("ab")
+        self._all_images, self._all_seconds = 0, 0.0
+        self._start_interval()
+        self._said = time.monotonic()
+
+    @property
+    def mean_rate(self) -> float:
+        """Images per second of the training so far, without the time of validations."""
+        return self._all_images / self._all_seconds if self._all_seconds else 0.0
+
+    def __enter__(self) -> TrainingLog:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        self._stream.close()
+        if self._board:
+            self._board.close()
+
+    def __call__(self, report: Report) -> None:
+        """Take in one report."""
+        if report.split == "val":
+            self._write(report, report.values, None)
+            self._say(f"epoch {report.epoch:.4g}: {_text(report.values)}")
+            self._start_interval()  # the time a validation took is not the training's
+            return
+        self._steps += 1
+        self._images += report.num_images
+        for name, value in report.values.items():
+            self._sums[name].append(value)
+        if self._steps == _STEPS_A_LINE or report.epoch.is_integer() or report.step == self._total_steps:
+            self._close_interval(report)
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=report.step)
+
+    def _close_interval(self, report: Report) -> None:
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        rate = self._images / seconds
+        self._all_images += self._images
+        self._all_seconds += seconds
+        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        self._write(report, means, rate)
+        state = f"{rate:.3g} images/s  {_text(means)}  {_memory()}"
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], state=state)
+        elif report.epoch.is_integer() or time.monotonic() - self._said > _SECONDS_A_LINE:
+            self._say(f"epoch {report.epoch:.4g}, step {report.step}/{self._total_steps}: {state}")
+        self._start_interval()
+
+    def _write(self, report: Report, values: Mapping[str, float], rate: float | None) -> None:
+        line = {
+            "step": report.step,
+            "epoch": report.epoch,
+            "split": report.split,
+            "lr": report.lr,
+            **values,
+            "images_per_second": rate,
+        }
+        self._stream.write(orjson.dumps(line) + b"\n")
+        self._stream.flush()
+        if self._board:
+            for name, value in ({"lr": report.lr} | dict(values)).items():
+                self._board.add_scalar(f"{report.split}/{name}", value, report.step)
+
+    def _start_interval(self) -> None:
+        self._steps = self._images = 0
+        self._sums: defaultdict[str, list[float]] = defaultdict(list)
+        self._since = time.monotonic()
+
+    def _is_live(self) -> bool:
+        return self._show and self._console.is_terminal
+
+    def _say(self, text: str) -> None:
+        self._said = time.monotonic()
+        if self._show:
+            (self._bar.console if self._bar else self._console).print(text, markup=False, soft_wrap=True)
+
+
+def _text(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+def _memory() -> str:
+    if torch.cuda.is_available() and torch.cuda.memory_reserved() > 0:
+        return f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GB GPU"
+    if sys.platform == "win32":
+        return ""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GB"
+
+
+def _bar(console: Console, start_step: int, total_steps: int) -> Progress:
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[state]}"))
+    bar = Progress(*columns, console=console, transient=True)
+    bar.add_task("train", total=total_steps, completed=start_step, state="")
+    return bar
+
+
+def _drop_later_lines(file: Path, step: int) -> None:
+    """Leave the lines up to a step; a last line that was cut off by a kill goes, too."""
+    if not file.is_file():
+        return
+    kept = [line for line in file.read_bytes().splitlines() if _step_of(line) <= step]
+    file.write_bytes(b"".join(line + b"\n" for line in kept))
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return float(orjson.loads(line)["step"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "train.tensorboard: true needs TensorBoard, which is not installed: pip install tensorboard"
+        ) from None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,103 @@
+"""Small steps of a training that tell what larger ones will take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from detkit.data.transforms.builder import train_transforms
+from detkit.config.schema import Config
+from detkit.data.loading.batching import collate
+from detkit.data.datasets.index import Index
+from detkit.data.regions.batch import Batch
+from detkit.data.loading.samples import DetectionDataset, Key
+from detkit.data.datasets.source import Source
+from detkit.structures import TrainBatch
+from detkit.training.loop.fit import backward
+from detkit.runtime.memory import forget_peak, is_out_of_memory, peak_bytes
+from detkit.runs.session import Session
+
+
+class Step:
+    """One step of a training, without a consequence for the weights."""
+
+    def __init__(self, run: Session, model: nn.Module, optimizer: Optimizer) -> None:
+        self.run, self.model, self.optimizer = run, model, optimizer
+
+    def __call__(self, batch: Batch, parts: int = 1) -> None:
+        """Work off a batch in so many parts."""
+        self.optimizer.zero_grad(set_to_none=True)
+        scaler = GradScaler("cuda", enabled=False)
+        backward(self.model, batch.to(self.run.device), scaler, self.run.precision, parts)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+        self.optimizer.step()  # its running means take memory, too
+        if self.run.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def peak(self, batch: Batch, parts: int = 1) -> int | None:
+        """Return the peak memory of a step in bytes, None where it did not fit."""
+        forget_peak(self.run.device)
+        try:
+            self(batch, parts)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        return peak_bytes(self.run.device)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Memory as a straight line over the number of images."""
+
+    fixed: float
+    per_image: float
+
+    def __call__(self, num_images: int) -> float:
+        """Return the bytes for so many images."""
+        return self.fixed + self.per_image * num_images
+
+    @property
+    def known(self) -> bool:
+        """Whether even one image could be tried."""
+        return math.isfinite(self.fixed)
+
+    def most(self, limit: float) -> int:
+        """Return how many images stay within so many bytes."""
+        if not self.known:
+            return 0
+        return max(0, int((limit - self.fixed) // max(self.per_image, 1.0)))
+
+    @staticmethod
+    def through(step: Step, batch: Callable[[int], TrainBatch], wanted: int) -> Line:
+        """Return the line through two probes that are smaller than what is wanted, where they can be."""
+        few = max(1, wanted // 4)
+        more = max(few + 1, wanted // 2)
+        step.peak(batch(few))  # the first step also pays for the optimizer's state
+        first, second = step.peak(batch(few)), step.peak(batch(more))
+        if first is None:
+            return Line(math.inf, 0.0)
+        if second is None:
+            return Line(0.0, first / few)
+        slope = max(0.0, (second - first) / (more - few))
+        return Line(first - slope * few, slope)
+
+
+def largest_images(config: Config, learned: Source, count: int) -> Callable[[int], TrainBatch]:
+    """Return a function that makes a batch of the so many largest images, some more than once if need be."""
+    index = Index.of(learned.annotations)
+    dataset = DetectionDataset(
+        index, learned.pixels, train_transforms(config.data), config.seed, learned.proposals
+    )
+    areas = np.prod(learned.annotations.sizes.astype(np.int64), axis=1)
+    order = np.argsort(-areas, kind="stable")[:count].tolist()
+    samples = [dataset[Key(0, image)] for image in order]
+    return lambda wanted: collate([samples[i % len(samples)] for i in range(wanted)], config.seed)

@@ -1,0 +1,1 @@
+"""Training in stages: features on disk, hard negatives, SVMs, ridge regression."""

@@ -1,0 +1,69 @@
+"""Learning in stages, each of which leaves one file: R-CNN and SPP-net."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec
+from detkit.training.loop.config import SGD, Optimizer, Precision
+
+
+class FineTune(Spec):
+    """Teach the network, pretrained on whole images, to tell regions apart."""
+
+    steps: Count = 70_000
+    """Optimizer steps (70,000 in the paper's code)."""
+    batch_size: Count = 128
+    """Regions of one step, over all processes, drawn from all regions of the dataset with replacement."""
+    images_per_step: Count = 2
+    """SPP-net alone, which reads whole images: from so many the regions of a step are drawn, as many of each
+    and without replacement; `batch_size` is a multiple of it."""
+    fg_fraction: Fraction = 0.25
+    """This share of them holds an object."""
+    fg_iou: Fraction = 0.5
+    """A region holds the object it overlaps most from this IoU on; otherwise it is background."""
+    bg_low_iou: Fraction = 0.0
+    """Regions below this IoU are left out (0 in R-CNN, 0.1 in SPP-net)."""
+    flip: Fraction = 0.5
+    """How often a region is mirrored."""
+    optimizer: Optimizer = SGD(type="sgd", lr=0.001, weight_decay=0.0005, bias_lr_factor=2.0)
+    """The update rule."""
+    new_lr_factor: Positive = 10.0
+    """Learning rate of the new last layer relative to the others."""
+    drop_every: Index = 20_000
+    """Steps after which the rate falls to a tenth, again and again; 0 keeps it."""
+    warmup_steps: Index = 0
+    """Over how many steps the rate rises at the start; at most a tenth of the training."""
+    clip_norm: NonNegative = 0.0
+    """Upper limit of the gradient's norm; 0 is no limit."""
+    accumulate: Count = 1
+    """In how many parts a step is worked off, to save memory."""
+    save_every_steps: Index = 1000
+    """Write a checkpoint so often, to go on from when the training is stopped."""
+    images_in_memory_gb: NonNegative = 2.0
+    """Decoded images are kept up to this much in each process: regions of one step lie in many images."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> FineTune:
+        if self.batch_size % self.images_per_step:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of images_per_step "
+                f"({self.images_per_step})"
+            )
+        return self
+
+
+class Staged(Spec):
+    """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are learned."""
+
+    type: Literal["staged"]
+    fine_tune: FineTune | None = FineTune()
+    """The first stage; null takes the network as it was pretrained."""
+    cache: Literal["none", "fp16", "fp32"] = "fp16"
+    """How the features of all regions are kept on the disk between the network and the SVMs; their size is
+    said beforehand. `none` computes them when they are needed, which is slower where SVMs and box regression
+    need the same."""
+    precision: Precision = "auto"
+    """Arithmetic of the network: `auto` takes bf16 where the processor computes in it, otherwise fp32."""

@@ -1,0 +1,165 @@
+"""The features that SVMs and box regression learn from: kept on the disk, or computed when needed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.errors import UserError
+from detkit.storage.durable_file import durable_file
+from detkit.training.staged.ridge import BoxExamples, box_examples
+from detkit.runtime.processes import from_main, rank, world_size
+from detkit.runtime.memory import shown_bytes
+from detkit.training.staged.vector_file import Kept, VectorFile
+from detkit.runtime.progress import ProgressLine
+from detkit.training.staged.region_reader import Floats, RegionReader
+from detkit.storage.run_folder import say
+
+_IMAGES_A_FLUSH = 32
+
+
+class Vectors(Protocol):
+    """Features of the regions of images."""
+
+    def decision(self, image: int, rows: NDArray[np.int64] | None = None) -> Floats:
+        """Return (R, D) vectors of the layer that the SVMs see; of all regions, or some."""
+        ...
+
+    def pool5(self, image: int, rows: NDArray[np.int64]) -> Floats:
+        """Return (E, D) pool5 of some of the regions that box regression learns from."""
+        ...
+
+
+@dataclass(frozen=True)
+class StreamedVectors:
+    """Computes features whenever they are asked for."""
+
+    reader: RegionReader
+
+    def decision(self, image: int, rows: NDArray[np.int64] | None = None) -> Floats:
+        """Return (R, D) vectors of the layer that the SVMs see; of all regions, or some."""
+        return self.reader.together(image, rows)[1]
+
+    def pool5(self, image: int, rows: NDArray[np.int64]) -> Floats:
+        """Return (E, D) pool5 of some of the regions."""
+        return self.reader.together(image, rows)[0]
+
+
+class CachedVectors:
+    """Features on the disk: what the SVMs see of every region, and pool5 of those regression learns from.
+
+    Args:
+        folder: where the files are, or are to be.
+        reader: computes them.
+        kept: their type on the disk.
+        min_iou: box regression learns from regions that overlap an object by more than this; None: there
+            is none.
+        for_svms: whether there are SVMs.
+    """
+
+    def __init__(
+        self, folder: Path, reader: RegionReader, kept: Kept, *, min_iou: float | None, for_svms: bool
+    ) -> None:
+        self.folder, self.reader = folder, reader
+        model, regions = reader.model, reader.regions
+        counts = regions.counts()
+        self.examples: list[NDArray[np.int64]] = []
+        if min_iou is not None:
+            found = (regression_examples(reader, image, min_iou) for image in range(len(regions)))
+            self.examples = [examples.rows.numpy() for examples in found]
+        self._shared = for_svms and model.layer == "pool5"
+        num_examples = np.array([len(rows) for rows in self.examples], dtype=np.int64)
+        self._files: dict[str, VectorFile] = {}
+        if for_svms:
+            width = model.widths[model.layer]
+            self._files["decision"] = VectorFile(folder / f"{model.layer}.npy", counts, width, kept)
+        if self.examples and not self._shared:
+            width = model.widths["pool5"]
+            self._files["pool5"] = VectorFile(folder / "pool5_of_examples.npy", num_examples, width, kept)
+        self._done = folder / "done.npy"
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on the disk."""
+        return sum(file.num_bytes for file in self._files.values())
+
+    def decision(self, image: int, rows: NDArray[np.int64] | None = None) -> Floats:
+        """Return (R, D) vectors of the layer that the SVMs see; of all regions, or some."""
+        return self._files["decision"].get(image, slice(None) if rows is None else rows)
+
+    def pool5(self, image: int, rows: NDArray[np.int64]) -> Floats:
+        """Return (E, D) pool5 of some of the regions that box regression learns from."""
+        if self._shared:
+            return self.decision(image, rows)
+        return self._files["pool5"].get(image, np.searchsorted(self.examples[image], rows))
+
+    def fill(self) -> None:
+        """Compute what is not there yet; each process takes its share of the images.
+
+        Raises:
+            UserError: the disk cannot hold them, or an image cannot be read.
+        """
+        from_main(self._create)
+        num_images = len(self.reader.regions)
+        done = np.load(self._done, mmap_mode="r+", allow_pickle=False)
+        missing = [image for image in range(rank(), num_images, world_size()) if not done[image]]
+        progress = ProgressLine("features", len(missing))
+        for start in range(0, len(missing), _IMAGES_A_FLUSH):
+            some = missing[start : start + _IMAGES_A_FLUSH]
+            for number, image in enumerate(some, start + 1):
+                self._fill_image(image)
+                progress(number)
+            for file in self._files.values():
+                file.flush()
+            done[some] = 1  # only now: an image that is called done has its features on the disk
+            done.flush()
+        progress.clear()
+
+    def _fill_image(self, image: int) -> None:
+        if "decision" not in self._files:
+            rows = self.examples[image]
+            self._files["pool5"].put(image, (pool5 for pool5, _ in self.reader(image, rows)))
+            return
+        wanted = self.examples[image] if "pool5" in self._files else np.zeros(0, np.int64)
+        taken, vectors, at = [], [], 0
+        for pool5, decisive in self.reader(image):
+            vectors.append(decisive)
+            taken.append(pool5[wanted[(wanted >= at) & (wanted < at + len(pool5))] - at])
+            at += len(pool5)
+        self._files["decision"].put(image, vectors)
+        if "pool5" in self._files:
+            self._files["pool5"].put(image, taken)
+
+    def _create(self) -> None:
+        """Say how large the files are, refuse them where there is no room, and make them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._done.exists():
+            return
+        parts = ", ".join(
+            f"{file.file.stem} {file.shape[0]:,} x {file.shape[1]:,} {file.kept}: "
+            f"{shown_bytes(file.num_bytes)}"
+            for file in self._files.values()
+        )
+        free = shutil.disk_usage(self.folder).free
+        say(f"features take {shown_bytes(self.num_bytes)} ({parts}); {shown_bytes(free)} are free")
+        if self.num_bytes > free:
+            raise UserError(
+                f"train.cache: the features of all regions take {shown_bytes(self.num_bytes)} and "
+                f"{self.folder} has {shown_bytes(free)}; train.cache=none computes them when needed, "
+                "fp16 takes half of fp32, and --out names another disk"
+            )
+        for file in self._files.values():
+            file.create()
+        with durable_file(self._done) as part, part.open("wb") as stream:
+            np.save(stream, np.zeros(len(self.reader.regions), np.uint8))
+
+
+def regression_examples(reader: RegionReader, image: int, min_iou: float) -> BoxExamples:
+    """Return which regions of an image box regression learns from, and what."""
+    regions, objects = reader.regions, reader.regions.objects(image)
+    return box_examples(regions.boxes(image), objects.boxes, objects.labels, min_iou)

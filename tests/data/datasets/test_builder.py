@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detkit.annotations.writers import Format
+from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
+from detkit.data import config as spec
+from detkit.spec import Custom
+from detkit.data.datasets.source import Source
+from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
+from detkit.errors import UserError
+
+
+def set_of(root: Path, fmt: Format) -> spec.Dataset:
+    match fmt:
+        case "voc":
+            return spec.VOCSet(type="voc", root=str(root), sets=("train",))
+        case "coco":
+            (file,) = (root / "annotations").glob("*train*")
+            return spec.COCOSet(type="coco", images=str(root / "train"), annotations=str(file))
+        case "yolo":
+            return spec.YOLOSet(type="yolo", root=str(root), split="train")
+
+
+def data(train: spec.Dataset, **more: object) -> spec.Data:
+    return spec.Data(classes=SYNTHETIC_CLASSES, train=train, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fmt", ["voc", "coco", "yolo"])
+def test_written_datasets_open_as_they_were_drawn(tmp_path: Path, fmt: Format) -> None:
+    write_synthetic(tmp_path / "data", fmt, 3, 1, extension=".png")
+    source, changed = open_training_set(data(set_of(tmp_path / "data", fmt)))
+    drawn = SyntheticSet(3, 0)
+    assert source.annotations.num_objects == drawn.annotations().num_objects
+    assert np.array_equal(source.pixels(1), drawn.render(1))
+    assert not any(changed.values())
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "data", "voc", 3, 1)
+    victim = next((tmp_path / "data" / "JPEGImages").glob("train*"))
+    victim.unlink()
+    with pytest.raises(UserError, match=victim.name):
+        open_training_set(data(set_of(tmp_path / "data", "voc")))
+
+
+def outside(tmp_path: Path) -> spec.VOCSet:
+    """Return a set in which one box leaves its image."""
+    write_synthetic(tmp_path / "data", "voc", 3, 1)
+    file = next(
+        f for f in sorted((tmp_path / "data" / "Annotations").glob("train*")) if "<xmax>" in f.read_text()
+    )
+    head, _, tail = file.read_text().partition("<xmax>")
+    file.write_text(f"{head}<xmax>9999{tail[tail.index('</xmax>') :]}")
+    return spec.VOCSet(type="voc", root=str(tmp_path / "data"), sets=("train",))
+
+
+def test_a_box_outside_its_image_stops_by_default(tmp_path: Path) -> None:
+    spoilt = outside(tmp_path)
+    for opened in (open_training_set, open_validation_set):
+        with pytest.raises(UserError, match=r"(?s)9999.*invalid_boxes"):
+            opened(data(spoilt, val=spoilt))
+
+
+def test_a_box_outside_its_image_is_cut_or_dropped_when_asked(tmp_path: Path) -> None:
+    spoilt = outside(tmp_path)
+    whole = open_set(spoilt, data(spoilt)).annotations
+    cut, changed = open_training_set(data(spoilt, invalid_boxes="clip"))
+    assert changed == {"outside": 1, "clipped": 1, "dropped": 0}
+    assert cut.annotations.boxes.max() < 9999
+    dropped, _ = open_training_set(data(spoilt, invalid_boxes="drop"))
+    assert dropped.annotations.num_objects == whole.num_objects - 1
+
+
+def test_what_judges_keeps_its_boxes_as_the_file_has_them(tmp_path: Path) -> None:
+    spoilt = outside(tmp_path)
+    source = open_validation_set(data(spoilt, val=spoilt, invalid_boxes="clip"))
+    assert source.annotations.boxes.max() == 9999
+
+
+def test_a_class_the_config_lacks_is_named(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "data", "voc", 8, 1)
+    with pytest.raises(UserError, match=r"data\.classes"):
+        open_training_set(spec.Data(classes=("disc", "ring"), train=set_of(tmp_path / "data", "voc")))
+
+
+def test_no_images_to_be_judged_by_is_said() -> None:
+    with pytest.raises(UserError, match=r"data\.val"):
+        open_validation_set(data(spec.SyntheticSet(type="synthetic")))
+
+
+def test_difficult_objects_are_learned_when_asked() -> None:
+    source, _ = open_training_set(data(spec.SyntheticSet(type="synthetic", num_images=5), use_difficult=True))
+    assert not source.annotations.difficult.any()
+
+
+def own_set(classes: tuple[str, ...], num: int) -> Source:
+    drawn = SyntheticSet(num, 0, classes)
+    return Source(drawn.annotations(), drawn.render)
+
+
+def test_a_dataset_of_the_users_own() -> None:
+    spec_ = Custom(type="custom", target="tests.data.datasets.test_builder:own_set", args={"num": 2})
+    assert open_set(spec_, data(spec_)).annotations.num_images == 2
+    wrong = Custom(type="custom", target="builtins:dict", args={})
+    with pytest.raises(UserError, match="Source"):
+        open_set(wrong, data(wrong))

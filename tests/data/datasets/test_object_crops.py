@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+
+from detkit.annotations.coordinates import to_corners
+from detkit.data.datasets.object_crops import object_crops
+from detkit.data.datasets.source import Source
+from detkit.data.synthetic.dataset import SyntheticSet
+
+
+def drawn() -> Source:
+    images = SyntheticSet(3, seed=4)
+    return Source(images.annotations(), images.render)
+
+
+def test_every_object_becomes_an_image_of_its_class() -> None:
+    source = drawn()
+    truth = source.annotations
+    crops = object_crops(source, 0.0)
+    own = crops.annotations
+    assert own.num_images == own.num_objects == truth.num_objects
+    assert own.labels.tolist() == truth.labels.tolist()
+    for number, (image, box) in enumerate(zip(truth.image_index(), truth.boxes.astype(int), strict=True)):
+        x1, y1, x2, y2 = box.tolist()
+        wanted = source.pixels(int(image))[y1 - 1 : y2, x1 - 1 : x2]  # VOC: 1-based, inclusive
+        assert np.array_equal(crops.pixels(number), wanted)
+        assert own.sizes[number].tolist() == list(wanted.shape[:2])
+        assert to_corners(own.boxes, own.box_format)[number].tolist() == [
+            0,
+            0,
+            wanted.shape[1],
+            wanted.shape[0],
+        ]
+    assert len(set(own.image_files.tolist())) == own.num_images
+
+
+def test_context_ends_where_the_image_does() -> None:
+    source = drawn()
+    near, wide = object_crops(source, 0.0), object_crops(source, 50.0)
+    truth = source.annotations
+    assert np.array_equal(wide.annotations.sizes, truth.sizes[truth.image_index()])
+    some = object_crops(source, 0.2).annotations.sizes
+    assert (some >= near.annotations.sizes).all()
+    assert (some > near.annotations.sizes).any()
+
+
+def test_difficult_objects_and_crowds_are_left_out() -> None:
+    source = drawn()
+    flags = np.zeros(source.annotations.num_objects, np.bool_)
+    flags[1] = True
+    for changes in ({"difficult": flags}, {"crowd": flags}):
+        crops = object_crops(Source(replace(source.annotations, **changes), source.pixels), 0.0)
+        assert crops.annotations.labels.tolist() == np.delete(source.annotations.labels, 1).tolist()
+
+
+def test_loader_processes_may_be_given_it() -> None:
+    crops = object_crops(drawn(), 0.1)
+    again = pickle.loads(pickle.dumps(crops.pixels))
+    assert np.array_equal(again(0), crops.pixels(0))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detkit.annotations.detect import detect_format
+from detkit.annotations.writers import Format
+from detkit.data.synthetic.dataset import write_synthetic
+from detkit.data.datasets.splits import divide, read_set
+
+
+@pytest.mark.parametrize("fmt", ["voc", "coco", "yolo"])
+def test_the_authors_division_is_kept(tmp_path: Path, fmt: Format) -> None:
+    write_synthetic(tmp_path / "data", fmt, 4, 2)
+    split = divide(detect_format(tmp_path / "data"), tmp_path / "c.yaml")
+    assert split.written == ()
+    assert read_set(split.train).num_images > 0
+    assert read_set(split.val).num_images > 0
+    assert not set(read_set(split.train).image_files) & set(read_set(split.val).image_files)
+
+
+def undivided(folder: Path, fmt: Format) -> Path:
+    """Return a dataset of 20 images with one part only."""
+    write_synthetic(folder, fmt, 20, 1)
+    match fmt:
+        case "voc":
+            for file in (folder / "ImageSets" / "Main").glob("*.txt"):
+                file.unlink()
+        case "coco":
+            next((folder / "annotations").glob("*val*")).unlink()
+        case "yolo":
+            text = (folder / "data.yaml").read_text()
+            kept = [line for line in text.splitlines() if not line.startswith("val")]
+            (folder / "data.yaml").write_text("\n".join(kept))
+            for part in ("images/val", "labels/val"):
+                for file in (folder / part).iterdir():
+                    file.unlink()
+                (folder / part).rmdir()
+    return folder
+
+
+@pytest.mark.parametrize("fmt", ["voc", "coco", "yolo"])
+def test_an_undivided_dataset_is_split_by_a_stable_hash(tmp_path: Path, fmt: Format) -> None:
+    data = undivided(tmp_path / "data", fmt)
+    one = divide(detect_format(data), tmp_path / "one" / "c.yaml")
+    two = divide(detect_format(data), tmp_path / "two" / "c.yaml")
+    train, val = read_set(one.train), read_set(one.val)
+    assert val.num_images == round(0.2 * (train.num_images + val.num_images))
+    assert not set(train.image_files) & set(val.image_files)
+    assert sorted(read_set(two.val).image_files) == sorted(val.image_files)
+    assert all(file.is_file() for file in one.written)

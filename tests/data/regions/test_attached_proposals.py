@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detkit.proposals.config import ExternalProposals, ProposalFile, SelectiveSearch
+from detkit.spec import Custom
+from detkit.data.datasets.source import Source, file_source
+from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
+from detkit.errors import UserError
+from detkit.storage.content_keys import cache_folder
+from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.store.store import Origin, ProposalStore, write_store
+from detkit.data.regions import attached_proposals as proposals_of_set
+from detkit.data.regions.attached_proposals import with_proposals
+
+SEARCH = SelectiveSearch(type="selective_search", mode="single")
+looked_at: list[tuple[int, ...]] = []
+
+
+def quarter(picture: NDArray[np.uint8]) -> Proposals:
+    """One box, the first quarter of the image, and one for its brightness."""
+    looked_at.append(picture.shape)
+    height, width = picture.shape[:2]
+    return ranked(np.array([[0, 0, width / 2, height / 2], [0, 0, width, picture.mean()]], np.float32))
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DETKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(proposals_of_set, "build_proposer", lambda spec: quarter)
+    looked_at.clear()
+
+
+def drawn(num_images: int, seed: int = 0) -> Source:
+    images = SyntheticSet(num_images, seed)
+    return Source(images.annotations(), images.render)
+
+
+def boxes_of(source: Source, image: int) -> list[list[float]]:
+    assert source.proposals is not None
+    boxes = source.proposals(image)
+    assert boxes.dtype == np.float32
+    return boxes.tolist()
+
+
+def test_drawn_images_get_boxes_once(capsys: pytest.CaptureFixture[str]) -> None:
+    source = drawn(3)
+    found = with_proposals(SEARCH, source, "train")
+    for image in range(3):
+        assert boxes_of(found, image) == quarter(source.pixels(image)).boxes.tolist()
+    assert "3 images of data.train: selective_search" in capsys.readouterr().err
+    looked_at.clear()
+    again = with_proposals(SEARCH, drawn(3), "val")
+    assert looked_at == []
+    assert boxes_of(again, 2) == boxes_of(found, 2)
+    assert capsys.readouterr().err == ""
+    sent = pickle.dumps(found.proposals)
+    assert pickle.loads(sent)(1).tolist() == boxes_of(found, 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "source"),
+    [
+        (SelectiveSearch(type="selective_search", mode="single", seed=1), drawn(2)),
+        (SEARCH, drawn(2, seed=1)),
+        (SEARCH, drawn(1)),
+    ],
+)
+def test_other_images_or_parameters_are_another_store(spec: ExternalProposals, source: Source) -> None:
+    with_proposals(SEARCH, drawn(2), "train")
+    looked_at.clear()
+    with_proposals(spec, source, "train")
+    assert len(looked_at) == source.annotations.num_images
+
+
+def test_a_changed_image_file_is_looked_at_again(tmp_path: Path) -> None:
+    from detkit.annotations.voc import read_voc
+
+    write_synthetic(tmp_path / "shapes", "voc", 2, 1, extension=".png")
+    source = file_source(read_voc(tmp_path / "shapes", ("train",)))
+    before = boxes_of(with_proposals(SEARCH, source, "train"), 0)
+    assert len(looked_at) == 2
+    images = sorted((tmp_path / "shapes" / "JPEGImages").glob("train_*"))
+    images[0].write_bytes(images[1].read_bytes())
+    assert boxes_of(with_proposals(SEARCH, source, "train"), 0) != before
+    assert len(looked_at) == 4
+
+
+def test_what_is_done_before_a_stop_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = drawn(20)
+
+    def stops(picture: NDArray[np.uint8]) -> Proposals:
+        if len(looked_at) == 12:
+            raise KeyboardInterrupt
+        return quarter(picture)
+
+    monkeypatch.setattr(proposals_of_set, "num_cores", lambda: 1)
+    monkeypatch.setattr(proposals_of_set, "build_proposer", lambda spec: stops)
+    with pytest.raises(KeyboardInterrupt):
+        with_proposals(SEARCH, source, "train")
+    looked_at.clear()
+    monkeypatch.setattr(proposals_of_set, "build_proposer", lambda spec: quarter)
+    found = with_proposals(SEARCH, source, "train")
+    assert len(looked_at) == 8
+    assert boxes_of(found, 5) == quarter(source.pixels(5)).boxes.tolist()
+    (kept,) = (cache_folder() / "proposals").iterdir()
+    assert kept.suffix == ".safetensors"
+
+
+def test_waiting_processes_are_told_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals_of_set, "world_size", lambda: 2)
+    monkeypatch.setattr(proposals_of_set, "_ROUND_S", 0.0)
+    assert boxes_of(with_proposals(SEARCH, drawn(3), "train"), 2)
+    assert len(looked_at) >= 3
+
+
+def test_a_users_own_method_is_used_again_until_its_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detkit.proposals.builder import build_proposer
+
+    monkeypatch.setattr(proposals_of_set, "build_proposer", build_proposer)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = (
+        "import numpy as np\nfrom detkit.proposals.proposals import ranked\n"
+        "def make(side):\n"
+        "    return lambda image: ranked(np.array([[0, 0, side, side]], np.float32))\n"
+    )
+    (tmp_path / "own_boxes.py").write_text(code, encoding="utf-8")
+    spec = Custom(type="custom", target="own_boxes:make", args={"side": 3})
+    assert boxes_of(with_proposals(spec, drawn(1), "train"), 0) == [[0, 0, 3, 3]]
+    with_proposals(spec, drawn(1), "train")
+    assert len(list((cache_folder() / "proposals").iterdir())) == 1
+    (tmp_path / "own_boxes.py").write_text(code + "\n", encoding="utf-8")
+    with_proposals(spec, drawn(1), "train")
+    assert len(list((cache_folder() / "proposals").iterdir())) == 2
+
+
+def test_boxes_from_a_file_follow_the_images_names(tmp_path: Path) -> None:
+    source = drawn(3)
+    names = ["x/000002.jpg", "x/000000.jpg", "x/extra.jpg", "x/000001.jpg"]
+    found = [ranked(np.full((4, 4), i, np.float32)) for i in range(4)]
+    write_store(tmp_path / "own.safetensors", Origin("mine", {}), names, found.__getitem__)
+    spec = ProposalFile(type="file", train=str(tmp_path / "own.safetensors"), max_boxes=2)
+    told = with_proposals(spec, source, "train")
+    assert [boxes_of(told, image) for image in range(3)] == [[[i] * 4] * 2 for i in (1, 3, 0)]
+    assert looked_at == []
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    file = tmp_path / "own.safetensors"
+    spec = ProposalFile(type="file", train=str(file))
+    with pytest.raises(UserError, match=r"detector\.proposals\.val: names no file"):
+        with_proposals(spec, drawn(1), "val")
+    with pytest.raises(UserError, match=r"own\.safetensors"):
+        with_proposals(spec, drawn(1), "train")
+    write_store(file, Origin("mine", {}), ["000001"], lambda i: Proposals.empty())
+    with pytest.raises(UserError, match=r"no proposals for 2 of 3 images: 000000, 000002"):
+        with_proposals(spec, drawn(3), "train")
+    assert len(ProposalStore.open(file)) == 1

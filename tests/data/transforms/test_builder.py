@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from detkit.data.transforms.builder import TRANSFORMS, eval_transforms, train_transforms
+from detkit.data import config as spec
+from detkit.spec import Custom
+from detkit.data.transforms.geometric import Flip, Resize
+from detkit.structures import Target
+
+
+def data(*augment: spec.Augment) -> spec.Data:
+    return spec.Data(
+        classes=("disc",),
+        train=spec.SyntheticSet(type="synthetic", augment=augment),
+        resize=spec.Resize(short_px=64, long_px=128),
+    )
+
+
+def test_every_kind_of_the_schema_has_a_transform_with_the_same_fields() -> None:
+    kinds = set(get_args(get_args(spec.Augment)[0])) - {Custom, spec.MultiScale}
+    assert kinds == set(TRANSFORMS)
+    for kind, transform in TRANSFORMS.items():
+        assert {f.name for f in fields(transform)} == set(kind.model_fields) - {"type"}  # type: ignore[arg-type]
+
+
+def test_the_order_is_the_configs_and_the_resizing_comes_last() -> None:
+    chosen = train_transforms(
+        data(
+            spec.Noise(type="noise"),
+            spec.MultiScale(type="multi_scale", short_px=(64, 96)),
+            spec.Flip(type="flip"),
+        )
+    )
+    assert [type(t).__name__ for t in chosen] == ["Noise", "Flip", "Resize"]
+    assert chosen[-1] == Resize((64, 96), 128)
+
+
+def test_what_judges_is_only_resized() -> None:
+    assert eval_transforms(data(spec.Flip(type="flip"))) == (Resize((64,), 128),)
+
+
+@pytest.mark.parametrize("kind", [*TRANSFORMS, spec.MultiScale])
+def test_every_kind_runs_with_its_defaults(kind: type[spec.Augment]) -> None:
+    name = get_args(kind.model_fields["type"].annotation)[0]  # type: ignore[union-attr]
+    more = {"short_px": (48, 64)} if kind is spec.MultiScale else {}
+    image = torch.randint(0, 255, (40, 60, 3), dtype=torch.uint8).permute(2, 0, 1)
+    target = Target.of(torch.tensor([[10.0, 10, 30, 30]]), torch.tensor([0]))
+    for transform in train_transforms(data(kind(type=name, **more))):  # type: ignore[operator]
+        image, target = transform(image, target, np.random.default_rng(0))
+    assert image.dtype == torch.uint8
+    assert len(target.boxes) == len(target.labels)
+
+
+def test_a_custom_transform_is_called() -> None:
+    custom = Custom(
+        type="custom",
+        target="detkit.data.transforms.geometric:Flip",
+        args={"probability": 1.0, "direction": "vertical"},
+    )
+    assert train_transforms(data(custom))[0] == Flip(1.0, "vertical")

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detkit.evaluation.metrics.coco import evaluate_coco
+from detkit.evaluation.analysis.confusion import confusion_matrix
+from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
+from tests.reference.random_sets import random_sets
+from tests.reference.small_scene import scene
+
+
+def test_right_confused_background_and_missed() -> None:
+    truth, found = scene(
+        [("a", (0, 0, 100, 100)), ("b", (200, 0, 100, 100)), ("c", (400, 0, 100, 100))],
+        [
+            ("b", 0.95, (0, 0, 100, 100)),  # on an object that its own class finds too
+            ("a", 0.9, (0, 0, 100, 100)),
+            ("c", 0.8, (200, 0, 100, 100)),
+            ("c", 0.7, (800, 0, 100, 100)),
+            ("c", 0.2, (400, 0, 100, 100)),  # too quiet
+        ],
+    )
+    records = evaluate_coco(truth, found, records=True).records
+    assert records is not None
+    expected = [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 1, 0]]
+    assert confusion_matrix(truth, found, records).tolist() == expected
+    per_class = confusion_matrix(truth, found, records, min_score=np.array([0.5, 0.5, 0.1]))
+    assert per_class[2].tolist() == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_every_object_and_detection_that_counts_is_in_one_cell(seed: int) -> None:
+    truth, found = random_sets(seed)
+    records = evaluate_coco(truth, found, records=True).records
+    assert records is not None
+    matrix = confusion_matrix(truth, found, records, min_score=0.1)
+    loud = found.scores >= 0.1
+    counted = np.isin(records.state[:, 0], (TRUE_POSITIVE, FALSE_POSITIVE)) & loud
+    assert matrix[:, :-1].sum() == counted.sum()
+    of_class = np.bincount(truth.labels[records.counts], minlength=len(truth.classes))
+    np.testing.assert_array_equal(matrix[:-1].sum(1), of_class)
+    true = np.bincount(found.labels[(records.state[:, 0] == TRUE_POSITIVE) & loud], minlength=len(of_class))
+    assert (np.diag(matrix)[:-1] >= true).all()

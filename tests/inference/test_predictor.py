@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detkit.errors import UserError
+from detkit.inference.predictor import Predictor
+from tests.inference.bright import BrightDetector, picture, predictor
+
+
+def test_boxes_come_back_in_the_pixels_of_the_image_whatever_its_size() -> None:
+    pixels = picture(80, 120, (20, 10, 60, 40, 0, 200), (4, 40, 16, 80, 2, 255))
+    [found] = predictor().predict(pixels)
+    assert found.source is None
+    assert found.size == (80, 120)
+    assert found.names == ("blue", "red")
+    np.testing.assert_allclose(found.boxes, [[4, 40, 16, 80], [20, 10, 60, 40]], atol=1)
+    np.testing.assert_allclose(found.scores, [1.0, 200 / 255], atol=1e-6)
+
+
+def test_the_threshold_is_the_lowest_score_that_is_kept() -> None:
+    pixels = picture(40, 40, (0, 0, 9, 9, 0, 200), (10, 10, 30, 30, 1, 150))
+    assert predictor().predict(pixels, threshold=0.6)[0].names == ("red",)
+    assert predictor().predict(pixels)[0].names == ("red", "green")
+    nothing = predictor().predict(pixels, threshold=0.9)[0]
+    assert nothing.boxes.shape == (0, 4)
+    assert len(nothing) == 0
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("tile_px", [None, 32])
+def test_a_stream_keeps_order_and_results_whatever_the_batch_and_threads(
+    threads: int, batch_size: int, tile_px: int | None
+) -> None:
+    pixels = [picture(40 + i, 60, (i, 5, i + 12, 20, i % 3, 200)) for i in range(7)]
+    alone = [predictor().predict(one, tile_px=tile_px)[0] for one in pixels]
+    together = list(
+        predictor().stream(
+            iter(pixels), threshold=0.5, tile_px=tile_px, batch_size=batch_size, threads=threads
+        )
+    )
+    assert [found.size for found in together] == [one.shape[:2] for one in pixels]
+    for found, expected in zip(together, alone, strict=True):
+        assert found.names == expected.names
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def test_batches_are_full_and_padded() -> None:
+    own = predictor()
+    model = own.model
+    assert isinstance(model, BrightDetector)
+    pixels = [picture(40, 60), picture(60, 40), picture(40, 40)]
+    list(own.stream(pixels, threshold=0.5, tile_px=None, batch_size=2, threads=0))
+    assert model.batches == [(2, 3, 60, 60), (1, 3, 40, 40)]
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_stream_reads_only_a_little_ahead(threads: int) -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield picture(40, 40)
+
+    stream = predictor().stream(endless(), threshold=0.5, tile_px=None, batch_size=2, threads=threads)
+    for _ in range(10):
+        next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert taken <= 10 + 2 * 2 + threads + 1
+
+
+def test_files_are_turned_as_their_exif_orientation_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # turned by 90 degrees
+    Image.fromarray(picture(40, 80, (0, 0, 20, 10, 1, 255))).save(tmp_path / "a.png", exif=exif)
+    [found] = predictor().predict(tmp_path / "a.png")
+    assert found.size == (80, 40)
+    assert found.source == str(tmp_path / "a.png")
+    np.testing.assert_allclose(found.boxes, [[30, 0, 40, 20]])
+
+
+def test_no_images_give_no_predictions() -> None:
+    assert predictor().predict([]) == []
+
+
+def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        predictor().predict([str(tmp_path / "broken.jpg")])
+    with pytest.raises(UserError, match=r"\(4, 4\) float64"):
+        predictor().predict(np.zeros((4, 4)))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="at least 16 pixels"):
+        predictor().predict(picture(40, 40), tile_px=8)
+
+
+def test_tiles_find_what_the_whole_image_at_network_size_is_too_small_for() -> None:
+    pixels = picture(400, 400, (203, 301, 206, 304, 0, 200))
+    assert len(predictor(short_px=40).predict(pixels)[0]) == 0
+    [found] = predictor(short_px=40).predict(pixels, tile_px=50)
+    np.testing.assert_allclose(found.boxes, [[203, 301, 206, 304]], atol=1.3)
+
+
+def test_an_object_larger_than_a_tile_is_found_once_and_whole() -> None:
+    pixels = picture(200, 300, (30, 40, 260, 170, 1, 255))
+    own: Predictor = predictor(short_px=200)
+    [found] = own.predict(pixels, tile_px=64)
+    np.testing.assert_allclose(found.boxes, [[30, 40, 260, 170]])

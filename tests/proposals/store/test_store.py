@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from detkit.errors import UserError
+from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.store.store import Origin, ProposalStore, write_store
+from detkit.proposals.store.store_format import map_arrays
+from detkit.proposals.store.store_parts import StoreParts
+
+NAMES = ["a.jpg", "b/ü.jpg", "", "d.jpg"]
+
+
+def random_proposals(seed: int, counts: tuple[int, ...] = (3, 0, 1, 5)) -> list[Proposals]:
+    rng = np.random.default_rng(seed)
+    return [ranked(rng.uniform(0, 100, (count, 4)).astype(np.float32)) for count in counts]
+
+
+def assert_same(one: Proposals, other: Proposals) -> None:
+    assert one.boxes.dtype == one.scores.dtype == np.float32
+    np.testing.assert_array_equal(one.boxes, other.boxes)
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    wanted = random_proposals(0)
+    origin = Origin("edge_boxes", {"alpha": 0.65, "sizes": [1, 2]}, "key", 1.5)
+    write_store(tmp_path / "deep" / "store.safetensors", origin, NAMES, wanted.__getitem__)
+    store = ProposalStore.open(tmp_path / "deep" / "store.safetensors")
+    assert store.origin == origin
+    assert len(store) == 4
+    assert store.num_boxes == 9
+    assert store.counts.tolist() == [3, 0, 1, 5]
+    assert list(store.names) == NAMES
+    assert store.names[-1] == "d.jpg"
+    assert store.names[1:3] == NAMES[1:3]
+    assert [store.find(name) for name in NAMES] == [0, 1, 2, 3]
+    for image, proposals in enumerate(wanted):
+        assert_same(store(image), proposals)
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["store.safetensors"]
+
+
+def test_no_images_at_all(tmp_path: Path) -> None:
+    write_store(tmp_path / "none.safetensors", Origin("file", {}), [], lambda i: Proposals.empty())
+    store = ProposalStore.open(tmp_path / "none.safetensors")
+    assert (len(store), store.num_boxes, list(store.names)) == (0, 0, [])
+    with pytest.raises(UserError, match="has no image 'a'"):
+        store.find("a")
+
+
+def test_it_is_a_safetensors_file(tmp_path: Path) -> None:
+    file = tmp_path / "store.safetensors"
+    wanted = random_proposals(1)
+    write_store(file, Origin("edge_boxes", {}), NAMES, wanted.__getitem__)
+    arrays = load_file(file)
+    np.testing.assert_array_equal(arrays["boxes"], np.concatenate([p.boxes for p in wanted]))
+    assert arrays["offsets"].tolist() == [0, 3, 3, 4, 9]
+    save_file({"x": np.arange(3, dtype=np.int64)}, tmp_path / "other.safetensors", {"who": "they"})
+    metadata, others = map_arrays(tmp_path / "other.safetensors")
+    assert metadata == {"who": "they"}
+    assert others["x"].tolist() == [0, 1, 2]
+
+
+def test_the_path_is_all_that_is_sent(tmp_path: Path) -> None:
+    wanted = random_proposals(2, (1000, 1000, 0, 0))
+    write_store(tmp_path / "store.safetensors", Origin("edge_boxes", {}), NAMES, wanted.__getitem__)
+    sent = pickle.dumps(ProposalStore.open(tmp_path / "store.safetensors"))
+    assert len(sent) < 1000
+    assert_same(pickle.loads(sent)(1), wanted[1])
+
+
+def test_the_file_cannot_be_changed_through_what_is_read(tmp_path: Path) -> None:
+    wanted = random_proposals(3)
+    write_store(tmp_path / "store.safetensors", Origin("edge_boxes", {}), NAMES, wanted.__getitem__)
+    store = ProposalStore.open(tmp_path / "store.safetensors")
+    store(0).boxes[:] = -1
+    assert_same(store(0), wanted[0])
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    file = tmp_path / "store.safetensors"
+    with pytest.raises(UserError, match="No such file"):
+        ProposalStore.open(file)
+    for content in (b"", b"abc", b"\xff" * 100, (8).to_bytes(8, "little") + b"[1, 2]  "):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="not a safetensors file"):
+            ProposalStore.open(file)
+    save_file({"x": np.zeros(3)}, file)
+    with pytest.raises(UserError, match=r"damaged|not one that"):
+        ProposalStore.open(file)
+    save_file({"x": np.zeros(3, np.float32)}, file)
+    with pytest.raises(UserError, match="not one that `detkit propose` wrote"):
+        ProposalStore.open(file)
+    write_store(file, Origin("edge_boxes", {}), NAMES, random_proposals(0).__getitem__)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    with pytest.raises(UserError, match="damaged or cut off"):
+        ProposalStore.open(file)
+    file.write_bytes(whole.replace(b'"detkit_proposals": "1"', b'"detkit_proposals": "9"'))
+    with pytest.raises(UserError, match="in format 9"):
+        ProposalStore.open(file)
+
+
+def test_two_images_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two images are called 'a'"):
+        write_store(tmp_path / "x", Origin("file", {}), ["a", "b", "a"], lambda i: Proposals.empty())
+    assert list(tmp_path.iterdir()) == []
+
+
+def parts_of(tmp_path: Path, key: str = "key") -> StoreParts:
+    return StoreParts(tmp_path / "store.safetensors", NAMES, Origin("edge_boxes", {"seed": 1}, key))
+
+
+def test_parts_of_any_order_and_length_become_the_store(tmp_path: Path) -> None:
+    wanted = random_proposals(4)
+    first, second = parts_of(tmp_path), parts_of(tmp_path)
+    for image in (3, 0):
+        first.add(image, wanted[image], 1.0)
+    second.add(1, wanted[1], 0.5)
+    second.add(2, wanted[2], 0.5)
+    assert first.missing(range(4)) == [0, 1, 2]
+    first.flush()
+    with pytest.raises(UserError, match=r"2 of 4 images are not done yet, such as b/ü.jpg"):
+        first.join()
+    second.flush()
+    assert parts_of(tmp_path).missing(range(4)) == []
+    store = parts_of(tmp_path).join()
+    for image, proposals in enumerate(wanted):
+        assert_same(store(image), proposals)
+    assert store.origin == Origin("edge_boxes", {"seed": 1}, "key", 3.0)
+    assert [file.name for file in tmp_path.iterdir()] == ["store.safetensors"]
+    assert parts_of(tmp_path).is_joined()
+    assert len(parts_of(tmp_path).join()) == 4
+
+
+def test_parts_of_something_else_do_not_count(tmp_path: Path) -> None:
+    other = parts_of(tmp_path, "other")
+    for image, proposals in enumerate(random_proposals(5)):
+        other.add(image, proposals, 1.0)
+    other.flush()
+    (tmp_path / "store.safetensors.parts" / "00000000-00000004.x.safetensors").write_bytes(b"cut off")
+    assert parts_of(tmp_path).missing(range(4)) == [0, 1, 2, 3]
+    other.join()
+    with pytest.raises(UserError, match="exists already and holds boxes by edge_boxes"):
+        parts_of(tmp_path).is_joined()
+
+
+def test_work_reaches_the_disk_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detkit.proposals.store.store_parts.MOST_IMAGES", 2)
+    parts = parts_of(tmp_path)
+    for image, proposals in enumerate(random_proposals(6)[:3]):
+        parts.add(image, proposals, 1.0)
+    assert parts_of(tmp_path).missing(range(4)) == [2, 3]

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.amp import GradScaler
+
+from detkit.errors import NonFiniteLossError, UserError
+from detkit.structures import TrainBatch
+from detkit.training.loop.checkpoint import read_checkpoint
+from detkit.training.loop.failure import LossWatch
+from detkit.training.loop.fit import backward, limit_gradient, split_batch
+from detkit.training.loop.milestones import Report, Validation
+from detkit.training.loop.optim import Schedule, adamw, constant, cosine, sgd
+from detkit.training.loop.timeline import Timeline
+from tests.training.loop.tiny import STEPS, Loader, assert_same, batches, tiny_model, train, weights
+
+CPU = torch.device("cpu")
+SCHEDULE = Schedule(cosine(4 * STEPS, 0.0), 2, 0.1)
+
+
+class StopAt:
+    """Presses Ctrl-C after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, report: Report) -> None:
+        if report.step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("step", [1, STEPS - 1, STEPS, 2 * STEPS + 2])
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_resuming_anywhere_ends_in_the_same_weights_bit_for_bit(
+    tmp_path: Path, workers: int, step: int, kind: str
+) -> None:
+    def run(**changes: Any) -> tuple[nn.Module, Any]:
+        model = tiny_model()
+        optimizer = (
+            sgd(model, lr=0.05, momentum=0.9, weight_decay=1e-4, bias_lr_factor=2.0)
+            if kind == "sgd"
+            else adamw(model, lr=0.01, weight_decay=0.05, betas=(0.9, 0.999))
+        )
+        settings = {"epochs": 4, "schedule": SCHEDULE, "ema_decay": 0.9, "loader": Loader(workers)}
+        return model, train(model, optimizer=optimizer, folder=tmp_path, **(settings | changes))
+
+    whole, whole_state = run()
+    (tmp_path / "last.pt").unlink()
+    with pytest.raises(KeyboardInterrupt, match=rf"stopped after step {step} .*--resume --out {tmp_path}"):
+        run(on_step=StopAt(step))
+    assert read_checkpoint(tmp_path / "last.pt")["progress"]["step"] == step
+    torch.rand(17)  # the state of the global generator must not matter
+    resumed, state = run(resumes=True)
+    assert_same(weights(whole), weights(resumed))
+    assert state.step == whole_state.step == 4 * STEPS
+    assert_same(whole_state.ema.state_dict()["mean"], state.ema.state_dict()["mean"])
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not() -> None:
+    one, same, other = tiny_model(), tiny_model(), tiny_model()
+    train(one)
+    train(same)
+    train(other, seed=6)
+    assert_same(weights(one), weights(same))
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4])
+def test_parts_of_a_batch_have_the_gradient_of_the_whole(parts: int) -> None:
+    batch = next(iter(Loader(batch=4)(0, 0)))
+    whole, divided = tiny_model(dropout=0.0).eval(), tiny_model(dropout=0.0).eval()
+    scaler = GradScaler("cuda", enabled=False)
+    expected = backward(whole, batch, scaler, None, 1)
+    terms = backward(divided, batch, scaler, None, parts)
+    for name in expected:
+        torch.testing.assert_close(terms[name], expected[name])
+    for one, other in zip(whole.parameters(), divided.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_split_keeps_every_image_once_with_its_own_target() -> None:
+    batch = dataclasses.replace(next(iter(Loader(batch=4)(0, 0))), seed=9)
+    proposals = tuple(torch.full((i, 4), float(i)) for i in range(4))
+    batch = dataclasses.replace(batch, images=dataclasses.replace(batch.images, proposals=proposals))
+    parts = split_batch(batch, 3)
+    assert [len(boxes) for part in parts for boxes in part.images.proposals or ()] == [0, 1, 2, 3]
+    assert [len(part) for part in parts] == [2, 2]
+    assert [t.image for part in parts for t in part.targets] == [t.image for t in batch.targets]
+    assert torch.equal(torch.cat([part.images.pixels for part in parts]), batch.images.pixels)
+    assert {part.seed for part in parts} == {9}
+
+
+def test_clipping_limits_the_norm_over_all_parameters() -> None:
+    model = tiny_model()
+    optimizer = sgd(model, lr=0.1, momentum=0.0, weight_decay=0.0, bias_lr_factor=1.0)
+    scaler = GradScaler("cuda", enabled=False)
+    backward(model, next(batches()), scaler, None, 1)
+    before = torch.cat([p.grad.flatten() for p in model.parameters()])
+    norm = limit_gradient(optimizer, scaler, 1e-3)["grad_norm"]
+    after = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(norm, before.norm())
+    torch.testing.assert_close(after.norm(), torch.tensor(1e-3), rtol=1e-3, atol=0)
+    torch.testing.assert_close(after / after.norm(), before / before.norm())
+    limit_gradient(optimizer, scaler, 0.0)
+    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), after)
+
+
+def test_every_step_uses_the_rate_of_the_schedule_and_its_own_seed() -> None:
+    rates: list[float] = []
+    seeds: list[int] = []
+
+    class Watched(type(tiny_model())):  # type: ignore[misc]
+        def forward(self, batch: TrainBatch) -> dict[str, torch.Tensor]:
+            seeds.append(batch.seed)
+            return super().forward(batch)
+
+    train(Watched(), epochs=1, schedule=SCHEDULE, on_step=lambda report: rates.append(report.lr))
+    assert rates == pytest.approx([0.05 * SCHEDULE(step) for step in range(STEPS)])
+    assert len(set(seeds)) == STEPS
+
+
+def test_bf16_trains_and_losses_fall() -> None:
+    totals: list[float] = []
+    train(
+        tiny_model(dropout=0.0),
+        precision=torch.bfloat16,
+        epochs=10,
+        on_step=lambda report: totals.append(report.values["head_box"]),
+    )
+    assert sum(totals[-STEPS:]) < 0.5 * sum(totals[:STEPS])
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
+    model = tiny_model()
+    seen: dict[int, Any] = {}
+
+    def on_step(report: Report) -> None:
+        seen[report.step] = weights(model)
+        if report.step == 3:
+            model.fault = "nan"
+
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(model, on_step=on_step, folder=tmp_path)
+    message = str(caught.value)
+    assert "step 3: head_class is nan" in message
+    assert "head_box" not in message
+    assert "train.optimizer.lr" in message
+    kept = torch.load(tmp_path / "nonfinite.pt", weights_only=True)
+    for image in kept["images"]:
+        assert f"image_{image}.jpg" in message
+    assert kept["pixels"].shape == (2, 3, 8, 8)
+    assert kept["losses"]["head_box"] == pytest.approx(kept["losses"]["head_box"])
+    own = weights(model)
+    for name, value in seen[3].items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(own[name], value), name
+
+
+def test_a_gradient_that_is_not_finite_stops_too() -> None:
+    class Root(type(tiny_model())):  # type: ignore[misc]
+        def forward(self, batch: TrainBatch) -> dict[str, torch.Tensor]:
+            return {"head_class": (self.head.weight * 0).abs().sum().sqrt()}
+
+    with pytest.raises(NonFiniteLossError, match="step 0: grad_norm is nan"):
+        train(Root())
+
+
+def test_a_box_without_area_is_named_as_the_cause() -> None:
+    batch = next(batches())
+    target = dataclasses.replace(batch.targets[0], boxes=torch.tensor([[3.0, 3.0, 3.0, 5.0]]))
+    broken = dataclasses.replace(batch, targets=(target, batch.targets[1]))
+    watch = LossWatch(None, lambda index: f"image_{index}.jpg")
+    with pytest.raises(NonFiniteLossError, match=rf"image_{target.image}.jpg has a box without area: \[3"):
+        watch(0, broken, {"head_box": torch.tensor(torch.inf)})
+
+
+def judged(scores: list[float], **changes: Any) -> tuple[list[int], Any, list[Report]]:
+    """Train with given validation results; return the steps whose weights were kept."""
+    kept: list[int] = []
+    reports: list[Report] = []
+    rest = iter(scores)
+    model = tiny_model()
+    validation = Validation(
+        lambda _: (score := next(rest), {"map": score}),
+        changes.pop("every", 1),
+        changes.pop("early_stop", None),
+    )
+    state = train(
+        model,
+        validation=validation,
+        save_model=lambda _: kept.append(reports[-1].step),
+        on_step=reports.append,
+        **changes,
+    )
+    return kept, state, [report for report in reports if report.split == "val"]
+
+
+def test_the_best_weights_are_kept() -> None:
+    kept, state, reports = judged([0.1, 0.4, 0.3, float("nan")], epochs=4)
+    assert kept == [STEPS, 2 * STEPS]
+    assert (state.best, state.best_step, state.stale) == (0.4, 2 * STEPS, 2)
+    assert [report.values["map"] for report in reports[:3]] == [0.1, 0.4, 0.3]
+
+
+def test_early_stopping_ends_after_so_many_validations_without_a_better_one() -> None:
+    _, state, reports = judged([0.1, 0.4, 0.3, 0.35, 0.9], epochs=5, early_stop=2)
+    assert state.step == 4 * STEPS
+    assert len(reports) == 4
+
+
+@pytest.mark.parametrize(("every", "epochs", "expected"), [(2, 5, [2, 4, 5]), (0, 3, [3]), (1, 2, [1, 2])])
+def test_validation_comes_every_so_many_epochs_and_at_the_end(
+    every: int, epochs: int, expected: list[int]
+) -> None:
+    _, _, reports = judged([0.1] * 5, every=every, epochs=epochs)
+    assert [report.epoch for report in reports] == expected
+
+
+def test_without_validation_the_latest_weights_are_kept() -> None:
+    kept: list[torch.Tensor] = []
+    model = tiny_model()
+    train(model, save_model=lambda m: kept.append(m.head.weight.clone()))
+    assert len(kept) == 2
+    assert torch.equal(kept[-1], model.head.weight)
+
+
+def test_the_running_mean_is_judged_and_kept_and_the_weights_go_on_without_it() -> None:
+    plain, averaged = tiny_model(), tiny_model()
+    train(plain)
+    judged_weights: list[torch.Tensor] = []
+
+    def judge(model: nn.Module) -> tuple[float, dict[str, float]]:
+        assert not model.training
+        judged_weights.append(averaged.head.weight.clone())
+        return 1.0, {}
+
+    state = train(averaged, ema_decay=0.5, validation=Validation(judge, 1, None))
+    assert_same(weights(plain), weights(averaged))
+    assert averaged.training
+    mean = state.ema.state_dict()["mean"]["head.weight"]  # type: ignore[union-attr]
+    assert torch.equal(judged_weights[-1], mean)
+    assert not torch.equal(mean, averaged.head.weight)
+
+
+def test_breaking_off_a_validation_loses_nothing(tmp_path: Path) -> None:
+    def judge(model: nn.Module) -> tuple[float, dict[str, float]]:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the validation should have been broken off")
+
+    whole, model = tiny_model(), tiny_model()
+    train(whole)
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        train(model, folder=tmp_path, validation=Validation(judge, 1, None))
+    results: list[int] = []
+    resumed = tiny_model()
+    validation = Validation(lambda _: (float(len(results)), results.append(1) or {"map": 1.0}), 1, None)
+    train(resumed, folder=tmp_path, validation=validation, resumes=True)
+    assert len(results) == 2
+    assert_same(weights(whole), weights(resumed))
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_handlers_come_back(tmp_path: Path) -> None:
+    def twice(report: Report) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(tiny_model(), folder=tmp_path, on_step=twice)
+    assert not str(caught.value)
+    assert not (tmp_path / "last.pt").exists()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_last_is_written_between_epochs_when_asked(tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def on_step(report: Report) -> None:
+        if (tmp_path / "last.pt").exists():
+            steps.append(read_checkpoint(tmp_path / "last.pt")["progress"]["step"])
+
+    train(tiny_model(), epochs=1, folder=tmp_path, save_every_steps=2, on_step=on_step)
+    assert steps == [2, 2, 4, 4][: len(steps)]
+    assert steps
+
+
+def test_a_training_is_extended_on_purpose(tmp_path: Path) -> None:
+    train(tiny_model(), epochs=1, folder=tmp_path, schedule=Schedule(constant(), 0, 1.0))
+    whole, extended = tiny_model(), tiny_model()
+    train(whole, epochs=3, schedule=Schedule(constant(), 0, 1.0))
+    train(extended, epochs=3, folder=tmp_path, resumes=True, schedule=Schedule(constant(), 0, 1.0))
+    assert_same(weights(whole), weights(extended))
+
+
+def test_resuming_with_another_epoch_length_is_refused(tmp_path: Path) -> None:
+    train(tiny_model(), epochs=1, folder=tmp_path)
+    with pytest.raises(UserError, match=r"last.pt: epoch 1 had 6 steps and has 5 now"):
+        train(tiny_model(), folder=tmp_path, resumes=True, steps_per_epoch=5)
+
+
+def test_epochs_of_different_length_resume_too(tmp_path: Path) -> None:
+    def loader(epoch: int, start: int) -> Any:
+        return itertools.islice(Loader()(epoch, start), 3 + epoch - start)
+
+    timeline = Timeline([3, 4, 5])
+    reports: list[Report] = []
+    whole, stopped, resumed = tiny_model(), tiny_model(), tiny_model()
+    train(whole, loader=loader, timeline=timeline, on_step=reports.append)
+    assert [report.step for report in reports if report.epoch.is_integer()] == [3, 7, 12]
+    with pytest.raises(KeyboardInterrupt, match=r"step 5 \(epoch 1\.50\)"):
+        train(stopped, loader=loader, timeline=timeline, folder=tmp_path, on_step=StopAt(5))
+    train(resumed, loader=loader, timeline=timeline, folder=tmp_path, resumes=True)
+    assert_same(weights(whole), weights(resumed))
+
+
+def test_resuming_takes_the_rates_of_the_config(tmp_path: Path) -> None:
+    train(tiny_model(), epochs=1, folder=tmp_path)
+    model = tiny_model()
+    optimizer = sgd(model, lr=0.5, momentum=0.9, weight_decay=0.0, bias_lr_factor=1.0)
+    rates: list[float] = []
+    train(
+        model,
+        optimizer=optimizer,
+        folder=tmp_path,
+        resumes=True,
+        on_step=lambda report: rates.append(report.lr),
+    )
+    assert rates[-1] == 0.5
+    assert optimizer.param_groups[0]["weight_decay"] == 0.0

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detkit.errors import UserError
+from detkit.training.loop.log import METRICS, TrainingLog
+from detkit.training.loop.milestones import Report
+
+
+def step(number: int, steps_per_epoch: int = 30, **values: float) -> Report:
+    return Report(number, number / steps_per_epoch, "train", 0.1, values or {"head_box": float(number)}, 4)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+
+
+def test_lines_are_means_over_steps_and_end_with_the_epoch(tmp_path: Path) -> None:
+    with TrainingLog(tmp_path, 35, tensorboard=False, show=False) as log:
+        for number in range(1, 36):
+            log(step(number))
+        log(Report(35, 35 / 30, "val", 0.1, {"map": 0.5, "odd": float("nan")}, 0))
+    train, val = lines(tmp_path)[:-1], lines(tmp_path)[-1]
+    assert [line["step"] for line in train] == [20, 30, 35]
+    assert [line["head_box"] for line in train] == [10.5, 25.5, 33]
+    assert list(train[0]) == ["step", "epoch", "split", "lr", "head_box", "images_per_second"]
+    assert train[0]["images_per_second"] > 0
+    assert val == {
+        "step": 35, "epoch": 35 / 30, "split": "val", "lr": 0.1, "map": 0.5, "odd": None,
+        "images_per_second": None,
+    }  # fmt: skip
+    assert log.mean_rate > 0
+
+
+def test_resuming_drops_what_came_after_the_checkpoint_and_half_a_line(tmp_path: Path) -> None:
+    with TrainingLog(tmp_path, 60, tensorboard=False, show=False) as log:
+        for number in range(1, 61):
+            log(step(number))
+    with (tmp_path / METRICS).open("ab") as stream:
+        stream.write(b'{"step": 3, "spl')
+    with TrainingLog(tmp_path, 60, start_step=30, tensorboard=False, show=False) as log:
+        for number in range(31, 61):
+            log(step(number))
+    assert [line["step"] for line in lines(tmp_path)] == [20, 30, 50, 60]
+
+
+def test_without_a_terminal_plain_lines_go_to_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TrainingLog(tmp_path, 60, tensorboard=False) as log:
+        for number in range(1, 61):
+            log(step(number))
+        log(Report(60, 2.0, "val", 0.1, {"map": 0.5}, 0))
+    out, err = capsys.readouterr()
+    assert out == ""
+    said = err.splitlines()
+    assert [line.split(":")[0] for line in said] == ["epoch 1, step 30/60", "epoch 2, step 60/60", "epoch 2"]
+    assert "head_box 25.500" in said[0]
+    assert "images/s" in said[0]
+    assert "\x1b" not in err
+
+
+def test_on_a_terminal_a_bar_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with TrainingLog(tmp_path, 30, tensorboard=False) as log:
+        assert log._bar is not None
+        for number in range(1, 31):
+            log(step(number))
+        assert log._bar.tasks[0].completed == 30
+        assert "head_box" in log._bar.tasks[0].fields["state"]
+
+
+def test_a_report_without_values_counts_for_the_rate_alone(tmp_path: Path) -> None:
+    with TrainingLog(tmp_path, 2, tensorboard=False, show=False) as log:
+        log(Report(1, 0.5, "train", 0.1, {}, 4))
+        log(step(2, 2, head_box=3.0))
+    assert lines(tmp_path)[0]["head_box"] == 3.0
+
+
+def test_tensorboard_is_asked_for_but_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        TrainingLog(tmp_path, 2, tensorboard=True)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from detkit.errors import UserError
+from detkit.inference.model_file import read_model_file, save_model
+from detkit.models.roi.box_heads import Predictor
+from detkit.training.loop.start_from import start_from
+
+
+def detector(num_classes: int) -> nn.ModuleDict:
+    # As many outputs as two classes have box deltas: only its place tells the trunk from the predictor.
+    return nn.ModuleDict(
+        {"trunk": nn.Linear(3, 8), "predictor": Predictor(8, num_classes, class_agnostic=False)}
+    )
+
+
+def saved(folder: Path, model: nn.Module, classes: list[str]) -> Path:
+    save_model(
+        folder / "old.safetensors",
+        model,
+        classes=classes,
+        category_ids=list(range(len(classes))),
+        config_yaml="",
+    )
+    return folder / "old.safetensors"
+
+
+@pytest.mark.parametrize("classes", [["dog", "bird", "cat"], ["dog"], ["cat", "fish"]])
+def test_rows_follow_their_class_by_name(tmp_path: Path, classes: list[str]) -> None:
+    old, new = detector(2), detector(len(classes))
+    before = {key: value.clone() for key, value in new.state_dict().items()}
+    start_from(new, classes, read_model_file(saved(tmp_path, old, ["cat", "dog"])))
+    assert torch.equal(new["trunk"].weight, old["trunk"].weight)
+    for number, name in enumerate(classes):
+        if name in ("cat", "dog"):
+            source = ["cat", "dog"].index(name)
+            assert torch.equal(
+                new["predictor"].cls_score.weight[number], old["predictor"].cls_score.weight[source]
+            )
+            assert torch.equal(
+                new["predictor"].bbox_pred.weight[4 * number : 4 * number + 4],
+                old["predictor"].bbox_pred.weight[4 * source : 4 * source + 4],
+            )
+        else:
+            assert torch.equal(
+                new["predictor"].cls_score.weight[number], before["predictor.cls_score.weight"][number]
+            )
+    assert torch.equal(new["predictor"].cls_score.weight[-1], old["predictor"].cls_score.weight[-1])
+
+
+def test_the_same_classes_copy_everything(tmp_path: Path) -> None:
+    old, new = detector(2), detector(2)
+    said = start_from(new, ["cat", "dog"], read_model_file(saved(tmp_path, old, ["cat", "dog"])))
+    assert all(torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+    assert "2 tensors copied" in said
+
+
+def test_nothing_in_common_is_refused(tmp_path: Path) -> None:
+    file = read_model_file(saved(tmp_path, nn.Linear(2, 2), ["cat"]))
+    with pytest.raises(UserError, match="nothing in it fits"):
+        start_from(detector(1), ["cat"], file)

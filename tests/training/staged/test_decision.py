@@ -1,0 +1,228 @@
+"""What SVMs and box regression learn from, against the papers' rules written out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from detkit.models.roi.decision_config import BoxRegression, SVMDecision
+from detkit.data.datasets.index import Index, Strings
+from detkit.data.regions.training_regions import TrainingRegions
+from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.ops.boxes import pairwise_iou
+from detkit.training.staged.hard_negatives import MiningState
+from detkit.training.staged import decision as learn_decision
+from detkit.training.staged.decision import (
+    SVMExamples,
+    fill_box_regression,
+    fill_svms,
+    learn_box_regression,
+    learn_svms,
+)
+from tests.reference.hard_negatives import mine_one_class
+from tests.reference.ridge import encode, fit_and_predict
+
+CLASSES = ("cat", "dog")
+WIDTH = 6
+NUM_IMAGES = 5
+SPEC = SVMDecision(type="svm", features="pool5")
+
+
+def made_regions() -> TrainingRegions:
+    """Images with three objects each, the last of which is difficult, and boxes at many overlaps."""
+    chance = np.random.default_rng(0)
+    corners = chance.random((NUM_IMAGES, 3, 2)) * 100 + np.array([[0, 0], [150, 0], [0, 150]])
+    objects = np.concatenate([corners, corners + 80], axis=2).astype(np.float32)
+    index = Index(
+        torch.from_numpy(objects.reshape(-1, 4)),
+        torch.tensor([0, 1, 0] * NUM_IMAGES, dtype=torch.int32),
+        torch.tensor([False, False, True] * NUM_IMAGES),
+        torch.zeros(3 * NUM_IMAGES, dtype=torch.bool),
+        torch.arange(0, 3 * NUM_IMAGES + 1, 3),
+        torch.tensor([[400, 400]] * NUM_IMAGES, dtype=torch.int32),
+        Strings.of([f"{i}.jpg" for i in range(NUM_IMAGES)]),
+    )
+
+    def proposals(image: int) -> NDArray[np.float32]:
+        noise = np.random.default_rng(image + 1)
+        near = objects[image].repeat(12, axis=0) + 18 * noise.standard_normal((36, 4))
+        corner = noise.random((20, 2)) * 250
+        far = np.concatenate([corner, corner + 20 + 60 * noise.random((20, 2))], axis=1)
+        return np.concatenate([near, far]).astype(np.float32)
+
+    return TrainingRegions(index, proposals)
+
+
+@dataclass
+class Model:
+    layer: str = "pool5"
+    alike_count_once: bool = False
+    widths: Any = None
+
+
+@dataclass
+class Config:
+    seed: int = 0
+
+
+@dataclass
+class Run:
+    config: Config
+    device: str = "cpu"
+
+
+@dataclass
+class Reader:
+    regions: TrainingRegions
+    model: Model
+    run: Run
+
+
+class Features:
+    """Features that tell a little of what a region shows; both layers are the same."""
+
+    def __init__(self, regions: TrainingRegions) -> None:
+        self.of = []
+        for image in range(NUM_IMAGES):
+            target, boxes = regions.index.target(image), regions.boxes(image)
+            iou = pairwise_iou(boxes, target.boxes).numpy()
+            noise = np.random.default_rng(100 + image).random((len(boxes), WIDTH))
+            noise[:, :3] += 2 * iou
+            self.of.append(noise.astype(np.float32))
+
+    def decision(self, image: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        return self.of[image] if rows is None else self.of[image][rows]
+
+    def pool5(self, image: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.of[image][rows]
+
+
+@pytest.fixture
+def reader() -> Any:
+    return Reader(made_regions(), Model(widths={"pool5": WIDTH}), Run(Config()))
+
+
+def test_positives_are_the_objects_and_negatives_overlap_those_of_the_class_little(reader: Any) -> None:
+    features = Features(reader.regions)
+    examples = SVMExamples(reader, features, 3.0, len(CLASSES), 0.3)
+    for image in range(NUM_IMAGES):
+        rows, labels = examples.positives(image)
+        assert labels.tolist() == [0, 1]  # the difficult one is not learned
+        np.testing.assert_allclose(rows, 3.0 * features.of[image][:2])
+        found = examples.candidates(image)
+        target = reader.regions.index.target(image)
+        iou = pairwise_iou(reader.regions.boxes(image), target.boxes)
+        for label in range(2):
+            # All objects of the class count, the difficult one too; those of the other class do not.
+            best = iou[:, target.labels == label].amax(dim=1)
+            assert found.negative[:, label].tolist() == (best < 0.3).tolist()
+        assert found.negative[1, 0]  # the dog itself is a negative of cats
+        assert not found.negative[0, 0]
+        middle = ((iou >= 0.3) & (iou < 1)).any(dim=1)
+        assert bool(middle.any())
+
+
+def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
+    reader: Any, tmp_path: Path
+) -> None:
+    features, spec = Features(reader.regions), SPEC.model_copy(update={"retrain_after": 20})
+    learn_svms(reader, features, spec, CLASSES, tmp_path)
+    svms = SVMScores(WIDTH, 2)
+    fill_svms(svms, tmp_path, CLASSES)
+    scale = 20 / np.linalg.norm(np.concatenate(features.of), axis=1).mean()  # fewer than 200 images and boxes
+    examples = SVMExamples(reader, features, float(scale), 2, 0.3)
+    for label in range(2):
+        positives, images = [], []
+        for image in range(NUM_IMAGES):
+            rows, labels = examples.positives(image)
+            positives += list(rows[labels == label])
+            found = examples.candidates(image)
+            images.append((found.rows, found.negative[:, label]))
+        expected, _, _ = mine_one_class(
+            np.stack(positives), images, passes=1, retrain_after=20, hard_above=-1.0001, evict_below=-1.2
+        )
+        margins = svms.cls_score(torch.from_numpy(features.of[0]))[:, label].detach().numpy()
+        scaled = scale * features.of[0].astype(np.float64)
+        np.testing.assert_allclose(margins, scaled @ expected.weights + expected.bias, rtol=1e-3, atol=1e-3)
+
+
+def test_box_regression_is_the_papers_on_regions_that_overlap_enough(reader: Any, tmp_path: Path) -> None:
+    features = Features(reader.regions)
+    learn_box_regression(reader, features, BoxRegression(ridge=1000.0, min_iou=0.6), 2, tmp_path)
+    deltas = RidgeDeltas(WIDTH, 2)
+    fill_box_regression(deltas, tmp_path)
+    rows: dict[int, list[Any]] = {0: [], 1: []}
+    for image in range(NUM_IMAGES):
+        objects = reader.regions.objects(image)
+        boxes = reader.regions.boxes(image).double().numpy()
+        iou = pairwise_iou(reader.regions.boxes(image), objects.boxes).numpy()
+        for row in range(len(boxes)):
+            best = int(iou[row].argmax())
+            if iou[row, best] > 0.6:
+                target = encode(objects.boxes[best].double().numpy(), boxes[row])
+                rows[int(objects.labels[best])].append((features.of[image][row], target))
+    every = np.stack([row for label in rows for row, _ in rows[label]])
+    scale = 20 / np.linalg.norm(every, axis=1).mean()
+    asked = features.of[0]
+    found = deltas(torch.from_numpy(asked)).detach().numpy()
+    for label, own in rows.items():
+        assert any(not target.any() for _, target in own)  # the objects themselves are among them
+        x, y = (np.stack(parts).astype(np.float64) for parts in zip(*own, strict=True))
+        expected = fit_and_predict(scale * x, y, 1000.0, scale * asked.astype(np.float64))
+        np.testing.assert_allclose(found[:, label], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mining_is_told_the_papers_numbers(
+    reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def mine(source: Any, classes: Any, how: Any, **named: Any) -> MiningState:
+        asked.append(how)
+        return replace(MiningState.begin(WIDTH, 2), trained=np.ones(2, bool))
+
+    monkeypatch.setattr(learn_decision, "mine", mine)
+    learn_svms(reader, Features(reader.regions), SPEC, CLASSES, tmp_path)
+    (how,) = asked
+    assert (how.c, how.positive_weight, how.bias_multiplier) == (0.001, 2.0, 10.0)
+    assert (how.hard_above, how.evict_below, how.retrain_after) == (-1.0001, -1.2, 2000)
+    assert (how.passes, how.drop_duplicates) == (1, False)
+
+
+def test_more_processes_than_classes_learn_what_one_learns(
+    reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, regression = Features(reader.regions), BoxRegression()
+
+    def learn(part: Path) -> None:
+        learn_svms(reader, features, SPEC, CLASSES, part)
+        learn_box_regression(reader, features, regression, len(CLASSES), part)
+
+    learn(tmp_path / "one")
+    parts: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = {}
+
+    def gather(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]] | None:
+        # The processes take turns here, the first one last, so that it finds what the others gave.
+        given = parts.setdefault(arrays["weights"].shape[1:], [])
+        given.append(arrays)
+        if rank > 0:
+            return None
+        return {name: np.concatenate([one[name] for one in given]) for name in arrays}
+
+    monkeypatch.setattr(learn_decision, "gather", gather)
+    monkeypatch.setattr(learn_decision, "world_size", lambda: 3)
+    for rank in (2, 1, 0):
+        monkeypatch.setattr(learn_decision, "rank", lambda own=rank: own)
+        learn(tmp_path / "three")
+    for name in ("svms", "box_regression"):
+        one, three = (load_file(tmp_path / run / f"{name}.safetensors") for run in ("one", "three"))
+        assert one.keys() == three.keys()
+        for key, value in one.items():
+            np.testing.assert_array_equal(three[key], value)
