@@ -24,8 +24,8 @@ from pycocotools.coco import COCO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from detkit.data.datasets.builder import open_training_set
 from detkit.config.load import parse_config
+from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.index import Index
 from detkit.runs.session import training_loader
 

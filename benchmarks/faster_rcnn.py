@@ -38,11 +38,11 @@ from torchvision.ops import FrozenBatchNorm2d
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN as Spec
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.inference.torchvision_weights import from_torchvision
 from detkit.models.norm import folds_kept
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 from detkit.runtime.device import choose_precision
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 from tests.reference.calibration import calibrate
 
 SIZE = (608, 800)  # torchvision pads sides to multiples of 32
@@ -66,7 +66,7 @@ def make_models(size: tuple[int, int] = SIZE) -> tuple[nn.Module, nn.Module]:
     theirs.load_state_dict(
         {k: v for k, v in calibrated.state_dict().items() if not k.endswith("num_batches_tracked")}
     )
-    spec = Spec.model_validate(
+    spec = FasterRCNNConfig.model_validate(
         {
             "type": "faster_rcnn",
             "backbone": {"type": "resnet", "depth": 50},

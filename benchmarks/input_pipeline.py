@@ -32,9 +32,9 @@ from torchvision.transforms import v2
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
 from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import file_source
 from detkit.data.loading.loaders import make_train_loader
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.datasets.source import file_source
 from detkit.data.transforms.geometric import Flip, Resize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

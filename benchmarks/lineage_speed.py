@@ -44,18 +44,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measuring.turns import claim_of, machine
 
-from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.config import FastRCNN as FastSpec
-from detkit.detectors.faster_rcnn.config import FasterRCNN as FasterSpec
-from detkit.detectors.rcnn.config import RCNN as RCNNSpec
 from detkit.data.regions.batch import RegionBatch
+from detkit.data.regions.propose_images import num_cores
+from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.ops import convolution
-from detkit.ops.warp import Cuts
 from detkit.ops.kernels.warp_plan import plan_warp
+from detkit.ops.warp import Cuts
 from detkit.proposals.selective_search.search import SelectiveSearch
 from detkit.structures import ImageBatch, Target, TrainBatch
-from detkit.data.regions.propose_images import num_cores
 
 NUM_CLASSES, NUM_PROPOSALS, NUM_TRAINED = 20, 2000, 128
 HEIGHT, WIDTH = 375, 500  # of the file; 600 x 800 for a detector that reads it whole
@@ -158,12 +158,12 @@ def rcnn() -> nn.Module:
         "regions": {"type": "warp", "size": 224},
         "head": {"type": "svm", "features": "fc7"},
     }
-    return build_detector(RCNNSpec.model_validate(spec), NUM_CLASSES, seed=0)
+    return build_detector(RCNNConfig.model_validate(spec), NUM_CLASSES, seed=0)
 
 
 def fast_rcnn() -> nn.Module:
     spec = {"type": "fast_rcnn", "proposals": {"type": "selective_search"}, **PARTS}
-    model = build_detector(FastSpec.model_validate(spec), NUM_CLASSES, seed=0)
+    model = build_detector(FastRCNNConfig.model_validate(spec), NUM_CLASSES, seed=0)
     for number, layer in enumerate(model.backbone.features):
         layer.requires_grad_(number >= 10)  # from conv3_1 on
     return model
@@ -171,7 +171,7 @@ def fast_rcnn() -> nn.Module:
 
 def proposal_network() -> ProposalNetwork:
     spec = {"type": "faster_rcnn", "proposals": {"type": "rpn"}, **PARTS}
-    whole: Any = build_detector(FasterSpec.model_validate(spec), NUM_CLASSES, seed=0)
+    whole: Any = build_detector(FasterRCNNConfig.model_validate(spec), NUM_CLASSES, seed=0)
     return ProposalNetwork(whole.backbone, whole.neck, whole.rpn)
 
 

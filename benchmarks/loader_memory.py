@@ -34,15 +34,15 @@ from torch.utils.data import DataLoader, Dataset
 
 
 def our_batches(folder: Path, workers: int, start: str) -> Iterator[Any]:
+    from detkit.data.config import DataConfig
     from detkit.data.datasets.builder import open_training_set
-    from detkit.data.config import Data
     from detkit.data.datasets.index import Index
     from detkit.data.loading.loaders import make_train_loader
     from detkit.data.loading.samples import DetectionDataset
 
     multiprocessing.set_start_method(start, force=True)
     train = {"type": "coco", "images": str(folder / "images"), "annotations": str(folder / "instances.json")}
-    source, _ = open_training_set(Data.model_validate({"classes": CLASSES, "train": train}))
+    source, _ = open_training_set(DataConfig.model_validate({"classes": CLASSES, "train": train}))
     dataset = DetectionDataset(Index.of(source.annotations), source.pixels, [], seed=0)
     loader = make_train_loader(
         dataset, batch_size=4, seed=0, workers=workers, rank=0, world_size=1, group_by_aspect=True,

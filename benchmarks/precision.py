@@ -22,8 +22,8 @@ from pathlib import Path
 from measuring.turns import Claim, claim_of, deliver, rounded
 
 from detkit.config.load import load_config
-from detkit.workflows.evaluate import evaluate
 from detkit.storage.run_folder import MODEL
+from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
 
 CONFIG = "faster_rcnn_resnet18_synthetic"

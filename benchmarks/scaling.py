@@ -32,14 +32,14 @@ from torch import nn
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import DetectionSet
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN as Spec
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.models.norm import folds_kept
 from detkit.report.content import Curve
 from detkit.report.curve_file import curves_as_svg
-from detkit.structures import ImageBatch, Target, TrainBatch
-from detkit.runtime.processes import process_group, replicate, world_size
 from detkit.runtime.memory import forget_peak, peak_bytes
+from detkit.runtime.processes import process_group, replicate, world_size
+from detkit.structures import ImageBatch, Target, TrainBatch
 
 CPU = torch.device("cpu")
 SIDE, CLASSES, OBJECTS, PROPOSALS = 256, 20, 10, 300
@@ -57,7 +57,7 @@ def make_model(num_classes: int = CLASSES, proposals: int = PROPOSALS) -> nn.Mod
         "regions": {"type": "roi_align"},
         "head": {"type": "two_fc", "channels": 256},
     }  # fmt: skip
-    return build_detector(Spec.model_validate(spec), num_classes, seed=0)
+    return build_detector(FasterRCNNConfig.model_validate(spec), num_classes, seed=0)
 
 
 def make_batch(

@@ -13,11 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detkit.runs.predictor import build_predictor as load
     from detkit.config.load import load_config
     from detkit.errors import NonFiniteLossError, UserError
     from detkit.evaluation.metrics.coco import evaluate_coco
     from detkit.evaluation.metrics.voc import evaluate_voc
+    from detkit.runs.predictor import build_predictor as load
     from detkit.workflows.evaluate import evaluate
     from detkit.workflows.predict import predict
     from detkit.workflows.train import train

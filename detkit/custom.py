@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from detkit.spec import Custom
 from detkit.errors import UserError
+from detkit.spec import CustomConfig
 
 
-def build_custom(spec: Custom, **given: Any) -> Any:
+def build_custom(spec: CustomConfig, **given: Any) -> Any:
     """Import and call a user's own part.
 
     Modules are looked for as Python does, and in the working directory.

@@ -15,7 +15,7 @@ class Spec(BaseModel):
     )
 
 
-class Custom(Spec):
+class CustomConfig(Spec):
     """A part of the user's own, called with `args` when the config is built."""
 
     type: Literal["custom"]

@@ -11,13 +11,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coco import Record, box_column, column, read_coco, read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.id_positions import positions
 from detkit.errors import UserError
+from detkit.storage.atomic_files import write_atomically
 
 if TYPE_CHECKING:  # it starts the compiler, which small files do without
     from detkit.annotations.results_layout import Results

@@ -6,11 +6,11 @@ from pathlib import Path, PurePath
 
 import orjson
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.headers import with_sizes
 from detkit.annotations.image_files import image_names
+from detkit.storage.atomic_files import write_atomically
 
 
 def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:

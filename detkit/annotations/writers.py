@@ -11,11 +11,11 @@ import numpy as np
 import orjson
 import yaml
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coordinates import Boxes, corners_to_voc, corners_to_xywh, to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat
 from detkit.annotations.headers import with_sizes
 from detkit.annotations.image_files import image_names
+from detkit.storage.atomic_files import write_atomically
 
 Format = Literal["voc", "coco", "yolo"]
 

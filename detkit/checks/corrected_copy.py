@@ -9,12 +9,12 @@ from pathlib import Path
 
 import orjson
 
-from detkit.storage.atomic_files import write_atomically
-from detkit.checks.fixes import Mending, below
 from detkit.checks.fix_coco import copy_coco
 from detkit.checks.fix_voc import copy_voc
 from detkit.checks.fix_yolo import copy_yolo
+from detkit.checks.fixes import Mending, below
 from detkit.checks.survey import Survey
+from detkit.storage.atomic_files import write_atomically
 
 CHANGES = "changes.json"
 

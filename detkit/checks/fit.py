@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.detectors.builder import build_detector
-from detkit.proposals.builder import build_proposer
-from detkit.proposals.config import ExternalProposals, ProposalFile
 from detkit.config.schema import Config
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.data.transforms.geometric import resized
+from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.detectors.where_to_look import external_proposals, told_where_to_look
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.rpn.rpn import RPN, RPNOutput
 from detkit.ops.boxes import pairwise_iou
+from detkit.proposals.builder import build_proposer
+from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig
 from detkit.structures import Target
-from detkit.detectors.where_to_look import external_proposals, told_where_to_look
 
 MOST_IMAGES = 300  # looked at for anchors
 MOST_SEARCHED = 16  # for proposals that have to be found first, which takes a second or more for each
@@ -101,7 +101,7 @@ def measure_fit(config: Config, learned: Source) -> Fit | None:
         proposals = external_proposals(config.detector)
         assert proposals is not None
         learned = _told(proposals, config, learned)
-        most = MOST_IMAGES if isinstance(proposals, ProposalFile) else MOST_SEARCHED
+        most = MOST_IMAGES if isinstance(proposals, ProposalFileConfig) else MOST_SEARCHED
         fit = Fit("proposals", 1, model.roi_head.sampler.num)
     elif isinstance(model, FasterRCNN):
         fit = Fit("anchors", min(model.rpn.strides), model.rpn.sampler.num)
@@ -133,9 +133,9 @@ def sample_images(truth: AnnotationSet, most: int) -> list[int]:
     return [int(image) for image in with_objects[chosen]]
 
 
-def _told(proposals: ExternalProposals, config: Config, learned: Source) -> Source:
+def _told(proposals: ExternalProposalsConfig, config: Config, learned: Source) -> Source:
     """Return the dataset with proposals: those of a file, or found as they are asked for."""
-    if isinstance(proposals, ProposalFile):
+    if isinstance(proposals, ProposalFileConfig):
         return told_where_to_look(config.detector, learned, "train")
     proposer = build_proposer(proposals)
     pixels = learned.pixels

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coco import read_json
 from detkit.annotations.coordinates import corners_to_xywh
 from detkit.checks.fixes import Mending, below
+from detkit.storage.atomic_files import write_atomically
 
 
 def copy_coco(mending: Mending, root: Path, folder: Path) -> None:

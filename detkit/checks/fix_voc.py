@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coordinates import corners_to_voc
 from detkit.annotations.voc_xml import voc_tree
 from detkit.checks.fixes import Mending
+from detkit.storage.atomic_files import write_atomically
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

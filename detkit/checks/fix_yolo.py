@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo_layout import yolo_layout
 from detkit.checks.fixes import Mending, below
 from detkit.checks.survey import Origin
+from detkit.storage.atomic_files import write_atomically
 
 
 def copy_yolo(mending: Mending, root: Path, folder: Path) -> None:

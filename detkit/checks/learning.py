@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.data.datasets.builder import open_training_set
-from detkit.detectors.builder import build_detector
-from detkit.training.loop.builder import build_optimizer
-from detkit.config.schema import Config
-from detkit.training.loop.config import Gradient
 from detkit.checks.findings import Finding, found
-from detkit.data.datasets.source import Source
-from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.checks.fit import BUCKETS, FAIR_IOU, Fit, measure_fit
+from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_training_set
+from detkit.data.datasets.source import Source
+from detkit.detectors.builder import build_detector
+from detkit.detectors.where_to_look import external_proposals
+from detkit.runs.session import session
+from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
+from detkit.training.loop.builder import build_optimizer
+from detkit.training.loop.config import GradientConfig
 from detkit.training.memory_probe import Line, Step, largest_images
 from detkit.workflows.plan import READ_AHEAD, SAFETY
-from detkit.runs.session import session
-from detkit.detectors.where_to_look import external_proposals
 
 _MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is told
 _FEW_SHARE = 0.02  # of the anchors or regions drawn that hold an object, below which it is told
@@ -41,14 +41,14 @@ def check_learning(config: Config) -> tuple[list[Finding], dict[str, Any] | None
     fit = measure_fit(config, learned)
     findings = [] if fit is None else list(fit_findings(fit, learned.annotations))
     figures = None if fit is None else fit.to_json()
-    if isinstance(config.train, Gradient) and external_proposals(config.detector) is None:
+    if isinstance(config.train, GradientConfig) and external_proposals(config.detector) is None:
         memory, needs = _memory(config, config.train, learned)
         findings += memory
         figures = None if figures is None else figures | needs
     return findings, figures
 
 
-def _memory(config: Config, train: Gradient, learned: Source) -> tuple[list[Finding], dict[str, Any]]:
+def _memory(config: Config, train: GradientConfig, learned: Source) -> tuple[list[Finding], dict[str, Any]]:
     """Extrapolate the memory of a step from steps of one and two images."""
     with session(config, trains=True) as run:
         model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)

@@ -16,8 +16,8 @@ from PIL import Image
 
 from detkit.annotations.headers import orientation
 from detkit.data.images import decode_bytes
-from detkit.runtime.thread_map import side_by_side
 from detkit.errors import UserError
+from detkit.runtime.thread_map import side_by_side
 
 LIKENESS_PX = 32
 _PLAIN_MODES = ("RGB", "P")

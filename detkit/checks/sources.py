@@ -10,11 +10,17 @@ import yaml
 
 from detkit.annotations.coco import read_json
 from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.data.config import COCOSet, Data, ObjectCropsSet, VOCSet, YOLOSet
 from detkit.checks.read_coco import survey_coco, unlisted_images
 from detkit.checks.read_voc import survey_voc
 from detkit.checks.read_yolo import survey_yolo
 from detkit.checks.survey import Survey
+from detkit.data.config import (
+    COCODatasetConfig,
+    DataConfig,
+    ObjectCropsConfig,
+    VOCDatasetConfig,
+    YOLODatasetConfig,
+)
 from detkit.errors import UserError
 
 _COCO_KEYS = ("images", "annotations", "categories")
@@ -73,7 +79,7 @@ def _read(survey: Survey, found: FoundDataset) -> None:
             unlisted_images(survey)
 
 
-def survey_config(data: Data) -> Survey:
+def survey_config(data: DataConfig) -> Survey:
     """Read what a config learns from and is judged by.
 
     Synthetic and custom datasets have no files, and images by class no annotations.
@@ -85,12 +91,12 @@ def survey_config(data: Data) -> Survey:
     voc: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
     yolo: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
     for part, spec in (("train", data.train), ("val", data.val)):
-        match spec.of if isinstance(spec, ObjectCropsSet) else spec:
-            case VOCSet() as own:
+        match spec.of if isinstance(spec, ObjectCropsConfig) else spec:
+            case VOCDatasetConfig() as own:
                 voc[own.root][part] = own.sets
-            case YOLOSet() as own:
+            case YOLODatasetConfig() as own:
                 yolo[own.root][part] = [own.split]
-            case COCOSet() as own:
+            case COCODatasetConfig() as own:
                 file = Path(own.annotations)
                 if not file.is_file():
                     raise UserError(f"data.{part}.annotations: {file}: the file does not exist")

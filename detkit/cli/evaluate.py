@@ -22,8 +22,8 @@ def evaluate(
     from detkit.config.load import load_config
 
     checked = load_config(config, overrides or ())
-    from detkit.workflows import evaluate as workflow
     from detkit.evaluation.measure import table
+    from detkit.workflows import evaluate as workflow
 
     result = workflow.evaluate(checked, weights=weights, out=out)
     if result is None:  # another process than the first

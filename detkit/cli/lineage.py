@@ -46,9 +46,9 @@ def lineage(
     json_file: JsonFile = None,
 ) -> None:
     """Train and test the R-CNN lineage on one dataset: what did each idea buy?"""
+    from detkit.lineage.common_settings import terms_for
     from detkit.lineage.page import COLUMNS
     from detkit.workflows import lineage as workflow
-    from detkit.lineage.common_settings import terms_for
 
     changes = {
         "backbone": backbone,

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.errors import UserError
+from detkit.storage.atomic_files import write_atomically
 
 STDOUT = "-"
 

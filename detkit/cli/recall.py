@@ -35,8 +35,8 @@ def recall(
     json_file: JsonFile = None,
 ) -> None:
     """Measure how well proposals cover the labelled objects; no model and no torch."""
-    from detkit.workflows import recall as workflow
     from detkit.evaluation.measure import shown
+    from detkit.workflows import recall as workflow
 
     result = workflow.recall(
         proposals, dataset, sets=sets or (), max_boxes=max_boxes, difficult=difficult, plot=plot

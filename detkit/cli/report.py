@@ -15,8 +15,8 @@ def report(
     json_file: JsonFile = None,
 ) -> None:
     """Write the report of a finished run again, from the files in its folder."""
-    from detkit.workflows import report as workflow
     from detkit.evaluation.measure import table
+    from detkit.workflows import report as workflow
 
     result = workflow.report(run)
     deliver(result.to_json(), json_file, [*aligned(table(result.measured)), str(result.file)])

@@ -21,8 +21,8 @@ def score(
     json_file: JsonFile = None,
 ) -> None:
     """Judge result files alone, by the official rules; no model and no torch."""
-    from detkit.workflows import score as workflow
     from detkit.evaluation.measure import table
+    from detkit.workflows import score as workflow
 
     measured = workflow.score(truth, found, metric)
     deliver(measured.to_json(), json_file, aligned(table(measured)))

@@ -27,8 +27,8 @@ def train(
 
     # The config is checked before torch is loaded, which takes seconds.
     checked = load_config(config, overrides or ())
-    from detkit.workflows import train as workflow
     from detkit.evaluation.measure import table
+    from detkit.workflows import train as workflow
 
     result = workflow.train(
         checked, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights

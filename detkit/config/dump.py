@@ -9,9 +9,9 @@ from typing import Any
 
 from detkit.config.keys import fields_of, summary
 from detkit.config.schema import Config
-from detkit.spec import Custom, Spec
 from detkit.config.strict_yaml import resolve
 from detkit.errors import UserError
+from detkit.spec import CustomConfig, Spec
 
 _WIDTH = 110
 _COMMENT_COLUMN = 36
@@ -53,7 +53,7 @@ def flow(value: Any, exact: bool = False) -> str:
     """
     if isinstance(value, Spec):
         keys = fields_of(type(value))
-        pairs = [(key, getattr(value, key), exact or isinstance(value, Custom)) for key in keys]
+        pairs = [(key, getattr(value, key), exact or isinstance(value, CustomConfig)) for key in keys]
         return "{" + ", ".join(f"{key}: {flow(item, only)}" for key, item, only in pairs) + "}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_text(key)}: {flow(item, True)}" for key, item in value.items()) + "}"

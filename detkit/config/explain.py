@@ -8,12 +8,12 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from detkit.config.dump import flow
-from detkit.detectors.faster_rcnn.config import FPN_DEFAULTS
 from detkit.config.keys import every_key, fields_of, holds, summary, wanted
 from detkit.config.problems import nearest
 from detkit.config.schema import Config
-from detkit.spec import Spec
+from detkit.detectors.faster_rcnn.config import FPN_DEFAULTS
 from detkit.errors import UserError
+from detkit.spec import Spec
 
 
 @dataclass(frozen=True)

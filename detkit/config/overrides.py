@@ -8,9 +8,9 @@ from typing import Any
 from detkit.config.keys import holds
 from detkit.config.problems import KeyPath, Problem, dotted
 from detkit.config.schema import Config
-from detkit.spec import Spec
 from detkit.config.strict_yaml import Document, read_yaml
 from detkit.errors import UserError
+from detkit.spec import Spec
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:

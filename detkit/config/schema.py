@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.detectors.classifier.config import Classifier
-from detkit.data.config import ClassifiedSet, Data, ScaleCrop
-from detkit.detectors.union import Detector
-from detkit.spec import Count, Custom, Index, Spec
-from detkit.config.train import Train
+from detkit.config.train import AnyTrainConfig
+from detkit.data.config import ClassifiedDatasetConfig, DataConfig, ScaleCropConfig
+from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.union import AnyDetectorConfig
 from detkit.models.roi.wiring import fill
+from detkit.spec import Count, CustomConfig, Index, Spec
 
 WAYS_TO_LEARN = {
     "faster_rcnn": ("gradient", "alternating"),
@@ -22,7 +22,7 @@ WAYS_TO_LEARN = {
 }
 
 
-class Evaluate(Spec):
+class EvaluateConfig(Spec):
     """How detections are judged."""
 
     metric: Literal["voc07", "voc10", "coco", "top1"] = "voc07"
@@ -47,13 +47,13 @@ class Config(Spec):
     """`auto` takes CUDA, then MPS, then the CPU; or one of cpu, cuda, cuda:N, mps."""
     deterministic: bool = False
     """Refuse operations whose result changes from run to run."""
-    detector: Detector
+    detector: AnyDetectorConfig
     """The model."""
-    data: Data
+    data: DataConfig
     """Images and labels."""
-    train: Train
+    train: AnyTrainConfig
     """How the weights are learned."""
-    evaluate: Evaluate = Evaluate()
+    evaluate: EvaluateConfig = EvaluateConfig()
     """How detections are judged."""
 
     @model_validator(mode="before")
@@ -66,18 +66,20 @@ class Config(Spec):
 
     @model_validator(mode="after")
     def _classifiers_see_images_of_one_class(self) -> Config:
-        if isinstance(self.detector, Custom):
+        if isinstance(self.detector, CustomConfig):
             return self
-        classifies = isinstance(self.detector, Classifier)
-        sets = [part for part in (self.data.train, self.data.val) if not isinstance(part, Custom | None)]
-        if any(isinstance(part, ClassifiedSet) != classifies for part in sets):
+        classifies = isinstance(self.detector, ClassifierConfig)
+        sets = [
+            part for part in (self.data.train, self.data.val) if not isinstance(part, CustomConfig | None)
+        ]
+        if any(isinstance(part, ClassifiedDatasetConfig) != classifies for part in sets):
             raise ValueError(
                 "detector.type: classifier goes with data of type image_folder or object_crops alone, "
                 "and they with it alone"
             )
         if (self.evaluate.metric == "top1") != classifies:
             raise ValueError("evaluate.metric: top1 is a classifier's, and its only one")
-        cuts = any(isinstance(item, ScaleCrop) for part in sets for item in part.augment)
+        cuts = any(isinstance(item, ScaleCropConfig) for part in sets for item in part.augment)
         if cuts and not classifies:
             raise ValueError("augment: scale_crop is a classifier's; random_crop keeps a detector's objects")
         return self

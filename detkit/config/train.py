@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from detkit.detectors.faster_rcnn.alternating_config import Alternating
-from detkit.training.staged.config import Staged
-from detkit.training.loop.config import Gradient
+from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig
+from detkit.training.loop.config import GradientConfig
+from detkit.training.staged.config import StagedConfig
 
-Train = Annotated[Gradient | Staged | Alternating, Field(discriminator="type")]
+AnyTrainConfig = Annotated[GradientConfig | StagedConfig | AlternatingConfig, Field(discriminator="type")]

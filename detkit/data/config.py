@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.spec import Count, Custom, Fraction, Index, NonNegative, Spec
+from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Spec
 
 
-class Flip(Spec):
+class FlipConfig(Spec):
     """Mirror the image."""
 
     type: Literal["flip"]
@@ -19,7 +19,7 @@ class Flip(Spec):
     """Left-right or top-bottom; the second only where up and down mean nothing (microscopy, aerial)."""
 
 
-class MultiScale(Spec):
+class MultiScaleConfig(Spec):
     """Resize the short side to one of several lengths instead of `data.resize.short_px`."""
 
     type: Literal["multi_scale"]
@@ -27,7 +27,7 @@ class MultiScale(Spec):
     """The lengths to choose from, in pixels."""
 
 
-class RandomCrop(Spec):
+class RandomCropConfig(Spec):
     """Cut out a window; objects whose centre leaves it are dropped, the others clipped."""
 
     type: Literal["random_crop"]
@@ -37,7 +37,7 @@ class RandomCrop(Spec):
     """Shortest side of the window as a share of the image's."""
 
 
-class ZoomOut(Spec):
+class ZoomOutConfig(Spec):
     """Put the image on a larger canvas filled with the mean colour, so that objects become smaller."""
 
     type: Literal["zoom_out"]
@@ -47,7 +47,7 @@ class ZoomOut(Spec):
     """Largest side of the canvas as a multiple of the image's."""
 
 
-class ColorJitter(Spec):
+class ColorJitterConfig(Spec):
     """Change brightness, contrast, saturation and hue at random."""
 
     type: Literal["color_jitter"]
@@ -63,7 +63,7 @@ class ColorJitter(Spec):
     """Shift within +- this share of the colour circle."""
 
 
-class ScaleCrop(Spec):
+class ScaleCropConfig(Spec):
     """Resize the short side to a random length, then cut out a square: the image of a classifier.
 
     It takes the place of the final resizing and is the last change of the image.
@@ -76,13 +76,13 @@ class ScaleCrop(Spec):
     """Side of the square, in pixels; at most the shortest length."""
 
     @model_validator(mode="after")
-    def _fits(self) -> ScaleCrop:
+    def _fits(self) -> ScaleCropConfig:
         if not self.size_px <= self.short_px[0] <= self.short_px[1]:
             raise ValueError(f"short_px ({list(self.short_px)}) must rise from size_px ({self.size_px}) on")
         return self
 
 
-class Noise(Spec):
+class NoiseConfig(Spec):
     """Add Gaussian noise to every pixel."""
 
     type: Literal["noise"]
@@ -92,7 +92,7 @@ class Noise(Spec):
     """Largest standard deviation, in grey levels of 255."""
 
 
-class Affine(Spec):
+class AffineConfig(Spec):
     """Rotate, shear and stretch a little; boxes become the box around their turned corners."""
 
     type: Literal["affine"]
@@ -106,18 +106,26 @@ class Affine(Spec):
     """Largest change of the aspect ratio."""
 
 
-Augment = Annotated[
-    Flip | MultiScale | RandomCrop | ZoomOut | ColorJitter | Noise | Affine | ScaleCrop | Custom,
+TransformConfig = Annotated[
+    FlipConfig
+    | MultiScaleConfig
+    | RandomCropConfig
+    | ZoomOutConfig
+    | ColorJitterConfig
+    | NoiseConfig
+    | AffineConfig
+    | ScaleCropConfig
+    | CustomConfig,
     Field(discriminator="type"),
 ]
 
 
-class _Set(Spec):
-    augment: tuple[Augment, ...] = ()
+class DatasetConfig(Spec):
+    augment: tuple[TransformConfig, ...] = ()
     """Random changes, in this order; only for training."""
 
 
-class VOCSet(_Set):
+class VOCDatasetConfig(DatasetConfig):
     """PASCAL VOC: one XML file an image."""
 
     type: Literal["voc"]
@@ -128,7 +136,7 @@ class VOCSet(_Set):
     image name a line. Empty: every annotation there is."""
 
 
-class COCOSet(_Set):
+class COCODatasetConfig(DatasetConfig):
     """COCO: one JSON file for all images."""
 
     type: Literal["coco"]
@@ -138,7 +146,7 @@ class COCOSet(_Set):
     """The instances JSON file."""
 
 
-class YOLOSet(_Set):
+class YOLODatasetConfig(DatasetConfig):
     """YOLO: one text file an image, beside or in labels/."""
 
     type: Literal["yolo"]
@@ -148,7 +156,7 @@ class YOLOSet(_Set):
     """Which part: train, val or test; or a text file with one image path a line."""
 
 
-class SyntheticSet(_Set):
+class SyntheticDatasetConfig(DatasetConfig):
     """The embedded dataset: drawn while it is read, always the same for the same seed."""
 
     type: Literal["synthetic"]
@@ -158,7 +166,7 @@ class SyntheticSet(_Set):
     """Which images."""
 
 
-class ImageFolderSet(_Set):
+class ImageFolderConfig(DatasetConfig):
     """Images for a classifier: one folder for each class, as ImageNet comes."""
 
     type: Literal["image_folder"]
@@ -169,32 +177,41 @@ class ImageFolderSet(_Set):
     image path a line."""
 
 
-class ObjectCropsSet(_Set):
+class ObjectCropsConfig(DatasetConfig):
     """Images for a classifier, cut out of a detection dataset: one for each labelled object."""
 
     type: Literal["object_crops"]
-    of: Annotated[VOCSet | COCOSet | YOLOSet | SyntheticSet, Field(discriminator="type")]
+    of: Annotated[
+        VOCDatasetConfig | COCODatasetConfig | YOLODatasetConfig | SyntheticDatasetConfig,
+        Field(discriminator="type"),
+    ]
     """Where the objects come from. Difficult ones and crowds are left out."""
     context: NonNegative = 0.2
     """Widen each box to every side by this share of its own width and height."""
 
     @model_validator(mode="after")
-    def _plain(self) -> ObjectCropsSet:
+    def _plain(self) -> ObjectCropsConfig:
         if self.of.augment:
             raise ValueError("of.augment must be empty: write it beside `of`, the crops are what is changed")
         return self
 
 
-ClassifiedSet = ImageFolderSet | ObjectCropsSet
+ClassifiedDatasetConfig = ImageFolderConfig | ObjectCropsConfig
 """What a classifier learns from."""
 
-Dataset = Annotated[
-    VOCSet | COCOSet | YOLOSet | SyntheticSet | ImageFolderSet | ObjectCropsSet | Custom,
+AnyDatasetConfig = Annotated[
+    VOCDatasetConfig
+    | COCODatasetConfig
+    | YOLODatasetConfig
+    | SyntheticDatasetConfig
+    | ImageFolderConfig
+    | ObjectCropsConfig
+    | CustomConfig,
     Field(discriminator="type"),
 ]
 
 
-class Resize(Spec):
+class ResizeConfig(Spec):
     """One size rule for training and test: the short side to `short_px`, the long side at most `long_px`."""
 
     short_px: Count = 600
@@ -203,22 +220,22 @@ class Resize(Spec):
     """Upper limit of the long side in pixels."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Resize:
+    def _ordered(self) -> ResizeConfig:
         if self.short_px > self.long_px:
             raise ValueError(f"short_px ({self.short_px}) must not exceed long_px ({self.long_px})")
         return self
 
 
-class Data(Spec):
+class DataConfig(Spec):
     """The images and labels to learn from and to be judged by."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """Class names, in the order of the model's outputs. `detkit init` writes them."""
     ignore_classes: tuple[str, ...] = ()
     """Classes that the annotations hold but that are not to be learned."""
-    train: Dataset
+    train: AnyDatasetConfig
     """What to learn from."""
-    val: Dataset | None = None
+    val: AnyDatasetConfig | None = None
     """What to be judged by, during training and by `detkit eval`."""
     invalid_boxes: Literal["error", "clip", "drop"] = "error"
     """What to do with a box that has no area or leaves its image: stop and say where, cut it to the
@@ -226,7 +243,7 @@ class Data(Spec):
     use_difficult: bool = False
     """Learn objects marked difficult, too (R-CNN and Fast R-CNN did, Faster R-CNN did not). When they
     are not learned they are no background either."""
-    resize: Resize | None = Resize()
+    resize: ResizeConfig | None = ResizeConfig()
     """Size of the images; null leaves them as they are, which is R-CNN's default."""
     group_by_aspect: bool = True
     """Batch wide images with wide ones and tall with tall, so that less is padding."""
@@ -236,10 +253,10 @@ class Data(Spec):
     """Processes that load images; null takes the number of cores less one, at most 8."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Data:
+    def _consistent(self) -> DataConfig:
         repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
         if repeated:
             raise ValueError(f"classes has {', '.join(repeated)} more than once")
-        if isinstance(self.val, _Set) and self.val.augment:
+        if isinstance(self.val, DatasetConfig) and self.val.augment:
             raise ValueError("val.augment must be empty: a changed image measures something else")
         return self

@@ -7,24 +7,24 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from detkit.models.backbones.builder import custom_module
 from detkit.detectors.classifier.builder import build_classifier
+from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.rcnn.builder import build_rcnn
-from detkit.detectors.sppnet.builder import build_sppnet
+from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import OnWeights
-from detkit.detectors.classifier.config import Classifier
-from detkit.detectors.union import Detector
-from detkit.detectors.fast_rcnn.config import FastRCNN
-from detkit.detectors.faster_rcnn.config import FasterRCNN
-from detkit.detectors.rcnn.config import RCNN
-from detkit.spec import Custom
-from detkit.detectors.sppnet.config import SPPNet
+from detkit.detectors.sppnet.builder import build_sppnet
+from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.detectors.union import AnyDetectorConfig
+from detkit.models.backbones.builder import custom_module
+from detkit.spec import CustomConfig
 
 
 def build_detector(
-    spec: Detector,
+    spec: AnyDetectorConfig,
     num_classes: int,
     seed: int,
     *,
@@ -46,17 +46,17 @@ def build_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         match spec:
-            case FasterRCNN():
+            case FasterRCNNConfig():
                 model = build_faster_rcnn(spec, num_classes, on_weights if pretrained else None)
-            case FastRCNN():
+            case FastRCNNConfig():
                 model = build_fast_rcnn(spec, num_classes, on_weights if pretrained else None)
-            case Classifier():
+            case ClassifierConfig():
                 model = build_classifier(spec, num_classes, on_weights if pretrained else None)
-            case RCNN():
+            case RCNNConfig():
                 model = build_rcnn(spec, num_classes, on_weights if pretrained else None)
-            case SPPNet():
+            case SPPNetConfig():
                 model = build_sppnet(spec, num_classes, on_weights if pretrained else None)
-            case Custom():
+            case CustomConfig():
                 model = custom_module("detector", spec, ("detect",), num_classes=num_classes)
             case _:
                 assert_never(spec)

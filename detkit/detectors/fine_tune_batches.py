@@ -7,21 +7,21 @@ from itertools import islice
 
 from torch import nn
 
-from detkit.data.transforms.builder import resizing
-from detkit.training.staged.config import FineTune
 from detkit.data.loading.loaders import TrainLoader, make_train_loader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.training_regions import TrainingRegions
+from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.geometric import Flip, Resize
 from detkit.detectors.sppnet.model import Draw, SPPNet
-from detkit.ops.sampling import Sampler
-from detkit.structures import TrainBatch
-from detkit.runtime.processes import rank, world_size
-from detkit.training.staged.fine_tune import Loader, region_loader
 from detkit.detectors.task import Task
+from detkit.ops.sampling import Sampler
+from detkit.runtime.processes import rank, world_size
+from detkit.structures import TrainBatch
+from detkit.training.staged.config import FineTuneConfig
+from detkit.training.staged.fine_tune import Loader, region_loader
 
 
-def fine_tune_batches(task: Task, spec: FineTune, model: nn.Module) -> Loader:
+def fine_tune_batches(task: Task, spec: FineTuneConfig, model: nn.Module) -> Loader:
     """Return the batches of a fine-tuning, those of this process.
 
     An SPP-net is told which regions of an image to draw.
@@ -37,7 +37,7 @@ def fine_tune_batches(task: Task, spec: FineTune, model: nn.Module) -> Loader:
     return _images(task, spec, model) if isinstance(model, SPPNet) else region_loader(task, spec)
 
 
-def _images(task: Task, spec: FineTune, model: SPPNet) -> Loader:
+def _images(task: Task, spec: FineTuneConfig, model: SPPNet) -> Loader:
     """Each image has one of the sizes that a test reads, by chance, and is mirrored by chance."""
     config, regions = task.config, TrainingRegions.of(task.learned)
     per_image = spec.batch_size // spec.images_per_step

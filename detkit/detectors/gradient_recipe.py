@@ -9,31 +9,31 @@ from pathlib import Path
 
 from torch import nn
 
-from detkit.detectors.builder import build_detector
-from detkit.training.loop.builder import build_optimizer, build_schedule
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
-from detkit.training.loop.config import Gradient
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
+from detkit.detectors.task import Task
 from detkit.errors import UserError
+from detkit.evaluation.measure import measure
 from detkit.inference.model_file import read_model_file
 from detkit.models.compilation import compile_maps
 from detkit.models.pretrained import LoadReport
+from detkit.runs.resume import steps_done
+from detkit.runs.session import Session, training_loader
+from detkit.runtime.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
+from detkit.storage.run_folder import say
 from detkit.training.distributed.divided_fc import divide_fc
+from detkit.training.loop.builder import build_optimizer, build_schedule
+from detkit.training.loop.config import GradientConfig
 from detkit.training.loop.fit import fit
 from detkit.training.loop.log import TrainingLog
-from detkit.runtime.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.training.loop.milestones import Validation
-from detkit.training.loop.timeline import Timeline
-from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
 from detkit.training.loop.start_from import start_from
-from detkit.evaluation.measure import measure
-from detkit.runs.resume import steps_done
-from detkit.storage.run_folder import say
-from detkit.runs.session import Session, training_loader
-from detkit.detectors.task import Task
+from detkit.training.loop.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def new_model(config: Config, from_weights: Path | None, *, resumes: bool) -> nn
     return model
 
 
-def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continues: bool) -> Learned:
+def learn_by_gradient(task: Task, train: GradientConfig, model: nn.Module, *, continues: bool) -> Learned:
     """Run the training loop; the best weights are left in the task's folder, the last in `model`.
 
     Args:
@@ -129,7 +129,7 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continue
     return Learned(state.step, log.mean_rate if log is not None else 0.0)
 
 
-def _arrange(model: nn.Module, train: Gradient, run: Session) -> None:
+def _arrange(model: nn.Module, train: GradientConfig, run: Session) -> None:
     if train.divide_fc:
         divide_fc(model, run.device)
     if train.compile:
@@ -137,7 +137,7 @@ def _arrange(model: nn.Module, train: Gradient, run: Session) -> None:
 
 
 @contextmanager
-def explained_memory(task: Task, train: Gradient) -> Iterator[None]:
+def explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
     """Say what to lower, and by how much, where memory runs out.
 
     Args:
@@ -172,7 +172,7 @@ def explained_memory(task: Task, train: Gradient) -> Iterator[None]:
         ) from error
 
 
-def _validation(run: Session, train: Gradient, source: Source | None) -> Validation | None:
+def _validation(run: Session, train: GradientConfig, source: Source | None) -> Validation | None:
     if source is None:
         return None
     metric = run.config.evaluate.metric

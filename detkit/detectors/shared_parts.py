@@ -8,17 +8,23 @@ from typing import cast
 
 from torch import nn
 
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.models.backbones.builder import build_backbone, build_neck, custom_module, load_pretrained
-from detkit.models.roi.builder import build_box_head, build_features, build_roi_head, pretrained_parts, ranks_of
-from detkit.detectors.fast_rcnn.config import FastRCNN
-from detkit.detectors.faster_rcnn.config import FasterRCNN
-from detkit.models.necks.config import FPN as FPNSpec
-from detkit.spec import Custom
-from detkit.models.roi.box_heads import FcHead
+from detkit.models.necks.config import FPNConfig
 from detkit.models.necks.fpn import FPN, PlainMaps
+from detkit.models.pretrained import LoadReport
+from detkit.models.roi.box_heads import FcHead
+from detkit.models.roi.builder import (
+    build_box_head,
+    build_features,
+    build_roi_head,
+    pretrained_parts,
+    ranks_of,
+)
 from detkit.models.roi.region_features import RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.pretrained import LoadReport
+from detkit.spec import CustomConfig
 
 OnWeights = Callable[[LoadReport], None]
 
@@ -38,7 +44,9 @@ class Trunk:
     roi_head: RoIHead
 
 
-def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWeights | None) -> Trunk:
+def build_trunk(
+    spec: FastRCNNConfig | FasterRCNNConfig, num_classes: int, on_weights: OnWeights | None
+) -> Trunk:
     """Return the backbone, the neck and the head.
 
     Args:
@@ -49,14 +57,14 @@ def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWei
     Raises:
         UserError: weights cannot be read or a part does not fit.
     """
-    pyramid = isinstance(spec.neck, FPNSpec)
+    pyramid = isinstance(spec.neck, FPNConfig)
     backbone = build_backbone(spec.backbone, pyramid=pyramid)
     channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
     neck = build_neck(spec.neck, channels, strides)
     features = _features(spec, strides, neck)
     reads = on_weights is not None and getattr(spec.backbone, "weights", "none") != "none"
     parts: dict[str, nn.Module] = {"": backbone}
-    if isinstance(spec.head, Custom):
+    if isinstance(spec.head, CustomConfig):
         own = custom_module(
             "head",
             spec.head,
@@ -75,14 +83,16 @@ def build_trunk(spec: FastRCNN | FasterRCNN, num_classes: int, on_weights: OnWei
         )
         parts |= pretrained_parts(spec.head, box_head, backbone)
         roi_head = build_roi_head(spec.head, features, box_head, num_classes)
-    if reads and on_weights is not None and not isinstance(spec.backbone, Custom):
+    if reads and on_weights is not None and not isinstance(spec.backbone, CustomConfig):
         on_weights(load_pretrained(spec.backbone, parts))
-        if not isinstance(spec.head, Custom) and isinstance(roi_head.head, FcHead):
+        if not isinstance(spec.head, CustomConfig) and isinstance(roi_head.head, FcHead):
             roi_head.head.compress(ranks_of(spec.head))
     return Trunk(backbone, neck, roi_head)
 
 
-def _features(spec: FastRCNN | FasterRCNN, strides: Sequence[int], neck: FPN | PlainMaps) -> RegionFeatures:
+def _features(
+    spec: FastRCNNConfig | FasterRCNNConfig, strides: Sequence[int], neck: FPN | PlainMaps
+) -> RegionFeatures:
     """Return what takes features from the maps of one image, or from those of several sizes of it."""
     copies: tuple[int, ...] = getattr(spec, "scales_px", ())
     if not copies:

@@ -8,22 +8,22 @@ from typing import Any, cast
 
 from torch import nn
 
-from detkit.models.roi.decision_config import BoxRegression, SVMDecision
-from detkit.training.staged.config import Staged
-from detkit.runtime.processes import barrier, rank
-from detkit.training.staged.stages import Artefact, Stages
 from detkit.detectors.fine_tune_batches import fine_tune_batches
+from detkit.detectors.gradient_recipe import Learned
+from detkit.detectors.task import Task
+from detkit.models.roi.decision_config import BoxRegressionConfig, SVMDecisionConfig
+from detkit.runtime.processes import barrier, rank
+from detkit.storage.run_folder import say
+from detkit.training.staged.config import StagedConfig
+from detkit.training.staged.decision import fill_box_regression, fill_svms, learn_box_regression, learn_svms
+from detkit.training.staged.feature_store import CachedVectors, StreamedVectors, Vectors
 from detkit.training.staged.fine_tune import fine_tune, load_network
 from detkit.training.staged.fingerprint import dataset_key, weights_key
-from detkit.training.staged.decision import fill_box_regression, fill_svms, learn_box_regression, learn_svms
 from detkit.training.staged.region_reader import RegionReader
-from detkit.training.staged.feature_store import CachedVectors, StreamedVectors, Vectors
-from detkit.storage.run_folder import say
-from detkit.detectors.task import Task
-from detkit.detectors.gradient_recipe import Learned
+from detkit.training.staged.stages import Artefact, Stages
 
 
-def learn_in_stages(task: Task, how: Staged, model: nn.Module) -> Learned:
+def learn_in_stages(task: Task, how: StagedConfig, model: nn.Module) -> Learned:
     """Run the stages that are not done yet; the detector is left in the task's folder.
 
     Args:
@@ -52,12 +52,12 @@ def learn_in_stages(task: Task, how: Staged, model: nn.Module) -> Learned:
 class _Learning:
     """The stages of one training."""
 
-    def __init__(self, task: Task, how: Staged, model: nn.Module) -> None:
+    def __init__(self, task: Task, how: StagedConfig, model: nn.Module) -> None:
         self.task, self.how, self.model = task, how, model
         detector: Any = task.config.detector
         self.head = detector.head
-        self.regression: BoxRegression | None = detector.box_regression
-        self.for_svms = isinstance(self.head, SVMDecision)
+        self.regression: BoxRegressionConfig | None = detector.box_regression
+        self.for_svms = isinstance(self.head, SVMDecisionConfig)
         self.learned = Learned(0, 0.0)
         plan = {
             "fine_tune": how.fine_tune is not None,

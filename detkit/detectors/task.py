@@ -12,8 +12,8 @@ from detkit.config.schema import Config
 from detkit.data.datasets.source import Source
 from detkit.inference.model_file import save_model
 from detkit.inference.score_floor import Advice
-from detkit.storage.run_folder import MODEL
 from detkit.runs.session import Session
+from detkit.storage.run_folder import MODEL
 
 
 @dataclass(frozen=True)

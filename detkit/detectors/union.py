@@ -6,11 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from detkit.detectors.classifier.config import Classifier
-from detkit.detectors.fast_rcnn.config import FastRCNN
-from detkit.detectors.faster_rcnn.config import FasterRCNN
-from detkit.detectors.rcnn.config import RCNN
-from detkit.spec import Custom
-from detkit.detectors.sppnet.config import SPPNet
+from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.spec import CustomConfig
 
-Detector = Annotated[FasterRCNN | FastRCNN | RCNN | SPPNet | Classifier | Custom, Field(discriminator="type")]
+AnyDetectorConfig = Annotated[
+    FasterRCNNConfig | FastRCNNConfig | RCNNConfig | SPPNetConfig | ClassifierConfig | CustomConfig,
+    Field(discriminator="type"),
+]

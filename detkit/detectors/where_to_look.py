@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from detkit.detectors.union import Detector
-from detkit.models.rpn.config import RPN
-from detkit.proposals.config import ExternalProposals
 from detkit.data.datasets.source import Source
 from detkit.data.regions.attached_proposals import with_proposals
+from detkit.detectors.union import AnyDetectorConfig
+from detkit.models.rpn.config import RPNConfig
+from detkit.proposals.config import ExternalProposalsConfig
 
 
-def external_proposals(detector: Detector) -> ExternalProposals | None:
+def external_proposals(detector: AnyDetectorConfig) -> ExternalProposalsConfig | None:
     """Return where a detector is told to look; None for one that looks for itself."""
-    proposals: ExternalProposals | RPN | None = getattr(detector, "proposals", None)
-    return None if isinstance(proposals, RPN) else proposals
+    proposals: ExternalProposalsConfig | RPNConfig | None = getattr(detector, "proposals", None)
+    return None if isinstance(proposals, RPNConfig) else proposals
 
 
-def told_where_to_look(detector: Detector, source: Source, part: Literal["train", "val"]) -> Source:
+def told_where_to_look(detector: AnyDetectorConfig, source: Source, part: Literal["train", "val"]) -> Source:
     """Return a dataset with proposals where the detector needs them, otherwise as it is.
 
     In a training of several processes all have to call it.

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
 from detkit.inference.score_floor import Advice
+from detkit.storage.durable_file import durable_file
 from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.data.loading.batching import collate
+from detkit.capabilities import Detector
 from detkit.data.images import decode_image
+from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
-from detkit.runtime.thread_map import side_by_side
 from detkit.data.transforms.geometric import Transform, as_image
 from detkit.detectors.classifier.model import Classifier
-from detkit.capabilities import Detector
 from detkit.errors import UserError
 from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
+from detkit.runtime.thread_map import side_by_side
 from detkit.structures import Detections, ImageBatch, Target
 
 T = TypeVar("T")

@@ -11,11 +11,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 import orjson
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
 from detkit.inference.predictor import Prediction
+from detkit.storage.atomic_files import write_atomically
+from detkit.storage.durable_file import durable_file
 
 ResultFormat = Literal["json", "coco", "voc", "yolo", "csv"]
 _COLUMNS = ("image", "label", "category_id", "score", "x1", "y1", "x2", "y2")

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detkit.data.transforms.builder import resizing
-from detkit.runs.model import load_detector
-from detkit.data.config import Resize as ResizeSpec
+from detkit.data.config import ResizeConfig
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
+from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.geometric import Transform, as_image
 from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.errors import UserError
+from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
 from detkit.proposals.proposals import Proposals, ranked
-from detkit.structures import Target
+from detkit.runs.model import load_detector
 from detkit.runtime.device import choose_device, predicting_precision
+from detkit.structures import Target
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RPNProposer:
 
 def proposer_of(
     model: FasterRCNN,
-    resize: ResizeSpec | None,
+    resize: ResizeConfig | None,
     precision: torch.dtype | None,
     limits: Limits,
     max_boxes: int | None = None,

@@ -8,17 +8,17 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from detkit.storage.atomic_files import write_atomically
-from detkit.data.datasets.builder import open_validation_set
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
+from detkit.detectors.where_to_look import told_where_to_look
+from detkit.lineage.chain import Link, Values
 from detkit.lineage.page import Row
+from detkit.lineage.timing import time_by_image
+from detkit.storage.atomic_files import write_atomically
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, say
 from detkit.training.staged.stages import FOLDER as STAGES
 from detkit.workflows.evaluate import evaluate
-from detkit.lineage.chain import Link, Values
-from detkit.lineage.timing import time_by_image
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, say
 from detkit.workflows.train import train
-from detkit.detectors.where_to_look import told_where_to_look
 
 ROW = "row.json"
 SPENT = "train_seconds.json"

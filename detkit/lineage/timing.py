@@ -17,23 +17,23 @@ from torch import Tensor
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.data.transforms.builder import eval_transforms
-from detkit.runs.model import load_detector
-from detkit.proposals.builder import build_proposer
+from detkit.capabilities import Detector
 from detkit.config.schema import Config
 from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import Source
 from detkit.data.loading.loaders import make_eval_loader
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.datasets.source import Source
-from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.capabilities import Detector
-from detkit.evaluation.metrics.proposals import evaluate_proposals
-from detkit.proposals.proposals import Proposer
-from detkit.structures import ImageBatch
 from detkit.data.regions.propose_images import num_cores
-from detkit.inference.rpn_proposer import build_rpn_proposer
-from detkit.runs.session import Session, session
+from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.detectors.where_to_look import external_proposals, told_where_to_look
+from detkit.evaluation.metrics.proposals import evaluate_proposals
+from detkit.inference.rpn_proposer import build_rpn_proposer
+from detkit.proposals.builder import build_proposer
+from detkit.proposals.proposals import Proposer
+from detkit.runs.model import load_detector
+from detkit.runs.session import Session, session
+from detkit.structures import ImageBatch
 
 MOST_IMAGES = 20
 WARM_UP = 2

@@ -11,9 +11,9 @@ import torchvision
 from torch import Tensor
 
 from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
-from detkit.runtime.compiled import run_all
-from detkit.ops.regions import require_known_images, require_regions, rows_of_levels
 from detkit.ops.kernels.roi_align_loops import align_regions, narrow_rows, spread_gradient
+from detkit.ops.regions import require_known_images, require_regions, rows_of_levels
+from detkit.runtime.compiled import run_all
 
 _REGIONS_AT_ONCE = 16
 """Regions a thread takes at a time."""

@@ -10,10 +10,10 @@ import torchvision
 from torch import Tensor
 
 from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
-from detkit.runtime.compiled import run_all
-from detkit.ops.regions import require_known_images, require_regions
 from detkit.ops.kernels.roi_align_loops import narrow_rows
 from detkit.ops.kernels.roi_pool_loops import FARTHEST, pool_regions, return_gradient
+from detkit.ops.regions import require_known_images, require_regions
+from detkit.runtime.compiled import run_all
 
 _REGIONS_AT_ONCE = 16
 """Regions a thread takes at a time."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from detkit.errors import UserError
-from detkit.runtime.compiled import run_all
 from detkit.ops.kernels.warp_loops import warp_regions
 from detkit.ops.kernels.warp_plan import WarpPlan
+from detkit.runtime.compiled import run_all
 
 _CROPS_AT_ONCE = 4
 """Crops a thread takes at a time."""

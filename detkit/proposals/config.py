@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detkit.spec import Count, Custom, Fraction, Index, NonNegative, Positive, Spec
+from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
 
 Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
-class SelectiveSearch(Spec):
+class SelectiveSearchConfig(Spec):
     """Selective search (Uijlings 2013): merge a segmentation step by step, every region gives a box."""
 
     type: Literal["selective_search"]
@@ -24,7 +24,7 @@ class SelectiveSearch(Spec):
     """Keep the first so many of an image; null keeps all."""
 
 
-class GradientEdges(Spec):
+class GradientEdgesConfig(Spec):
     """Contours where colours change more than around."""
 
     type: Literal["gradient"]
@@ -38,7 +38,7 @@ class GradientEdges(Spec):
     """This share of the contour pixels gets less than the full magnitude of 1."""
 
 
-class EdgeFiles(Spec):
+class EdgeFilesConfig(Spec):
     """Contours from files, such as Structured Edges gave."""
 
     type: Literal["files"]
@@ -47,11 +47,13 @@ class EdgeFiles(Spec):
     grey, for each image NAME.jpg. Boxes that were computed are kept: other maps need another folder."""
 
 
-class EdgeBoxes(Spec):
+class EdgeBoxesConfig(Spec):
     """EdgeBoxes (Zitnick and Dollar 2014): boxes that wholly enclose many contours."""
 
     type: Literal["edge_boxes"]
-    edges: Annotated[GradientEdges | EdgeFiles, Field(discriminator="type")] = GradientEdges(type="gradient")
+    edges: Annotated[GradientEdgesConfig | EdgeFilesConfig, Field(discriminator="type")] = (
+        GradientEdgesConfig(type="gradient")
+    )
     """Where the contours come from: `gradient` finds them in the colours, `files` takes those of others."""
     alpha: Annotated[float, Field(ge=0.3, le=0.95)] = 0.65
     """IoU of neighbours among the boxes looked at; higher is finer and slower."""
@@ -81,7 +83,7 @@ class EdgeBoxes(Spec):
     """How much large boxes are held back: sums are divided by a quarter of the perimeter to this power."""
 
 
-class RelativeWindows(Spec):
+class RelativeWindowsConfig(Spec):
     """Windows that grow with the image, evenly spread from border to border."""
 
     type: Literal["relative"]
@@ -94,7 +96,7 @@ class RelativeWindows(Spec):
     times as many boxes."""
 
 
-class PyramidWindows(Spec):
+class PyramidWindowsConfig(Spec):
     """Windows of fixed size over smaller and smaller copies of the image, the places of a template."""
 
     type: Literal["pyramid"]
@@ -106,12 +108,12 @@ class PyramidWindows(Spec):
     """Each copy is this factor smaller than the one before it."""
 
 
-class SlidingWindow(Spec):
+class SlidingWindowConfig(Spec):
     """Boxes of fixed shapes on regular grids, large ones first."""
 
     type: Literal["sliding_window"]
-    windows: Annotated[RelativeWindows | PyramidWindows, Field(discriminator="type")] = RelativeWindows(
-        type="relative"
+    windows: Annotated[RelativeWindowsConfig | PyramidWindowsConfig, Field(discriminator="type")] = (
+        RelativeWindowsConfig(type="relative")
     )
     """Where windows are laid: `relative` to the image's size (the default gives about 1,500 for a photo of
     500 x 375 pixels), or as a `pyramid`, a template's places at all sizes."""
@@ -119,7 +121,7 @@ class SlidingWindow(Spec):
     """Keep the first so many of an image, which are a coarser covering of all of it; null keeps all."""
 
 
-class ProposalFile(Spec):
+class ProposalFileConfig(Spec):
     """Boxes from files that `detkit propose` wrote, or that somebody else's tool did."""
 
     type: Literal["file"]
@@ -131,10 +133,13 @@ class ProposalFile(Spec):
     """Keep the first so many of an image; null keeps all."""
 
 
-Proposer = Annotated[SelectiveSearch | EdgeBoxes | SlidingWindow, Field(discriminator="type")]
+AnyProposerConfig = Annotated[
+    SelectiveSearchConfig | EdgeBoxesConfig | SlidingWindowConfig, Field(discriminator="type")
+]
 """What can be computed from an image alone."""
 
-ExternalProposals = Annotated[
-    SelectiveSearch | EdgeBoxes | SlidingWindow | ProposalFile | Custom, Field(discriminator="type")
+ExternalProposalsConfig = Annotated[
+    SelectiveSearchConfig | EdgeBoxesConfig | SlidingWindowConfig | ProposalFileConfig | CustomConfig,
+    Field(discriminator="type"),
 ]
 """What R-CNN, SPP-net and Fast R-CNN take as `detector.proposals`."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.measure import RULES, Measured
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE
 from detkit.evaluation.metrics.voc import VocResult
 from detkit.report.classification import with_classification
@@ -27,7 +28,6 @@ from detkit.report.findings import (
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
-from detkit.evaluation.measure import RULES, Measured
 from detkit.storage.run_folder import environment
 
 Pixels = Callable[[int], NDArray[np.uint8]]

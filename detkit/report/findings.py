@@ -11,8 +11,8 @@ from detkit.evaluation.analysis.confusion import confusion_matrix
 from detkit.evaluation.analysis.errors import find_errors
 from detkit.evaluation.analysis.explain import explain_class, explain_zero
 from detkit.evaluation.analysis.outcomes import FATES, object_fates
-from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
+from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
 
 MEANING = {

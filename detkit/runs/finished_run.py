@@ -7,9 +7,9 @@ from pathlib import Path
 
 from detkit.annotations.coco_results import read_coco_results
 from detkit.annotations.dataset import DetectionSet
-from detkit.data.datasets.builder import open_validation_set
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
 from detkit.data.datasets.source import Source
 from detkit.errors import UserError
 from detkit.storage.run_folder import CONFIG, DETECTIONS

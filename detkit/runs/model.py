@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from detkit.detectors.builder import build_detector
 from detkit.config.load import parse_config
 from detkit.config.schema import Config
+from detkit.detectors.builder import build_detector
 from detkit.inference.model_file import ModelFile, read_model_file
 
 

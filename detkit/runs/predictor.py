@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.data.transforms.builder import resizing
-from detkit.runs.model import load_detector
-from detkit.proposals.builder import build_proposer
-from detkit.detectors.classifier.config import Classifier
-from detkit.models.rpn.config import RPN
+from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.inference.predictor import Predictor
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
+from detkit.models.rpn.config import RPNConfig
+from detkit.proposals.builder import build_proposer
+from detkit.runs.model import load_detector
 from detkit.runtime.device import choose_device, predicting_precision
 from detkit.runtime.processes import local_rank
 
@@ -48,6 +48,6 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         device=place,
         precision=predicting_precision(config.train.precision, place),
         thresholds=loaded.file.thresholds,
-        fixed_score=0.0 if isinstance(detector, Classifier) else FIXED_SCORE,
-        proposer=None if proposals is None or isinstance(proposals, RPN) else build_proposer(proposals),
+        fixed_score=0.0 if isinstance(detector, ClassifierConfig) else FIXED_SCORE,
+        proposer=None if proposals is None or isinstance(proposals, RPNConfig) else build_proposer(proposals),
     )

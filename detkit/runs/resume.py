@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from detkit.errors import UserError
-from detkit.training.loop.checkpoint import read_checkpoint
 from detkit.runtime.processes import restarts
 from detkit.storage.run_folder import CHECKPOINT, CONFIG, say
+from detkit.training.loop.checkpoint import read_checkpoint
 
 
 def goes_on(out: Path | None) -> bool:

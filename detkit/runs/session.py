@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.data.transforms.builder import eval_transforms, train_transforms
 from detkit.config.schema import Config
 from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import Source
 from detkit.data.loading.loaders import TrainLoader, make_eval_loader, make_train_loader
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.datasets.source import Source
+from detkit.data.transforms.builder import eval_transforms, train_transforms
 from detkit.inference.detect_set import Timing, as_detection_set, detect_set
 from detkit.runtime.device import choose_device, choose_precision, predicting_precision, set_deterministic
 from detkit.runtime.processes import gather, local_rank, process_group, rank, world_size

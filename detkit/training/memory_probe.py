@@ -12,17 +12,17 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from detkit.data.transforms.builder import train_transforms
 from detkit.config.schema import Config
-from detkit.data.loading.batching import collate
 from detkit.data.datasets.index import Index
-from detkit.data.regions.batch import Batch
-from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.datasets.source import Source
+from detkit.data.loading.batching import collate
+from detkit.data.loading.samples import DetectionDataset, Key
+from detkit.data.regions.batch import Batch
+from detkit.data.transforms.builder import train_transforms
+from detkit.runs.session import Session
+from detkit.runtime.memory import forget_peak, is_out_of_memory, peak_bytes
 from detkit.structures import TrainBatch
 from detkit.training.loop.fit import backward
-from detkit.runtime.memory import forget_peak, is_out_of_memory, peak_bytes
-from detkit.runs.session import Session
 
 
 class Step:

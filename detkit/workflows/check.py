@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detkit.config.load import load_config
-from detkit.config.schema import Config
 from detkit.checks.classes import Wanted
 from detkit.checks.dataset import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
-from detkit.checks.survey import Survey
-from detkit.errors import UserError
-from detkit.workflows.check_copy import refuse_inside, write_corrected
 from detkit.checks.sources import is_dataset, survey_config, survey_dataset
-from detkit.runtime.progress import ProgressLine
+from detkit.checks.survey import Survey
+from detkit.config.load import load_config
+from detkit.config.schema import Config
 from detkit.data.regions.propose_images import num_cores
+from detkit.errors import UserError
+from detkit.runtime.progress import ProgressLine
 from detkit.storage.run_folder import new_folder
+from detkit.workflows.check_copy import refuse_inside, write_corrected
 
 
 @dataclass(frozen=True)

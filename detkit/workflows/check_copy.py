@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detkit.storage.atomic_files import write_atomically
-from detkit.config.dump import dump_config
-from detkit.config.schema import Config
 from detkit.checks.corrected_copy import write_copy
 from detkit.checks.dataset import Checked
-from detkit.checks.fixes import Mending, below
 from detkit.checks.fix_voc import list_folder, without_year
+from detkit.checks.fixes import Mending, below
 from detkit.checks.survey import Survey
+from detkit.config.dump import dump_config
+from detkit.config.schema import Config
 from detkit.errors import UserError
+from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import CONFIG
 
 

@@ -12,24 +12,24 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from detkit.data.datasets.builder import open_validation_set
-from detkit.runs.model import LoadedDetector, load_detector
+from detkit.capabilities import Detector
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
 from detkit.data.datasets.source import Source
-from detkit.capabilities import Detector
+from detkit.detectors.where_to_look import told_where_to_look
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
+from detkit.evaluation.measure import known, measure
 from detkit.inference.model_file import save_model
 from detkit.inference.score_floor import Advice, advice_of
 from detkit.models.roi.box_heads import FcHead
-from detkit.structures import Detections, ImageBatch
-from detkit.runtime.device import choose_device
-from detkit.workflows.evaluate import require_same_classes
-from detkit.evaluation.measure import known, measure
-from detkit.storage.run_folder import say
+from detkit.runs.model import LoadedDetector, load_detector
 from detkit.runs.session import session
-from detkit.detectors.where_to_look import told_where_to_look
+from detkit.runtime.device import choose_device
+from detkit.storage.run_folder import say
+from detkit.structures import Detections, ImageBatch
+from detkit.workflows.evaluate import require_same_classes
 
 
 @dataclass(frozen=True)

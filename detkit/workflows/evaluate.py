@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coco_results import write_coco_results
 from detkit.annotations.comp4 import write_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.data.datasets.builder import open_validation_set
-from detkit.runs.model import load_detector
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
 from detkit.data.datasets.source import Source
-from detkit.errors import UserError
-from detkit.models.compilation import compile_maps
-from detkit.report.findings import zero_notes
-from detkit.evaluation.measure import Measured, measure
-from detkit.report.evaluation_page import Judged, write_page
-from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT, new_folder, say
-from detkit.runs.session import session
 from detkit.detectors.where_to_look import external_proposals, told_where_to_look
+from detkit.errors import UserError
+from detkit.evaluation.measure import Measured, measure
+from detkit.models.compilation import compile_maps
+from detkit.report.evaluation_page import Judged, write_page
+from detkit.report.findings import zero_notes
+from detkit.runs.model import load_detector
+from detkit.runs.session import session
+from detkit.storage.atomic_files import write_atomically
+from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT, new_folder, say
 
 
 @dataclass(frozen=True)

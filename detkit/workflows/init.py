@@ -8,16 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, detect_format
 from detkit.annotations.headers import with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
-from detkit.config.dump import dump_config
-from detkit.config.load import load_config
-from detkit.config.schema import Config
-from detkit.errors import UserError
 from detkit.checks.recommend import (
     anchor_coverage,
     choose_anchor_sizes,
@@ -26,7 +21,12 @@ from detkit.checks.recommend import (
     choose_resize,
     measure_objects,
 )
+from detkit.config.dump import dump_config
+from detkit.config.load import load_config
+from detkit.config.schema import Config
 from detkit.data.datasets.splits import Split, divide, read_sets
+from detkit.errors import UserError
+from detkit.storage.atomic_files import write_atomically
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"

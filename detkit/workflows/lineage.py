@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.config.schema import Config
 from detkit.errors import UserError
-from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
+from detkit.evaluation.measure import known
 from detkit.lineage.chain import CHAIN
 from detkit.lineage.common_settings import (
     OBJECTS,
@@ -23,9 +22,10 @@ from detkit.lineage.common_settings import (
     common_ground,
     images_of_dataset,
 )
+from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
 from detkit.lineage.ratios import ratios_of
 from detkit.lineage.row import is_done, learn, row_of
-from detkit.evaluation.measure import known
+from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import MODEL, environment, new_folder, say
 
 PAGE, RESULT, TERMS = "lineage.html", "lineage.json", "terms.json"

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from detkit.data.datasets.builder import open_training_set
-from detkit.detectors.builder import build_detector
-from detkit.training.loop.builder import build_optimizer
 from detkit.config.schema import Config
-from detkit.training.staged.config import Staged
-from detkit.training.loop.config import Gradient
+from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.index import Index
-from detkit.errors import UserError
-from detkit.structures import TrainBatch
-from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
-from detkit.training.memory_probe import Line, Step, largest_images
-from detkit.training.staged.plan import StagedPlan, plan_staged
-from detkit.runs.session import session, training_loader
+from detkit.detectors.builder import build_detector
 from detkit.detectors.where_to_look import told_where_to_look
+from detkit.errors import UserError
+from detkit.runs.session import session, training_loader
+from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
+from detkit.structures import TrainBatch
+from detkit.training.loop.builder import build_optimizer
+from detkit.training.loop.config import GradientConfig
+from detkit.training.memory_probe import Line, Step, largest_images
+from detkit.training.staged.config import StagedConfig
+from detkit.training.staged.plan import StagedPlan, plan_staged
 
 TIMED_STEPS = 3
 SAFETY = 0.9  # share of the free memory that a training may take
@@ -128,9 +128,9 @@ def plan(config: Config) -> Plan | StagedPlan:
         UserError: the data cannot be read, or the training is not by gradient.
     """
     train = config.train
-    if isinstance(train, Staged):
+    if isinstance(train, StagedConfig):
         return plan_staged(config, train)
-    if not isinstance(train, Gradient):
+    if not isinstance(train, GradientConfig):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
     learned, _ = open_training_set(config.data)
     with session(config, trains=True) as run:

@@ -9,16 +9,17 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
-from detkit.proposals.config import Proposer as ProposerSpec
-from detkit.spec import Spec
 from detkit.config.strict_yaml import read_yaml
 from detkit.errors import UserError
-from detkit.storage.content_keys import digests_of_files
+from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
+from detkit.proposals.config import AnyProposerConfig
 from detkit.proposals.proposals import Proposer
+from detkit.spec import Spec
+from detkit.storage.content_keys import digests_of_files
 
 _SPECS: dict[str, type[Spec]] = {
-    get_args(spec.model_fields["type"].annotation)[0]: spec for spec in get_args(get_args(ProposerSpec)[0])
+    get_args(spec.model_fields["type"].annotation)[0]: spec
+    for spec in get_args(get_args(AnyProposerConfig)[0])
 }
 _MODEL = ".safetensors"
 
@@ -59,7 +60,7 @@ def find_method(name: str, overrides: Sequence[str], device: str = "auto") -> Me
     if name not in _SPECS:
         return _by_model(Path(name), values, device)
     try:
-        spec = TypeAdapter[Any](ProposerSpec).validate_python({"type": name, **values})
+        spec = TypeAdapter[Any](AnyProposerConfig).validate_python({"type": name, **values})
     except ValidationError as error:
         raise UserError(
             "\n".join(_message(e, name, values) for e in error.errors(include_url=False))

@@ -11,11 +11,11 @@ import numpy as np
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.data.datasets.labelled_images import labelled_images, part_names
 from detkit.errors import UserError
 from detkit.evaluation.metrics.proposals import RECALL_IOUS, ProposalResult, evaluate_proposals
 from detkit.proposals.store.aligned import Aligned, aligned_store
 from detkit.proposals.store.store import ProposalStore
-from detkit.data.datasets.labelled_images import labelled_images, part_names
 from detkit.report.recall_plot import write_recall_plot
 from detkit.storage.run_folder import say
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from detkit.data.datasets.builder import open_training_set
-from detkit.workflows.evaluate import judge
-from detkit.runs.finished_run import read_run
 from detkit.evaluation.measure import Measured, measure
 from detkit.report.evaluation_page import write_page
+from detkit.runs.finished_run import read_run
 from detkit.storage.run_folder import METRICS, REPORT
+from detkit.workflows.evaluate import judge
 
 
 @dataclass(frozen=True)

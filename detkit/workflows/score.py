@@ -10,8 +10,8 @@ from detkit.annotations.comp4 import read_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
 from detkit.errors import UserError
-from detkit.report.findings import zero_notes
 from detkit.evaluation.measure import Measured, Metric, measure
+from detkit.report.findings import zero_notes
 from detkit.storage.run_folder import say
 
 

@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.data.datasets.builder import open_training_set
-from detkit.detectors.builder import build_detector
-from detkit.detectors.rcnn.config import RCNN
 from detkit.config.schema import Config
-from detkit.training.loop.config import Gradient
+from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.rcnn.show_regions import draw_regions
 from detkit.detectors.sppnet.model import SPPNet
+from detkit.detectors.where_to_look import told_where_to_look
 from detkit.report.draw import draw_targets, tile_images
 from detkit.report.picture_file import write_picture
-from detkit.structures import TrainBatch
-from detkit.storage.run_folder import new_folder
 from detkit.runs.session import training_loader
-from detkit.detectors.rcnn.show_regions import draw_regions
-from detkit.detectors.where_to_look import told_where_to_look
+from detkit.storage.run_folder import new_folder
+from detkit.structures import TrainBatch
+from detkit.training.loop.config import GradientConfig
 
 NUM_BATCHES = 4
 COLUMNS = 4
@@ -49,12 +49,12 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     learned, changed = open_training_set(config.data)
     learned = told_where_to_look(config.detector, learned, "train")
     folder = new_folder(out, "show-data")
-    if isinstance(config.detector, RCNN):
+    if isinstance(config.detector, RCNNConfig):
         return _show_regions(config, config.detector, learned, folder, num_batches) | {
             "invalid_boxes": changed
         }
     index = Index.of(learned.annotations)
-    size = config.train.batch_size if isinstance(config.train, Gradient) else BATCH_SIZE
+    size = config.train.batch_size if isinstance(config.train, GradientConfig) else BATCH_SIZE
     loader = training_loader(config, learned, index, batch_size=size, workers=0, pin_memory=False)
     model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
     drawn = []
@@ -66,7 +66,7 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
 
 
 def _show_regions(
-    config: Config, detector: RCNN, learned: Source, folder: Path, num_batches: int
+    config: Config, detector: RCNNConfig, learned: Source, folder: Path, num_batches: int
 ) -> dict[str, Any]:
     drawn = []
     for number, step in zip(range(num_batches), draw_regions(config, detector, learned), strict=False):

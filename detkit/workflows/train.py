@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from detkit.storage.atomic_files import write_atomically
-from detkit.data.datasets.builder import open_training_set, open_validation_set
-from detkit.runs.model import load_detector
-from detkit.detectors.faster_rcnn.alternating_config import Alternating
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
-from detkit.training.staged.config import Staged
-from detkit.training.loop.config import Gradient
-from detkit.errors import UserError
-from detkit.evaluation.analysis.thresholds import advise_thresholds
-from detkit.inference.score_floor import advice_of
-from detkit.runtime.processes import barrier, from_main, rank
-from detkit.workflows.evaluate import judge, write_results
-from detkit.evaluation.measure import Measured, measure
+from detkit.data.datasets.builder import open_training_set, open_validation_set
 from detkit.detectors.fast_rcnn.post_hoc_svms import learn_post_hoc_svms
-from detkit.runs.resume import announce_changes, begins_again, goes_on
-from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder, say
-from detkit.runs.session import images_of, session
-from detkit.detectors.task import Task
+from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig
 from detkit.detectors.faster_rcnn.recipe import learn_alternately
 from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
 from detkit.detectors.staged_recipe import learn_in_stages
+from detkit.detectors.task import Task
 from detkit.detectors.where_to_look import told_where_to_look
+from detkit.errors import UserError
+from detkit.evaluation.analysis.thresholds import advise_thresholds
+from detkit.evaluation.measure import Measured, measure
+from detkit.inference.score_floor import advice_of
+from detkit.runs.model import load_detector
+from detkit.runs.resume import announce_changes, begins_again, goes_on
+from detkit.runs.session import images_of, session
+from detkit.runtime.processes import barrier, from_main, rank
+from detkit.storage.atomic_files import write_atomically
+from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder, say
+from detkit.training.loop.config import GradientConfig
+from detkit.training.staged.config import StagedConfig
+from detkit.workflows.evaluate import judge, write_results
 
 
 @dataclass(frozen=True)
@@ -148,15 +148,15 @@ def _folder(config: Config, name: str, out: Path | None, resume: bool) -> Path:
 def _learn(task: Task, from_weights: Path | None) -> Learned:
     """Leave the best weights in the run's folder."""
     match task.config.train:
-        case Gradient() as how:
+        case GradientConfig() as how:
             model = new_model(task.config, from_weights, resumes=task.resume).to(task.run.device)
             progress = learn_by_gradient(task, how, model, continues=from_weights is not None)
             learn_post_hoc_svms(task)
             return progress
-        case Staged() as how:
+        case StagedConfig() as how:
             model = new_model(task.config, from_weights, resumes=False).to(task.run.device)
             return learn_in_stages(task, how, model)
-        case Alternating() as how:
+        case AlternatingConfig() as how:
             if from_weights is not None:
                 raise UserError(
                     "--from: alternating training begins with backbone.weights; train.type: gradient goes on "

@@ -11,11 +11,11 @@ import pytest
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
-from detkit.checks.kinds import KINDS
 from detkit.checks.fixes import turned
+from detkit.checks.kinds import KINDS
+from detkit.data.datasets.splits import read_sets, spec_of_sets
 from detkit.data.images import orient
 from detkit.workflows.check import check
-from detkit.data.datasets.splits import read_sets, spec_of_sets
 from tests.checks.broken_datasets import FAULTS, Fault, make_broken
 from tests.checks.small_datasets import Format, pictures, write
 

@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.checks.recommend import (
     ObjectSizes,
     anchor_coverage,
@@ -15,6 +14,7 @@ from detkit.checks.recommend import (
     choose_resize,
     measure_objects,
 )
+from detkit.data.synthetic.dataset import SyntheticSet
 
 
 def test_small_objects_enlarge_the_image_up_to_half_again() -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from detkit.models.backbones.config import AlexNetBackbone
-from detkit.data.config import VOCSet
-from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.config.keys import every_key, fields_of, holds, wanted
-from detkit.models.roi.config import TwoFcHead
 from detkit.config.schema import Config
+from detkit.data.config import VOCDatasetConfig
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.models.backbones.config import AlexNetConfig
+from detkit.models.roi.config import TwoFcHeadConfig
 from detkit.spec import Spec
-from detkit.training.loop.config import Gradient
+from detkit.training.loop.config import GradientConfig
 
 
 def test_type_comes_first_and_shared_keys_last() -> None:
-    assert list(fields_of(AlexNetBackbone)) == ["type", "freeze_at", "width", "weights"]
-    assert list(fields_of(VOCSet)) == ["type", "root", "sets", "augment"]
-    assert next(iter(fields_of(FasterRCNN))) == "type"
+    assert list(fields_of(AlexNetConfig)) == ["type", "freeze_at", "width", "weights"]
+    assert list(fields_of(VOCDatasetConfig)) == ["type", "root", "sets", "augment"]
+    assert next(iter(fields_of(FasterRCNNConfig))) == "type"
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ def test_type_comes_first_and_shared_keys_last() -> None:
         (Config, "deterministic", "true or false"),
         (Config, "seed", "a whole number of at least 0"),
         (Config, "device", "text"),
-        (Gradient, "early_stop", "a whole number of at least 1 or null"),
-        (Gradient, "warmup", "a mapping"),
-        (Gradient, "optimizer", "a mapping with type: sgd, adamw, custom"),
-        (Gradient, "precision", "one of auto, fp32, bf16, fp16"),
-        (AlexNetBackbone, "width", "a number above 0 and at most 4"),
-        (AlexNetBackbone, "freeze_at", "a whole number from 0 to 5"),
-        (VOCSet, "sets", "a list, each text"),
-        (TwoFcHead, "bg_iou", "a list of 2 values, each a number from 0 to 1"),
+        (GradientConfig, "early_stop", "a whole number of at least 1 or null"),
+        (GradientConfig, "warmup", "a mapping"),
+        (GradientConfig, "optimizer", "a mapping with type: sgd, adamw, custom"),
+        (GradientConfig, "precision", "one of auto, fp32, bf16, fp16"),
+        (AlexNetConfig, "width", "a number above 0 and at most 4"),
+        (AlexNetConfig, "freeze_at", "a whole number from 0 to 5"),
+        (VOCDatasetConfig, "sets", "a list, each text"),
+        (TwoFcHeadConfig, "bg_iou", "a list of 2 values, each a number from 0 to 1"),
     ],
 )
 def test_what_a_key_may_hold_in_words(model: type[Spec], key: str, words: str) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.config.load import load_config, parse_config
-from detkit.training.loop.config import SGD
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.errors import UserError
+from detkit.training.loop.config import SGDConfig
 
 SMALL = (Path(__file__).parent / "small.yaml").read_text(encoding="utf-8")
 
@@ -27,9 +27,9 @@ def mistakes(text: str, *overrides: str) -> list[str]:
 
 def test_a_small_file_takes_the_defaults_of_the_schema() -> None:
     config = parse_config(SMALL)
-    assert isinstance(config.train.optimizer, SGD)
+    assert isinstance(config.train.optimizer, SGDConfig)
     assert config.train.optimizer.lr == 0.01
-    assert config.train.optimizer.momentum == SGD.model_fields["momentum"].default
+    assert config.train.optimizer.momentum == SGDConfig.model_fields["momentum"].default
     assert config.data.classes == ("cat", "dog")
 
 
@@ -139,7 +139,7 @@ def test_pyramid_defaults_are_filled_in_but_not_over_what_is_written() -> None:
         "{type: rpn}", "{type: rpn, pre_nms_test: 7}\n  neck: {type: fpn}"
     )
     detector = parse_config(text).detector
-    assert isinstance(detector, FasterRCNN)
+    assert isinstance(detector, FasterRCNNConfig)
     assert detector.proposals.pre_nms_test == 7
     assert detector.proposals.border_px is None
     assert len(detector.proposals.anchors.sizes_px) == 5
@@ -148,7 +148,7 @@ def test_pyramid_defaults_are_filled_in_but_not_over_what_is_written() -> None:
 def test_an_own_head_takes_no_keys_of_ours_with_a_pyramid() -> None:
     text = changed("{type: layer4}", '{type: custom, target: "my.head:make"}\n  neck: {type: fpn}')
     detector = parse_config(text).detector
-    assert isinstance(detector, FasterRCNN)
+    assert isinstance(detector, FasterRCNNConfig)
     assert detector.head.type == "custom"
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from detkit.data.config import Flip
 from detkit.config.load import parse_config
 from detkit.config.schema import Config
-from detkit.training.loop.config import EMA, AdamW, CosineSchedule, StepSchedule
+from detkit.data.config import FlipConfig
 from detkit.errors import UserError
+from detkit.training.loop.config import AdamWConfig, CosineScheduleConfig, EMAConfig, StepScheduleConfig
 
 SMALL = (Path(__file__).parent / "small.yaml").read_text(encoding="utf-8")
 
@@ -30,27 +30,27 @@ def test_a_value_is_read_as_yaml() -> None:
     assert read("data.classes=[a, b, c]").data.classes == ("a", "b", "c")
     assert read("data.val=null").data.val is None
     schedule = read("train.schedule={type: step, at: [8, 11]}", "train.schedule.at=[9]").train.schedule
-    assert isinstance(schedule, StepSchedule)
+    assert isinstance(schedule, StepScheduleConfig)
     assert schedule.at == (9,)
 
 
 def test_the_last_one_wins_and_whole_mappings_can_be_replaced() -> None:
     assert read("train.epochs=3", "train.epochs=4").train.epochs == 4
-    assert isinstance(read("train.optimizer={type: adamw, lr: 1e-4}").train.optimizer, AdamW)
+    assert isinstance(read("train.optimizer={type: adamw, lr: 1e-4}").train.optimizer, AdamWConfig)
 
 
 def test_mappings_that_the_file_leaves_out_begin_with_their_defaults() -> None:
     assert read("data.resize.short_px=320").data.resize.long_px == 1000
     schedule = read("train.schedule.final=0.1").train.schedule
-    assert isinstance(schedule, CosineSchedule)
+    assert isinstance(schedule, CosineScheduleConfig)
     assert schedule.final == 0.1
-    assert read("train.ema.decay=0.9").train.ema == EMA(decay=0.9)
-    assert read("train.ema=null", "train.ema.decay=0.9").train.ema == EMA(decay=0.9)
+    assert read("train.ema.decay=0.9").train.ema == EMAConfig(decay=0.9)
+    assert read("train.ema=null", "train.ema.decay=0.9").train.ema == EMAConfig(decay=0.9)
 
 
 def test_lists_are_changed_by_index() -> None:
     config = read("data.train.augment=[{type: flip}]", "data.train.augment.0.probability=1")
-    assert config.data.train.augment == (Flip(type="flip", probability=1),)  # type: ignore[union-attr]
+    assert config.data.train.augment == (FlipConfig(type="flip", probability=1),)  # type: ignore[union-attr]
     assert read("data.classes.1=rat").data.classes == ("cat", "rat")
 
 

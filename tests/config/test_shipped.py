@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from detkit.detectors.builder import build_detector
 from detkit.config.load import load_config
 from detkit.config.names import config_names, find_config
+from detkit.detectors.builder import build_detector
 
 NARROW = 0.125
 

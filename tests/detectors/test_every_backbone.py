@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.config import FastRCNN
-from detkit.detectors.faster_rcnn.config import FasterRCNN
-from detkit.detectors.rcnn.config import RCNN
-from detkit.detectors.sppnet.config import SPPNet
 from detkit.data.regions.batch import RegionBatch
-from detkit.ops.warp import Cuts
+from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.ops.kernels.warp_plan import plan_warp
+from detkit.ops.warp import Cuts
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NORMS = ("frozen", "trainable")
@@ -40,9 +40,9 @@ NEW_HEADS: dict[str, dict[str, Any]] = {
     "two_fc": {"type": "two_fc", "channels": 8},
     "conv_fc": {"type": "conv_fc", "num_convs": 1, "conv_channels": 8, "channels": 8},
 }
-LOOKS: dict[str, tuple[type[FastRCNN | FasterRCNN], dict[str, Any]]] = {
-    "faster_rcnn": (FasterRCNN, {"type": "rpn", "channels": 8, "border_px": None}),
-    "fast_rcnn": (FastRCNN, {"type": "selective_search"}),
+LOOKS: dict[str, tuple[type[FastRCNNConfig | FasterRCNNConfig], dict[str, Any]]] = {
+    "faster_rcnn": (FasterRCNNConfig, {"type": "rpn", "channels": 8, "border_px": None}),
+    "fast_rcnn": (FastRCNNConfig, {"type": "selective_search"}),
 }
 SIDE = 96
 
@@ -118,7 +118,7 @@ def test_on_regions_that_are_cut_out(name: str, head: str) -> None:
         "regions": {"type": "warp", "size": 64, "context_px": 4},
         "head": {"type": head, "score_threshold": 0.0},
     }
-    model = build_detector(RCNN.model_validate(parts), 2, 0)
+    model = build_detector(RCNNConfig.model_validate(parts), 2, 0)
     images = batch().images
     assert images.proposals is not None
     boxes = images.proposals[0]
@@ -142,7 +142,7 @@ def test_on_regions_pooled_in_a_spatial_pyramid(name: str, head: str) -> None:
         "regions": {"type": "spp"},
         "head": {"type": head, "score_threshold": 0.0},
     }
-    model = build_detector(SPPNet.model_validate(parts), 2, 0)
+    model = build_detector(SPPNetConfig.model_validate(parts), 2, 0)
     loss = model(batch())["head_class"]
     loss.backward()
     assert torch.isfinite(loss)

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 WAITS = ("tolist", "item", "__bool__", "__int__", "__float__", "nonzero", "unique_consecutive")
@@ -65,7 +65,7 @@ def model_of(neck: dict[str, object], head: dict[str, object]) -> nn.Module:
         "regions": {"type": "roi_align"},
         "head": head,
     }
-    return build_detector(FasterRCNN.model_validate(spec), 3, seed=0)
+    return build_detector(FasterRCNNConfig.model_validate(spec), 3, seed=0)
 
 
 def fpn() -> nn.Module:

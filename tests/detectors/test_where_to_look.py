@@ -9,17 +9,17 @@ import pytest
 import torch
 import yaml
 
+from detkit.config.load import load_config
+from detkit.config.schema import Config
+from detkit.detectors.where_to_look import external_proposals
+from detkit.proposals.config import SlidingWindowConfig
 from detkit.runs.model import load_detector
 from detkit.runs.predictor import build_predictor
-from detkit.config.load import load_config
-from detkit.proposals.config import SlidingWindow
-from detkit.config.schema import Config
-from detkit.training.loop.config import SGD, ConstantSchedule, Warmup
 from detkit.training.loop.checkpoint import read_checkpoint
+from detkit.training.loop.config import ConstantScheduleConfig, SGDConfig, WarmupConfig
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
-from detkit.detectors.where_to_look import external_proposals
 
 CONFIG = """
 version: 1
@@ -49,7 +49,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         ],
     )
     own = Config.model_validate({**usual.model_dump(), **_parts()})
-    assert isinstance(external_proposals(own.detector), SlidingWindow)
+    assert isinstance(external_proposals(own.detector), SlidingWindowConfig)
     assert external_proposals(usual.detector) is None
     return own
 
@@ -79,7 +79,11 @@ def test_box_targets_are_measured_again_for_a_resumed_training_and_folded_into_t
 ) -> None:
     """Stopped after the first epoch and resumed: the same file, bit by bit."""
     assert config.detector.head.box_targets == "measured"  # type: ignore[union-attr]
-    level = {"schedule": ConstantSchedule(type="constant"), "warmup": Warmup(steps=0), "ema": None}
+    level = {
+        "schedule": ConstantScheduleConfig(type="constant"),
+        "warmup": WarmupConfig(steps=0),
+        "ema": None,
+    }
     level |= {"validate_every": 0}
     stopped = config.model_copy(update={"train": config.train.model_copy(update=level)})
     longer = config.model_copy(update={"train": config.train.model_copy(update={**level, "epochs": 2})})
@@ -102,7 +106,7 @@ def test_fine_tuning_takes_up_a_folded_file_in_the_units_of_the_new_data(
     config: Config, tmp_path: Path
 ) -> None:
     train(config, out=tmp_path / "first")
-    still = config.train.model_copy(update={"optimizer": SGD(type="sgd", lr=1e-30), "ema": None})
+    still = config.train.model_copy(update={"optimizer": SGDConfig(type="sgd", lr=1e-30), "ema": None})
     weights = tmp_path / "first" / "model.safetensors"
     train(config.model_copy(update={"train": still}), out=tmp_path / "second", from_weights=weights)
     first, second = (load_detector(tmp_path / name / "model.safetensors") for name in ("first", "second"))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.evaluation.metrics.coco import evaluate_coco
-from detkit.evaluation.example import two_images
 from detkit.evaluation.analysis.thresholds import advise_thresholds
+from detkit.evaluation.example import two_images
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.inference.score_floor import FIXED_SCORE, Advice, advice_of, score_floors
 from tests.inference.bright import picture, predictor
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.ops.boxes import pairwise_iou
 from detkit.structures import ImageBatch, Target, TrainBatch
 
@@ -83,7 +83,9 @@ def one_thread() -> Iterator[None]:
 def build(family: str) -> nn.Module:
     parts = FAMILIES[family]
     parts = {**parts, "head": {**parts["head"], "batch_per_image": 32}}
-    return build_detector(FasterRCNN.model_validate({"type": "faster_rcnn", **parts}), NUM_CLASSES, seed=0)
+    return build_detector(
+        FasterRCNNConfig.model_validate({"type": "faster_rcnn", **parts}), NUM_CLASSES, seed=0
+    )
 
 
 def scenes() -> TrainBatch:

@@ -10,7 +10,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.errors import UserError
 from detkit.models.compilation import compile_maps
 from detkit.structures import ImageBatch
@@ -27,7 +27,7 @@ def tiny() -> torch.nn.Module:
         "regions": {"type": "roi_align"},
         "head": {"type": "two_fc", "channels": 8, "score_threshold": 0.0},
     }
-    return build_detector(FasterRCNN.model_validate(spec), 3, seed=0).eval()
+    return build_detector(FasterRCNNConfig.model_validate(spec), 3, seed=0).eval()
 
 
 def batch(size: tuple[int, int]) -> ImageBatch:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN
 from detkit.detectors.faster_rcnn import model as faster_rcnn
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.inference.torchvision_weights import from_torchvision
 from detkit.structures import ImageBatch, Target, TrainBatch
 from tests.reference.calibration import calibrate
@@ -20,10 +20,10 @@ HEIGHT, WIDTH, NUM_CLASSES = 160, 192, 5
 VERSIONS = {"v1": fasterrcnn_resnet50_fpn, "v2": fasterrcnn_resnet50_fpn_v2}
 
 
-def our_spec(version: str) -> FasterRCNN:
+def our_spec(version: str) -> FasterRCNNConfig:
     two = version == "v2"
     head = {"type": "conv_fc"} if two else {"type": "two_fc"}
-    return FasterRCNN.model_validate(
+    return FasterRCNNConfig.model_validate(
         {
             "type": "faster_rcnn",
             "backbone": {"type": "resnet", "depth": 50, "norm": "frozen"},

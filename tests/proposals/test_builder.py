@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from detkit.proposals.builder import build_proposer, parameters_of
-from detkit.proposals.config import ExternalProposals
 from detkit.errors import UserError
+from detkit.proposals.builder import build_proposer, parameters_of
+from detkit.proposals.config import ExternalProposalsConfig
 from detkit.proposals.proposals import Proposals
 
-SPEC: TypeAdapter[ExternalProposals] = TypeAdapter(ExternalProposals)
+SPEC: TypeAdapter[ExternalProposalsConfig] = TypeAdapter(ExternalProposalsConfig)
 
 
 @pytest.mark.parametrize("method", ["selective_search", "sliding_window"])

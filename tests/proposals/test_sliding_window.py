@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.proposals.config import PyramidWindows as PyramidSpec
-from detkit.proposals.config import RelativeWindows as RelativeSpec
+from detkit.proposals.config import PyramidWindowsConfig, RelativeWindowsConfig
 from detkit.proposals.sliding_window import (
     PyramidWindows,
     RelativeWindows,
@@ -13,8 +12,8 @@ from detkit.proposals.sliding_window import (
     spread_order,
 )
 
-_RELATIVE = RelativeSpec(type="relative")
-_PYRAMID = PyramidSpec(type="pyramid")
+_RELATIVE = RelativeWindowsConfig(type="relative")
+_PYRAMID = PyramidWindowsConfig(type="pyramid")
 RELATIVE = RelativeWindows(_RELATIVE.scales, _RELATIVE.ratios, _RELATIVE.stride)
 PYRAMID = PyramidWindows(_PYRAMID.sizes_px, _PYRAMID.stride_px, _PYRAMID.scale_step)
 

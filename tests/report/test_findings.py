@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detkit.evaluation.metrics.coco import evaluate_coco
-from detkit.evaluation.example import two_images
 from detkit.evaluation.analysis.outcomes import FATES
+from detkit.evaluation.example import two_images
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.report.content import ReportData
 from detkit.report.findings import (

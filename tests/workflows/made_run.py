@@ -10,9 +10,9 @@ import numpy as np
 from detkit.annotations.coco_results import write_coco_results
 from detkit.annotations.coordinates import from_corners, to_corners
 from detkit.annotations.dataset import DetectionSet
-from detkit.data.datasets.builder import open_validation_set
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
+from detkit.data.datasets.builder import open_validation_set
 
 SMALL = ("data.train.num_images=4", "data.val.num_images=30", "device=cpu")
 

@@ -11,17 +11,17 @@ import pytest
 from detkit.__main__ import main
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.data.datasets.builder import open_training_set
-from detkit.detectors.builder import build_detector
+from detkit.checks import learning
+from detkit.checks.fit import Fit, measure_fit, sample_images
+from detkit.checks.kinds import KINDS
+from detkit.checks.learning import fit_findings
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.checks.kinds import KINDS
+from detkit.data.datasets.builder import open_training_set
+from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.runtime import memory
-from detkit.checks import learning
 from detkit.workflows.check import check
-from detkit.checks.fit import Fit, measure_fit, sample_images
-from detkit.checks.learning import fit_findings
 from tests.checks.small_datasets import CLASSES, Format, pictures, write
 
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"

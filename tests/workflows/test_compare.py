@@ -7,9 +7,9 @@ import pytest
 
 from detkit.__main__ import main
 from detkit.errors import UserError
-from detkit.workflows.compare import compare
-from detkit.runs.finished_run import read_run
 from detkit.evaluation.measure import measure
+from detkit.runs.finished_run import read_run
+from detkit.workflows.compare import compare
 from tests.workflows.made_run import make_run
 
 WITHOUT_STARS = ("data.classes=[disc, ring, square, triangle]", "data.ignore_classes=[star]")

@@ -7,15 +7,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from detkit.detectors.builder import build_detector
-from detkit.runs.model import load_detector
 from detkit.cli.app import app
 from detkit.config.dump import dump_config
-from detkit.detectors.fast_rcnn.config import FastRCNN
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import save_model
+from detkit.runs.model import load_detector
 from detkit.workflows.compress import compress
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
@@ -125,7 +125,7 @@ def test_a_pretrained_layer_is_made_thin_when_it_is_read(tmp_path: Path) -> None
         "regions": {"type": "roi_pool", "size": 6},
         "head": {"type": "fc6_fc7"},
     }
-    whole = build_detector(FastRCNN.model_validate(parts), 2, seed=3)
+    whole = build_detector(FastRCNNConfig.model_validate(parts), 2, seed=3)
     state = {f"features.{k}": v for k, v in whole.backbone.features.state_dict().items()}
     keys = whole.backbone.fc_keys
     for key, layer in zip(keys, (whole.roi_head.head.fc6, whole.roi_head.head.fc7), strict=True):
@@ -133,7 +133,7 @@ def test_a_pretrained_layer_is_made_thin_when_it_is_read(tmp_path: Path) -> None
     torch.save(state, tmp_path / "weights.pth")
     parts["backbone"] = {**backbone, "weights": str(tmp_path / "weights.pth")}
     parts["head"] = {"type": "fc6_fc7", "fc6_rank": 8, "fc7_rank": 9999}
-    thin = build_detector(FastRCNN.model_validate(parts), 2, seed=4)
+    thin = build_detector(FastRCNNConfig.model_validate(parts), 2, seed=4)
     fc6, fc7 = thin.roi_head.head.fc6, thin.roi_head.head.fc7
     torch.testing.assert_close(fc7[1].weight @ fc7[0].weight, whole.roi_head.head.fc7.weight)
     left, values, right = torch.linalg.svd(whole.roi_head.head.fc6.weight, full_matrices=False)

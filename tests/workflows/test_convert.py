@@ -10,11 +10,11 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.writers import Format
+from detkit.data.datasets.splits import read_set, spec_of_sets
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.workflows import convert as module
 from detkit.workflows.convert import convert
-from detkit.data.datasets.splits import read_set, spec_of_sets
 
 
 def corners(truth: AnnotationSet) -> np.ndarray:

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from detkit.detectors.classifier.config import Classifier
-from detkit.data.config import ImageFolderSet, ObjectCropsSet
-from detkit.detectors.faster_rcnn.config import FasterRCNN
-from detkit.config.load import load_config
-from detkit.data.synthetic.dataset import write_synthetic
-from detkit.errors import UserError
 from detkit.checks.recommend import choose_freeze
-from detkit.workflows.init import init
+from detkit.config.load import load_config
+from detkit.data.config import ImageFolderConfig, ObjectCropsConfig
 from detkit.data.datasets.splits import read_set
+from detkit.data.synthetic.dataset import write_synthetic
+from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.errors import UserError
+from detkit.workflows.init import init
 
 
 def images_by_class(root: Path, *parts: str) -> Path:
@@ -42,7 +42,7 @@ def test_a_few_objects_freeze_the_whole_pretrained_trunk_and_the_file_says_why(t
     write_synthetic(tmp_path / "shapes", "voc", 4, 2)
     found = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "mine.yaml")
     detector = load_config(tmp_path / "mine.yaml").detector
-    assert isinstance(detector, FasterRCNN)
+    assert isinstance(detector, FasterRCNNConfig)
     assert detector.backbone.freeze_at == 4  # type: ignore[union-attr]
     reason = f"freeze_at: 4, because {found['objects']['train']} examples to learn from are at most 500"
     assert f"# {reason}" in (tmp_path / "mine.yaml").read_text()
@@ -60,9 +60,9 @@ def test_images_by_class_get_a_classifier(tmp_path: Path) -> None:
     assert (found["format"], found["classes"]) == ("image_folder", ["cat", "dog"])
     assert (found["images"], found["detector"]) == ({"train": 8, "val": 8}, "classifier_resnet18_folder")
     config = load_config(tmp_path / "mine.yaml")
-    assert isinstance(config.detector, Classifier)
+    assert isinstance(config.detector, ClassifierConfig)
     assert config.detector.backbone.freeze_at == 5
-    assert isinstance(config.data.val, ImageFolderSet)
+    assert isinstance(config.data.val, ImageFolderConfig)
     assert (config.data.val.split, config.evaluate.metric) == ("val", "top1")
     with pytest.raises(UserError, match="holds images by class and no boxes"):
         init(root, detector="faster_rcnn_resnet18_c4", out=tmp_path / "other.yaml")
@@ -82,6 +82,6 @@ def test_a_classifier_of_a_detection_dataset_learns_its_objects(tmp_path: Path) 
     write_synthetic(tmp_path / "shapes", "coco", 4, 2)
     init(tmp_path / "shapes", detector="classifier_resnet18_folder", out=tmp_path / "mine.yaml")
     data = load_config(tmp_path / "mine.yaml").data
-    assert isinstance(data.train, ObjectCropsSet)
-    assert isinstance(data.val, ObjectCropsSet)
+    assert isinstance(data.train, ObjectCropsConfig)
+    assert isinstance(data.val, ObjectCropsConfig)
     assert data.train.of.type == "coco"

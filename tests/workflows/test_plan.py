@@ -8,8 +8,8 @@ from detkit.config.schema import Config
 from detkit.errors import UserError
 from detkit.runtime import memory
 from detkit.training import memory_probe
-from detkit.workflows import plan as workflow
 from detkit.training.memory_probe import Line
+from detkit.workflows import plan as workflow
 from detkit.workflows.plan import Plan, plan
 
 SMALL = ("data.train.num_images=6", "data.val.num_images=1", "data.resize={short_px: 96, long_px: 128}")
@@ -112,6 +112,6 @@ def test_plan_is_for_a_training_with_batches() -> None:
 
 
 def load_alternating() -> object:
-    from detkit.detectors.faster_rcnn.alternating_config import Alternating
+    from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig
 
-    return Alternating.model_construct(type="alternating")
+    return AlternatingConfig.model_construct(type="alternating")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detkit.data.datasets.propose_sources import images_to_see
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
@@ -17,7 +18,6 @@ from detkit.proposals.store.store import ProposalStore
 from detkit.workflows import progress_line, propose_method
 from detkit.workflows.propose import propose
 from detkit.workflows.propose_method import find_method
-from detkit.data.datasets.propose_sources import images_to_see
 
 looked_at: list[tuple[int, ...]] = []
 

@@ -12,11 +12,11 @@ import pytest
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
+from detkit.data.datasets.labelled_images import labelled_images
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.store.store import Origin, write_store
-from detkit.data.datasets.labelled_images import labelled_images
 from detkit.workflows.recall import recall
 
 

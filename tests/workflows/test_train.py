@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from detkit.annotations.coco_results import read_coco_results
-from detkit.data.datasets.builder import open_validation_set
-from detkit.runs.model import load_detector
-from detkit.runs.predictor import build_predictor
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
 from detkit.data.synthetic.dataset import write_synthetic
+from detkit.detectors import gradient_recipe as train_gradient
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
+from detkit.evaluation.measure import measure
 from detkit.inference.score_floor import advice_of
-from detkit.detectors import gradient_recipe as train_gradient
+from detkit.runs.model import load_detector
+from detkit.runs.predictor import build_predictor
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
-from detkit.evaluation.measure import measure
 from detkit.workflows.predict import predict
 from detkit.workflows.train import train
 

@@ -18,23 +18,23 @@ from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.custom import build_custom
 from detkit.data.config import (
-    COCOSet,
-    Data,
-    Dataset,
-    ImageFolderSet,
-    ObjectCropsSet,
-    SyntheticSet,
-    VOCSet,
-    YOLOSet,
+    AnyDatasetConfig,
+    COCODatasetConfig,
+    DataConfig,
+    ImageFolderConfig,
+    ObjectCropsConfig,
+    SyntheticDatasetConfig,
+    VOCDatasetConfig,
+    YOLODatasetConfig,
 )
-from detkit.spec import Custom
 from detkit.data.datasets.object_crops import object_crops
 from detkit.data.datasets.source import Source, file_source
 from detkit.data.synthetic.dataset import SyntheticSet as DrawnSet
 from detkit.errors import UserError
+from detkit.spec import CustomConfig
 
 
-def open_training_set(data: Data) -> tuple[Source, dict[str, int]]:
+def open_training_set(data: DataConfig) -> tuple[Source, dict[str, int]]:
     """Return the images to learn from, with the box policy applied, and what it changed.
 
     Raises:
@@ -53,7 +53,7 @@ def open_training_set(data: Data) -> tuple[Source, dict[str, int]]:
     return Source(annotations, source.pixels), changed
 
 
-def open_validation_set(data: Data) -> Source:
+def open_validation_set(data: DataConfig) -> Source:
     """Return the images to be judged by, with the boxes exactly as their files hold them.
 
     The box policy changes nothing here, because the official numbers are those of the files; `error`
@@ -66,39 +66,39 @@ def open_validation_set(data: Data) -> Source:
     if data.val is None:
         raise UserError("data.val: the config names no images to be judged by")
     source = open_set(data.val, data)
-    if isinstance(data.val, ImageFolderSet):
+    if isinstance(data.val, ImageFolderConfig):
         source = Source(whole_images(source.annotations), source.pixels)
     if data.invalid_boxes == "error":
         apply_box_policy(source.annotations, "error")
     return source
 
 
-def open_set(spec: Dataset, data: Data) -> Source:  # noqa: PLR0911 (one for each kind)
+def open_set(spec: AnyDatasetConfig, data: DataConfig) -> Source:  # noqa: PLR0911 (one for each kind)
     """Return the images and labels of one `data.train` or `data.val`."""
     named = data.classes, data.ignore_classes
     match spec:
-        case SyntheticSet():
+        case SyntheticDatasetConfig():
             drawn = DrawnSet(spec.num_images, spec.seed, data.classes)
             return Source(drawn.annotations(), drawn.render)
-        case VOCSet():
+        case VOCDatasetConfig():
             return _files(read_voc(Path(spec.root), spec.sets, *named))
-        case COCOSet():
+        case COCODatasetConfig():
             return _files(read_coco(Path(spec.images), Path(spec.annotations), *named))
-        case YOLOSet():
+        case YOLODatasetConfig():
             return _files(read_yolo(Path(spec.root), spec.split, *named))
-        case ImageFolderSet():
+        case ImageFolderConfig():
             return file_source(
                 read_image_folder(Path(spec.root), spec.split, data.classes, data.ignore_classes)
             )
-        case ObjectCropsSet():
+        case ObjectCropsConfig():
             return object_crops(open_set(spec.of, data), spec.context)
-        case Custom():
+        case CustomConfig():
             return _own(spec, data.classes)
         case _:
             assert_never(spec)
 
 
-def _own(spec: Custom, classes: tuple[str, ...]) -> Source:
+def _own(spec: CustomConfig, classes: tuple[str, ...]) -> Source:
     source = build_custom(spec, classes=classes)
     if not isinstance(source, Source):
         raise UserError(

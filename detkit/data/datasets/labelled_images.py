@@ -14,11 +14,11 @@ from detkit.annotations.detect import FoundDataset, detect_format
 from detkit.annotations.headers import with_sizes
 from detkit.annotations.image_files import image_path, require_images
 from detkit.annotations.joining import join_sets
+from detkit.data.datasets.splits import read_sets, spec_of_sets
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
 from detkit.workflows.convert import NUM_SYNTHETIC, SYNTHETIC
-from detkit.data.datasets.splits import read_sets, spec_of_sets
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import image_path
+from detkit.data.datasets.image_sources import find_images
+from detkit.data.datasets.labelled_images import LabelledImages, labelled_images
 from detkit.data.images import decode_image
 from detkit.errors import UserError
 from detkit.workflows.convert import SYNTHETIC
-from detkit.data.datasets.image_sources import find_images
-from detkit.data.datasets.labelled_images import LabelledImages, labelled_images
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_paths
-from detkit.data.images import decode_image
 from detkit.data.datasets.index import Strings
+from detkit.data.images import decode_image
 
 
 @dataclass(frozen=True)

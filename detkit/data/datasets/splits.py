@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.coco import read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, FoundSet
@@ -19,6 +18,7 @@ from detkit.annotations.image_folder import read_image_folder
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.errors import UserError
+from detkit.storage.atomic_files import write_atomically
 
 VAL_SHARE = 0.2
 TRAIN_NAMES = ("train", "training")

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from detkit.data.loading.batching import Parcel, collate
-from detkit.data.loading.worker_status import Diary
 from detkit.data.datasets.index import Index
+from detkit.data.loading.batching import Parcel, collate
 from detkit.data.loading.order import Order, aspect_groups, repeat_factors
 from detkit.data.loading.samples import DetectionDataset, Key, Sample
+from detkit.data.loading.worker_status import Diary
 from detkit.errors import UserError
 from detkit.structures import ImageBatch, TrainBatch
 

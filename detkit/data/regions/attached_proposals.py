@@ -11,18 +11,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
-from detkit.proposals.config import ExternalProposals, ProposalFile
-from detkit.spec import Custom
 from detkit.data.datasets.source import FilePixels, Source
+from detkit.data.regions.propose_images import num_cores, propose_images
 from detkit.errors import UserError
-from detkit.proposals.store.aligned import aligned_store
-from detkit.storage.content_keys import cache_folder, digests_of_files, digests_of_pixels, key_of
+from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
+from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig
 from detkit.proposals.proposals import Proposer
+from detkit.proposals.store.aligned import aligned_store
 from detkit.proposals.store.store import Origin, ProposalStore
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.processes import from_main, rank, world_size
-from detkit.data.regions.propose_images import num_cores, propose_images
+from detkit.spec import CustomConfig
+from detkit.storage.content_keys import cache_folder, digests_of_files, digests_of_pixels, key_of
 from detkit.storage.run_folder import say
 
 # Processes that wait for the first one give up after half an hour, so now and then they are told to go on.
@@ -48,7 +48,7 @@ class StoredBoxes:
         return self.store(int(self.positions[image])).best(self.limit).boxes
 
 
-def with_proposals(spec: ExternalProposals, source: Source, part: Literal["train", "val"]) -> Source:
+def with_proposals(spec: ExternalProposalsConfig, source: Source, part: Literal["train", "val"]) -> Source:
     """Return a dataset together with where to look in its images.
 
     Boxes that have to be computed are so once: they are kept in the cache folder (`cache_folder`) under a key
@@ -63,7 +63,7 @@ def with_proposals(spec: ExternalProposals, source: Source, part: Literal["train
     Raises:
         UserError: a file lacks images of the dataset, or was made for other images; an image cannot be read.
     """
-    if isinstance(spec, ProposalFile):
+    if isinstance(spec, ProposalFileConfig):
         store, positions = _from_file(spec, source, part)
         return replace(source, proposals=StoredBoxes(store, positions, spec.max_boxes))
     store = _stored(_Work(spec, source, part))
@@ -71,7 +71,7 @@ def with_proposals(spec: ExternalProposals, source: Source, part: Literal["train
 
 
 def _from_file(
-    spec: ProposalFile, source: Source, part: Literal["train", "val"]
+    spec: ProposalFileConfig, source: Source, part: Literal["train", "val"]
 ) -> tuple[ProposalStore, NDArray[np.int64]]:
     named = spec.train if part == "train" else spec.val
     if named is None:
@@ -101,7 +101,7 @@ def _stored(work: _Work) -> ProposalStore:
 class _Work:
     """The store of a dataset's proposals, in the making."""
 
-    def __init__(self, spec: ExternalProposals, source: Source, part: str) -> None:
+    def __init__(self, spec: ExternalProposalsConfig, source: Source, part: str) -> None:
         self.spec, self.source, self.part = spec, source, part
 
     def go_on(self) -> Path | None:
@@ -142,7 +142,7 @@ class _Work:
 
     def _code(self) -> list[str]:
         """Return what tells versions of a user's own method apart."""
-        if not isinstance(self.spec, Custom):
+        if not isinstance(self.spec, CustomConfig):
             return []
         assert self._proposer is not None  # its module is loaded
         file = sys.modules[self.spec.target.split(":")[0]].__file__

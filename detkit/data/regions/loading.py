@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 
 from detkit.data.datasets.index import Index
 from detkit.data.loading.loaders import Refusal, guarded_loader, opened
+from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.batch import RegionBatch
 from detkit.data.regions.sampler import BACKGROUND, RegionDraw, RegionKey
-from detkit.data.loading.samples import DetectionDataset, Key
-from detkit.ops.warp import Cuts
 from detkit.ops.kernels.warp_plan import plan_warp
+from detkit.ops.warp import Cuts
 
 
 @dataclass(frozen=True)

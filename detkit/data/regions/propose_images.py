@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.runtime.thread_map import side_by_side
 from detkit.errors import UserError
 from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.progress import ProgressLine
+from detkit.runtime.thread_map import side_by_side
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Returns the (H, W, 3) uint8 RGB pixels of the image at a position."""

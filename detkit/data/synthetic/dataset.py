@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from detkit.annotations.assembly import Assembly
-from detkit.storage.atomic_files import write_atomically
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.synthetic.scenes import paint_scene, plan_scene
 from detkit.data.synthetic.shapes import Pixels
 from detkit.errors import UserError
+from detkit.storage.atomic_files import write_atomically
 
 SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
 """The shapes that are objects."""

@@ -6,52 +6,52 @@ from collections.abc import Callable
 
 from detkit.custom import build_custom
 from detkit.data import config as spec
-from detkit.spec import Custom, Spec
 from detkit.data.transforms.colour import ColorJitter, Noise
-from detkit.data.transforms.scale_crop import ScaleCrop, WholeImage
 from detkit.data.transforms.geometric import Affine, Flip, KeepSize, RandomCrop, Resize, Transform, ZoomOut
+from detkit.data.transforms.scale_crop import ScaleCrop, WholeImage
 from detkit.errors import UserError
+from detkit.spec import CustomConfig, Spec
 
 TRANSFORMS: dict[type[Spec], Callable[..., Transform]] = {
-    spec.Flip: Flip,
-    spec.RandomCrop: RandomCrop,
-    spec.ZoomOut: ZoomOut,
-    spec.Affine: Affine,
-    spec.ScaleCrop: ScaleCrop,
-    spec.ColorJitter: ColorJitter,
-    spec.Noise: Noise,
+    spec.FlipConfig: Flip,
+    spec.RandomCropConfig: RandomCrop,
+    spec.ZoomOutConfig: ZoomOut,
+    spec.AffineConfig: Affine,
+    spec.ScaleCropConfig: ScaleCrop,
+    spec.ColorJitterConfig: ColorJitter,
+    spec.NoiseConfig: Noise,
 }
 
 
 NO_LIMIT = 1 << 30  # of the long side, in pixels
 
 
-def resizing(size: spec.Resize | None) -> Transform:
+def resizing(size: spec.ResizeConfig | None) -> Transform:
     """Return what brings images to the size of a config."""
     return KeepSize() if size is None else Resize((size.short_px,), size.long_px)
 
 
-def eval_transforms(data: spec.Data) -> tuple[Transform, ...]:
+def eval_transforms(data: spec.DataConfig) -> tuple[Transform, ...]:
     """Return what every image goes through: the resizing, where there is one."""
     return (resizing(data.resize),)
 
 
-def train_transforms(data: spec.Data) -> tuple[Transform, ...]:
+def train_transforms(data: spec.DataConfig) -> tuple[Transform, ...]:
     """Return the augmentation of the training images in the config's order, then what sets their size."""
     last = resizing(data.resize)
-    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, spec.ClassifiedSet) else []
-    for item in data.train.augment if not isinstance(data.train, Custom) else ():
-        if isinstance(item, spec.MultiScale):
+    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, spec.ClassifiedDatasetConfig) else []
+    for item in data.train.augment if not isinstance(data.train, CustomConfig) else ():
+        if isinstance(item, spec.MultiScaleConfig):
             last = Resize(item.short_px, data.resize.long_px if data.resize else NO_LIMIT)
-        elif isinstance(item, spec.ScaleCrop):
+        elif isinstance(item, spec.ScaleCropConfig):
             last = _transform(item)
         else:
             chosen.append(_transform(item))
     return (*chosen, last)
 
 
-def _transform(item: spec.Augment) -> Transform:
-    if isinstance(item, Custom):
+def _transform(item: spec.TransformConfig) -> Transform:
+    if isinstance(item, CustomConfig):
         made = build_custom(item)
         if not callable(made):
             raise UserError(f"target {item.target!r}: a transform must be callable")

@@ -7,26 +7,26 @@ from typing import assert_never, cast
 
 from torch import nn
 
-from detkit.models.backbones.builder import build_backbone, is_frozen, load_pretrained
+from detkit.detectors.classifier import model as classifier
+from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.classifier.tails import FcTail, StageTail, googlenet_tail, resnet_tail
 from detkit.detectors.rcnn.network_builder import FC6_CELLS
 from detkit.detectors.shared_parts import OnWeights
+from detkit.models.backbones.builder import build_backbone, is_frozen, load_pretrained
 from detkit.models.backbones.config import (
-    AlexNetBackbone,
-    GoogLeNetBackbone,
-    ResNetBackbone,
-    VGGBackbone,
-    ZFNetBackbone,
+    AlexNetConfig,
+    GoogLeNetConfig,
+    ResNetConfig,
+    VGGConfig,
+    ZFNetConfig,
 )
-from detkit.detectors.classifier.config import Classifier
-from detkit.detectors.classifier import model as classifier
 from detkit.models.backbones.googlenet.network import LAST as LAST_INCEPTION
 from detkit.models.backbones.resnet.network import LAST
 from detkit.models.backbones.sequential import SequentialBackbone
-from detkit.detectors.classifier.tails import FcTail, StageTail, googlenet_tail, resnet_tail
 
 
 def build_classifier(
-    spec: Classifier, num_classes: int, on_weights: OnWeights | None
+    spec: ClassifierConfig, num_classes: int, on_weights: OnWeights | None
 ) -> classifier.Classifier:
     """Return a classifier.
 
@@ -54,11 +54,11 @@ def build_classifier(
     )
 
 
-def _tail(spec: Classifier, backbone: nn.Module, num_classes: int) -> FcTail | StageTail:
+def _tail(spec: ClassifierConfig, backbone: nn.Module, num_classes: int) -> FcTail | StageTail:
     own = spec.backbone
     channels = cast(Sequence[int], backbone.channels)[-1]
     match own:
-        case AlexNetBackbone() | ZFNetBackbone() | VGGBackbone():
+        case AlexNetConfig() | ZFNetConfig() | VGGConfig():
             assert isinstance(backbone, SequentialBackbone)
             return FcTail(
                 channels,
@@ -68,7 +68,7 @@ def _tail(spec: Classifier, backbone: nn.Module, num_classes: int) -> FcTail | S
                 dropout=spec.dropout,
                 num_classes=num_classes,
             )
-        case GoogLeNetBackbone():
+        case GoogLeNetConfig():
             return googlenet_tail(
                 channels,
                 width=own.width,
@@ -77,7 +77,7 @@ def _tail(spec: Classifier, backbone: nn.Module, num_classes: int) -> FcTail | S
                 dropout=spec.dropout,
                 num_classes=num_classes,
             )
-        case ResNetBackbone():
+        case ResNetConfig():
             return resnet_tail(
                 depth=own.depth,
                 width=own.width,

@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.models.backbones.config import PublishedBackbone
-from detkit.spec import Count, Fraction, Positive, Spec
+from detkit.models.backbones.config import PublishedBackboneConfig
 from detkit.models.roi.wiring import fill
+from detkit.spec import Count, Fraction, Positive, Spec
 
 WITH_NORM = ("vgg", "googlenet", "resnet")
 DROPOUT = {"alexnet": 0.5, "zfnet": 0.5, "vgg": 0.5, "googlenet": 0.4, "resnet": 0.0}
 
 
-class Views(Spec):
+class ViewsConfig(Spec):
     """Which cuts of an image are looked at in a test; their scores are averaged."""
 
     crops: Literal["center", "ten"] = "center"
@@ -23,11 +23,11 @@ class Views(Spec):
     """Sizes of the image, as shares of `data.resize.short_px`; each gives its own cuts."""
 
 
-class Classifier(Spec):
+class ClassifierConfig(Spec):
     """A backbone with the rest of its published network, which says what an image shows."""
 
     type: Literal["classifier"]
-    backbone: Annotated[PublishedBackbone, Field(discriminator="type")]
+    backbone: Annotated[PublishedBackboneConfig, Field(discriminator="type")]
     """The network. Here nothing is frozen and norms are trainable unless the config says otherwise."""
     crop_px: Annotated[int, Field(ge=33)] = 224
     """Side of the square that the network looks at in a test, in pixels; below 33 the last map would be a
@@ -37,7 +37,7 @@ class Classifier(Spec):
     unless the config says otherwise."""
     label_smoothing: Fraction = 0.0
     """Share of the target that is spread over all classes (Szegedy 2016)."""
-    views: Views = Views()
+    views: ViewsConfig = ViewsConfig()
     """What is looked at in a test."""
     top: Count = 5
     """How many classes are reported for an image, best first."""

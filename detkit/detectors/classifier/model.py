@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.detectors.classifier.views import Crops, views
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput
-from detkit.detectors.classifier.views import Crops, views
 from detkit.structures import Detections, ImageBatch, TrainBatch
 
 

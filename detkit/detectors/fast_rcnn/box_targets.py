@@ -8,17 +8,17 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from detkit.data.config import Data, Flip
-from detkit.spec import Custom
+from detkit.data.config import DataConfig, FlipConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.detectors.task import Task
 from detkit.models.roi.box_heads import Predictor
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.target_statistics import target_moments
-from detkit.structures import Target
 from detkit.runtime.processes import from_main, rank
+from detkit.spec import CustomConfig
 from detkit.storage.run_folder import say
-from detkit.detectors.task import Task
+from detkit.structures import Target
 
 
 def measure_box_targets(task: Task, model: nn.Module, *, continues: bool) -> None:
@@ -56,11 +56,11 @@ def _images(source: Source) -> Iterator[tuple[Tensor, Target]]:
         yield torch.tensor(source.proposals(image)), index.target(image)
 
 
-def _mirrored(data: Data) -> tuple[float, float]:
+def _mirrored(data: DataConfig) -> tuple[float, float]:
     """Return how often images are mirrored, left to right and upside down."""
     often = {"horizontal": 0.0, "vertical": 0.0}
-    for item in data.train.augment if not isinstance(data.train, Custom) else ():
-        if isinstance(item, Flip):
+    for item in data.train.augment if not isinstance(data.train, CustomConfig) else ():
+        if isinstance(item, FlipConfig):
             before = often[item.direction]
             often[item.direction] = before * (1 - item.probability) + (1 - before) * item.probability
     return often["horizontal"], often["vertical"]

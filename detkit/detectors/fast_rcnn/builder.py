@@ -6,14 +6,14 @@ from typing import cast
 
 from torch import nn
 
-from detkit.detectors.shared_parts import OnWeights, build_trunk
-from detkit.detectors.fast_rcnn.config import FastRCNN
 from detkit.detectors.fast_rcnn import model as fast_rcnn
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.shared_parts import OnWeights, build_trunk
 from detkit.models.roi.box_heads import BoxHead
 from detkit.models.roi.svm_decision import SVMScores
 
 
-def build_fast_rcnn(spec: FastRCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
     """Return a Fast R-CNN.
 
     Args:

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from detkit.models.backbones.config import Backbone
-from detkit.models.roi.decision_config import SVMs
-from detkit.models.necks.config import FPN, Neck, NoNeck
-from detkit.proposals.config import ExternalProposals
-from detkit.models.roi.config import Head, Regions
-from detkit.spec import Count, Custom, Spec
+from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.decision_config import SVMConfig
 from detkit.models.roi.wiring import fill, require_wiring
+from detkit.proposals.config import ExternalProposalsConfig
+from detkit.spec import Count, CustomConfig, Spec
 
 # These values replace the defaults of the heads, which are Faster R-CNN's.
 PAPER_DEFAULTS: dict[str, Any] = {
@@ -21,19 +21,19 @@ PAPER_DEFAULTS: dict[str, Any] = {
 FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
 
-class FastRCNN(Spec):
+class FastRCNNConfig(Spec):
     """Fast R-CNN (Girshick 2015): judges the boxes it is given, on maps of the whole image."""
 
     type: Literal["fast_rcnn"]
-    backbone: Backbone
+    backbone: AnyBackboneConfig
     """The network that reads the image."""
-    neck: Neck = NoNeck(type="none")
+    neck: AnyNeckConfig = NoNeckConfig(type="none")
     """What stands between the backbone and the rest."""
-    proposals: ExternalProposals
+    proposals: ExternalProposalsConfig
     """Where to look."""
-    regions: Regions
+    regions: AnyRegionsConfig
     """What is there: features of a region."""
-    head: Head
+    head: AnyHeadConfig
     """What is it, and where exactly. Without fpn `batch_per_image` is 64, `bg_iou` [0.1, 0.5] and
     `box_targets` measured."""
     scales_px: tuple[Count, ...] = ()
@@ -41,7 +41,7 @@ class FastRCNN(Spec):
     where its area is nearest to 224 x 224 pixels. The largest is `data.resize.short_px`. Empty looks at one.
     In training `augment: [{type: multi_scale}]` draws one of several for each image."""
 
-    svms: SVMs | None = None
+    svms: SVMConfig | None = None
     """SVMs that take the place of the softmax once the network has learned (its `post-hoc SVMs`); the boxes
     stay the network's own. Null keeps the softmax, which is better in the paper."""
 
@@ -57,11 +57,11 @@ class FastRCNN(Spec):
         return fill(data, FPN_DEFAULTS if pyramid else PAPER_DEFAULTS)
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> FastRCNN:
+    def _parts_fit(self) -> FastRCNNConfig:
         require_wiring(self.backbone, self.neck, self.head)
-        if self.svms and isinstance(self.head, Custom):
+        if self.svms and isinstance(self.head, CustomConfig):
             raise ValueError("svms needs a head of detkit's own, not custom")
-        if self.scales_px and isinstance(self.neck, FPN):
+        if self.scales_px and isinstance(self.neck, FPNConfig):
             raise ValueError("scales_px needs neck: none; a pyramid of features has its scales already")
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")

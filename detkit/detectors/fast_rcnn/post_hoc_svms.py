@@ -7,21 +7,21 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from detkit.runs.model import load_detector
-from detkit.detectors.fast_rcnn.config import FastRCNN as Spec
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
+from detkit.detectors.task import Task
 from detkit.models.roi.box_heads import BoxHead
 from detkit.models.roi.region_layers import Layer
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
-from detkit.structures import ImageBatch
+from detkit.runs.model import load_detector
 from detkit.runtime.processes import barrier, rank
-from detkit.training.staged.stages import Stages
-from detkit.training.staged.fingerprint import dataset_key, weights_key
-from detkit.training.staged.decision import fill_svms, learn_svms
-from detkit.training.staged.region_reader import RegionReader
-from detkit.training.staged.feature_store import StreamedVectors
 from detkit.storage.run_folder import MODEL, say
-from detkit.detectors.task import Task
+from detkit.structures import ImageBatch
+from detkit.training.staged.decision import fill_svms, learn_svms
+from detkit.training.staged.feature_store import StreamedVectors
+from detkit.training.staged.fingerprint import dataset_key, weights_key
+from detkit.training.staged.region_reader import RegionReader
+from detkit.training.staged.stages import Stages
 
 
 class _LastVectors(nn.Module):
@@ -57,7 +57,7 @@ def learn_post_hoc_svms(task: Task) -> None:
     Reference: Girshick, Fast R-CNN, ICCV 2015, section 5.4.
     """
     detector, config = task.config.detector, task.config
-    if not isinstance(detector, Spec) or detector.svms is None:
+    if not isinstance(detector, FastRCNNConfig) or detector.svms is None:
         return
     spec = detector.svms
     barrier()  # the first process may still be writing the weights

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from detkit.detectors.shared_parts import OnWeights, build_trunk
-from detkit.detectors.faster_rcnn.config import FasterRCNN
-from detkit.models.rpn.config import RPN as RPNSpec
 from detkit.detectors.faster_rcnn import model as faster_rcnn
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.shared_parts import OnWeights, build_trunk
 from detkit.errors import UserError
+from detkit.models.rpn.config import RPNConfig
 from detkit.models.rpn.rpn import RPN, Limits
 from detkit.models.rpn.rpn_head import RPNHead
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.sampling import Sampler
 
 
-def build_faster_rcnn(spec: FasterRCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
     """Return a Faster R-CNN.
 
     Args:
@@ -34,7 +34,7 @@ def build_faster_rcnn(spec: FasterRCNN, num_classes: int, on_weights: OnWeights 
     return faster_rcnn.FasterRCNN(trunk.backbone, neck, rpn, trunk.roi_head)
 
 
-def _rpn(spec: RPNSpec, channels: Sequence[int], strides: Sequence[int]) -> RPN:
+def _rpn(spec: RPNConfig, channels: Sequence[int], strides: Sequence[int]) -> RPN:
     anchors = spec.anchors
     grid = AnchorGrid(anchors.sizes_px, anchors.ratios, anchors.rounding, anchors.offset)
     if len(set(grid.num_per_cell)) != 1:

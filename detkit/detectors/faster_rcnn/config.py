@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from detkit.models.backbones.config import Backbone
-from detkit.models.necks.config import FPN, Neck, NoNeck
-from detkit.models.rpn.config import RPN
-from detkit.models.roi.config import Head, Regions
-from detkit.spec import Spec
+from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.wiring import fill, require_wiring
+from detkit.models.rpn.config import RPNConfig
+from detkit.spec import Spec
 
 # With an FPN these values replace the defaults of the classes above, which follow the papers for
 # one feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
@@ -40,19 +40,19 @@ OTHER_NAMES = {
 }
 
 
-class FasterRCNN(Spec):
+class FasterRCNNConfig(Spec):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
     type: Literal["faster_rcnn"]
-    backbone: Backbone
+    backbone: AnyBackboneConfig
     """The network that reads the image."""
-    neck: Neck = NoNeck(type="none")
+    neck: AnyNeckConfig = NoNeckConfig(type="none")
     """What stands between the backbone and the rest."""
-    proposals: RPN
+    proposals: RPNConfig
     """Where to look."""
-    regions: Regions
+    regions: AnyRegionsConfig
     """What is there: features of a region."""
-    head: Head
+    head: AnyHeadConfig
     """What is it, and where exactly."""
 
     @model_validator(mode="before")
@@ -70,9 +70,9 @@ class FasterRCNN(Spec):
         return data
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> FasterRCNN:
+    def _parts_fit(self) -> FasterRCNNConfig:
         require_wiring(self.backbone, self.neck, self.head)
-        pyramid = isinstance(self.neck, FPN)
+        pyramid = isinstance(self.neck, FPNConfig)
         maps = len(self.proposals.anchors.sizes_px)
         if not pyramid and maps != 1:
             raise ValueError(f"anchors.sizes_px has {maps} lists, but without fpn there is one feature map")

@@ -10,26 +10,26 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from detkit.storage.atomic_files import write_atomically
-from detkit.detectors.faster_rcnn.alternating_config import Alternating, Turn, as_gradient
 from detkit.data.datasets.source import Source
+from detkit.data.regions.attached_proposals import StoredBoxes
+from detkit.data.regions.propose_images import propose_images
 from detkit.detectors.fast_rcnn.model import FastRCNN
+from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig, TurnConfig, as_gradient
 from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.models.rpn.proposal_network import ProposalNetwork
+from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
+from detkit.detectors.task import Task
 from detkit.inference.model_file import read_model_file
+from detkit.inference.rpn_proposer import proposer_of
 from detkit.inference.score_floor import Advice
+from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
-from detkit.training.loop.freeze import hold_still
 from detkit.proposals.store.store import Origin, ProposalStore
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.processes import barrier, from_main, rank, world_size
-from detkit.training.staged.stages import Artefact, Stages
-from detkit.data.regions.attached_proposals import StoredBoxes
-from detkit.data.regions.propose_images import propose_images
-from detkit.inference.rpn_proposer import proposer_of
+from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL, say
-from detkit.detectors.task import Task
-from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
+from detkit.training.loop.freeze import hold_still
+from detkit.training.staged.stages import Artefact, Stages
 
 STEPS = ("1-rpn", "1-proposals", "2-fast_rcnn", "3-rpn", "3-proposals", "4-fast_rcnn")
 _ALL = 1 << 31  # more boxes than any image has anchors
@@ -51,7 +51,7 @@ class _Step(Task):
         super().save(self.whole, thresholds)
 
 
-def learn_alternately(task: Task, train: Alternating) -> Learned:
+def learn_alternately(task: Task, train: AlternatingConfig) -> Learned:
     """Learn the proposal network and the head in turn; the detector that they end in is left in the folder.
 
     1. The proposal network, from the backbone's weights.
@@ -88,7 +88,7 @@ def learn_alternately(task: Task, train: Alternating) -> Learned:
 class _Alternation:
     """The steps of one training."""
 
-    def __init__(self, task: Task, train: Alternating) -> None:
+    def __init__(self, task: Task, train: AlternatingConfig) -> None:
         self.task, self.train = task, train
         self.stages = Stages(task.folder, STEPS, say)
         self.steps_done = 0
@@ -99,7 +99,9 @@ class _Alternation:
             "seed": config.seed,
         }
 
-    def step(self, name: str, turn: Turn, *, start: Artefact | None, proposals: Artefact | None) -> Artefact:
+    def step(
+        self, name: str, turn: TurnConfig, *, start: Artefact | None, proposals: Artefact | None
+    ) -> Artefact:
         """Return the folder of a step; it learns the head if there are proposals, otherwise the RPN.
 
         Args:
@@ -147,7 +149,13 @@ class _Alternation:
         return self.stages.run(name, inputs, propose, suffix=".safetensors", together=True)
 
     def _learn(
-        self, folder: Path, turn: Turn, whole: FasterRCNN, proposals: Artefact | None, *, continues: bool
+        self,
+        folder: Path,
+        turn: TurnConfig,
+        whole: FasterRCNN,
+        proposals: Artefact | None,
+        *,
+        continues: bool,
     ) -> None:
         part: nn.Module
         learned = self.task.learned

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
+from detkit.detectors.rcnn import model as rcnn
+from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.rcnn.network_builder import build_crop_network
 from detkit.detectors.shared_parts import OnWeights
-from detkit.models.roi.decision_config import SVMDecision
-from detkit.detectors.rcnn.config import RCNN
-from detkit.detectors.rcnn import model as rcnn
 from detkit.models.roi.class_boxes import ClassBoxes
+from detkit.models.roi.decision_config import SVMDecisionConfig
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 
 
-def build_rcnn(spec: RCNN, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
     """Return an R-CNN whose SVMs find nothing yet and whose regression leaves boxes as they are.
 
     Args:
@@ -26,7 +26,7 @@ def build_rcnn(spec: RCNN, num_classes: int, on_weights: OnWeights | None) -> nn
     """
     network = build_crop_network(spec.backbone, spec.head.dropout, on_weights)
     svms = None
-    if isinstance(spec.head, SVMDecision):
+    if isinstance(spec.head, SVMDecisionConfig):
         layer = spec.head.features
         svms = SVMScores(network.widths[layer], num_classes), layer
     deltas = RidgeDeltas(network.widths["pool5"], num_classes) if spec.box_regression else None

@@ -6,11 +6,16 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from detkit.models.backbones.config import Backbone
-from detkit.models.roi.decision_config import BoxRegression, Decision, require_features, with_features
-from detkit.proposals.config import ExternalProposals
-from detkit.spec import Count, Index, Spec
+from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.roi.decision_config import (
+    AnyDecisionConfig,
+    BoxRegressionConfig,
+    require_features,
+    with_features,
+)
 from detkit.models.roi.wiring import fill
+from detkit.proposals.config import ExternalProposalsConfig
+from detkit.spec import Count, Index, Spec
 
 # The paper fine-tunes the whole network.
 PAPER_DEFAULTS: dict[str, Any] = {"backbone": {"freeze_at": 0}}
@@ -18,7 +23,7 @@ PAPER_DEFAULTS: dict[str, Any] = {"backbone": {"freeze_at": 0}}
 OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "spp": "sppnet"}
 
 
-class Warp(Spec):
+class WarpConfig(Spec):
     """Cut every region out of the image and resize it to the network's input."""
 
     type: Literal["warp"]
@@ -32,25 +37,25 @@ class Warp(Spec):
     """Crops that go through the network together in a test; it decides the memory and changes no result."""
 
     @model_validator(mode="after")
-    def _leaves_room(self) -> Warp:
+    def _leaves_room(self) -> WarpConfig:
         if 2 * self.context_px >= self.size:
             raise ValueError(f"context_px ({self.context_px}) must be less than half of size ({self.size})")
         return self
 
 
-class RCNN(Spec):
+class RCNNConfig(Spec):
     """R-CNN (Girshick 2014): a network reads each region by itself, cut out and warped to its input."""
 
     type: Literal["rcnn"]
-    backbone: Backbone
+    backbone: AnyBackboneConfig
     """The network that reads a region. Nothing of it is frozen unless the config says otherwise."""
-    proposals: ExternalProposals
+    proposals: ExternalProposalsConfig
     """Where to look."""
-    regions: Warp
+    regions: WarpConfig
     """What is there: the region's pixels."""
-    head: Decision
+    head: AnyDecisionConfig
     """What is it."""
-    box_regression: BoxRegression | None = BoxRegression()
+    box_regression: BoxRegressionConfig | None = BoxRegressionConfig()
     """Where exactly; null leaves the boxes as they are proposed."""
 
     @model_validator(mode="before")
@@ -70,6 +75,6 @@ class RCNN(Spec):
         return with_features(fill(data, PAPER_DEFAULTS))
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> RCNN:
+    def _parts_fit(self) -> RCNNConfig:
         require_features(self.backbone.type, self.head)
         return self

@@ -7,28 +7,28 @@ from typing import cast
 
 from torch import nn
 
-from detkit.models.backbones.builder import build_backbone, is_frozen, load_pretrained
+from detkit.detectors.rcnn.crop_network import CropNetwork
 from detkit.detectors.shared_parts import OnWeights
+from detkit.models.backbones.builder import build_backbone, is_frozen, load_pretrained
 from detkit.models.backbones.config import (
-    AlexNetBackbone,
-    Backbone,
-    GoogLeNetBackbone,
-    ResNetBackbone,
-    VGGBackbone,
-    ZFNetBackbone,
+    AlexNetConfig,
+    AnyBackboneConfig,
+    GoogLeNetConfig,
+    ResNetConfig,
+    VGGConfig,
+    ZFNetConfig,
 )
-from detkit.spec import Custom
 from detkit.models.backbones.googlenet.network import Inception5
 from detkit.models.backbones.resnet.network import LAST, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.roi.box_heads import BoxHead, FcHead, Inception5Head, Layer4Head, MeanHead
-from detkit.detectors.rcnn.crop_network import CropNetwork
+from detkit.spec import CustomConfig
 
 FC6_CELLS = {"alexnet": 6, "zfnet": 6, "vgg": 7}
 """Cells along each side of what fc6 sees, in the networks that have it."""
 
 
-def build_crop_network(spec: Backbone, dropout: float, on_weights: OnWeights | None) -> CropNetwork:
+def build_crop_network(spec: AnyBackboneConfig, dropout: float, on_weights: OnWeights | None) -> CropNetwork:
     """Return a backbone with the rest of its network but the last layer, with its pretrained weights.
 
     Args:
@@ -41,26 +41,28 @@ def build_crop_network(spec: Backbone, dropout: float, on_weights: OnWeights | N
     """
     backbone = build_backbone(spec, pyramid=False)
     head, parts = _head(spec, backbone, dropout)
-    if on_weights is not None and not isinstance(spec, Custom) and spec.weights != "none":
+    if on_weights is not None and not isinstance(spec, CustomConfig) and spec.weights != "none":
         on_weights(load_pretrained(spec, {"": backbone, **parts}))
     return CropNetwork(backbone, head, FC6_CELLS.get(spec.type, 1))
 
 
-def _head(spec: Backbone, backbone: nn.Module, dropout: float) -> tuple[BoxHead, dict[str, nn.Module]]:
+def _head(
+    spec: AnyBackboneConfig, backbone: nn.Module, dropout: float
+) -> tuple[BoxHead, dict[str, nn.Module]]:
     """Return what stands behind the backbone, and its parts by what their keys in files begin with."""
     channels = cast(Sequence[int], backbone.channels)[-1]
     match spec:
-        case AlexNetBackbone() | ZFNetBackbone() | VGGBackbone():
+        case AlexNetConfig() | ZFNetConfig() | VGGConfig():
             assert isinstance(backbone, SequentialBackbone)
             fc = FcHead(channels, FC6_CELLS[spec.type], channels=backbone.fc_channels, dropout=dropout)
             return fc, dict(zip(backbone.fc_keys, (fc.fc6, fc.fc7), strict=True))
-        case ResNetBackbone():
+        case ResNetConfig():
             frozen = is_frozen(spec, LAST)
             layer4 = make_stage(depth=spec.depth, stage=LAST, width=spec.width, norm=spec.norm, frozen=frozen)
             return Layer4Head(layer4), {"layer4.": layer4}
-        case GoogLeNetBackbone():
+        case GoogLeNetConfig():
             frozen = is_frozen(spec, LAST)
             stage = Inception5(channels, width=spec.width, norm=spec.norm, frozen=frozen)
             return Inception5Head(stage), {f"{name}.": part for name, part in stage.named_children()}
-        case Custom():
+        case CustomConfig():
             return MeanHead(channels), {}

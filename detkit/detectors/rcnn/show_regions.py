@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detkit.detectors.rcnn.config import RCNN
 from detkit.config.schema import Config
-from detkit.training.staged.config import FineTune, Staged
-from detkit.data.regions.batch import RegionBatch
 from detkit.data.datasets.source import Source
+from detkit.data.regions.batch import RegionBatch
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.task import Task
 from detkit.models.pretrained import IMAGENET_MEAN
 from detkit.ops.warp import warp
 from detkit.report.draw import tile_images
-from detkit.runtime.device import choose_device
-from detkit.training.staged.fine_tune import region_loader
 from detkit.runs.session import Session
-from detkit.detectors.task import Task
+from detkit.runtime.device import choose_device
+from detkit.training.staged.config import FineTuneConfig, StagedConfig
+from detkit.training.staged.fine_tune import region_loader
 
 COLUMNS, ROWS, CELL_PX = 8, 4, 200
 BACKGROUND = "background"
@@ -42,7 +42,7 @@ class DrawnRegions:
     num_objects: int
 
 
-def draw_regions(config: Config, detector: RCNN, learned: Source) -> Iterator[DrawnRegions]:
+def draw_regions(config: Config, detector: RCNNConfig, learned: Source) -> Iterator[DrawnRegions]:
     """Yield the regions of step after step: some with an object, then some of background.
 
     Args:
@@ -50,9 +50,9 @@ def draw_regions(config: Config, detector: RCNN, learned: Source) -> Iterator[Dr
         detector: its detector.
         learned: the images, with proposals.
     """
-    spec = config.train.fine_tune if isinstance(config.train, Staged) else None
+    spec = config.train.fine_tune if isinstance(config.train, StagedConfig) else None
     run = Session(config, choose_device("cpu"), None, 0)
-    loader = region_loader(Task(run, learned, None, Path(), resume=False), spec or FineTune())
+    loader = region_loader(Task(run, learned, None, Path(), resume=False), spec or FineTuneConfig())
     for batch in loader(0, 0):
         yield _draw(batch, detector.regions.size, (*config.data.classes, BACKGROUND))
 

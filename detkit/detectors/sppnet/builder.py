@@ -9,23 +9,23 @@ from typing import cast
 import torch
 from torch import nn
 
-from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.detectors.rcnn.network_builder import FC6_CELLS
 from detkit.detectors.shared_parts import OnWeights
-from detkit.models.roi.decision_config import SVMDecision
-from detkit.spec import Custom
-from detkit.detectors.sppnet.config import SPPNet
 from detkit.detectors.sppnet import model as sppnet
+from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
+from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
+from detkit.models.roi.decision_config import SVMDecisionConfig
 from detkit.models.roi.region_features import RegionFeatures, nearest_copy
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
+from detkit.spec import CustomConfig
 
 
-def build_sppnet(spec: SPPNet, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
+def build_sppnet(spec: SPPNetConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
     """Return an SPP-net whose SVMs find nothing yet and whose regression leaves boxes as they are.
 
     Args:
@@ -38,7 +38,7 @@ def build_sppnet(spec: SPPNet, num_classes: int, on_weights: OnWeights | None) -
     """
     network = _network(spec, on_weights)
     svms = None
-    if isinstance(spec.head, SVMDecision):
+    if isinstance(spec.head, SVMDecisionConfig):
         layer = spec.head.features
         svms = SVMScores(network.widths[layer], num_classes), layer
     head = spec.head
@@ -51,7 +51,7 @@ def build_sppnet(spec: SPPNet, num_classes: int, on_weights: OnWeights | None) -
     )
 
 
-def _network(spec: SPPNet, on_weights: OnWeights | None) -> PyramidNetwork:
+def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork:
     backbone = build_backbone(spec.backbone, pyramid=False)
     channels = cast(Sequence[int], backbone.channels)[-1]
     stride = cast(Sequence[int], backbone.strides)[-1]
@@ -64,7 +64,11 @@ def _network(spec: SPPNet, on_weights: OnWeights | None) -> PyramidNetwork:
         if cells in levels:
             pretrained = nn.Linear(channels * cells * cells, backbone.fc_channels)
             parts = dict(zip(backbone.fc_keys, (pretrained, fc.fc7), strict=True))
-    if on_weights is not None and not isinstance(spec.backbone, Custom) and spec.backbone.weights != "none":
+    if (
+        on_weights is not None
+        and not isinstance(spec.backbone, CustomConfig)
+        and spec.backbone.weights != "none"
+    ):
         on_weights(load_pretrained(spec.backbone, {"": backbone, **parts}))
         if fc is not None and parts:
             _spread(pretrained, cast(nn.Linear, fc.fc6), channels, levels, cells)

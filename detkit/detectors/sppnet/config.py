@@ -6,11 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.models.backbones.config import Backbone
-from detkit.models.roi.decision_config import BoxRegression, Decision, require_features, with_features
-from detkit.proposals.config import ExternalProposals
-from detkit.spec import Count, Spec
+from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.roi.decision_config import (
+    AnyDecisionConfig,
+    BoxRegressionConfig,
+    require_features,
+    with_features,
+)
 from detkit.models.roi.wiring import fill
+from detkit.proposals.config import ExternalProposalsConfig
+from detkit.spec import Count, Spec
 
 # The convolutions stay as they are; regression is pulled harder and learns from more boxes than in R-CNN.
 PAPER_DEFAULTS: dict[str, Any] = {
@@ -24,7 +29,7 @@ VGG_LEVELS = (7, 3, 2, 1)
 OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "warp": "rcnn"}
 
 
-class SpatialPyramid(Spec):
+class SpatialPyramidConfig(Spec):
     """The maxima of a region over grids of several sizes."""
 
     type: Literal["spp"]
@@ -33,23 +38,23 @@ class SpatialPyramid(Spec):
     they are for (6, or 7 for vgg); without it fc6 and fc7 start at random."""
 
 
-class SPPNet(Spec):
+class SPPNetConfig(Spec):
     """SPP-net (He 2014): a network reads the whole image once, and regions are pooled from its map."""
 
     type: Literal["sppnet"]
-    backbone: Backbone
+    backbone: AnyBackboneConfig
     """The network that reads the image. All of it is frozen unless the config says otherwise."""
     scales_px: tuple[Count, ...] = ()
     """Short sides of the copies of an image that are read, rising; each region is taken from the one where
     its area is nearest to 224 x 224 pixels, and fine-tuning takes one by chance. The largest is
     `data.resize.short_px`. Empty reads one."""
-    proposals: ExternalProposals
+    proposals: ExternalProposalsConfig
     """Where to look."""
-    regions: SpatialPyramid
+    regions: SpatialPyramidConfig
     """What is there: features of a region."""
-    head: Decision
+    head: AnyDecisionConfig
     """What is it."""
-    box_regression: BoxRegression | None = BoxRegression(ridge=4000.0, min_iou=0.5)
+    box_regression: BoxRegressionConfig | None = BoxRegressionConfig(ridge=4000.0, min_iou=0.5)
     """Where exactly, `ridge` 4000 and `min_iou` 0.5; null leaves the boxes as they are proposed."""
 
     @model_validator(mode="before")
@@ -68,7 +73,7 @@ class SPPNet(Spec):
         return with_features(fill(data, PAPER_DEFAULTS | levels))
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> SPPNet:
+    def _parts_fit(self) -> SPPNetConfig:
         require_features(self.backbone.type, self.head)
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")

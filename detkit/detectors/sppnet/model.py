@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.assignment import assign
 from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.models.roi.region_layers import Layer
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from detkit.models.roi.box_heads import FcHead
 from detkit.models.image_input import shrunk
+from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.region_features import RegionFeatures
 from detkit.models.roi.region_layers import RegionLayers
 

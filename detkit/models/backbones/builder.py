@@ -8,29 +8,28 @@ from typing import Any, assert_never
 from torch import nn
 
 from detkit.custom import build_custom
-from detkit.models.backbones.config import (
-    AlexNetBackbone,
-    Backbone,
-    GoogLeNetBackbone,
-    PublishedBackbone,
-    ResNetBackbone,
-    VGGBackbone,
-    ZFNetBackbone,
-)
-from detkit.models.necks.config import FPN as FPNSpec
-from detkit.models.necks.config import Neck, NoNeck
-from detkit.spec import Custom
 from detkit.errors import UserError
 from detkit.models.backbones.alexnet.network import AlexNet
+from detkit.models.backbones.config import (
+    AlexNetConfig,
+    AnyBackboneConfig,
+    GoogLeNetConfig,
+    PublishedBackboneConfig,
+    ResNetConfig,
+    VGGConfig,
+    ZFNetConfig,
+)
 from detkit.models.backbones.googlenet.network import GoogLeNet
 from detkit.models.backbones.resnet.network import ResNet
 from detkit.models.backbones.vgg.network import VGG
 from detkit.models.backbones.zfnet.network import ZFNet
+from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.necks.fpn import FPN, PlainMaps
 from detkit.models.pretrained import LoadReport, load_weights, read_weights
+from detkit.spec import CustomConfig
 
 
-def build_backbone(spec: Backbone, *, pyramid: bool) -> nn.Module:
+def build_backbone(spec: AnyBackboneConfig, *, pyramid: bool) -> nn.Module:
     """Return a backbone from scratch; it has `channels` and `strides`, those of the maps it gives.
 
     Args:
@@ -41,13 +40,13 @@ def build_backbone(spec: Backbone, *, pyramid: bool) -> nn.Module:
         UserError: If a custom backbone does not fit.
     """
     match spec:
-        case AlexNetBackbone():
+        case AlexNetConfig():
             return AlexNet(width=spec.width, freeze_at=_freeze_at(spec))
-        case ZFNetBackbone():
+        case ZFNetConfig():
             return ZFNet(width=spec.width, freeze_at=_freeze_at(spec))
-        case GoogLeNetBackbone():
+        case GoogLeNetConfig():
             return GoogLeNet(width=spec.width, norm=spec.norm, freeze_at=_freeze_at(spec), pyramid=pyramid)
-        case VGGBackbone():
+        case VGGConfig():
             return VGG(
                 depth=spec.depth,
                 batch_norm=spec.batch_norm,
@@ -56,7 +55,7 @@ def build_backbone(spec: Backbone, *, pyramid: bool) -> nn.Module:
                 freeze_at=_freeze_at(spec),
                 pyramid=pyramid,
             )
-        case ResNetBackbone():
+        case ResNetConfig():
             return ResNet(
                 depth=spec.depth,
                 width=spec.width,
@@ -64,24 +63,24 @@ def build_backbone(spec: Backbone, *, pyramid: bool) -> nn.Module:
                 freeze_at=_freeze_at(spec),
                 pyramid=pyramid,
             )
-        case Custom():
+        case CustomConfig():
             return custom_module("backbone", spec, ("channels", "strides"))
         case _:
             assert_never(spec)
 
 
-def build_neck(spec: Neck, channels: Sequence[int], strides: Sequence[int]) -> FPN | PlainMaps:
+def build_neck(spec: AnyNeckConfig, channels: Sequence[int], strides: Sequence[int]) -> FPN | PlainMaps:
     """Return what stands between a backbone with such maps and the rest."""
     match spec:
-        case NoNeck():
+        case NoNeckConfig():
             return PlainMaps(channels, strides)
-        case FPNSpec():
+        case FPNConfig():
             return FPN(channels, strides, channels=spec.channels, norm=spec.norm)
         case _:
             assert_never(spec)
 
 
-def load_pretrained(spec: PublishedBackbone, parts: dict[str, nn.Module]) -> LoadReport:
+def load_pretrained(spec: PublishedBackboneConfig, parts: dict[str, nn.Module]) -> LoadReport:
     """Copy `spec.weights` into the parts of a model, each under what its keys begin with in the file.
 
     Raises:
@@ -89,23 +88,23 @@ def load_pretrained(spec: PublishedBackbone, parts: dict[str, nn.Module]) -> Loa
     """
     name: str
     match spec:
-        case AlexNetBackbone() | ZFNetBackbone() | GoogLeNetBackbone():
+        case AlexNetConfig() | ZFNetConfig() | GoogLeNetConfig():
             name = spec.type
-        case VGGBackbone():
+        case VGGConfig():
             name = f"vgg{spec.depth}{'_bn' if spec.batch_norm else ''}"
-        case ResNetBackbone():
+        case ResNetConfig():
             name = f"resnet{spec.depth}"
         case _:
             assert_never(spec)
     return load_weights(parts, read_weights(spec.weights, model=name, width=spec.width), spec.weights)
 
 
-def is_frozen(spec: PublishedBackbone, stage: int) -> bool:
+def is_frozen(spec: PublishedBackboneConfig, stage: int) -> bool:
     """Return whether a stage, counted from 1, stays as it is."""
     return stage <= _freeze_at(spec)
 
 
-def custom_module(part: str, spec: Custom, wanted: Sequence[str], **given: Any) -> nn.Module:
+def custom_module(part: str, spec: CustomConfig, wanted: Sequence[str], **given: Any) -> nn.Module:
     """Return a user's own module.
 
     Raises:
@@ -121,6 +120,6 @@ def custom_module(part: str, spec: Custom, wanted: Sequence[str], **given: Any) 
     return module
 
 
-def _freeze_at(spec: PublishedBackbone) -> int:
+def _freeze_at(spec: PublishedBackboneConfig) -> int:
     """Return how many stages are frozen; random weights never are."""
     return 0 if spec.weights == "none" else spec.freeze_at

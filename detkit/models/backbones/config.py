@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detkit.spec import Custom, Spec
+from detkit.spec import CustomConfig, Spec
 
 Norm = Literal["frozen", "sync", "trainable"]
 
 
-class _Backbone(Spec):
+class BackboneConfig(Spec):
     width: Annotated[float, Field(gt=0, le=4)] = 1.0
     """Multiplies the number of channels of every layer; 1 is the published size."""
     weights: str = "none"
@@ -21,7 +21,7 @@ class _Backbone(Spec):
     is frozen: it would be noise."""
 
 
-class AlexNetBackbone(_Backbone):
+class AlexNetConfig(BackboneConfig):
     """AlexNet (Krizhevsky 2012, in torchvision's one-tower form): conv1 to conv5, stride 16."""
 
     type: Literal["alexnet"]
@@ -29,7 +29,7 @@ class AlexNetBackbone(_Backbone):
     """How many convolutions from the input on stay as they are (Fast R-CNN freezes conv1)."""
 
 
-class VGGBackbone(_Backbone):
+class VGGConfig(BackboneConfig):
     """VGG (Simonyan and Zisserman 2015) up to conv5, stride 16."""
 
     type: Literal["vgg"]
@@ -42,7 +42,7 @@ class VGGBackbone(_Backbone):
     them from each process's batch, `sync` from the batch of all processes."""
 
 
-class ResNetBackbone(_Backbone):
+class ResNetConfig(BackboneConfig):
     """ResNet (He 2016) with torchvision's stride in the 3x3 convolution."""
 
     type: Literal["resnet"]
@@ -53,7 +53,7 @@ class ResNetBackbone(_Backbone):
     them from each process's batch, `sync` from the batch of all processes."""
 
 
-class ZFNetBackbone(_Backbone):
+class ZFNetConfig(BackboneConfig):
     """ZFNet (Zeiler and Fergus 2014, as in SPP-net and Faster R-CNN): conv1 to conv5, stride 16."""
 
     type: Literal["zfnet"]
@@ -61,7 +61,7 @@ class ZFNetBackbone(_Backbone):
     """How many convolutions from the input on stay as they are."""
 
 
-class GoogLeNetBackbone(_Backbone):
+class GoogLeNetConfig(BackboneConfig):
     """GoogLeNet (Szegedy 2015) with batch normalisation, up to inception4e, stride 16."""
 
     type: Literal["googlenet"]
@@ -70,6 +70,6 @@ class GoogLeNetBackbone(_Backbone):
     them from each process's batch, `sync` from the batch of all processes."""
 
 
-PublishedBackbone = AlexNetBackbone | ZFNetBackbone | VGGBackbone | GoogLeNetBackbone | ResNetBackbone
+PublishedBackboneConfig = AlexNetConfig | ZFNetConfig | VGGConfig | GoogLeNetConfig | ResNetConfig
 
-Backbone = Annotated[PublishedBackbone | Custom, Field(discriminator="type")]
+AnyBackboneConfig = Annotated[PublishedBackboneConfig | CustomConfig, Field(discriminator="type")]

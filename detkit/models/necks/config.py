@@ -9,13 +9,13 @@ from pydantic import Field
 from detkit.spec import Count, Spec
 
 
-class NoNeck(Spec):
+class NoNeckConfig(Spec):
     """The backbone's last map as it is: C4 for a ResNet, conv5 for VGG and AlexNet."""
 
     type: Literal["none"]
 
 
-class FPN(Spec):
+class FPNConfig(Spec):
     """Feature pyramid (Lin 2017): maps at strides 4 to 32 and one more for the RPN."""
 
     type: Literal["fpn"]
@@ -25,4 +25,4 @@ class FPN(Spec):
     """Batch normalisation after each convolution of the pyramid."""
 
 
-Neck = Annotated[NoNeck | FPN, Field(discriminator="type")]
+AnyNeckConfig = Annotated[NoNeckConfig | FPNConfig, Field(discriminator="type")]

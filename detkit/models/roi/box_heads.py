@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from detkit.models.backbones.googlenet.network import Inception5
 from detkit.models.backbones.resnet.network import Block
 from detkit.models.initialisation import gaussian, he_normal
-from detkit.models.roi.low_rank import low_rank, thin_pair
 from detkit.models.norm import Norm, conv_block
+from detkit.models.roi.low_rank import low_rank, thin_pair
 
 
 class Layer4Head(nn.Module):

@@ -8,31 +8,37 @@ from typing import Any, assert_never
 
 from torch import nn
 
-from detkit.models.backbones.builder import is_frozen
-from detkit.models.backbones.config import Backbone, GoogLeNetBackbone, ResNetBackbone
-from detkit.models.roi.config import ConvFcHead as ConvFcSpec
-from detkit.models.roi.config import Fc6Fc7Head as Fc6Fc7Spec
-from detkit.models.roi.config import Inception5Head as Inception5Spec
-from detkit.models.roi.config import Layer4Head as Layer4Spec
-from detkit.models.roi.config import Regions, RoIAlign, RoIPool
-from detkit.models.roi.config import TwoFcHead as TwoFcSpec
-from detkit.spec import Custom
 from detkit.errors import UserError
+from detkit.models.backbones.builder import is_frozen
+from detkit.models.backbones.config import AnyBackboneConfig, GoogLeNetConfig, ResNetConfig
 from detkit.models.backbones.googlenet.network import Inception5
 from detkit.models.backbones.resnet.network import LAST, make_stage
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.roi.box_heads import BoxHead, ConvFcHead, FcHead, Inception5Head, Layer4Head, Predictor
+from detkit.models.roi.config import (
+    AnyRegionsConfig,
+    ConvFcHeadConfig,
+    Fc6Fc7HeadConfig,
+    Inception5HeadConfig,
+    Layer4HeadConfig,
+    RoIAlignConfig,
+    RoIPoolConfig,
+    TwoFcHeadConfig,
+)
 from detkit.models.roi.region_features import Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
 from detkit.ops.coding import BoxCoder
 from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from detkit.ops.roi_pool import roi_pool, rounded_edges
 from detkit.ops.sampling import Sampler
+from detkit.spec import CustomConfig
 
-HeadSpec = Layer4Spec | Inception5Spec | Fc6Fc7Spec | TwoFcSpec | ConvFcSpec
+HeadSpec = Layer4HeadConfig | Inception5HeadConfig | Fc6Fc7HeadConfig | TwoFcHeadConfig | ConvFcHeadConfig
 
 
-def build_features(spec: Regions, strides: Sequence[float], level: Level | None = None) -> RegionFeatures:
+def build_features(
+    spec: AnyRegionsConfig, strides: Sequence[float], level: Level | None = None
+) -> RegionFeatures:
     """Return what takes regions' features from maps.
 
     Args:
@@ -41,11 +47,11 @@ def build_features(spec: Regions, strides: Sequence[float], level: Level | None 
         level: chooses among several maps; None is that of a feature pyramid.
     """
     match spec:
-        case RoIPool():
+        case RoIPoolConfig():
             return RegionFeatures(
                 partial(roi_pool, size=spec.size), strides, level=level, rounding=rounded_edges
             )
-        case RoIAlign():
+        case RoIAlignConfig():
             options: dict[str, Any] = spec.model_dump(include={"size", "sampling_ratio", "aligned"})
             return RegionFeatures(
                 partial(roi_align, **options), strides, partial(roi_align_pyramid, **options), level=level
@@ -56,7 +62,7 @@ def build_features(spec: Regions, strides: Sequence[float], level: Level | None 
 
 def build_box_head(
     spec: HeadSpec,
-    backbone_spec: Backbone,
+    backbone_spec: AnyBackboneConfig,
     backbone: nn.Module,
     channels: int,
     size: int,
@@ -76,8 +82,8 @@ def build_box_head(
         UserError: If the head needs another backbone.
     """
     match spec:
-        case Layer4Spec():
-            if not isinstance(backbone_spec, ResNetBackbone):
+        case Layer4HeadConfig():
+            if not isinstance(backbone_spec, ResNetConfig):
                 raise UserError("head: layer4 is a part of backbone: resnet; it has no meaning with another")
             layer4 = make_stage(
                 depth=backbone_spec.depth,
@@ -87,22 +93,22 @@ def build_box_head(
                 frozen=is_frozen(backbone_spec, LAST),
             )
             return Layer4Head(layer4)
-        case Inception5Spec():
-            if not isinstance(backbone_spec, GoogLeNetBackbone):
+        case Inception5HeadConfig():
+            if not isinstance(backbone_spec, GoogLeNetConfig):
                 raise UserError("head: inception5 is a part of backbone: googlenet alone")
             frozen = is_frozen(backbone_spec, LAST)
             width, norm = backbone_spec.width, backbone_spec.norm
             return Inception5Head(Inception5(channels, width=width, norm=norm, frozen=frozen))
-        case Fc6Fc7Spec():
+        case Fc6Fc7HeadConfig():
             if not isinstance(backbone, SequentialBackbone):
                 raise UserError(
                     "head: fc6_fc7 is a part of backbone: vgg, alexnet or zfnet; take two_fc with another"
                 )
             width = backbone.fc_channels
             return FcHead(channels, size, channels=width, dropout=spec.dropout, ranks=ranks)
-        case TwoFcSpec():
+        case TwoFcHeadConfig():
             return FcHead(channels, size, channels=spec.channels, dropout=0.0, ranks=ranks)
-        case ConvFcSpec():
+        case ConvFcHeadConfig():
             return ConvFcHead(
                 channels,
                 size,
@@ -115,18 +121,18 @@ def build_box_head(
             assert_never(spec)
 
 
-def ranks_of(spec: HeadSpec | Custom) -> tuple[int | None, int | None]:
+def ranks_of(spec: HeadSpec | CustomConfig) -> tuple[int | None, int | None]:
     """Return the ranks of fc6 and fc7; None is a whole layer, or none of that name."""
     return getattr(spec, "fc6_rank", None), getattr(spec, "fc7_rank", None)
 
 
 def pretrained_parts(spec: HeadSpec, box_head: BoxHead, backbone: nn.Module) -> dict[str, nn.Module]:
     """Return the parts of the head that the backbone's weights file holds, by what their keys begin with."""
-    if isinstance(spec, Layer4Spec) and isinstance(box_head, Layer4Head):
+    if isinstance(spec, Layer4HeadConfig) and isinstance(box_head, Layer4Head):
         return {"layer4.": box_head.layer4}
-    if isinstance(spec, Inception5Spec) and isinstance(box_head, Inception5Head):
+    if isinstance(spec, Inception5HeadConfig) and isinstance(box_head, Inception5Head):
         return {f"{name}.": part for name, part in box_head.inception5.named_children()}
-    if isinstance(spec, Fc6Fc7Spec) and isinstance(box_head, FcHead):
+    if isinstance(spec, Fc6Fc7HeadConfig) and isinstance(box_head, FcHead):
         assert isinstance(backbone, SequentialBackbone)
         return dict(zip(backbone.fc_keys, (box_head.fc6, box_head.fc7), strict=True))
     return {}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detkit.training.staged.ridge import CODER
 from detkit.ops.boxes import clip
 from detkit.ops.nms import grouped_nms
 from detkit.structures import Detections
+from detkit.training.staged.ridge import CODER
 
 
 @dataclass(frozen=True)

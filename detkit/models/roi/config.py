@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detkit.spec import Count, Custom, Fraction, Index, NonNegative, Positive, Spec
+from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
 
 
-class RoIPool(Spec):
+class RoIPoolConfig(Spec):
     """Max over a grid of integer bins (Girshick 2015)."""
 
     type: Literal["roi_pool"]
@@ -17,7 +17,7 @@ class RoIPool(Spec):
     """Bins along each side."""
 
 
-class RoIAlign(Spec):
+class RoIAlignConfig(Spec):
     """Mean of bilinear samples without rounding (He 2017)."""
 
     type: Literal["roi_align"]
@@ -30,12 +30,12 @@ class RoIAlign(Spec):
     models were trained without."""
 
 
-Regions = Annotated[RoIPool | RoIAlign, Field(discriminator="type")]
+AnyRegionsConfig = Annotated[RoIPoolConfig | RoIAlignConfig, Field(discriminator="type")]
 
 NormalizeBy = Literal["sampled", "batch_size", "batch"]
 
 
-class _Head(Spec):
+class HeadConfig(Spec):
     batch_per_image: Count = 128
     """Regions drawn from each image for training (128 in Faster R-CNN, 512 with FPN)."""
     fg_fraction: Fraction = 0.25
@@ -80,19 +80,19 @@ class _Head(Spec):
         return self
 
 
-class Layer4Head(_Head):
+class Layer4HeadConfig(HeadConfig):
     """The ResNet's own last stage on every region, then a mean over it (He 2016, the C4 wiring)."""
 
     type: Literal["layer4"]
 
 
-class Inception5Head(_Head):
+class Inception5HeadConfig(HeadConfig):
     """GoogLeNet's own last stage on every region, then a mean over it."""
 
     type: Literal["inception5"]
 
 
-class _Fc(_Head):
+class _FcHeadConfig(HeadConfig):
     fc6_rank: Count | None = None
     """Make fc6 of two thin layers with so many channels between them, by the singular value decomposition of
     the pretrained one (1024 in Fast R-CNN, `detkit compress`); null is one whole layer."""
@@ -100,7 +100,7 @@ class _Fc(_Head):
     """The same of fc7 (256 in Fast R-CNN)."""
 
 
-class Fc6Fc7Head(_Fc):
+class Fc6Fc7HeadConfig(_FcHeadConfig):
     """The two fully connected layers of AlexNet, ZFNet or VGG, with their pretrained weights."""
 
     type: Literal["fc6_fc7"]
@@ -108,7 +108,7 @@ class Fc6Fc7Head(_Fc):
     """Share of activations dropped after each layer in training."""
 
 
-class TwoFcHead(_Fc):
+class TwoFcHeadConfig(_FcHeadConfig):
     """Two fully connected layers from scratch (Lin 2017)."""
 
     type: Literal["two_fc"]
@@ -116,7 +116,7 @@ class TwoFcHead(_Fc):
     """Width of both layers."""
 
 
-class ConvFcHead(_Head):
+class ConvFcHeadConfig(HeadConfig):
     """Convolutions, then one fully connected layer (torchvision's v2 models)."""
 
     type: Literal["conv_fc"]
@@ -130,6 +130,12 @@ class ConvFcHead(_Head):
     """Batch normalisation after each convolution."""
 
 
-Head = Annotated[
-    Layer4Head | Inception5Head | Fc6Fc7Head | TwoFcHead | ConvFcHead | Custom, Field(discriminator="type")
+AnyHeadConfig = Annotated[
+    Layer4HeadConfig
+    | Inception5HeadConfig
+    | Fc6Fc7HeadConfig
+    | TwoFcHeadConfig
+    | ConvFcHeadConfig
+    | CustomConfig,
+    Field(discriminator="type"),
 ]

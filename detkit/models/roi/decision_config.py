@@ -13,7 +13,7 @@ Layer = Literal["pool5", "fc6", "fc7"]
 WITHOUT_FC = ("resnet", "googlenet", "custom")
 
 
-class SVMs(Spec):
+class SVMConfig(Spec):
     """One linear SVM a class, learned with hard negatives. A score is the logistic function of the margin."""
 
     c: Positive = 0.001
@@ -34,7 +34,7 @@ class SVMs(Spec):
     """`liblinear` on one core for each class, or `torch`, which is for a GPU; both find the same plane."""
 
 
-class _Decision(Spec):
+class _DecisionConfig(Spec):
     dropout: Fraction = 0.5
     """Share of activations dropped after fc6 and fc7 in fine-tuning."""
     score_threshold: Fraction = 0.2
@@ -45,7 +45,7 @@ class _Decision(Spec):
     """At most this many boxes of a class and image are looked at, the best, before suppression."""
 
 
-class SVMDecision(_Decision, SVMs):
+class SVMDecisionConfig(_DecisionConfig, SVMConfig):
     """One linear SVM a class, learned with hard negatives.
 
     A score is the logistic function of the margin: 0.5 lies on the plane, and the default threshold of 0.2 is
@@ -58,7 +58,7 @@ class SVMDecision(_Decision, SVMs):
     the default."""
 
 
-class SoftmaxDecision(_Decision):
+class SoftmaxDecisionConfig(_DecisionConfig):
     """The classifier of the fine-tuning itself: R-CNN's own comparison (50.9 instead of 54.2 mAP)."""
 
     type: Literal["softmax"]
@@ -66,10 +66,10 @@ class SoftmaxDecision(_Decision):
     """Detections below this score are not reported."""
 
 
-Decision = Annotated[SVMDecision | SoftmaxDecision, Field(discriminator="type")]
+AnyDecisionConfig = Annotated[SVMDecisionConfig | SoftmaxDecisionConfig, Field(discriminator="type")]
 
 
-class BoxRegression(Spec):
+class BoxRegressionConfig(Spec):
     """Ridge regression of the box from pool5, one for each class."""
 
     ridge: Positive = 1000.0
@@ -88,11 +88,11 @@ def with_features(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "head": {"features": "pool5", **head}}
 
 
-def require_features(backbone: str, head: Decision) -> None:
+def require_features(backbone: str, head: AnyDecisionConfig) -> None:
     """Check that a network has the layer that the SVM is to see.
 
     Raises:
         ValueError: it has not.
     """
-    if isinstance(head, SVMDecision) and head.features != "pool5" and backbone in WITHOUT_FC:
+    if isinstance(head, SVMDecisionConfig) and head.features != "pool5" and backbone in WITHOUT_FC:
         raise ValueError(f"head.features: {backbone} has no {head.features}; take pool5")

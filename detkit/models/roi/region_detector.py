@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import UserError
-from detkit.models.roi.class_boxes import ClassBoxes
 from detkit.models.image_input import ImageInput, in_file_pixels
+from detkit.models.roi.class_boxes import ClassBoxes
 from detkit.models.roi.region_layers import Layer, RegionLayers
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.structures import Detections, ImageBatch

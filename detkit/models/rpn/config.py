@@ -12,7 +12,7 @@ from detkit.spec import Count, Fraction, NonNegative, Positive, Spec
 Sizes = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
-class Anchors(Spec):
+class AnchorsConfig(Spec):
     """Reference boxes laid on every cell of the feature maps."""
 
     sizes_px: Annotated[tuple[Sizes, ...], Field(min_length=1)] = ((128.0, 256.0, 512.0),)
@@ -26,11 +26,11 @@ class Anchors(Spec):
     """Where in its cell an anchor is centred: 0.5 the middle (the paper), 0 the corner (torchvision)."""
 
 
-class RPN(Spec):
+class RPNConfig(Spec):
     """Region proposal network (Ren 2015)."""
 
     type: Literal["rpn"]
-    anchors: Anchors = Anchors()
+    anchors: AnchorsConfig = AnchorsConfig()
     """Reference boxes."""
     channels: Annotated[int, Field(ge=0)] = 512
     """Channels of the 3x3 convolution (512 for VGG); 0 takes as many as the feature map has."""
@@ -71,7 +71,7 @@ class RPN(Spec):
     """Proposals with a shorter side are dropped, in pixels of the resized image. The paper takes 16."""
 
     @model_validator(mode="after")
-    def _iou_bands_meet(self) -> RPN:
+    def _iou_bands_meet(self) -> RPNConfig:
         if self.bg_iou > self.fg_iou:
             raise ValueError(f"bg_iou ({self.bg_iou}) must not exceed fg_iou ({self.fg_iou})")
         return self

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.ops.kernels.bfloat16 import narrow
-from detkit.runtime.compiled import compiled
 from detkit.ops.kernels.roi_align_taps import add_scaled, find_taps, room_for_taps, turn_taps, weighted_sum
+from detkit.runtime.compiled import compiled
 
 Array = NDArray[Any]
 

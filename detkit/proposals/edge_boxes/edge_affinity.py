@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.runtime.compiled import compiled
 from detkit.proposals.edge_boxes.edge_groups import EdgeGroups
+from detkit.runtime.compiled import compiled
 
 _REACH_PX = 2
 _BESIDE = 2 * _REACH_PX * (_REACH_PX + 1)  # half of the pixels within reach: each pair is seen once

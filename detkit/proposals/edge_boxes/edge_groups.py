@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.runtime.compiled import compiled
 from detkit.proposals.edge_boxes.edge_map import EdgeMap, Plane
+from detkit.runtime.compiled import compiled
 
 _OUT, _FREE = -1, 0
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.runtime.compiled import compiled
 from detkit.proposals.edge_boxes.edge_affinity import WEAKEST, Affinities
 from detkit.proposals.edge_boxes.edge_groups import EdgeGroups
 from detkit.proposals.edge_boxes.edge_map import Plane
+from detkit.runtime.compiled import compiled
 
 
 class Runs(NamedTuple):

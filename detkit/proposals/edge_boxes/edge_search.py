@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.runtime.compiled import compiled
 from detkit.proposals.edge_boxes.edge_score import ScoreTables, Scratch, box_score
+from detkit.runtime.compiled import compiled
 
 _LEAST_STEP_PX = 2
 

@@ -11,9 +11,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.runtime.compiled import compiled
 from detkit.proposals.selective_search.segmentation import gaussian
 from detkit.proposals.selective_search.segmentation_loops import convolve, inside
+from detkit.runtime.compiled import compiled
 
 NUM_BINS = 10
 NUM_AXES = 4

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.runtime.compiled import run_all
+from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.selective_search.colour_spaces import COLOUR_SPACES, ColourName, ColourPlanes, to_opencv
 from detkit.proposals.selective_search.grouping import Hierarchy, group
-from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.selective_search.modes import MODE_NAMES, MODES, Mode, ModeName
 from detkit.proposals.selective_search.region_features import Regions, describe
 from detkit.proposals.selective_search.region_texture import gradient_codes, scharr_codes
 from detkit.proposals.selective_search.segmentation import PixelGraph, pixel_graph, smooth
-from detkit.proposals.selective_search.modes import MODE_NAMES, MODES, Mode, ModeName
+from detkit.runtime.compiled import run_all
 
 SIGMA = 0.8
 

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.proposals.selective_search.segmentation_loops import convolve, join, number, share, sort_edges, weigh
+from detkit.proposals.selective_search.segmentation_loops import (
+    convolve,
+    join,
+    number,
+    share,
+    sort_edges,
+    weigh,
+)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
-from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
+from detkit.proposals.proposals import Proposals
 from detkit.proposals.store.foreign import ForeignProposals, order_of, proposals_of
 from detkit.proposals.store.foreign_json import read_proposal_json
 from detkit.proposals.store.foreign_mat import read_proposal_mat
 from detkit.proposals.store.foreign_pickle import read_proposal_pickle
-from detkit.proposals.proposals import Proposals
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.proposals.store.store_names import positions_of
+from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
 
 _READER_VERSION = 1  # to be raised when a reader comes to read other boxes
 _READERS = {

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.spec import Count, Custom, Fraction, Index, NonNegative, Positive, Spec
+from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
 
 
-class SGD(Spec):
+class SGDConfig(Spec):
     """Stochastic gradient descent with momentum."""
 
     type: Literal["sgd"]
@@ -23,7 +23,7 @@ class SGD(Spec):
     """Learning rate of biases relative to weights (2 in the papers)."""
 
 
-class AdamW(Spec):
+class AdamWConfig(Spec):
     """Adam with decoupled weight decay (Loshchilov 2019)."""
 
     type: Literal["adamw"]
@@ -37,10 +37,10 @@ class AdamW(Spec):
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
-Optimizer = Annotated[SGD | AdamW | Custom, Field(discriminator="type")]
+AnyOptimizerConfig = Annotated[SGDConfig | AdamWConfig | CustomConfig, Field(discriminator="type")]
 
 
-class StepSchedule(Spec):
+class StepScheduleConfig(Spec):
     """Multiply the learning rate at given epochs."""
 
     type: Literal["step"]
@@ -50,7 +50,7 @@ class StepSchedule(Spec):
     """What it is multiplied by each time."""
 
 
-class CosineSchedule(Spec):
+class CosineScheduleConfig(Spec):
     """Let the learning rate fall along half a cosine."""
 
     type: Literal["cosine"]
@@ -58,16 +58,18 @@ class CosineSchedule(Spec):
     """Share of the learning rate left at the end."""
 
 
-class ConstantSchedule(Spec):
+class ConstantScheduleConfig(Spec):
     """Keep the learning rate as it is."""
 
     type: Literal["constant"]
 
 
-Schedule = Annotated[StepSchedule | CosineSchedule | ConstantSchedule, Field(discriminator="type")]
+AnyScheduleConfig = Annotated[
+    StepScheduleConfig | CosineScheduleConfig | ConstantScheduleConfig, Field(discriminator="type")
+]
 
 
-class Warmup(Spec):
+class WarmupConfig(Spec):
     """Raise the learning rate linearly at the start."""
 
     steps: Index = 500
@@ -76,14 +78,14 @@ class Warmup(Spec):
     """Share of the learning rate at the first step."""
 
 
-class EMA(Spec):
+class EMAConfig(Spec):
     """Evaluate and save a running mean of the weights instead of the last ones."""
 
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
     """Share of the mean that stays at each step (less in the first steps)."""
 
 
-class Gradient(Spec):
+class GradientConfig(Spec):
     """One loop over the data, all weights learned together."""
 
     type: Literal["gradient"]
@@ -93,14 +95,14 @@ class Gradient(Spec):
     """Images of one optimizer step, over all processes and all `accumulate` parts."""
     accumulate: Count = 1
     """In how many parts a batch is worked off, to save memory."""
-    optimizer: Optimizer
+    optimizer: AnyOptimizerConfig
     """The update rule."""
     reference_batch: Count | None = None
     """The batch size that `optimizer.lr` is meant for. With another batch size the rate is scaled in
     proportion (Goyal 2017), and the training says so. Null: no scaling."""
-    schedule: Schedule = CosineSchedule(type="cosine")
+    schedule: AnyScheduleConfig = CosineScheduleConfig(type="cosine")
     """How the learning rate changes."""
-    warmup: Warmup = Warmup()
+    warmup: WarmupConfig = WarmupConfig()
     """How it starts."""
     precision: Precision = "auto"
     """Arithmetic of the model: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
@@ -113,7 +115,7 @@ class Gradient(Spec):
     and pays on a GPU from about an hour of training on; a CPU gains little and needs a C++ compiler."""
     clip_norm: NonNegative = 0.0
     """Upper limit of the gradient's norm; 0 is no limit."""
-    ema: EMA | None = None
+    ema: EMAConfig | None = None
     """Running mean of the weights; null is off."""
     validate_every: Index = 1
     """Epochs between validations; 0 validates only at the end."""
@@ -125,7 +127,7 @@ class Gradient(Spec):
     """Write TensorBoard's event files into the run's folder, too (`pip install tensorboard`)."""
 
     @model_validator(mode="after")
-    def _divides(self) -> Gradient:
+    def _divides(self) -> GradientConfig:
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})"

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from detkit.data.regions.batch import Batch
 from detkit.ops.sampling import mix_seed
-from detkit.training.loop.checkpoint import TrainingState, read_checkpoint, resume
 from detkit.runtime.processes import hold_gradients, mean_over_processes, rank, replicate, world_size
 from detkit.training.distributed.divided_fc import divided_parameters
+from detkit.training.loop.checkpoint import TrainingState, read_checkpoint, resume
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt

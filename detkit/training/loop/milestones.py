@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import nn
 
-from detkit.training.loop.checkpoint import TrainingState, content_of, write_checkpoint
 from detkit.runtime.processes import any_process, rank
 from detkit.training.distributed.divided_fc import undivided
+from detkit.training.loop.checkpoint import TrainingState, content_of, write_checkpoint
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
 

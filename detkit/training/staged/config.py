@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import model_validator
 
 from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec
-from detkit.training.loop.config import SGD, Optimizer, Precision
+from detkit.training.loop.config import AnyOptimizerConfig, Precision, SGDConfig
 
 
-class FineTune(Spec):
+class FineTuneConfig(Spec):
     """Teach the network, pretrained on whole images, to tell regions apart."""
 
     steps: Count = 70_000
@@ -28,7 +28,7 @@ class FineTune(Spec):
     """Regions below this IoU are left out (0 in R-CNN, 0.1 in SPP-net)."""
     flip: Fraction = 0.5
     """How often a region is mirrored."""
-    optimizer: Optimizer = SGD(type="sgd", lr=0.001, weight_decay=0.0005, bias_lr_factor=2.0)
+    optimizer: AnyOptimizerConfig = SGDConfig(type="sgd", lr=0.001, weight_decay=0.0005, bias_lr_factor=2.0)
     """The update rule."""
     new_lr_factor: Positive = 10.0
     """Learning rate of the new last layer relative to the others."""
@@ -46,7 +46,7 @@ class FineTune(Spec):
     """Decoded images are kept up to this much in each process: regions of one step lie in many images."""
 
     @model_validator(mode="after")
-    def _divides(self) -> FineTune:
+    def _divides(self) -> FineTuneConfig:
         if self.batch_size % self.images_per_step:
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of images_per_step "
@@ -55,11 +55,11 @@ class FineTune(Spec):
         return self
 
 
-class Staged(Spec):
+class StagedConfig(Spec):
     """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are learned."""
 
     type: Literal["staged"]
-    fine_tune: FineTune | None = FineTune()
+    fine_tune: FineTuneConfig | None = FineTuneConfig()
     """The first stage; null takes the network as it was pretrained."""
     cache: Literal["none", "fp16", "fp32"] = "fp16"
     """How the features of all regions are kept on the disk between the network and the SVMs; their size is

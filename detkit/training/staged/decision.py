@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from detkit.models.roi.decision_config import BoxRegression, SVMs
-from detkit.storage.durable_file import durable_file
-from detkit.training.staged.feature_scale import feature_scale
-from detkit.training.staged.linear_svm import LinearSVM
-from detkit.training.staged.region_labels import negatives_of_classes
-from detkit.training.staged.ridge import BoxRegressor, RidgeMoments
+from detkit.models.roi.decision_config import BoxRegressionConfig, SVMConfig
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.runtime.processes import gather, rank, world_size
-from detkit.training.staged.hard_negatives import FeatureRows, Mining, MiningState, mine, planes
-from detkit.training.staged.mining_file import load_mining, save_mining
 from detkit.runtime.progress import ProgressLine
-from detkit.training.staged.region_reader import Floats, RegionReader
-from detkit.training.staged.feature_store import Vectors, regression_examples
+from detkit.storage.durable_file import durable_file
 from detkit.storage.run_folder import say
+from detkit.training.staged.feature_scale import feature_scale
+from detkit.training.staged.feature_store import Vectors, regression_examples
+from detkit.training.staged.hard_negatives import FeatureRows, Mining, MiningState, mine, planes
+from detkit.training.staged.linear_svm import LinearSVM
+from detkit.training.staged.mining_file import load_mining, save_mining
+from detkit.training.staged.region_labels import negatives_of_classes
+from detkit.training.staged.region_reader import Floats, RegionReader
+from detkit.training.staged.ridge import BoxRegressor, RidgeMoments
 
 CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is nobody's negative
 _BETWEEN_SAVES_S = 60.0
@@ -79,7 +79,7 @@ class SVMExamples:
 
 
 def learn_svms(
-    reader: RegionReader, vectors: Vectors, spec: SVMs, classes: Sequence[str], part: Path
+    reader: RegionReader, vectors: Vectors, spec: SVMConfig, classes: Sequence[str], part: Path
 ) -> None:
     """Mine and learn the SVMs of all classes, those of this process, and leave them in `part`.
 
@@ -133,7 +133,7 @@ def learn_svms(
 
 
 def learn_box_regression(
-    reader: RegionReader, vectors: Vectors, spec: BoxRegression, num_classes: int, part: Path
+    reader: RegionReader, vectors: Vectors, spec: BoxRegressionConfig, num_classes: int, part: Path
 ) -> None:
     """Learn the box regression of all classes, those of this process, and leave it in `part`.
 

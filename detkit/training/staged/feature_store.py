@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
-from detkit.training.staged.ridge import BoxExamples, box_examples
-from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.memory import shown_bytes
-from detkit.training.staged.vector_file import Kept, VectorFile
+from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.progress import ProgressLine
-from detkit.training.staged.region_reader import Floats, RegionReader
+from detkit.storage.durable_file import durable_file
 from detkit.storage.run_folder import say
+from detkit.training.staged.region_reader import Floats, RegionReader
+from detkit.training.staged.ridge import BoxExamples, box_examples
+from detkit.training.staged.vector_file import Kept, VectorFile
 
 _IMAGES_A_FLUSH = 32
 

@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from detkit.data.transforms.builder import eval_transforms
-from detkit.training.loop.builder import build_optimizer
 from detkit.config.dump import dump_config
-from detkit.detectors.rcnn.config import RCNN
-from detkit.training.staged.config import FineTune
-from detkit.training.loop.config import Gradient
 from detkit.data.datasets.index import Index
 from detkit.data.loading.pixel_cache import KeptPixels
-from detkit.data.regions.batch import Batch
-from detkit.data.regions.sampler import RegionDraw
-from detkit.data.regions.loading import RegionDataset, RegionLoader
 from detkit.data.loading.samples import DetectionDataset
+from detkit.data.regions.batch import Batch
+from detkit.data.regions.loading import RegionDataset, RegionLoader
+from detkit.data.regions.sampler import RegionDraw
 from detkit.data.regions.training_regions import TrainingRegions
+from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.task import Task
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
 from detkit.models.assignment import assign
 from detkit.ops.matching import BACKGROUND
-from detkit.training.loop import optim
+from detkit.runs.resume import steps_done
 from detkit.runtime.processes import rank, world_size
+from detkit.storage.durable_file import durable_file
+from detkit.storage.run_folder import CHECKPOINT, say
+from detkit.training.loop import optim
+from detkit.training.loop.builder import build_optimizer
+from detkit.training.loop.config import GradientConfig
 from detkit.training.loop.fit import fit
 from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.timeline import Timeline
-from detkit.runs.resume import steps_done
-from detkit.storage.run_folder import CHECKPOINT, say
-from detkit.detectors.task import Task
+from detkit.training.staged.config import FineTuneConfig
 
 Loader = Callable[[int, int], Iterable[Batch]]
 
@@ -45,7 +45,7 @@ CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not 
 
 
 def fine_tune(
-    task: Task, spec: FineTune, model: nn.Module, new_layer: nn.Module, loader: Loader, part: Path
+    task: Task, spec: FineTuneConfig, model: nn.Module, new_layer: nn.Module, loader: Loader, part: Path
 ) -> float:
     """Run the training loop and leave the weights in `part`; return the regions (or images) per second.
 
@@ -131,7 +131,7 @@ def label_regions(
     return np.concatenate(labels), np.cumsum(counts)
 
 
-def region_loader(task: Task, spec: FineTune) -> RegionLoader:
+def region_loader(task: Task, spec: FineTuneConfig) -> RegionLoader:
     """Return the batches of R-CNN's fine-tuning, those of this process.
 
     Raises:
@@ -158,7 +158,7 @@ def region_loader(task: Task, spec: FineTune) -> RegionLoader:
         say(f"{len(draw.with_object):,} regions with an object, {num_background:,} of background")
     pixels = KeptPixels(task.learned.pixels, spec.images_in_memory_gb * 2**30)
     images = DetectionDataset(regions.index, pixels, eval_transforms(config.data), config.seed, regions)
-    assert isinstance(config.detector, RCNN)
+    assert isinstance(config.detector, RCNNConfig)
     crop = config.detector.regions
     return RegionLoader(
         RegionDataset(images, crop.size, crop.context_px, square=crop.mode == "square"),
@@ -172,12 +172,12 @@ def region_loader(task: Task, spec: FineTune) -> RegionLoader:
     )
 
 
-def _schedule(spec: FineTune) -> optim.Schedule:
+def _schedule(spec: FineTuneConfig) -> optim.Schedule:
     drops = tuple(range(spec.drop_every, spec.steps, spec.drop_every)) if spec.drop_every else ()
     warmup = optim.warmup_length(spec.warmup_steps, spec.steps)
     return optim.Schedule(optim.step_decay(drops, DROP), warmup, WARMUP_START)
 
 
-def as_gradient(spec: FineTune) -> Gradient:
+def as_gradient(spec: FineTuneConfig) -> GradientConfig:
     """Return the same learning in the words of a training by gradient."""
-    return Gradient(type="gradient", epochs=1, batch_size=spec.batch_size, optimizer=spec.optimizer)
+    return GradientConfig(type="gradient", epochs=1, batch_size=spec.batch_size, optimizer=spec.optimizer)

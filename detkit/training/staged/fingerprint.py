@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from detkit.data.datasets.source import FilePixels, Source
-from detkit.storage.content_keys import digests_of_files, digests_of_pixels, key_of
-from detkit.runtime.processes import from_main
 from detkit.data.regions.propose_images import num_cores
+from detkit.runtime.processes import from_main
+from detkit.storage.content_keys import digests_of_files, digests_of_pixels, key_of
 
 _DIGEST_BYTES = 16
 

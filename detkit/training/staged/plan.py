@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.detectors.builder import build_detector
-from detkit.training.loop.builder import build_optimizer
-from detkit.models.roi.decision_config import SVMDecision
-from detkit.config.schema import Config
-from detkit.training.staged.config import FineTune, Staged
-from detkit.runtime.memory import free_bytes, shown_bytes
 from detkit.detectors.fine_tune_batches import fine_tune_batches
-from detkit.training.staged.fine_tune import as_gradient
-from detkit.training.memory_probe import Step
-from detkit.training.staged.region_reader import RegionReader
-from detkit.training.staged.feature_store import CachedVectors
-from detkit.runs.session import Session, session
 from detkit.detectors.task import Task
 from detkit.detectors.where_to_look import told_where_to_look
+from detkit.models.roi.decision_config import SVMDecisionConfig
+from detkit.runs.session import Session, session
+from detkit.runtime.memory import free_bytes, shown_bytes
+from detkit.training.loop.builder import build_optimizer
+from detkit.training.memory_probe import Step
+from detkit.training.staged.config import FineTuneConfig, StagedConfig
+from detkit.training.staged.feature_store import CachedVectors
+from detkit.training.staged.fine_tune import as_gradient
+from detkit.training.staged.region_reader import RegionReader
 
 TIMED_STEPS = 3
 TIMED_IMAGES = 2
@@ -109,7 +109,7 @@ class StagedPlan:
         return [*told, "svms and box_regression: depends on how many negatives turn out to be hard"]
 
 
-def plan_staged(config: Config, how: Staged) -> StagedPlan:
+def plan_staged(config: Config, how: StagedConfig) -> StagedPlan:
     """Measure a few steps and the regions of a few images, and work out the rest.
 
     Args:
@@ -142,7 +142,9 @@ def plan_staged(config: Config, how: Staged) -> StagedPlan:
         )
 
 
-def _steps(run: Session, model: nn.Module, task: Task, spec: FineTune) -> tuple[float | None, int | None]:
+def _steps(
+    run: Session, model: nn.Module, task: Task, spec: FineTuneConfig
+) -> tuple[float | None, int | None]:
     step = Step(run, model, build_optimizer(as_gradient(spec), model)[0])
     batches, times, peak = iter(fine_tune_batches(task, spec, model)(0, 0)), [], None
     for _ in range(min(TIMED_STEPS + 1, spec.steps)):
@@ -163,7 +165,7 @@ def _rate(reader: RegionReader) -> float:
     return count / max(seconds, 1e-9)
 
 
-def _cache_bytes(reader: RegionReader, config: Config, how: Staged) -> int:
+def _cache_bytes(reader: RegionReader, config: Config, how: StagedConfig) -> int:
     detector: Any = config.detector
     if how.cache == "none":
         return 0
@@ -173,7 +175,7 @@ def _cache_bytes(reader: RegionReader, config: Config, how: Staged) -> int:
         reader,
         how.cache,
         min_iou=regression.min_iou if regression else None,
-        for_svms=isinstance(detector.head, SVMDecision),
+        for_svms=isinstance(detector.head, SVMDecisionConfig),
     ).num_bytes
 
 

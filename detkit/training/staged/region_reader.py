@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.data.transforms.builder import eval_transforms
+from detkit.data.datasets.source import Source
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import DetectionDataset, Key
-from detkit.data.datasets.source import Source
 from detkit.data.regions.training_regions import TrainingRegions
+from detkit.data.transforms.builder import eval_transforms
 from detkit.models.roi.region_layers import Layer
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
-from detkit.structures import ImageBatch
 from detkit.runs.session import Session
+from detkit.structures import ImageBatch
 
 Floats = NDArray[np.float32]
 

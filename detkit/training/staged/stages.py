@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.storage.durable_file import flush
-from detkit.storage.content_keys import key_of
 from detkit.runtime.processes import barrier, from_main, rank
+from detkit.storage.content_keys import key_of
+from detkit.storage.durable_file import flush
 
 FOLDER = "stages"
 

@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 
 from detkit.annotations.writers import Format
-from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
 from detkit.data import config as spec
-from detkit.spec import Custom
+from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
 from detkit.errors import UserError
+from detkit.spec import CustomConfig
 
 
-def set_of(root: Path, fmt: Format) -> spec.Dataset:
+def set_of(root: Path, fmt: Format) -> spec.AnyDatasetConfig:
     match fmt:
         case "voc":
-            return spec.VOCSet(type="voc", root=str(root), sets=("train",))
+            return spec.VOCDatasetConfig(type="voc", root=str(root), sets=("train",))
         case "coco":
             (file,) = (root / "annotations").glob("*train*")
-            return spec.COCOSet(type="coco", images=str(root / "train"), annotations=str(file))
+            return spec.COCODatasetConfig(type="coco", images=str(root / "train"), annotations=str(file))
         case "yolo":
-            return spec.YOLOSet(type="yolo", root=str(root), split="train")
+            return spec.YOLODatasetConfig(type="yolo", root=str(root), split="train")
 
 
-def data(train: spec.Dataset, **more: object) -> spec.Data:
-    return spec.Data(classes=SYNTHETIC_CLASSES, train=train, **more)  # type: ignore[arg-type]
+def data(train: spec.AnyDatasetConfig, **more: object) -> spec.DataConfig:
+    return spec.DataConfig(classes=SYNTHETIC_CLASSES, train=train, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fmt", ["voc", "coco", "yolo"])
@@ -47,7 +47,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         open_training_set(data(set_of(tmp_path / "data", "voc")))
 
 
-def outside(tmp_path: Path) -> spec.VOCSet:
+def outside(tmp_path: Path) -> spec.VOCDatasetConfig:
     """Return a set in which one box leaves its image."""
     write_synthetic(tmp_path / "data", "voc", 3, 1)
     file = next(
@@ -55,7 +55,7 @@ def outside(tmp_path: Path) -> spec.VOCSet:
     )
     head, _, tail = file.read_text().partition("<xmax>")
     file.write_text(f"{head}<xmax>9999{tail[tail.index('</xmax>') :]}")
-    return spec.VOCSet(type="voc", root=str(tmp_path / "data"), sets=("train",))
+    return spec.VOCDatasetConfig(type="voc", root=str(tmp_path / "data"), sets=("train",))
 
 
 def test_a_box_outside_its_image_stops_by_default(tmp_path: Path) -> None:
@@ -84,16 +84,18 @@ def test_what_judges_keeps_its_boxes_as_the_file_has_them(tmp_path: Path) -> Non
 def test_a_class_the_config_lacks_is_named(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "data", "voc", 8, 1)
     with pytest.raises(UserError, match=r"data\.classes"):
-        open_training_set(spec.Data(classes=("disc", "ring"), train=set_of(tmp_path / "data", "voc")))
+        open_training_set(spec.DataConfig(classes=("disc", "ring"), train=set_of(tmp_path / "data", "voc")))
 
 
 def test_no_images_to_be_judged_by_is_said() -> None:
     with pytest.raises(UserError, match=r"data\.val"):
-        open_validation_set(data(spec.SyntheticSet(type="synthetic")))
+        open_validation_set(data(spec.SyntheticDatasetConfig(type="synthetic")))
 
 
 def test_difficult_objects_are_learned_when_asked() -> None:
-    source, _ = open_training_set(data(spec.SyntheticSet(type="synthetic", num_images=5), use_difficult=True))
+    source, _ = open_training_set(
+        data(spec.SyntheticDatasetConfig(type="synthetic", num_images=5), use_difficult=True)
+    )
     assert not source.annotations.difficult.any()
 
 
@@ -103,8 +105,8 @@ def own_set(classes: tuple[str, ...], num: int) -> Source:
 
 
 def test_a_dataset_of_the_users_own() -> None:
-    spec_ = Custom(type="custom", target="tests.data.datasets.test_builder:own_set", args={"num": 2})
+    spec_ = CustomConfig(type="custom", target="tests.data.datasets.test_builder:own_set", args={"num": 2})
     assert open_set(spec_, data(spec_)).annotations.num_images == 2
-    wrong = Custom(type="custom", target="builtins:dict", args={})
+    wrong = CustomConfig(type="custom", target="builtins:dict", args={})
     with pytest.raises(UserError, match="Source"):
         open_set(wrong, data(wrong))

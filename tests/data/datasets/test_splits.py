@@ -6,8 +6,8 @@ import pytest
 
 from detkit.annotations.detect import detect_format
 from detkit.annotations.writers import Format
-from detkit.data.synthetic.dataset import write_synthetic
 from detkit.data.datasets.splits import divide, read_set
+from detkit.data.synthetic.dataset import write_synthetic
 
 
 @pytest.mark.parametrize("fmt", ["voc", "coco", "yolo"])

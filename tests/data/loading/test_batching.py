@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.loading.batching import Parcel, collate
 from detkit.data.datasets.index import Index
+from detkit.data.loading.batching import Parcel, collate
 from detkit.data.loading.samples import DetectionDataset, Key, Sample
 from detkit.data.transforms.geometric import Flip
 from tests.reference.small_set import FlatPixels, small_set

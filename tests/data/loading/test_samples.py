@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.transforms.colour import Noise
 from detkit.data.datasets.index import Index
 from detkit.data.loading.samples import DetectionDataset, Key
+from detkit.data.transforms.colour import Noise
 from detkit.data.transforms.geometric import Flip, Resize
 from detkit.errors import UserError
 from tests.reference.small_set import FlatPixels, small_set

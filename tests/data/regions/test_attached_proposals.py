@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detkit.proposals.config import ExternalProposals, ProposalFile, SelectiveSearch
-from detkit.spec import Custom
 from detkit.data.datasets.source import Source, file_source
-from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
-from detkit.errors import UserError
-from detkit.storage.content_keys import cache_folder
-from detkit.proposals.proposals import Proposals, ranked
-from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.data.regions import attached_proposals as proposals_of_set
 from detkit.data.regions.attached_proposals import with_proposals
+from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
+from detkit.errors import UserError
+from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig, SelectiveSearchConfig
+from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.store.store import Origin, ProposalStore, write_store
+from detkit.spec import CustomConfig
+from detkit.storage.content_keys import cache_folder
 
-SEARCH = SelectiveSearch(type="selective_search", mode="single")
+SEARCH = SelectiveSearchConfig(type="selective_search", mode="single")
 looked_at: list[tuple[int, ...]] = []
 
 
@@ -66,12 +66,12 @@ def test_drawn_images_get_boxes_once(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("spec", "source"),
     [
-        (SelectiveSearch(type="selective_search", mode="single", seed=1), drawn(2)),
+        (SelectiveSearchConfig(type="selective_search", mode="single", seed=1), drawn(2)),
         (SEARCH, drawn(2, seed=1)),
         (SEARCH, drawn(1)),
     ],
 )
-def test_other_images_or_parameters_are_another_store(spec: ExternalProposals, source: Source) -> None:
+def test_other_images_or_parameters_are_another_store(spec: ExternalProposalsConfig, source: Source) -> None:
     with_proposals(SEARCH, drawn(2), "train")
     looked_at.clear()
     with_proposals(spec, source, "train")
@@ -132,7 +132,7 @@ def test_a_users_own_method_is_used_again_until_its_code_changes(
         "    return lambda image: ranked(np.array([[0, 0, side, side]], np.float32))\n"
     )
     (tmp_path / "own_boxes.py").write_text(code, encoding="utf-8")
-    spec = Custom(type="custom", target="own_boxes:make", args={"side": 3})
+    spec = CustomConfig(type="custom", target="own_boxes:make", args={"side": 3})
     assert boxes_of(with_proposals(spec, drawn(1), "train"), 0) == [[0, 0, 3, 3]]
     with_proposals(spec, drawn(1), "train")
     assert len(list((cache_folder() / "proposals").iterdir())) == 1
@@ -146,7 +146,7 @@ def test_boxes_from_a_file_follow_the_images_names(tmp_path: Path) -> None:
     names = ["x/000002.jpg", "x/000000.jpg", "x/extra.jpg", "x/000001.jpg"]
     found = [ranked(np.full((4, 4), i, np.float32)) for i in range(4)]
     write_store(tmp_path / "own.safetensors", Origin("mine", {}), names, found.__getitem__)
-    spec = ProposalFile(type="file", train=str(tmp_path / "own.safetensors"), max_boxes=2)
+    spec = ProposalFileConfig(type="file", train=str(tmp_path / "own.safetensors"), max_boxes=2)
     told = with_proposals(spec, source, "train")
     assert [boxes_of(told, image) for image in range(3)] == [[[i] * 4] * 2 for i in (1, 3, 0)]
     assert looked_at == []
@@ -154,7 +154,7 @@ def test_boxes_from_a_file_follow_the_images_names(tmp_path: Path) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
-    spec = ProposalFile(type="file", train=str(file))
+    spec = ProposalFileConfig(type="file", train=str(file))
     with pytest.raises(UserError, match=r"detector\.proposals\.val: names no file"):
         with_proposals(spec, drawn(1), "val")
     with pytest.raises(UserError, match=r"own\.safetensors"):

@@ -8,11 +8,11 @@ import torch
 
 from detkit.data.datasets.index import Index
 from detkit.data.loading.pixel_cache import KeptPixels
-from detkit.data.regions.sampler import RegionDraw, RegionKey
-from detkit.data.regions.loading import RegionDataset, RegionLoader
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.synthetic.dataset import SyntheticSet
+from detkit.data.regions.loading import RegionDataset, RegionLoader
+from detkit.data.regions.sampler import RegionDraw, RegionKey
 from detkit.data.regions.training_regions import TrainingRegions
+from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
 from detkit.ops.warp import warp
 from tests.reference.warp import crop

@@ -14,9 +14,9 @@ from detkit.annotations.validity import box_problems
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.data.images import decode_image
+from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
 from detkit.data.synthetic.scenes import plan_scene
 from detkit.data.synthetic.shapes import shape_mask
-from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
 from detkit.errors import UserError
 
 

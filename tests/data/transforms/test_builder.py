@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.transforms.builder import TRANSFORMS, eval_transforms, train_transforms
 from detkit.data import config as spec
-from detkit.spec import Custom
+from detkit.data.transforms.builder import TRANSFORMS, eval_transforms, train_transforms
 from detkit.data.transforms.geometric import Flip, Resize
+from detkit.spec import CustomConfig
 from detkit.structures import Target
 
 
-def data(*augment: spec.Augment) -> spec.Data:
-    return spec.Data(
+def data(*augment: spec.TransformConfig) -> spec.DataConfig:
+    return spec.DataConfig(
         classes=("disc",),
-        train=spec.SyntheticSet(type="synthetic", augment=augment),
-        resize=spec.Resize(short_px=64, long_px=128),
+        train=spec.SyntheticDatasetConfig(type="synthetic", augment=augment),
+        resize=spec.ResizeConfig(short_px=64, long_px=128),
     )
 
 
 def test_every_kind_of_the_schema_has_a_transform_with_the_same_fields() -> None:
-    kinds = set(get_args(get_args(spec.Augment)[0])) - {Custom, spec.MultiScale}
+    kinds = set(get_args(get_args(spec.TransformConfig)[0])) - {CustomConfig, spec.MultiScaleConfig}
     assert kinds == set(TRANSFORMS)
     for kind, transform in TRANSFORMS.items():
         assert {f.name for f in fields(transform)} == set(kind.model_fields) - {"type"}  # type: ignore[arg-type]
@@ -32,9 +32,9 @@ def test_every_kind_of_the_schema_has_a_transform_with_the_same_fields() -> None
 def test_the_order_is_the_configs_and_the_resizing_comes_last() -> None:
     chosen = train_transforms(
         data(
-            spec.Noise(type="noise"),
-            spec.MultiScale(type="multi_scale", short_px=(64, 96)),
-            spec.Flip(type="flip"),
+            spec.NoiseConfig(type="noise"),
+            spec.MultiScaleConfig(type="multi_scale", short_px=(64, 96)),
+            spec.FlipConfig(type="flip"),
         )
     )
     assert [type(t).__name__ for t in chosen] == ["Noise", "Flip", "Resize"]
@@ -42,13 +42,13 @@ def test_the_order_is_the_configs_and_the_resizing_comes_last() -> None:
 
 
 def test_what_judges_is_only_resized() -> None:
-    assert eval_transforms(data(spec.Flip(type="flip"))) == (Resize((64,), 128),)
+    assert eval_transforms(data(spec.FlipConfig(type="flip"))) == (Resize((64,), 128),)
 
 
-@pytest.mark.parametrize("kind", [*TRANSFORMS, spec.MultiScale])
-def test_every_kind_runs_with_its_defaults(kind: type[spec.Augment]) -> None:
+@pytest.mark.parametrize("kind", [*TRANSFORMS, spec.MultiScaleConfig])
+def test_every_kind_runs_with_its_defaults(kind: type[spec.TransformConfig]) -> None:
     name = get_args(kind.model_fields["type"].annotation)[0]  # type: ignore[union-attr]
-    more = {"short_px": (48, 64)} if kind is spec.MultiScale else {}
+    more = {"short_px": (48, 64)} if kind is spec.MultiScaleConfig else {}
     image = torch.randint(0, 255, (40, 60, 3), dtype=torch.uint8).permute(2, 0, 1)
     target = Target.of(torch.tensor([[10.0, 10, 30, 30]]), torch.tensor([0]))
     for transform in train_transforms(data(kind(type=name, **more))):  # type: ignore[operator]
@@ -58,7 +58,7 @@ def test_every_kind_runs_with_its_defaults(kind: type[spec.Augment]) -> None:
 
 
 def test_a_custom_transform_is_called() -> None:
-    custom = Custom(
+    custom = CustomConfig(
         type="custom",
         target="detkit.data.transforms.geometric:Flip",
         args={"probability": 1.0, "direction": "vertical"},

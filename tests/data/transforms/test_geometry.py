@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from detkit.data.transforms.geometry import move, move_boxes, scaling, shift
 from detkit.data.transforms.geometric import about_centre
+from detkit.data.transforms.geometry import move, move_boxes, scaling, shift
 from detkit.structures import Target
 
 coordinate = st.floats(-50, 150, width=32)

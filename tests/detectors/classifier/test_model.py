@@ -10,16 +10,16 @@ import torch
 import torchvision
 from torch import nn
 
-from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.builder import build_detector
-from detkit.detectors.classifier.config import Classifier as Spec
-from detkit.detectors.fast_rcnn.config import FastRCNN
+from detkit.detectors.classifier.builder import build_classifier
+from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.classifier.model import Classifier
+from detkit.detectors.classifier.tails import FcTail
+from detkit.detectors.classifier.views import views
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import save_model
-from detkit.detectors.classifier.tails import FcTail
 from detkit.models.norm import FrozenBatchNorm
-from detkit.detectors.classifier.views import views
 from detkit.models.pretrained import LoadReport, load_weights
 from detkit.structures import ImageBatch, Target, TrainBatch
 
@@ -43,9 +43,9 @@ HEADS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-def spec(name: str, width: float = 0.125, **more: Any) -> Spec:
+def spec(name: str, width: float = 0.125, **more: Any) -> ClassifierConfig:
     own = more.pop("backbone", {})
-    return Spec.model_validate(
+    return ClassifierConfig.model_validate(
         {"type": "classifier", "backbone": {**NETWORKS[name], "width": width, **own}, "crop_px": 64, **more}
     )
 
@@ -159,7 +159,7 @@ def test_its_file_starts_a_detector_with_every_tensor_but_the_classes(name: str,
     head, size = HEADS[name]
     reports: list[LoadReport] = []
     model = build_detector(
-        FastRCNN.model_validate(
+        FastRCNNConfig.model_validate(
             {
                 "type": "fast_rcnn",
                 "backbone": {**NETWORKS[name], "width": 0.125, "weights": str(file)},

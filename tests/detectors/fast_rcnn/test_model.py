@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.config import FastRCNN as Spec
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.errors import UserError
 from detkit.ops.boxes import pairwise_iou
@@ -30,7 +30,7 @@ OBJECTS = ([(10, 12, 50, 44, 0), (70, 40, 118, 90, 1)], [(30, 20, 78, 60, 1), (8
 
 def build(**changes: Any) -> FastRCNN:
     parts = {**SMALL, **{part: {**SMALL.get(part, {}), **own} for part, own in changes.items()}}
-    model = build_detector(Spec.model_validate(parts), 2, seed=0)
+    model = build_detector(FastRCNNConfig.model_validate(parts), 2, seed=0)
     assert isinstance(model, FastRCNN)
     return model
 
@@ -148,7 +148,7 @@ def test_says_that_it_needs_proposals() -> None:
 
 
 def head_of(**parts: Any) -> tuple[Any, ...]:
-    head = Spec.model_validate({**SMALL, **parts}).head.model_dump()
+    head = FastRCNNConfig.model_validate({**SMALL, **parts}).head.model_dump()
     return tuple(head[name] for name in ("batch_per_image", "bg_iou", "nms_iou", "fg_fraction"))
 
 
@@ -160,15 +160,17 @@ def test_defaults_are_the_papers_and_the_pyramids() -> None:
 
 def test_a_region_proposal_network_makes_it_another_detector() -> None:
     with pytest.raises(ValidationError, match="is faster_rcnn"):
-        Spec.model_validate({**SMALL, "proposals": {"type": "rpn"}})
+        FastRCNNConfig.model_validate({**SMALL, "proposals": {"type": "rpn"}})
     with pytest.raises(ValidationError, match="fc6_fc7 needs"):
-        Spec.model_validate({**SMALL, "backbone": {"type": "resnet", "depth": 18}})
+        FastRCNNConfig.model_validate({**SMALL, "backbone": {"type": "resnet", "depth": 18}})
 
 
 def test_several_sizes_of_an_image_are_looked_at_in_test_alone() -> None:
     """Each region is judged on the copy where it is nearest to 224 x 224 pixels."""
     one = build().eval()
-    several = build_detector(Spec.model_validate({**SMALL, "scales_px": (48, 96)}), 2, seed=0).eval()
+    several = build_detector(
+        FastRCNNConfig.model_validate({**SMALL, "scales_px": (48, 96)}), 2, seed=0
+    ).eval()
     batch = scenes()
     torch.testing.assert_close(several(batch), one(batch))  # training takes images as they come
     given: list[Tensor] = []
@@ -192,9 +194,11 @@ def test_several_sizes_of_an_image_are_looked_at_in_test_alone() -> None:
 
 def test_scales_must_fit() -> None:
     with pytest.raises(ValidationError, match="scales_px must rise"):
-        Spec.model_validate({**SMALL, "scales_px": (96, 48)})
+        FastRCNNConfig.model_validate({**SMALL, "scales_px": (96, 48)})
     with pytest.raises(ValidationError, match="needs neck: none"):
-        Spec.model_validate({**SMALL, "neck": {"type": "fpn"}, "head": {"type": "two_fc"}, "scales_px": (9,)})
+        FastRCNNConfig.model_validate(
+            {**SMALL, "neck": {"type": "fpn"}, "head": {"type": "two_fc"}, "scales_px": (9,)}
+        )
 
 
 def test_boxes_of_equal_cells_are_judged_once_and_reported_each() -> None:

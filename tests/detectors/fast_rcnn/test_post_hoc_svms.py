@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detkit.detectors.builder import build_detector
-from detkit.runs.model import load_detector
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.errors import UserError
-from detkit.training.staged.linear_svm import LinearSVM
+from detkit.runs.model import load_detector
 from detkit.structures import ImageBatch
+from detkit.training.staged.linear_svm import LinearSVM
 from detkit.workflows.train import train
 
 SMALL = [

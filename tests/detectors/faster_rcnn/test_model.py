@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.faster_rcnn.config import FasterRCNN as Spec
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.models.rpn.rpn_head import RPNHead
 from detkit.structures import ImageBatch, Target, TrainBatch
@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
 
 def build(**changes: dict[str, Any]) -> FasterRCNN:
     parts = {**SMALL, **{part: {**SMALL[part], **own} for part, own in changes.items()}}
-    model = build_detector(Spec.model_validate(parts), 3, seed=0)
+    model = build_detector(FasterRCNNConfig.model_validate(parts), 3, seed=0)
     assert isinstance(model, FasterRCNN)
     return model
 
@@ -199,7 +199,7 @@ def test_crowds_and_difficult_objects_train_no_background() -> None:
 
 def test_saved_state_has_no_image_statistics_and_loads() -> None:
     model = build()
-    twin = build_detector(Spec.model_validate(SMALL), 3, seed=1)
+    twin = build_detector(FasterRCNNConfig.model_validate(SMALL), 3, seed=1)
     twin.load_state_dict(copy.deepcopy(model.state_dict()))
     assert not {"mean", "std"} & set(model.state_dict())
     assert torch.equal(losses(model, batch()), losses(twin, batch()))  # type: ignore[arg-type]

@@ -11,17 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from detkit.detectors.builder import build_detector
-from detkit.runs.model import load_detector
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.synthetic.dataset import write_synthetic
-from detkit.errors import UserError
+from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn import recipe as train_alternating
+from detkit.detectors.faster_rcnn.recipe import STEPS
+from detkit.errors import UserError
+from detkit.runs.model import load_detector
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.propose import propose
 from detkit.workflows.train import train
-from detkit.detectors.faster_rcnn.recipe import STEPS
 
 TURN = {"epochs": 1, "batch_size": 2, "optimizer": {"type": "sgd", "lr": 0.01}}
 

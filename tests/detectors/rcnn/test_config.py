@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from detkit.config.load import load_config, parse_config
-from detkit.detectors.rcnn.config import RCNN
 from detkit.config.schema import Config
-from detkit.training.staged.config import Staged
+from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.errors import UserError
+from detkit.training.staged.config import StagedConfig
 
 TEXT = """
 version: 1
@@ -42,8 +42,8 @@ def read(**changes: str) -> Config:
     return parse_config(text, "a.yaml")
 
 
-def detector(config: Config) -> RCNN:
-    assert isinstance(config.detector, RCNN)
+def detector(config: Config) -> RCNNConfig:
+    assert isinstance(config.detector, RCNNConfig)
     return config.detector
 
 
@@ -58,7 +58,7 @@ def test_defaults_are_the_papers() -> None:
     assert made.box_regression is not None
     assert (made.box_regression.ridge, made.box_regression.min_iou) == (1000, 0.6)
     train = config.train
-    assert isinstance(train, Staged)
+    assert isinstance(train, StagedConfig)
     assert train.fine_tune is not None
     tune: Any = train.fine_tune
     assert (tune.batch_size, tune.fg_fraction, tune.fg_iou, tune.drop_every) == (128, 0.25, 0.5, 20_000)

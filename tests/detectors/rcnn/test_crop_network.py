@@ -5,26 +5,26 @@ import torch
 
 from detkit.detectors.rcnn.network_builder import build_crop_network
 from detkit.models.backbones.config import (
-    AlexNetBackbone,
-    Backbone,
-    GoogLeNetBackbone,
-    ResNetBackbone,
-    VGGBackbone,
-    ZFNetBackbone,
+    AlexNetConfig,
+    AnyBackboneConfig,
+    GoogLeNetConfig,
+    ResNetConfig,
+    VGGConfig,
+    ZFNetConfig,
 )
 
 NARROW = 0.0625
-EVERY: tuple[Backbone, ...] = (
-    AlexNetBackbone(type="alexnet", width=NARROW),
-    ZFNetBackbone(type="zfnet", width=NARROW),
-    VGGBackbone(type="vgg", depth=11, width=NARROW),
-    GoogLeNetBackbone(type="googlenet", width=NARROW),
-    ResNetBackbone(type="resnet", depth=18, width=NARROW),
+EVERY: tuple[AnyBackboneConfig, ...] = (
+    AlexNetConfig(type="alexnet", width=NARROW),
+    ZFNetConfig(type="zfnet", width=NARROW),
+    VGGConfig(type="vgg", depth=11, width=NARROW),
+    GoogLeNetConfig(type="googlenet", width=NARROW),
+    ResNetConfig(type="resnet", depth=18, width=NARROW),
 )
 
 
 @pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec.type)
-def test_every_backbone_reads_crops(spec: Backbone) -> None:
+def test_every_backbone_reads_crops(spec: AnyBackboneConfig) -> None:
     network = build_crop_network(spec, 0.5, None).eval()
     crops = torch.randn(3, 3, 96, 96)
     pool5 = network.pool5(crops)

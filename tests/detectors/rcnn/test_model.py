@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.detectors.builder import build_detector
-from detkit.models.backbones.config import ResNetBackbone
-from detkit.models.roi.decision_config import BoxRegression, SoftmaxDecision, SVMDecision
-from detkit.proposals.config import SlidingWindow
-from detkit.detectors.rcnn.config import RCNN as Spec
-from detkit.detectors.rcnn.config import Warp
 from detkit.data.regions.batch import RegionBatch
+from detkit.detectors.builder import build_detector
+from detkit.detectors.rcnn.config import RCNNConfig, WarpConfig
 from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
+from detkit.models.backbones.config import ResNetConfig
+from detkit.models.roi.decision_config import BoxRegressionConfig, SoftmaxDecisionConfig, SVMDecisionConfig
+from detkit.ops.kernels.warp_plan import plan_warp
+from detkit.ops.warp import Cuts
+from detkit.proposals.config import SlidingWindowConfig
+from detkit.structures import ImageBatch
 from detkit.training.staged.linear_svm import LinearSVM
 from detkit.training.staged.ridge import CODER, BoxRegressor
-from detkit.ops.warp import Cuts
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.structures import ImageBatch
 from tests.reference.warp import crop
 
 K, SIZE = 3, 32
@@ -29,14 +28,16 @@ BOXES = torch.tensor([[5.0, 6.0, 40.0, 50.0], [0.0, 0.0, 20.0, 12.0], [30.0, 20.
 
 
 def model(softmax: bool = False, regression: bool = True, at_once: int = 2) -> RCNN:
-    head = SoftmaxDecision(type="softmax") if softmax else SVMDecision(type="svm", features="pool5")
-    spec = Spec(
+    head = (
+        SoftmaxDecisionConfig(type="softmax") if softmax else SVMDecisionConfig(type="svm", features="pool5")
+    )
+    spec = RCNNConfig(
         type="rcnn",
-        backbone=ResNetBackbone(type="resnet", depth=18, width=0.0625),
-        proposals=SlidingWindow(type="sliding_window"),
-        regions=Warp(type="warp", size=SIZE, context_px=3, at_once=at_once),
+        backbone=ResNetConfig(type="resnet", depth=18, width=0.0625),
+        proposals=SlidingWindowConfig(type="sliding_window"),
+        regions=WarpConfig(type="warp", size=SIZE, context_px=3, at_once=at_once),
         head=head,
-        box_regression=BoxRegression() if regression else None,
+        box_regression=BoxRegressionConfig() if regression else None,
     )
     built = build_detector(spec, K, 0).eval()
     assert isinstance(built, RCNN)

@@ -10,17 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detkit.runs.model import load_detector
-from detkit.runs.predictor import build_predictor
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
+from detkit.runs.model import load_detector
+from detkit.runs.predictor import build_predictor
+from detkit.training.staged.plan import StagedPlan
 from detkit.workflows import learn_decision, region_vectors
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.plan import plan
-from detkit.training.staged.plan import StagedPlan
 from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 

@@ -4,9 +4,9 @@ import pytest
 
 from detkit.config.load import load_config, parse_config
 from detkit.config.schema import Config
-from detkit.detectors.sppnet.config import SPPNet
-from detkit.training.staged.config import Staged
+from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.errors import UserError
+from detkit.training.staged.config import StagedConfig
 
 TEXT = """
 version: 1
@@ -39,8 +39,8 @@ def read(**changes: str) -> Config:
     return parse_config(text, "a.yaml")
 
 
-def detector(config: Config) -> SPPNet:
-    assert isinstance(config.detector, SPPNet)
+def detector(config: Config) -> SPPNetConfig:
+    assert isinstance(config.detector, SPPNetConfig)
     return config.detector
 
 
@@ -52,18 +52,18 @@ def test_defaults_are_those_of_the_paper() -> None:
     assert spec.backbone.freeze_at == 5
     assert spec.box_regression is not None
     assert (spec.box_regression.ridge, spec.box_regression.min_iou) == (4000.0, 0.5)
-    assert isinstance(config.train, Staged)
+    assert isinstance(config.train, StagedConfig)
     assert config.train.fine_tune is not None
     assert (config.train.fine_tune.bg_low_iou, config.train.fine_tune.batch_size) == (0.1, 128)
 
 
 def test_what_the_config_says_goes_first() -> None:
     config = read(TRAIN="{type: staged, fine_tune: {bg_low_iou: 0.0}}")
-    assert isinstance(config.train, Staged)
+    assert isinstance(config.train, StagedConfig)
     assert config.train.fine_tune is not None
     assert config.train.fine_tune.bg_low_iou == 0.0
     config = read(TRAIN="{type: staged, fine_tune: null}")
-    assert isinstance(config.train, Staged)
+    assert isinstance(config.train, StagedConfig)
     assert config.train.fine_tune is None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.sppnet.config import SPPNet as Spec
+from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.detectors.sppnet.model import Draw, SPPNet
 from detkit.errors import UserError
 from detkit.models.image_input import shrunk
@@ -32,7 +32,7 @@ OBJECTS = ([(10, 12, 90, 84, 0), (150, 40, 240, 150, 1)], [(30, 20, 130, 120, 1)
 
 def build(num_classes: int = 2, **changes: Any) -> SPPNet:
     parts = {**SMALL, **changes}
-    model = build_detector(Spec.model_validate(parts), num_classes, seed=0)
+    model = build_detector(SPPNetConfig.model_validate(parts), num_classes, seed=0)
     assert isinstance(model, SPPNet)
     return model
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detkit.runs.predictor import build_predictor
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.training.staged.config import Staged
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.detectors.sppnet.model import SPPNet
-from detkit.training.staged.hard_negatives import Mining
+from detkit.runs.predictor import build_predictor
 from detkit.training.staged import decision as learn_decision
-from detkit.workflows.evaluate import evaluate
+from detkit.training.staged.config import StagedConfig
+from detkit.training.staged.hard_negatives import Mining
 from detkit.training.staged.plan import plan_staged
+from detkit.workflows.evaluate import evaluate
 from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 
@@ -66,7 +66,7 @@ def test_it_leaves_a_model_that_evaluates_and_predicts(run: Path, tmp_path: Path
 
 
 def test_it_is_planned_and_shown_as_it_will_be_trained(tmp_path: Path) -> None:
-    planned = plan_staged(small(), Staged.model_validate(small().train.model_dump()))
+    planned = plan_staged(small(), StagedConfig.model_validate(small().train.model_dump()))
     assert planned.steps == 5
     assert planned.step_seconds is not None
     assert planned.num_regions > planned.num_images == 6

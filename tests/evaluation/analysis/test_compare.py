@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.analysis.compare import _all_aps, compare_detections
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.voc import evaluate_voc
 from tests.reference.random_sets import random_sets
 

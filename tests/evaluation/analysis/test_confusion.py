@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.analysis.confusion import confusion_matrix
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
 from tests.reference.random_sets import random_sets
 from tests.reference.small_scene import scene

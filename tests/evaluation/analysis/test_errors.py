@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors, find_errors
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.curves import mean_known
-from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors, find_errors
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE
 from tests.reference.error_kinds import error_kind
 from tests.reference.random_sets import random_sets

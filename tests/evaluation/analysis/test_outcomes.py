@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.analysis.errors import find_errors
 from detkit.evaluation.analysis.outcomes import FATES, FOUND, IGNORED_OBJECT, UNSEEN, object_fates
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
 from tests.reference.random_sets import random_sets
 from tests.reference.small_scene import scene

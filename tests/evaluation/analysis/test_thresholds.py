@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
-from detkit.evaluation.analysis.thresholds import advise_thresholds
 from tests.reference.random_sets import random_sets
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from detkit.annotations.coordinates import corners_to_voc, xywh_to_corners
-from detkit.evaluation.metrics.coco import IOU_THRESHOLDS, RECALL_THRESHOLDS, evaluate_coco
 from detkit.evaluation.example import two_images
+from detkit.evaluation.metrics.coco import IOU_THRESHOLDS, RECALL_THRESHOLDS, evaluate_coco
 from tests.reference.official_coco import official_coco
 from tests.reference.random_sets import random_sets
 

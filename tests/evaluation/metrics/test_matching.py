@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.example import two_images
+from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, UNUSED, MatchRecords
 from detkit.evaluation.metrics.voc import evaluate_voc
 from tests.reference.official_coco import official_coco

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.training.staged.linear_svm import LinearSVM
 from detkit.training.staged.ridge import CODER, RidgeMoments
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 
 
 def test_scores_rise_with_the_margins_of_scaled_vectors() -> None:

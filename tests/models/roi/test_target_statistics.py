@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.config import FastRCNN as Spec
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.models.roi.box_heads import Predictor
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.target_statistics import TargetMoments, target_moments
@@ -24,7 +24,7 @@ def head() -> RoIHead:
         "regions": {"type": "roi_pool"},
         "head": {"type": "fc6_fc7"},
     }
-    found = build_detector(Spec.model_validate(spec), 3, seed=0).roi_head
+    found = build_detector(FastRCNNConfig.model_validate(spec), 3, seed=0).roi_head
     assert isinstance(found, RoIHead)
     return found
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from detkit.proposals.builder import build_proposer
-from detkit.proposals.config import EdgeBoxes as EdgeBoxesSpec
 from detkit.errors import UserError
+from detkit.proposals.builder import build_proposer
+from detkit.proposals.config import EdgeBoxesConfig
 from detkit.proposals.edge_boxes.edge_affinity import affinities
 from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
@@ -24,7 +24,7 @@ from tests.reference import edge_boxes as reference
 
 
 def default(**changes: object) -> EdgeBoxes:
-    proposer = build_proposer(EdgeBoxesSpec(type="edge_boxes", **changes))
+    proposer = build_proposer(EdgeBoxesConfig(type="edge_boxes", **changes))
     assert isinstance(proposer, EdgeBoxes)
     return proposer
 

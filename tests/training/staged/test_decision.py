@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from detkit.models.roi.decision_config import BoxRegression, SVMDecision
 from detkit.data.datasets.index import Index, Strings
 from detkit.data.regions.training_regions import TrainingRegions
+from detkit.models.roi.decision_config import BoxRegressionConfig, SVMDecisionConfig
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.boxes import pairwise_iou
-from detkit.training.staged.hard_negatives import MiningState
 from detkit.training.staged import decision as learn_decision
 from detkit.training.staged.decision import (
     SVMExamples,
@@ -26,13 +25,14 @@ from detkit.training.staged.decision import (
     learn_box_regression,
     learn_svms,
 )
+from detkit.training.staged.hard_negatives import MiningState
 from tests.reference.hard_negatives import mine_one_class
 from tests.reference.ridge import encode, fit_and_predict
 
 CLASSES = ("cat", "dog")
 WIDTH = 6
 NUM_IMAGES = 5
-SPEC = SVMDecision(type="svm", features="pool5")
+SPEC = SVMDecisionConfig(type="svm", features="pool5")
 
 
 def made_regions() -> TrainingRegions:
@@ -155,7 +155,7 @@ def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
 
 def test_box_regression_is_the_papers_on_regions_that_overlap_enough(reader: Any, tmp_path: Path) -> None:
     features = Features(reader.regions)
-    learn_box_regression(reader, features, BoxRegression(ridge=1000.0, min_iou=0.6), 2, tmp_path)
+    learn_box_regression(reader, features, BoxRegressionConfig(ridge=1000.0, min_iou=0.6), 2, tmp_path)
     deltas = RidgeDeltas(WIDTH, 2)
     fill_box_regression(deltas, tmp_path)
     rows: dict[int, list[Any]] = {0: [], 1: []}
@@ -199,7 +199,7 @@ def test_mining_is_told_the_papers_numbers(
 def test_more_processes_than_classes_learn_what_one_learns(
     reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features, regression = Features(reader.regions), BoxRegression()
+    features, regression = Features(reader.regions), BoxRegressionConfig()
 
     def learn(part: Path) -> None:
         learn_svms(reader, features, SPEC, CLASSES, part)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from detkit.training.staged.region_labels import negatives_of_classes
 from detkit.structures import Target
+from detkit.training.staged.region_labels import negatives_of_classes
 
 SETTINGS = {"below_iou": 0.3, "crowd_iou": 0.7}
 

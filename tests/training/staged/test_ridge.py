@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from detkit.training.staged.ridge import CODER, BoxRegressor, RidgeMoments, box_examples
 from detkit.ops.boxes import pairwise_iou
+from detkit.training.staged.ridge import CODER, BoxRegressor, RidgeMoments, box_examples
 from tests.reference.ridge import encode, fit_and_predict
 
 
