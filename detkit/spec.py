@@ -7,18 +7,29 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
+def _with_type(schema: dict[str, Any]) -> None:
+    """Let files name the `type` of a mapping, which Python has from the class."""
+    if "type" in schema.get("properties", {}):
+        schema["required"] = sorted({"type", *schema.get("required", ())})
+
+
 class Spec(BaseModel):
     """One mapping of a config file: strict, without unknown keys, immutable once read."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        json_schema_extra=_with_type,
     )
 
 
 class CustomConfig(Spec):
     """A part of the user's own, called with `args` when the config is built."""
 
-    type: Literal["custom"]
+    type: Literal["custom"] = "custom"
     target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
     """Where the callable lives: `package.module:name`. The module must be importable."""
     args: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Spec
 class FlipConfig(Spec):
     """Mirror the image."""
 
-    type: Literal["flip"]
+    type: Literal["flip"] = "flip"
     probability: Fraction = 0.5
     """How often."""
     direction: Literal["horizontal", "vertical"] = "horizontal"
@@ -22,7 +22,7 @@ class FlipConfig(Spec):
 class MultiScaleConfig(Spec):
     """Resize the short side to one of several lengths instead of `data.resize.short_px`."""
 
-    type: Literal["multi_scale"]
+    type: Literal["multi_scale"] = "multi_scale"
     short_px: Annotated[tuple[Count, ...], Field(min_length=1)]
     """The lengths to choose from, in pixels."""
 
@@ -30,7 +30,7 @@ class MultiScaleConfig(Spec):
 class RandomCropConfig(Spec):
     """Cut out a window; objects whose centre leaves it are dropped, the others clipped."""
 
-    type: Literal["random_crop"]
+    type: Literal["random_crop"] = "random_crop"
     probability: Fraction = 0.5
     """How often."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -40,7 +40,7 @@ class RandomCropConfig(Spec):
 class ZoomOutConfig(Spec):
     """Put the image on a larger canvas filled with the mean colour, so that objects become smaller."""
 
-    type: Literal["zoom_out"]
+    type: Literal["zoom_out"] = "zoom_out"
     probability: Fraction = 0.5
     """How often."""
     max_scale: Annotated[float, Field(ge=1)] = 2.0
@@ -50,7 +50,7 @@ class ZoomOutConfig(Spec):
 class ColorJitterConfig(Spec):
     """Change brightness, contrast, saturation and hue at random."""
 
-    type: Literal["color_jitter"]
+    type: Literal["color_jitter"] = "color_jitter"
     probability: Fraction = 0.5
     """How often."""
     brightness: NonNegative = 0.2
@@ -69,7 +69,7 @@ class ScaleCropConfig(Spec):
     It takes the place of the final resizing and is the last change of the image.
     """
 
-    type: Literal["scale_crop"]
+    type: Literal["scale_crop"] = "scale_crop"
     short_px: tuple[Count, Count] = (256, 480)
     """Shortest and longest length of the short side, in pixels."""
     size_px: Count = 224
@@ -85,7 +85,7 @@ class ScaleCropConfig(Spec):
 class NoiseConfig(Spec):
     """Add Gaussian noise to every pixel."""
 
-    type: Literal["noise"]
+    type: Literal["noise"] = "noise"
     probability: Fraction = 0.5
     """How often."""
     sigma: NonNegative = 8.0
@@ -95,7 +95,7 @@ class NoiseConfig(Spec):
 class AffineConfig(Spec):
     """Rotate, shear and stretch a little; boxes become the box around their turned corners."""
 
-    type: Literal["affine"]
+    type: Literal["affine"] = "affine"
     probability: Fraction = 0.5
     """How often."""
     degrees: Annotated[float, Field(ge=0, le=45)] = 5.0
@@ -128,7 +128,7 @@ class DatasetConfig(Spec):
 class VOCDatasetConfig(DatasetConfig):
     """PASCAL VOC: one XML file an image."""
 
-    type: Literal["voc"]
+    type: Literal["voc"] = "voc"
     root: str
     """Folder with Annotations/ and JPEGImages/, or the VOCdevkit folder with VOC2007/ and so on in it."""
     sets: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class VOCDatasetConfig(DatasetConfig):
 class COCODatasetConfig(DatasetConfig):
     """COCO: one JSON file for all images."""
 
-    type: Literal["coco"]
+    type: Literal["coco"] = "coco"
     images: str
     """Folder with the images."""
     annotations: str
@@ -149,7 +149,7 @@ class COCODatasetConfig(DatasetConfig):
 class YOLODatasetConfig(DatasetConfig):
     """YOLO: one text file an image, beside or in labels/."""
 
-    type: Literal["yolo"]
+    type: Literal["yolo"] = "yolo"
     root: str
     """Folder with data.yaml, or with images/ and labels/."""
     split: str = "train"
@@ -159,7 +159,7 @@ class YOLODatasetConfig(DatasetConfig):
 class SyntheticDatasetConfig(DatasetConfig):
     """The embedded dataset: drawn while it is read, always the same for the same seed."""
 
-    type: Literal["synthetic"]
+    type: Literal["synthetic"] = "synthetic"
     num_images: Count = 400
     """How many images."""
     seed: Index = 0
@@ -169,7 +169,7 @@ class SyntheticDatasetConfig(DatasetConfig):
 class ImageFolderConfig(DatasetConfig):
     """Images for a classifier: one folder for each class, as ImageNet comes."""
 
-    type: Literal["image_folder"]
+    type: Literal["image_folder"] = "image_folder"
     root: str
     """Folder with train/CLASS/ and val/CLASS/."""
     split: str = "train"
@@ -180,7 +180,7 @@ class ImageFolderConfig(DatasetConfig):
 class ObjectCropsConfig(DatasetConfig):
     """Images for a classifier, cut out of a detection dataset: one for each labelled object."""
 
-    type: Literal["object_crops"]
+    type: Literal["object_crops"] = "object_crops"
     of: Annotated[
         VOCDatasetConfig | COCODatasetConfig | YOLODatasetConfig | SyntheticDatasetConfig,
         Field(discriminator="type"),

@@ -14,7 +14,7 @@ Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 class SelectiveSearchConfig(Spec):
     """Selective search (Uijlings 2013): merge a segmentation step by step, every region gives a box."""
 
-    type: Literal["selective_search"]
+    type: Literal["selective_search"] = "selective_search"
     mode: Literal["single", "fast", "quality", "opencv_single", "opencv_fast", "opencv_quality"] = "fast"
     """How many segmentations are merged by how many rules: `single` 1, `fast` 8, `quality` 80 (the paper);
     the others give what OpenCV's `ximgproc` gives."""
@@ -27,7 +27,7 @@ class SelectiveSearchConfig(Spec):
 class GradientEdgesConfig(Spec):
     """Contours where colours change more than around."""
 
-    type: Literal["gradient"]
+    type: Literal["gradient"] = "gradient"
     scales_px: Positives = (1.0, 2.0, 4.0)
     """Standard deviations of the Gaussians that smooth the image; contours of all are added."""
     surround_px: Positive = 10.0
@@ -41,7 +41,7 @@ class GradientEdgesConfig(Spec):
 class EdgeFilesConfig(Spec):
     """Contours from files, such as Structured Edges gave."""
 
-    type: Literal["files"]
+    type: Literal["files"] = "files"
     folder: str
     """Holds NAME.npz with `magnitude` in [0, 1] and `orientation` (radians, across the contour), or NAME.png,
     grey, for each image NAME.jpg. Boxes that were computed are kept: other maps need another folder."""
@@ -50,7 +50,7 @@ class EdgeFilesConfig(Spec):
 class EdgeBoxesConfig(Spec):
     """EdgeBoxes (Zitnick and Dollar 2014): boxes that wholly enclose many contours."""
 
-    type: Literal["edge_boxes"]
+    type: Literal["edge_boxes"] = "edge_boxes"
     edges: Annotated[GradientEdgesConfig | EdgeFilesConfig, Field(discriminator="type")] = (
         GradientEdgesConfig(type="gradient")
     )
@@ -86,7 +86,7 @@ class EdgeBoxesConfig(Spec):
 class RelativeWindowsConfig(Spec):
     """Windows that grow with the image, evenly spread from border to border."""
 
-    type: Literal["relative"]
+    type: Literal["relative"] = "relative"
     scales: Positives = (0.15, 0.21, 0.3, 0.42, 0.6, 0.85)
     """Square roots of the windows' areas, as shares of the square root of the image's area."""
     ratios: Positives = (0.4, 0.7, 1.0, 1.5, 2.5)
@@ -99,7 +99,7 @@ class RelativeWindowsConfig(Spec):
 class PyramidWindowsConfig(Spec):
     """Windows of fixed size over smaller and smaller copies of the image, the places of a template."""
 
-    type: Literal["pyramid"]
+    type: Literal["pyramid"] = "pyramid"
     sizes_px: Annotated[tuple[tuple[Count, Count], ...], Field(min_length=1)] = ((64, 64), (48, 96), (96, 48))
     """Width and height of each window, in pixels of a copy."""
     stride_px: Count = 16
@@ -111,7 +111,7 @@ class PyramidWindowsConfig(Spec):
 class SlidingWindowConfig(Spec):
     """Boxes of fixed shapes on regular grids, large ones first."""
 
-    type: Literal["sliding_window"]
+    type: Literal["sliding_window"] = "sliding_window"
     windows: Annotated[RelativeWindowsConfig | PyramidWindowsConfig, Field(discriminator="type")] = (
         RelativeWindowsConfig(type="relative")
     )
@@ -124,7 +124,7 @@ class SlidingWindowConfig(Spec):
 class ProposalFileConfig(Spec):
     """Boxes from files that `detkit propose` wrote, or that somebody else's tool did."""
 
-    type: Literal["file"]
+    type: Literal["file"] = "file"
     train: str
     """The file for `data.train`."""
     val: str | None = None

@@ -26,7 +26,7 @@ class ViewsConfig(Spec):
 class ClassifierConfig(Spec):
     """A backbone with the rest of its published network, which says what an image shows."""
 
-    type: Literal["classifier"]
+    type: Literal["classifier"] = "classifier"
     backbone: Annotated[PublishedBackboneConfig, Field(discriminator="type")]
     """The network. Here nothing is frozen and norms are trainable unless the config says otherwise."""
     crop_px: Annotated[int, Field(ge=33)] = 224

@@ -24,7 +24,7 @@ FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}
 class FastRCNNConfig(Spec):
     """Fast R-CNN (Girshick 2015): judges the boxes it is given, on maps of the whole image."""
 
-    type: Literal["fast_rcnn"]
+    type: Literal["fast_rcnn"] = "fast_rcnn"
     backbone: AnyBackboneConfig
     """The network that reads the image."""
     neck: AnyNeckConfig = NoNeckConfig(type="none")

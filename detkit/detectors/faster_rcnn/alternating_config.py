@@ -51,7 +51,7 @@ class TurnConfig(Spec):
 class AlternatingConfig(Spec):
     """Faster R-CNN's 4-step training (Ren 2015), which ends in one network that shares its convolutions."""
 
-    type: Literal["alternating"]
+    type: Literal["alternating"] = "alternating"
     rpn: TurnConfig
     """How the proposal network is learned: in step 1 with the convolutions, in step 3 alone."""
     fast_rcnn: TurnConfig

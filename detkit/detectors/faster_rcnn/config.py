@@ -43,7 +43,7 @@ OTHER_NAMES = {
 class FasterRCNNConfig(Spec):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
-    type: Literal["faster_rcnn"]
+    type: Literal["faster_rcnn"] = "faster_rcnn"
     backbone: AnyBackboneConfig
     """The network that reads the image."""
     neck: AnyNeckConfig = NoNeckConfig(type="none")

@@ -26,7 +26,7 @@ OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "spp": "sppn
 class WarpConfig(Spec):
     """Cut every region out of the image and resize it to the network's input."""
 
-    type: Literal["warp"]
+    type: Literal["warp"] = "warp"
     size: Count = 227
     """Side of the crops in pixels: 227 for AlexNet in the paper, 224 for VGG."""
     context_px: Index = 16
@@ -46,7 +46,7 @@ class WarpConfig(Spec):
 class RCNNConfig(Spec):
     """R-CNN (Girshick 2014): a network reads each region by itself, cut out and warped to its input."""
 
-    type: Literal["rcnn"]
+    type: Literal["rcnn"] = "rcnn"
     backbone: AnyBackboneConfig
     """The network that reads a region. Nothing of it is frozen unless the config says otherwise."""
     proposals: ExternalProposalsConfig

@@ -32,7 +32,7 @@ OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "warp": "rcn
 class SpatialPyramidConfig(Spec):
     """The maxima of a region over grids of several sizes."""
 
-    type: Literal["spp"]
+    type: Literal["spp"] = "spp"
     levels: Annotated[tuple[Count, ...], Field(min_length=1)] = (6, 3, 2, 1)
     """Cells along each side of each grid; vgg has [7, 3, 2, 1]. Pretrained weights of fc6 go to the grid
     they are for (6, or 7 for vgg); without it fc6 and fc7 start at random."""
@@ -41,7 +41,7 @@ class SpatialPyramidConfig(Spec):
 class SPPNetConfig(Spec):
     """SPP-net (He 2014): a network reads the whole image once, and regions are pooled from its map."""
 
-    type: Literal["sppnet"]
+    type: Literal["sppnet"] = "sppnet"
     backbone: AnyBackboneConfig
     """The network that reads the image. All of it is frozen unless the config says otherwise."""
     scales_px: tuple[Count, ...] = ()

@@ -24,7 +24,7 @@ class BackboneConfig(Spec):
 class AlexNetConfig(BackboneConfig):
     """AlexNet (Krizhevsky 2012, in torchvision's one-tower form): conv1 to conv5, stride 16."""
 
-    type: Literal["alexnet"]
+    type: Literal["alexnet"] = "alexnet"
     freeze_at: Annotated[int, Field(ge=0, le=5)] = 1
     """How many convolutions from the input on stay as they are (Fast R-CNN freezes conv1)."""
 
@@ -32,7 +32,7 @@ class AlexNetConfig(BackboneConfig):
 class VGGConfig(BackboneConfig):
     """VGG (Simonyan and Zisserman 2015) up to conv5, stride 16."""
 
-    type: Literal["vgg"]
+    type: Literal["vgg"] = "vgg"
     depth: Literal[11, 13, 16, 19] = 16
     """Number of layers with weights."""
     batch_norm: bool = False
@@ -45,7 +45,7 @@ class VGGConfig(BackboneConfig):
 class ResNetConfig(BackboneConfig):
     """ResNet (He 2016) with torchvision's stride in the 3x3 convolution."""
 
-    type: Literal["resnet"]
+    type: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 101, 152] = 50
     """Number of layers with weights."""
     norm: Norm = "frozen"
@@ -56,7 +56,7 @@ class ResNetConfig(BackboneConfig):
 class ZFNetConfig(BackboneConfig):
     """ZFNet (Zeiler and Fergus 2014, as in SPP-net and Faster R-CNN): conv1 to conv5, stride 16."""
 
-    type: Literal["zfnet"]
+    type: Literal["zfnet"] = "zfnet"
     freeze_at: Annotated[int, Field(ge=0, le=5)] = 1
     """How many convolutions from the input on stay as they are."""
 
@@ -64,7 +64,7 @@ class ZFNetConfig(BackboneConfig):
 class GoogLeNetConfig(BackboneConfig):
     """GoogLeNet (Szegedy 2015) with batch normalisation, up to inception4e, stride 16."""
 
-    type: Literal["googlenet"]
+    type: Literal["googlenet"] = "googlenet"
     norm: Norm = "frozen"
     """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
     them from each process's batch, `sync` from the batch of all processes."""

@@ -12,13 +12,13 @@ from detkit.spec import Count, Spec
 class NoNeckConfig(Spec):
     """The backbone's last map as it is: C4 for a ResNet, conv5 for VGG and AlexNet."""
 
-    type: Literal["none"]
+    type: Literal["none"] = "none"
 
 
 class FPNConfig(Spec):
     """Feature pyramid (Lin 2017): maps at strides 4 to 32 and one more for the RPN."""
 
-    type: Literal["fpn"]
+    type: Literal["fpn"] = "fpn"
     channels: Count = 256
     """Channels of every map."""
     norm: Literal["none", "trainable", "sync"] = "none"

@@ -12,7 +12,7 @@ from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Posit
 class RoIPoolConfig(Spec):
     """Max over a grid of integer bins (Girshick 2015)."""
 
-    type: Literal["roi_pool"]
+    type: Literal["roi_pool"] = "roi_pool"
     size: Count = 7
     """Bins along each side."""
 
@@ -20,7 +20,7 @@ class RoIPoolConfig(Spec):
 class RoIAlignConfig(Spec):
     """Mean of bilinear samples without rounding (He 2017)."""
 
-    type: Literal["roi_align"]
+    type: Literal["roi_align"] = "roi_align"
     size: Count = 7
     """Bins along each side."""
     sampling_ratio: Index = 2
@@ -83,13 +83,13 @@ class HeadConfig(Spec):
 class Layer4HeadConfig(HeadConfig):
     """The ResNet's own last stage on every region, then a mean over it (He 2016, the C4 wiring)."""
 
-    type: Literal["layer4"]
+    type: Literal["layer4"] = "layer4"
 
 
 class Inception5HeadConfig(HeadConfig):
     """GoogLeNet's own last stage on every region, then a mean over it."""
 
-    type: Literal["inception5"]
+    type: Literal["inception5"] = "inception5"
 
 
 class _FcHeadConfig(HeadConfig):
@@ -103,7 +103,7 @@ class _FcHeadConfig(HeadConfig):
 class Fc6Fc7HeadConfig(_FcHeadConfig):
     """The two fully connected layers of AlexNet, ZFNet or VGG, with their pretrained weights."""
 
-    type: Literal["fc6_fc7"]
+    type: Literal["fc6_fc7"] = "fc6_fc7"
     dropout: Fraction = 0.5
     """Share of activations dropped after each layer in training."""
 
@@ -111,7 +111,7 @@ class Fc6Fc7HeadConfig(_FcHeadConfig):
 class TwoFcHeadConfig(_FcHeadConfig):
     """Two fully connected layers from scratch (Lin 2017)."""
 
-    type: Literal["two_fc"]
+    type: Literal["two_fc"] = "two_fc"
     channels: Count = 1024
     """Width of both layers."""
 
@@ -119,7 +119,7 @@ class TwoFcHeadConfig(_FcHeadConfig):
 class ConvFcHeadConfig(HeadConfig):
     """Convolutions, then one fully connected layer (torchvision's v2 models)."""
 
-    type: Literal["conv_fc"]
+    type: Literal["conv_fc"] = "conv_fc"
     num_convs: Count = 4
     """Number of 3x3 convolutions."""
     conv_channels: Count = 256

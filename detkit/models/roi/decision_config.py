@@ -52,7 +52,7 @@ class SVMDecisionConfig(_DecisionConfig, SVMConfig):
     a margin of -1.4.
     """
 
-    type: Literal["svm"]
+    type: Literal["svm"] = "svm"
     features: Layer = "fc7"
     """The layer it sees. Resnet and googlenet have `pool5` alone, the mean of their last stage; there it is
     the default."""
@@ -61,7 +61,7 @@ class SVMDecisionConfig(_DecisionConfig, SVMConfig):
 class SoftmaxDecisionConfig(_DecisionConfig):
     """The classifier of the fine-tuning itself: R-CNN's own comparison (50.9 instead of 54.2 mAP)."""
 
-    type: Literal["softmax"]
+    type: Literal["softmax"] = "softmax"
     score_threshold: Fraction = 0.05
     """Detections below this score are not reported."""
 

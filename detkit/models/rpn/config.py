@@ -29,7 +29,7 @@ class AnchorsConfig(Spec):
 class RPNConfig(Spec):
     """Region proposal network (Ren 2015)."""
 
-    type: Literal["rpn"]
+    type: Literal["rpn"] = "rpn"
     anchors: AnchorsConfig = AnchorsConfig()
     """Reference boxes."""
     channels: Annotated[int, Field(ge=0)] = 512

@@ -12,7 +12,7 @@ from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Posit
 class SGDConfig(Spec):
     """Stochastic gradient descent with momentum."""
 
-    type: Literal["sgd"]
+    type: Literal["sgd"] = "sgd"
     lr: Positive
     """Learning rate for a batch of `train.reference_batch` images."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -26,7 +26,7 @@ class SGDConfig(Spec):
 class AdamWConfig(Spec):
     """Adam with decoupled weight decay (Loshchilov 2019)."""
 
-    type: Literal["adamw"]
+    type: Literal["adamw"] = "adamw"
     lr: Positive
     """Learning rate for a batch of `train.reference_batch` images."""
     weight_decay: NonNegative = 0.05
@@ -43,7 +43,7 @@ AnyOptimizerConfig = Annotated[SGDConfig | AdamWConfig | CustomConfig, Field(dis
 class StepScheduleConfig(Spec):
     """Multiply the learning rate at given epochs."""
 
-    type: Literal["step"]
+    type: Literal["step"] = "step"
     at: tuple[NonNegative, ...]
     """Epochs after which the rate drops; fractions are allowed."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -53,7 +53,7 @@ class StepScheduleConfig(Spec):
 class CosineScheduleConfig(Spec):
     """Let the learning rate fall along half a cosine."""
 
-    type: Literal["cosine"]
+    type: Literal["cosine"] = "cosine"
     final: Fraction = 0.0
     """Share of the learning rate left at the end."""
 
@@ -61,7 +61,7 @@ class CosineScheduleConfig(Spec):
 class ConstantScheduleConfig(Spec):
     """Keep the learning rate as it is."""
 
-    type: Literal["constant"]
+    type: Literal["constant"] = "constant"
 
 
 AnyScheduleConfig = Annotated[
@@ -88,7 +88,7 @@ class EMAConfig(Spec):
 class GradientConfig(Spec):
     """One loop over the data, all weights learned together."""
 
-    type: Literal["gradient"]
+    type: Literal["gradient"] = "gradient"
     epochs: Count = 12
     """How often every image is seen."""
     batch_size: Count = 2

@@ -58,7 +58,7 @@ class FineTuneConfig(Spec):
 class StagedConfig(Spec):
     """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are learned."""
 
-    type: Literal["staged"]
+    type: Literal["staged"] = "staged"
     fine_tune: FineTuneConfig | None = FineTuneConfig()
     """The first stage; null takes the network as it was pretrained."""
     cache: Literal["none", "fp16", "fp32"] = "fp16"
