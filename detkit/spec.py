@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -48,8 +48,41 @@ def _with_lists(value: Any) -> Any:
     return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def tagged(union: Any) -> dict[str, Any]:
+    """Return the config classes of a union by the value of their `type`.
+
+    Args:
+        union: an annotated union of Spec classes.
+    """
+    return {model.model_fields["type"].default: model for model in get_args(get_args(union)[0])}
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
+
+
+def fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return `data` with what it leaves out taken from `defaults`; what it holds stays as it is.
+
+    Args:
+        data: a mapping of the config, before it is checked.
+        defaults: what to fill in; nested mappings fill nested mappings.
+
+    Example:
+        >>> fill({"head": {"type": "two_fc"}}, {"head": {"nms_iou": 0.5}})
+        {'head': {'type': 'two_fc', 'nms_iou': 0.5}}
+    """
+    filled = dict(data)
+    for key, value in defaults.items():
+        if isinstance(value, dict):
+            # A missing mapping is filled in, too, but for the tagged ones: their type is the user's choice,
+            # and a user's own part takes none of our keys.
+            given = filled.get(key, {} if key == "anchors" else None)
+            if isinstance(given, dict) and given.get("type") != "custom":
+                filled[key] = fill(given, value)
+        else:
+            filled.setdefault(key, value)
+    return filled

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from detkit.detectors.config import DetectorConfig, Values
 from detkit.models.backbones.config import PublishedBackboneConfig
-from detkit.models.roi.wiring import fill
-from detkit.spec import Count, Fraction, Positive, Spec
+from detkit.spec import Count, Fraction, Positive, Spec, fill
 
 WITH_NORM = ("vgg", "googlenet", "resnet")
 DROPOUT = {"alexnet": 0.5, "zfnet": 0.5, "vgg": 0.5, "googlenet": 0.4, "resnet": 0.0}
@@ -23,8 +23,11 @@ class ViewsConfig(Spec):
     """Sizes of the image, as shares of `data.resize.short_px`; each gives its own cuts."""
 
 
-class ClassifierConfig(Spec):
+class ClassifierConfig(DetectorConfig):
     """A backbone with the rest of its published network, which says what an image shows."""
+
+    train_types: ClassVar[tuple[str, ...]] = ("gradient",)
+    classifies_images: ClassVar[bool] = True
 
     type: Literal["classifier"] = "classifier"
     backbone: Annotated[PublishedBackboneConfig, Field(discriminator="type")]
@@ -51,3 +54,8 @@ class ClassifierConfig(Spec):
         kind = backbone["type"]
         own = {"freeze_at": 0} | ({"norm": "trainable"} if kind in WITH_NORM else {})
         return fill(data, {"backbone": own, "dropout": DROPOUT[kind]})
+
+    @classmethod
+    def complete(cls, config: Values) -> Values:
+        """Evaluate by accuracy."""
+        return fill({"evaluate": {}, **config}, {"evaluate": {"metric": "top1"}})
