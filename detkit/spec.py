@@ -42,6 +42,17 @@ class CustomConfig(Spec):
         return _with_lists(args)
 
 
+class OwnPart(CustomConfig):
+    """A part that the Python caller has made already; it stands where a file would say `custom`.
+
+    No file can hold it: `detkit.config.dump` refuses to write a config with one.
+    """
+
+    target: str = "own:part"
+    part: Any
+    """What the part of a file would return when it is called, such as a `torch.nn.Module`."""
+
+
 def _with_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_lists(item) for key, item in value.items()}

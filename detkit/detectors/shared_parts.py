@@ -104,7 +104,7 @@ def _features(
 
 
 def build_custom_detector(
-    config: CustomDetectorConfig, num_classes: int, on_weights: OnWeights | None, backbone: nn.Module | None
+    config: CustomDetectorConfig, num_classes: int, on_weights: OnWeights | None
 ) -> nn.Module:
     """Return a detector of the user's own."""
     return custom_module("detector", config, ("detect",), num_classes=num_classes)
