@@ -17,8 +17,9 @@ from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
 from detkit.runs.model import load_detector
 from detkit.runs.predictor import build_predictor
+from detkit.training.staged import decision as learn_decision
+from detkit.training.staged import feature_store as region_vectors
 from detkit.training.staged.plan import StagedPlan
-from detkit.workflows import learn_decision, region_vectors
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.plan import plan
 from detkit.workflows.show_data import show_data

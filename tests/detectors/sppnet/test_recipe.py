@@ -14,10 +14,10 @@ from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.detectors.sppnet.model import SPPNet
 from detkit.runs.predictor import build_predictor
 from detkit.training.staged import decision as learn_decision
-from detkit.training.staged.config import StagedConfig
 from detkit.training.staged.hard_negatives import Mining
-from detkit.training.staged.plan import plan_staged
+from detkit.training.staged.plan import StagedPlan
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.plan import plan
 from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 
@@ -36,7 +36,7 @@ SMALL = [
     "train.fine_tune.save_every_steps=1",
     "train.precision=fp32",
     "train.cache=none",
-    "detector.head={type: svm, solver: torch}",
+    "detector.head={type: svm}",
     "device=cpu",
 ]
 
@@ -66,7 +66,8 @@ def test_it_leaves_a_model_that_evaluates_and_predicts(run: Path, tmp_path: Path
 
 
 def test_it_is_planned_and_shown_as_it_will_be_trained(tmp_path: Path) -> None:
-    planned = plan_staged(small(), StagedConfig.model_validate(small().train.model_dump()))
+    planned = plan(small())
+    assert isinstance(planned, StagedPlan)
     assert planned.steps == 5
     assert planned.step_seconds is not None
     assert planned.num_regions > planned.num_images == 6
