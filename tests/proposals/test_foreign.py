@@ -96,7 +96,7 @@ def coco_results() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("scan", [True, False])
 def test_coco_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan: bool) -> None:
-    monkeypatch.setattr("detkit.proposals.foreign_json.WORTH_SCANNING", 0 if scan else 1 << 30)
+    monkeypatch.setattr("detkit.annotations.coco_results.WORTH_SCANNING", 0 if scan else 1 << 30)
     (tmp_path / "x.json").write_text(json.dumps(coco_results()), encoding="utf-8")
     assert read(tmp_path / "x.json") == wanted()
     (tmp_path / "y.json").write_text(json.dumps(coco_results()[:1]), encoding="utf-8")
