@@ -105,8 +105,6 @@ def learn_svms(
         retrain_after=spec.retrain_after,
         passes=1,
         drop_duplicates=reader.model.alike_count_once,
-        solver=spec.solver,
-        device=str(run.device),
     )
     file = part / f"mining_{rank()}_of_{world_size()}.safetensors"
     progress, saved = ProgressLine("hard negatives", number), time.monotonic()

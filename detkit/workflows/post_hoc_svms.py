@@ -74,7 +74,7 @@ def learn_post_hoc_svms(task: Task) -> None:
         "scales": detector.scales_px,
         "seed": config.seed,
         "precision": str(task.run.precision),
-        "how": spec.model_dump(exclude={"solver"}),
+        "how": spec.model_dump(),
     }
     made = Stages(task.folder, ["svms"], say).run(
         "svms",

@@ -125,9 +125,7 @@ class _Learning:
         svms, classes = reader.model.svms, self.task.config.data.classes
         if svms is None:
             return
-        how = self.head.model_dump(
-            exclude={"dropout", "score_threshold", "nms_iou", "detections_per_class", "solver"}
-        )
+        how = self.head.model_dump(exclude={"dropout", "score_threshold", "nms_iou", "detections_per_class"})
         made = self.stages.run(
             "svms",
             {**features, "seed": self.inputs["seed"], "how": how},
