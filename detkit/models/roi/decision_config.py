@@ -30,8 +30,6 @@ class SVMConfig(Spec):
     """Negatives that come to lie below this margin are dropped again."""
     retrain_after: Count = 2000
     """A class is learned anew after so many new hard negatives."""
-    solver: Literal["liblinear", "torch"] = "liblinear"
-    """`liblinear` on one core for each class, or `torch`, which is for a GPU; both find the same plane."""
 
 
 class _DecisionConfig(Spec):
