@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.decision_config import SVMConfig

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.backbones.config import ALL_STAGES
+from detkit.models.backbones.families import AnyBackboneConfig, family_named
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
@@ -19,12 +20,9 @@ from detkit.spec import Count, Spec
 
 # The convolutions stay as they are; regression is pulled harder and learns from more boxes than in R-CNN.
 PAPER_DEFAULTS: dict[str, Any] = {
-    "backbone": {"freeze_at": 5},
+    "backbone": {"freeze_at": ALL_STAGES},
     "box_regression": {"ridge": 4000.0, "min_iou": 0.5},
 }
-
-# The level that is the grid fc6 was pretrained on; VGG's has 7 x 7 cells.
-VGG_LEVELS = (7, 3, 2, 1)
 
 OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "warp": "rcnn"}
 
@@ -69,7 +67,9 @@ class SPPNetConfig(Spec):
             kind = regions["type"]
             raise ValueError(f"sppnet with regions: {kind} is {OTHER_REGIONS[kind]}")
         backbone = data.get("backbone")
-        levels = {"regions": {"levels": VGG_LEVELS}} if _is(backbone, "vgg") else {}
+        family = family_named(backbone.get("type")) if isinstance(backbone, dict) else None
+        # The finest level is the grid that fc6 was pretrained on.
+        levels = {"regions": {"levels": (family.fc.cells, 3, 2, 1)}} if family and family.fc else {}
         return with_features(fill(data, PAPER_DEFAULTS | levels))
 
     @model_validator(mode="after")
@@ -78,7 +78,3 @@ class SPPNetConfig(Spec):
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
         return self
-
-
-def _is(part: Any, kind: str) -> bool:
-    return isinstance(part, dict) and part.get("type") == kind

@@ -4,14 +4,12 @@ import pytest
 import torch
 
 from detkit.detectors.rcnn.network_builder import build_crop_network
-from detkit.models.backbones.config import (
-    AlexNetConfig,
-    AnyBackboneConfig,
-    GoogLeNetConfig,
-    ResNetConfig,
-    VGGConfig,
-    ZFNetConfig,
-)
+from detkit.models.backbones.alexnet.config import AlexNetConfig
+from detkit.models.backbones.families import AnyBackboneConfig
+from detkit.models.backbones.googlenet.config import GoogLeNetConfig
+from detkit.models.backbones.resnet.config import ResNetConfig
+from detkit.models.backbones.vgg.config import VGGConfig
+from detkit.models.backbones.zfnet.config import ZFNetConfig
 
 NARROW = 0.0625
 EVERY: tuple[AnyBackboneConfig, ...] = (
