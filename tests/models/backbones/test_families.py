@@ -77,7 +77,7 @@ def test_a_cell_sees_pixels_around_its_offset(
     found = built(name, pyramid, width=0.05)
     with torch.no_grad():
         for parameter in found.network.double().eval().parameters():
-            parameter.fill_(1.0 / parameter[0].numel() if parameter.dim() > 1 else 0.0)
+            parameter.fill_(0.1 / parameter[0].numel() if parameter.dim() > 1 else 0.0)
     image = torch.ones(1, 3, 1024, 1024, dtype=torch.float64, requires_grad=True)
     for number, stride in enumerate(found.strides):
         features = found.network(image)[number]
