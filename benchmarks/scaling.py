@@ -38,7 +38,8 @@ from detkit.models.norm import folds_kept
 from detkit.report.content import Curve
 from detkit.report.curve_file import curves_as_svg
 from detkit.runtime.memory import forget_peak, peak_bytes
-from detkit.runtime.processes import process_group, replicate, world_size
+from detkit.runtime.processes import process_group, world_size
+from detkit.training.distributed.replicas import replicate
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 CPU = torch.device("cpu")

@@ -1,12 +1,20 @@
-"""What every detector that is trained by gradient can do."""
+"""Capabilities: what a model may be able to do beyond detecting, for those that use it.
+
+A room below the detectors asks `isinstance(model, HasProposalNetwork)`, never for a detector by name, and says
+what a model without it does not get.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from detkit.structures import Detections, ImageBatch, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+
+Layer = Literal["pool5", "fc6", "fc7"]
+"""A layer that features of a region are taken from."""
 
 
 class Detector(Protocol):
@@ -17,5 +25,141 @@ class Detector(Protocol):
         ...
 
     def detect(self, images: ImageBatch) -> list[Detections]:
-        """Return what is in each image, best first, in pixels of the image's file."""
+        """Return the detections of each image, best first, in pixels of the image's file."""
+        ...
+
+
+@runtime_checkable
+class HasProposalNetwork(Protocol):
+    """A model whose own network proposes regions, from maps that the rest of it may use as well."""
+
+    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the (B, C, H, W) feature maps of images, finest first."""
+        ...
+
+    def propose(
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
+    ) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes, best first, in pixels of the batch.
+
+        Args:
+            maps: from `feature_maps`.
+            sizes: (height, width) in pixels of each image inside the padding.
+            limits: how many boxes are kept before and after non-maximum suppression; None takes those
+                that the model itself is tested with.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsTrainingBoxes(Protocol):
+    """A model that can say which anchors and regions of an image would train for an object."""
+
+    def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
+        """Return for each image the (A, 4) anchors and the (R, 4) regions that would train for an object."""
+        ...
+
+
+@runtime_checkable
+class MatchesObjects(Protocol):
+    """A model whose anchors or proposals are matched to objects, so that their fit can be measured.
+
+    Attributes:
+        candidates: what is matched.
+        candidates_per_image: how many are sampled of an image at most.
+        finest_stride: pixels per cell of the finest feature map; 1 where sizes below it lose nothing.
+    """
+
+    candidates: Literal["anchors", "proposals"]
+
+    @property
+    def candidates_per_image(self) -> int:
+        """How many are sampled of an image at most."""
+        ...
+
+    @property
+    def finest_stride(self) -> int:
+        """Pixels per cell of the finest feature map; 1 where sizes below it lose nothing."""
+        ...
+
+    def candidate_boxes(
+        self, target: Target, size: tuple[int, int], proposals: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """Return the (N, 4) boxes that may train for an image, and how many sampled ones hold an object.
+
+        Args:
+            target: the image's objects.
+            size: (height, width) of the image in pixels.
+            proposals: (P, 4) boxes in pixels; None for a model with anchors.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsRegions(Protocol):
+    """A model that makes vectors of regions, which SVMs and ridge regression are fitted to.
+
+    Attributes:
+        layer: the layer that decides on the class.
+        equal_features_count_once: whether of negatives with equal features the SVMs get one only.
+    """
+
+    layer: Layer
+    equal_features_count_once: bool
+
+    @property
+    def widths(self) -> dict[Layer, int]:
+        """The layers there are, and the length of their vectors."""
+        ...
+
+    def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time.
+
+        Args:
+            image: a batch of one.
+            boxes: (R, 4) corner boxes in its pixels, at least one.
+        """
+        ...
+
+
+@runtime_checkable
+class HasFcLayers(Protocol):
+    """A model whose head may have two fully connected layers, fc6 and fc7, on every region."""
+
+    @property
+    def fc_layers(self) -> nn.Module | None:
+        """The module with fc6 and fc7; None where the head has other layers."""
+        ...
+
+    def replace_fc_layers(self, layers: nn.Module) -> None:
+        """Put another module with the same input and output in their place."""
+        ...
+
+
+@runtime_checkable
+class ComputesMaps(Protocol):
+    """A model whose feature maps are computed by modules that torch.compile can translate."""
+
+    def map_modules(self) -> list[nn.Module]:
+        """Return the modules that compute maps of whole images."""
+        ...
+
+
+@runtime_checkable
+class HasClassOutputs(Protocol):
+    """A module with layers that hold a part for each class, so that it can be fine-tuned to other classes.
+
+    Attributes:
+        outputs_per_class: name of each such layer, and the outputs of a part.
+    """
+
+    outputs_per_class: dict[str, int]
+
+
+@runtime_checkable
+class Folds(Protocol):
+    """A module whose weights are written in another form than the one they are trained in."""
+
+    def folded(self) -> dict[str, Tensor]:
+        """Return the tensors by name that take the place of its own in a model file."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -45,6 +45,17 @@ class CustomConfig(Spec):
         return _with_lists(args)
 
 
+class OwnPart(CustomConfig):
+    """A part that the Python caller has made already; it stands where a file would say `custom`.
+
+    No file can hold it: `detkit.config.dump` refuses to write a config with one.
+    """
+
+    target: str = "own:part"
+    part: Any
+    """What the part of a file would return when it is called, such as a `torch.nn.Module`."""
+
+
 def _with_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_lists(item) for key, item in value.items()}
@@ -59,8 +70,41 @@ def one_of(configs: Iterable[type[Spec]]) -> Any:
     return Annotated[reduce(or_, configs), Field(discriminator="type")]
 
 
+def tagged(union: Any) -> dict[str, Any]:
+    """Return the config classes of a union by the value of their `type`.
+
+    Args:
+        union: an annotated union of Spec classes.
+    """
+    return {model.model_fields["type"].default: model for model in get_args(get_args(union)[0])}
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
+
+
+def fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return `data` with what it leaves out taken from `defaults`; what it holds stays as it is.
+
+    Args:
+        data: a mapping of the config, before it is checked.
+        defaults: what to fill in; nested mappings fill nested mappings.
+
+    Example:
+        >>> fill({"head": {"type": "two_fc"}}, {"head": {"nms_iou": 0.5}})
+        {'head': {'type': 'two_fc', 'nms_iou': 0.5}}
+    """
+    filled = dict(data)
+    for key, value in defaults.items():
+        if isinstance(value, dict):
+            # A missing mapping is filled in, too, but for the tagged ones: their type is the user's choice,
+            # and a user's own part takes none of our keys.
+            given = filled.get(key, {} if key == "anchors" else None)
+            if isinstance(given, dict) and given.get("type") != "custom":
+                filled[key] = fill(given, value)
+        else:
+            filled.setdefault(key, value)
+    return filled

@@ -1,4 +1,4 @@
-"""Whether a config's detector can learn its dataset here: the part of `detkit check` that needs torch."""
+"""Whether a detector can be trained on its dataset here: the part of `detkit check` that needs torch."""
 
 from __future__ import annotations
 
@@ -9,64 +9,39 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.checks.findings import Finding, found
-from detkit.checks.fit import BUCKETS, FAIR_IOU, Fit, measure_fit
-from detkit.config.schema import Config
-from detkit.data.datasets.builder import open_training_set
-from detkit.data.datasets.source import Source
-from detkit.detectors.builder import build_detector
-from detkit.detectors.where_to_look import external_proposals
-from detkit.runs.session import session
+from detkit.checks.fit import BUCKETS, FAIR_IOU, Fit
 from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
-from detkit.training.loop.builder import build_optimizer
-from detkit.training.loop.config import GradientConfig
-from detkit.training.memory_probe import Line, Step, largest_images
-from detkit.workflows.plan import READ_AHEAD, SAFETY
+from detkit.training.memory_probe import SAFETY, MemoryProbe
 
 _MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is told
 _FEW_SHARE = 0.02  # of the anchors or regions drawn that hold an object, below which it is told
 _BELOW_SHARE = 0.01  # of the objects that are smaller than a cell
-_PROBED = 2  # images of a step whose memory is measured
+PROBED = 2  # images of a step whose memory is measured
 
 
-def check_learning(config: Config) -> tuple[list[Finding], dict[str, Any] | None]:
-    """Return what keeps a detector from learning its dataset, and the figures behind it.
+def memory_findings(
+    probe: MemoryProbe, batch_size: int, accumulate: int
+) -> tuple[list[Finding], dict[str, Any]]:
+    """Return whether a step fits into memory, extrapolated from steps of one and two images.
 
     Args:
-        config: the detector, its data and its training.
-
-    Raises:
-        UserError: the data cannot be read.
+        probe: takes such steps.
+        batch_size: images of a step.
+        accumulate: in how many parts it is processed.
     """
-    learned, _ = open_training_set(config.data)
-    fit = measure_fit(config, learned)
-    findings = [] if fit is None else list(fit_findings(fit, learned.annotations))
-    figures = None if fit is None else fit.to_json()
-    if isinstance(config.train, GradientConfig) and external_proposals(config.detector) is None:
-        memory, needs = _memory(config, config.train, learned)
-        findings += memory
-        figures = None if figures is None else figures | needs
-    return findings, figures
-
-
-def _memory(config: Config, train: GradientConfig, learned: Source) -> tuple[list[Finding], dict[str, Any]]:
-    """Extrapolate the memory of a step from steps of one and two images."""
-    with session(config, trains=True) as run:
-        model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
-        model.to(run.device).train()
-        step = Step(run, model, build_optimizer(train, model)[0])
-        images = largest_images(config, learned, min(_PROBED, learned.annotations.num_images))
-        line = Line.through(step, images, _PROBED)
-        part = -(-train.batch_size // train.accumulate)
-        free, needed = free_bytes(run.device), line(part)
-        shared_free = shared_bytes() if run.workers else None
-        shared = run.workers * READ_AHEAD * images(1).images.pixels.nbytes * train.batch_size
+    device = probe.session.device
+    part = -(-batch_size // accumulate)
+    line, free = probe.line(PROBED), free_bytes(device)
+    needed = line(part)
+    shared_free = shared_bytes() if probe.session.workers else None
+    shared = probe.shared_bytes(batch_size)
     findings = []
     if free is not None and needed > SAFETY * free:
         told = (
-            f"a step of {part} images takes about {shown_bytes(needed)} on {run.device}, {shown_bytes(free)} "
+            f"a step of {part} images takes about {shown_bytes(needed)} on {device}, {shown_bytes(free)} "
             "are free: raise train.accumulate, or lower train.batch_size or data.resize (see detkit plan)"
             if line.known
-            else f"not even one image fits on {run.device}: lower data.resize"
+            else f"not even one image fits on {device}: lower data.resize"
         )
         findings.append(found("out_of_memory", None, None, told))
     if shared_free is not None and shared > shared_free:

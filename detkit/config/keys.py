@@ -73,8 +73,9 @@ def holds(annotation: Any, metadata: tuple[Any, ...] = ()) -> Holds:
 
 def fields_of(model: type[Spec]) -> dict[str, FieldInfo]:
     """Return a mapping's keys in reading order: `type`, its own, then those it shares with its siblings."""
-    own = inspect.get_annotations(model)
-    return dict(sorted(model.model_fields.items(), key=lambda item: (item[0] != "type", item[0] not in own)))
+    own = [name for name in inspect.get_annotations(model) if name in model.model_fields]
+    return {name: model.model_fields[name] for name in dict.fromkeys(["type", *own, *model.model_fields])
+            if name in model.model_fields}  # fmt: skip
 
 
 def every_key(model: type[Spec], prefix: str = "") -> Iterator[tuple[str, type[Spec], FieldInfo]]:

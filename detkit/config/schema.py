@@ -1,4 +1,4 @@
-"""The whole config: what every YAML file holds, and the one owner of every default."""
+"""The whole config: what every YAML file holds, united from the rooms."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.config.train import AnyTrainConfig
 from detkit.data.config import ClassifiedDatasetConfig, DataConfig, ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.union import AnyDetectorConfig
-from detkit.models.roi.wiring import fill
-from detkit.spec import Count, CustomConfig, Index, Spec
+from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.evaluation.config import EvaluateConfig
+from detkit.spec import CustomConfig, Index, Spec, tagged
+from detkit.training.loop.config import GradientConfig
+from detkit.training.staged.config import StagedConfig
 
-WAYS_TO_LEARN = {
-    "faster_rcnn": ("gradient", "alternating"),
-    "fast_rcnn": ("gradient", "staged"),
-    "rcnn": ("staged",),
-    "sppnet": ("staged",),
-    "classifier": ("gradient",),
-}
+AnyDetectorConfig = Annotated[
+    FasterRCNNConfig | FastRCNNConfig | RCNNConfig | SPPNetConfig | ClassifierConfig | CustomDetectorConfig,
+    Field(discriminator="type"),
+]
 
+AnyTrainConfig = Annotated[GradientConfig | StagedConfig | AlternatingConfig, Field(discriminator="type")]
 
-class EvaluateConfig(Spec):
-    """How detections are judged."""
-
-    metric: Literal["voc07", "voc10", "coco", "top1"] = "voc07"
-    """`voc07`: 11-point AP at IoU 0.5; `voc10`: area under the curve at IoU 0.5; `coco`: AP over IoU
-    0.50:0.95; `top1`, the default and the only one of a classifier: share of images whose class comes first.
-    It also decides which checkpoint is best."""
-    batch_size: Count = 1
-    """Images worked off together."""
-    compile: bool = False
-    """Let torch.compile translate what computes the feature maps: for `detkit eval` on thousands of
-    images."""
+DETECTORS: dict[str, type[DetectorConfig]] = tagged(AnyDetectorConfig)
 
 
 class Config(Spec):
@@ -50,25 +42,25 @@ class Config(Spec):
     detector: AnyDetectorConfig
     """The model."""
     data: DataConfig
-    """Images and labels."""
+    """Images and annotations."""
     train: AnyTrainConfig
-    """How the weights are learned."""
+    """How the weights are trained."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """How detections are judged."""
+    """How detections are evaluated."""
 
     @model_validator(mode="before")
     @classmethod
-    def _classifiers_are_judged_by_accuracy(cls, data: Any) -> Any:
-        detector = data.get("detector") if isinstance(data, dict) else None
-        if not isinstance(detector, dict) or detector.get("type") != "classifier":
-            return data
-        return fill({"evaluate": {}, **data}, {"evaluate": {"metric": "top1"}})
+    def _complete(cls, values: Any) -> Any:
+        """Let the detector set, elsewhere in the config, what its paper does otherwise than the rest."""
+        detector = values.get("detector") if isinstance(values, dict) else None
+        kind = detector.get("type") if isinstance(detector, dict) else None
+        return DETECTORS[kind].complete(values) if isinstance(kind, str) and kind in DETECTORS else values
 
     @model_validator(mode="after")
-    def _classifiers_see_images_of_one_class(self) -> Config:
-        if isinstance(self.detector, CustomConfig):
+    def _images_are_of_the_detectors_kind(self) -> Config:
+        if isinstance(self.detector, CustomDetectorConfig):
             return self
-        classifies = isinstance(self.detector, ClassifierConfig)
+        classifies = self.detector.classifies_images
         sets = [
             part for part in (self.data.train, self.data.val) if not isinstance(part, CustomConfig | None)
         ]
@@ -84,64 +76,12 @@ class Config(Spec):
             raise ValueError("augment: scale_crop is a classifier's; random_crop keeps a detector's objects")
         return self
 
-    @model_validator(mode="before")
-    @classmethod
-    def _reads_images_as_they_are(cls, data: Any) -> Any:
-        """R-CNN cuts its regions out of the image itself, unless a size is asked for."""
-        detector = data.get("detector") if isinstance(data, dict) else None
-        if not isinstance(detector, dict) or detector.get("type") != "rcnn":
-            return data
-        return fill(data, {"data": {"resize": None}})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fine_tunes_as_in_its_paper(cls, data: Any) -> Any:
-        """SPP-net leaves regions out that overlap no object at all."""
-        detector, train = (data.get(key) if isinstance(data, dict) else None for key in ("detector", "train"))
-        if not isinstance(detector, dict) or detector.get("type") != "sppnet" or not isinstance(train, dict):
-            return data
-        tuned = train.get("fine_tune", {})
-        if train.get("type") != "staged" or not isinstance(tuned, dict):
-            return data
-        return {**data, "train": {**train, "fine_tune": {"bg_low_iou": 0.1, **tuned}}}
-
     @model_validator(mode="after")
-    def _regions_are_changed_by_their_own_rules(self) -> Config:
-        augment = getattr(self.data.train, "augment", ())
-        if self.detector.type == "rcnn" and augment:
+    def _parts_go_with_the_detector(self) -> Config:
+        self.detector.check(self.data, self.train)
+        if self.train.type not in self.detector.train_types:
+            ways = " or ".join(self.detector.train_types)
             raise ValueError(
-                "data.train.augment must be empty with rcnn, which learns from regions as they are; "
-                "train.fine_tune.flip mirrors them"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _learned_in_its_way(self) -> Config:
-        ways = WAYS_TO_LEARN.get(self.detector.type)
-        if ways is not None and self.train.type not in ways:
-            raise ValueError(
-                f"train.type: {self.detector.type} is learned by {' or '.join(ways)}, not {self.train.type}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _copies_are_of_the_image(self) -> Config:
-        scales = getattr(self.detector, "scales_px", ())
-        short_px = self.data.resize.short_px if self.data.resize else None
-        if scales and scales[-1] != short_px:
-            raise ValueError(
-                f"detector.scales_px ends with {scales[-1]}, but images come with data.resize.short_px "
-                f"{short_px}; smaller copies are made of it, so the two must be equal"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _targets_can_be_measured(self) -> Config:
-        head = getattr(self.detector, "head", None)
-        measured = getattr(head, "box_targets", "fixed") == "measured"
-        if measured and self.detector.type == "faster_rcnn" and self.train.type == "gradient":
-            raise ValueError(
-                "head.box_targets: measured needs proposals that are known before the training; those of "
-                "faster_rcnn are not where both stages learn together: take fixed, or train.type: alternating"
+                f"train.type: {self.detector.type} is trained by {ways}, not by {self.train.type}"
             )
         return self

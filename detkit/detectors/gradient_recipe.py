@@ -1,103 +1,60 @@
-"""One loop over the data that learns all weights together."""
+"""Training by gradient: one loop over the data that trains all weights together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
 from torch import nn
 
-from detkit.config.dump import dump_config
-from detkit.config.schema import Config
 from detkit.data.datasets.index import Index
-from detkit.data.datasets.source import Source
-from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
-from detkit.detectors.task import Task
+from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
 from detkit.evaluation.measure import measure
-from detkit.inference.model_file import read_model_file
 from detkit.models.compilation import compile_maps
-from detkit.models.pretrained import LoadReport
-from detkit.runs.resume import steps_done
-from detkit.runs.session import Session, training_loader
 from detkit.runtime.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.storage.run_folder import say
 from detkit.training.distributed.divided_fc import divide_fc
 from detkit.training.loop.builder import build_optimizer, build_schedule
+from detkit.training.loop.checkpoint import steps_done
 from detkit.training.loop.config import GradientConfig
 from detkit.training.loop.fit import fit
 from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.milestones import Validation
-from detkit.training.loop.start_from import start_from
 from detkit.training.loop.timeline import Timeline
 
 
-@dataclass(frozen=True)
-class Learned:
-    """How far a training came.
-
-    Attributes:
-        steps: optimizer steps done in all.
-        images_per_second: rate of the training itself; 0 where none was done.
-    """
-
-    steps: int
-    images_per_second: float
-
-
-def new_model(config: Config, from_weights: Path | None, *, resumes: bool) -> nn.Module:
-    """Return the detector with the weights it starts from, and say what became of them.
-
-    Args:
-        config: describes the detector.
-        from_weights: a model.safetensors to start from.
-        resumes: whether a checkpoint is going to replace all weights anyway.
+def train_by_gradient(task: Task) -> Progress:
+    """Train all weights together; the best ones are left in the task's folder.
 
     Raises:
-        UserError: weights cannot be read or do not fit.
+        UserError: weights or an image cannot be read, or a checkpoint does not fit.
+        NonFiniteLossError: the training diverged.
+        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
-    fresh = from_weights is None and not resumes
-
-    def on_weights(report: LoadReport) -> None:
-        if rank() == 0:
-            say(str(report))
-
-    num_classes = len(config.data.classes)
-    model = build_detector(config.detector, num_classes, config.seed, pretrained=fresh, on_weights=on_weights)
-    if from_weights is not None and not resumes:
-        lines = start_from(model, config.data.classes, read_model_file(from_weights))
-        if rank() == 0:
-            say(lines)
-    return model
+    return fit_task(task, cast(GradientConfig, task.train), task.initial_model(replaced=task.resume))
 
 
-def learn_by_gradient(task: Task, train: GradientConfig, model: nn.Module, *, continues: bool) -> Learned:
+def fit_task(task: Task, train: GradientConfig, model: nn.Module) -> Progress:
     """Run the training loop; the best weights are left in the task's folder, the last in `model`.
 
     Args:
         task: the data, the folder and where it runs.
-        train: length, optimizer and all else about the learning.
-        model: the detector, on the session's device.
-        continues: whether its weights come from a trained detector.
-
-    Raises:
-        UserError: an image cannot be read, or a checkpoint does not fit.
-        NonFiniteLossError: the training diverged.
-        KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
+        train: length, optimizer and all else about the training.
+        model: what is trained, on the session's device.
     """
-    run, config, index = task.run, task.config, Index.of(task.learned.annotations)
-    measure_box_targets(task, model, continues=continues)
-    on_gpu = run.device.type == "cuda"
-    loader = training_loader(
-        config, task.learned, index, batch_size=train.batch_size, workers=run.workers, pin_memory=on_gpu
-    )
+    session, index = task.session, Index.of(task.train_set.annotations)
+    loader = task.train_loader(train.batch_size)
     timeline = Timeline([loader.num_steps(epoch) for epoch in range(train.epochs)])
-    _arrange(model, train, run)
-    optimizer, rate_sentence = build_optimizer(train, model)
+    if train.divide_fc:
+        divide_fc(model, session.device)
+    if train.compile:
+        compile_maps(model)
+    optimizer, rate_sentence = build_optimizer(
+        train.optimizer, model, batch_size=train.batch_size, reference_batch=train.reference_batch
+    )
     if rank() == 0:
         say(f"{train.epochs} epochs, {timeline.total} steps; {rate_sentence}")
     done = steps_done(task.folder) if task.resume else 0
@@ -111,29 +68,21 @@ def learn_by_gradient(task: Task, train: GradientConfig, model: nn.Module, *, co
             optimizer,
             build_schedule(train, timeline),
             timeline=timeline,
-            seed=config.seed,
-            device=run.device,
-            precision=run.precision,
+            seed=task.seed,
+            session=session,
             accumulate=train.accumulate,
             clip_norm=train.clip_norm,
             ema_decay=train.ema.decay if train.ema else None,
-            validation=_validation(run, train, task.judged_by),
+            validation=_validation(task, train),
             save_model=task.save,
-            on_step=log if log is not None else lambda _: None,
+            on_step=log,
             image_name=index.path,
             folder=task.folder,
             save_every_steps=train.save_every_steps,
             resumes=task.resume,
-            config_text=dump_config(config),
+            config_text=task.config_text,
         )
-    return Learned(state.step, log.mean_rate if log is not None else 0.0)
-
-
-def _arrange(model: nn.Module, train: GradientConfig, run: Session) -> None:
-    if train.divide_fc:
-        divide_fc(model, run.device)
-    if train.compile:
-        compile_maps(model)
+    return Progress(state.step, log.mean_rate if log is not None else 0.0)
 
 
 @contextmanager
@@ -141,7 +90,7 @@ def explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
     """Say what to lower, and by how much, where memory runs out.
 
     Args:
-        task: what was being learned.
+        task: what was being trained.
         train: how.
 
     Raises:
@@ -152,13 +101,14 @@ def explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        device = task.session.device
         at_once = -(-train.batch_size // train.accumulate // world_size())
-        resize, peak = task.config.data.resize, shown_bytes(peak_bytes(task.run.device))
+        resize, peak = task.data.resize, shown_bytes(peak_bytes(device))
         size = f", short side {resize.short_px} px," if resize else ""
         if at_once > 1:
             advice = (
-                f"train.accumulate={2 * train.accumulate} works off {-(-at_once // 2)} at a time, which "
-                "takes about half as much and learns alike"
+                f"train.accumulate={2 * train.accumulate} processes {-(-at_once // 2)} at a time, which "
+                "takes about half as much and trains alike"
             )
         else:
             smaller = f"={resize.short_px * 7 // 10}" if resize else ", lower than now,"
@@ -167,24 +117,24 @@ def explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
                 "halves the maps"
             )
         raise UserError(
-            f"out of memory on {task.run.device}: {at_once} image(s) at a time{size} took {peak} and more "
+            f"out of memory on {device}: {at_once} image(s) at a time{size} took {peak} and more "
             f"was wanted. {advice}. `detkit plan CONFIG` says beforehand what fits"
         ) from error
 
 
-def _validation(run: Session, train: GradientConfig, source: Source | None) -> Validation | None:
+def _validation(task: Task, train: GradientConfig) -> Validation | None:
+    source = task.val_set
     if source is None:
         return None
-    metric = run.config.evaluate.metric
 
-    def judge_model(model: nn.Module) -> tuple[float, Mapping[str, float]]:
-        found, _ = run.detect(model, source)
+    def evaluate(model: nn.Module) -> tuple[float, Mapping[str, float]]:
+        detections, _ = task.detect(model, source)
 
-        def numbers() -> tuple[float, Mapping[str, float]]:
-            assert found is not None
-            measured = measure(source.annotations, found, metric)
+        def metrics() -> tuple[float, Mapping[str, float]]:
+            assert detections is not None
+            measured = measure(source.annotations, detections, task.evaluate.metric)
             return measured.value, measured.numbers()
 
-        return from_main(numbers)
+        return from_main(metrics)
 
-    return Validation(judge_model, train.validate_every, train.early_stop)
+    return Validation(evaluate, train.validate_every, train.early_stop)

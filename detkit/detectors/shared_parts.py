@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import nn
 
+from detkit.detectors.config import CustomDetectorConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.models.backbones.builder import build_backbone, build_neck, custom_module, load_pretrained
@@ -100,3 +101,10 @@ def _features(
         return build_features(spec.regions, neck.strides[: len(strides)])
     sizes = [strides[0] * copies[-1] / short for short in reversed(copies)]
     return build_features(spec.regions, sizes, nearest_copy)
+
+
+def build_custom_detector(
+    config: CustomDetectorConfig, num_classes: int, on_weights: OnWeights | None
+) -> nn.Module:
+    """Return a detector of the user's own."""
+    return custom_module("detector", config, ("detect",), num_classes=num_classes)

@@ -1,64 +1,116 @@
-"""R-CNN's way to learn: fine-tune the network, take features, learn SVMs, learn box regression."""
+"""Training in stages, as R-CNN and SPP-net are: fine-tune, take features, fit SVMs, fit box regression."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from torch import nn
+from torch.optim import Optimizer
 
-from detkit.detectors.fine_tune_batches import fine_tune_batches
-from detkit.detectors.gradient_recipe import Learned
-from detkit.detectors.task import Task
-from detkit.models.roi.decision_config import BoxRegressionConfig, SVMDecisionConfig
+from detkit.capabilities import ReadsRegions
+from detkit.data.datasets.index import Index
+from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.task import Progress, Task
+from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMConfig
+from detkit.models.roi.region_detector import RegionDetector
 from detkit.runtime.processes import barrier, rank
 from detkit.storage.run_folder import say
-from detkit.training.staged.config import StagedConfig
-from detkit.training.staged.decision import fill_box_regression, fill_svms, learn_box_regression, learn_svms
+from detkit.training.loop import optim
+from detkit.training.loop.builder import build_optimizer
+from detkit.training.staged.config import FineTuneConfig, StagedConfig
+from detkit.training.staged.decision import fill_box_regression, fill_svms, fit_box_regression, fit_svms
 from detkit.training.staged.feature_store import CachedVectors, StreamedVectors, Vectors
-from detkit.training.staged.fine_tune import fine_tune, load_network
+from detkit.training.staged.fine_tune import Loader, fine_tune, load_network
 from detkit.training.staged.fingerprint import dataset_key, weights_key
+from detkit.training.staged.hard_negatives import Mining
 from detkit.training.staged.region_reader import RegionReader
 from detkit.training.staged.stages import Artefact, Stages
 
+Batches = Callable[[Task, FineTuneConfig, RegionDetector], Loader]
+"""Makes the batches of a detector's fine-tuning, those of this process."""
 
-def learn_in_stages(task: Task, how: StagedConfig, model: nn.Module) -> Learned:
+
+class StagedDetectorConfig(Protocol):
+    """What the stages ask of a detector's config."""
+
+    @property
+    def head(self) -> AnyDecisionConfig:
+        """How it decides on the class."""
+        ...
+
+    @property
+    def box_regression(self) -> BoxRegressionConfig | None:
+        """How it decides on the box."""
+        ...
+
+
+def train_in_stages(task: Task, batches: Batches) -> Progress:
     """Run the stages that are not done yet; the detector is left in the task's folder.
 
     Args:
         task: the data, the folder and where it runs.
-        how: the stages' settings.
-        model: the detector with the weights it starts from, on the session's device.
+        batches: makes the batches of the fine-tuning.
 
     Raises:
         UserError: an image cannot be read, or the disk cannot hold the features.
         NonFiniteLossError: the fine-tuning diverged.
-        KeyboardInterrupt: after Ctrl-C; the stage goes on when the training is resumed.
+        KeyboardInterrupt: after Ctrl-C; the stage is resumed with the training.
     """
-    learning = _Learning(task, how, model)
-    tuned = learning.fine_tune()
+    model = cast(RegionDetector, task.initial_model())
+    stages = _StagedTraining(task, cast(StagedConfig, task.train), model)
+    tuned = stages.fine_tune(batches)
     model.eval()
-    reader = RegionReader.of(task.run, model, task.learned)
-    vectors, features = learning.take_features(reader, tuned)
-    learning.learn_svms(reader, vectors, features)
-    learning.learn_box_regression(reader, vectors, features)
+    reader = RegionReader.of(task.session, model, task.train_set, eval_transforms(task.data))
+    vectors, features = stages.take_features(reader, tuned)
+    stages.fit_svms(reader, vectors, features)
+    stages.fit_box_regression(reader, vectors, features)
     if rank() == 0:
         task.save(model)
     barrier()
-    return learning.learned
+    return stages.progress
 
 
-class _Learning:
+def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
+    """Return how hard negatives are mined for the SVMs of a config."""
+    return Mining(
+        c=config.c,
+        positive_weight=config.positive_weight,
+        bias_multiplier=config.bias_multiplier,
+        hard_above=config.hard_above,
+        evict_below=config.evict_below,
+        retrain_after=config.retrain_after,
+        passes=1,
+        drop_duplicates=model.equal_features_count_once,
+    )
+
+
+def new_layer_optimizer(config: FineTuneConfig, model: RegionDetector) -> Optimizer:
+    """Return the optimizer of a fine-tuning, in which the last layer, which is new, has a rate of its own."""
+    optimizer, _ = build_optimizer(config.optimizer, model, batch_size=config.batch_size)
+    optim.raise_rates(optimizer, model.classifier.parameters(), config.new_lr_factor)
+    return optimizer
+
+
+def cached_bytes(task: Task, how: StagedConfig, reader: RegionReader) -> int:
+    """Return the size on the disk of the features that a training in stages keeps; 0 without a cache."""
+    if how.cache == "none":
+        return 0
+    detector = cast(StagedDetectorConfig, task.detector)
+    min_iou = detector.box_regression.min_iou if detector.box_regression else None
+    for_svms = isinstance(detector.head, SVMConfig)
+    return CachedVectors(Path(), reader, how.cache, min_iou=min_iou, for_svms=for_svms).num_bytes
+
+
+class _StagedTraining:
     """The stages of one training."""
 
-    def __init__(self, task: Task, how: StagedConfig, model: nn.Module) -> None:
+    def __init__(self, task: Task, how: StagedConfig, model: RegionDetector) -> None:
         self.task, self.how, self.model = task, how, model
-        detector: Any = task.config.detector
-        self.head = detector.head
-        self.regression: BoxRegressionConfig | None = detector.box_regression
-        self.for_svms = isinstance(self.head, SVMDecisionConfig)
-        self.learned = Learned(0, 0.0)
+        detector = cast(StagedDetectorConfig, task.detector)
+        self.head, self.regression = detector.head, detector.box_regression
+        self.for_svms = isinstance(self.head, SVMConfig)
+        self.progress = Progress(0, 0.0)
         plan = {
             "fine_tune": how.fine_tune is not None,
             "features": how.cache != "none" and (self.for_svms or self.regression is not None),
@@ -71,43 +123,54 @@ class _Learning:
 
     def _inputs(self) -> dict[str, Any]:
         """Return what every stage depends on."""
-        config = self.task.config
-        detector = config.detector.model_dump(include={"type", "backbone", "regions", "scales_px"})
+        task = self.task
+        detector = task.detector.model_dump(include={"type", "backbone", "regions", "scales_px"})
         detector.get("regions", {}).pop("at_once", None)  # it changes no result
         return {
-            "data": dataset_key(self.task.learned),
+            "data": dataset_key(task.train_set),
             "detector": detector,
-            "resize": config.data.resize.model_dump() if config.data.resize else None,
-            "seed": config.seed,
-            "precision": str(self.task.run.precision),
+            "resize": task.data.resize.model_dump() if task.data.resize else None,
+            "seed": task.seed,
+            "precision": str(task.session.precision),
         }
 
-    def fine_tune(self) -> Artefact | str:
-        """Teach the network; return what tells its weights apart."""
-        start, spec = weights_key(self.model), self.how.fine_tune
-        if spec is None:
+    def fine_tune(self, batches: Batches) -> Artefact | str:
+        """Fine-tune the network; return what tells its weights apart."""
+        task, model = self.task, self.model
+        start, config = weights_key(model), self.how.fine_tune
+        if config is None:
             return start
         rates: list[float] = []
-        new_layer = cast(nn.Module, self.model.classifier)
-        kept = spec.model_dump(exclude={"accumulate", "save_every_steps", "images_in_memory_gb"})
+        kept = config.model_dump(exclude={"accumulate", "save_every_steps", "images_in_memory_gb"})
 
         def tune(part: Path) -> None:
-            task, model = self.task, self.model
-            batches = fine_tune_batches(task, spec, model)
-            rates.append(fine_tune(task, spec, model, new_layer, batches, part))
+            rate = fine_tune(
+                model,
+                batches(task, config, model),
+                new_layer_optimizer(config, model),
+                part,
+                steps=config.steps,
+                session=task.session,
+                drop_every=config.drop_every,
+                warmup_steps=config.warmup_steps,
+                accumulate=config.accumulate,
+                clip_norm=config.clip_norm,
+                save_every_steps=config.save_every_steps,
+                seed=task.seed,
+                image_name=Index.of(task.train_set.annotations).path,
+                log_folder=task.folder,
+                config_text=task.config_text,
+            )
+            rates.append(rate)
 
-        made = self.stages.run(
-            "fine_tune",
-            {**self.inputs, "start": start, "how": kept, "dropout": self.head.dropout},
-            tune,
-            together=True,
-        )
-        load_network(self.model, made.path)
-        self.learned = Learned(spec.steps, rates[0] if rates else 0.0)
+        inputs = {**self.inputs, "start": start, "how": kept, "dropout": self.head.dropout}
+        made = self.stages.run("fine_tune", inputs, tune, together=True)
+        load_network(model, made.path)
+        self.progress = Progress(config.steps, rates[0] if rates else 0.0)
         return made
 
     def take_features(self, reader: RegionReader, tuned: Artefact | str) -> tuple[Vectors, Mapping[str, Any]]:
-        """Return the features that the next stages learn from, and what tells them apart."""
+        """Return the features that the next stages are fitted to, and what tells them apart."""
         inputs = {**self.inputs, "network": tuned, "layer": reader.model.layer, "kept": self.how.cache}
         if "features" not in self.names or self.how.cache == "none":
             return StreamedVectors(reader), inputs
@@ -120,34 +183,39 @@ class _Learning:
         made = self.stages.run("features", wanted, lambda part: cached(part).fill(), together=True)
         return cached(made.path), {"features": made}
 
-    def learn_svms(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
-        """Learn the SVMs, where there are some."""
-        svms, classes = reader.model.svms, self.task.config.data.classes
-        if svms is None:
+    def fit_svms(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
+        """Fit the SVMs, where there are some."""
+        head, svms, task = self.head, self.model.svms, self.task
+        if not isinstance(head, SVMConfig) or svms is None:
             return
-        how = self.head.model_dump(
-            exclude={"dropout", "score_threshold", "nms_iou", "detections_per_class", "solver"}
-        )
-        made = self.stages.run(
-            "svms",
-            {**features, "seed": self.inputs["seed"], "how": how},
-            lambda part: learn_svms(reader, vectors, self.head, classes, part),
-            together=True,
-        )
+        classes = task.data.classes
+        how = head.model_dump(include=set(SVMConfig.model_fields) | {"type", "features"})
+
+        def fit(part: Path) -> None:
+            mining = mining_of(head, reader.model)
+            fit_svms(reader, vectors, mining, classes, part, negative_iou=head.negative_iou, seed=task.seed)
+
+        inputs = {**features, "seed": task.seed, "how": how}
+        made = self.stages.run("svms", inputs, fit, together=True)
         fill_svms(svms, made.path, classes)
 
-    def learn_box_regression(
-        self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]
-    ) -> None:
-        """Learn box regression, where there is one."""
-        deltas, spec = reader.model.box_deltas, self.regression
-        if deltas is None or spec is None:
+    def fit_box_regression(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
+        """Fit box regression, where there is one."""
+        deltas, config, task = self.model.box_deltas, self.regression, self.task
+        if deltas is None or config is None:
             return
-        number = len(self.task.config.data.classes)
-        made = self.stages.run(
-            "box_regression",
-            {**features, "seed": self.inputs["seed"], "how": spec.model_dump()},
-            lambda part: learn_box_regression(reader, vectors, spec, number, part),
-            together=True,
-        )
+
+        def fit(part: Path) -> None:
+            fit_box_regression(
+                reader,
+                vectors,
+                task.num_classes,
+                part,
+                ridge=config.ridge,
+                min_iou=config.min_iou,
+                seed=task.seed,
+            )
+
+        inputs = {**features, "seed": task.seed, "how": config.model_dump()}
+        made = self.stages.run("box_regression", inputs, fit, together=True)
         fill_box_regression(deltas, made.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,7 +15,14 @@ from torch import nn
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import BoxFormat, DetectionSet
 from detkit.capabilities import Detector
+from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import Source
+from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.samples import DetectionDataset
+from detkit.data.transforms.geometric import Transform
 from detkit.models.norm import folds_kept
+from detkit.runtime.processes import gather, rank, world_size
+from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -98,3 +105,40 @@ def as_detection_set(arrays: Arrays, box_format: BoxFormat) -> DetectionSet:
         boxes=from_corners(boxes, box_format),
         box_format=box_format,
     )
+
+
+def detect_dataset(
+    model: nn.Module,
+    source: Source,
+    session: Session,
+    *,
+    transforms: Sequence[Transform],
+    batch_size: int = 1,
+) -> tuple[DetectionSet | None, Timing]:
+    """Run a detector over a dataset, each process over its share.
+
+    Args:
+        model: a detector on the session's device.
+        source: the images, with proposals for a detector that needs them.
+        session: where it runs.
+        transforms: what every image goes through: the resizing, where there is one.
+        batch_size: images that are processed together.
+
+    Returns:
+        All detections in process 0 (None in the others), and this process's time.
+    """
+    index = Index.of(source.annotations)
+    dataset = DetectionDataset(index, source.pixels, transforms, 0, source.proposals)
+    loader = make_eval_loader(
+        dataset,
+        batch_size=batch_size,
+        workers=session.workers,
+        rank=rank(),
+        world_size=world_size(),
+        pin_memory=session.pin_memory,
+    )
+    arrays, timing = detect_set(model, loader, device=session.device, precision=session.precision)
+    gathered = gather(arrays)
+    if gathered is None:
+        return None, timing
+    return as_detection_set(gathered, source.annotations.box_format), timing

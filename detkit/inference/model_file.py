@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from detkit.capabilities import Folds
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
 from detkit.storage.durable_file import durable_file
@@ -112,7 +113,8 @@ def _folded(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{prefix}.{name}" if prefix else name: value
         for prefix, module in model.named_modules()
-        for name, value in getattr(module, "folded", dict)().items()
+        if isinstance(module, Folds)
+        for name, value in module.folded().items()
     }
 
 

@@ -19,11 +19,11 @@ from detkit.data.images import decode_image
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
 from detkit.data.transforms.geometric import Transform, as_image
-from detkit.detectors.classifier.model import Classifier
 from detkit.errors import UserError
 from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
+from detkit.runtime.session import Session
 from detkit.runtime.thread_map import side_by_side
 from detkit.structures import Detections, ImageBatch, Target
 
@@ -61,16 +61,16 @@ class Predictor:
     """A trained detector that takes images and tells what is in them.
 
     Attributes:
-        model: the detector, on `device` and in evaluation mode.
+        model: the detector, on the session's device and in evaluation mode.
         classes: K class names.
         category_ids: K ids of the classes in the dataset it was trained on.
         resize: the size rule it was trained with.
+        session: where the model is, and what it computes in.
         nms_iou: of two boxes of a class from different tiles that overlap more, only the better stays.
         max_detections: at most so many for an image that was cut into tiles.
-        device: where the model is.
-        precision: what autocast computes in; None is float32.
         thresholds: each class's own score thresholds, as its model file holds them.
-        proposer: finds where to look, for a detector that needs to be told.
+        proposer: makes the proposals of an image, for a detector that is given them.
+        classifies_images: whether the model finds classes of whole images, which are not cut into tiles.
         fixed_score: lowest score reported of a class whose own threshold is not known; 0 for a classifier,
             whose first classes are its answer however sure it is.
     """
@@ -79,12 +79,12 @@ class Predictor:
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     resize: Transform
-    nms_iou: float
-    max_detections: int
-    device: torch.device
-    precision: torch.dtype | None
+    session: Session
+    nms_iou: float = 0.5
+    max_detections: int = 100
     thresholds: Advice | None = None
     proposer: Proposer | None = None
+    classifies_images: bool = False
     fixed_score: float = FIXED_SCORE
 
     def predict(
@@ -134,7 +134,7 @@ class Predictor:
         """
         scores = score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
         floors = torch.from_numpy(scores)
-        if tile_px is not None and isinstance(self.model, Classifier):
+        if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
         return self._found(pictures, floors, tiling, batch_size, threads)
@@ -174,11 +174,9 @@ class Predictor:
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None),
-        ):
-            return [found.to("cpu") for found in cast(Detector, self.model).detect(images.to(self.device))]
+        with torch.inference_mode(), self.session.autocast():
+            detections = cast(Detector, self.model).detect(images.to(self.session.device))
+            return [found.to("cpu") for found in detections]
 
     def _prepare(self, item: tuple[Picture, Tiling | None]) -> _Prepared:
         picture, tiling = item

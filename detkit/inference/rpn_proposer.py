@@ -1,49 +1,43 @@
-"""Proposals of a trained Faster R-CNN's proposal network."""
+"""Region proposal networks as proposers of images of any size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from detkit.data.config import ResizeConfig
+from detkit.capabilities import HasProposalNetwork
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
-from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.geometric import Transform, as_image
-from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.errors import UserError
-from detkit.models.rpn.proposal_network import ProposalNetwork
-from detkit.models.rpn.rpn import Limits
 from detkit.proposals.proposals import Proposals, ranked
-from detkit.runs.model import load_detector
-from detkit.runtime.device import choose_device, predicting_precision
+from detkit.runtime.session import Session
 from detkit.structures import Target
 
 
 @dataclass(frozen=True)
 class RPNProposer:
-    """Takes an image as `detkit predict` does and stops behind the proposal network.
+    """A proposer like selective search: takes an image as `detkit predict` does, and stops after the proposals.
 
     Attributes:
-        model: in evaluation mode, on its device.
+        model: with a proposal network; in evaluation mode, on the session's device.
         resize: the size rule it was trained with.
-        device: where the model is.
-        precision: what autocast computes in; None is float32.
-        limits: how many boxes are kept before and after non-maximum suppression.
+        session: where it runs.
+        limits: how many boxes are kept before and after non-maximum suppression; None takes those that the
+            model is tested with.
         max_boxes: keep the best so many of an image; None keeps all that the limits let through.
         alone: held while the model runs; images are prepared meanwhile.
     """
 
-    model: ProposalNetwork
+    model: HasProposalNetwork
     resize: Transform
-    device: torch.device
-    precision: torch.dtype | None
-    limits: Limits
+    session: Session
+    limits: Any
     max_boxes: int | None
     alone: Lock
 
@@ -53,12 +47,9 @@ class RPNProposer:
         height, width = image.shape[:2]
         resized, target = self.resize(as_image(image), nothing, np.random.default_rng(0))
         images = collate([Sample(resized, target, (height, width), 0)], seed=0).images
-        with (
-            self.alone,
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None),
-        ):
-            (boxes,) = self.model.propose(images.to(self.device), self.limits)
+        with self.alone, torch.inference_mode(), self.session.autocast():
+            batch = images.to(self.session.device)
+            (boxes,) = self.model.propose(self.model.feature_maps(batch), batch.sizes, self.limits)
             found = boxes.float().cpu().numpy()
         new_height, new_width = images.sizes[0]
         scale = np.array([width / new_width, height / new_height] * 2, np.float32)
@@ -66,44 +57,17 @@ class RPNProposer:
         return ranked(inside[(inside[:, 2:] > inside[:, :2]).all(axis=1)]).best(self.max_boxes)
 
 
-def proposer_of(
-    model: FasterRCNN,
-    resize: ResizeConfig | None,
-    precision: torch.dtype | None,
-    limits: Limits,
-    max_boxes: int | None = None,
+def rpn_proposer(
+    model: nn.Module, resize: Transform, session: Session, limits: Any = None, max_boxes: int | None = None
 ) -> RPNProposer:
-    """Return the proposal network of a detector, ready for images of any size.
+    """Return the proposal network of a model, ready for images of any size.
 
     Args:
-        model: the detector, on its device; it is put into evaluation mode.
-        resize: the size rule it was trained with; None leaves images as they are.
-        precision: what autocast computes in; None is float32.
-        limits: how many boxes are kept before and after non-maximum suppression.
+        model: has the capability `HasProposalNetwork`; it is put into evaluation mode.
+        resize: the size rule it was trained with.
+        session: where it runs.
+        limits: how many boxes are kept before and after non-maximum suppression; None takes those that the
+            model is tested with.
         max_boxes: keep the best so many of an image; None keeps all that the limits let through.
     """
-    device = model.mean.device
-    network = ProposalNetwork(model.backbone, model.neck, model.rpn).to(device).eval()
-    return RPNProposer(network, resizing(resize), device, precision, limits, max_boxes, Lock())
-
-
-def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto") -> RPNProposer:
-    """Read a model file and return its proposal network, ready for images of any size.
-
-    Args:
-        weights: a model.safetensors.
-        max_boxes: keep the best so many of an image; None keeps those that the model's head would get.
-        device: auto, cpu, cuda, cuda:N or mps.
-
-    Raises:
-        UserError: the file cannot be read, its detector has no proposal network, or the device is not there.
-    """
-    place = choose_device(device)
-    loaded = load_detector(weights, place)
-    if not isinstance(loaded.model, FasterRCNN):
-        raise UserError(
-            f"{weights}: a {loaded.config.detector.type} has no proposal network; METHOD takes a faster_rcnn"
-        )
-    precision = predicting_precision(loaded.config.train.precision, place)
-    limits = loaded.model.rpn.test_limits
-    return proposer_of(loaded.model, loaded.config.data.resize, precision, limits, max_boxes)
+    return RPNProposer(cast(HasProposalNetwork, model.eval()), resize, session, limits, max_boxes, Lock())

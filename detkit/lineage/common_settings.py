@@ -14,11 +14,10 @@ from detkit.annotations.headers import with_sizes
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import choose_anchor_sizes, choose_ratios, choose_resize, measure_objects
 from detkit.data.datasets.splits import divide, read_sets
-from detkit.data.synthetic.dataset import write_synthetic
+from detkit.data.synthetic.dataset import SYNTHETIC, write_synthetic
 from detkit.errors import UserError
 from detkit.lineage.chain import Ground, Values
 from detkit.models.backbones.families import FAMILIES
-from detkit.workflows.convert import SYNTHETIC
 
 OBJECTS = "objects"
 """Weights that are learned first, by naming the objects of the training images."""

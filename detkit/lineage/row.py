@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
-from detkit.detectors.where_to_look import told_where_to_look
+from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.lineage.chain import Link, Values
 from detkit.lineage.page import Row
 from detkit.lineage.timing import time_by_image
 from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, say
 from detkit.training.staged.stages import FOLDER as STAGES
-from detkit.workflows.evaluate import evaluate
-from detkit.workflows.train import train
 
 ROW = "row.json"
 SPENT = "train_seconds.json"
@@ -29,14 +29,28 @@ def is_done(folder: Path) -> bool:
     return (folder / ROW).is_file()
 
 
-def row_of(link: Link, values: Values, val: Values, folder: Path) -> Row:
-    """Learn, judge and time a detector, or read what was measured of it before.
+@dataclass(frozen=True)
+class Commands:
+    """The commands that a row is made by.
+
+    Attributes:
+        train: `detkit.workflows.train.train`.
+        evaluate: `detkit.workflows.evaluate.evaluate`.
+    """
+
+    train: Callable[..., Any]
+    evaluate: Callable[..., Any]
+
+
+def row_of(link: Link, values: Values, val: Values, folder: Path, commands: Commands) -> Row:
+    """Train, evaluate and time a detector, or read what was measured of it before.
 
     Args:
         link: which detector.
         values: its config without `data.val`.
         val: `data.val`, the images that judge.
         folder: of the training.
+        commands: train and evaluate it.
 
     Raises:
         UserError: something in the config or the data is wrong.
@@ -47,14 +61,15 @@ def row_of(link: Link, values: Values, val: Values, folder: Path) -> Row:
         return Row(**json.loads(kept.read_bytes()))
     say(f"{link.title}: learning")
     config = Config.model_validate(values)
-    judged = Config.model_validate({**values, "data": {**values["data"], "val": val}})
-    source = open_validation_set(judged.data)
-    told_where_to_look(judged.detector, source, "val")  # so that no time below holds that of proposals
-    seconds = learn(config, folder)
-    result = evaluate(judged, weights=folder / MODEL, out=None)
+    evaluated = Config.model_validate({**values, "data": {**values["data"], "val": val}})
+    source = open_validation_set(evaluated.data)
+    # Now, so that no time below holds that of proposals.
+    attach_proposals(evaluated.detector.external_proposals, source, "val")
+    seconds = train_once(config, folder, commands.train)
+    result = commands.evaluate(evaluated, weights=folder / MODEL, out=None)
     assert result is not None
     assert result.measured.coco is not None
-    tested = time_by_image(judged, folder / MODEL, source)
+    tested = time_by_image(evaluated, folder / MODEL, source)
     stats = result.measured.coco.stats
     row = Row(
         detector=link.name,
@@ -73,12 +88,13 @@ def row_of(link: Link, values: Values, val: Values, folder: Path) -> Row:
     return row
 
 
-def learn(config: Config, folder: Path) -> float:
-    """Learn what a config says, or go on with it, and return the seconds that all attempts took.
+def train_once(config: Config, folder: Path, train: Callable[..., Any]) -> float:
+    """Train what a config says, or resume it, and return the seconds that all attempts took.
 
     Args:
         config: the config.
         folder: the run's folder, new or left by an attempt that was stopped.
+        train: the command.
 
     Raises:
         UserError: something in the config or the data is wrong.

@@ -17,22 +17,23 @@ from torch import Tensor
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.capabilities import Detector
+from detkit.capabilities import Detector, HasProposalNetwork
 from detkit.config.schema import Config
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.data.loading.loaders import make_eval_loader
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.propose_images import num_cores
+from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
-from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.detectors.where_to_look import external_proposals, told_where_to_look
+from detkit.errors import UserError
 from detkit.evaluation.metrics.proposals import evaluate_proposals
-from detkit.inference.rpn_proposer import build_rpn_proposer
 from detkit.proposals.builder import build_proposer
 from detkit.proposals.proposals import Proposer
 from detkit.runs.model import load_detector
-from detkit.runs.session import Session, session
+from detkit.runs.predictor import build_rpn_proposer
+from detkit.runs.session import session
+from detkit.runtime.cores import num_cores
+from detkit.runtime.session import Session
 from detkit.structures import ImageBatch
 
 MOST_IMAGES = 20
@@ -71,39 +72,43 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     Raises:
         UserError: the weights or an image cannot be read.
     """
-    proposals = external_proposals(config.detector)
+    proposals = config.detector.external_proposals
     if proposals is None:
-        return _time_looking_itself(config, weights, source)
-    told = told_where_to_look(config.detector, source, "val")
-    assert told.proposals is not None
-    boxes = [told.proposals(image) for image in range(source.annotations.num_images)]
+        return _time_with_own_proposals(config, weights, source)
+    source = attach_proposals(proposals, source, "val")
+    assert source.proposals is not None
+    boxes = [source.proposals(image) for image in range(source.annotations.num_images)]
     proposer = build_proposer(proposals, num_threads=num_cores())
     with session(config, trains=False) as run:
         detector = cast(Detector, load_detector(weights, run.device).model.eval())
-        images = _images(run, told)
+        images = _images(config, run, source)
         network = _median(run, images, detector.detect)
     looking = _seconds_of_proposals(proposer, source, len(images))
     return Tested(*_coverage(source.annotations, boxes), looking, network)
 
 
-def _time_looking_itself(config: Config, weights: Path, source: Source) -> Tested:
+def _time_with_own_proposals(config: Config, weights: Path, source: Source) -> Tested:
     """Do the same for a detector with a proposal network."""
     with session(config, trains=False) as run:
         model = load_detector(weights, run.device).model.eval()
-        assert isinstance(model, FasterRCNN)
-        images = _images(run, source)
-        whole = _median(run, images, model.detect)
-        looking = _median(run, [(model, batch, _maps(run, model, batch)) for batch in images], _look)
+        if not isinstance(model, HasProposalNetwork):
+            raise UserError(
+                f"{config.detector.type}: has neither external proposals nor a proposal network, so the time "
+                "of its proposals cannot be measured"
+            )
+        images = _images(config, run, source)
+        whole = _median(run, images, cast(Detector, model).detect)
+        looking = _median(run, [(model, batch, _maps(run, model, batch)) for batch in images], _propose)
     proposer = build_rpn_proposer(weights, None, str(run.device))
     numbers = range(source.annotations.num_images)
     boxes = [proposer(source.pixels(image)).boxes for image in numbers]
     return Tested(*_coverage(source.annotations, boxes), looking, whole - looking)
 
 
-def _images(run: Session, source: Source) -> list[ImageBatch]:
+def _images(config: Config, run: Session, source: Source) -> list[ImageBatch]:
     """Return the first images, each as a batch of its own on the device."""
-    index, transforms = Index.of(source.annotations), eval_transforms(run.config.data)
-    dataset = DetectionDataset(index, source.pixels, transforms, run.config.seed, source.proposals)
+    index, transforms = Index.of(source.annotations), eval_transforms(config.data)
+    dataset = DetectionDataset(index, source.pixels, transforms, config.seed, source.proposals)
     loader = make_eval_loader(dataset, batch_size=1, workers=0, rank=0, world_size=1, pin_memory=False)
     return [images.to(run.device) for images, _ in islice(loader, MOST_IMAGES)]
 
@@ -115,7 +120,7 @@ def _median(run: Session, given: Sequence[Given], call: Callable[[Given], object
     for one in [*given[:WARM_UP], *given]:
         _wait(run.device)
         start = time.perf_counter()
-        with torch.autocast(run.device.type, dtype=run.precision, enabled=run.precision is not None):
+        with run.autocast():
             call(one)
         _wait(run.device)
         seconds.append(time.perf_counter() - start)
@@ -123,15 +128,14 @@ def _median(run: Session, given: Sequence[Given], call: Callable[[Given], object
 
 
 @torch.inference_mode()
-def _maps(run: Session, model: FasterRCNN, images: ImageBatch) -> Sequence[Tensor]:
-    with torch.autocast(run.device.type, dtype=run.precision, enabled=run.precision is not None):
-        maps: Sequence[Tensor] = model.neck(model.backbone(model.prepare(images)))
-    return maps
+def _maps(run: Session, model: HasProposalNetwork, images: ImageBatch) -> Sequence[Tensor]:
+    with run.autocast():
+        return model.feature_maps(images)
 
 
-def _look(given: tuple[FasterRCNN, ImageBatch, Sequence[Tensor]]) -> None:
+def _propose(given: tuple[HasProposalNetwork, ImageBatch, Sequence[Tensor]]) -> None:
     model, images, maps = given
-    model.rpn.propose(model.rpn(maps, images.sizes), images.sizes, model.rpn.test_limits)
+    model.propose(maps, images.sizes)
 
 
 def _seconds_of_proposals(proposer: Proposer, source: Source, count: int) -> float:

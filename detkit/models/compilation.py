@@ -9,13 +9,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from detkit.capabilities import ComputesMaps
 from detkit.errors import UserError
-
-COMPILED = ("backbone", "neck", "rpn.head")
 
 
 def compile_maps(model: nn.Module, backend: str | Callable[..., object] = "inductor") -> None:
-    """Let torch.compile translate the backbone, the neck and the head of the proposal network.
+    """Let torch.compile translate the modules of a detector that compute maps of whole images.
 
     Image sizes stay open, so one translation serves all of them; another is made where the batch has one
     image instead of several, and where a training detects. What follows works on as many regions as an
@@ -23,25 +22,23 @@ def compile_maps(model: nn.Module, backend: str | Callable[..., object] = "induc
     The names of the weights do not change.
 
     Args:
-        model: a detector; parts it does not have are passed over.
+        model: a detector; see `detkit.capabilities.ComputesMaps`.
         backend: of torch.compile.
 
     Raises:
-        UserError: the CPU's backend finds no C++ compiler.
+        UserError: the CPU's backend finds no C++ compiler, or the detector does not name such modules.
     """
-    parts = [part for name in COMPILED if (part := _part(model, name)) is not None]
+    if not isinstance(model, ComputesMaps):
+        raise UserError(
+            f"compile: true: {type(model).__name__} does not say which of its modules compute maps; give it a "
+            "method map_modules(), or leave compile: false"
+        )
+    parts = model.map_modules()
     on_cpu = any(parameter.device.type == "cpu" for part in parts for parameter in part.parameters())
     if on_cpu and backend == "inductor":
         _require_compiler()
     for part in parts:
         part.compile(backend=backend, dynamic=True)
-
-
-def _part(model: nn.Module, name: str) -> nn.Module | None:
-    part: object = model
-    for step in name.split("."):
-        part = getattr(part, step, None)
-    return part if isinstance(part, nn.Module) else None
 
 
 def _require_compiler() -> None:

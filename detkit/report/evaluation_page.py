@@ -37,7 +37,7 @@ SHOWN_SCORE = 0.5
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedRun:
     """One evaluation with all that a report shows of it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Judged:
 
 
 def write_page(
-    path: Path, judged: Judged, metrics: Path | None = None, learned: AnnotationSet | None = None
+    path: Path, judged: EvaluatedRun, metrics: Path | None = None, learned: AnnotationSet | None = None
 ) -> None:
     """Write report.html for one evaluation.
 
@@ -98,7 +98,7 @@ def write_page(
         )
 
 
-def _with_detections(page: ReportData, judged: Judged) -> ReportData:
+def _with_detections(page: ReportData, judged: EvaluatedRun) -> ReportData:
     """Return the page with what there is to say about a detector."""
     evidence = judged.truth, judged.found, judged.measured.records
     return replace(
@@ -118,7 +118,7 @@ def _with_detections(page: ReportData, judged: Judged) -> ReportData:
     )
 
 
-def _summary(judged: Judged) -> tuple[Number, ...]:
+def _summary(judged: EvaluatedRun) -> tuple[Number, ...]:
     measured, truth = judged.measured, judged.truth
     if measured.voc is not None:
         totals = [
@@ -137,20 +137,20 @@ def _summary(judged: Judged) -> tuple[Number, ...]:
     return (*totals, images, found, *speed)
 
 
-def _counts(judged: Judged, note: str) -> tuple[Number, ...]:
+def _counts(judged: EvaluatedRun, note: str) -> tuple[Number, ...]:
     counts = [Number("images", judged.truth.num_images, note)]
     if judged.seconds_per_image is not None:
         counts.append(Number("seconds an image", f"{judged.seconds_per_image:.3f}", "reading it included"))
     return tuple(counts)
 
 
-def _false_share(judged: Judged) -> str:
+def _false_share(judged: EvaluatedRun) -> str:
     records = judged.measured.records
     states = records.state[:, records.at(0.5)]
     return f"{np.mean(states == FALSE_POSITIVE):.0%}" if len(states) else "none"
 
 
-def _per_class(judged: Judged) -> Table:
+def _per_class(judged: EvaluatedRun) -> Table:
     measured = judged.measured
     counts = np.bincount(judged.truth.labels, minlength=len(measured.classes))
     if measured.voc is not None:
@@ -188,7 +188,7 @@ def _voc_curve(result: VocResult, k: int) -> Curve:
     return Curve(result.classes[k], curve.recall, curve.precision, value=float(result.ap10[k]))
 
 
-def _samples(judged: Judged) -> tuple[Picture, ...]:
+def _samples(judged: EvaluatedRun) -> tuple[Picture, ...]:
     """Return evenly spread images with labelled and found boxes."""
     truth, found = judged.truth, judged.found
     chosen = np.unique(np.linspace(0, truth.num_images - 1, NUM_SAMPLES).astype(int)).tolist()

@@ -1,22 +1,21 @@
-"""Model file -> a detector that takes images."""
+"""Model file -> a detector that takes images of any size, or proposes regions in them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from detkit.capabilities import HasProposalNetwork
 from detkit.data.transforms.builder import resizing
-from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.errors import UserError
 from detkit.inference.predictor import Predictor
+from detkit.inference.rpn_proposer import RPNProposer, rpn_proposer
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
-from detkit.models.rpn.config import RPNConfig
 from detkit.proposals.builder import build_proposer
 from detkit.runs.model import load_detector
 from detkit.runtime.device import choose_device, predicting_precision
 from detkit.runtime.processes import local_rank
-
-# Where tiles meet, a custom detector's own settings are not known.
-CUSTOM_NMS_IOU, CUSTOM_LIMIT = 0.5, 100
+from detkit.runtime.session import Session
 
 
 def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
@@ -33,21 +32,39 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
     loaded = load_detector(Path(weights), place)
     keep_folds(loaded.model)
     config, detector = loaded.config, loaded.config.detector
-    head, proposals = getattr(detector, "head", None), getattr(detector, "proposals", None)
-    nms_iou, limit = (
-        getattr(head, "nms_iou", CUSTOM_NMS_IOU),
-        getattr(head, "detections_per_image", CUSTOM_LIMIT),
-    )
+    proposals = detector.external_proposals
     return Predictor(
         model=loaded.model,
         classes=loaded.classes,
         category_ids=loaded.file.category_ids,
         resize=resizing(config.data.resize),
-        nms_iou=nms_iou,
-        max_detections=limit,
-        device=place,
-        precision=predicting_precision(config.train.precision, place),
+        session=Session(place, predicting_precision(config.train.precision, place)),
+        nms_iou=detector.nms_iou,
+        max_detections=detector.max_detections,
         thresholds=loaded.file.thresholds,
-        fixed_score=0.0 if isinstance(detector, ClassifierConfig) else FIXED_SCORE,
-        proposer=None if proposals is None or isinstance(proposals, RPNConfig) else build_proposer(proposals),
+        proposer=None if proposals is None else build_proposer(proposals),
+        classifies_images=detector.classifies_images,
+        fixed_score=0.0 if detector.classifies_images else FIXED_SCORE,
     )
+
+
+def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto") -> RPNProposer:
+    """Read a model file and return its proposal network, ready for images of any size.
+
+    Args:
+        weights: a model.safetensors.
+        max_boxes: keep the best so many of an image; None keeps those that the model's head would get.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        UserError: the file cannot be read, its detector has no proposal network, or the device is not there.
+    """
+    place = choose_device(device)
+    loaded = load_detector(weights, place)
+    if not isinstance(loaded.model, HasProposalNetwork):
+        raise UserError(
+            f"{weights}: a {loaded.config.detector.type} has no proposal network; METHOD takes a model that "
+            "has one, such as a faster_rcnn"
+        )
+    session = Session(place, predicting_precision(loaded.config.train.precision, place))
+    return rpn_proposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)

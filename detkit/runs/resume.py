@@ -10,7 +10,6 @@ import yaml
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
 from detkit.storage.run_folder import CHECKPOINT, CONFIG, say
-from detkit.training.loop.checkpoint import read_checkpoint
 
 
 def goes_on(out: Path | None) -> bool:
@@ -21,15 +20,6 @@ def goes_on(out: Path | None) -> bool:
 def begins_again(out: Path) -> bool:
     """Return whether torchrun started this training again before it had left anything but its config."""
     return restarts() > 0 and (out / CONFIG).is_file() and not (out / CHECKPOINT).is_file()
-
-
-def steps_done(folder: Path) -> int:
-    """Return the optimizer steps that the checkpoint in a run folder has behind it.
-
-    Raises:
-        UserError: there is none, or it cannot be read.
-    """
-    return int(read_checkpoint(folder / CHECKPOINT)["progress"]["step"])
 
 
 def announce_changes(folder: Path, config_text: str) -> None:

@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.config.dump import dump_config
 from detkit.config.schema import Config
-from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
-from detkit.data.loading.loaders import TrainLoader, make_eval_loader, make_train_loader
-from detkit.data.loading.samples import DetectionDataset
-from detkit.data.transforms.builder import eval_transforms, train_transforms
-from detkit.inference.detect_set import Timing, as_detection_set, detect_set
-from detkit.runtime.device import choose_device, choose_precision, predicting_precision, set_deterministic
-from detkit.runtime.processes import gather, local_rank, process_group, rank, world_size
-
-MOST_WORKERS = 8
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a run found on this machine.
-
-    Attributes:
-        config: the config.
-        device: where the model is.
-        precision: what autocast computes in; None is float32.
-        workers: processes that load images.
-    """
-
-    config: Config
-    device: torch.device
-    precision: torch.dtype | None
-    workers: int
-
-    def detect(self, model: nn.Module, source: Source) -> tuple[DetectionSet | None, Timing]:
-        """Run a detector over a dataset, each process over its share.
-
-        Args:
-            model: a detector on this session's device.
-            source: the images.
-
-        Returns:
-            All detections in process 0 (None in the others), and this process's time.
-        """
-        index = Index.of(source.annotations)
-        transforms, seed = eval_transforms(self.config.data), self.config.seed
-        dataset = DetectionDataset(index, source.pixels, transforms, seed, source.proposals)
-        loader = make_eval_loader(
-            dataset,
-            batch_size=self.config.evaluate.batch_size,
-            workers=self.workers,
-            rank=rank(),
-            world_size=world_size(),
-            pin_memory=self.device.type == "cuda",
-        )
-        arrays, timing = detect_set(model, loader, device=self.device, precision=self.precision)
-        gathered = gather(arrays)
-        if gathered is None:
-            return None, timing
-        return as_detection_set(gathered, source.annotations.box_format), timing
+from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.builder import build_detector
+from detkit.detectors.task import Task
+from detkit.inference.detect_set import Timing, detect_dataset
+from detkit.runtime.session import Session, open_session
 
 
 @contextmanager
@@ -79,54 +29,46 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
     Raises:
         UserError: the device is not there, or does not compute in the precision asked for.
     """
-    device = choose_device(config.device, local_rank())
-    set_deterministic(config.deterministic)
-    with process_group(device):
-        choose = choose_precision if trains else predicting_precision
-        precision = choose(config.train.precision, device)
-        yield Session(config, device, precision, num_workers(config.data.workers))
+    with open_session(
+        config.device,
+        config.train.precision,
+        config.data.workers,
+        deterministic=config.deterministic,
+        trains=trains,
+    ) as run:
+        yield run
 
 
-def training_loader(
-    config: Config, learned: Source, index: Index, *, batch_size: int, workers: int, pin_memory: bool
-) -> TrainLoader:
-    """Return the batches that a training gets, those of this process.
+def task_of(config: Config, run: Session, train_set: Source, val_set: Source | None = None) -> Task:
+    """Return the training that a config describes.
 
     Args:
-        config: says how images are changed, ordered and put together.
-        learned: the images to learn from.
-        index: of their annotations.
-        batch_size: images of one step over all processes.
-        workers: processes that load images.
-        pin_memory: put pixels into page-locked memory, for CUDA.
+        config: the config.
+        run: where it runs.
+        train_set: the training images, with proposals where the detector needs them.
+        val_set: the validation images; None where there are none.
     """
-    dataset = DetectionDataset(
-        index, learned.pixels, train_transforms(config.data), config.seed, learned.proposals
-    )
-    return make_train_loader(
-        dataset,
-        batch_size=batch_size,
+    return Task(
+        detector=config.detector,
+        train=config.train,
+        data=config.data,
+        evaluate=config.evaluate,
         seed=config.seed,
-        workers=workers,
-        rank=rank(),
-        world_size=world_size(),
-        group_by_aspect=config.data.group_by_aspect,
-        repeat_threshold=config.data.repeat_threshold,
-        num_classes=len(config.data.classes),
-        pin_memory=pin_memory,
+        config_text=dump_config(config),
+        session=run,
+        train_set=train_set,
+        val_set=val_set,
+        build=build_detector,
     )
 
 
-def num_workers(wanted: int | None) -> int:
-    """Return the number of loader processes: as wanted, or the cores that training leaves over.
-
-    On one or two cores images are loaded between the steps: a worker would only take turns with them.
-    """
-    if wanted is not None:
-        return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return min(MOST_WORKERS, share - 1) if share > 2 else 0
+def detect_with(
+    config: Config, run: Session, model: nn.Module, source: Source
+) -> tuple[DetectionSet | None, Timing]:
+    """Run a detector over a dataset as a config says; see `detect_dataset`."""
+    return detect_dataset(
+        model, source, run, transforms=eval_transforms(config.data), batch_size=config.evaluate.batch_size
+    )
 
 
 def images_of(annotations: AnnotationSet) -> str:

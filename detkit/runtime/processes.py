@@ -1,21 +1,20 @@
-"""Several processes that train one model, as torchrun starts them; one process is the ordinary case."""
+"""Processes that torchrun started, and what they tell one another; one process is the ordinary case."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not marked as exported
 from torch.distributed.rendezvous import rendezvous
-from torch.nn.parallel import DistributedDataParallel
 
 from detkit.errors import PeerStoppedError
 
@@ -80,28 +79,6 @@ def process_group(device: torch.device) -> Iterator[None]:
         # NCCL would wait for what the others owe; without this call it ends with the process.
         if device.type != "cuda" or sys.exc_info()[0] is None:
             dist.destroy_process_group()
-
-
-def replicate(model: nn.Module, device: torch.device, divided: Iterable[str] = ()) -> nn.Module:
-    """Return a model whose gradients are the mean over all processes; alone, the model itself.
-
-    Args:
-        model: the model, on `device`.
-        device: where this process's model is.
-        divided: names of parameters of which each process has a share of its own.
-    """
-    if world_size() == 1:
-        return model
-    # What PyTorch's own tensor parallelism calls to leave parameters out.
-    leave_out = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-    leave_out(model, list(divided))  # type: ignore[no-untyped-call]
-    devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
-
-
-def hold_gradients(model: nn.Module, hold: bool) -> AbstractContextManager[None]:
-    """Return a `with` in which a replicated model keeps its gradients to itself, for accumulation."""
-    return model.no_sync() if hold and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def any_process(condition: bool) -> bool:

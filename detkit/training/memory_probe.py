@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,46 +12,54 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from detkit.config.schema import Config
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.batch import Batch
-from detkit.data.transforms.builder import train_transforms
-from detkit.runs.session import Session
+from detkit.data.transforms.geometric import Transform
 from detkit.runtime.memory import forget_peak, is_out_of_memory, peak_bytes
+from detkit.runtime.session import Session
 from detkit.structures import TrainBatch
 from detkit.training.loop.fit import backward
 
+SAFETY = 0.9  # fraction of the free memory that a training may take
+READ_AHEAD = 2  # batches that each loader process holds ready (torch's default)
+
 
 class Step:
-    """One step of a training, without a consequence for the weights."""
+    """One step of a training, without a consequence for the weights.
 
-    def __init__(self, run: Session, model: nn.Module, optimizer: Optimizer) -> None:
-        self.run, self.model, self.optimizer = run, model, optimizer
+    Args:
+        session: where it runs.
+        model: what is trained, on the session's device.
+        optimizer: its update rule.
+    """
+
+    def __init__(self, session: Session, model: nn.Module, optimizer: Optimizer) -> None:
+        self.session, self.model, self.optimizer = session, model, optimizer
 
     def __call__(self, batch: Batch, parts: int = 1) -> None:
-        """Work off a batch in so many parts."""
+        """Process a batch in so many parts."""
         self.optimizer.zero_grad(set_to_none=True)
         scaler = GradScaler("cuda", enabled=False)
-        backward(self.model, batch.to(self.run.device), scaler, self.run.precision, parts)
+        backward(self.model, batch.to(self.session.device), scaler, self.session.precision, parts)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0
         self.optimizer.step()  # its running means take memory, too
-        if self.run.device.type == "cuda":
+        if self.session.device.type == "cuda":
             torch.cuda.synchronize()
 
     def peak(self, batch: Batch, parts: int = 1) -> int | None:
         """Return the peak memory of a step in bytes, None where it did not fit."""
-        forget_peak(self.run.device)
+        forget_peak(self.session.device)
         try:
             self(batch, parts)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return None
-        return peak_bytes(self.run.device)
+        return peak_bytes(self.session.device)
 
 
 @dataclass(frozen=True)
@@ -91,13 +99,56 @@ class Line:
         return Line(first - slope * few, slope)
 
 
-def largest_images(config: Config, learned: Source, count: int) -> Callable[[int], TrainBatch]:
-    """Return a function that makes a batch of the so many largest images, some more than once if need be."""
-    index = Index.of(learned.annotations)
-    dataset = DetectionDataset(
-        index, learned.pixels, train_transforms(config.data), config.seed, learned.proposals
-    )
-    areas = np.prod(learned.annotations.sizes.astype(np.int64), axis=1)
-    order = np.argsort(-areas, kind="stable")[:count].tolist()
-    samples = [dataset[Key(0, image)] for image in order]
-    return lambda wanted: collate([samples[i % len(samples)] for i in range(wanted)], config.seed)
+@dataclass(frozen=True)
+class MemoryProbe:
+    """Steps on the largest images of a dataset, which tell what a training takes.
+
+    Attributes:
+        session: where it runs.
+        step: one step.
+        batch: makes a batch of so many of the largest images, some more than once if need be.
+    """
+
+    session: Session
+    step: Step
+    batch: Callable[[int], TrainBatch]
+
+    @staticmethod
+    def of(
+        session: Session,
+        model: nn.Module,
+        optimizer: Optimizer,
+        source: Source,
+        transforms: Sequence[Transform],
+        count: int,
+        seed: int = 0,
+    ) -> MemoryProbe:
+        """Return a probe.
+
+        Args:
+            session: where it runs.
+            model: what is trained, on the session's device.
+            optimizer: its update rule.
+            source: the training images.
+            transforms: what they go through.
+            count: how many of the largest images to use.
+            seed: seeds the augmentation.
+        """
+        index = Index.of(source.annotations)
+        dataset = DetectionDataset(index, source.pixels, transforms, seed, source.proposals)
+        areas = np.prod(source.annotations.sizes.astype(np.int64), axis=1)
+        order = np.argsort(-areas, kind="stable")[:count].tolist()
+        samples = [dataset[Key(0, image)] for image in order]
+        return MemoryProbe(
+            session,
+            Step(session, model, optimizer),
+            lambda wanted: collate([samples[i % len(samples)] for i in range(wanted)], seed),
+        )
+
+    def line(self, wanted: int) -> Line:
+        """Return memory over the number of images, through two probes below `wanted` where there are any."""
+        return Line.through(self.step, self.batch, wanted)
+
+    def shared_bytes(self, batch_size: int) -> int:
+        """Return what the loader processes need of /dev/shm."""
+        return self.session.workers * READ_AHEAD * self.batch(1).images.pixels.nbytes * batch_size

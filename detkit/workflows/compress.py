@@ -12,12 +12,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from detkit.capabilities import Detector
+from detkit.capabilities import Detector, HasFcLayers
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
 from detkit.data.datasets.source import Source
-from detkit.detectors.where_to_look import told_where_to_look
+from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known, measure
@@ -25,11 +25,11 @@ from detkit.inference.model_file import save_model
 from detkit.inference.score_floor import Advice, advice_of
 from detkit.models.roi.box_heads import FcHead
 from detkit.runs.model import LoadedDetector, load_detector
-from detkit.runs.session import session
+from detkit.runs.results import require_same_classes
+from detkit.runs.session import detect_with, session
 from detkit.runtime.device import choose_device
 from detkit.storage.run_folder import say
 from detkit.structures import Detections, ImageBatch
-from detkit.workflows.evaluate import require_same_classes
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ def compress(
     if file.exists():
         raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
     loaded = load_detector(weights, choose_device(device))
+    _require_whole_fc(loaded.model, weights)
     thin = copy.deepcopy(loaded.model)
-    _fc_head(thin, weights).compress((fc6, fc7))
+    _fc_head(thin).compress((fc6, fc7))
     detector = loaded.config.detector
     head = cast(Any, detector).head.model_copy(update=_ranks(fc6, fc7))
     config = loaded.config.model_copy(update={"detector": detector.model_copy(update={"head": head})})
@@ -133,13 +134,19 @@ def _ranks(fc6: int | None, fc7: int | None) -> dict[str, int]:
     return {name: rank for name, rank in ranks.items() if rank is not None}
 
 
-def _fc_head(model: nn.Module, weights: Path) -> FcHead:
-    head = getattr(getattr(model, "roi_head", None), "head", None)
+def _fc_head(model: nn.Module) -> FcHead:
+    head = model.fc_layers if isinstance(model, HasFcLayers) else None
+    assert isinstance(head, FcHead)
+    return head
+
+
+def _require_whole_fc(model: nn.Module, weights: Path) -> None:
+    """Check that a detector has fc6 and fc7, and that they are not compressed yet."""
+    head = model.fc_layers if isinstance(model, HasFcLayers) else None
     if not isinstance(head, FcHead):
         raise UserError(f"{weights}: has no fc6 and fc7; heads fc6_fc7 and two_fc can be compressed")
     if not (isinstance(head.fc6, nn.Linear) and isinstance(head.fc7, nn.Linear)):
         raise UserError(f"{weights}: is compressed already; give the file that it was made from")
-    return head
 
 
 class _Timed(nn.Module):
@@ -161,7 +168,7 @@ class _Timed(nn.Module):
 def _judge(
     loaded: LoadedDetector, model: nn.Module, weights: Path, data: Config | None
 ) -> tuple[Measurement, Advice | None, str | None]:
-    head = cast(Any, model).roi_head.head
+    head = _fc_head(model)
     size = sum(p.numel() for part in (head.fc6, head.fc7) for p in part.parameters())
     config = data or loaded.config
     source = _source(loaded, weights, data)
@@ -169,7 +176,7 @@ def _judge(
         return Measurement(size, None, None), None, None
     timed = _Timed(model)
     with session(config.model_copy(update={"device": str(_device(model))}), trains=False) as run:
-        found, _ = run.detect(timed, source)
+        found, _ = detect_with(config, run, timed, source)
     assert found is not None
     measured = measure(source.annotations, found, config.evaluate.metric)
     advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
@@ -183,7 +190,7 @@ def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Sourc
     try:
         source = open_validation_set(config.data)
         require_same_classes(loaded.classes, source.annotations, weights)
-        return told_where_to_look(config.detector, source, "val")
+        return attach_proposals(config.detector.external_proposals, source, "val")
     except UserError as error:
         if data is not None:
             raise

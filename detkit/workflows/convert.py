@@ -12,13 +12,11 @@ from detkit.annotations.image_files import image_path, require_images
 from detkit.annotations.labelme import write_labelme
 from detkit.annotations.writers import image_folder, write_dataset
 from detkit.data.datasets.splits import read_sets, spec_of_sets
-from detkit.data.synthetic.dataset import write_synthetic
+from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, write_synthetic
 from detkit.errors import UserError
 from detkit.storage.run_folder import new_folder
 
 Target = Literal["voc", "coco", "yolo", "labelme"]
-SYNTHETIC = "synthetic"
-NUM_SYNTHETIC = {"train": 400, "val": 100}
 
 
 def convert(dataset: str, *, to: Target, out: Path) -> dict[str, Any]:

@@ -24,9 +24,11 @@ from detkit.lineage.common_settings import (
 )
 from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
 from detkit.lineage.ratios import ratios_of
-from detkit.lineage.row import is_done, learn, row_of
+from detkit.lineage.row import Commands, is_done, row_of, train_once
 from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import MODEL, environment, new_folder, say
+from detkit.workflows.evaluate import evaluate
+from detkit.workflows.train import train
 
 PAGE, RESULT, TERMS = "lineage.html", "lineage.json", "terms.json"
 CLASSIFIER = "classifier"
@@ -89,7 +91,8 @@ def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str]
         for link in CHAIN:
             if link.name not in wanted and not is_done(folder / link.name):
                 continue
-            rows.append(row_of(link, link.config(ground), images.data["val"], folder / link.name))
+            values, place = link.config(ground), folder / link.name
+            rows.append(row_of(link, values, images.data["val"], place, Commands(train, evaluate)))
             result = Lineage(tuple(rows), ratios_of(rows), pretrain_seconds, folder)
             _write(result, dataset, terms, images)
     except KeyboardInterrupt:
@@ -133,7 +136,7 @@ def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | N
         return terms.weights, None
     place = folder / CLASSIFIER
     say("classifier: the backbone learns to name the objects, cut out")
-    seconds = learn(Config.model_validate(classifier_config(images, terms)), place)
+    seconds = train_once(Config.model_validate(classifier_config(images, terms)), place, train)
     return str((place / MODEL).resolve()), seconds
 
 

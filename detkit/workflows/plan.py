@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+from torch import nn
 
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
-from detkit.data.datasets.index import Index
-from detkit.detectors.builder import build_detector
-from detkit.detectors.where_to_look import told_where_to_look
+from detkit.data.regions.attached_proposals import attach_proposals
+from detkit.data.transforms.builder import eval_transforms, train_transforms
+from detkit.detectors.families import family_of
+from detkit.detectors.staged_recipe import Batches, cached_bytes, new_layer_optimizer
+from detkit.detectors.task import Task
 from detkit.errors import UserError
-from detkit.runs.session import session, training_loader
+from detkit.models.roi.region_detector import RegionDetector
+from detkit.runs.session import session, task_of
 from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.structures import TrainBatch
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.loop.config import GradientConfig
-from detkit.training.memory_probe import Line, Step, largest_images
+from detkit.training.memory_probe import SAFETY, MemoryProbe, Step
 from detkit.training.staged.config import StagedConfig
-from detkit.training.staged.plan import StagedPlan, plan_staged
+from detkit.training.staged.plan import StagedPlan, measure_steps, regions_per_second
+from detkit.training.staged.region_reader import RegionReader
 
 TIMED_STEPS = 3
-SAFETY = 0.9  # share of the free memory that a training may take
-READ_AHEAD = 2  # batches that each loader process holds ready (torch's default)
 MOST_PARTS = 64
 
 
@@ -125,45 +130,78 @@ def plan(config: Config) -> Plan | StagedPlan:
         config: the training.
 
     Raises:
-        UserError: the data cannot be read, or the training is not by gradient.
+        UserError: the data cannot be read, or the training has steps of several kinds.
     """
-    train = config.train
-    if isinstance(train, StagedConfig):
-        return plan_staged(config, train)
-    if not isinstance(train, GradientConfig):
+    train, family = config.train, family_of(config.detector)
+    if not isinstance(train, GradientConfig | StagedConfig):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
-    learned, _ = open_training_set(config.data)
+    train_set, _ = open_training_set(config.data)
     with session(config, trains=True) as run:
-        learned = told_where_to_look(config.detector, learned, "train")
-        model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
+        source = attach_proposals(config.detector.external_proposals, train_set, "train")
+        task = task_of(config, run, source)
+        model = task.build(task.detector, task.num_classes, task.seed, pretrained=False)
         model.to(run.device).train()
-        step = Step(run, model, build_optimizer(train, model)[0])
-        images = largest_images(config, learned, min(train.batch_size, learned.annotations.num_images))
-        free, part = free_bytes(run.device), -(-train.batch_size // train.accumulate)
-        line = Line.through(step, images, part)
-        affordable = None if free is None else line.most(SAFETY * free)
-        measured = step.peak(images(part)) if affordable is None or part <= affordable else None
-        index = Index.of(learned.annotations)
-        loader = training_loader(
-            config, learned, index, batch_size=train.batch_size, workers=run.workers, pin_memory=False
-        )
-        fits = measured is not None
-        return Plan(
-            device=str(run.device),
-            precision="fp32" if run.precision is None else str(run.precision)[6:],
-            batch_size=train.batch_size,
-            parts=train.accumulate,
-            predicted_bytes=int(line(part)) if line.known else None,
-            measured_bytes=measured,
-            free_bytes=free,
-            largest_part=affordable,
-            advised_parts=_parts(train.batch_size, affordable),
-            step_seconds=_seconds(step, loader.epoch(0), train.accumulate) if fits else None,
-            steps=loader.num_steps(0),
-            epochs=train.epochs,
-            shared_bytes=run.workers * READ_AHEAD * images(train.batch_size).images.pixels.nbytes,
-            shared_free_bytes=shared_bytes() if run.workers else None,
-        )
+        if isinstance(train, GradientConfig):
+            return _plan_gradient(task, train, model)
+        assert family.fine_tune_batches is not None
+        return _plan_staged(task, train, model, family.fine_tune_batches)
+
+
+def _plan_gradient(task: Task, train: GradientConfig, model: nn.Module) -> Plan:
+    run, part = task.session, -(-train.batch_size // train.accumulate)
+    optimizer, _ = build_optimizer(train.optimizer, model, batch_size=train.batch_size)
+    probe = MemoryProbe.of(
+        run,
+        model,
+        optimizer,
+        task.train_set,
+        train_transforms(task.data),
+        min(train.batch_size, task.train_set.annotations.num_images),
+        task.seed,
+    )
+    free, line = free_bytes(run.device), probe.line(part)
+    affordable = None if free is None else line.most(SAFETY * free)
+    measured = probe.step.peak(probe.batch(part)) if affordable is None or part <= affordable else None
+    loader, fits = task.train_loader(train.batch_size), measured is not None
+    return Plan(
+        device=str(run.device),
+        precision=run.precision_name,
+        batch_size=train.batch_size,
+        parts=train.accumulate,
+        predicted_bytes=int(line(part)) if line.known else None,
+        measured_bytes=measured,
+        free_bytes=free,
+        largest_part=affordable,
+        advised_parts=_parts(train.batch_size, affordable),
+        step_seconds=_seconds(probe.step, loader.epoch(0), train.accumulate) if fits else None,
+        steps=loader.num_steps(0),
+        epochs=train.epochs,
+        shared_bytes=probe.shared_bytes(train.batch_size),
+        shared_free_bytes=shared_bytes() if run.workers else None,
+    )
+
+
+def _plan_staged(task: Task, how: StagedConfig, model: nn.Module, batches: Batches) -> StagedPlan:
+    detector, tuned, run = cast(RegionDetector, model), how.fine_tune, task.session
+    seconds, peak = None, None
+    if tuned is not None:
+        step = Step(run, model, new_layer_optimizer(tuned, detector))
+        tuning = iter(batches(task, tuned, detector)(0, 0))
+        seconds, peak = measure_steps(step, tuning, tuned.steps, tuned.accumulate)
+    reader = RegionReader.of(run, model.eval(), task.train_set, eval_transforms(task.data))
+    return StagedPlan(
+        device=str(run.device),
+        precision=run.precision_name,
+        num_images=len(reader.regions),
+        num_regions=int(reader.regions.counts().sum()),
+        step_seconds=seconds,
+        steps=tuned.steps if tuned else 0,
+        step_bytes=peak,
+        free_bytes=free_bytes(run.device),
+        regions_per_second=regions_per_second(reader),
+        cache_bytes=cached_bytes(task, how, reader),
+        disk_free_bytes=shutil.disk_usage(Path()).free,
+    )
 
 
 def _seconds(step: Step, batches: Iterable[TrainBatch], parts: int) -> float:

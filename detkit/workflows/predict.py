@@ -10,7 +10,6 @@ from typing import Any
 
 from detkit.data.datasets.image_sources import find_images
 from detkit.data.images import decode_image
-from detkit.detectors.classifier.model import Classifier
 from detkit.inference.predict_together import predict_together
 from detkit.inference.predictor import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
@@ -18,7 +17,7 @@ from detkit.inference.score_floor import Aim
 from detkit.report.draw import draw_detections
 from detkit.report.picture_file import write_picture
 from detkit.runs.predictor import build_predictor
-from detkit.runs.session import num_workers
+from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import from_main, process_group, rank
 from detkit.storage.run_folder import new_folder
 
@@ -63,13 +62,13 @@ def predict(
     """
     files = find_images(sources)
     predictor = build_predictor(weights, device)
-    with process_group(predictor.device):
+    with process_group(predictor.session.device):
         stream = predict_together(
             predictor,
             files,
             threshold=threshold,
             tile_px=tile,
-            batch_size=1 if predictor.device.type == "cpu" else 8,
+            batch_size=1 if predictor.session.device.type == "cpu" else 8,
             threads=max(1, num_workers(None)),
         )
         folder = from_main(lambda: new_folder(out, "predict"))
@@ -81,7 +80,7 @@ def predict(
         for number, found in enumerate(written, start=1):
             records.append(record(found, predictor.category_ids))
             if draw:
-                shown = _best(found) if isinstance(predictor.model, Classifier) else found
+                shown = _best(found) if predictor.classifies_images else found
                 draw_prediction(shown, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
             on_image(number, len(files))
     return folder, records

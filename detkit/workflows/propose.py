@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from detkit.data.datasets.propose_sources import ImagesToSee, images_to_see
-from detkit.data.regions.propose_images import num_cores, propose_images
+from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
 from detkit.proposals.store.store import Origin
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.report.proposal_drawings import draw_proposals
+from detkit.runtime.cores import num_cores
 from detkit.storage.content_keys import key_of
 from detkit.storage.run_folder import say
 from detkit.workflows.propose_method import Method, find_method

@@ -77,7 +77,7 @@ def _by_model(file: Path, values: dict[str, Any], device: str) -> Method:
         raise UserError(f"max_boxes: expected a whole number greater than 0, got {limit!r}")
 
     def build(threads: int) -> Proposer:
-        from detkit.inference.rpn_proposer import build_rpn_proposer  # needs torch
+        from detkit.runs.predictor import build_rpn_proposer  # needs torch
 
         return build_rpn_proposer(file, limit, device)
 

@@ -10,8 +10,8 @@ from detkit.data.datasets.builder import open_training_set
 from detkit.evaluation.measure import Measured, measure
 from detkit.report.evaluation_page import write_page
 from detkit.runs.finished_run import read_run
+from detkit.runs.results import evaluated_run
 from detkit.storage.run_folder import METRICS, REPORT
-from detkit.workflows.evaluate import judge
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ def report(folder: Path) -> WrittenReport:
     measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
     metrics, file = folder / METRICS, folder / REPORT
     learned = open_training_set(run.config.data)[0].annotations if metrics.is_file() else None
-    judged = judge(folder.resolve().name, run.config, run.source, run.found, measured, None)
-    write_page(file, judged, metrics, learned)
+    evaluated = evaluated_run(folder.resolve().name, run.config, run.source, run.found, measured, None)
+    write_page(file, evaluated, metrics, learned)
     return WrittenReport(file, measured)

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import nn
+import torch
 
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
-from detkit.data.datasets.index import Index
-from detkit.data.datasets.source import Source
-from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.model import FastRCNN
-from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.rcnn.show_regions import draw_regions
-from detkit.detectors.sppnet.model import SPPNet
-from detkit.detectors.where_to_look import told_where_to_look
-from detkit.report.draw import draw_targets, tile_images
+from detkit.data.regions.attached_proposals import attach_proposals
+from detkit.detectors.families import family_of
 from detkit.report.picture_file import write_picture
-from detkit.runs.session import training_loader
+from detkit.runs.session import task_of
+from detkit.runtime.session import Session
 from detkit.storage.run_folder import new_folder
-from detkit.structures import TrainBatch
-from detkit.training.loop.config import GradientConfig
 
 NUM_BATCHES = 4
-COLUMNS = 4
-BATCH_SIZE = 4  # where a training has none, because it has several stages
 
 
 def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM_BATCHES) -> dict[str, Any]:
@@ -46,44 +34,13 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     Raises:
         UserError: the data cannot be read.
     """
-    learned, changed = open_training_set(config.data)
-    learned = told_where_to_look(config.detector, learned, "train")
+    train_set, changed = open_training_set(config.data)
+    train_set = attach_proposals(config.detector.external_proposals, train_set, "train")
     folder = new_folder(out, "show-data")
-    if isinstance(config.detector, RCNNConfig):
-        return _show_regions(config, config.detector, learned, folder, num_batches) | {
-            "invalid_boxes": changed
-        }
-    index = Index.of(learned.annotations)
-    size = config.train.batch_size if isinstance(config.train, GradientConfig) else BATCH_SIZE
-    loader = training_loader(config, learned, index, batch_size=size, workers=0, pin_memory=False)
-    model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
+    task = task_of(config, Session(torch.device("cpu")), train_set)
     drawn = []
-    for number, batch in zip(range(num_batches), loader.epoch(0), strict=False):
-        picture = folder / f"batch_{number:02d}.jpg"
-        write_picture(picture, _draw(batch, model, config.data.classes, index))
-        drawn.append({"picture": str(picture), "images": len(batch), "objects": sum(map(len, batch.targets))})
-    return {"out": str(folder), "batches": drawn, "invalid_boxes": changed}
-
-
-def _show_regions(
-    config: Config, detector: RCNNConfig, learned: Source, folder: Path, num_batches: int
-) -> dict[str, Any]:
-    drawn = []
-    for number, step in zip(range(num_batches), draw_regions(config, detector, learned), strict=False):
+    for number, step in enumerate(islice(family_of(config.detector).draw_training(task), num_batches)):
         picture = folder / f"batch_{number:02d}.jpg"
         write_picture(picture, step.picture)
         drawn.append({"picture": str(picture), "images": step.num_images, "objects": step.num_objects})
-    return {"out": str(folder), "batches": drawn}
-
-
-def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: Index) -> NDArray[np.uint8]:
-    # A detector of another kind has no anchors to show.
-    trained = model.training_boxes(batch) if isinstance(model, FastRCNN | FasterRCNN | SPPNet) else None
-    pictures, names = [], []
-    for number, (target, (height, width)) in enumerate(zip(batch.targets, batch.images.sizes, strict=True)):
-        pixels = batch.images.pixels[number, :, :height, :width].permute(1, 2, 0).contiguous().numpy()
-        boxes, labels = target.boxes.numpy(), target.labels.numpy()
-        anchors, regions = (part.numpy() for part in trained[number]) if trained else (None, None)
-        pictures.append(draw_targets(pixels, boxes, labels, classes, anchors=anchors, regions=regions))
-        names.append(f"{Path(index.path(target.image)).name}  {width}x{height}")
-    return tile_images(pictures, min(COLUMNS, len(pictures)), captions=names)
+    return {"out": str(folder), "batches": drawn, "invalid_boxes": changed}

@@ -1,37 +1,31 @@
-"""`detkit train`: learn a detector from a config."""
+"""`detkit train`: train a detector from a config."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set, open_validation_set
-from detkit.detectors.fast_rcnn.post_hoc_svms import learn_post_hoc_svms
-from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig
-from detkit.detectors.faster_rcnn.recipe import learn_alternately
-from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
-from detkit.detectors.staged_recipe import learn_in_stages
+from detkit.data.regions.attached_proposals import attach_proposals
+from detkit.detectors.families import family_of
 from detkit.detectors.task import Task
-from detkit.detectors.where_to_look import told_where_to_look
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.score_floor import advice_of
 from detkit.runs.model import load_detector
+from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import announce_changes, begins_again, goes_on
-from detkit.runs.session import images_of, session
+from detkit.runs.session import images_of, session, task_of
 from detkit.runtime.processes import barrier, from_main, rank
 from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder, say
-from detkit.training.loop.config import GradientConfig
-from detkit.training.staged.config import StagedConfig
-from detkit.workflows.evaluate import judge, write_results
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def train(
     resume: bool = False,
     from_weights: Path | None = None,
 ) -> Training | None:
-    """Learn a detector, keep the weights that do best on the validation images, and report on them.
+    """Train a detector, keep the weights that do best on the validation images, and report on them.
 
     Where torchrun starts the processes again after one of them ended, the training goes on in `out` from its
     last.pt.
@@ -96,20 +90,23 @@ def train(
         raise UserError("--resume needs --out, the folder of the run to go on with")
     resume = resume or goes_on(out)
     with _pointing_to_check():
-        learned, changed = open_training_set(config.data)
-        judged_by = open_validation_set(config.data) if config.data.val is not None else None
+        train_set, changed = open_training_set(config.data)
+        val_set = open_validation_set(config.data) if config.data.val is not None else None
     with session(config, trains=True) as run:
         if rank() == 0:
-            say(f"learning from {images_of(learned.annotations)}", *_changes(changed))
-            say(f"on {run.device}, {'fp32' if run.precision is None else str(run.precision)[6:]}")
-        learned = told_where_to_look(config.detector, learned, "train")
-        if judged_by is not None:
-            judged_by = told_where_to_look(config.detector, judged_by, "val")
-        task = Task(run, learned, judged_by, from_main(lambda: _folder(config, name, out, resume)), resume)
+            say(f"training on {images_of(train_set.annotations)}", *_changes(changed))
+            say(f"on {run.device}, {run.precision_name}")
+        proposals = config.detector.external_proposals
+        train_set = attach_proposals(proposals, train_set, "train")
+        if val_set is not None:
+            val_set = attach_proposals(proposals, val_set, "val")
+        folder = from_main(lambda: _folder(config, name, out, resume))
+        task = task_of(config, run, train_set, val_set)
+        task = replace(task, folder=folder, resume=resume, from_weights=from_weights)
         start = time.perf_counter()
-        progress = _learn(task, from_weights)
+        progress = family_of(config.detector).recipes[config.train.type](task)
         seconds = time.perf_counter() - start
-        measured = _report(task)
+        measured = _report(config, task)
     if rank() != 0:
         return None
     return Training(task.folder, measured, seconds, progress.steps, progress.images_per_second)
@@ -145,43 +142,21 @@ def _folder(config: Config, name: str, out: Path | None, resume: bool) -> Path:
     return folder
 
 
-def _learn(task: Task, from_weights: Path | None) -> Learned:
-    """Leave the best weights in the run's folder."""
-    match task.config.train:
-        case GradientConfig() as how:
-            model = new_model(task.config, from_weights, resumes=task.resume).to(task.run.device)
-            progress = learn_by_gradient(task, how, model, continues=from_weights is not None)
-            learn_post_hoc_svms(task)
-            return progress
-        case StagedConfig() as how:
-            model = new_model(task.config, from_weights, resumes=False).to(task.run.device)
-            return learn_in_stages(task, how, model)
-        case AlternatingConfig() as how:
-            if from_weights is not None:
-                raise UserError(
-                    "--from: alternating training begins with backbone.weights; train.type: gradient goes on "
-                    "from a trained detector"
-                )
-            return learn_alternately(task, how)
-        case _:
-            assert_never(task.config.train)
-
-
-def _report(task: Task) -> Measured | None:
-    """Judge the best weights once more, from their file; write what they find, thresholds and the report."""
-    run, judged_by, folder = task.run, task.judged_by, task.folder
-    if judged_by is None:
+def _report(config: Config, task: Task) -> Measured | None:
+    """Evaluate the best weights once more, from their file; write detections, thresholds and the report."""
+    run, val_set, folder = task.session, task.val_set, task.folder
+    if val_set is None:
         return None
     barrier()  # the first process may still be writing the weights
     loaded = load_detector(folder / MODEL, run.device)
-    found, timing = run.detect(loaded.model, judged_by)
-    if found is None:
+    detections, timing = task.detect(loaded.model, val_set)
+    if detections is None:
         return None
-    measured = measure(judged_by.annotations, found, run.config.evaluate.metric)
+    measured = measure(val_set.annotations, detections, config.evaluate.metric)
     if measured.accuracy is None:
-        advice = advise_thresholds(judged_by.annotations, found, measured.records)
+        advice = advise_thresholds(val_set.annotations, detections, measured.records)
         task.save(loaded.model, advice_of(advice))
     seconds = timing.seconds / max(timing.num_images, 1)
-    judged = judge(folder.name, run.config, judged_by, found, measured, seconds)
-    write_results(folder, judged, folder / METRICS, task.learned.annotations)
+    evaluated = evaluated_run(folder.name, config, val_set, detections, measured, seconds)
+    write_results(folder, evaluated, folder / METRICS, task.train_set.annotations)
     return measured

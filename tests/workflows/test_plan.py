@@ -112,6 +112,6 @@ def test_plan_is_for_a_training_with_batches() -> None:
 
 
 def load_alternating() -> object:
-    from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig
+    from detkit.detectors.faster_rcnn.config import AlternatingConfig
 
     return AlternatingConfig.model_construct(type="alternating")

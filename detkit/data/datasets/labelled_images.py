@@ -16,9 +16,8 @@ from detkit.annotations.image_files import image_path, require_images
 from detkit.annotations.joining import join_sets
 from detkit.data.datasets.splits import read_sets, spec_of_sets
 from detkit.data.images import decode_image
-from detkit.data.synthetic.dataset import SyntheticSet
+from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, SyntheticSet
 from detkit.errors import UserError
-from detkit.workflows.convert import NUM_SYNTHETIC, SYNTHETIC
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from detkit.annotations.image_files import image_path
 from detkit.data.datasets.image_sources import find_images
 from detkit.data.datasets.labelled_images import LabelledImages, labelled_images
 from detkit.data.images import decode_image
+from detkit.data.synthetic.dataset import SYNTHETIC
 from detkit.errors import UserError
-from detkit.workflows.convert import SYNTHETIC
 
 
 @dataclass(frozen=True)

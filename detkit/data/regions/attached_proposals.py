@@ -1,4 +1,4 @@
-"""Where a detector that does not look for itself is to look in the images of a dataset."""
+"""Proposals of a dataset's images, for detectors that are given them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.data.datasets.source import FilePixels, Source
-from detkit.data.regions.propose_images import num_cores, propose_images
+from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
 from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
 from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig
@@ -20,6 +20,7 @@ from detkit.proposals.proposals import Proposer
 from detkit.proposals.store.aligned import aligned_store
 from detkit.proposals.store.store import Origin, ProposalStore
 from detkit.proposals.store.store_parts import StoreParts
+from detkit.runtime.cores import num_cores
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.spec import CustomConfig
 from detkit.storage.content_keys import cache_folder, digests_of_files, digests_of_pixels, key_of
@@ -48,21 +49,25 @@ class StoredBoxes:
         return self.store(int(self.positions[image])).best(self.limit).boxes
 
 
-def with_proposals(spec: ExternalProposalsConfig, source: Source, part: Literal["train", "val"]) -> Source:
-    """Return a dataset together with where to look in its images.
+def attach_proposals(
+    spec: ExternalProposalsConfig | None, source: Source, part: Literal["train", "val"]
+) -> Source:
+    """Return a dataset together with the proposals of its images, or as it is where a detector needs none.
 
     Boxes that have to be computed are so once: they are kept in the cache folder (`cache_folder`) under a key
     of the images' content, the method and its parameters, and every later run finds them there. Of several
     processes the first one computes, on all cores. What is done when it is stopped need not be done again.
 
     Args:
-        spec: `detector.proposals` of the config.
+        spec: `external_proposals` of a detector's config; None for one that makes its own, or needs none.
         source: the images.
         part: which of the config's datasets they are.
 
     Raises:
         UserError: a file lacks images of the dataset, or was made for other images; an image cannot be read.
     """
+    if spec is None:
+        return source
     if isinstance(spec, ProposalFileConfig):
         store, positions = _from_file(spec, source, part)
         return replace(source, proposals=StoredBoxes(store, positions, spec.max_boxes))

@@ -17,6 +17,8 @@ from detkit.data.synthetic.shapes import Pixels
 from detkit.errors import UserError
 from detkit.storage.atomic_files import write_atomically
 
+SYNTHETIC = "synthetic"
+NUM_SYNTHETIC = {"train": 400, "val": 100}
 SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
 """The shapes that are objects."""
 
@@ -57,7 +59,7 @@ class SyntheticSet:
             for label, box in zip(plan.labels.tolist(), plan.boxes.tolist(), strict=True):
                 assembly.add_object(self.classes[label], box)
         labels = [self.classes.index(name) for name in assembly.names()]
-        return assembly.build("synthetic", self.classes, labels, range(1, len(self.classes) + 1))
+        return assembly.build(SYNTHETIC, self.classes, labels, range(1, len(self.classes) + 1))
 
     def render(self, index: int) -> Pixels:
         """Return the (height, width, 3) RGB pixels of image `index`, the number in its file name."""

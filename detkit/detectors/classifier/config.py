@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from detkit.detectors.config import DetectorConfig, Values
 from detkit.models.backbones.families import PublishedBackboneConfig, family_named
-from detkit.models.roi.wiring import fill
-from detkit.spec import Count, Fraction, Positive, Spec
+from detkit.spec import Count, Fraction, Positive, Spec, fill
 
 
 class ViewsConfig(Spec):
@@ -20,8 +20,11 @@ class ViewsConfig(Spec):
     """Sizes of the image, as shares of `data.resize.short_px`; each gives its own cuts."""
 
 
-class ClassifierConfig(Spec):
+class ClassifierConfig(DetectorConfig):
     """A backbone with the rest of its published network, which says what an image shows."""
+
+    train_types: ClassVar[tuple[str, ...]] = ("gradient",)
+    classifies_images: ClassVar[bool] = True
 
     type: Literal["classifier"] = "classifier"
     backbone: PublishedBackboneConfig
@@ -48,3 +51,8 @@ class ClassifierConfig(Spec):
             return data
         own = {"freeze_at": 0} | ({"norm": "trainable"} if family.has_norm else {})
         return fill(data, {"backbone": own, "dropout": family.classifier_dropout})
+
+    @classmethod
+    def complete(cls, config: Values) -> Values:
+        """Evaluate by accuracy."""
+        return fill({"evaluate": {}, **config}, {"evaluate": {"metric": "top1"}})

@@ -70,6 +70,10 @@ class Classifier(ImageInput):
         found: Tensor = self.tail(self.backbone(pixels)[-1])
         return found
 
+    def map_modules(self) -> list[nn.Module]:
+        """Return the modules that compute maps of whole images."""
+        return [self.backbone]
+
     def _each(self, images: ImageBatch) -> list[tuple[Tensor, tuple[int, int]]]:
         return list(zip(self.prepare(images), images.sizes, strict=True))
 

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detkit.data.config import DataConfig, FlipConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.task import Task
 from detkit.models.roi.box_heads import Predictor
-from detkit.models.roi.roi_head import RoIHead
+from detkit.models.roi.config import AnyHeadConfig
+from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.target_statistics import target_moments
 from detkit.runtime.processes import from_main, rank
 from detkit.spec import CustomConfig
@@ -21,25 +23,25 @@ from detkit.storage.run_folder import say
 from detkit.structures import Target
 
 
-def measure_box_targets(task: Task, model: nn.Module, *, continues: bool) -> None:
-    """Let the model learn its boxes in the units of the training set, where the config says `measured`.
+def measure_box_targets(head: AnyHeadConfig, model: FastRCNN, task: Task, *, continues: bool) -> None:
+    """Let a model's box regression be trained in the units of the training set, where its head asks for it.
 
-    The images are taken as their files are: only their mirroring matters to the numbers, and is counted in.
+    The images are taken as their files are: only their mirroring matters to the statistics, and is counted in.
 
     Args:
+        head: says whether box targets are measured.
+        model: not yet trained, or with weights of a model file.
         task: the data, with proposals.
-        model: the detector, not yet trained, or with weights of a model file.
-        continues: the weights were learned, in other units, and are to give what they gave.
+        continues: the weights were trained in other units, and are to give what they gave.
     """
-    head = getattr(task.config.detector, "head", None)
-    if getattr(head, "box_targets", "fixed") != "measured" or task.learned.proposals is None:
+    if not isinstance(head, HeadConfig) or head.box_targets != "measured":
         return
-    roi_head = cast(RoIHead, model.roi_head)
+    roi_head = model.roi_head
     predictor = cast(Predictor, roi_head.predictor)
 
     def measured() -> tuple[Tensor, Tensor]:
-        moments = target_moments(_images(task.learned), roi_head, len(predictor.delta_mean))
-        return moments.mean_and_std(*_mirrored(task.config.data))
+        moments = target_moments(_images(task.train_set), roi_head, len(predictor.delta_mean))
+        return moments.mean_and_std(*_mirrored(task.data))
 
     mean, std = from_main(measured)
     predictor.measure_deltas_in(mean, std, keep_answers=continues)

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from detkit.data.config import DataConfig
+from detkit.detectors.config import DetectorConfig, check_image_scales
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.decision_config import SVMConfig
-from detkit.models.roi.wiring import fill, require_wiring
+from detkit.models.roi.head_config import HeadConfig
+from detkit.models.roi.wiring import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import Count, CustomConfig, Spec
+from detkit.spec import Count, CustomConfig, fill
+from detkit.training.config import TrainConfig
 
 # These values replace the defaults of the heads, which are Faster R-CNN's.
 PAPER_DEFAULTS: dict[str, Any] = {
     "head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}
 }
+FPN_STRIDE = 4
 FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
 
-class FastRCNNConfig(Spec):
+class FastRCNNConfig(DetectorConfig):
     """Fast R-CNN (Girshick 2015): judges the boxes it is given, on maps of the whole image."""
+
+    train_types: ClassVar[tuple[str, ...]] = ("gradient",)
 
     type: Literal["fast_rcnn"] = "fast_rcnn"
     backbone: AnyBackboneConfig
     """The network that reads the image."""
-    neck: AnyNeckConfig = NoNeckConfig(type="none")
+    neck: AnyNeckConfig = NoNeckConfig()
     """What stands between the backbone and the rest."""
     proposals: ExternalProposalsConfig
     """Where to look."""
@@ -66,3 +73,32 @@ class FastRCNNConfig(Spec):
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
         return self
+
+    def check(self, data: DataConfig, train: TrainConfig) -> None:
+        """Check that smaller copies of an image are made of the size that images come in."""
+        check_image_scales(self.scales_px, data)
+
+    @property
+    def external_proposals(self) -> ExternalProposalsConfig:
+        """The proposals that it is given."""
+        return self.proposals
+
+    @property
+    def nms_iou(self) -> float:
+        """IoU above which the worse of two detections of a class is dropped."""
+        return self.head.nms_iou if isinstance(self.head, HeadConfig) else super().nms_iou
+
+    @property
+    def max_detections(self) -> int:
+        """Most detections of an image."""
+        return self.head.detections_per_image if isinstance(self.head, HeadConfig) else super().max_detections
+
+    @property
+    def finest_stride(self) -> int:
+        """Pixels per cell of the finest feature map."""
+        return FPN_STRIDE if isinstance(self.neck, FPNConfig) else super().finest_stride
+
+    @property
+    def image_scales_px(self) -> tuple[int, ...]:
+        """Short sides of the copies of an image that are read in a test."""
+        return self.scales_px

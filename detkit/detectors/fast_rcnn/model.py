@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels, shrunk
 from detkit.models.roi.roi_head import RoIHead
-from detkit.structures import Detections, ImageBatch, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
 class FastRCNN(ImageInput):
@@ -23,6 +24,9 @@ class FastRCNN(ImageInput):
         copies: factors below 1, falling, of smaller copies of an image that are read, too, in test; the
             head's features choose among the copies' maps. Empty where there is one size.
     """
+
+    candidates: Literal["anchors", "proposals"] = "proposals"
+    finest_stride = 1
 
     def __init__(
         self, backbone: nn.Module, neck: nn.Module, roi_head: RoIHead, copies: Sequence[float] = ()
@@ -68,6 +72,31 @@ class FastRCNN(ImageInput):
             regions = self.roi_head.draw(own, target, batch.seed)
             boxes.append((own.new_zeros((0, 4)), regions.boxes[regions.labels < self.roi_head.num_classes]))
         return boxes
+
+    @property
+    def candidates_per_image(self) -> int:
+        """How many regions are sampled of an image at most."""
+        return self.roi_head.sampler.num
+
+    def candidate_boxes(
+        self, target: Target, size: tuple[int, int], proposals: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """Return the (P, 4) proposals of an image, and how many of those sampled hold an object."""
+        assert proposals is not None
+        return proposals, self.roi_head.num_positives(proposals, target)
+
+    def map_modules(self) -> list[nn.Module]:
+        """Return the modules that compute maps of whole images."""
+        return [self.backbone, self.neck]
+
+    @property
+    def fc_layers(self) -> nn.Module | None:
+        """The module with fc6 and fc7; None where the head has other layers."""
+        return self.roi_head.fc_layers
+
+    def replace_fc_layers(self, layers: nn.Module) -> None:
+        """Put another module with the same input and output in their place."""
+        self.roi_head.head = layers
 
     def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         if images.proposals is None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 from torch import Tensor, nn
 
+from detkit.capabilities import Layer
+from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
+from detkit.detectors.staged_recipe import mining_of
 from detkit.detectors.task import Task
+from detkit.inference.model_file import read_model_file
 from detkit.models.roi.box_heads import BoxHead
-from detkit.models.roi.region_layers import Layer
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
-from detkit.runs.model import load_detector
+from detkit.models.roi.decision_config import SVMConfig
+from detkit.models.roi.svm_decision import SVMScores
 from detkit.runtime.processes import barrier, rank
 from detkit.storage.run_folder import MODEL, say
 from detkit.structures import ImageBatch
-from detkit.training.staged.decision import fill_svms, learn_svms
+from detkit.training.staged.decision import fill_svms, fit_svms
 from detkit.training.staged.feature_store import StreamedVectors
 from detkit.training.staged.fingerprint import dataset_key, weights_key
 from detkit.training.staged.region_reader import RegionReader
@@ -27,9 +31,8 @@ from detkit.training.staged.stages import Stages
 class _LastVectors(nn.Module):
     """A Fast R-CNN as the stages see a detector: it has one layer, what its class is read from."""
 
-    box_deltas: RidgeDeltas | None = None
     layer: Layer = "fc7"
-    alike_count_once = False
+    equal_features_count_once = False
 
     def __init__(self, detector: FastRCNN, svms: SVMScores) -> None:
         super().__init__()
@@ -43,46 +46,47 @@ class _LastVectors(nn.Module):
         yield vectors, vectors
 
 
-def learn_post_hoc_svms(task: Task) -> None:
-    """Learn SVMs on the features of the model in the task's folder and put them into it, if it has some.
+def fit_post_hoc_svms(task: Task, detector: FastRCNNConfig, config: SVMConfig) -> None:
+    """Fit SVMs to the features of the model in the task's folder and put them into it.
 
     They see each region as a test does: no image is mirrored. The stage is done once, as those of R-CNN.
 
     Args:
         task: the data, the folder and where it runs.
+        detector: the detector's config.
+        config: the SVMs'.
 
     Raises:
         UserError: an image cannot be read, or a class has no negatives.
 
     Reference: Girshick, Fast R-CNN, ICCV 2015, section 5.4.
     """
-    detector, config = task.config.detector, task.config
-    if not isinstance(detector, FastRCNNConfig) or detector.svms is None:
-        return
-    spec = detector.svms
     barrier()  # the first process may still be writing the weights
-    model = load_detector(task.folder / MODEL, task.run.device).model
-    assert isinstance(model, FastRCNN)
+    model = cast(FastRCNN, task.initial_model(replaced=True))
+    read_model_file(task.folder / MODEL).load_into(model)
     svms = model.roi_head.svms
     assert svms is not None
     svms.forget()  # those of an earlier run of this command are no part of the network
-    reader = RegionReader.of(task.run, _LastVectors(model, svms).eval(), task.learned)
+    last = _LastVectors(model.eval(), svms)
+    reader = RegionReader.of(task.session, last, task.train_set, eval_transforms(task.data))
     inputs = {
-        "data": dataset_key(task.learned),
+        "data": dataset_key(task.train_set),
         "network": weights_key(model),
-        "resize": config.data.resize.model_dump() if config.data.resize else None,
+        "resize": task.data.resize.model_dump() if task.data.resize else None,
         "scales": detector.scales_px,
-        "seed": config.seed,
-        "precision": str(task.run.precision),
-        "how": spec.model_dump(exclude={"solver"}),
+        "seed": task.seed,
+        "precision": str(task.session.precision),
+        "how": config.model_dump(),
     }
-    made = Stages(task.folder, ["svms"], say).run(
-        "svms",
-        inputs,
-        lambda part: learn_svms(reader, StreamedVectors(reader), spec, config.data.classes, part),
-        together=True,
-    )
-    fill_svms(svms, made.path, config.data.classes)
+
+    def fit(part: Path) -> None:
+        mining, vectors = mining_of(config, last), StreamedVectors(reader)
+        fit_svms(
+            reader, vectors, mining, task.data.classes, part, negative_iou=config.negative_iou, seed=task.seed
+        )
+
+    made = Stages(task.folder, ["svms"], say).run("svms", inputs, fit, together=True)
+    fill_svms(svms, made.path, task.data.classes)
     if rank() == 0:
         task.save(model)
     barrier()

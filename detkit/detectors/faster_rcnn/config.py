@@ -1,17 +1,28 @@
-"""Faster R-CNN and the parts that go with it."""
+"""Faster R-CNN's part of a config, and its 4-step training."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from detkit.data.config import DataConfig
+from detkit.detectors.config import ChooseAnchors, DetectorConfig
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
-from detkit.models.roi.wiring import fill, require_wiring
+from detkit.models.roi.head_config import HeadConfig
+from detkit.models.roi.wiring import require_wiring
 from detkit.models.rpn.config import RPNConfig
-from detkit.spec import Spec
+from detkit.spec import Count, Index, NonNegative, Spec, fill
+from detkit.training.config import Precision, TrainConfig
+from detkit.training.loop.config import (
+    AnyOptimizerConfig,
+    AnyScheduleConfig,
+    CosineScheduleConfig,
+    GradientConfig,
+    WarmupConfig,
+)
 
 # With an FPN these values replace the defaults of the classes above, which follow the papers for
 # one feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
@@ -32,6 +43,8 @@ FPN_DEFAULTS: dict[str, Any] = {
     "head": {"batch_per_image": 512, "nms_iou": 0.5},
 }
 
+FPN_STRIDE = 4
+
 OTHER_NAMES = {
     "selective_search": "fast_rcnn",
     "edge_boxes": "fast_rcnn",
@@ -40,13 +53,15 @@ OTHER_NAMES = {
 }
 
 
-class FasterRCNNConfig(Spec):
+class FasterRCNNConfig(DetectorConfig):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
+
+    train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
     backbone: AnyBackboneConfig
     """The network that reads the image."""
-    neck: AnyNeckConfig = NoNeckConfig(type="none")
+    neck: AnyNeckConfig = NoNeckConfig()
     """What stands between the backbone and the rest."""
     proposals: RPNConfig
     """Where to look."""
@@ -79,3 +94,99 @@ class FasterRCNNConfig(Spec):
         if pyramid and maps != 5:
             raise ValueError(f"anchors.sizes_px has {maps} lists, but fpn has 5 feature maps")
         return self
+
+    def check(self, data: DataConfig, train: TrainConfig) -> None:
+        """Check that box targets are not measured on proposals that are still being trained."""
+        measured = isinstance(self.head, HeadConfig) and self.head.box_targets == "measured"
+        if measured and isinstance(train, GradientConfig):
+            raise ValueError(
+                "head.box_targets: measured needs proposals that are known before the training; those of "
+                "faster_rcnn are not where both stages are trained together: take fixed, or train.type: "
+                "alternating"
+            )
+
+    @property
+    def nms_iou(self) -> float:
+        """IoU above which the worse of two detections of a class is dropped."""
+        return self.head.nms_iou if isinstance(self.head, HeadConfig) else super().nms_iou
+
+    @property
+    def max_detections(self) -> int:
+        """Most detections of an image."""
+        return self.head.detections_per_image if isinstance(self.head, HeadConfig) else super().max_detections
+
+    @property
+    def finest_stride(self) -> int:
+        """Pixels per cell of the finest feature map."""
+        return FPN_STRIDE if isinstance(self.neck, FPNConfig) else super().finest_stride
+
+    def with_anchors(self, choose: ChooseAnchors) -> FasterRCNNConfig:
+        """Return the config with other anchors."""
+        sizes_px, ratios = choose(len(self.proposals.anchors.sizes_px))
+        anchors = self.proposals.anchors.model_copy(update={"sizes_px": sizes_px, "ratios": ratios})
+        proposals = self.proposals.model_copy(update={"anchors": anchors})
+        return self.model_copy(update={"proposals": proposals})
+
+
+class TurnConfig(Spec):
+    """One loop over the data for one of the two networks."""
+
+    epochs: Count = 12
+    """How often every image is seen."""
+    batch_size: Count = 2
+    """Images of one optimizer step, over all processes and all `accumulate` parts."""
+    accumulate: Count = 1
+    """In how many parts a batch is worked off, to save memory."""
+    optimizer: AnyOptimizerConfig
+    """The update rule."""
+    reference_batch: Count | None = None
+    """The batch size that `optimizer.lr` is meant for; null: no scaling."""
+    schedule: AnyScheduleConfig = CosineScheduleConfig()
+    """How the learning rate changes."""
+    warmup: WarmupConfig = WarmupConfig()
+    """How it starts."""
+    clip_norm: NonNegative = 0.0
+    """Upper limit of the gradient's norm; 0 is no limit."""
+    save_every_steps: Index = 0
+    """Write last.pt also every so many steps; 0 writes it after each epoch."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> TurnConfig:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})"
+            )
+        return self
+
+
+class AlternatingConfig(TrainConfig):
+    """Faster R-CNN's 4-step training (Ren 2015), which ends in one network that shares its convolutions."""
+
+    type: Literal["alternating"] = "alternating"
+    rpn: TurnConfig
+    """How the proposal network is learned: in step 1 with the convolutions, in step 3 alone."""
+    fast_rcnn: TurnConfig
+    """How the head is learned: in step 2 with convolutions of its own, in step 4 alone."""
+    pre_nms: Count | None = None
+    """Best boxes of an image kept before non-maximum suppression, where the proposal network makes proposals
+    to learn from; null keeps all."""
+    post_nms: Count = 2000
+    """Best boxes kept after it."""
+    precision: Precision = "auto"
+    """Arithmetic of the network: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
+
+    def fitted_to(self, num_examples: int) -> tuple[AlternatingConfig, str]:
+        """Return the config with enough epochs of each network for a small dataset, and a sentence."""
+        rpn, said = as_gradient(self.rpn, self.precision).fitted_to(num_examples)
+        fast, _ = as_gradient(self.fast_rcnn, self.precision).fitted_to(num_examples)
+        length = {
+            name: turn.model_copy(update={"epochs": fitted.epochs, "schedule": fitted.schedule})
+            for name, turn, fitted in (("rpn", self.rpn, rpn), ("fast_rcnn", self.fast_rcnn, fast))
+        }
+        return self.model_copy(update=length), f"of each step, {said}"
+
+
+def as_gradient(turn: TurnConfig, precision: Precision) -> GradientConfig:
+    """Return a turn as a training of its own, without validation."""
+    values = {name: getattr(turn, name) for name in TurnConfig.model_fields}
+    return GradientConfig(type="gradient", precision=precision, validate_every=0, **values)

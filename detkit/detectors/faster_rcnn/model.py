@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal, cast
+
 import torch
 from torch import Tensor, nn
 
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.rpn.rpn import RPN
-from detkit.structures import Detections, ImageBatch, TrainBatch
+from detkit.models.rpn.rpn import RPN, Limits
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
 class FasterRCNN(ImageInput):
@@ -23,6 +26,8 @@ class FasterRCNN(ImageInput):
         roi_head: what is there, what is it, and where exactly.
     """
 
+    candidates: Literal["anchors", "proposals"] = "anchors"
+
     def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: RPN, roi_head: RoIHead) -> None:
         super().__init__()
         self.backbone, self.neck, self.rpn, self.roi_head = backbone, neck, rpn, roi_head
@@ -30,7 +35,7 @@ class FasterRCNN(ImageInput):
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Return the four losses, weighted: rpn_objectness, rpn_box, head_class and head_box."""
         sizes = batch.images.sizes
-        maps = self.neck(self.backbone(self.prepare(batch.images)))
+        maps = self.feature_maps(batch.images)
         anchors = self.rpn(maps, sizes)
         objectness, rpn_box = self.rpn.losses(anchors, batch.targets, sizes, batch.seed)
         proposals = self.rpn.propose(anchors, sizes, self.rpn.train_limits)
@@ -45,15 +50,15 @@ class FasterRCNN(ImageInput):
     @torch.no_grad()
     def detect(self, images: ImageBatch) -> list[Detections]:
         """Return what is in each image, best first, in pixels of the image's file."""
-        maps = self.neck(self.backbone(self.prepare(images)))
-        proposals = self.rpn.propose(self.rpn(maps, images.sizes), images.sizes, self.rpn.test_limits)
+        maps = self.feature_maps(images)
+        proposals = self.propose(maps, images.sizes)
         return in_file_pixels(self.roi_head.detect(maps, proposals, images.sizes), images)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
         """Return for each image the (A, 4) anchors and (R, 4) regions that would train for an object."""
         sizes = batch.images.sizes
-        maps = self.neck(self.backbone(self.prepare(batch.images)))
+        maps = self.feature_maps(batch.images)
         output = self.rpn(maps, sizes)
         anchors = torch.cat(output.anchors)
         drawn = self.rpn.draw(output, batch.targets, sizes, batch.seed)
@@ -64,3 +69,42 @@ class FasterRCNN(ImageInput):
             with_object = regions.labels < self.roi_head.num_classes
             boxes.append((anchors[choice.positives], regions.boxes[with_object]))
         return boxes
+
+    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the (B, C, H, W) feature maps of images, finest first."""
+        return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
+
+    def propose(
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Limits | None = None
+    ) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
+        return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
+
+    @property
+    def candidates_per_image(self) -> int:
+        """How many anchors are sampled of an image at most."""
+        return self.rpn.sampler.num
+
+    @property
+    def finest_stride(self) -> int:
+        """Pixels per cell of the finest feature map."""
+        return min(self.rpn.strides)
+
+    def candidate_boxes(
+        self, target: Target, size: tuple[int, int], proposals: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """Return the (A, 4) anchors that may train for an image, and how many of those sampled are positive."""
+        return self.rpn.candidate_anchors(target, size)
+
+    def map_modules(self) -> list[nn.Module]:
+        """Return the modules that compute maps of whole images."""
+        return [self.backbone, self.neck, self.rpn.head]
+
+    @property
+    def fc_layers(self) -> nn.Module | None:
+        """The module with fc6 and fc7; None where the head has other layers."""
+        return self.roi_head.fc_layers
+
+    def replace_fc_layers(self, layers: nn.Module) -> None:
+        """Put another module with the same input and output in their place."""
+        self.roi_head.head = layers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,13 +13,16 @@ from torch import nn
 from detkit.data.datasets.source import Source
 from detkit.data.regions.attached_proposals import StoredBoxes
 from detkit.data.regions.propose_images import propose_images
+from detkit.data.transforms.builder import resizing
+from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
 from detkit.detectors.fast_rcnn.model import FastRCNN
-from detkit.detectors.faster_rcnn.alternating_config import AlternatingConfig, TurnConfig, as_gradient
+from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig, TurnConfig, as_gradient
 from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.detectors.gradient_recipe import Learned, learn_by_gradient, new_model
-from detkit.detectors.task import Task
+from detkit.detectors.gradient_recipe import fit_task
+from detkit.detectors.task import Progress, Task
+from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
-from detkit.inference.rpn_proposer import proposer_of
+from detkit.inference.rpn_proposer import rpn_proposer
 from detkit.inference.score_floor import Advice
 from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
@@ -28,7 +31,7 @@ from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.processes import barrier, from_main, rank, world_size
 from detkit.storage.atomic_files import write_atomically
 from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL, say
-from detkit.training.loop.freeze import hold_still
+from detkit.training.loop.freeze import freeze
 from detkit.training.staged.stages import Artefact, Stages
 
 STEPS = ("1-rpn", "1-proposals", "2-fast_rcnn", "3-rpn", "3-proposals", "4-fast_rcnn")
@@ -38,38 +41,43 @@ _THREADS = 2  # one prepares images while the other's network runs
 
 @dataclass(frozen=True)
 class _Step(Task):
-    """A step learns a part of a detector and keeps the whole.
+    """A step trains a part of a detector and keeps the whole.
 
     Attributes:
         whole: the detector.
     """
 
-    whole: nn.Module
+    whole: nn.Module = field(kw_only=True)
 
     def save(self, model: nn.Module, thresholds: Advice | None = None) -> None:
         """Write model.safetensors with the whole detector."""
         super().save(self.whole, thresholds)
 
 
-def learn_alternately(task: Task, train: AlternatingConfig) -> Learned:
-    """Learn the proposal network and the head in turn; the detector that they end in is left in the folder.
+def train_alternately(task: Task) -> Progress:
+    """Train the proposal network and the head in turn; the detector that they end in is left in the folder.
 
     1. The proposal network, from the backbone's weights.
     2. A Fast R-CNN, from the backbone's weights again, on the proposals of step 1. Nothing is shared yet.
-    3. The proposal network on the convolutions of step 2, which stand still from here on.
+    3. The proposal network on the convolutions of step 2, which are frozen from here on.
     4. The head of step 2 on the proposals of step 3.
 
     Each step is a stage: what is done is not done again, and a step that was stopped goes on.
 
     Args:
         task: the data, the run's folder and where it runs.
-        train: how the two networks are learned.
 
     Raises:
         UserError: an image or weights cannot be read.
         NonFiniteLossError: a step diverged.
         KeyboardInterrupt: after Ctrl-C; it says how to go on.
     """
+    if task.from_weights is not None:
+        raise UserError(
+            "--from: alternating training begins with backbone.weights; train.type: gradient starts from a "
+            "trained detector"
+        )
+    train = cast(AlternatingConfig, task.train)
     work = _Alternation(task, train)
     first = work.step("1-rpn", train.rpn, start=None, proposals=None)
     boxes = work.proposals("1-proposals", first)
@@ -82,7 +90,7 @@ def learn_alternately(task: Task, train: AlternatingConfig) -> Learned:
         task.save(model)
         _join_metrics([step.path for step in (first, second, third, fourth)], task.folder / METRICS)
     barrier()
-    return Learned(work.steps_done, 0.0)
+    return Progress(work.steps_done, 0.0)
 
 
 class _Alternation:
@@ -92,11 +100,11 @@ class _Alternation:
         self.task, self.train = task, train
         self.stages = Stages(task.folder, STEPS, say)
         self.steps_done = 0
-        config = task.config
+        self.head = cast(FasterRCNNConfig, task.detector).head
         self.inputs = {
-            "detector": config.detector.model_dump(mode="json"),
-            "data": config.data.model_dump(mode="json", exclude={"val", "workers"}),
-            "seed": config.seed,
+            "detector": task.detector.model_dump(mode="json"),
+            "data": task.data.model_dump(mode="json", exclude={"val", "workers"}),
+            "seed": task.seed,
         }
 
     def step(
@@ -116,30 +124,29 @@ class _Alternation:
         def learn(folder: Path) -> None:
             whole = self.model(start)
             if start is not None:
-                hold_still(whole.backbone)
-                hold_still(whole.neck)
+                freeze(whole.backbone)
+                freeze(whole.neck)
             self._learn(folder, turn, whole, proposals, continues=start is not None)
 
         return self.stages.run(name, inputs, learn, together=True)
 
     def model(self, step: Artefact | None) -> FasterRCNN:
         """Return the detector as a step left it, or as it is before any step, on the session's device."""
-        config = self.task.config
-        model = new_model(config, None, resumes=step is not None)
+        model = cast(FasterRCNN, self.task.initial_model(replaced=step is not None))
         if step is not None:
             read_model_file(step.path / MODEL).load_into(model)
-        return cast(FasterRCNN, model.to(self.task.run.device))
+        return model
 
     def proposals(self, name: str, step: Artefact) -> Artefact:
         """Return the file with the proposals of a step's network for the images to learn from."""
         limits = Limits(self.train.pre_nms or _ALL, self.train.post_nms)
         inputs = {"step": step, "limits": list(limits)}
-        annotations, pixels = self.task.learned.annotations, self.task.learned.pixels
+        annotations, pixels = self.task.train_set.annotations, self.task.train_set.pixels
 
         def propose(file: Path) -> None:
             parts = StoreParts(file, annotations.image_files.tolist(), Origin("rpn", inputs_shown, step.key))
-            run = self.task.run
-            proposer = proposer_of(self.model(step), run.config.data.resize, run.precision, limits)
+            session, resize = self.task.session, resizing(self.task.data.resize)
+            proposer = rpn_proposer(self.model(step), resize, session, limits)
             share = range(rank(), annotations.num_images, world_size())
             propose_images(parts, share, pixels, proposer, num_threads=_THREADS)
             barrier()
@@ -157,26 +164,26 @@ class _Alternation:
         *,
         continues: bool,
     ) -> None:
-        part: nn.Module
-        learned = self.task.learned
-        if proposals is None:
-            part = ProposalNetwork(whole.backbone, whole.neck, whole.rpn)
-        else:
-            part = FastRCNN(whole.backbone, whole.neck, whole.roi_head)
-            learned = _looking_at(learned, proposals)
+        train_set, device = self.task.train_set, self.task.session.device
         resumes = from_main((folder / CHECKPOINT).exists)
-        step = _Step(self.task.run, learned, None, folder, resumes, whole)
         how = as_gradient(turn, self.train.precision)
+        step = _Step(**{**vars(self.task), "folder": folder, "resume": resumes, "val_set": None}, whole=whole)
         try:
-            done = learn_by_gradient(step, how, part.to(self.task.run.device), continues=continues)
+            if proposals is None:
+                done = fit_task(step, how, ProposalNetwork(whole.backbone, whole.neck, whole.rpn).to(device))
+            else:
+                step = replace(step, train_set=_with_boxes(train_set, proposals))
+                part = FastRCNN(whole.backbone, whole.neck, whole.roi_head).to(device)
+                measure_box_targets(self.head, part, step, continues=continues)
+                done = fit_task(step, how, part)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt from None  # the stage says how the run goes on, not this folder
+            raise KeyboardInterrupt from None  # the stage says how the run is resumed, not this folder
         self.steps_done += done.steps
         if rank() == 0:
             (folder / CHECKPOINT).unlink(missing_ok=True)  # as large as two models, and of no use any more
 
 
-def _looking_at(source: Source, proposals: Artefact) -> Source:
+def _with_boxes(source: Source, proposals: Artefact) -> Source:
     store = ProposalStore.open(proposals.path)
     return replace(source, proposals=StoredBoxes(store, np.arange(len(store)), None))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from detkit.data.config import DataConfig
+from detkit.detectors.config import DetectorConfig, Values
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
@@ -13,9 +15,9 @@ from detkit.models.roi.decision_config import (
     require_features,
     with_features,
 )
-from detkit.models.roi.wiring import fill
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import Count, Index, Spec
+from detkit.spec import Count, Index, Spec, fill
+from detkit.training.config import TrainConfig
 
 # The paper fine-tunes the whole network.
 PAPER_DEFAULTS: dict[str, Any] = {"backbone": {"freeze_at": 0}}
@@ -43,8 +45,10 @@ class WarpConfig(Spec):
         return self
 
 
-class RCNNConfig(Spec):
+class RCNNConfig(DetectorConfig):
     """R-CNN (Girshick 2014): a network reads each region by itself, cut out and warped to its input."""
+
+    train_types: ClassVar[tuple[str, ...]] = ("staged",)
 
     type: Literal["rcnn"] = "rcnn"
     backbone: AnyBackboneConfig
@@ -78,3 +82,26 @@ class RCNNConfig(Spec):
     def _parts_fit(self) -> RCNNConfig:
         require_features(self.backbone.type, self.head)
         return self
+
+    @classmethod
+    def complete(cls, config: Values) -> Values:
+        """Leave images as they are, which regions are cut out of, unless a size is asked for."""
+        return fill(config, {"data": {"resize": None}})
+
+    def check(self, data: DataConfig, train: TrainConfig) -> None:
+        """Check that images are not augmented."""
+        if getattr(data.train, "augment", ()):
+            raise ValueError(
+                "data.train.augment must be empty with rcnn, which is trained on regions as they are; "
+                "train.fine_tune.flip mirrors them"
+            )
+
+    @property
+    def external_proposals(self) -> ExternalProposalsConfig:
+        """The proposals that it is given."""
+        return self.proposals
+
+    @property
+    def nms_iou(self) -> float:
+        """IoU above which the worse of two detections of a class is dropped."""
+        return self.head.nms_iou

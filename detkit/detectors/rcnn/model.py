@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detkit.capabilities import Layer
 from detkit.data.regions.batch import RegionBatch
 from detkit.detectors.rcnn.crop_network import CropNetwork
 from detkit.models.roi.class_boxes import ClassBoxes
 from detkit.models.roi.region_detector import RegionDetector
-from detkit.models.roi.region_layers import Layer
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts, warp

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from detkit.data.config import DataConfig
+from detkit.detectors.config import DetectorConfig, Values, check_image_scales
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig, family_named
 from detkit.models.roi.decision_config import (
@@ -14,9 +16,9 @@ from detkit.models.roi.decision_config import (
     require_features,
     with_features,
 )
-from detkit.models.roi.wiring import fill
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import Count, Spec
+from detkit.spec import Count, Spec, fill
+from detkit.training.config import TrainConfig
 
 # The convolutions stay as they are; regression is pulled harder and learns from more boxes than in R-CNN.
 PAPER_DEFAULTS: dict[str, Any] = {
@@ -36,8 +38,10 @@ class SpatialPyramidConfig(Spec):
     they are for (6, or 7 for vgg); without it fc6 and fc7 start at random."""
 
 
-class SPPNetConfig(Spec):
+class SPPNetConfig(DetectorConfig):
     """SPP-net (He 2014): a network reads the whole image once, and regions are pooled from its map."""
+
+    train_types: ClassVar[tuple[str, ...]] = ("staged",)
 
     type: Literal["sppnet"] = "sppnet"
     backbone: AnyBackboneConfig
@@ -78,3 +82,33 @@ class SPPNetConfig(Spec):
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
         return self
+
+    @classmethod
+    def complete(cls, config: Values) -> Values:
+        """Leave regions out of the fine-tuning that overlap no object at all."""
+        train = config.get("train")
+        if not isinstance(train, dict) or train.get("type") != "staged":
+            return config
+        tuned = train.get("fine_tune", {})
+        if not isinstance(tuned, dict):
+            return config
+        return {**config, "train": {**train, "fine_tune": {"bg_low_iou": 0.1, **tuned}}}
+
+    def check(self, data: DataConfig, train: TrainConfig) -> None:
+        """Check that smaller copies of an image are made of the size that images come in."""
+        check_image_scales(self.scales_px, data)
+
+    @property
+    def image_scales_px(self) -> tuple[int, ...]:
+        """Short sides of the copies of an image that are read in a test."""
+        return self.scales_px
+
+    @property
+    def external_proposals(self) -> ExternalProposalsConfig:
+        """The proposals that it is given."""
+        return self.proposals
+
+    @property
+    def nms_iou(self) -> float:
+        """IoU above which the worse of two detections of a class is dropped."""
+        return self.head.nms_iou

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.capabilities import Layer
 from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.assignment import assign
 from detkit.models.roi.class_boxes import ClassBoxes
 from detkit.models.roi.region_detector import RegionDetector
-from detkit.models.roi.region_layers import Layer
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import ImageBatch, Target, TrainBatch
@@ -69,7 +70,9 @@ class SPPNet(RegionDetector):
     """
 
     network: PyramidNetwork
-    alike_count_once = True
+    candidates: Literal["anchors", "proposals"] = "proposals"
+    finest_stride = 1
+    equal_features_count_once = True
 
     def __init__(
         self,
@@ -109,6 +112,25 @@ class SPPNet(RegionDetector):
             drawn, labels = self.draw(own, target, self.num_classes, batch.seed)
             boxes.append((own.new_zeros((0, 4)), drawn[labels < self.num_classes]))
         return boxes
+
+    @property
+    def candidates_per_image(self) -> int:
+        """How many regions are sampled of an image at most."""
+        return self.draw.sampler.num
+
+    def candidate_boxes(
+        self, target: Target, size: tuple[int, int], proposals: Tensor | None
+    ) -> tuple[Tensor, int]:
+        """Return the (P, 4) proposals of an image, and how many of those sampled hold an object."""
+        assert proposals is not None
+        objects = target.boxes[~(target.difficult | target.crowd)]
+        regions = torch.cat([objects, proposals])  # as in training, where objects are regions as well
+        _, labels = self.draw(regions, target, self.num_classes, seed=0)
+        return proposals, int((labels < self.num_classes).sum())
+
+    def map_modules(self) -> list[nn.Module]:
+        """Return the modules that compute maps of whole images."""
+        return [self.network.backbone]
 
     def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time.

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from detkit.ops.boxes import clip
+from detkit.ops.coding import BoxCoder
 from detkit.ops.nms import grouped_nms
 from detkit.structures import Detections
-from detkit.training.staged.ridge import CODER
+
+CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+"""Shift in units of the region's sides, and the logarithm of the growth; sides are x2 - x1, never 0."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ClassBoxes:
         Args:
             boxes: (R, 4) regions in pixels.
             scores: (R, K) in [0, 1].
-            deltas: (R, K, 4) for `detkit.training.staged.ridge.CODER`, or (R, 1, 4) for all classes.
+            deltas: (R, K, 4) for `CODER`, or (R, 1, 4) for all classes.
             size: (height, width) of the image in pixels.
         """
         best, rows = scores.topk(min(self.detections_per_class, len(scores)), dim=0)

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from detkit.capabilities import Layer
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.models.roi.region_layers import Layer, RegionLayers
+from detkit.models.roi.region_layers import RegionLayers
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.structures import Detections, ImageBatch
 
@@ -31,10 +32,10 @@ class RegionDetector(ImageInput):
         report: chooses what is reported.
 
     Attributes:
-        alike_count_once: whether of negatives with the same features the SVMs learn from one only.
+        equal_features_count_once: whether of negatives with the same features the SVMs learn from one only.
     """
 
-    alike_count_once = False
+    equal_features_count_once = False
 
     def __init__(
         self,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.capabilities import Layer
 from detkit.models.roi.box_heads import FcHead
-
-Layer = Literal["pool5", "fc6", "fc7"]
 
 
 class RegionLayers(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
+from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.region_features import RegionFeatures
 from detkit.models.roi.svm_decision import SVMScores
 from detkit.ops.boxes import clip
@@ -91,6 +92,11 @@ class RoIHead(nn.Module):
         self.score_threshold, self.nms_iou = score_threshold, nms_iou
         self.detections_per_image = detections_per_image
         self.svms: SVMScores | None = None
+
+    @property
+    def fc_layers(self) -> nn.Module | None:
+        """The module with fc6 and fc7; None where the head has other layers."""
+        return self.head if isinstance(self.head, FcHead) else None
 
     def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions, image by image.
@@ -212,6 +218,10 @@ class RoIHead(nn.Module):
             seed: seeds the choice, with the target's image index.
         """
         return self.draw_all([proposals], [target], seed)[0]
+
+    def num_positives(self, proposals: Tensor, target: Target) -> int:
+        """Return how many of the regions that are sampled of an image hold an object."""
+        return int((self.draw(proposals, target, seed=0).labels < self.num_classes).sum())
 
     @torch.no_grad()
     def draw_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detkit.training.staged.linear_svm import LinearSVM
-from detkit.training.staged.ridge import BoxRegressor
-
 NEVER = -20.0  # margin of a class that was not learned: a score of 2e-9, below any that is reported
 
 
@@ -43,17 +40,19 @@ class SVMScores(nn.Module):
         """Whether there is a plane for any class."""
         return bool((self.cls_score.bias != NEVER).any())
 
-    def fill(self, planes: Sequence[LinearSVM | None], scale: float) -> None:
-        """Take over planes that were learned.
+    @torch.no_grad()
+    def fill(self, weights: Tensor, bias: Tensor, known: Sequence[bool], scale: float) -> None:
+        """Take over fitted planes.
 
         Args:
-            planes: of each class; None of one that was not learned, which is never found.
-            scale: what the vectors were multiplied by for learning.
+            weights: (K, D) float64.
+            bias: (K,) float64.
+            known: whether a class has a plane; one without is never detected.
+            scale: what the vectors were multiplied by for fitting.
         """
-        for label, plane in enumerate(planes):
-            weights = 0.0 if plane is None else torch.from_numpy(plane.weights * scale)
-            self.cls_score.weight.data[label] = weights
-            self.cls_score.bias.data[label] = NEVER if plane is None else plane.bias
+        for label, has_plane in enumerate(known):
+            self.cls_score.weight[label] = weights[label] * scale if has_plane else 0.0
+            self.cls_score.bias[label] = bias[label] if has_plane else NEVER
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return (R, K) scores in [0, 1], the logistic function of the margins: 0.5 lies on the plane.
@@ -83,20 +82,20 @@ class RidgeDeltas(nn.Module):
         nn.init.zeros_(self.bbox_pred.weight)
         nn.init.zeros_(self.bbox_pred.bias)
 
-    def fill(self, regressors: Sequence[BoxRegressor], scale: float) -> None:
-        """Take over regressors that were learned.
+    @torch.no_grad()
+    def fill(self, weights: Tensor, bias: Tensor, scale: float) -> None:
+        """Take over fitted regressors.
 
         Args:
-            regressors: of each class.
-            scale: what the features were multiplied by for learning.
+            weights: (K, 4, D) float64.
+            bias: (K, 4) float64.
+            scale: what the features were multiplied by for fitting.
         """
-        for label, regressor in enumerate(regressors):
-            own = slice(4 * label, 4 * label + 4)
-            self.bbox_pred.weight.data[own] = (regressor.weights.T * scale).to(self.bbox_pred.weight)
-            self.bbox_pred.bias.data[own] = regressor.bias.to(self.bbox_pred.bias)
+        self.bbox_pred.weight.copy_((weights * scale).flatten(0, 1))
+        self.bbox_pred.bias.copy_(bias.flatten())
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (R, K, 4) deltas for `detkit.training.staged.ridge.CODER`."""
+        """Return (R, K, 4) deltas for `detkit.models.roi.class_boxes.CODER`."""
         with torch.autocast(features.device.type, enabled=False):
             deltas: Tensor = self.bbox_pred(features.float())
         return deltas.view(len(features), self.bbox_pred.out_features // 4, 4)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from detkit.models.backbones.families import FAMILIES, AnyBackboneConfig, any_of, family_named, owners_of
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig
 from detkit.models.roi.config import AnyHeadConfig
@@ -24,27 +22,3 @@ def require_wiring(backbone: AnyBackboneConfig, neck: AnyNeckConfig, head: AnyHe
         raise ValueError(f"neck: fpn needs a backbone with four stages: {able}, not {family.name}")
     if owners and (pyramid or (family and family not in owners)):
         raise ValueError(f"head: {head.type} needs backbone: {any_of(owners)} and neck: none")
-
-
-def fill(data: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return `data` with what it leaves out taken from `defaults`; what it holds stays as it is.
-
-    Args:
-        data: a mapping of the config, before it is checked.
-        defaults: what to fill in; nested mappings fill nested mappings.
-
-    Example:
-        >>> fill({"head": {"type": "two_fc"}}, {"head": {"nms_iou": 0.5}})
-        {'head': {'type': 'two_fc', 'nms_iou': 0.5}}
-    """
-    filled = dict(data)
-    for key, value in defaults.items():
-        if isinstance(value, dict):
-            # A missing mapping is filled in, too, but for the tagged ones: their type is the user's choice,
-            # and a user's own part takes none of our keys.
-            given = filled.get(key, {} if key == "anchors" else None)
-            if isinstance(given, dict) and given.get("type") != "custom":
-                filled[key] = fill(given, value)
-        else:
-            filled.setdefault(key, value)
-    return filled

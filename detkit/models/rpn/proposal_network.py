@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -28,19 +29,17 @@ class ProposalNetwork(ImageInput):
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Return the two losses, weighted: rpn_objectness and rpn_box."""
         sizes = batch.images.sizes
-        output = self.rpn(self._maps(batch.images), sizes)
+        output = self.rpn(self.feature_maps(batch.images), sizes)
         objectness, rpn_box = self.rpn.losses(output, batch.targets, sizes, batch.seed)
         return {"rpn_objectness": objectness, "rpn_box": rpn_box}
 
     @torch.no_grad()
-    def propose(self, images: ImageBatch, limits: Limits) -> list[Tensor]:
-        """Return for each image the (P, 4) best boxes, best first, in pixels of the batch.
+    def propose(
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Limits | None = None
+    ) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
+        return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
 
-        Args:
-            images: padded to one size.
-            limits: how many boxes are kept before and after non-maximum suppression.
-        """
-        return self.rpn.propose(self.rpn(self._maps(images), images.sizes), images.sizes, limits)
-
-    def _maps(self, images: ImageBatch) -> list[Tensor]:
+    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the (B, C, H, W) feature maps of images, finest first."""
         return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))

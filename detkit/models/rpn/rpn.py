@@ -212,6 +212,21 @@ class RPN(nn.Module):
             for found, score, size in zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes, strict=True)
         ]
 
+    @torch.no_grad()
+    def candidate_anchors(self, target: Target, size: tuple[int, int]) -> tuple[Tensor, int]:
+        """Return the (A, 4) anchors that may train for an image, and how many of those sampled are positive.
+
+        Args:
+            target: the image's objects.
+            size: (height, width) of the image in pixels.
+        """
+        shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
+        anchors = self.grid(shapes, self.strides, torch.device("cpu"))
+        inside = [torch.ones(1, len(level), dtype=torch.bool) for level in anchors]
+        drawn = self.draw(RPNOutput([], [], anchors, inside), [target], [size], seed=0)[0]
+        every = torch.cat(anchors)
+        return every[self._within_border(every, size)], len(drawn.positives)
+
     def _keep_best(
         self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int], num: int
     ) -> Tensor:

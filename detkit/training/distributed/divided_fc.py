@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn import functional as F
 
+from detkit.capabilities import HasFcLayers
 from detkit.errors import UserError
 from detkit.models.roi.box_heads import FcHead
 from detkit.runtime.processes import most_of_processes, world_size
@@ -91,19 +92,19 @@ def divide_fc(model: nn.Module, device: torch.device) -> None:
     """Divide the fully connected layers of a detector's head among the processes; alone it stays whole.
 
     Args:
-        model: a detector whose `roi_head.head` is an `FcHead`, the same in each process.
+        model: a detector with fc6 and fc7, the same in each process.
         device: where it is.
 
     Raises:
         UserError: it has no such head.
     """
-    roi_head = getattr(model, "roi_head", None)
-    head = getattr(roi_head, "head", None)
-    if not isinstance(head, FcHead):
+    owner: object = model
+    head = owner.fc_layers if isinstance(owner, HasFcLayers) else None
+    if not (isinstance(owner, HasFcLayers) and isinstance(head, FcHead)):
         raise UserError("train.divide_fc: divides head: fc6_fc7 or two_fc, which this detector lacks")
     if world_size() > 1:
         mesh = DeviceMesh(device.type, torch.arange(world_size()))
-        cast(nn.Module, roi_head).head = DividedFcHead(head, mesh)
+        owner.replace_fc_layers(DividedFcHead(head, mesh))
 
 
 def divided_parameters(model: nn.Module) -> dict[str, int]:

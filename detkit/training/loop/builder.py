@@ -1,4 +1,4 @@
-"""Config -> optimizer, schedule and augmentation."""
+"""Optimizer and schedule of a config -> objects."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from detkit.spec import CustomConfig
 from detkit.training.loop import optim
 from detkit.training.loop.config import (
     AdamWConfig,
+    AnyOptimizerConfig,
     ConstantScheduleConfig,
     CosineScheduleConfig,
     GradientConfig,
@@ -22,34 +23,41 @@ from detkit.training.loop.config import (
 from detkit.training.loop.timeline import Timeline
 
 
-def build_optimizer(train: GradientConfig, model: nn.Module) -> tuple[Optimizer, str]:
+def build_optimizer(
+    config: AnyOptimizerConfig, model: nn.Module, *, batch_size: int = 1, reference_batch: int | None = None
+) -> tuple[Optimizer, str]:
     """Return the optimizer, and the sentence that says which learning rate it got and why.
+
+    Args:
+        config: the update rule.
+        model: what is trained.
+        batch_size: images, or regions, of one step.
+        reference_batch: the batch size that the learning rate is meant for; None leaves it as it is.
 
     Raises:
         UserError: a custom optimizer cannot be made or is none.
     """
-    spec = train.optimizer
-    if isinstance(spec, CustomConfig):
-        made = build_custom(spec, params=[p for p in model.parameters() if p.requires_grad])
+    if isinstance(config, CustomConfig):
+        made = build_custom(config, params=[p for p in model.parameters() if p.requires_grad])
         if not isinstance(made, Optimizer):
-            raise UserError(f"target {spec.target!r}: {type(made).__name__} is not a torch.optim.Optimizer")
+            raise UserError(f"target {config.target!r}: {type(made).__name__} is not a torch.optim.Optimizer")
         for group in made.param_groups:
             group["base_lr"] = group["lr"]
-        return made, f"learning rate {made.param_groups[0]['lr']:g}, from {spec.target}"
-    lr, sentence = optim.scaled_lr(spec.lr, train.batch_size, train.reference_batch)
-    match spec:
+        return made, f"learning rate {made.param_groups[0]['lr']:g}, from {config.target}"
+    lr, sentence = optim.scaled_lr(config.lr, batch_size, reference_batch)
+    match config:
         case SGDConfig():
             return optim.sgd(
                 model,
                 lr=lr,
-                momentum=spec.momentum,
-                weight_decay=spec.weight_decay,
-                bias_lr_factor=spec.bias_lr_factor,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                bias_lr_factor=config.bias_lr_factor,
             ), sentence
         case AdamWConfig():
-            return optim.adamw(model, lr=lr, weight_decay=spec.weight_decay, betas=spec.betas), sentence
+            return optim.adamw(model, lr=lr, weight_decay=config.weight_decay, betas=config.betas), sentence
         case _:
-            assert_never(spec)
+            assert_never(config)
 
 
 def build_schedule(train: GradientConfig, timeline: Timeline) -> optim.Schedule:

@@ -20,6 +20,7 @@ from detkit.training.loop.ema import EMA
 from detkit.training.loop.timeline import Timeline
 
 _FORMAT = 1
+LAST = "last.pt"
 
 
 @dataclass
@@ -184,3 +185,12 @@ def _check_length(state: TrainingState, content: dict[str, Any], file: Path) -> 
                 f"{file}: epoch {epoch + 1} had {before} steps and has {now} now, so the place in the data "
                 "is lost; keep seed, training set, batch size and repeat_threshold, or begin anew with --from"
             )
+
+
+def steps_done(folder: Path) -> int:
+    """Return the optimizer steps that the checkpoint in a run folder has behind it.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    return int(read_checkpoint(folder / LAST)["progress"]["step"])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
+from detkit.training.config import Precision, TrainConfig
+
+# Below this many optimizer steps a fine-tuned detector is visibly under-trained.
+MIN_STEPS = 1200
+MAX_EPOCHS = 60
+# A running mean over about a hundredth of the training: longer ones lag behind in a short training.
+EMA_FRACTION, EMA_RANGE = 0.01, (0.9, 0.9998)
 
 
 class SGDConfig(Spec):
@@ -34,8 +41,6 @@ class AdamWConfig(Spec):
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     """Decay of the two running means."""
 
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 AnyOptimizerConfig = Annotated[SGDConfig | AdamWConfig | CustomConfig, Field(discriminator="type")]
 
@@ -85,7 +90,7 @@ class EMAConfig(Spec):
     """Share of the mean that stays at each step (less in the first steps)."""
 
 
-class GradientConfig(Spec):
+class GradientConfig(TrainConfig):
     """One loop over the data, all weights learned together."""
 
     type: Literal["gradient"] = "gradient"
@@ -100,7 +105,7 @@ class GradientConfig(Spec):
     reference_batch: Count | None = None
     """The batch size that `optimizer.lr` is meant for. With another batch size the rate is scaled in
     proportion (Goyal 2017), and the training says so. Null: no scaling."""
-    schedule: AnyScheduleConfig = CosineScheduleConfig(type="cosine")
+    schedule: AnyScheduleConfig = CosineScheduleConfig()
     """How the learning rate changes."""
     warmup: WarmupConfig = WarmupConfig()
     """How it starts."""
@@ -133,3 +138,28 @@ class GradientConfig(Spec):
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})"
             )
         return self
+
+    def fitted_to(self, num_examples: int) -> tuple[GradientConfig, str]:
+        """Return the config with enough epochs for a small dataset, and a sentence about them."""
+        per_epoch = max(1, -(-num_examples // self.batch_size))
+        needed = min(-(-MIN_STEPS // per_epoch), MAX_EPOCHS)
+        values: dict[str, Any] = {}
+        if needed > self.epochs:
+            values = {"epochs": needed, "schedule": stretched(self.schedule, needed / self.epochs)}
+            values["validate_every"] = max(self.validate_every, needed // 12)
+        epochs = max(needed, self.epochs)
+        if self.ema is not None:
+            decay = 1 - 1 / (EMA_FRACTION * epochs * per_epoch)
+            low, high = EMA_RANGE
+            values["ema"] = EMAConfig(decay=round(min(max(decay, low), high), 4))
+        said = f"{self.epochs} epochs of {per_epoch} steps"
+        if needed > self.epochs:
+            said = f"{needed} epochs, because one has only {per_epoch} steps"
+        return self.model_copy(update=values), said
+
+
+def stretched(schedule: AnyScheduleConfig, factor: float) -> AnyScheduleConfig:
+    """Return a schedule whose drops come later by a factor."""
+    if not isinstance(schedule, StepScheduleConfig):
+        return schedule
+    return schedule.model_copy(update={"at": tuple(round(at * factor, 1) for at in schedule.at)})

@@ -14,38 +14,46 @@ from torch.optim import Optimizer
 
 from detkit.data.regions.batch import Batch
 from detkit.ops.sampling import mix_seed
-from detkit.runtime.processes import hold_gradients, mean_over_processes, rank, replicate, world_size
+from detkit.runtime.processes import mean_over_processes, rank, world_size
+from detkit.runtime.session import Session
 from detkit.training.distributed.divided_fc import divided_parameters
-from detkit.training.loop.checkpoint import TrainingState, read_checkpoint, resume
+from detkit.training.distributed.replicas import hold_gradients, replicate
+from detkit.training.loop.checkpoint import LAST, TrainingState, read_checkpoint, resume
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
-from detkit.training.loop.milestones import LAST, Judge, Keeper, Report, Validation
+from detkit.training.loop.milestones import Judge, Keeper, Report, Validation
 from detkit.training.loop.optim import Schedule, set_rates
 from detkit.training.loop.timeline import Timeline
 
 
+def _ignore(_: object) -> None:
+    """Hear something and do nothing."""
+
+
+Batches = Callable[[int, int], Iterable[Batch]] | Sequence[Batch]
+
+
 def fit(
     model: nn.Module,
-    loader: Callable[[int, int], Iterable[Batch]],
+    batches: Batches,
     optimizer: Optimizer,
-    schedule: Schedule,
+    schedule: Schedule | None = None,
     *,
-    timeline: Timeline,
-    seed: int,
-    device: torch.device,
-    precision: torch.dtype | None,
-    accumulate: int,
-    clip_norm: float,
-    ema_decay: float | None,
-    validation: Validation | None,
-    save_model: Callable[[nn.Module], None],
-    on_step: Callable[[Report], None],
-    image_name: Callable[[int], str],
-    folder: Path | None,
-    save_every_steps: int,
-    resumes: bool,
-    config_text: str,
+    timeline: Timeline | None = None,
+    seed: int = 0,
+    session: Session | None = None,
+    accumulate: int = 1,
+    clip_norm: float = 0.0,
+    ema_decay: float | None = None,
+    validation: Validation | None = None,
+    save_model: Callable[[nn.Module], None] = _ignore,
+    on_step: Callable[[Report], None] | None = None,
+    image_name: Callable[[int], str] = "image {}".format,
+    folder: Path | None = None,
+    save_every_steps: int = 0,
+    resumes: bool = False,
+    config_text: str = "",
 ) -> TrainingState:
     """Train a model and return the state it ended in.
 
@@ -53,20 +61,19 @@ def fit(
     stopped and resumed anywhere, in the middle of an epoch too, ends in the same weights, bit for bit.
 
     Args:
-        model: has `forward(batch) -> losses by name`, each a mean over the images of the batch. It is
-            on `device`.
-        loader: given an epoch and one of its steps, returns the batches from that step on; a batch is
-            one optimizer step of this process.
-        optimizer: its groups hold their own rate as `base_lr` (see `optim.parameter_groups`).
-        schedule: share of that rate at each step.
-        timeline: how many epochs there are, and the batches of each.
+        model: has `forward(batch) -> losses by name`, each a mean over the images of the batch.
+        batches: those of one epoch; or a function that, given an epoch and one of its steps, returns the
+            batches from that step on. A batch is one optimizer step of this process.
+        optimizer: a group's own learning rate is its `base_lr`, where it has one, otherwise its `lr`.
+        schedule: factor of that rate at each step; None keeps it.
+        timeline: how many epochs there are, and the batches of each; None is one epoch of `batches`.
         seed: seeds sampling and dropout, together with the step.
-        device: where the training runs.
-        precision: what autocast computes in; None is float32.
-        accumulate: in how many parts a batch is worked off.
+        session: where it runs, the model included, and in which precision; None is the model's device in
+            float32.
+        accumulate: in how many parts a batch is processed.
         clip_norm: upper limit of the gradient's norm; 0 is none.
-        ema_decay: decay of the running mean that is judged and saved instead of the last weights.
-        validation: how to judge; None takes the latest weights for the best.
+        ema_decay: decay of the running mean that is evaluated and saved instead of the last weights.
+        validation: how to evaluate; None takes the latest weights for the best.
         save_model: called with the model whenever its weights are the best so far, in process 0.
         on_step: called after every step and validation, in process 0.
         image_name: name of an image for its index in the dataset, for messages.
@@ -80,6 +87,12 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the step is finished and last.pt is written.
         UserError: last.pt does not fit, or cannot be written.
     """
+    loader, timeline = _loader(batches), timeline or _one_epoch(batches)
+    session = session or Session(next(model.parameters()).device)
+    device, precision = session.device, session.precision
+    for group in optimizer.param_groups:
+        group.setdefault("base_lr", group["lr"])
+    on_step = on_step or _ignore
     scaler = GradScaler("cuda", enabled=precision is torch.float16)
     ema = None if ema_decay is None else EMA(model, ema_decay)
     state = TrainingState(model, optimizer, scaler, ema, timeline)
@@ -97,7 +110,7 @@ def fit(
         while state.step < timeline.total and not judge.stops:
             model.train()
             for batch in loader(*timeline.place(state.step)):
-                lr = set_rates(optimizer, schedule(state.step))
+                lr = set_rates(optimizer, schedule(state.step) if schedule else 1.0)
                 torch.manual_seed(mix_seed(seed, state.step, rank()))
                 batch = replace(batch.to(device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
                 optimizer.zero_grad(set_to_none=True)
@@ -119,6 +132,15 @@ def fit(
             keeper.write()
             judge.run_if_due()
     return state
+
+
+def _loader(batches: Batches) -> Callable[[int, int], Iterable[Batch]]:
+    return batches if callable(batches) else lambda epoch, start: batches[start:]
+
+
+def _one_epoch(batches: Batches) -> Timeline:
+    assert not callable(batches), "a function that returns batches needs a timeline"
+    return Timeline([len(batches)])
 
 
 def backward(

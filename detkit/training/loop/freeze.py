@@ -1,4 +1,4 @@
-"""A part of a network that does not learn while the rest does."""
+"""Freezing: a part of a network that is not trained while the rest is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from types import MethodType
 from torch import nn
 
 
-def hold_still(part: nn.Module) -> None:
-    """Let a part stay as it is: its weights get no gradient, and it is in evaluation mode for good.
+def freeze(part: nn.Module) -> None:
+    """Freeze a part: its weights get no gradient, and it is in evaluation mode for good.
 
     The second matters to norms, whose statistics would go on moving where the rest of the model trains.
 
@@ -17,7 +17,7 @@ def hold_still(part: nn.Module) -> None:
 
     Example:
         >>> model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3))
-        >>> hold_still(model[0])
+        >>> freeze(model[0])
         >>> [module.training for module in model.train()]
         [False, True]
     """

@@ -12,11 +12,9 @@ from torch import nn
 
 from detkit.runtime.processes import any_process, rank
 from detkit.training.distributed.divided_fc import undivided
-from detkit.training.loop.checkpoint import TrainingState, content_of, write_checkpoint
+from detkit.training.loop.checkpoint import LAST, TrainingState, content_of, write_checkpoint
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
-
-LAST = "last.pt"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from detkit.capabilities import HasClassOutputs
 from detkit.errors import UserError
 from detkit.inference.model_file import ModelFile
 
@@ -63,7 +64,8 @@ def _outputs_per_class(model: nn.Module) -> dict[str, int]:
     return {
         f"{prefix}.{layer}".removeprefix("."): width  # the model itself has no prefix
         for prefix, module in model.named_modules()
-        for layer, width in getattr(module, "outputs_per_class", {}).items()
+        if isinstance(module, HasClassOutputs)
+        for layer, width in module.outputs_per_class.items()
     }
 
 

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec
-from detkit.training.loop.config import AnyOptimizerConfig, Precision, SGDConfig
+from detkit.training.config import Precision, TrainConfig
+from detkit.training.loop.config import AnyOptimizerConfig, SGDConfig
 
 
 class FineTuneConfig(Spec):
@@ -55,7 +56,7 @@ class FineTuneConfig(Spec):
         return self
 
 
-class StagedConfig(Spec):
+class StagedConfig(TrainConfig):
     """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are learned."""
 
     type: Literal["staged"] = "staged"

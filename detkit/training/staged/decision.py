@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from detkit.models.roi.decision_config import BoxRegressionConfig, SVMConfig
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.runtime.processes import gather, rank, world_size
 from detkit.runtime.progress import ProgressLine
@@ -21,11 +20,10 @@ from detkit.storage.run_folder import say
 from detkit.training.staged.feature_scale import feature_scale
 from detkit.training.staged.feature_store import Vectors, regression_examples
 from detkit.training.staged.hard_negatives import FeatureRows, Mining, MiningState, mine, planes
-from detkit.training.staged.linear_svm import LinearSVM
 from detkit.training.staged.mining_file import load_mining, save_mining
 from detkit.training.staged.region_labels import negatives_of_classes
 from detkit.training.staged.region_reader import Floats, RegionReader
-from detkit.training.staged.ridge import BoxRegressor, RidgeMoments
+from detkit.training.staged.ridge import RidgeMoments
 
 CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is nobody's negative
 _BETWEEN_SAVES_S = 60.0
@@ -78,36 +76,33 @@ class SVMExamples:
         return FeatureRows(features, np.arange(len(features)), negative)
 
 
-def learn_svms(
-    reader: RegionReader, vectors: Vectors, spec: SVMConfig, classes: Sequence[str], part: Path
+def fit_svms(
+    reader: RegionReader,
+    vectors: Vectors,
+    how: Mining,
+    classes: Sequence[str],
+    part: Path,
+    *,
+    negative_iou: float,
+    seed: int,
 ) -> None:
-    """Mine and learn the SVMs of all classes, those of this process, and leave them in `part`.
+    """Mine hard negatives and fit the SVMs of all classes, those of this process, and leave them in `part`.
 
     Args:
         reader: knows the regions.
         vectors: their features.
-        spec: how.
+        how: the mining, and the SVMs.
         classes: K names.
-        part: folder of the stage; what an earlier attempt left in it is gone on from.
+        part: folder of the stage; from what an earlier attempt left in it the mining is resumed.
+        negative_iou: a region is a negative of a class below this IoU with each of its objects.
+        seed: seeds the choice of regions that the features' scale is measured on.
 
     Raises:
         UserError: an image cannot be read, or a class has no negatives.
     """
     part.mkdir(parents=True, exist_ok=True)
-    run, number = reader.run, len(reader.regions)
-    scale = feature_scale(vectors.decision, number, run.config.seed)
-    how = Mining(
-        c=spec.c,
-        positive_weight=spec.positive_weight,
-        bias_multiplier=spec.bias_multiplier,
-        hard_above=spec.hard_above,
-        evict_below=spec.evict_below,
-        retrain_after=spec.retrain_after,
-        passes=1,
-        drop_duplicates=reader.model.alike_count_once,
-        solver=spec.solver,
-        device=str(run.device),
-    )
+    number = len(reader.regions)
+    scale = feature_scale(vectors.decision, number, seed)
     file = part / f"mining_{rank()}_of_{world_size()}.safetensors"
     progress, saved = ProgressLine("hard negatives", number), time.monotonic()
 
@@ -118,7 +113,7 @@ def learn_svms(
             save_mining(file, state)
             saved = time.monotonic()
 
-    examples = SVMExamples(reader, vectors, scale, len(classes), spec.negative_iou)
+    examples = SVMExamples(reader, vectors, scale, len(classes), negative_iou)
     begun = load_mining(file) if file.exists() else None
     own = range(rank(), len(classes), world_size())
     state = mine(examples, classes, how, own=own, state=begun, on_image=on_image)
@@ -132,10 +127,17 @@ def learn_svms(
     file.unlink(missing_ok=True)
 
 
-def learn_box_regression(
-    reader: RegionReader, vectors: Vectors, spec: BoxRegressionConfig, num_classes: int, part: Path
+def fit_box_regression(
+    reader: RegionReader,
+    vectors: Vectors,
+    num_classes: int,
+    part: Path,
+    *,
+    ridge: float,
+    min_iou: float,
+    seed: int,
 ) -> None:
-    """Learn the box regression of all classes, those of this process, and leave it in `part`.
+    """Fit the box regression of all classes, those of this process, and leave it in `part`.
 
     Class by class, so that only one class's examples are in memory; a region is an example of one class, so
     none is read twice.
@@ -143,19 +145,21 @@ def learn_box_regression(
     Args:
         reader: knows the regions.
         vectors: their pool5.
-        spec: how.
         num_classes: K.
         part: folder of the stage.
+        ridge: weight of the coefficients' norm against the squared errors.
+        min_iou: regions that overlap an object by more are examples.
+        seed: seeds the choice of regions that the features' scale is measured on.
 
     Raises:
         UserError: an image cannot be read, or no region overlaps an object enough.
     """
     part.mkdir(parents=True, exist_ok=True)
-    examples = [regression_examples(reader, image, spec.min_iou) for image in range(len(reader.regions))]
+    examples = [regression_examples(reader, image, min_iou) for image in range(len(reader.regions))]
     scale = feature_scale(
         lambda image: vectors.pool5(image, examples[image].rows.numpy()),
         len(examples),
-        reader.run.config.seed,
+        seed,
     )
     own = range(rank(), num_classes, world_size())
     progress, found = ProgressLine("box regression", len(examples) * len(own)), []
@@ -167,7 +171,7 @@ def learn_box_regression(
                 features = vectors.pool5(image, all_classes.rows[of_class].numpy())
                 moments.add(torch.from_numpy(features * np.float32(scale)), all_classes.targets[of_class])
             progress(turn * len(examples) + image + 1)
-        found.append(moments.solve(spec.ridge))
+        found.append(moments.solve(ridge))
     progress.clear()
     rows = [(one.weights.T.numpy(), one.bias.numpy(), True) for one in found]
     blank = (np.zeros((4, reader.model.widths["pool5"])), np.zeros(4), True)
@@ -175,27 +179,22 @@ def learn_box_regression(
 
 
 def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
-    """Take over the SVMs that `learn_svms` left, and name the classes that none was learned for."""
+    """Take over the SVMs that `fit_svms` left, and name the classes that have none."""
     kept = load_file(folder / "svms.safetensors")
     weights, bias, known = kept["weights"], kept["bias"], kept["known"]
-    found = [
-        LinearSVM(weights[label], float(bias[label])) if known[label] else None
-        for label in range(len(classes))
-    ]
-    svms.fill(found, float(kept["scale"][0]))
-    unknown = [name for name, svm in zip(classes, found, strict=True) if svm is None]
+    svms.fill(torch.from_numpy(weights), torch.from_numpy(bias), known.tolist(), float(kept["scale"][0]))
+    unknown = [name for name, has_plane in zip(classes, known, strict=True) if not has_plane]
     if unknown and rank() == 0:
         say(f"no object of {', '.join(unknown)} in the training images: these classes are never found")
 
 
 def fill_box_regression(deltas: RidgeDeltas, folder: Path) -> None:
-    """Take over the box regression that `learn_box_regression` left."""
+    """Take over the box regression that `fit_box_regression` left."""
     kept = {
         name: torch.from_numpy(value)
         for name, value in load_file(folder / "box_regression.safetensors").items()
     }
-    pairs = zip(kept["weights"], kept["bias"], strict=True)
-    deltas.fill([BoxRegressor(weights.T, bias) for weights, bias in pairs], float(kept["scale"][0]))
+    deltas.fill(kept["weights"], kept["bias"], float(kept["scale"][0]))
 
 
 Row = tuple[NDArray[np.float64], NDArray[np.float64], bool]

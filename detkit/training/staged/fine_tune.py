@@ -1,4 +1,4 @@
-"""Teach R-CNN's network to tell regions apart, by regions drawn from all images alike."""
+"""Fine-tuning: the first stage, in which a pretrained network is taught to classify regions."""
 
 from __future__ import annotations
 
@@ -10,32 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim import Optimizer
 
-from detkit.config.dump import dump_config
-from detkit.data.datasets.index import Index
-from detkit.data.loading.pixel_cache import KeptPixels
-from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.batch import Batch
-from detkit.data.regions.loading import RegionDataset, RegionLoader
-from detkit.data.regions.sampler import RegionDraw
 from detkit.data.regions.training_regions import TrainingRegions
-from detkit.data.transforms.builder import eval_transforms
-from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.task import Task
-from detkit.errors import UserError
 from detkit.models.assignment import assign
-from detkit.ops.matching import BACKGROUND
-from detkit.runs.resume import steps_done
-from detkit.runtime.processes import rank, world_size
+from detkit.runtime.processes import rank
+from detkit.runtime.session import Session
 from detkit.storage.durable_file import durable_file
-from detkit.storage.run_folder import CHECKPOINT, say
 from detkit.training.loop import optim
-from detkit.training.loop.builder import build_optimizer
-from detkit.training.loop.config import GradientConfig
+from detkit.training.loop.checkpoint import LAST, steps_done
 from detkit.training.loop.fit import fit
 from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.timeline import Timeline
-from detkit.training.staged.config import FineTuneConfig
 
 Loader = Callable[[int, int], Iterable[Batch]]
 
@@ -45,49 +32,67 @@ CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not 
 
 
 def fine_tune(
-    task: Task, spec: FineTuneConfig, model: nn.Module, new_layer: nn.Module, loader: Loader, part: Path
+    model: nn.Module,
+    batches: Loader,
+    optimizer: Optimizer,
+    part: Path,
+    *,
+    steps: int,
+    session: Session,
+    drop_every: int = 0,
+    warmup_steps: int = 0,
+    accumulate: int = 1,
+    clip_norm: float = 0.0,
+    save_every_steps: int = 0,
+    seed: int = 0,
+    image_name: Callable[[int], str] = "image {}".format,
+    log_folder: Path | None = None,
+    config_text: str = "",
 ) -> float:
     """Run the training loop and leave the weights in `part`; return the regions (or images) per second.
 
     Args:
-        task: where it runs, and the run's folder.
-        spec: how.
         model: the detector, on the session's device.
-        new_layer: its part that starts anew, with a rate of its own.
-        loader: given an epoch, which is 0, and a step, returns the batches from that step on.
-        part: folder of the stage; a checkpoint of an earlier attempt in it is gone on from.
+        batches: given an epoch, which is 0, and a step, returns the batches from that step on.
+        optimizer: its update rule.
+        part: folder of the stage; from a checkpoint of an earlier attempt in it the training is resumed.
+        steps: length of the training.
+        session: where it runs.
+        drop_every: steps after which the learning rate falls to a tenth, again and again; 0 keeps it.
+        warmup_steps: over how many steps the learning rate rises at the start.
+        accumulate: in how many parts a step is processed.
+        clip_norm: upper limit of the gradient's norm; 0 is none.
+        save_every_steps: write a checkpoint so often.
+        seed: seeds sampling and dropout.
+        image_name: name of an image for its index in the dataset, for messages.
+        log_folder: where metrics.jsonl is; None is `part`.
+        config_text: kept in the checkpoint.
 
     Raises:
         UserError: an image cannot be read.
         NonFiniteLossError: the training diverged.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
-    run, begun = task.run, (part / CHECKPOINT).exists()
-    optimizer, _ = build_optimizer(as_gradient(spec), model)
-    optim.raise_rates(optimizer, new_layer.parameters(), spec.new_lr_factor)
-    done = steps_done(part) if begun else 0
-    log = TrainingLog(task.folder, spec.steps, done, tensorboard=False) if rank() == 0 else None
+    resumes = (part / LAST).exists()
+    done = steps_done(part) if resumes else 0
+    log = TrainingLog(log_folder or part, steps, done, tensorboard=False) if rank() == 0 else None
     with log or nullcontext():
         fit(
             model,
-            loader,
+            batches,
             optimizer,
-            _schedule(spec),
-            timeline=Timeline([spec.steps]),
-            seed=task.config.seed,
-            device=run.device,
-            precision=run.precision,
-            accumulate=spec.accumulate,
-            clip_norm=spec.clip_norm,
-            ema_decay=None,
-            validation=None,
-            save_model=lambda model: None,
-            on_step=log if log is not None else lambda _: None,
-            image_name=Index.of(task.learned.annotations).path,
+            _schedule(steps, drop_every, warmup_steps),
+            timeline=Timeline([steps]),
+            seed=seed,
+            session=session,
+            accumulate=accumulate,
+            clip_norm=clip_norm,
+            on_step=log,
+            image_name=image_name,
             folder=part,
-            save_every_steps=spec.save_every_steps,
-            resumes=begun,
-            config_text=dump_config(task.config),
+            save_every_steps=save_every_steps,
+            resumes=resumes,
+            config_text=config_text,
         )
     if rank() == 0:
         save_network(model, part)
@@ -95,11 +100,11 @@ def fine_tune(
 
 
 def save_network(model: nn.Module, folder: Path) -> None:
-    """Leave a model's weights in a folder, and nothing else there that only going on needs."""
+    """Leave a model's weights in a folder, and nothing else there that only resuming needs."""
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with durable_file(folder / NETWORK) as file:
         save_file(state, file)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    (folder / LAST).unlink(missing_ok=True)
 
 
 def load_network(model: nn.Module, folder: Path) -> None:
@@ -131,53 +136,8 @@ def label_regions(
     return np.concatenate(labels), np.cumsum(counts)
 
 
-def region_loader(task: Task, spec: FineTuneConfig) -> RegionLoader:
-    """Return the batches of R-CNN's fine-tuning, those of this process.
-
-    Raises:
-        UserError: a step cannot be divided among the processes, or there is nothing to draw regions from.
-    """
-    run, config = task.run, task.config
-    if spec.batch_size % world_size():
-        raise UserError(
-            f"train.fine_tune.batch_size: {spec.batch_size} regions cannot be divided among {world_size()} "
-            "processes"
-        )
-    regions = TrainingRegions.of(task.learned)
-    labels, offsets = label_regions(regions, spec.fg_iou, spec.bg_low_iou)
-    draw = RegionDraw.of(
-        labels,
-        offsets,
-        num=spec.batch_size,
-        fg_fraction=spec.fg_fraction,
-        flip=spec.flip,
-        seed=config.seed,
+def _schedule(steps: int, drop_every: int, warmup_steps: int) -> optim.Schedule:
+    drops = tuple(range(drop_every, steps, drop_every)) if drop_every else ()
+    return optim.Schedule(
+        optim.step_decay(drops, DROP), optim.warmup_length(warmup_steps, steps), WARMUP_START
     )
-    if rank() == 0:
-        num_background = int((labels == BACKGROUND).sum())
-        say(f"{len(draw.with_object):,} regions with an object, {num_background:,} of background")
-    pixels = KeptPixels(task.learned.pixels, spec.images_in_memory_gb * 2**30)
-    images = DetectionDataset(regions.index, pixels, eval_transforms(config.data), config.seed, regions)
-    assert isinstance(config.detector, RCNNConfig)
-    crop = config.detector.regions
-    return RegionLoader(
-        RegionDataset(images, crop.size, crop.context_px, square=crop.mode == "square"),
-        draw,
-        num_steps=spec.steps,
-        num_classes=len(config.data.classes),
-        workers=run.workers,
-        rank=rank(),
-        world_size=world_size(),
-        pin_memory=False,
-    )
-
-
-def _schedule(spec: FineTuneConfig) -> optim.Schedule:
-    drops = tuple(range(spec.drop_every, spec.steps, spec.drop_every)) if spec.drop_every else ()
-    warmup = optim.warmup_length(spec.warmup_steps, spec.steps)
-    return optim.Schedule(optim.step_decay(drops, DROP), warmup, WARMUP_START)
-
-
-def as_gradient(spec: FineTuneConfig) -> GradientConfig:
-    """Return the same learning in the words of a training by gradient."""
-    return GradientConfig(type="gradient", epochs=1, batch_size=spec.batch_size, optimizer=spec.optimizer)

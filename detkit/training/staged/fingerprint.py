@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from detkit.data.datasets.source import FilePixels, Source
-from detkit.data.regions.propose_images import num_cores
+from detkit.runtime.cores import num_cores
 from detkit.runtime.processes import from_main
 from detkit.storage.content_keys import digests_of_files, digests_of_pixels, key_of
 

@@ -109,10 +109,10 @@ class Mining:
     hard_above: float
     evict_below: float
     retrain_after: int
-    passes: int
-    drop_duplicates: bool
-    solver: Solver
-    device: str
+    passes: int = 1
+    drop_duplicates: bool = False
+    solver: Solver = "liblinear"
+    device: str = "cpu"
 
 
 @dataclass

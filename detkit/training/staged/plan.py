@@ -1,35 +1,21 @@
-"""`detkit plan` for a training in stages: what each takes, measured on a few regions."""
+"""What a training in stages takes, measured on a few regions."""
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from detkit.config.schema import Config
-from detkit.data.datasets.builder import open_training_set
-from detkit.detectors.builder import build_detector
-from detkit.detectors.fine_tune_batches import fine_tune_batches
-from detkit.detectors.task import Task
-from detkit.detectors.where_to_look import told_where_to_look
-from detkit.models.roi.decision_config import SVMDecisionConfig
-from detkit.runs.session import Session, session
-from detkit.runtime.memory import free_bytes, shown_bytes
-from detkit.training.loop.builder import build_optimizer
-from detkit.training.memory_probe import Step
-from detkit.training.staged.config import FineTuneConfig, StagedConfig
-from detkit.training.staged.feature_store import CachedVectors
-from detkit.training.staged.fine_tune import as_gradient
+from detkit.data.regions.batch import Batch
+from detkit.runtime.memory import shown_bytes
+from detkit.training.memory_probe import SAFETY, Step
 from detkit.training.staged.region_reader import RegionReader
 
 TIMED_STEPS = 3
 TIMED_IMAGES = 2
-SAFETY = 0.9  # share of the free memory that a step may take
 
 
 @dataclass(frozen=True)
@@ -109,74 +95,38 @@ class StagedPlan:
         return [*told, "svms and box_regression: depends on how many negatives turn out to be hard"]
 
 
-def plan_staged(config: Config, how: StagedConfig) -> StagedPlan:
-    """Measure a few steps and the regions of a few images, and work out the rest.
+def measure_steps(
+    step: Step, batches: Iterator[Batch], steps: int, accumulate: int
+) -> tuple[float | None, int | None]:
+    """Return the median seconds of a few steps of a fine-tuning, and their peak memory in bytes.
 
     Args:
-        config: the training.
-        how: its `train`.
+        step: one step.
+        batches: of the fine-tuning.
+        steps: length of the fine-tuning.
+        accumulate: in how many parts a step is processed.
 
-    Raises:
-        UserError: the data cannot be read.
+    Returns:
+        Both None where a step does not fit into memory.
     """
-    learned, _ = open_training_set(config.data)
-    with session(config, trains=True) as run:
-        learned = told_where_to_look(config.detector, learned, "train")
-        model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
-        model.to(run.device).train()
-        task = Task(run, learned, None, Path(), resume=False)
-        seconds, peak = _steps(run, model, task, how.fine_tune) if how.fine_tune else (None, None)
-        reader = RegionReader.of(run, model.eval(), learned)
-        return StagedPlan(
-            device=str(run.device),
-            precision="fp32" if run.precision is None else str(run.precision)[6:],
-            num_images=len(reader.regions),
-            num_regions=int(reader.regions.counts().sum()),
-            step_seconds=seconds,
-            steps=how.fine_tune.steps if how.fine_tune else 0,
-            step_bytes=peak,
-            free_bytes=free_bytes(run.device),
-            regions_per_second=_rate(reader),
-            cache_bytes=_cache_bytes(reader, config, how),
-            disk_free_bytes=shutil.disk_usage(Path()).free,
-        )
-
-
-def _steps(
-    run: Session, model: nn.Module, task: Task, spec: FineTuneConfig
-) -> tuple[float | None, int | None]:
-    step = Step(run, model, build_optimizer(as_gradient(spec), model)[0])
-    batches, times, peak = iter(fine_tune_batches(task, spec, model)(0, 0)), [], None
-    for _ in range(min(TIMED_STEPS + 1, spec.steps)):
+    times, peak = [], None
+    for _ in range(min(TIMED_STEPS + 1, steps)):
         start = time.perf_counter()
-        peak = step.peak(next(batches), spec.accumulate)
+        peak = step.peak(next(batches), accumulate)
         if peak is None:
             return None, None
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:] or times)), peak
 
 
-def _rate(reader: RegionReader) -> float:
+def regions_per_second(reader: RegionReader) -> float:
+    """Return the rate at which a network reads the regions of an image, measured on a few."""
     count, seconds = 0, 0.0
     for image in range(min(TIMED_IMAGES + 1, len(reader.regions))):
         start = time.perf_counter()
         count = len(reader.together(image)[0])
         seconds = time.perf_counter() - start  # of the last image: the first ones warm up
     return count / max(seconds, 1e-9)
-
-
-def _cache_bytes(reader: RegionReader, config: Config, how: StagedConfig) -> int:
-    detector: Any = config.detector
-    if how.cache == "none":
-        return 0
-    regression = detector.box_regression
-    return CachedVectors(
-        Path(),
-        reader,
-        how.cache,
-        min_iou=regression.min_iou if regression else None,
-        for_svms=isinstance(detector.head, SVMDecisionConfig),
-    ).num_bytes
 
 
 def _hours(seconds: float) -> str:

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from detkit.capabilities import ReadsRegions
 from detkit.data.datasets.source import Source
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.training_regions import TrainingRegions
-from detkit.data.transforms.builder import eval_transforms
-from detkit.models.roi.region_layers import Layer
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
-from detkit.runs.session import Session
-from detkit.structures import ImageBatch
+from detkit.data.transforms.geometric import Transform
+from detkit.runtime.session import Session
 
 Floats = NDArray[np.float32]
-
-
-class ReadsRegions(Protocol):
-    """What R-CNN and SPP-net have in common for the stages that come after the network's training."""
-
-    svms: SVMScores | None
-    box_deltas: RidgeDeltas | None
-    layer: Layer
-    alike_count_once: bool
-
-    @property
-    def widths(self) -> dict[Layer, int]:
-        """The layers there are, and the length of their vectors."""
-        ...
-
-    def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -47,24 +27,32 @@ class RegionReader:
     """Runs the network over regions of one image at a time.
 
     Attributes:
-        run: where.
+        session: where.
         model: the detector, on the session's device.
         regions: the regions of each image.
         images: the images, as a test sees them, with these regions.
     """
 
-    run: Session
+    session: Session
     model: ReadsRegions
     regions: TrainingRegions
     images: DetectionDataset
 
     @staticmethod
-    def of(run: Session, model: nn.Module, source: Source) -> RegionReader:
-        """Return a reader of a dataset's regions."""
+    def of(
+        session: Session, model: nn.Module, source: Source, transforms: Sequence[Transform]
+    ) -> RegionReader:
+        """Return a reader of a dataset's regions.
+
+        Args:
+            session: where the network runs.
+            model: a detector with the capability `ReadsRegions`.
+            source: the images, with proposals.
+            transforms: what every image goes through in a test.
+        """
         regions = TrainingRegions.of(source)
-        transforms = eval_transforms(run.config.data)
-        images = DetectionDataset(regions.index, source.pixels, transforms, run.config.seed, regions)
-        return RegionReader(run, cast(ReadsRegions, model), regions, images)
+        images = DetectionDataset(regions.index, source.pixels, transforms, 0, regions)
+        return RegionReader(session, cast(ReadsRegions, model), regions, images)
 
     def __call__(self, image: int, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[Floats, Floats]]:
         """Yield float32 pool5 and decisive vectors of an image's regions, some at a time.
@@ -76,17 +64,14 @@ class RegionReader:
         Raises:
             UserError: the image cannot be read.
         """
-        device, precision = self.run.device, self.run.precision
+        device = self.session.device
         batch = collate([self.images[Key(0, image)]], seed=0).images.to(device)
         assert batch.proposals is not None
         boxes = batch.proposals[0]
         chosen = boxes if rows is None else boxes[torch.from_numpy(rows).to(device)]
         if len(chosen) == 0:
             return
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=precision, enabled=precision is not None),
-        ):
+        with torch.inference_mode(), self.session.autocast():
             for pool5, vectors in self.model.read(batch, chosen):
                 yield pool5.float().cpu().numpy(), vectors.float().cpu().numpy()
 

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from detkit.models.roi.class_boxes import CODER
 from detkit.ops.boxes import pairwise_iou
-from detkit.ops.coding import BoxCoder
-
-CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
-"""Shift in units of the region's sides, and the logarithm of the growth; sides are x2 - x1, never 0."""
 
 _WHITENING = 1e-3  # added to the variances, so that a direction in which no target lies is not blown up
 _BLOCK = 1024  # examples whose products are summed at a time

@@ -101,7 +101,7 @@ def test_a_killed_fine_tuning_ends_in_the_same_model(
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_negatives_that_look_alike_count_once(
+def test_negatives_that_look_equal_features_count_once(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Mining] = []

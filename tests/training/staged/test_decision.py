@@ -63,7 +63,7 @@ def made_regions() -> TrainingRegions:
 @dataclass
 class Model:
     layer: str = "pool5"
-    alike_count_once: bool = False
+    equal_features_count_once: bool = False
     widths: Any = None
 
 

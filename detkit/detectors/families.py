@@ -1,0 +1,77 @@
+"""The list of all detectors: of each its config, its builder and its recipes by `train.type`.
+
+A detector is added by its folder, an entry here and one in the union of `detkit.config.schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from detkit.detectors.classifier.builder import build_classifier
+from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.fast_rcnn.recipe import train_fast_rcnn
+from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.faster_rcnn.recipe import train_alternately
+from detkit.detectors.gradient_recipe import train_by_gradient
+from detkit.detectors.rcnn.builder import build_rcnn
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.rcnn.recipe import region_batches, train_rcnn
+from detkit.detectors.rcnn.training_images import draw_regions
+from detkit.detectors.shared_parts import build_custom_detector
+from detkit.detectors.sppnet.builder import build_sppnet
+from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.detectors.sppnet.recipe import image_batches, train_sppnet
+from detkit.detectors.staged_recipe import Batches
+from detkit.detectors.task import Progress, Task
+from detkit.detectors.training_images import TrainingImages, draw_images
+
+Recipe = Callable[[Task], Progress]
+"""Trains a detector and leaves model.safetensors in the task's folder."""
+
+
+@dataclass(frozen=True)
+class DetectorFamily:
+    """A detector of the house.
+
+    Attributes:
+        config: its part of the YAML, with the facts that need no torch.
+        build: (config, K, on_weights or None) -> model.
+        recipes: how it is trained, by `train.type`.
+        fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
+        draw_training: draws what a training step sees, step by step.
+    """
+
+    config: type[DetectorConfig]
+    build: Callable[..., nn.Module]
+    recipes: Mapping[str, Recipe]
+    fine_tune_batches: Batches | None = None
+    draw_training: Callable[[Task], Iterator[TrainingImages]] = field(default=draw_images)
+
+
+FAMILIES = (
+    DetectorFamily(
+        FasterRCNNConfig,
+        build_faster_rcnn,
+        {"gradient": train_by_gradient, "alternating": train_alternately},
+    ),
+    DetectorFamily(FastRCNNConfig, build_fast_rcnn, {"gradient": train_fast_rcnn}),
+    DetectorFamily(SPPNetConfig, build_sppnet, {"staged": train_sppnet}, image_batches),
+    DetectorFamily(RCNNConfig, build_rcnn, {"staged": train_rcnn}, region_batches, draw_regions),
+    DetectorFamily(ClassifierConfig, build_classifier, {"gradient": train_by_gradient}),
+    DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),
+)
+
+_BY_CONFIG: dict[type[Any], DetectorFamily] = {family.config: family for family in FAMILIES}
+
+
+def family_of(config: DetectorConfig) -> DetectorFamily:
+    """Return the family that a detector's config belongs to."""
+    return _BY_CONFIG[type(config)]

@@ -1,0 +1,80 @@
+"""SPP-net's training: the regions of a fine-tuning step are sampled from a few whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import cast
+
+from detkit.data.loading.loaders import TrainLoader, make_train_loader
+from detkit.data.loading.samples import DetectionDataset
+from detkit.data.regions.training_regions import TrainingRegions
+from detkit.data.transforms.builder import resizing
+from detkit.data.transforms.geometric import Flip, Resize
+from detkit.detectors.sppnet.model import Draw, SPPNet
+from detkit.detectors.staged_recipe import train_in_stages
+from detkit.detectors.task import Progress, Task
+from detkit.models.roi.region_detector import RegionDetector
+from detkit.ops.sampling import Sampler
+from detkit.runtime.processes import rank, world_size
+from detkit.structures import TrainBatch
+from detkit.training.staged.config import FineTuneConfig
+from detkit.training.staged.fine_tune import Loader
+
+
+def train_sppnet(task: Task) -> Progress:
+    """Train an SPP-net in stages; see `train_in_stages`.
+
+    Reference: He et al., ECCV 2014, section 4.
+    """
+    return train_in_stages(task, image_batches)
+
+
+def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> Loader:
+    """Return the batches of SPP-net's fine-tuning, those of this process, and set the model's sampler.
+
+    Each image has one of the sizes that a test reads, by chance, and is mirrored by chance.
+
+    Args:
+        task: the data and where it runs.
+        config: what a step sees.
+        model: an SPP-net.
+    """
+    regions = TrainingRegions.of(task.train_set)
+    per_image = config.batch_size // config.images_per_step
+    cast(SPPNet, model).draw = Draw(
+        Sampler(per_image, config.fg_fraction), config.fg_iou, (config.bg_low_iou, config.fg_iou)
+    )
+    scales, resize = task.detector.image_scales_px, task.data.resize
+    last = Resize(scales, resize.long_px) if scales and resize else resizing(resize)
+    images = DetectionDataset(
+        regions.index,
+        task.train_set.pixels,
+        (Flip(config.flip, "horizontal"), last),
+        task.seed,
+        regions,
+    )
+    loader = make_train_loader(
+        images,
+        batch_size=config.images_per_step,
+        seed=task.seed,
+        workers=task.session.workers,
+        rank=rank(),
+        world_size=world_size(),
+        group_by_aspect=task.data.group_by_aspect,
+        repeat_threshold=task.data.repeat_threshold,
+        num_classes=task.num_classes,
+        pin_memory=task.session.pin_memory,
+    )
+    return lambda _, start: islice(_endless(loader, start), config.steps - start)
+
+
+def _endless(loader: TrainLoader, start: int) -> Iterator[TrainBatch]:
+    """Yield the batches of one pass over the data after the other, from a step on."""
+    epoch = 0
+    while start >= loader.num_steps(epoch):
+        start -= loader.num_steps(epoch)
+        epoch += 1
+    while True:
+        yield from loader.epoch(epoch, start)
+        epoch, start = epoch + 1, 0

@@ -1,0 +1,23 @@
+"""The `evaluate` part of a config."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from detkit.spec import Count, Spec
+
+Metric = Literal["voc07", "voc10", "coco", "top1"]
+
+
+class EvaluateConfig(Spec):
+    """How detections are evaluated."""
+
+    metric: Metric = "voc07"
+    """`voc07`: 11-point AP at IoU 0.5; `voc10`: area under the curve at IoU 0.5; `coco`: AP over IoU
+    0.50:0.95; `top1`, the default and the only one of a classifier: fraction of images whose class comes
+    first. It also decides which checkpoint is best."""
+    batch_size: Count = 1
+    """Images that are processed together."""
+    compile: bool = False
+    """Let torch.compile translate what computes the feature maps: for `detkit eval` on thousands of
+    images."""

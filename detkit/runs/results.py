@@ -1,0 +1,78 @@
+"""What an evaluation leaves in a run folder: detections, comp4 files and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detkit.annotations.coco_results import write_coco_results
+from detkit.annotations.comp4 import write_comp4
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.config.dump import dump_config
+from detkit.config.schema import Config
+from detkit.data.datasets.source import Source
+from detkit.errors import UserError
+from detkit.evaluation.measure import Measured
+from detkit.report.evaluation_page import EvaluatedRun, write_page
+from detkit.report.findings import zero_notes
+from detkit.storage.run_folder import DETECTIONS, REPORT, say
+
+
+def evaluated_run(
+    title: str,
+    config: Config,
+    source: Source,
+    found: DetectionSet,
+    measured: Measured,
+    seconds: float | None,
+) -> EvaluatedRun:
+    """Return an evaluation with all that its report shows."""
+    return EvaluatedRun(
+        title=title,
+        subtitle=f"{config.detector.summary}, evaluated on {source.annotations.root}",
+        truth=source.annotations,
+        found=found,
+        measured=measured,
+        pixels=source.pixels,
+        config_yaml=dump_config(config),
+        seconds_per_image=seconds,
+    )
+
+
+def write_results(
+    folder: Path, evaluated: EvaluatedRun, metrics: Path | None = None, learned: AnnotationSet | None = None
+) -> None:
+    """Write detections.json, report.html and, for VOC's metrics, comp4 files, and say why an AP is zero.
+
+    Args:
+        folder: where they go.
+        evaluated: the evaluation.
+        metrics: metrics.jsonl of the training.
+        learned: the annotations that were learned from.
+    """
+    write_coco_results(folder / DETECTIONS, evaluated.found, evaluated.truth)
+    if evaluated.measured.voc is not None and evaluated.truth.box_format == "voc":
+        write_comp4(folder / "comp4", evaluated.found, evaluated.truth)
+    write_page(folder / REPORT, evaluated, metrics, learned)
+    if evaluated.measured.accuracy is None:
+        say(
+            *zero_notes(
+                evaluated.truth, evaluated.found, evaluated.measured.value, evaluated.measured.per_class
+            )
+        )
+
+
+def require_same_classes(classes: tuple[str, ...], truth: AnnotationSet, weights: Path) -> None:
+    """Check that a model's classes are those of the annotations, in the same order.
+
+    Raises:
+        UserError: they differ; the message names both.
+    """
+    if classes == truth.classes:
+        return
+    raise UserError(
+        f"{weights}: the model's classes are not those of the config:\n"
+        f"  model:  {', '.join(classes)}\n"
+        f"  config: {', '.join(truth.classes)}\n"
+        "Write the model's classes, in its order, into data.classes (and those it does not know into "
+        "data.ignore_classes), or fine-tune the model to yours: detkit train CONFIG --from WEIGHTS"
+    )

@@ -1,0 +1,24 @@
+"""What every `train` part of a config has."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from detkit.spec import Spec
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class TrainConfig(Spec):
+    """How the weights are trained."""
+
+    type: str
+    precision: Precision = "auto"
+
+    def fitted_to(self, num_examples: int) -> tuple[Self, str]:
+        """Return these settings with a length that suits a dataset, and a sentence about it.
+
+        Args:
+            num_examples: training images, or labelled objects for a classifier of objects.
+        """
+        return self, f"the length of the training is the template's, whatever the {num_examples:,} examples"
