@@ -54,8 +54,8 @@ from detkit.ops import convolution
 from detkit.ops.warp import Cuts
 from detkit.ops.warp_plan import plan_warp
 from detkit.proposals.selective_search import SelectiveSearch
+from detkit.runtime.cores import num_cores
 from detkit.structures import ImageBatch, Target, TrainBatch
-from detkit.workflows.propose_images import num_cores
 
 NUM_CLASSES, NUM_PROPOSALS, NUM_TRAINED = 20, 2000, 128
 HEIGHT, WIDTH = 375, 500  # of the file; 600 x 800 for a detector that reads it whole

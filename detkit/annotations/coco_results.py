@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_cor
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.id_positions import positions
 from detkit.errors import UserError
+from detkit.runtime.cores import num_cores
 
 if TYPE_CHECKING:  # it starts the compiler, which small files do without
     from detkit.annotations.results_layout import Results
@@ -88,7 +88,7 @@ def _scanned(file: Path) -> Results | None:
         return None
     from detkit.annotations.results_scan import read_padded, scan_padded
 
-    num_threads = os.cpu_count() or 1
+    num_threads = num_cores()
     return scan_padded(read_padded(file, num_threads), num_threads)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from detkit.evaluation.inputs import boxes_as, check_pair
 from detkit.evaluation.matching import MatchRecords, no_matches
 from detkit.evaluation.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.ops.loops import run_all
+from detkit.runtime.cores import num_cores
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -138,7 +138,7 @@ def evaluate_coco(
     class_order = np.argsort(truth.category_ids, kind="stable")
     work = _Work(truth, found, tuple(sorted(max_detections)), records)
     if threads is None:
-        threads = 1 if len(found.scores) < SMALL_JOB else available_cores()
+        threads = 1 if len(found.scores) < SMALL_JOB else num_cores()
     sizes = np.diff(work.starts)[class_order]
     biggest_first = np.argsort(-sizes, kind="stable")
     run_all(lambda k: work.run(k, int(class_order[k])), biggest_first.tolist(), threads)
@@ -153,11 +153,6 @@ def official_axes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     num_classes, num_limits, _, *recalls = values.shape
     view = values.reshape(num_classes, num_limits, len(AREA_RANGES), len(IOU_THRESHOLDS), *recalls)
     return view.transpose(3, 4, 0, 2, 1) if recalls else view.transpose(3, 0, 2, 1)
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Work:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
-from detkit.evaluation.coco import available_cores, evaluate_coco
+from detkit.evaluation.coco import evaluate_coco
 from detkit.evaluation.curves import ELEVEN_RECALLS, HUNDRED_AND_ONE_RECALLS
 from detkit.evaluation.matching import IGNORED, TRUE_POSITIVE
 from detkit.evaluation.voc import evaluate_voc
 from detkit.ops.loops import compiled, run_all
+from detkit.runtime.cores import num_cores
 
 Rule = Literal["voc07", "voc10", "coco"]
 RECALLS: dict[Rule, NDArray[np.float64]] = {
@@ -185,7 +186,7 @@ def _all_aps(
     def resample(i: int) -> None:
         aps[i] = resampled_ap(*blocks[i], weights, RECALLS[rule])
 
-    run_all(resample, range(len(blocks)), available_cores())
+    run_all(resample, range(len(blocks)), num_cores())
     mean: NDArray[np.float64] = aps.reshape(-1, len(truth.classes), len(weights)).mean(axis=0)
     return mean
 

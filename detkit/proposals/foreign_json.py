@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from detkit.annotations.coco_results import WORTH_SCANNING
 from detkit.annotations.collection import paused_collection
 from detkit.errors import UserError
 from detkit.proposals.foreign import ForeignProposals
+from detkit.runtime.cores import num_cores
 
 
 @paused_collection()
@@ -65,6 +65,6 @@ def _scanned(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArra
         return None
     from detkit.annotations.results_scan import read_padded, scan_padded
 
-    threads = os.cpu_count() or 1
+    threads = num_cores()
     found = scan_padded(read_padded(file, threads), threads)
     return None if found is None else (found.image_ids, found.boxes, found.scores)

@@ -14,10 +14,10 @@ from detkit.data.checks.dataset import Checked, check_survey
 from detkit.data.checks.findings import Finding, ranked
 from detkit.data.checks.survey import Survey
 from detkit.errors import UserError
+from detkit.runtime.cores import num_cores
 from detkit.workflows.check_copy import refuse_inside, write_corrected
 from detkit.workflows.check_sources import is_dataset, survey_config, survey_dataset
 from detkit.workflows.progress_line import ProgressLine
-from detkit.workflows.propose_images import num_cores
 from detkit.workflows.run_folder import new_folder
 
 

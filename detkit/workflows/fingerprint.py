@@ -10,8 +10,8 @@ from torch import nn
 
 from detkit.data.sets import FilePixels, Source
 from detkit.proposals.cache import digests_of_files, digests_of_pixels, key_of
+from detkit.runtime.cores import num_cores
 from detkit.training.distributed import from_main
-from detkit.workflows.propose_images import num_cores
 
 _DIGEST_BYTES = 16
 

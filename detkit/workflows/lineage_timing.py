@@ -29,8 +29,8 @@ from detkit.detectors.faster_rcnn import FasterRCNN
 from detkit.detectors.protocol import Detector
 from detkit.evaluation.proposals import evaluate_proposals
 from detkit.proposals.proposals import Proposer
+from detkit.runtime.cores import num_cores
 from detkit.structures import ImageBatch
-from detkit.workflows.propose_images import num_cores
 from detkit.workflows.propose_rpn import build_rpn_proposer
 from detkit.workflows.session import Session, session
 from detkit.workflows.where_to_look import external_proposals, told_where_to_look

@@ -21,8 +21,9 @@ from detkit.proposals.cache import cache_folder, digests_of_files, digests_of_pi
 from detkit.proposals.proposals import Proposer
 from detkit.proposals.store import Origin, ProposalStore
 from detkit.proposals.store_parts import StoreParts
+from detkit.runtime.cores import num_cores
 from detkit.training.distributed import from_main, rank, world_size
-from detkit.workflows.propose_images import num_cores, propose_images
+from detkit.workflows.propose_images import propose_images
 from detkit.workflows.run_folder import say
 
 # Processes that wait for the first one give up after half an hour, so now and then they are told to go on.

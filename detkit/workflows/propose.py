@@ -11,8 +11,9 @@ from detkit.errors import UserError
 from detkit.proposals.cache import key_of
 from detkit.proposals.store import Origin
 from detkit.proposals.store_parts import StoreParts
+from detkit.runtime.cores import num_cores
 from detkit.workflows.propose_drawings import draw_proposals
-from detkit.workflows.propose_images import num_cores, propose_images
+from detkit.workflows.propose_images import propose_images
 from detkit.workflows.propose_method import Method, find_method
 from detkit.workflows.propose_sources import ImagesToSee, images_to_see
 from detkit.workflows.run_folder import say

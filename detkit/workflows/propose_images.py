@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,11 +16,6 @@ from detkit.workflows.progress_line import ProgressLine
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Returns the (H, W, 3) uint8 RGB pixels of the image at a position."""
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def propose_images(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from detkit.data.loading import TrainLoader, make_eval_loader, make_train_loader
 from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.inference.detect_set import Timing, as_detection_set, detect_set
+from detkit.runtime.cores import share_of_cores
 from detkit.training.device import choose_device, choose_precision, predicting_precision, set_deterministic
 from detkit.training.distributed import gather, local_rank, process_group, rank, world_size
 
@@ -124,8 +124,7 @@ def num_workers(wanted: int | None) -> int:
     """
     if wanted is not None:
         return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    share = share_of_cores()
     return min(MOST_WORKERS, share - 1) if share > 2 else 0
 
 
