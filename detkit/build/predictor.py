@@ -12,6 +12,7 @@ from detkit.config.proposal import RPN
 from detkit.inference.predict import Predictor
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
+from detkit.runtime.threads import ThreadTuner, numbers_of_threads
 from detkit.training.device import choose_device, predicting_precision
 from detkit.training.distributed import local_rank
 
@@ -49,5 +50,6 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         precision=predicting_precision(config.train.precision, place),
         thresholds=loaded.file.thresholds,
         fixed_score=0.0 if isinstance(detector, Classifier) else FIXED_SCORE,
+        threads=ThreadTuner(numbers_of_threads(None, place, one=config.deterministic)),
         proposer=None if proposals is None or isinstance(proposals, RPN) else build_proposer(proposals),
     )

@@ -47,6 +47,10 @@ class Config(Spec):
     """`auto` takes CUDA, then MPS, then the CPU; or one of cpu, cuda, cuda:N, mps."""
     deterministic: bool = False
     """Refuse operations whose result changes from run to run."""
+    threads: Literal["auto"] | Count = "auto"
+    """Threads that a CPU computes with. `auto` measures, at the start and now and then, whether all cores or
+    fewer are faster, which is so beside other busy programs; a number stays. `OMP_NUM_THREADS` in the
+    environment wins."""
     detector: Detector
     """The model."""
     data: Data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast
@@ -25,6 +25,7 @@ from detkit.errors import UserError
 from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
+from detkit.runtime.threads import ThreadTuner, number_kept
 from detkit.structures import Detections, ImageBatch, Target
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class Predictor:
         proposer: finds where to look, for a detector that needs to be told.
         fixed_score: lowest score reported of a class whose own threshold is not known; 0 for a classifier,
             whose first classes are its answer however sure it is.
+        threads: with how many the CPU computes.
     """
 
     model: nn.Module
@@ -86,6 +88,7 @@ class Predictor:
     thresholds: Advice | None = None
     proposer: Proposer | None = None
     fixed_score: float = FIXED_SCORE
+    threads: ThreadTuner = field(default_factory=ThreadTuner)
 
     def predict(
         self,
@@ -175,6 +178,8 @@ class Predictor:
 
     def _detect(self, images: ImageBatch) -> list[Detections]:
         with (
+            number_kept(),
+            self.threads.unit(images.pixels.numel()),
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision is not None),
         ):

@@ -35,6 +35,7 @@ from detkit.training.log import TrainingLog
 from detkit.training.timeline import Timeline
 from detkit.workflows.resume import steps_done
 from detkit.workflows.run_folder import CHECKPOINT, say
+from detkit.workflows.session import amount_of
 from detkit.workflows.task import Task
 
 Loader = Callable[[int, int], Iterable[Batch]]
@@ -63,6 +64,7 @@ def fine_tune(
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
     run, begun = task.run, (part / CHECKPOINT).exists()
+    threads = run.threads.anew("fine-tuning")
     optimizer, _ = build_optimizer(as_gradient(spec), model)
     optim.raise_rates(optimizer, new_layer.parameters(), spec.new_lr_factor)
     done = steps_done(part) if begun else 0
@@ -70,7 +72,7 @@ def fine_tune(
     with log or nullcontext():
         fit(
             model,
-            loader,
+            lambda *place: threads.over(loader(*place), amount_of),
             optimizer,
             _schedule(spec),
             timeline=Timeline([spec.steps]),

@@ -17,11 +17,12 @@ from detkit.config.staged import Staged
 from detkit.config.training import Gradient
 from detkit.data.index import Index
 from detkit.errors import UserError
+from detkit.runtime.threads import Threads
 from detkit.structures import TrainBatch
 from detkit.training.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.workflows.memory_probe import Line, Step, largest_images
 from detkit.workflows.plan_staged import StagedPlan, plan_staged
-from detkit.workflows.session import session, training_loader
+from detkit.workflows.session import amount_of, session, training_loader
 from detkit.workflows.where_to_look import told_where_to_look
 
 TIMED_STEPS = 3
@@ -158,7 +159,7 @@ def plan(config: Config) -> Plan | StagedPlan:
             free_bytes=free,
             largest_part=affordable,
             advised_parts=_parts(train.batch_size, affordable),
-            step_seconds=_seconds(step, loader.epoch(0), train.accumulate) if fits else None,
+            step_seconds=_seconds(step, loader.epoch(0), train.accumulate, run.threads) if fits else None,
             steps=loader.num_steps(0),
             epochs=train.epochs,
             shared_bytes=run.workers * READ_AHEAD * images(train.batch_size).images.pixels.nbytes,
@@ -166,14 +167,20 @@ def plan(config: Config) -> Plan | StagedPlan:
         )
 
 
-def _seconds(step: Step, batches: Iterable[TrainBatch], parts: int) -> float:
-    times = []
+def _seconds(step: Step, batches: Iterable[TrainBatch], parts: int, threads: Threads) -> float:
+    """Return the median of a few steps, with the number of threads that a training would choose."""
+    times: list[float] = []
+    settled_at, tuner = None, threads.of("training")
     start = time.perf_counter()
-    for _, batch in zip(range(TIMED_STEPS + 1), batches, strict=False):
+    for batch in tuner.over(batches, amount_of):
         step(batch, parts)
         times.append(time.perf_counter() - start)
+        if tuner.is_settled and settled_at is None:
+            settled_at = len(times)  # the first step, which warms up, or the first with the number chosen
+        if settled_at is not None and len(times) == settled_at + TIMED_STEPS:
+            break
         start = time.perf_counter()
-    return float(np.median(times[1:] or times))
+    return float(np.median(times[settled_at or 0 :] or times))
 
 
 def _parts(batch_size: int, affordable: int | None) -> int | None:

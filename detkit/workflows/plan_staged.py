@@ -144,14 +144,21 @@ def plan_staged(config: Config, how: Staged) -> StagedPlan:
 
 def _steps(run: Session, model: nn.Module, task: Task, spec: FineTune) -> tuple[float | None, int | None]:
     step = Step(run, model, build_optimizer(as_gradient(spec), model)[0])
-    batches, times, peak = iter(fine_tune_batches(task, spec, model)(0, 0)), [], None
-    for _ in range(min(TIMED_STEPS + 1, spec.steps)):
-        start = time.perf_counter()
-        peak = step.peak(next(batches), spec.accumulate)
-        if peak is None:
-            return None, None
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:] or times)), peak
+    loader = fine_tune_batches(task, spec, model)
+    peaks: list[int | None] = []
+
+    def seconds() -> float:
+        times, batches = [], iter(loader(0, 0))
+        for _ in range(min(TIMED_STEPS + 1, spec.steps)):
+            start = time.perf_counter()
+            peaks.append(step.peak(next(batches), spec.accumulate))
+            times.append(time.perf_counter() - start)
+            if peaks[-1] is None:
+                break
+        return float(np.median(times[1:] or times))
+
+    least = run.threads.least(seconds)
+    return (least, peaks[-1]) if None not in peaks else (None, None)
 
 
 def _rate(reader: RegionReader) -> float:

@@ -87,7 +87,8 @@ class RegionReader:
             torch.inference_mode(),
             torch.autocast(device.type, dtype=precision, enabled=precision is not None),
         ):
-            for pool5, vectors in self.model.read(batch, chosen):
+            parts = self.model.read(batch, chosen)
+            for pool5, vectors in self.run.threads.of("features").making(parts, len(chosen)):
                 yield pool5.float().cpu().numpy(), vectors.float().cpu().numpy()
 
     def together(self, image: int, rows: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:

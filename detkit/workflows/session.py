@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -14,12 +14,16 @@ from detkit.build.augmentation import eval_transforms, train_transforms
 from detkit.config.schema import Config
 from detkit.data.index import Index
 from detkit.data.loading import TrainLoader, make_eval_loader, make_train_loader
+from detkit.data.region_batch import Batch
 from detkit.data.samples import DetectionDataset
 from detkit.data.sets import Source
 from detkit.inference.detect_set import Timing, as_detection_set, detect_set
 from detkit.runtime.cores import share_of_cores
+from detkit.runtime.threads import Threads, number_kept, numbers_of_threads
+from detkit.structures import TrainBatch
 from detkit.training.device import choose_device, choose_precision, predicting_precision, set_deterministic
 from detkit.training.distributed import gather, local_rank, process_group, rank, world_size
+from detkit.workflows.run_folder import say
 
 MOST_WORKERS = 8
 
@@ -33,12 +37,14 @@ class Session:
         device: where the model is.
         precision: what autocast computes in; None is float32.
         workers: processes that load images.
+        threads: how many PyTorch computes with.
     """
 
     config: Config
     device: torch.device
     precision: torch.dtype | None
     workers: int
+    threads: Threads = field(default_factory=Threads)
 
     def detect(self, model: nn.Module, source: Source) -> tuple[DetectionSet | None, Timing]:
         """Run a detector over a dataset, each process over its share.
@@ -61,7 +67,8 @@ class Session:
             world_size=world_size(),
             pin_memory=self.device.type == "cuda",
         )
-        arrays, timing = detect_set(model, loader, device=self.device, precision=self.precision)
+        batches = self.threads.of("detection").over(loader, lambda batch: batch[0].pixels.numel())
+        arrays, timing = detect_set(model, batches, device=self.device, precision=self.precision)
         gathered = gather(arrays)
         if gathered is None:
             return None, timing
@@ -81,10 +88,22 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
     """
     device = choose_device(config.device, local_rank())
     set_deterministic(config.deterministic)
-    with process_group(device):
+    with process_group(device), number_kept():
         choose = choose_precision if trains else predicting_precision
         precision = choose(config.train.precision, device)
-        yield Session(config, device, precision, num_workers(config.data.workers))
+        yield Session(config, device, precision, num_workers(config.data.workers), _threads(config, device))
+
+
+def _threads(config: Config, device: torch.device) -> Threads:
+    """Return the numbers of threads to choose from, a single one where a change would do harm."""
+    compiles = config.evaluate.compile or getattr(config.train, "compile", False)
+    one = config.deterministic or compiles or world_size() > 1  # each number is a translation of its own
+    numbers = numbers_of_threads(None if config.threads == "auto" else config.threads, device, one=one)
+    tell = say if rank() == 0 else lambda _: None
+    threads = Threads(numbers, tell)
+    if config.deterministic and device.type == "cpu":
+        tell(f"threads: {torch.get_num_threads()} throughout, since each number rounds in its own way")
+    return threads
 
 
 def training_loader(
@@ -115,6 +134,11 @@ def training_loader(
         num_classes=len(config.data.classes),
         pin_memory=pin_memory,
     )
+
+
+def amount_of(batch: Batch) -> int:
+    """Return how much work a batch is: its pixels, or the number of its regions, which are of one size."""
+    return batch.images.pixels.numel() if isinstance(batch, TrainBatch) else len(batch)
 
 
 def num_workers(wanted: int | None) -> int:

@@ -32,7 +32,7 @@ from detkit.workflows.fine_tune import start_from
 from detkit.workflows.measure import measure
 from detkit.workflows.resume import steps_done
 from detkit.workflows.run_folder import say
-from detkit.workflows.session import Session, training_loader
+from detkit.workflows.session import Session, amount_of, training_loader
 from detkit.workflows.task import Task
 
 
@@ -100,14 +100,14 @@ def learn_by_gradient(task: Task, train: Gradient, model: nn.Module, *, continue
     optimizer, rate_sentence = build_optimizer(train, model)
     if rank() == 0:
         say(f"{train.epochs} epochs, {timeline.total} steps; {rate_sentence}")
-    done = steps_done(task.folder) if task.resume else 0
+    done, threads = steps_done(task.folder) if task.resume else 0, run.threads.anew("training")
     log = (
         TrainingLog(task.folder, timeline.total, done, tensorboard=train.tensorboard) if rank() == 0 else None
     )
     with log or nullcontext(), explained_memory(task, train):
         state = fit(
             model,
-            loader.epoch,
+            lambda *place: threads.over(loader.epoch(*place), amount_of),
             optimizer,
             build_schedule(train, timeline),
             timeline=timeline,
