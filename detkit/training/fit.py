@@ -50,7 +50,8 @@ def fit(
     """Train a model and return the state it ended in.
 
     A step depends on nothing but the weights before it, the seed and its number: a training that is
-    stopped and resumed anywhere, in the middle of an epoch too, ends in the same weights, bit for bit.
+    stopped and resumed anywhere, in the middle of an epoch too, ends in the same weights, bit for bit
+    with one number of threads, which decides how sums are rounded.
 
     Args:
         model: has `forward(batch) -> losses by name`, each a mean over the images of the batch. It is
