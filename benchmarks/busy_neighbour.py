@@ -161,7 +161,7 @@ def measure(task: str, rounds: int, seconds: float) -> list[Claim]:
     finally:
         for side in sides.values():
             side.end()
-    quiet = statistics.median(turn["step_s"] for side in SIDES for turn in answers["alone"][side])
+    quiet = min(statistics.median(turn["step_s"] for turn in answers["alone"][side]) for side in SIDES)
     return [_claim(task, name, turns, quiet) for name, turns in answers.items()]
 
 

@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 FASTER = 0.95  # another number must take less than this share of the time
 SLOWER = 1.5  # so many times as long as before: something else has begun to run
 REST_S, SLOW_REST_S = 20.0, 2.0  # least time between two trials, and where it has become slow
-COST, SLOW_COST = 0.01, 0.05  # share of the time that trials may lose, likewise
+COST, SLOW_COST = 0.01, 0.2  # share of the time that trials may lose, likewise
 
 
 def numbers_of_threads(wanted: int | None, device: torch.device, *, one: bool) -> tuple[int, ...]:
@@ -67,8 +67,8 @@ class ThreadTuner:
     its amount of work, so units may differ in size.
 
     Args:
-        numbers: to choose from, the one to begin with first; of a single one there is no trial, and
-            without any PyTorch's own number stays.
+        numbers: to choose from, the largest first, which others have to beat; of a single one there is no
+            trial, and without any PyTorch's own number stays.
         name: of the work, for what is told.
         tell: hears the first choice and every other one that follows.
         clock: seconds.
@@ -86,7 +86,7 @@ class ThreadTuner:
     ) -> None:
         self._numbers, self._name, self._tell = numbers, name, tell
         self._clock, self._set = clock, set_number
-        self._trial = Trial(numbers, warm_up=True) if len(numbers) > 1 else None
+        self._trial = Trial(numbers[::-1], warm_up=True) if len(numbers) > 1 else None
         self._number = numbers[0] if numbers else None
         self._told: int | None = None
         self._expected = float("inf")

@@ -14,17 +14,21 @@ class Trial:
 
     Args:
         numbers: of threads, in the order of their turns.
-        warm_up: whether the first unit with each number also pays for what is made once, and is left out.
+        warm_up: whether the first unit of all also pays for what is made once, and is left out. What is made
+            once for each number falls into one block of three.
     """
 
     BLOCK_S: ClassVar = 0.2
     BLOCKS: ClassVar = 3
-    FAR_BEHIND: ClassVar = (3.0, 1.5)  # so many times the best pace, after one block and after two
+    FAR_BEHIND: ClassVar = 1.5  # so many times the best pace, after two blocks
+    FAR_FAR_BEHIND: ClassVar = 3.0  # after a single one that lasted so long:
+    LONG_S: ClassVar = 1.0
 
     def __init__(self, numbers: tuple[int, ...], *, warm_up: bool) -> None:
         self._paces: dict[int, list[float]] = {number: [] for number in numbers}
         self._running = list(numbers)
-        self._cold = set(numbers) if warm_up else set()
+        self._cold = warm_up
+        self._long: set[int] = set()
         self._block = (0.0, 0.0)
         self._all: list[tuple[float, float]] = []
 
@@ -44,12 +48,14 @@ class Trial:
     def add(self, number: int, seconds: float, work: float) -> None:
         """Take in what a unit with so much work took."""
         self._all.append((seconds, work))
-        if number in self._cold:
-            self._cold.remove(number)
+        if self._cold:
+            self._cold = False
             return
         self._block = (self._block[0] + seconds, self._block[1] + work)
         if self._block[0] >= self.BLOCK_S:
             self._paces[number].append(self._block[0] / self._block[1])
+            if self._block[0] >= self.LONG_S:
+                self._long.add(number)
             self._block = (0.0, 0.0)
             self._give_up()
 
@@ -70,6 +76,9 @@ class Trial:
             return
         best = min(self.least(number) for number in self._running)
         for number in list(self._running):
-            tried = min(len(self._paces[number]), len(self.FAR_BEHIND))
-            if self.least(number) > self.FAR_BEHIND[tried - 1] * best:
+            behind = self.least(number) / best
+            again = len(self._paces[number]) > 1
+            if behind > self.FAR_BEHIND and (
+                again or (behind > self.FAR_FAR_BEHIND and number in self._long)
+            ):
                 self._running.remove(number)

@@ -89,13 +89,14 @@ def test_units_may_differ_in_size() -> None:
     assert len(machine.told) == 1
 
 
-def test_the_first_unit_of_each_number_warms_up() -> None:
+def test_first_units_warm_up() -> None:
     machine, paid = Machine((2, 1)), set[int]()
 
     def pace(number: int) -> float:
         first = number not in paid
         paid.add(number)
-        return (50.0 if first and number == 2 else 0.0) + {2: 0.3, 1: 0.5}[number]
+        warm_up = 50.0 if not machine.seconds[1] else 0.6 if first else 0.0
+        return warm_up + {2: 0.3, 1: 0.5}[number]
 
     machine.run(70, pace)
     assert machine.number == 2
@@ -131,6 +132,12 @@ def test_over_times_what_the_caller_does_and_making_what_the_parts_take() -> Non
         for _ in machine.tuner.making(made(), 1.0):
             machine.now += {2: 0.1, 1: 9.0}[machine.number]  # the caller's own time
     assert machine.number == 1
+
+
+def test_a_number_far_behind_has_one_long_unit_and_no_more() -> None:
+    machine = Machine((2, 1))
+    machine.run(15, {2: 10.0, 1: 0.1}.__getitem__)
+    assert machine.seconds[2] == 10.0
 
 
 @pytest.mark.parametrize("numbers", [(), (3,)])
