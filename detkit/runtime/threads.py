@@ -180,9 +180,9 @@ class ThreadTuner:
 
     def _sentence(self, trial: Trial) -> str:
         assert self._number is not None
-        fastest = trial.least(self._number)
+        fastest = trial.pace(self._number)
         others = [
-            f"{other} {'takes' if other == 1 else 'take'} {trial.least(other) / fastest:.1f} times as long"
+            f"{other} {'takes' if other == 1 else 'take'} {trial.pace(other) / fastest:.1f} times as long"
             for other in self._numbers
             if other != self._number
         ]

@@ -61,11 +61,11 @@ class Trial:
 
     def paces(self) -> dict[int, float]:
         """Return the median seconds for an amount of work, of the numbers that were not given up."""
-        return {number: statistics.median(self._paces[number]) for number in self._running}
+        return {number: self.pace(number) for number in self._running}
 
-    def least(self, number: int) -> float:
-        """Return the seconds for an amount of work in the best block of a number."""
-        return min(self._paces[number])
+    def pace(self, number: int) -> float:
+        """Return the median of the blocks of a number, of one that was given up, too."""
+        return statistics.median(self._paces[number])
 
     def lost(self, pace: float) -> float:
         """Return the seconds by which all took longer than at this pace."""
@@ -74,9 +74,9 @@ class Trial:
     def _give_up(self) -> None:
         if not all(self._paces.values()):
             return
-        best = min(self.least(number) for number in self._running)
+        best = min(min(self._paces[number]) for number in self._running)
         for number in list(self._running):
-            behind = self.least(number) / best
+            behind = min(self._paces[number]) / best
             again = len(self._paces[number]) > 1
             if behind > self.FAR_BEHIND and (
                 again or (behind > self.FAR_FAR_BEHIND and number in self._long)
