@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +12,6 @@ from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.task import Task
-from detkit.models.roi.box_heads import Predictor
 from detkit.models.roi.config import AnyHeadConfig
 from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.target_statistics import target_moments
@@ -36,8 +34,7 @@ def measure_box_targets(head: AnyHeadConfig, model: FastRCNN, task: Task, *, con
     """
     if not isinstance(head, HeadConfig) or head.box_targets != "measured":
         return
-    roi_head = model.roi_head
-    predictor = cast(Predictor, roi_head.predictor)
+    roi_head, predictor = model.roi_head, model.roi_head.predictor
 
     def measured() -> tuple[Tensor, Tensor]:
         moments = target_moments(_images(task.train_set), roi_head, len(predictor.delta_mean))

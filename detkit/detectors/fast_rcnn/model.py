@@ -100,7 +100,5 @@ class FastRCNN(ImageInput):
 
     def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         if images.proposals is None:
-            raise UserError(
-                "fast_rcnn looks only where it is told: give ImageBatch.proposals, boxes for each image"
-            )
+            raise UserError("fast_rcnn needs proposals: give ImageBatch.proposals, boxes for each image")
         return [boxes.to(self.mean.device) for boxes in images.proposals]

@@ -13,6 +13,7 @@ from detkit.models.backbones.families import AnyBackboneConfig, family_named
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
+    DecisionConfig,
     require_features,
     with_features,
 )
@@ -111,4 +112,4 @@ class SPPNetConfig(DetectorConfig):
     @property
     def nms_iou(self) -> float:
         """IoU above which the worse of two detections of a class is dropped."""
-        return self.head.nms_iou
+        return self.head.nms_iou if isinstance(self.head, DecisionConfig) else super().nms_iou

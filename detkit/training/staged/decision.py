@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision import RidgeDeltas, SVMScores
 from detkit.runtime.processes import gather, rank, world_size
 from detkit.runtime.progress import ProgressLine
 from detkit.storage.durable_file import durable_file

@@ -143,7 +143,7 @@ def test_detections_are_in_pixels_of_the_file() -> None:
 
 
 def test_says_that_it_needs_proposals() -> None:
-    with pytest.raises(UserError, match="only where it is told"):
+    with pytest.raises(UserError, match="needs proposals"):
         build()(replace(scenes(), images=replace(scenes().images, proposals=None)))
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from detkit.models.roi.class_boxes import CODER
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision import RidgeDeltas, SVMScores
+from detkit.models.roi.selection import CODER
 from detkit.training.staged.ridge import RidgeMoments
 
 

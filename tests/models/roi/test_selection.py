@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from detkit.models.roi.class_boxes import ClassBoxes
+from detkit.models.roi.selection import Selection
 
 BOXES = torch.tensor(
     [[0.0, 0.0, 10.0, 10.0], [1.0, 0.0, 11.0, 10.0], [20.0, 20.0, 40.0, 40.0], [50.0, 50.0, 60.0, 60.0]]
@@ -14,7 +14,7 @@ STILL = torch.zeros(4, 1, 4)
 
 
 def test_the_best_of_each_class_that_no_better_one_overlaps() -> None:
-    found = ClassBoxes(0.2, 0.3, 100)(BOXES, SCORES, STILL, (64, 64))
+    found = Selection(0.2, 0.3, 100)(BOXES, SCORES, STILL, (64, 64))
     assert list(zip(found.labels.tolist(), found.boxes[:, 0].tolist(), strict=True)) == [
         (1, 50.0),
         (0, 0.0),
@@ -26,7 +26,7 @@ def test_the_best_of_each_class_that_no_better_one_overlaps() -> None:
 
 
 def test_only_the_best_regions_of_a_class_are_looked_at() -> None:
-    found = ClassBoxes(0.0, 1.0, 2)(BOXES, SCORES, STILL, (64, 64))
+    found = Selection(0.0, 1.0, 2)(BOXES, SCORES, STILL, (64, 64))
     assert sorted(zip(found.labels.tolist(), found.boxes[:, 0].tolist(), strict=True)) == [
         (0, 0.0),
         (0, 1.0),
@@ -39,7 +39,7 @@ def test_each_class_moves_a_region_by_its_own_regression_and_the_image_ends_it()
     deltas = torch.zeros(4, 2, 4)
     deltas[2, 0] = torch.tensor([0.5, 0.0, math.log(2.0), 0.0])
     deltas[3, 1] = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    found = ClassBoxes(0.29, 0.3, 100)(BOXES, SCORES, deltas, (64, 64))
+    found = Selection(0.29, 0.3, 100)(BOXES, SCORES, deltas, (64, 64))
     boxes = {
         (label, round(score, 2)): box
         for label, score, box in zip(
@@ -52,5 +52,5 @@ def test_each_class_moves_a_region_by_its_own_regression_and_the_image_ends_it()
 
 
 def test_nothing_above_the_threshold() -> None:
-    found = ClassBoxes(0.99, 0.3, 100)(BOXES, SCORES, STILL, (64, 64))
+    found = Selection(0.99, 0.3, 100)(BOXES, SCORES, STILL, (64, 64))
     assert found.boxes.shape == (0, 4)
