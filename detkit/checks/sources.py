@@ -14,9 +14,9 @@ from detkit.checks.read_coco import survey_coco, unlisted_images
 from detkit.checks.read_voc import survey_voc
 from detkit.checks.read_yolo import survey_yolo
 from detkit.checks.survey import Survey
-from detkit.data.config import (
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import (
     COCODatasetConfig,
-    DataConfig,
     ObjectCropsConfig,
     VOCDatasetConfig,
     YOLODatasetConfig,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from detkit.checks.recommend import choose_freeze
 from detkit.config.load import load_config
-from detkit.data.config import ImageFolderConfig, ObjectCropsConfig
+from detkit.data.datasets.config import ImageFolderConfig, ObjectCropsConfig
 from detkit.data.datasets.splits import read_set
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.classifier.config import ClassifierConfig

@@ -17,10 +17,10 @@ from detkit.annotations.validity import apply_box_policy
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.custom import build_custom
-from detkit.data.config import (
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import (
     AnyDatasetConfig,
     COCODatasetConfig,
-    DataConfig,
     ImageFolderConfig,
     ObjectCropsConfig,
     SyntheticDatasetConfig,

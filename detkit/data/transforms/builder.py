@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from detkit.custom import build_custom
-from detkit.data import config as spec
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import ClassifiedDatasetConfig
+from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
 from detkit.data.transforms.geometric import Affine, Flip, KeepSize, RandomCrop, Resize, Transform, ZoomOut
 from detkit.data.transforms.scale_crop import ScaleCrop, WholeImage
@@ -31,15 +33,15 @@ def resizing(size: spec.ResizeConfig | None) -> Transform:
     return KeepSize() if size is None else Resize((size.short_px,), size.long_px)
 
 
-def eval_transforms(data: spec.DataConfig) -> tuple[Transform, ...]:
+def eval_transforms(data: DataConfig) -> tuple[Transform, ...]:
     """Return what every image goes through: the resizing, where there is one."""
     return (resizing(data.resize),)
 
 
-def train_transforms(data: spec.DataConfig) -> tuple[Transform, ...]:
+def train_transforms(data: DataConfig) -> tuple[Transform, ...]:
     """Return the augmentation of the training images in the config's order, then what sets their size."""
     last = resizing(data.resize)
-    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, spec.ClassifiedDatasetConfig) else []
+    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, ClassifiedDatasetConfig) else []
     for item in data.train.augment if not isinstance(data.train, CustomConfig) else ():
         if isinstance(item, spec.MultiScaleConfig):
             last = Resize(item.short_px, data.resize.long_px if data.resize else NO_LIMIT)

@@ -8,9 +8,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from detkit.data.config import DataConfig, FlipConfig
+from detkit.data.config import DataConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.data.transforms.config import FlipConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.task import Task
 from detkit.models.roi.box_heads import Predictor

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data import config as spec
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import SyntheticDatasetConfig
+from detkit.data.transforms import config as spec
 from detkit.data.transforms.builder import TRANSFORMS, eval_transforms, train_transforms
 from detkit.data.transforms.geometric import Flip, Resize
 from detkit.spec import CustomConfig
 from detkit.structures import Target
 
 
-def data(*augment: spec.TransformConfig) -> spec.DataConfig:
-    return spec.DataConfig(
+def data(*augment: spec.TransformConfig) -> DataConfig:
+    return DataConfig(
         classes=("disc",),
-        train=spec.SyntheticDatasetConfig(type="synthetic", augment=augment),
+        train=SyntheticDatasetConfig(type="synthetic", augment=augment),
         resize=spec.ResizeConfig(short_px=64, long_px=128),
     )
 
