@@ -91,14 +91,14 @@ def recall(
 
 def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSet, Aligned]:
     """Return the images that are asked for and their proposals; the largest part that has them if none is."""
-    truth = labelled_images(dataset, sets).truth
+    truth = labelled_images(dataset, sets).annotations
     try:
         return truth, aligned_store(file, truth)
     except UserError as error:
         names = part_names(dataset)
         if sets or len(names) < 2:
             raise
-        parts = {name: labelled_images(dataset, [name]).truth for name in names}
+        parts = {name: labelled_images(dataset, [name]).annotations for name in names}
         for name in sorted(names, key=lambda name: -parts[name].num_images):
             try:
                 aligned = aligned_store(file, parts[name])

@@ -13,7 +13,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.checks.fixes import turned
 from detkit.checks.kinds import KINDS
-from detkit.data.datasets.splits import read_sets, spec_of_sets
+from detkit.data.datasets.readers import configs_of_sets, read_sets
 from detkit.data.images import orient
 from detkit.workflows.check import check
 from tests.checks.broken_datasets import FAULTS, Fault, make_broken
@@ -59,7 +59,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def read(root: Path) -> dict[str, AnnotationSet]:
     found = detect_format(root)
-    return read_sets({item.name: spec_of_sets(found, [item.name]) for item in found.sets})
+    return read_sets(configs_of_sets(found))
 
 
 @pytest.mark.parametrize(

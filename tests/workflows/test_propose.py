@@ -15,7 +15,8 @@ from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.store.store import ProposalStore
-from detkit.workflows import progress_line, propose_method
+from detkit.runtime import progress as progress_line
+from detkit.workflows import propose_method
 from detkit.workflows.propose import propose
 from detkit.workflows.propose_method import find_method
 

@@ -15,9 +15,10 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import image_path
 from detkit.data.datasets.image_sources import find_images
-from detkit.data.datasets.labelled_images import LabelledImages, labelled_images
+from detkit.data.datasets.labelled_images import labelled_images
+from detkit.data.datasets.source import Source
 from detkit.data.images import decode_image
-from detkit.data.synthetic.dataset import SYNTHETIC
+from detkit.data.synthetic.dataset import SYNTHETIC, is_embedded
 from detkit.errors import UserError
 
 
@@ -66,7 +67,7 @@ def images_to_see(sources: Sequence[str], sets: Sequence[str] = ()) -> ImagesToS
 
 def _is_dataset(source: str) -> bool:
     path = Path(source)
-    if source == SYNTHETIC and not path.exists():
+    if is_embedded(source):
         return True
     if path.suffix.lower() in (".json", ".yaml", ".yml"):
         return True
@@ -79,8 +80,8 @@ def _is_dataset(source: str) -> bool:
     return True
 
 
-def _of_dataset(images: LabelledImages) -> ImagesToSee:
-    truth = images.truth
+def _of_dataset(images: Source) -> ImagesToSee:
+    truth = images.annotations
     names = [str(name).replace("\\", "/") for name in truth.image_files.tolist()]
     if truth.root == SYNTHETIC:
         return ImagesToSee(names, images.pixels, truth.sources.tolist(), truth)

@@ -18,7 +18,11 @@ from detkit.errors import UserError
 from detkit.storage.atomic_files import write_atomically
 
 SYNTHETIC = "synthetic"
+"""What the embedded dataset is called wherever a dataset can be named."""
+
 NUM_SYNTHETIC = {"train": 400, "val": 100}
+"""Images of its sets; the seed of a set is its place among them."""
+
 SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
 """The shapes that are objects."""
 
@@ -69,6 +73,16 @@ class SyntheticSet:
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, index, stream])))
 
 
+def is_embedded(dataset: str) -> bool:
+    """Return whether a name means the embedded dataset; a file or folder of that name comes first."""
+    return dataset == SYNTHETIC and not Path(dataset).exists()
+
+
+def embedded_set(name: str) -> SyntheticSet:
+    """Return a set of the embedded dataset, train or val."""
+    return SyntheticSet(NUM_SYNTHETIC[name], seed=list(NUM_SYNTHETIC).index(name))
+
+
 def write_synthetic(
     folder: Path,
     dataset_format: Format,
@@ -95,7 +109,7 @@ def write_synthetic(
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: already holds files; name an empty or new folder")
     splits = {}
-    for offset, (split, count) in enumerate((("train", num_train), ("val", num_val))):
+    for offset, (split, count) in enumerate(zip(NUM_SYNTHETIC, (num_train, num_val), strict=True)):
         source = SyntheticSet(count, seed + offset)
         truth = source.annotations()
         names = [f"{split}_{index:06d}{extension}" for index in range(count)]

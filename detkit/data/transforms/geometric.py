@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -27,9 +27,14 @@ from torchvision.transforms.v2 import functional
 from detkit.data.transforms.geometry import move, scaling, shift
 from detkit.structures import Target
 
+NO_LIMIT = 1 << 30  # of the long side, in pixels
+
 
 class Transform(Protocol):
-    """Anything that changes an image and its target by chance drawn from `generator` alone."""
+    """Anything that changes an image and its target by chance drawn from `generator` alone.
+
+    One that states `sets_size = True` takes the place of the final resizing, and so comes last.
+    """
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
@@ -76,11 +81,12 @@ class Resize:
 
     Attributes:
         short_px: lengths of the short side in pixels; one is drawn for each image.
-        long_px: limit of the long side in pixels.
+        long_px: limit of the long side in pixels; none by default.
     """
 
+    sets_size: ClassVar[bool] = True
     short_px: tuple[int, ...]
-    long_px: int
+    long_px: int = NO_LIMIT
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator

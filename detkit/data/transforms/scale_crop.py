@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class ScaleCrop:
     Reference: Krizhevsky et al., NIPS 2012; the range of scales is He et al., CVPR 2016.
     """
 
+    sets_size: ClassVar[bool] = True
     short_px: tuple[int, int]
     size_px: int
 
