@@ -17,7 +17,7 @@ from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_cor
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.id_positions import positions
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 if TYPE_CHECKING:  # it starts the compiler, which small files do without
     from detkit.annotations.results_layout import Results

@@ -11,7 +11,7 @@ from detkit.annotations.coordinates import corners_to_voc, from_corners, to_corn
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.image_files import image_names
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 _PREFIX = "comp4_det_"
 

@@ -10,7 +10,7 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.headers import with_sizes
 from detkit.annotations.image_files import image_names
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 
 def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -47,4 +47,5 @@ def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
             "imageHeight": height,
             "imageWidth": width,
         }
-        write_atomically(folder / split / f"{name}.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        text = orjson.dumps(content, option=orjson.OPT_INDENT_2)
+        write_atomically(folder / split / f"{name}.json", text, sync=False)

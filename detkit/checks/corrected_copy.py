@@ -14,7 +14,7 @@ from detkit.checks.fix_voc import copy_voc
 from detkit.checks.fix_yolo import copy_yolo
 from detkit.checks.fixes import Mending, below
 from detkit.checks.survey import Survey
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 CHANGES = "changes.json"
 

@@ -11,7 +11,7 @@ import orjson
 from detkit.annotations.coco import read_json
 from detkit.annotations.coordinates import corners_to_xywh
 from detkit.checks.fixes import Mending, below
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 
 def copy_coco(mending: Mending, root: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from detkit.annotations.coordinates import corners_to_voc
 from detkit.annotations.voc_xml import voc_tree
 from detkit.checks.fixes import Mending
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -34,7 +34,7 @@ def copy_voc(mending: Mending, root: Path, folder: Path) -> None:
         if mending.changed(image, rows[image]):
             tree = voc_tree(source)
             _edit(tree, mending, image, rows[image])
-            write_atomically(target, ElementTree.tostring(tree, encoding="unicode") + "\n")
+            write_atomically(target, ElementTree.tostring(tree, encoding="unicode") + "\n", sync=False)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

@@ -13,7 +13,7 @@ from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo_layout import yolo_layout
 from detkit.checks.fixes import Mending, below
 from detkit.checks.survey import Origin
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 
 def copy_yolo(mending: Mending, root: Path, folder: Path) -> None:
@@ -32,7 +32,7 @@ def copy_yolo(mending: Mending, root: Path, folder: Path) -> None:
         target = folder / below(source, root)
         target.parent.mkdir(parents=True, exist_ok=True)
         if mending.changed(image, rows[image]):
-            write_atomically(target, _edited(mending, image, rows[image]))
+            write_atomically(target, _edited(mending, image, rows[image]), sync=False)
         elif source.is_file():
             shutil.copyfile(source, target)
     for origin in survey.origins:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from detkit.capabilities import Folds
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one

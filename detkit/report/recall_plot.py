@@ -10,7 +10,7 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.proposals import ProposalResult, evaluate_proposals
 from detkit.report.content import Curve
 from detkit.report.curve_file import curves_as_svg
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 IOUS = tuple(np.linspace(0.5, 1.0, 51).tolist())
 SHOWN_IOUS = (0.5, 0.7, 0.9)

@@ -21,7 +21,7 @@ from detkit.config.schema import Config
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import CONFIG, new_folder
 
 

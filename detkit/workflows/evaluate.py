@@ -15,7 +15,7 @@ from detkit.models.compilation import compile_maps
 from detkit.runs.model import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
 from detkit.runs.session import detect_with, session
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import CONFIG, new_folder
 
 

@@ -27,7 +27,7 @@ from detkit.config.schema import Config
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import Split, divide
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"

@@ -25,7 +25,7 @@ from detkit.lineage.common_settings import (
 from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
 from detkit.lineage.ratios import ratios_of
 from detkit.lineage.row import Commands, is_done, row_of, train_once
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import MODEL, environment, new_folder, say
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train

@@ -31,7 +31,7 @@ from detkit.data.datasets.source import Source, file_source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 Classes = Sequence[str] | None
 

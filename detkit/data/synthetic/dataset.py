@@ -15,7 +15,7 @@ from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.synthetic.scenes import paint_scene, plan_scene
 from detkit.data.synthetic.shapes import Pixels
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 SYNTHETIC = "synthetic"
 """What the embedded dataset is called wherever a dataset can be named."""
@@ -116,6 +116,6 @@ def write_synthetic(
         place = image_folder(folder, dataset_format, split)
         for index, name in enumerate(names):
             _, data = cv2.imencode(extension, source.render(index)[..., ::-1])  # JPEG: quality 95
-            write_atomically(place / name, data.tobytes())
+            write_atomically(place / name, data.tobytes(), sync=False)
         splits[split] = replace(truth, image_files=np.asarray(names, dtype=np.str_))
     write_dataset(folder, dataset_format, splits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
+from detkit.storage.atomic import durable_file
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "I64": np.dtype("<i8"),
@@ -43,12 +43,15 @@ class Column:
 
 
 def write_arrays(file: Path, metadata: Mapping[str, str], columns: Mapping[str, Column]) -> None:
-    """Write a safetensors file beside its place and rename it there; folders are made as needed.
+    """Write a safetensors file atomically; folders are made as needed, and several processes may do it.
 
     Args:
         file: the file to make or to replace.
         metadata: texts for its header.
         columns: the arrays, those with the widest numbers first, so that all lie at multiples of their width.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
 
     Example:
         >>> import tempfile
@@ -66,18 +69,12 @@ def write_arrays(file: Path, metadata: Mapping[str, str], columns: Mapping[str, 
         header[name] = {"dtype": column.dtype, "shape": list(column.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            out.write(len(text).to_bytes(8, "little") + text)
-            for column in columns.values():
-                for piece in column.pieces():
-                    out.write(np.ascontiguousarray(piece, _DTYPES[column.dtype]).data)
-            assert out.tell() == 8 + len(text) + end, "the pieces do not have the shape that was announced"
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with durable_file(file, alone=False) as part, part.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for column in columns.values():
+            for piece in column.pieces():
+                out.write(np.ascontiguousarray(piece, _DTYPES[column.dtype]).data)
+        assert out.tell() == 8 + len(text) + end, "the pieces do not have the shape that was announced"
 
 
 def map_arrays(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:

@@ -14,7 +14,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.training.distributed.divided_fc import divided_parameters, own_shares, whole_tensors
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.timeline import Timeline

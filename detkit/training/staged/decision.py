@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.runtime.processes import gather, rank, world_size
 from detkit.runtime.progress import ProgressLine
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.storage.run_folder import say
 from detkit.training.staged.feature_scale import feature_scale
 from detkit.training.staged.feature_store import Vectors, regression_examples

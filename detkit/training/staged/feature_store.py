@@ -14,7 +14,7 @@ from detkit.errors import UserError
 from detkit.runtime.memory import shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.progress import ProgressLine
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.storage.run_folder import say
 from detkit.training.staged.region_reader import Floats, RegionReader
 from detkit.training.staged.ridge import BoxExamples, box_examples

@@ -17,7 +17,7 @@ from detkit.data.regions.training_regions import TrainingRegions
 from detkit.models.assignment import assign
 from detkit.runtime.processes import rank
 from detkit.runtime.session import Session
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.training.loop import optim
 from detkit.training.loop.checkpoint import LAST, steps_done
 from detkit.training.loop.fit import fit

@@ -1,4 +1,4 @@
-"""Replaces a file so that a crash, a kill or a full disk leaves either the old one or all of the new."""
+"""Atomic writing: after a crash, a kill or on a full disk a file holds the old content or all of the new."""
 
 from __future__ import annotations
 
@@ -13,25 +13,46 @@ from safetensors import SafetensorError
 from detkit.errors import UserError
 
 
+def write_atomically(file: Path, content: bytes | str, *, sync: bool = True) -> None:
+    """Write a file in one piece; folders are made as needed, and text is UTF-8.
+
+    Args:
+        file: the file to replace or to make.
+        content: all of it.
+        sync: see `durable_file`.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    with durable_file(file, sync=sync) as part:
+        part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
 @contextmanager
-def durable_file(file: Path) -> Iterator[Path]:
+def durable_file(file: Path, *, sync: bool = True, alone: bool = True) -> Iterator[Path]:
     """Give the path of a file to write; once written it is on the disk and takes the place of `file`.
 
     Folders are made as needed. When the writing fails, what stood at `file` before stays.
 
     Args:
         file: the file to replace or to make.
+        sync: wait until the disk has it. That takes 10 ms, too long for one file an image of a dataset
+            that is simply written again after a crash of the machine.
+        alone: no other process writes the same file meanwhile. Then the path is always the same, so that
+            what a killed process left is overwritten.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    part = file.with_name(f".{file.name}.part")  # one name, so that the rest of a killed write is overwritten
+    part = file.with_name(f".{file.name}.part" if alone else f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        flush(part)
+        if sync:
+            flush(part)
         part.replace(file)
-        flush(file.parent)
+        if sync:
+            flush(file.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = _reason(error)
         if reason is None:
