@@ -39,8 +39,8 @@ from detkit.report.content import Curve
 from detkit.report.curve_file import curves_as_svg
 from detkit.runtime.memory import forget_peak, peak_bytes
 from detkit.runtime.processes import process_group, world_size
-from detkit.training.distributed.replicas import replicate
 from detkit.structures import ImageBatch, Target, TrainBatch
+from detkit.training.distributed.replicas import replicate
 
 CPU = torch.device("cpu")
 SIDE, CLASSES, OBJECTS, PROPOSALS = 256, 20, 10, 300

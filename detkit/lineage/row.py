@@ -16,8 +16,9 @@ from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.lineage.chain import Link, Values
 from detkit.lineage.page import Row
 from detkit.lineage.timing import time_by_image
+from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, say
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL
 from detkit.training.staged.stages import FOLDER as STAGES
 
 ROW = "row.json"

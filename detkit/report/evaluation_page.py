@@ -28,7 +28,7 @@ from detkit.report.findings import (
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
-from detkit.storage.run_folder import environment
+from detkit.runtime.environment import environment
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 NUM_SAMPLES = 8

@@ -14,7 +14,8 @@ from detkit.errors import UserError
 from detkit.evaluation.measure import Measured
 from detkit.report.evaluation_page import EvaluatedRun, write_page
 from detkit.report.findings import zero_notes
-from detkit.storage.run_folder import DETECTIONS, REPORT, say
+from detkit.runtime.progress import say
+from detkit.storage.run_folder import DETECTIONS, REPORT
 
 
 def evaluated_run(

@@ -119,14 +119,11 @@ def _training(config: Config, checked: Checked) -> tuple[list[Finding], dict[str
 
 
 def _looked_at(survey: Survey, config: Config | None) -> Checked:
-    progress = ProgressLine("decoding", len(set(survey.files)))
     wanted = None if config is None else Wanted(config.data.classes, config.data.ignore_classes)
-    try:
+    with ProgressLine("decoding", len(set(survey.files))) as progress:
         return check_survey(
             survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress
         )
-    finally:
-        progress.clear()
 
 
 def _refuse_inside(folder: Path, survey: Survey) -> None:

@@ -28,7 +28,7 @@ from detkit.runs.model import LoadedDetector, load_detector
 from detkit.runs.results import require_same_classes
 from detkit.runs.session import detect_with, session
 from detkit.runtime.device import choose_device
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 from detkit.structures import Detections, ImageBatch
 
 

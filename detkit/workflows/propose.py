@@ -14,8 +14,8 @@ from detkit.proposals.store.store import Origin
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.report.proposal_drawings import draw_proposals
 from detkit.runtime.cores import num_cores
+from detkit.runtime.progress import say
 from detkit.storage.content_keys import key_of
-from detkit.storage.run_folder import say
 from detkit.workflows.propose_method import Method, find_method
 
 

@@ -17,7 +17,7 @@ from detkit.evaluation.metrics.proposals import RECALL_IOUS, ProposalResult, eva
 from detkit.proposals.store.aligned import Aligned, aligned_store
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.recall_plot import write_recall_plot
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from detkit.annotations.voc import read_voc
 from detkit.errors import UserError
 from detkit.evaluation.measure import Measured, Metric, measure
 from detkit.report.findings import zero_notes
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 
 
 def score(truth: Path, found: Path, metric: Metric) -> Measured:

@@ -22,9 +22,9 @@ from detkit.proposals.store.store import Origin, ProposalStore
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.cores import num_cores
 from detkit.runtime.processes import from_main, rank, world_size
+from detkit.runtime.progress import say
 from detkit.spec import CustomConfig
 from detkit.storage.content_keys import cache_folder, digests_of_files, digests_of_pixels, key_of
-from detkit.storage.run_folder import say
 
 # Processes that wait for the first one give up after half an hour, so now and then they are told to go on.
 _ROUND_S = 300.0

@@ -47,7 +47,6 @@ def propose_images(
         KeyboardInterrupt: after Ctrl-C, once the images in work are done.
     """
     missing = parts.missing(wanted)
-    progress = ProgressLine("proposals", len(missing))
 
     def look(image: int) -> tuple[int, Proposals, float]:
         picture = pixels(image)
@@ -64,13 +63,13 @@ def propose_images(
             )
         return image, found, seconds
 
-    try:
-        for done, (image, found, seconds) in enumerate(side_by_side(look, missing, num_threads), start=1):
-            parts.add(image, found, seconds)
-            progress(done)
-            if most_s is not None and progress.seconds > most_s:
-                return done == len(missing)
-    finally:
-        parts.flush()
-        progress.clear()
+    with ProgressLine("proposals", len(missing)) as progress:
+        try:
+            for done, (image, found, seconds) in enumerate(side_by_side(look, missing, num_threads), start=1):
+                parts.add(image, found, seconds)
+                progress(done)
+                if most_s is not None and progress.seconds > most_s:
+                    return done == len(missing)
+        finally:
+            parts.flush()
     return True

@@ -18,8 +18,8 @@ from detkit.models.roi.box_heads import Predictor
 from detkit.models.roi.config import AnyHeadConfig, HeadConfig
 from detkit.models.roi.target_statistics import target_moments
 from detkit.runtime.processes import from_main, rank
+from detkit.runtime.progress import say
 from detkit.spec import CustomConfig
-from detkit.storage.run_folder import say
 from detkit.structures import Target
 
 

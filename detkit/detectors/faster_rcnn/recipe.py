@@ -29,8 +29,9 @@ from detkit.models.rpn.rpn import Limits
 from detkit.proposals.store.store import Origin, ProposalStore
 from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.processes import barrier, from_main, rank, world_size
+from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL, say
+from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL
 from detkit.training.loop.freeze import freeze
 from detkit.training.staged.stages import Artefact, Stages
 

@@ -17,7 +17,7 @@ from detkit.errors import UserError
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.ops.matching import BACKGROUND
 from detkit.runtime.processes import rank, world_size
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 from detkit.training.staged.config import FineTuneConfig
 from detkit.training.staged.fine_tune import label_regions
 
