@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from detkit.capabilities import Layer
 from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
-from detkit.models.assignment import assign
+from detkit.models.assignment import CROWD_IOU, assign
 from detkit.models.roi.class_boxes import ClassBoxes
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
@@ -20,7 +20,6 @@ from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 _SAMPLING_STAGE = 4  # tells these random choices from those of other parts
-_CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not background
 _AT_ONCE = 1024  # regions that go through fc6 and fc7 together; it changes no result
 
 
@@ -48,7 +47,7 @@ class Draw:
             seed: seeds the choice, with the target's image index.
         """
         matches = assign(
-            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=_CROWD_IOU
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=CROWD_IOU
         )
         fg, bg = self.sampler(matches, mix_seed(seed, target.image, _SAMPLING_STAGE))
         labels = torch.cat([target.labels[matches[fg]], torch.full_like(bg, num_classes)])

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from detkit.models.assignment import CROWD_IOU
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.runtime.processes import gather, rank, world_size
 from detkit.runtime.progress import ProgressLine, say
@@ -24,7 +25,6 @@ from detkit.training.staged.region_labels import negatives_of_classes
 from detkit.training.staged.region_reader import Floats, RegionReader
 from detkit.training.staged.ridge import RidgeMoments
 
-CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is nobody's negative
 _BETWEEN_SAVES_S = 60.0
 
 
