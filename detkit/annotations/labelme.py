@@ -8,8 +8,7 @@ import orjson
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import image_names
+from detkit.annotations.image_files import image_names, with_sizes
 from detkit.storage.atomic import write_atomically
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, from_corners, to_corners
-from detkit.annotations.dataset import AnnotationSet, BoxFormat
-from detkit.annotations.selection import select_objects
+from detkit.annotations.dataset import AnnotationSet, BoxFormat, select_objects
 from detkit.errors import UserError
 
 Policy = Literal["error", "clip", "drop"]

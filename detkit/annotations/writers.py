@@ -13,8 +13,7 @@ import yaml
 
 from detkit.annotations.coordinates import Boxes, corners_to_voc, corners_to_xywh, to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import image_names
+from detkit.annotations.image_files import image_names, with_sizes
 from detkit.storage.atomic import write_atomically
 
 Format = Literal["voc", "coco", "yolo"]

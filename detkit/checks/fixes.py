@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
-from detkit.checks.dataset import Checked
-from detkit.checks.findings import Finding
-from detkit.checks.kinds import KINDS
+from detkit.checks.doctor import Checked
+from detkit.checks.findings import KINDS, Finding
 from detkit.checks.roles import role
 from detkit.checks.sizes import same_shape
 from detkit.checks.survey import UNKNOWN

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.checks.decoding import Picture
 from detkit.checks.findings import Finding, found
-from detkit.checks.pictures import Picture
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
 
 _SAME_SHAPE = 0.01

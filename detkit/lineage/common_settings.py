@@ -10,7 +10,7 @@ from typing import Any
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
-from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_files import with_sizes
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import choose_anchor_sizes, choose_ratios, choose_resize, measure_objects
 from detkit.data.datasets.readers import read_sets

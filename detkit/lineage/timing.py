@@ -26,7 +26,7 @@ from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
 from detkit.errors import UserError
-from detkit.evaluation.metrics.proposals import evaluate_proposals
+from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from detkit.proposals.builder import build_proposer
 from detkit.proposals.proposals import Proposer
 from detkit.runs.model import load_detector

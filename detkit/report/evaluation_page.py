@@ -14,10 +14,7 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.measure import RULES, Measured
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE
 from detkit.evaluation.metrics.voc import VocResult
-from detkit.report.classification import with_classification
-from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
-from detkit.report.draw import draw_comparison, fit
-from detkit.report.findings import (
+from detkit.report.analysis import (
     class_confusion,
     error_bars,
     fate_table,
@@ -25,6 +22,9 @@ from detkit.report.findings import (
     threshold_table,
     zero_notes,
 )
+from detkit.report.classification import with_classification
+from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
+from detkit.report.draw import draw_comparison, fit
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes

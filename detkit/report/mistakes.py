@@ -16,8 +16,7 @@ from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.report.content import Picture
-from detkit.report.draw import draw_comparison, fit
-from detkit.report.lettering import Image
+from detkit.report.draw import Image, draw_comparison, fit
 
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, to_corners
-from detkit.data.datasets.propose_sources import ImagesToSee
+from detkit.data.datasets.named_images import ImagesToSee
 from detkit.proposals.store.store import ProposalStore
-from detkit.report.draw import draw_comparison
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import draw_comparison, write_picture
 
 SHOWN = 10  # boxes of an image without labels
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from detkit.checks.classes import Wanted
 from detkit.checks.corrected_copy import write_copy
-from detkit.checks.dataset import Checked, check_survey
+from detkit.checks.doctor import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.fix_voc import list_folder, without_year
 from detkit.checks.fixes import Mending, below

@@ -9,7 +9,7 @@ from detkit.annotations.image_files import images_below
 from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.evaluation.measure import known
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import write_picture
 from detkit.storage.run_folder import MODEL, new_folder
 from detkit.workflows.predict import predict
 from detkit.workflows.train import train

@@ -10,7 +10,7 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_files import with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.data.datasets.propose_sources import ImagesToSee, images_to_see
+from detkit.data.datasets.named_images import ImagesToSee, images_to_see
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin
-from detkit.proposals.store.store_parts import StoreParts
 from detkit.report.proposal_drawings import draw_proposals
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import say

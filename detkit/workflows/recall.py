@@ -11,9 +11,9 @@ import numpy as np
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.data.datasets.labelled_images import labelled_images, part_names
+from detkit.data.datasets.named_images import labelled_images, part_names
 from detkit.errors import UserError
-from detkit.evaluation.metrics.proposals import RECALL_IOUS, ProposalResult, evaluate_proposals
+from detkit.evaluation.metrics.proposal_recall import RECALL_IOUS, ProposalResult, evaluate_proposals
 from detkit.proposals.store.aligned import Aligned, aligned_store
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.recall_plot import write_recall_plot
@@ -22,7 +22,7 @@ from detkit.runtime.progress import say
 
 @dataclass(frozen=True)
 class Recall:
-    """How proposals cover objects; see `detkit.evaluation.metrics.proposals`.
+    """How proposals cover objects; see `detkit.evaluation.metrics.proposal_recall`.
 
     Attributes:
         images: number of images.

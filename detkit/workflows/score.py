@@ -11,7 +11,7 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
 from detkit.errors import UserError
 from detkit.evaluation.measure import Measured, Metric, measure
-from detkit.report.findings import zero_notes
+from detkit.report.analysis import zero_notes
 from detkit.runtime.progress import say
 
 

@@ -12,7 +12,7 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.detectors.families import family_of
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import write_picture
 from detkit.runs.session import task_of
 from detkit.runtime.session import Session
 from detkit.storage.run_folder import new_folder

@@ -11,8 +11,8 @@ import pytest
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
+from detkit.checks.findings import KINDS
 from detkit.checks.fixes import turned
-from detkit.checks.kinds import KINDS
 from detkit.data.datasets.readers import configs_of_sets, read_sets
 from detkit.data.images import orient
 from detkit.workflows.check import check

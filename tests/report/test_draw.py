@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from detkit.report.colours import as_hex, class_colour, ink_on
-from detkit.report.draw import draw_comparison, draw_detections, draw_targets, fit, tile_images
-from detkit.report.lettering import Lettering, Rectangle
+from detkit.report.draw import (
+    Lettering,
+    Rectangle,
+    draw_comparison,
+    draw_detections,
+    draw_targets,
+    fit,
+    tile_images,
+)
 
 NONE = np.zeros((0, 4), np.float32)
 EMPTY = np.zeros(0, np.int64)

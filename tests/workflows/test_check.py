@@ -12,8 +12,8 @@ from detkit.__main__ import main
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.checks import learning
+from detkit.checks.findings import KINDS
 from detkit.checks.fit import Fit, measure_fit, sample_images
-from detkit.checks.kinds import KINDS
 from detkit.checks.learning import fit_findings
 from detkit.config.load import load_config
 from detkit.config.schema import Config

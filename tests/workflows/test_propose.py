@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detkit.data.datasets.propose_sources import images_to_see
+from detkit.data.datasets.named_images import images_to_see
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError

@@ -12,7 +12,7 @@ import pytest
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.data.datasets.labelled_images import labelled_images
+from detkit.data.datasets.named_images import labelled_images
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked

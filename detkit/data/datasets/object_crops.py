@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import from_corners, to_corners
-from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.selection import select_objects
+from detkit.annotations.dataset import AnnotationSet, select_objects
+from detkit.annotations.image_files import with_sizes
 from detkit.data.datasets.source import Source
 
 

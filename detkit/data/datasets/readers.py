@@ -12,8 +12,7 @@ import orjson
 from detkit.annotations.coco import read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import image_path, require_images
+from detkit.annotations.image_files import image_path, require_images, with_sizes
 from detkit.annotations.image_folder import read_image_folder, whole_images
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo

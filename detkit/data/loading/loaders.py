@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ from detkit.data.datasets.index import Index
 from detkit.data.loading.batching import Parcel, collate
 from detkit.data.loading.order import Order, aspect_groups, repeat_factors
 from detkit.data.loading.samples import DetectionDataset, Key, Sample
-from detkit.data.loading.worker_status import Diary
 from detkit.errors import UserError
 from detkit.structures import ImageBatch, TrainBatch
+
+NOTHING = -1
+_WORKERS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
 class TrainLoader:
@@ -252,3 +256,29 @@ def _start_worker(worker: int) -> None:
     """Keep OpenCV to this thread, as torch keeps itself, and leave Ctrl-C to the main process."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Diary:
+    """One line for each loader process, in memory that all of them share: its process id and its image.
+
+    Args:
+        workers: number of loader processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._lines = torch.full((workers, 2), NOTHING, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def note(self, worker: int, image: int) -> None:
+        """Write down, in a loader process, that it begins with an image."""
+        self._lines[worker, 0] = os.getpid()
+        self._lines[worker, 1] = image
+
+    def images_of(self, message: str) -> list[int]:
+        """Return the images that processes were busy with that torch reports as dead.
+
+        Args:
+            message: torch's own, which gives their process ids.
+        """
+        found = _WORKERS.match(message)
+        dead = {int(number) for number in found[1].split(",")} if found else set()
+        return [image for process, image in self._lines.tolist() if process in dead and image != NOTHING]

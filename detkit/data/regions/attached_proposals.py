@@ -18,8 +18,8 @@ from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters
 from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig
 from detkit.proposals.proposals import Proposer
 from detkit.proposals.store.aligned import aligned_store
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore
-from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.cores import num_cores
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.progress import say

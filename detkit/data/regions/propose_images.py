@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
-from detkit.proposals.store.store_parts import StoreParts
+from detkit.proposals.store.parts import StoreParts
 from detkit.runtime.progress import ProgressLine
 from detkit.runtime.thread_map import side_by_side
 

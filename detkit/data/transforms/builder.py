@@ -10,8 +10,8 @@ from detkit.data.config import DataConfig
 from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
-from detkit.data.transforms.geometric import Affine, Flip, KeepSize, RandomCrop, Resize, Transform, ZoomOut
-from detkit.data.transforms.scale_crop import ScaleCrop, WholeImage
+from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform, ZoomOut
+from detkit.data.transforms.resize import KeepSize, Resize, ScaleCrop, WholeImage
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
 

@@ -26,8 +26,8 @@ from detkit.inference.rpn_proposer import rpn_proposer
 from detkit.inference.score_floor import Advice
 from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore
-from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.processes import barrier, from_main, rank, world_size
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically

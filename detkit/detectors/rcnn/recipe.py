@@ -6,8 +6,7 @@ from typing import cast
 
 from detkit.data.loading.pixel_cache import KeptPixels
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.loading import RegionDataset, RegionLoader
-from detkit.data.regions.sampler import RegionDraw
+from detkit.data.regions.loader import RegionDataset, RegionDraw, RegionLoader
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.rcnn.config import RCNNConfig

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.metrics.coco_class import Found, Recorded, Truth, counting_objects, match_class
-from detkit.evaluation.metrics.coco_precision import Curves, curves_of_class
-from detkit.evaluation.metrics.inputs import boxes_as, check_pair
-from detkit.evaluation.metrics.matching import MatchRecords, no_matches
+from detkit.evaluation.metrics.coco_curves import Curves, curves_of_class
+from detkit.evaluation.metrics.coco_matching import Found, Recorded, Truth, counting_objects, match_class
+from detkit.evaluation.metrics.matching import MatchRecords, boxes_as, check_pair, no_matches
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import run_all
 from detkit.runtime.cores import num_cores

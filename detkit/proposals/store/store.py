@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals
-from detkit.proposals.store.store_format import Column, map_arrays, write_arrays
+from detkit.proposals.store.arrays import Column, map_arrays, write_arrays
 from detkit.version import VERSION
 
 _MARK = "detkit_proposals"  # its presence in the metadata marks our files; its value is the format's version

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detkit.data.datasets.source import Source, file_source
 from detkit.data.regions import attached_proposals as proposals_of_set
-from detkit.data.regions.attached_proposals import with_proposals
+from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig, SelectiveSearchConfig
@@ -50,12 +50,12 @@ def boxes_of(source: Source, image: int) -> list[list[float]]:
 
 def test_drawn_images_get_boxes_once(capsys: pytest.CaptureFixture[str]) -> None:
     source = drawn(3)
-    found = with_proposals(SEARCH, source, "train")
+    found = attach_proposals(SEARCH, source, "train")
     for image in range(3):
         assert boxes_of(found, image) == quarter(source.pixels(image)).boxes.tolist()
     assert "3 images of data.train: selective_search" in capsys.readouterr().err
     looked_at.clear()
-    again = with_proposals(SEARCH, drawn(3), "val")
+    again = attach_proposals(SEARCH, drawn(3), "val")
     assert looked_at == []
     assert boxes_of(again, 2) == boxes_of(found, 2)
     assert capsys.readouterr().err == ""
@@ -72,9 +72,9 @@ def test_drawn_images_get_boxes_once(capsys: pytest.CaptureFixture[str]) -> None
     ],
 )
 def test_other_images_or_parameters_are_another_store(spec: ExternalProposalsConfig, source: Source) -> None:
-    with_proposals(SEARCH, drawn(2), "train")
+    attach_proposals(SEARCH, drawn(2), "train")
     looked_at.clear()
-    with_proposals(spec, source, "train")
+    attach_proposals(spec, source, "train")
     assert len(looked_at) == source.annotations.num_images
 
 
@@ -83,11 +83,11 @@ def test_a_changed_image_file_is_looked_at_again(tmp_path: Path) -> None:
 
     write_synthetic(tmp_path / "shapes", "voc", 2, 1, extension=".png")
     source = file_source(read_voc(tmp_path / "shapes", ("train",)))
-    before = boxes_of(with_proposals(SEARCH, source, "train"), 0)
+    before = boxes_of(attach_proposals(SEARCH, source, "train"), 0)
     assert len(looked_at) == 2
     images = sorted((tmp_path / "shapes" / "JPEGImages").glob("train_*"))
     images[0].write_bytes(images[1].read_bytes())
-    assert boxes_of(with_proposals(SEARCH, source, "train"), 0) != before
+    assert boxes_of(attach_proposals(SEARCH, source, "train"), 0) != before
     assert len(looked_at) == 4
 
 
@@ -102,10 +102,10 @@ def test_what_is_done_before_a_stop_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(proposals_of_set, "num_cores", lambda: 1)
     monkeypatch.setattr(proposals_of_set, "build_proposer", lambda spec: stops)
     with pytest.raises(KeyboardInterrupt):
-        with_proposals(SEARCH, source, "train")
+        attach_proposals(SEARCH, source, "train")
     looked_at.clear()
     monkeypatch.setattr(proposals_of_set, "build_proposer", lambda spec: quarter)
-    found = with_proposals(SEARCH, source, "train")
+    found = attach_proposals(SEARCH, source, "train")
     assert len(looked_at) == 8
     assert boxes_of(found, 5) == quarter(source.pixels(5)).boxes.tolist()
     (kept,) = (cache_folder() / "proposals").iterdir()
@@ -115,7 +115,7 @@ def test_what_is_done_before_a_stop_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
 def test_waiting_processes_are_told_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proposals_of_set, "world_size", lambda: 2)
     monkeypatch.setattr(proposals_of_set, "_ROUND_S", 0.0)
-    assert boxes_of(with_proposals(SEARCH, drawn(3), "train"), 2)
+    assert boxes_of(attach_proposals(SEARCH, drawn(3), "train"), 2)
     assert len(looked_at) >= 3
 
 
@@ -133,11 +133,11 @@ def test_a_users_own_method_is_used_again_until_its_code_changes(
     )
     (tmp_path / "own_boxes.py").write_text(code, encoding="utf-8")
     spec = CustomConfig(type="custom", target="own_boxes:make", args={"side": 3})
-    assert boxes_of(with_proposals(spec, drawn(1), "train"), 0) == [[0, 0, 3, 3]]
-    with_proposals(spec, drawn(1), "train")
+    assert boxes_of(attach_proposals(spec, drawn(1), "train"), 0) == [[0, 0, 3, 3]]
+    attach_proposals(spec, drawn(1), "train")
     assert len(list((cache_folder() / "proposals").iterdir())) == 1
     (tmp_path / "own_boxes.py").write_text(code + "\n", encoding="utf-8")
-    with_proposals(spec, drawn(1), "train")
+    attach_proposals(spec, drawn(1), "train")
     assert len(list((cache_folder() / "proposals").iterdir())) == 2
 
 
@@ -147,7 +147,7 @@ def test_boxes_from_a_file_follow_the_images_names(tmp_path: Path) -> None:
     found = [ranked(np.full((4, 4), i, np.float32)) for i in range(4)]
     write_store(tmp_path / "own.safetensors", Origin("mine", {}), names, found.__getitem__)
     spec = ProposalFileConfig(type="file", train=str(tmp_path / "own.safetensors"), max_boxes=2)
-    told = with_proposals(spec, source, "train")
+    told = attach_proposals(spec, source, "train")
     assert [boxes_of(told, image) for image in range(3)] == [[[i] * 4] * 2 for i in (1, 3, 0)]
     assert looked_at == []
 
@@ -156,10 +156,10 @@ def test_wrong_files(tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
     spec = ProposalFileConfig(type="file", train=str(file))
     with pytest.raises(UserError, match=r"detector\.proposals\.val: names no file"):
-        with_proposals(spec, drawn(1), "val")
+        attach_proposals(spec, drawn(1), "val")
     with pytest.raises(UserError, match=r"own\.safetensors"):
-        with_proposals(spec, drawn(1), "train")
+        attach_proposals(spec, drawn(1), "train")
     write_store(file, Origin("mine", {}), ["000001"], lambda i: Proposals.empty())
     with pytest.raises(UserError, match=r"no proposals for 2 of 3 images: 000000, 000002"):
-        with_proposals(spec, drawn(3), "train")
+        attach_proposals(spec, drawn(3), "train")
     assert len(ProposalStore.open(file)) == 1

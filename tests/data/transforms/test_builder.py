@@ -11,7 +11,8 @@ from detkit.data.config import DataConfig
 from detkit.data.datasets.config import SyntheticDatasetConfig
 from detkit.data.transforms import config as spec
 from detkit.data.transforms.builder import TRANSFORMS, eval_transforms, train_transforms
-from detkit.data.transforms.geometric import Flip, Resize
+from detkit.data.transforms.geometric import Flip
+from detkit.data.transforms.resize import Resize
 from detkit.spec import CustomConfig
 from detkit.structures import Target
 

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.data.transforms.geometric import Resize
-from detkit.data.transforms.scale_crop import ScaleCrop, WholeImage
+from detkit.data.transforms.resize import Resize, ScaleCrop, WholeImage
 from detkit.structures import Target
 
 LABEL = Target.of(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([3]), image=7)

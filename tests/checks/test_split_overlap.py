@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detkit.checks.near_duplicates import SAME, alike
-from detkit.checks.pictures import LIKENESS_PX
+from detkit.checks.decoding import LIKENESS_PX
+from detkit.checks.split_overlap import SAME, alike
 from tests.checks.small_datasets import draw
 
 Pixels = NDArray[np.uint8]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.evaluation.metrics.coco_class import EPSILON, NONE, NUM_AREAS, NUM_IOUS, ONE, Words
+from detkit.evaluation.metrics.coco_matching import EPSILON, NONE, NUM_AREAS, NUM_IOUS, ONE, Words
 from detkit.runtime.compiled import compiled
 
 COMBINATIONS = NUM_AREAS * NUM_IOUS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.curves import mean_known
-from detkit.evaluation.metrics.inputs import check_pair
+from detkit.evaluation.metrics.matching import check_pair
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.evaluation.metrics.score_order import falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import compiled

@@ -11,12 +11,11 @@ import numpy as np
 from detkit.checks.boxes import box_faults, check_boxes, odd_boxes
 from detkit.checks.classes import Wanted, check_classes
 from detkit.checks.conventions import Explanation, explanations, suspected_shifts
+from detkit.checks.decoding import Picture, check_images, look_at
 from detkit.checks.findings import Finding, ranked
-from detkit.checks.images import check_images
-from detkit.checks.pictures import Picture, look_at
 from detkit.checks.repeats import check_empty, check_repeats
 from detkit.checks.sizes import Sizes, check_sizes
-from detkit.checks.splits import check_likeness, check_splits
+from detkit.checks.split_overlap import check_likeness, check_splits
 from detkit.checks.survey import Arrays, Survey
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from detkit.annotations.assembly import Assembly
-from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.joining import join_sets
+from detkit.annotations.dataset import AnnotationSet, join_sets
 
 
 def part(root: str, **images: int) -> AnnotationSet:

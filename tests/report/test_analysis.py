@@ -9,8 +9,7 @@ from detkit.evaluation.analysis.outcomes import FATES
 from detkit.evaluation.example import two_images
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
-from detkit.report.content import ReportData
-from detkit.report.findings import (
+from detkit.report.analysis import (
     FATE_MEANING,
     GROUPS,
     MEANING,
@@ -21,6 +20,7 @@ from detkit.report.findings import (
     threshold_table,
     zero_notes,
 )
+from detkit.report.content import ReportData
 from detkit.report.html import render
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detkit.evaluation.metrics.proposals import evaluate_proposals
+from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from tests.reference.error_kinds import iou_xywh
 from tests.reference.random_sets import random_sets
 from tests.reference.small_scene import scene

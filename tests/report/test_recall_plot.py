@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from detkit.report.content import Curve
-from detkit.report.curve_file import curves_as_svg
+from detkit.report.recall_plot import curves_as_svg
 
 
 def test_a_picture_of_its_own() -> None:

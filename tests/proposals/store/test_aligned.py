@@ -7,7 +7,7 @@ import pytest
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
-from detkit.proposals.store.store_names import positions_of
+from detkit.proposals.store.aligned import positions_of
 
 
 def dataset(*files: str) -> AnnotationSet:

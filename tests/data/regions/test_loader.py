@@ -9,8 +9,7 @@ import torch
 from detkit.data.datasets.index import Index
 from detkit.data.loading.pixel_cache import KeptPixels
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.loading import RegionDataset, RegionLoader
-from detkit.data.regions.sampler import RegionDraw, RegionKey
+from detkit.data.regions.loader import RegionDataset, RegionDraw, RegionKey, RegionLoader
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
