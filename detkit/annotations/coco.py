@@ -1,4 +1,4 @@
-"""Reads COCO instance annotations."""
+"""Reader of COCO instance annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads and writes detections as COCO results: one JSON list of image, category, box and score."""
+"""Reader and writer of COCO results: one JSON list of image, category, box and score."""
 
 from __future__ import annotations
 
@@ -104,18 +104,18 @@ def _known(results: Results, truth: AnnotationSet) -> DetectionSet | None:
     return DetectionSet(images, labels.astype(np.int32), results.scores, boxes, truth.box_format)
 
 
-def write_coco_results(file: Path, found: DetectionSet, truth: AnnotationSet) -> None:
+def write_coco_results(file: Path, detections: DetectionSet, truth: AnnotationSet) -> None:
     """Write detections as COCO results with the set's own image and category ids; numbers stay exact."""
-    boxes = found.boxes
-    if found.box_format != "coco":
-        boxes = corners_to_xywh(to_corners(boxes, found.box_format))
+    boxes = detections.boxes
+    if detections.box_format != "coco":
+        boxes = corners_to_xywh(to_corners(boxes, detections.box_format))
     records = [
         {"image_id": image, "category_id": category, "bbox": box, "score": score}
         for image, category, box, score in zip(
-            truth.image_ids[found.images].tolist(),
-            truth.category_ids[found.labels].tolist(),
+            truth.image_ids[detections.images].tolist(),
+            truth.category_ids[detections.labels].tolist(),
             boxes.tolist(),
-            found.scores.tolist(),
+            detections.scores.tolist(),
             strict=True,
         )
     ]
@@ -157,5 +157,5 @@ def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
         return np.where(known[at] == ids, at, -1)
     table = np.full(high - low + 3, -1)  # ids below and above have a place of their own
     table[known - low + 1] = np.arange(len(known))
-    found: NDArray[np.int64] = table[np.clip(ids, low - 1, high + 1) - low + 1]
-    return found
+    detections: NDArray[np.int64] = table[np.clip(ids, low - 1, high + 1) - low + 1]
+    return detections

@@ -1,4 +1,4 @@
-"""A labelled dataset as flat arrays, in the coordinates of its own files."""
+"""Annotation and detection sets as flat arrays, in the coordinates of their own files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognises the format of a dataset folder."""
+"""Format detection of a dataset folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the image files that annotations speak of."""
+"""Image files of annotations: their paths, and their sizes from headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads folders of images in which the folder's name is the image's class, as ImageNet comes."""
+"""Reader of image folders: the folder's name is the image's class, as ImageNet comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes annotation sets as LabelMe files, one JSON beside each image."""
+"""Writer of LabelMe files, one JSON beside each image."""
 
 from __future__ import annotations
 

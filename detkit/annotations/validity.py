@@ -1,4 +1,4 @@
-"""Finds boxes that cannot be right, and deals with them as the user chose."""
+"""Invalid boxes, and what is done with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads Pascal VOC folders: a VOCdevkit with years, one VOC folder, or XML files beside images."""
+"""Reader of Pascal VOC folders: a VOCdevkit with years, one VOC folder, or XML files beside images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes annotation sets as VOC, COCO and YOLO folders."""
+"""Writers of VOC, COCO and YOLO folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads YOLO folders: a text file of normalised boxes for every image."""
+"""Reader of YOLO folders: a text file of normalised boxes for every image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the images, labels and class names of a YOLO dataset."""
+"""Images, labels and class names of a YOLO dataset."""
 
 from __future__ import annotations
 

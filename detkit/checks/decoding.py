@@ -1,4 +1,4 @@
-"""Looks at image files: header, every pixel, and a small likeness to compare them by."""
+"""Decoded image files of a dataset, and checks of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from detkit.checks.findings import Finding, found
 from detkit.checks.survey import Survey
 from detkit.data.images import decode_bytes
 from detkit.errors import UserError
-from detkit.runtime.thread_map import side_by_side
+from detkit.runtime.thread_map import map_threads
 
-LIKENESS_PX = 32
+THUMBNAIL_PX = 32
 _PLAIN_MODES = ("RGB", "P")
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -38,7 +38,7 @@ LONGEST_IMAGE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     """What is known of an image file after its pixels were decoded.
 
     Attributes:
@@ -49,7 +49,7 @@ class Picture:
         odd_mode: says which pixels it has that are not 8-bit colours; empty otherwise.
         wrong_suffix: the format that its content has where its name says another; empty otherwise.
         digest: of the file's content.
-        likeness: (LIKENESS_PX, LIKENESS_PX) uint8 grey; None where it cannot be read.
+        thumbnail: (THUMBNAIL_PX, THUMBNAIL_PX) uint8 grey; None where it cannot be read.
         blank: whether all pixels have the same colour.
     """
 
@@ -60,13 +60,13 @@ class Picture:
     odd_mode: str = ""
     wrong_suffix: str = ""
     digest: bytes = b""
-    likeness: NDArray[np.uint8] | None = None
+    thumbnail: NDArray[np.uint8] | None = None
     blank: bool = False
 
 
 def look_at(
     paths: Sequence[Path], num_threads: int, done: Callable[[int], None] = lambda count: None
-) -> dict[Path, Picture]:
+) -> dict[Path, DecodedImage]:
     """Decode every image, several at the same time.
 
     Args:
@@ -74,44 +74,44 @@ def look_at(
         num_threads: how many at a time.
         done: told after each image how many are done.
     """
-    pictures = {}
+    decoded = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are told of here
-        for count, (path, picture) in enumerate(
-            zip(paths, side_by_side(look, paths, num_threads), strict=True), start=1
+        for count, (path, decoded_image) in enumerate(
+            zip(paths, map_threads(look, paths, num_threads), strict=True), start=1
         ):
-            pictures[path] = picture
+            decoded[path] = decoded_image
             done(count)
-    return pictures
+    return decoded
 
 
-def look(path: Path) -> Picture:
+def look(path: Path) -> DecodedImage:
     """Decode one image file; whatever is wrong with it comes back as its fault."""
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return Picture("missing_image", "the image does not exist")
+        return DecodedImage("missing_image", "the image does not exist")
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
-        return Picture("unreadable_image", f"cannot be read ({error})")
+        return DecodedImage("unreadable_image", f"cannot be read ({error})")
     if not data:
-        return Picture("empty_file", "the file is empty")
+        return DecodedImage("empty_file", "the file is empty")
     try:
         return _seen(path, data)
     except UserError as error:
-        return Picture("unreadable_image", str(error))
+        return DecodedImage("unreadable_image", str(error))
     except Exception as error:  # a damaged file makes a decoder fail in any way
-        return Picture("unreadable_image", f"the image is damaged ({type(error).__name__}: {error})")
+        return DecodedImage("unreadable_image", f"the image is damaged ({type(error).__name__}: {error})")
 
 
-def _seen(path: Path, data: bytes) -> Picture:
+def _seen(path: Path, data: bytes) -> DecodedImage:
     pixels = decode_bytes(data)
     with Image.open(io.BytesIO(data)) as image:
         turn, mode, kind = orientation(image), image.mode, image.format or ""
         frames = int(getattr(image, "n_frames", 1))
         alpha = "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa")
     height, width = pixels.shape[:2]
-    small = cv2.resize(pixels, (LIKENESS_PX, LIKENESS_PX), interpolation=cv2.INTER_AREA)
-    return Picture(
+    small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    return DecodedImage(
         fault="",
         told="",
         size=(height, width),
@@ -119,7 +119,7 @@ def _seen(path: Path, data: bytes) -> Picture:
         odd_mode=_odd(mode, alpha, frames),
         wrong_suffix=kind if path.suffix.lower() not in _SUFFIXES.get(kind, (path.suffix.lower(),)) else "",
         digest=hashlib.blake2b(data, digest_size=16).digest(),
-        likeness=np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
+        thumbnail=np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
         blank=bool((pixels == pixels[0, 0]).all()),
     )
 
@@ -139,37 +139,39 @@ def _odd(mode: str, alpha: bool, frames: int) -> str:
     return "; ".join(told)
 
 
-def check_images(survey: Survey, pictures: Mapping[Path, Picture]) -> Iterator[Finding]:
+def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterator[Finding]:
     """Yield what is wrong or unusual with image files, each told once.
 
     Args:
         survey: names the files.
-        pictures: what was seen of each.
+        decoded: what was seen of each.
     """
     positions: dict[Path, list[int]] = defaultdict(list)
     for image, path in enumerate(survey.files):
         positions[path].append(image)
-    plain_grey = _is_mostly_grey(pictures)
+    plain_grey = _is_mostly_grey(decoded)
     for path, images in positions.items():
-        picture = pictures[path]
-        if picture.fault:
-            wanted = f"; wanted by {survey.sources[images[0]]}" if picture.fault == "missing_image" else ""
-            yield found(picture.fault, path, None, picture.told + wanted, images=images)
+        decoded_image = decoded[path]
+        if decoded_image.fault:
+            wanted = (
+                f"; wanted by {survey.sources[images[0]]}" if decoded_image.fault == "missing_image" else ""
+            )
+            yield found(decoded_image.fault, path, None, decoded_image.told + wanted, images=images)
             continue
-        if picture.wrong_suffix:
-            told = f"the content is {picture.wrong_suffix}, which is read; other tools go by the name"
+        if decoded_image.wrong_suffix:
+            told = f"the content is {decoded_image.wrong_suffix}, which is read; other tools go by the name"
             yield found("wrong_extension", path, None, told, images=images)
-        if picture.odd_mode and not (plain_grey and picture.odd_mode.startswith("grey")):
-            yield found("image_mode", path, None, f"it has {picture.odd_mode}", images=images)
-        if picture.blank:
+        if decoded_image.odd_mode and not (plain_grey and decoded_image.odd_mode.startswith("grey")):
+            yield found("image_mode", path, None, f"it has {decoded_image.odd_mode}", images=images)
+        if decoded_image.blank:
             yield found("blank_image", path, None, "all pixels have the same colour", images=images)
-        height, width = picture.size
+        height, width = decoded_image.size
         if max(height, width) > LONGEST_IMAGE * min(height, width):
             told = f"the image is {width}x{height} pixels: cut it, or its objects become tiny"
             yield found("extreme_aspect", path, None, told, images=images)
 
 
-def _is_mostly_grey(pictures: Mapping[Path, Picture]) -> bool:
+def _is_mostly_grey(decoded: Mapping[Path, DecodedImage]) -> bool:
     """Return whether grey is what this dataset consists of, and so not worth a word for each image."""
-    grey = sum(picture.odd_mode.startswith("grey") for picture in pictures.values())
-    return 2 * grey > len(pictures)
+    grey = sum(decoded_image.odd_mode.startswith("grey") for decoded_image in decoded.values())
+    return 2 * grey > len(decoded)

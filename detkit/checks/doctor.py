@@ -11,11 +11,11 @@ import numpy as np
 from detkit.checks.boxes import box_faults, check_boxes, odd_boxes
 from detkit.checks.classes import Wanted, check_classes
 from detkit.checks.conventions import Explanation, explanations, suspected_shifts
-from detkit.checks.decoding import Picture, check_images, look_at
+from detkit.checks.decoding import DecodedImage, check_images, look_at
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.repeats import check_empty, check_repeats
 from detkit.checks.sizes import Sizes, check_sizes
-from detkit.checks.split_overlap import check_likeness, check_splits
+from detkit.checks.split_overlap import check_near_duplicates, check_splits
 from detkit.checks.survey import Arrays, Survey
 
 
@@ -25,7 +25,7 @@ class Checked:
 
     Attributes:
         survey: what its files say.
-        pictures: what was seen of each image file.
+        decoded: what was seen of each image file.
         objects: of the survey, as arrays.
         sizes: of the survey's images.
         findings: worst first.
@@ -33,7 +33,7 @@ class Checked:
     """
 
     survey: Survey
-    pictures: Mapping[Path, Picture]
+    decoded: Mapping[Path, DecodedImage]
     objects: Arrays
     sizes: Sizes
     findings: list[Finding]
@@ -57,15 +57,15 @@ def check_survey(
         num_threads: images that are decoded at the same time.
         done: told after each image how many are done.
     """
-    pictures = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
+    decoded = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
     with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
-        return _checked(survey, pictures, wanted, everything)
+        return _checked(survey, decoded, wanted, everything)
 
 
 def _checked(
-    survey: Survey, pictures: Mapping[Path, Picture], wanted: Wanted | None, everything: bool
+    survey: Survey, decoded: Mapping[Path, DecodedImage], wanted: Wanted | None, everything: bool
 ) -> Checked:
-    objects, sizes = survey.arrays(), Sizes.of(survey, pictures)
+    objects, sizes = survey.arrays(), Sizes.of(survey, decoded)
     faults = box_faults(objects, sizes)
     explained = list(explanations(survey, objects, sizes, faults))
     suspected = list(suspected_shifts(survey, objects, sizes, faults)) if not explained else []
@@ -74,8 +74,8 @@ def _checked(
     odd = odd_boxes(objects, sizes, faults) if not explained else np.full_like(faults, "")
     findings = [
         *survey.faults,
-        *check_images(survey, pictures),
-        *check_sizes(survey, pictures, sizes, objects),
+        *check_images(survey, decoded),
+        *check_sizes(survey, decoded, sizes, objects),
         *(explanation.finding for explanation in explained),
         *suspected,
         *check_boxes(survey, objects, sizes, faults),
@@ -84,6 +84,6 @@ def _checked(
         *check_empty(survey, objects),
         *check_classes(survey, objects, wanted),
         *check_splits(survey, everything=everything),
-        *check_likeness(survey, pictures),
+        *check_near_duplicates(survey, decoded),
     ]
-    return Checked(survey, pictures, objects, sizes, ranked(findings), explained)
+    return Checked(survey, decoded, objects, sizes, ranked(findings), explained)

@@ -1,4 +1,4 @@
-"""What a check found, and where."""
+"""Findings of a check and the kinds there are."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Kind:
     """One kind of fault.
 
     Attributes:
-        severity: `error` stops a training or makes it learn something wrong; `warning` may be intended.
+        severity: `error` stops a training or trains on something wrong; `warning` may be intended.
         title: what is said above a list of such faults.
-        mended: what a corrected copy does about it; empty where only a person can decide.
+        fix: what a corrected copy does about it; empty where only a person can decide.
     """
 
     severity: Severity
     title: str
-    mended: str = ""
+    fix: str = ""
 
 
 _ERRORS = {
     "malformed_file": ("a file of annotations cannot be read", "the image is left out"),
-    "missing_split": ("a part of the dataset is not there or holds no image", ""),
+    "missing_split": ("a split of the dataset is not there or holds no image", ""),
     "missing_image": ("an annotated image does not exist", "the entry is left out"),
     "empty_file": ("an image file has no content", "the image is left out"),
     "unreadable_image": ("an image is truncated, damaged or no image", "the image is left out"),
@@ -59,22 +59,22 @@ _ERRORS = {
     "duplicate_annotation_id": ("two annotations have the same id", "the later one gets a new id"),
     "split_unknown_image": ("a list names an image without annotation", "the line is left out"),
     "split_repeats": ("a list names an image twice", "the line is left out"),
-    "split_overlap": ("the same image is in two parts", "left out of the part to learn from"),
-    "leaked_image": ("the same picture is in two parts", "left out of the part to learn from"),
+    "split_overlap": ("the same image is in two splits", "left out of the training split"),
+    "leaked_image": ("the same image content is in two splits", "left out of the training split"),
     "out_of_memory": ("the training does not fit into memory", ""),
     "shared_memory": ("the loader processes need more of /dev/shm than there is", ""),
 }
 
 _WARNINGS = {
-    "similar_across_splits": ("nearly the same picture is in two parts", ""),
-    "untrained_class": ("a class is judged but never learned", ""),
-    "unjudged_class": ("a class is learned but never judged", ""),
+    "similar_across_splits": ("near duplicates are in two splits", ""),
+    "untrained_class": ("a class is evaluated but not in the training set", ""),
+    "unjudged_class": ("a class is trained but not in the validation set", ""),
     "similar_classes": ("two class names differ only in spelling", ""),
     "conflicting_class": ("one box has two classes", ""),
     "duplicate_box": ("an object is labelled twice", "the later one is left out"),
-    "duplicate_image": ("the same picture is there twice", ""),
+    "duplicate_image": ("the same image content is there twice", ""),
     "off_by_one_suspected": ("boxes may be one pixel off", ""),
-    "rare_class": ("a class has very few objects to learn from", ""),
+    "rare_class": ("a class has very few training objects", ""),
     "imbalanced_classes": ("some classes are far more frequent than others", ""),
     "unused_class": ("a class has no object", ""),
     "missed_objects": ("no anchor or proposal fits an object", ""),
@@ -124,7 +124,7 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether it stops a training or makes it learn something wrong."""
+        """Whether it stops a training or lets it train on something wrong."""
         return KINDS[self.kind].severity == "error"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks whether parts of a dataset share images, by name or by what is on them."""
+"""Checks for images that several splits share, by name or as near duplicates."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.checks.decoding import Picture
+from detkit.checks.decoding import DecodedImage
 from detkit.checks.findings import Finding, found
 from detkit.checks.roles import disjoint, role
 from detkit.checks.survey import Survey
 
 SAME, SIMILAR = 0.06, 0.2
-"""How far likenesses of the same picture, and of similar ones, may differ, as a share of their contrast."""
+"""Largest difference of the thumbnails of the same image, and of similar ones, as a fraction of contrast."""
 
 _WORDS = 5  # of 64 bits; two codes that differ in at most 4 bits share one
-_MOST_ALIKE = 2000  # blank pictures all have one code: of a larger group only neighbours are compared
+_MOST_ALIKE = 2000  # blank images all have one code: of a larger group only neighbours are compared
 _LEAST_CONTRAST = 6.0  # grey levels; less is noise
 
 
 def check_splits(survey: Survey, *, everything: bool) -> Iterator[Finding]:
-    """Yield images that are in two parts, and annotated ones that are in none.
+    """Yield images that are in two splits, and annotated ones that are in none.
 
     Args:
         survey: the annotations.
@@ -44,31 +44,31 @@ def check_splits(survey: Survey, *, everything: bool) -> Iterator[Finding]:
                 yield found("not_in_split", source, survey.files[image].name, told, images=[image])
 
 
-def check_likeness(survey: Survey, pictures: Mapping[Path, Picture]) -> Iterator[Finding]:
-    """Yield pictures that are there twice under two names, in two parts or in one.
+def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterator[Finding]:
+    """Yield near duplicates: images that are there twice under two names, in two splits or in one.
 
     Args:
         survey: names the files.
-        pictures: what was seen of each.
+        decoded: what was seen of each.
     """
     places = {path: image for image, path in reversed(list(enumerate(survey.files)))}
-    paths = sorted(path for path in places if pictures[path].likeness is not None)
+    paths = sorted(path for path in places if decoded[path].thumbnail is not None)
     if len(paths) < 2:
         return
     roles = _roles(survey)
-    likenesses = np.stack([np.asarray(pictures[path].likeness) for path in paths])
-    for one, other, difference in alike(likenesses):
+    thumbnails = np.stack([np.asarray(decoded[path].thumbnail) for path in paths])
+    for one, other, difference in near_duplicates(thumbnails):
         first, second = sorted((paths[one], paths[other]), key=lambda p: (_order(roles.get(p)), p))
         apart = roles.get(first) and roles.get(second) and not roles[first] & roles[second]
-        exact = pictures[first].digest == pictures[second].digest
-        same = exact or (difference <= SAME and not pictures[first].blank)
-        how = "the very same file" if exact else f"the same picture but for {difference:.1%} of its contrast"
+        exact = decoded[first].digest == decoded[second].digest
+        same = exact or (difference <= SAME and not decoded[first].blank)
+        how = "the very same file" if exact else f"the same image but for {difference:.1%} of its contrast"
         if apart and same:
             told = f"{how} is {second}; one is in {_told(roles[first])}, the other in {_told(roles[second])}"
             yield found("leaked_image", first, _told(roles[first]), told, images=[places[first]])
         elif apart:
             told = (
-                f"nearly the same picture (a difference of {difference:.0%}) is {second}; one is in "
+                f"nearly the same image (a difference of {difference:.0%}) is {second}; one is in "
                 f"{_told(roles[first])}, the other in {_told(roles[second])}"
             )
             yield found("similar_across_splits", first, _told(roles[first]), told, images=[places[first]])
@@ -94,31 +94,31 @@ def _told(roles: set[str]) -> str:
     return " and ".join(sorted(roles))
 
 
-def alike(likenesses: NDArray[np.uint8]) -> Iterator[tuple[int, int, float]]:
-    """Yield pairs of pictures that look alike, and how much they differ (0: not at all).
+def near_duplicates(thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int, float]]:
+    """Yield pairs of near duplicates, and how much they differ (0: not at all).
 
-    A perceptual code (the signs of the differences of neighbours in a 9 x 8 picture) finds candidates, so
-    that not every pair is looked at; the larger likeness decides. Storing a picture again, in another size or
-    quality, is found; mirrored and cropped pictures are not.
+    A perceptual code (the signs of the differences of neighbours in a 9 x 8 image) finds candidates, so
+    that not every pair is compared; the larger thumbnail decides. An image stored again, in another size or
+    quality, is found; mirrored and cropped ones are not.
 
     Args:
-        likenesses: (N, S, S) grey pictures.
+        thumbnails: (N, S, S) grey images.
     """
-    if len(likenesses) < 2:
+    if len(thumbnails) < 2:
         return
-    codes = np.stack([_code(picture) for picture in likenesses])
-    contrast = np.maximum([picture.std() for picture in likenesses], _LEAST_CONTRAST)
+    codes = np.stack([_code(thumbnail) for thumbnail in thumbnails])
+    contrast = np.maximum([thumbnail.std() for thumbnail in thumbnails], _LEAST_CONTRAST)
     for first, second in sorted(_candidates(codes)):
-        apart = likenesses[first].astype(np.float32) - likenesses[second]
+        apart = thumbnails[first].astype(np.float32) - thumbnails[second]
         difference = float(np.sqrt(np.mean(apart**2)))
-        share = difference / float(min(contrast[first], contrast[second]))
-        if share <= SIMILAR:
-            yield first, second, share
+        fraction = difference / float(min(contrast[first], contrast[second]))
+        if fraction <= SIMILAR:
+            yield first, second, fraction
 
 
-def _code(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return 64 bits that survive another storing of the picture."""
-    small = cv2.resize(picture, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+def _code(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return 64 bits that survive another storing of the image."""
+    small = cv2.resize(thumbnail, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
     return np.asarray(small[:, 1:] > small[:, :-1] + 1).ravel()
 
 

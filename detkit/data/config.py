@@ -12,28 +12,28 @@ from detkit.spec import Index, Spec
 
 
 class DataConfig(Spec):
-    """The images and labels to learn from and to be judged by."""
+    """Training and validation data."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     """Class names, in the order of the model's outputs. `detkit init` writes them."""
     ignore_classes: tuple[str, ...] = ()
-    """Classes that the annotations hold but that are not to be learned."""
+    """Classes that the annotations hold but that are left out."""
     train: AnyDatasetConfig
-    """What to learn from."""
+    """The training set."""
     val: AnyDatasetConfig | None = None
-    """What to be judged by, during training and by `detkit eval`."""
+    """The validation set, during training and for `detkit eval`."""
     invalid_boxes: Literal["error", "clip", "drop"] = "error"
     """What to do with a box that has no area or leaves its image: stop and say where, cut it to the
     image (without area left: drop it), or drop it. What was changed is counted and reported."""
     use_difficult: bool = False
-    """Learn objects marked difficult, too (R-CNN and Fast R-CNN did, Faster R-CNN did not). When they
-    are not learned they are no background either."""
+    """Train on objects marked difficult, too (R-CNN and Fast R-CNN did, Faster R-CNN did not). Without
+    it they are no background either."""
     resize: ResizeConfig | None = ResizeConfig()
     """Size of the images; null leaves them as they are, which is R-CNN's default."""
     group_by_aspect: bool = True
     """Batch wide images with wide ones and tall with tall, so that less is padding."""
     repeat_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Repeat images of classes that fewer than this share of the images hold (Gupta 2019); 0 is off."""
+    """Repeat images of classes that fewer than this fraction of the images hold (Gupta 2019); 0 is off."""
     workers: Index | None = None
     """Processes that load images; null takes the number of cores less one, at most 8."""
 

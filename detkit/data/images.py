@@ -1,4 +1,4 @@
-"""The one way from an image file to pixels."""
+"""Image decoding, the one way from a file to pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to look without learning it: selective search, EdgeBoxes, sliding windows, a file."""
+"""Proposal methods without a network: selective search, EdgeBoxes, sliding windows, a file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GradientEdgesConfig(Spec):
     surround: NonNegative = 1.0
     """How much of that mean is taken off; 0 is none."""
     full_share: Annotated[float, Field(gt=0, le=1)] = 0.99
-    """This share of the contour pixels gets less than the full magnitude of 1."""
+    """This fraction of the contour pixels gets less than the full magnitude of 1."""
 
 
 class EdgeFilesConfig(Spec):
@@ -88,11 +88,11 @@ class RelativeWindowsConfig(Spec):
 
     type: Literal["relative"] = "relative"
     scales: Positives = (0.15, 0.21, 0.3, 0.42, 0.6, 0.85)
-    """Square roots of the windows' areas, as shares of the square root of the image's area."""
+    """Square roots of the windows' areas, as fractions of the square root of the image's area."""
     ratios: Positives = (0.4, 0.7, 1.0, 1.5, 2.5)
     """Height over width. A window that is wider or higher than the image is cut to it."""
     stride: Annotated[float, Field(ge=0.01, le=4)] = 0.5
-    """Distance of neighbours as a share of the window's side, at most. Half of it gives about four
+    """Distance of neighbours as a fraction of the window's side, at most. Half of it gives about four
     times as many boxes."""
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation says beyond its numbers, as content of a report."""
+"""Error analysis of an evaluation, as content of a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detkit.evaluation.analysis.breakdown import ap_by_crowding, ap_by_size
 from detkit.evaluation.analysis.confusion import confusion_matrix
 from detkit.evaluation.analysis.errors import find_errors
 from detkit.evaluation.analysis.explain import explain_class, explain_zero
-from detkit.evaluation.analysis.outcomes import FATES, object_fates
+from detkit.evaluation.analysis.outcomes import OUTCOMES, object_outcomes
 from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
@@ -23,12 +23,12 @@ MEANING = {
     "background": "nothing is there",
     "missed": "an object that nothing came near",
 }
-FATE_MEANING = {
+OUTCOME_MEANING = {
     "found": "found",
     "ignored": "not counted: difficult, or a crowd",
     "shared": "missed: the detection on it went to a neighbour",
     "over_limit": "missed: its detection came after the most that count in an image",
-    "misnamed": "missed: taken for another class",
+    "misnamed": "missed: classified as another class",
     "misplaced": "missed: a poor box, IoU below 0.5",
     "unseen": "missed: nothing came near",
 }
@@ -45,9 +45,9 @@ GOAL = 0.9
 NUM_CAUSES = 3
 
 
-def error_bars(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> tuple[Bar, ...]:
+def error_bars(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> tuple[Bar, ...]:
     """Return the AP that each kind of error costs at IoU 0.5 and how often it happens; none without AP."""
-    errors = find_errors(truth, found, records)
+    errors = find_errors(truth, detections, records)
     if np.isnan(errors.ap):
         return ()
     return tuple(
@@ -56,21 +56,22 @@ def error_bars(truth: AnnotationSet, found: DetectionSet, records: MatchRecords)
     )
 
 
-def fate_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> Table | None:
+def outcome_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table | None:
     """Return how many objects were found at IoU 0.5, and why the others were not; None without objects."""
     if not truth.num_objects:
         return None
-    counts = np.bincount(object_fates(truth, found, records), minlength=len(FATES))
+    counts = np.bincount(object_outcomes(truth, detections, records), minlength=len(OUTCOMES))
     rows = [
-        (FATE_MEANING[fate], int(n), n / truth.num_objects) for fate, n in zip(FATES, counts, strict=True)
+        (OUTCOME_MEANING[outcome], int(n), n / truth.num_objects)
+        for outcome, n in zip(OUTCOMES, counts, strict=True)
     ]
     return Table(("labelled objects", "objects", "share"), tuple(row for row in rows if row[1]), ("share",))
 
 
-def group_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> Table | None:
+def group_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table | None:
     """Return the AP of objects by size and by crowding, the mean over classes; None without objects."""
     rows: list[tuple[Cell, ...]] = []
-    for breakdown in (ap_by_size(truth, found, records), ap_by_crowding(truth, found, records)):
+    for breakdown in (ap_by_size(truth, detections, records), ap_by_crowding(truth, detections, records)):
         counts = breakdown.num_objects.sum(axis=0)
         for g, name in enumerate(breakdown.groups):
             known = breakdown.ap[~np.isnan(breakdown.ap[:, g]), g]
@@ -82,9 +83,9 @@ def group_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords
     )
 
 
-def threshold_table(truth: AnnotationSet, found: DetectionSet, records: MatchRecords) -> Table:
+def threshold_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table:
     """Return the score thresholds of each class for three aims, with what each gives."""
-    advice = advise_thresholds(truth, found, records, precision=GOAL, recall=GOAL)
+    advice = advise_thresholds(truth, detections, records, precision=GOAL, recall=GOAL)
 
     def cells(aim: Operating, k: int, *others: str) -> list[Cell]:
         return [float(getattr(aim, name)[k]) for name in ("threshold", *others)]
@@ -112,31 +113,31 @@ def threshold_table(truth: AnnotationSet, found: DetectionSet, records: MatchRec
 
 
 def class_confusion(
-    truth: AnnotationSet, found: DetectionSet, records: MatchRecords, min_score: float = 0.5
+    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, min_score: float = 0.5
 ) -> ConfusionMatrix:
-    """Return which classes are taken for which by detections of at least a score."""
-    counts = confusion_matrix(truth, found, records, min_score=min_score)
+    """Return which classes are classified as which by detections of at least a score."""
+    counts = confusion_matrix(truth, detections, records, min_score=min_score)
     note = f"Detections with a score of at least {min_score:g}, at IoU 0.5. Shades are shares of a row."
     return ConfusionMatrix((*truth.classes, "background"), counts, note)
 
 
 def zero_notes(
-    truth: AnnotationSet, found: DetectionSet, value: float, per_class: NDArray[np.float64]
+    truth: AnnotationSet, detections: DetectionSet, value: float, per_class: NDArray[np.float64]
 ) -> tuple[str, ...]:
     """Return why the deciding number is zero or missing, the likeliest cause first, or else why some AP is.
 
     Args:
         truth: N images and their objects of K classes.
-        found: the detections.
+        detections: the detections.
         value: the number over all classes; NaN where there is none.
         per_class: (K,) AP of each class; zeros are explained before what is missing.
     """
     if not value > 0:
-        return tuple(cause.message for cause in explain_zero(truth, found)[:NUM_CAUSES])
+        return tuple(cause.message for cause in explain_zero(truth, detections)[:NUM_CAUSES])
     unknown = np.isnan(per_class)
     labels = [*np.flatnonzero(per_class == 0).tolist(), *np.flatnonzero(unknown).tolist()]
     notes = [
-        f"{truth.classes[k]}: AP {'n/a' if unknown[k] else 0}: {explain_class(truth, found, k).message}"
+        f"{truth.classes[k]}: AP {'n/a' if unknown[k] else 0}: {explain_class(truth, detections, k).message}"
         for k in labels[:NUM_CAUSES]
     ]
     more = labels[NUM_CAUSES:]

@@ -1,4 +1,4 @@
-"""What a report shows of a classifier."""
+"""Report content of a classifier."""
 
 from __future__ import annotations
 

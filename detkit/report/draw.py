@@ -1,4 +1,4 @@
-"""Boxes on pictures: detections, labelled objects, the two side by side, and contact sheets."""
+"""Boxes and labels drawn on images, two sets of boxes together, and contact sheets."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def draw_detections(
     colours = [class_colour(int(label)) for label in labels]
     drawn = image.copy()
     _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
-    lettering = Lettering(drawn, letter_size(image, weight))
+    drawing = LabelDrawing(drawn, letter_size(image, weight))
     for i in order[::-1]:
         text = f"{classes[int(labels[i])]} {float(scores[i]):.2f}"
-        lettering.label_box(text, _corners(boxes[i]), colours[i])
+        drawing.label_box(text, _corners(boxes[i]), colours[i])
     return drawn
 
 
@@ -64,7 +64,7 @@ def draw_targets(
     anchors: Boxes | None = None,
     regions: Boxes | None = None,
 ) -> Image:
-    """Return a copy of an image with its labelled objects, as training sees them.
+    """Return a copy of an image with its ground truth, as training sees them.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -82,12 +82,12 @@ def draw_targets(
             key.append((f"{len(thin)} {name}", colour))
     colours = [class_colour(int(label)) for label in labels]
     _outline(drawn, boxes, colours, line_width(image))
-    lettering = Lettering(drawn, letter_size(image))
+    drawing = LabelDrawing(drawn, letter_size(image))
     height, width = image.shape[:2]
     for row, (text, colour) in enumerate(reversed(key), start=1):
-        lettering.line(text, 0, height - row * lettering.measure(text)[1], width, colour)
+        drawing.line(text, 0, height - row * drawing.measure(text)[1], width, colour)
     for box, label, colour in zip(boxes, labels, colours, strict=True):
-        lettering.label_box(classes[int(label)], _corners(box), colour)
+        drawing.label_box(classes[int(label)], _corners(box), colour)
     return drawn
 
 
@@ -121,7 +121,7 @@ def draw_comparison(
 def tile_images(
     images: Sequence[Image], columns: int, *, cell_px: int = 480, captions: Sequence[str] | None = None
 ) -> Image:
-    """Return one picture with all images in a grid, each scaled to fit a square cell.
+    """Return one image with all images in a grid, each scaled to fit a square cell.
 
     Args:
         images: (H, W, 3) uint8 RGB, of any sizes.
@@ -140,7 +140,7 @@ def tile_images(
     heights = [max(fitted[i].shape[0] for i in row) for row in rows] or [cell_px]
     height = gap + sum(tallest + line_px + gap for tallest in heights)
     sheet = np.full((height, columns * (cell_px + gap) + gap, 3), SHEET, dtype=np.uint8)
-    lettering = Lettering(sheet, max(9, cell_px // 24))
+    drawing = LabelDrawing(sheet, max(9, cell_px // 24))
     top = gap
     for row, tallest in zip(rows, heights, strict=False):
         for i in row:
@@ -149,7 +149,7 @@ def tile_images(
             y, x = top + (tallest - height) // 2, left + (cell_px - width) // 2
             sheet[y : y + height, x : x + width] = fitted[i]
             if captions is not None:
-                lettering.line(captions[i], left, top + tallest, cell_px, SHEET)
+                drawing.line(captions[i], left, top + tallest, cell_px, SHEET)
         top += tallest + line_px + gap
     return sheet
 
@@ -225,8 +225,8 @@ class Rectangle:
         )
 
 
-class Lettering:
-    """Writes chips on one image and remembers where they lie.
+class LabelDrawing:
+    """Draws labels on one image, chips that stay off each other.
 
     Args:
         image: (H, W, 3) uint8 RGB, changed in place.
@@ -288,7 +288,7 @@ class Lettering:
         return Rectangle(left, top, spot.width, spot.height)
 
 
-def write_picture(file: Path, image: Image) -> None:
+def write_image(file: Path, image: Image) -> None:
     """Write (H, W, 3) uint8 RGB pixels as JPEG or PNG, by the file's extension.
 
     Raises:
@@ -296,4 +296,4 @@ def write_picture(file: Path, image: Image) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise UserError(f"{file}: the picture could not be written")
+        raise UserError(f"{file}: the image could not be written")

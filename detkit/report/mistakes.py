@@ -65,7 +65,7 @@ def worst_mistakes(
     """Return crops of the most confident false detections and the largest missed objects, in turns.
 
     Args:
-        truth: the labelled objects.
+        truth: the ground truth.
         found: the detections, in the box format of `truth`.
         records: what became of each of them.
         pixels: image index to (H, W, 3) uint8 RGB.

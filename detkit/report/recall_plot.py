@@ -1,4 +1,4 @@
-"""Curves of recall over the number of boxes and over how well they must fit."""
+"""Plots of proposal recall over the number of boxes and over the IoU."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _STYLE = Markup(
 )
 
 
-def write_recall_plot(file: Path, truth: AnnotationSet, found: DetectionSet, most: int) -> None:
+def write_recall_plot(file: Path, truth: AnnotationSet, detections: DetectionSet, most: int) -> None:
     """Draw two plots: recall over IoU for some numbers of boxes, and recall over the number of boxes.
 
     Args:
         file: the .svg file.
         truth: the objects.
-        found: the boxes.
+        detections: the boxes.
         most: number of boxes of the image that has most.
     """
     limits = (*(limit for limit in LIMITS if limit < most), max(most, 1))
-    measured = evaluate_proposals(truth, found, limits=limits, ious=IOUS)
+    measured = evaluate_proposals(truth, detections, limits=limits, ious=IOUS)
     write_atomically(
         file,
         curves_as_svg(

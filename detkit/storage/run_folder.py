@@ -1,4 +1,4 @@
-"""The folder a run writes to: new each time, never overwritten."""
+"""Run folder: new each time, never overwritten."""
 
 from __future__ import annotations
 

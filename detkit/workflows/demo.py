@@ -9,7 +9,7 @@ from detkit.annotations.image_files import images_below
 from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.evaluation.measure import known
-from detkit.report.draw import write_picture
+from detkit.report.draw import write_image
 from detkit.storage.run_folder import MODEL, new_folder
 from detkit.workflows.predict import predict
 from detkit.workflows.train import train
@@ -37,7 +37,7 @@ def demo(out: Path | None = None) -> dict[str, Any]:
     pictures = folder / "pictures"
     unseen = SyntheticSet(NUM_PICTURES, UNSEEN)
     for number in range(NUM_PICTURES):
-        write_picture(pictures / f"{number:02d}.png", unseen.render(number))
+        write_image(pictures / f"{number:02d}.png", unseen.render(number))
     found = folder / "predictions"
     predict(trained.out / MODEL, [str(path) for path in images_below(pictures)], out=found, draw=True)
     stats = trained.measured.coco.stats

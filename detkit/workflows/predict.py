@@ -14,7 +14,7 @@ from detkit.inference.predict_together import predict_together
 from detkit.inference.predictor import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
-from detkit.report.draw import draw_detections, write_picture
+from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import from_main, process_group, rank
@@ -103,7 +103,7 @@ def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> No
     drawn = draw_detections(
         decode_image(Path(str(found.source))), found.boxes, found.labels, found.scores, classes
     )
-    write_picture(file, drawn)
+    write_image(file, drawn)
 
 
 def _drawing(folder: Path, source: Path) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.data.datasets.named_images import ImagesToSee, images_to_see
+from detkit.data.datasets.named_images import NamedImages, named_images
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
 from detkit.proposals.store.parts import StoreParts
@@ -82,7 +82,7 @@ def propose(
     """
     _check(out, shard, merge, draw)
     chosen = find_method(method, overrides, device)
-    images = images_to_see(sources, sets)
+    images = named_images(sources, sets)
     key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
     parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))
     wanted = _share(len(images.names), shard)
@@ -120,7 +120,7 @@ def _share(count: int, shard: tuple[int, int] | None) -> range:
     return range(count * (part - 1) // parts, count * part // parts)
 
 
-def _look(parts: StoreParts, wanted: range, images: ImagesToSee, method: Method) -> None:
+def _look(parts: StoreParts, wanted: range, images: NamedImages, method: Method) -> None:
     missing = len(parts.missing(wanted))
     if not missing:
         return

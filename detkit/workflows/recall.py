@@ -11,7 +11,7 @@ import numpy as np
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.data.datasets.named_images import labelled_images, part_names
+from detkit.data.datasets.named_images import labelled_images, split_names
 from detkit.errors import UserError
 from detkit.evaluation.metrics.proposal_recall import RECALL_IOUS, ProposalResult, evaluate_proposals
 from detkit.proposals.store.aligned import Aligned, aligned_store
@@ -95,7 +95,7 @@ def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSe
     try:
         return truth, aligned_store(file, truth)
     except UserError as error:
-        names = part_names(dataset)
+        names = split_names(dataset)
         if sets or len(names) < 2:
             raise
         parts = {name: labelled_images(dataset, [name]).annotations for name in names}

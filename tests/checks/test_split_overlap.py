@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detkit.checks.decoding import LIKENESS_PX
-from detkit.checks.split_overlap import SAME, alike
+from detkit.checks.decoding import THUMBNAIL_PX
+from detkit.checks.split_overlap import SAME, near_duplicates
 from tests.checks.small_datasets import draw
 
 Pixels = NDArray[np.uint8]
 
 
-def likeness(pixels: Pixels) -> Pixels:
-    small = cv2.resize(pixels, (LIKENESS_PX, LIKENESS_PX), interpolation=cv2.INTER_AREA)
+def thumbnail(pixels: Pixels) -> Pixels:
+    small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
@@ -28,7 +28,7 @@ def test_a_picture_stored_again_is_found_among_others(quality: int, scale: float
     rng = np.random.default_rng(quality)
     others = [draw(rng, 200, 300) for _ in range(40)]
     pictures = [*others, stored_again(others[7], quality, scale)]
-    found = list(alike(np.stack([likeness(picture) for picture in pictures])))
+    found = list(near_duplicates(np.stack([thumbnail(picture) for picture in pictures])))
     assert [(first, second) for first, second, _ in found] == [(7, 40)]
     assert found[0][2] <= SAME
 
@@ -38,18 +38,18 @@ def test_every_pair_that_looks_the_same_is_found() -> None:
     rng = np.random.default_rng(5)
     pictures = [draw(rng, 60, 80) for _ in range(30)]
     pictures += [stored_again(pictures[i], 70, 0.9) for i in rng.integers(0, 30, 10)]
-    small = [likeness(picture).astype(float) for picture in pictures]
+    small = [thumbnail(picture).astype(float) for picture in pictures]
     expected = {
         (i, j)
         for i in range(len(small))
         for j in range(i + 1, len(small))
         if np.sqrt(((small[i] - small[j]) ** 2).mean()) <= SAME * min(small[i].std(), small[j].std())
     }
-    found = alike(np.stack([likeness(picture) for picture in pictures]))
+    found = near_duplicates(np.stack([thumbnail(picture) for picture in pictures]))
     assert {(first, second) for first, second, share in found if share <= SAME} == expected
     assert len(expected) >= 10
 
 
 def test_none_and_one() -> None:
-    assert list(alike(np.zeros((0, LIKENESS_PX, LIKENESS_PX), dtype=np.uint8))) == []
-    assert list(alike(np.zeros((1, LIKENESS_PX, LIKENESS_PX), dtype=np.uint8))) == []
+    assert list(near_duplicates(np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8))) == []
+    assert list(near_duplicates(np.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8))) == []

@@ -5,18 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detkit.evaluation.analysis.outcomes import FATES
+from detkit.evaluation.analysis.outcomes import OUTCOMES
 from detkit.evaluation.example import two_images
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.report.analysis import (
-    FATE_MEANING,
     GROUPS,
     MEANING,
+    OUTCOME_MEANING,
     class_confusion,
     error_bars,
-    fate_table,
     group_table,
+    outcome_table,
     threshold_table,
     zero_notes,
 )
@@ -51,10 +51,10 @@ def test_objects_are_grouped_by_size_and_by_crowding(records: MatchRecords) -> N
 
 
 def test_every_object_is_found_or_missed_for_a_reason(records: MatchRecords) -> None:
-    table = fate_table(*two_images(), records)
+    table = outcome_table(*two_images(), records)
     assert table is not None
-    assert set(FATE_MEANING) == set(FATES)
-    assert table.rows == (("found", 2, 2 / 3), (FATE_MEANING["unseen"], 1, 1 / 3))
+    assert set(OUTCOME_MEANING) == set(OUTCOMES)
+    assert table.rows == (("found", 2, 2 / 3), (OUTCOME_MEANING["unseen"], 1, 1 / 3))
 
 
 def test_table_has_a_row_for_each_class(records: MatchRecords) -> None:

@@ -113,7 +113,7 @@ def test_how_it_ends(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main(["check", wrong]) == 2
         assert told in capsys.readouterr().err
     assert main(["check", str(dataset), "train.epochs=2"]) == 2
-    assert main(["check", str(dataset), "--fix", str(dataset / "mended")]) == 2
+    assert main(["check", str(dataset), "--fix", str(dataset / "fix")]) == 2
     assert "lies in the dataset itself" in capsys.readouterr().err
     assert main(["check", str(dataset), "--fix", str(dataset.parent)]) == 2
 

@@ -44,7 +44,7 @@ def test_a_few_objects_freeze_the_whole_pretrained_trunk_and_the_file_says_why(t
     detector = load_config(tmp_path / "mine.yaml").detector
     assert isinstance(detector, FasterRCNNConfig)
     assert detector.backbone.freeze_at == 4  # type: ignore[union-attr]
-    reason = f"freeze_at: 4, because {found['objects']['train']} examples to learn from are at most 500"
+    reason = f"freeze_at: 4, because {found['objects']['train']} training examples are at most 500"
     assert f"# {reason}" in (tmp_path / "mine.yaml").read_text()
 
 

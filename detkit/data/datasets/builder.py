@@ -1,4 +1,4 @@
-"""Config -> labelled images, as training and validation take them."""
+"""Config -> training and validation sets."""
 
 from __future__ import annotations
 

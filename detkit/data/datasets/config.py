@@ -70,7 +70,7 @@ class ImageFolderConfig(DatasetConfig):
 
 
 class ObjectCropsConfig(DatasetConfig):
-    """Images for a classifier, cut out of a detection dataset: one for each labelled object."""
+    """Images for a classifier, cut out of a detection dataset: one for each ground-truth object."""
 
     type: Literal["object_crops"] = "object_crops"
     of: Annotated[
@@ -79,7 +79,7 @@ class ObjectCropsConfig(DatasetConfig):
     ]
     """Where the objects come from. Difficult ones and crowds are left out."""
     context: NonNegative = 0.2
-    """Widen each box to every side by this share of its own width and height."""
+    """Widen each box to every side by this fraction of its own width and height."""
 
     @model_validator(mode="after")
     def _plain(self) -> ObjectCropsConfig:
@@ -89,7 +89,7 @@ class ObjectCropsConfig(DatasetConfig):
 
 
 ClassifiedDatasetConfig = ImageFolderConfig | ObjectCropsConfig
-"""What a classifier learns from."""
+"""Datasets of a classifier."""
 
 AnyDatasetConfig = Annotated[
     VOCDatasetConfig

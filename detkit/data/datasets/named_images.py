@@ -1,4 +1,4 @@
-"""Which images `detkit propose` looks at, and what they are called in its file."""
+"""Images and datasets named on the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from detkit.errors import UserError
 
 
 @dataclass(frozen=True)
-class ImagesToSee:
+class NamedImages:
     """N images to look at.
 
     Attributes:
@@ -45,7 +45,7 @@ class ImagesToSee:
     truth: AnnotationSet | None
 
 
-def images_to_see(sources: Sequence[str], sets: Sequence[str] = ()) -> ImagesToSee:
+def named_images(sources: Sequence[str], sets: Sequence[str] = ()) -> NamedImages:
     """Return the images of a dataset, or those of files, folders and glob patterns.
 
     Args:
@@ -68,7 +68,7 @@ def images_to_see(sources: Sequence[str], sets: Sequence[str] = ()) -> ImagesToS
     shared = {name for name, count in Counter(files.values()).items() if count > 1}
     names = [file.as_posix() if name in shared else name for file, name in files.items()]
     paths = list(files)
-    return ImagesToSee(names, lambda image: decode_image(paths[image]), _sizes(paths), None)
+    return NamedImages(names, lambda image: decode_image(paths[image]), _sizes(paths), None)
 
 
 def _is_dataset(source: str) -> bool:
@@ -86,13 +86,13 @@ def _is_dataset(source: str) -> bool:
     return True
 
 
-def _of_dataset(images: Source) -> ImagesToSee:
+def _of_dataset(images: Source) -> NamedImages:
     truth = images.annotations
     names = [str(name).replace("\\", "/") for name in truth.image_files.tolist()]
     if truth.root == SYNTHETIC:
-        return ImagesToSee(names, images.pixels, truth.sources.tolist(), truth)
+        return NamedImages(names, images.pixels, truth.sources.tolist(), truth)
     paths = [image_path(truth, image) for image in range(truth.num_images)]
-    return ImagesToSee(names, images.pixels, _sizes(paths), truth)
+    return NamedImages(names, images.pixels, _sizes(paths), truth)
 
 
 def _sizes(paths: Sequence[Path]) -> list[int]:
@@ -133,7 +133,7 @@ def labelled_images(dataset: str, sets: Sequence[str] = ()) -> Source:
     return Source(truth, lambda image: decode_image(image_path(truth, image)))
 
 
-def part_names(dataset: str) -> list[str]:
+def split_names(dataset: str) -> list[str]:
     """Return the names of the parts of a dataset.
 
     Raises:

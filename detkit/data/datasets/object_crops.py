@@ -38,7 +38,7 @@ def object_crops(source: Source, context: float) -> Source:
 
     Args:
         source: the detection dataset, whose images are N.
-        context: by what share of its width and height a box is widened to each side, within its image.
+        context: by what fraction of its width and height a box is widened to each side, within its image.
 
     Returns:
         M images, each with one object as large as itself.

@@ -1,4 +1,4 @@
-"""Decoded images that stay in memory."""
+"""Pixel cache: decoded images that stay in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class KeptPixels:
+class PixelCache:
     """Reads images and keeps the first ones read, up to a limit; nothing is thrown out again.
 
     Where images are drawn at random, whatever is kept serves as often as anything else would.

@@ -1,4 +1,4 @@
-"""Reads one image with its objects, changed by chance that depends on nothing but its key."""
+"""One image with its objects, augmented by chance that depends on nothing but its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads batches of regions, each cut out of its image where the image is read."""
+"""Loader of batches of sampled regions, each cut out of its image where the image is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.loaders import Refusal, guarded_loader, opened
+from detkit.data.loading.loaders import Refusal, guarded_loader, read_batches
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.batch import RegionBatch
 from detkit.errors import UserError
@@ -83,7 +83,7 @@ class RegionLoader:
 
     Args:
         dataset: the regions.
-        draw: which of them a step sees.
+        sampler: chooses those of each step.
         num_steps: how many steps there are.
         num_classes: K, the label of background.
         workers: processes that read ahead; 0 reads in this process.
@@ -95,7 +95,7 @@ class RegionLoader:
     def __init__(
         self,
         dataset: RegionDataset,
-        draw: RegionDraw,
+        sampler: RegionSampler,
         *,
         num_steps: int,
         num_classes: int,
@@ -104,9 +104,9 @@ class RegionLoader:
         world_size: int,
         pin_memory: bool,
     ) -> None:
-        self._plan = _Plan(draw, num_steps, rank, world_size)
+        self._keys = _StepKeys(sampler, num_steps, rank, world_size)
         collate = partial(_collate, num_classes=num_classes)
-        self._loader = guarded_loader(dataset, self._plan, collate, workers, pin_memory)
+        self._loader = guarded_loader(dataset, self._keys, collate, workers, pin_memory)
 
     def __call__(self, epoch: int, start_step: int) -> Iterator[RegionBatch]:
         """Yield the batches from a step on; all steps count as one epoch.
@@ -114,13 +114,13 @@ class RegionLoader:
         Raises:
             UserError: an image cannot be read.
         """
-        self._plan.start = start_step
-        yield from opened(self._loader)
+        self._keys.start = start_step
+        yield from read_batches(self._loader)
 
 
 @dataclass
-class _Plan:
-    draw: RegionDraw
+class _StepKeys:
+    sampler: RegionSampler
     num_steps: int
     rank: int
     world_size: int
@@ -131,7 +131,7 @@ class _Plan:
 
     def __iter__(self) -> Iterator[list[RegionKey]]:
         for number in range(self.start, self.num_steps):
-            yield self.draw.step(number)[self.rank :: self.world_size]
+            yield self.sampler.step(number)[self.rank :: self.world_size]
 
 
 def _collate(items: Sequence[Region | Refusal], num_classes: int) -> RegionBatch | Refusal:
@@ -171,8 +171,8 @@ class RegionKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RegionDraw:
-    """Draws regions with replacement: background first, then those with an object.
+class RegionSampler:
+    """Sampling of regions with replacement: background first, then those with an object.
 
     Attributes:
         labels: (M,) int16 of the regions of all images, one image after the other: the class of the object
@@ -181,7 +181,7 @@ class RegionDraw:
         with_object: (F,) int64 positions in `labels` of regions with an object.
         background: (B,) int64 positions of background.
         num: regions of a step.
-        fg_fraction: this share of them has an object.
+        fg_fraction: this fraction of them has an object.
         flip: how often a region is mirrored.
         seed: which regions.
     """
@@ -204,8 +204,8 @@ class RegionDraw:
         fg_fraction: float,
         flip: float,
         seed: int,
-    ) -> RegionDraw:
-        """Return a draw from labelled regions.
+    ) -> RegionSampler:
+        """Return a sampler of labelled regions.
 
         Raises:
             UserError: no region has an object, or none is background.
@@ -217,7 +217,7 @@ class RegionDraw:
                 f"{len(background)} are background; both are needed, so the proposals must reach beyond the "
                 "objects"
             )
-        return RegionDraw(labels, offsets, with_object, background, num, fg_fraction, flip, seed)
+        return RegionSampler(labels, offsets, with_object, background, num, fg_fraction, flip, seed)
 
     def step(self, number: int) -> list[RegionKey]:
         """Return the regions of a step, which depend on its number and the seed alone."""

@@ -1,4 +1,4 @@
-"""Look at many images at the same time and keep what is found."""
+"""Proposals of many images, computed in threads and kept on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detkit.errors import UserError
 from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
 from detkit.proposals.store.parts import StoreParts
 from detkit.runtime.progress import ProgressLine
-from detkit.runtime.thread_map import side_by_side
+from detkit.runtime.thread_map import map_threads
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Returns the (H, W, 3) uint8 RGB pixels of the image at a position."""
@@ -65,7 +65,7 @@ def propose_images(
 
     with ProgressLine("proposals", len(missing)) as progress:
         try:
-            for done, (image, found, seconds) in enumerate(side_by_side(look, missing, num_threads), start=1):
+            for done, (image, found, seconds) in enumerate(map_threads(look, missing, num_threads), start=1):
                 parts.add(image, found, seconds)
                 progress(done)
                 if most_s is not None and progress.seconds > most_s:

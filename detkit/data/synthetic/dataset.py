@@ -1,4 +1,4 @@
-"""The embedded dataset: textured shapes among clutter, drawn when they are needed."""
+"""The embedded dataset: textured shapes among clutter, rendered when they are needed."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
 
 
 class SyntheticSet:
-    """Pictures of textured shapes that hide one another, before photographs, digits and clutter.
+    """Images of textured shapes that hide one another, before photographs, digits and clutter.
 
-    Each picture depends on the seed and its own index alone, so a set of 10 begins like a set of 1000,
+    Each image depends on the seed and its own index alone, so a set of 10 begins like a set of 1000,
     and workers need not share anything. Planning (shapes and boxes) and painting (pixels) draw from
     separate streams, so that annotations cost no painting.
 
     Args:
         num_images: N, how many.
-        seed: which pictures; train and val need different ones.
+        seed: which images; train and val need different ones.
         classes: names from `SYNTHETIC_CLASSES`, in label order.
 
     Raises:
@@ -93,14 +93,14 @@ def write_synthetic(
 ) -> None:
     """Write the embedded dataset as a real folder, with a train and a val split.
 
-    The pictures of train have the seed given, those of val the next one.
+    The images of train have the seed given, those of val the next one.
 
     Args:
         folder: where it goes; it must be empty or absent.
         dataset_format: voc, coco or yolo.
         num_train: images in train.
         num_val: images in val.
-        seed: which pictures.
+        seed: which images.
         extension: .jpg (quality 95) or .png (pixel for pixel).
 
     Raises:

@@ -49,7 +49,7 @@ class RandomCropConfig(Spec):
     probability: Fraction = 0.5
     """How often."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Shortest side of the window as a share of the image's."""
+    """Shortest side of the window as a fraction of the image's."""
 
 
 class ZoomOutConfig(Spec):
@@ -75,7 +75,7 @@ class ColorJitterConfig(Spec):
     saturation: NonNegative = 0.2
     """Factor within 1 +- this."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
-    """Shift within +- this share of the colour circle."""
+    """Shift within +- this fraction of the colour circle."""
 
 
 class ScaleCropConfig(Spec):

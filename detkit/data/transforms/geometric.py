@@ -75,7 +75,7 @@ class RandomCrop:
 
     Attributes:
         probability: how often.
-        min_scale: shortest height and width of the window as a share of the image's; both are drawn
+        min_scale: shortest height and width of the window as a fraction of the image's; both are drawn
             between this and 1, independently.
     """
 

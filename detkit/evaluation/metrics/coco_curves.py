@@ -1,4 +1,4 @@
-"""COCO's precision at 101 recalls from the matching of one class, compiled."""
+"""COCO's precision at 101 recalls from the match bits of one class, compiled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.evaluation.metrics.coco_matching import EPSILON, NONE, NUM_AREAS, NUM_IOUS, ONE, Words
+from detkit.evaluation.metrics.coco_matching import EPSILON, NONE, NUM_AREAS, NUM_IOUS, ONE, MatchBits
 from detkit.runtime.compiled import compiled
 
 COMBINATIONS = NUM_AREAS * NUM_IOUS
@@ -46,7 +46,7 @@ class Events(NamedTuple):
         scores: (n,).
         inside: (n,) sizes whose range holds the detection.
         true: (n,) combinations in which it is a true positive.
-        spared: (n,) combinations in which it fell to an ignored object.
+        ignored: (n,) combinations in which it fell to an ignored object.
         before: (n, 4) detections inside each size range, down to this one.
         size: how many rows are filled.
     """
@@ -54,7 +54,7 @@ class Events(NamedTuple):
     scores: NDArray[np.float64]
     inside: NDArray[np.uint64]
     true: NDArray[np.uint64]
-    spared: NDArray[np.uint64]
+    ignored: NDArray[np.uint64]
     before: NDArray[np.int32]
     size: int
 
@@ -67,24 +67,24 @@ def lowest(word: np.uint64) -> int:
 
 
 @compiled
-def events_within(words: Words, limit: int) -> Events:
+def events_within(bits: MatchBits, limit: int) -> Events:
     """Pick the events among the detections within `limit` of their image."""
     count = 0
-    for i in range(len(words.scores)):
-        count += (words.true[i] | words.spared[i]) != NONE and words.rank[i] < limit
+    for i in range(len(bits.scores)):
+        count += (bits.true[i] | bits.ignored[i]) != NONE and bits.rank[i] < limit
     scores, before = np.empty(count), np.empty((count, NUM_AREAS), np.int32)
-    inside, true, spared = np.empty((3, count), np.uint64)
+    inside, true, ignored = np.empty((3, count), np.uint64)
     at, seen = 0, np.zeros(NUM_AREAS, np.int32)
-    for i in range(len(words.scores)):
-        if words.rank[i] >= limit:
+    for i in range(len(bits.scores)):
+        if bits.rank[i] >= limit:
             continue
         for a in range(NUM_AREAS):
-            seen[a] += words.inside[i] >> np.uint64(a * NUM_IOUS) & ONE
-        if words.true[i] | words.spared[i] != NONE:
-            scores[at], inside[at], true[at] = words.scores[i], words.inside[i], words.true[i]
-            spared[at], before[at] = words.spared[i], seen
+            seen[a] += bits.inside[i] >> np.uint64(a * NUM_IOUS) & ONE
+        if bits.true[i] | bits.ignored[i] != NONE:
+            scores[at], inside[at], true[at] = bits.scores[i], bits.inside[i], bits.true[i]
+            ignored[at], before[at] = bits.ignored[i], seen
             at += 1
-    return Events(scores, inside, true, spared, before, count)
+    return Events(scores, inside, true, ignored, before, count)
 
 
 @compiled
@@ -103,7 +103,7 @@ def count_events(events: Events) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             hits[b] += 1
             extra[b] += events.inside[i] >> np.uint64(b) & ONE == NONE
             rest &= rest - ONE
-        rest = events.spared[i] & events.inside[i]
+        rest = events.ignored[i] & events.inside[i]
         while rest != NONE:
             extra[lowest(rest)] -= 1
             rest &= rest - ONE
@@ -139,7 +139,7 @@ def begin(
 
 @compiled
 def curves_of_class(
-    words: Words, num_objects: NDArray[np.int64], limit: int, recalls: NDArray[np.float64], to: Curves
+    bits: MatchBits, num_objects: NDArray[np.int64], limit: int, recalls: NDArray[np.float64], to: Curves
 ) -> None:
     """Fill the curves of one class, counting the detections within `limit` of their image.
 
@@ -147,7 +147,7 @@ def curves_of_class(
     peaks at true positives, so the running maximum there is the envelope, and each recall is read off at
     the hit that first reaches it. Recall 0 alone is reached by the first detection, whatever it is.
     """
-    events = events_within(words, limit)
+    events = events_within(bits, limit)
     hits, extra = count_events(events)
     needed = np.zeros((NUM_AREAS, len(recalls)), np.int64)
     for a in range(NUM_AREAS):
@@ -167,10 +167,10 @@ def curves_of_class(
             hits[b] -= 1
             extra[b] -= events.inside[i] >> np.uint64(b) & ONE == NONE
             rest &= rest - ONE
-        rest = events.spared[i] & events.inside[i]
+        rest = events.ignored[i] & events.inside[i]
         while rest != NONE:
             extra[lowest(rest)] += 1
             rest &= rest - ONE
     for b in range(COMBINATIONS):
-        if last[b] >= 0 and len(words.scores):
-            to.precision[b, : last[b] + 1], to.scores[b, : last[b] + 1] = peak[b], words.scores[0]
+        if last[b] >= 0 and len(bits.scores):
+            to.precision[b, : last[b] + 1], to.scores[b, : last[b] + 1] = peak[b], bits.scores[0]

@@ -1,4 +1,4 @@
-"""COCO's matching and precision of one class, compiled.
+"""COCO's matching of one class, compiled.
 
 The four object sizes and ten IoU thresholds are matched at once: each of the 40 combinations is one
 bit of a word, and a detection or object carries a word for every yes-or-no it needs.
@@ -31,7 +31,7 @@ class Truth(NamedTuple):
     counts: NDArray[np.uint64]
 
 
-class Found(NamedTuple):
+class Detections(NamedTuple):
     """The detections, as the compiled loops want them."""
 
     images: NDArray[np.int64]
@@ -48,7 +48,7 @@ class Recorded(NamedTuple):
     found_by: NDArray[np.int32]
 
 
-class Words(NamedTuple):
+class MatchBits(NamedTuple):
     """One class's detections that are within the limit, by falling score.
 
     Attributes:
@@ -56,14 +56,14 @@ class Words(NamedTuple):
         rank: (n,) place within its image.
         inside: (n,) sizes whose range holds the detection's own area.
         true: (n,) combinations in which it is a true positive.
-        spared: (n,) combinations in which it fell to an ignored object.
+        ignored: (n,) combinations in which it fell to an ignored object.
     """
 
     scores: NDArray[np.float64]
     rank: NDArray[np.int32]
     inside: NDArray[np.uint64]
     true: NDArray[np.uint64]
-    spared: NDArray[np.uint64]
+    ignored: NDArray[np.uint64]
 
 
 @compiled
@@ -185,22 +185,28 @@ def outcome(
     zero_id: NDArray[np.bool_],
     given: NDArray[np.uint64],
 ) -> tuple[np.uint64, np.uint64]:
-    """Return the combinations in which a detection is a true positive, and in which it is spared.
+    """Return the combinations in which a detection is a true positive, and in which it is ignored.
 
     The official code marks a match by the object's annotation id, so that id 0 reads as no match.
     """
-    true, spared = NONE, NONE
+    true, ignored = NONE, NONE
     for i in range(size):
         object_row = objects[near[i]]
-        spared |= given[i] & ~counts[object_row]
+        ignored |= given[i] & ~counts[object_row]
         if not zero_id[object_row]:
             true |= given[i] & counts[object_row]
-    return true, spared
+    return true, ignored
 
 
 @compiled
 def record(
-    row: int, iou: float, given: np.uint64, true: np.uint64, spared: np.uint64, object_row: int, out: Recorded
+    row: int,
+    iou: float,
+    given: np.uint64,
+    true: np.uint64,
+    ignored: np.uint64,
+    object_row: int,
+    out: Recorded,
 ) -> None:
     """Write one object given to one detection into the columns of all sizes."""
     for t in range(NUM_IOUS):
@@ -208,7 +214,7 @@ def record(
             out.matched[row, t], out.iou[row, t], out.found_by[object_row, t] = object_row, iou, row
             if true >> np.uint64(t) & ONE:
                 out.state[row, t] = TRUE_POSITIVE
-            elif spared >> np.uint64(t) & ONE:
+            elif ignored >> np.uint64(t) & ONE:
                 out.state[row, t] = IGNORED
 
 
@@ -229,7 +235,7 @@ def objects_by_image(
 @compiled
 def match_class(
     rows: NDArray[np.int32],
-    found: Found,
+    detections: Detections,
     objects: NDArray[np.int32],
     truth: Truth,
     num_images: int,
@@ -238,9 +244,13 @@ def match_class(
     thresholds: NDArray[np.float64],
     recording: bool,
     out: Recorded,
-) -> Words:
+) -> MatchBits:
     """Match one class: its detections by falling score, its objects by image."""
-    images, boxes, scores = found.images, found.boxes, found.scores  # a field read in a loop costs an atomic
+    images, boxes, scores = (
+        detections.images,
+        detections.boxes,
+        detections.scores,
+    )  # a field read in a loop costs an atomic
     starts, stops = objects_by_image(objects, truth.images, num_images)
     object_boxes, crowd, counts, zero_id = truth.boxes, truth.crowd, truth.counts, truth.zero_id
     most = max(1, (stops - starts).max()) if num_images else 1
@@ -248,7 +258,7 @@ def match_class(
     claimed = np.zeros(len(objects), np.uint64)
     seen = np.zeros(num_images, np.int32)
     kept_scores, rank = np.empty(len(rows)), np.empty(len(rows), np.int32)
-    inside, true, spared = np.zeros((3, len(rows)), np.uint64)
+    inside, true, ignored = np.zeros((3, len(rows)), np.uint64)
     kept = 0
     for i in range(len(rows)):
         row = rows[i]
@@ -264,10 +274,10 @@ def match_class(
             size = overlapping(row, boxes, objects, start, stop, object_boxes, crowd, thresholds, near, ious)
         if size:
             assign(size, near, ious, thresholds, counts, crowd, objects, claimed, given)
-            true[kept], spared[kept] = outcome(size, near, objects, counts, zero_id, given)
+            true[kept], ignored[kept] = outcome(size, near, objects, counts, zero_id, given)
         if recording:
             out.state[row] = FALSE_POSITIVE if inside[kept] & ONE else IGNORED
             for j in range(size):
-                record(row, ious[j], given[j], true[kept], spared[kept], objects[near[j]], out)
+                record(row, ious[j], given[j], true[kept], ignored[kept], objects[near[j]], out)
         kept += 1
-    return Words(kept_scores[:kept], rank[:kept], inside[:kept], true[:kept], spared[:kept])
+    return MatchBits(kept_scores[:kept], rank[:kept], inside[:kept], true[:kept], ignored[:kept])

@@ -1,4 +1,4 @@
-"""What became of every detection and every object at each IoU threshold."""
+"""Match records: the outcome of every detection and object at each IoU threshold."""
 
 from __future__ import annotations
 
@@ -95,26 +95,26 @@ def no_matches(
     )
 
 
-def check_pair(truth: AnnotationSet, found: DetectionSet) -> None:
+def check_pair(truth: AnnotationSet, detections: DetectionSet) -> None:
     """Refuse detections that cannot belong to these annotations.
 
     Raises:
         UserError: the box conventions differ, or an image index, class index, score or box is
             outside what the annotations allow.
     """
-    if truth.box_format != found.box_format:
+    if truth.box_format != detections.box_format:
         raise UserError(
-            f"detections hold {found.box_format!r} boxes and annotations {truth.box_format!r}; "
+            f"detections hold {detections.box_format!r} boxes and annotations {truth.box_format!r}; "
             "convert the detections with detkit.annotations.coordinates"
         )
     for name, index, size in (
-        ("image", found.images, truth.num_images),
-        ("label", found.labels, len(truth.classes)),
+        ("image", detections.images, truth.num_images),
+        ("label", detections.labels, len(truth.classes)),
     ):
         if len(index) and not (index.min() >= 0 and index.max() < size):
             row = int(np.argmax((index < 0) | (index >= size)))
             raise UserError(f"detection {row}: {name} must be in [0, {size}), got {index[row]}")
-    for name, values in (("score", found.scores), ("box", found.boxes)):
+    for name, values in (("score", detections.scores), ("box", detections.boxes)):
         if not np.isfinite(values).all():
             row = int(np.argwhere(~np.isfinite(values))[0, 0])
             raise UserError(f"detection {row}: {name} must be finite, got {values[row]}")

@@ -1,4 +1,4 @@
-"""How well boxes without a class cover the objects."""
+"""Recall of proposals, class-agnostic: by IoU, on average, and mean best overlap."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def cover(
 
 def evaluate_proposals(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     *,
     limits: tuple[int, ...] = (100, 300, 1000, 2000),
     ious: tuple[float, ...] = RECALL_IOUS,
@@ -110,7 +110,7 @@ def evaluate_proposals(
 
     Args:
         truth: N images and their M objects.
-        found: boxes of any source, with the scores that rank them within an image; labels do not matter.
+        detections: boxes of any source, with the scores that rank them within an image; labels do not matter.
         limits: numbers of boxes an image to look at.
         ious: thresholds of recall, at which an IoU of just the threshold counts.
 
@@ -122,15 +122,18 @@ def evaluate_proposals(
         >>> evaluate_proposals(*two_images(), limits=(1, 10)).recall[:, 0].round(3)
         array([0.333, 0.667])
     """
-    check_pair(truth, found)
+    check_pair(truth, detections)
     counts = ~(truth.difficult | truth.crowd)
     num_objects = max(1, int(counts.sum()))
-    rows = np.arange(len(found.scores), dtype=np.int32)
-    rows = sort_by_score(falling_keys(np.ascontiguousarray(found.scores, np.float64)), rows)
-    rows, starts = stable_by_key(np.ascontiguousarray(found.images, np.int64), truth.num_images, rows)
+    rows = np.arange(len(detections.scores), dtype=np.int32)
+    rows = sort_by_score(falling_keys(np.ascontiguousarray(detections.scores, np.float64)), rows)
+    rows, starts = stable_by_key(np.ascontiguousarray(detections.images, np.int64), truth.num_images, rows)
     objects = np.flatnonzero(counts).astype(np.int32)
     objects, object_starts = stable_by_key(truth.image_index(), truth.num_images, objects)
-    boxes, object_boxes = to_corners(found.boxes, found.box_format), to_corners(truth.boxes, truth.box_format)
+    boxes, object_boxes = (
+        to_corners(detections.boxes, detections.box_format),
+        to_corners(truth.boxes, truth.box_format),
+    )
     best, own = np.zeros((2, len(limits), truth.num_objects))
     for i, limit in enumerate(limits):
         cover(rows, starts, boxes, objects, object_starts, object_boxes, limit, best[i], own[i])

@@ -56,18 +56,18 @@ class VocResult:
 
 
 def evaluate_voc(
-    truth: AnnotationSet, found: DetectionSet, iou: float = 0.5, *, records: bool = False
+    truth: AnnotationSet, detections: DetectionSet, iou: float = 0.5, *, records: bool = False
 ) -> VocResult:
     """Score detections by the rules of the VOC development kit, both of 2007 and of 2010 and later.
 
     Boxes are compared as inclusive pixels. Each detection, by falling score (ties in the order of
-    `found`), is held against the object of its class and image with the highest IoU: below `iou` it is
+    `detections`), is held against the object of its class and image with the highest IoU: below `iou` it is
     false, on a difficult object it is ignored, on an object already found it is false. Crowd regions,
     which only COCO files have, are treated as difficult.
 
     Args:
         truth: N images and their objects; COCO boxes are converted to VOC's.
-        found: detections in the same box format as `truth`.
+        detections: detections in the same box format as `truth`.
         iou: lowest IoU that counts.
         records: also return what became of each box.
 
@@ -79,16 +79,16 @@ def evaluate_voc(
         >>> evaluate_voc(*two_images()).ap07.round(4)
         array([1.    , 0.2727])
     """
-    check_pair(truth, found)
-    boxes = boxes_as(found.boxes, found.box_format, "voc")
+    check_pair(truth, detections)
+    boxes = boxes_as(detections.boxes, detections.box_format, "voc")
     object_boxes = boxes_as(truth.boxes, truth.box_format, "voc")
     ignore = truth.difficult | truth.crowd
-    images, object_images = np.ascontiguousarray(found.images, np.int64), truth.image_index()
+    images, object_images = np.ascontiguousarray(detections.images, np.int64), truth.image_index()
     num_classes = len(truth.classes)
-    rows, starts = by_class(found.labels, num_classes)
+    rows, starts = by_class(detections.labels, num_classes)
     object_rows, object_starts = by_class(truth.labels, num_classes)
     kept = no_matches(np.array([iou]), ~ignore, rows, starts)
-    keys = falling_keys(np.ascontiguousarray(found.scores, np.float64))
+    keys = falling_keys(np.ascontiguousarray(detections.scores, np.float64))
     for k in range(num_classes):
         ordered = rows[starts[k] : starts[k + 1]]
         ordered[:] = sort_by_score(keys, ordered)
@@ -98,7 +98,7 @@ def evaluate_voc(
             truth.num_images, iou,
             kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
         )  # fmt: skip
-    curves = curves_by_class(truth, found, kept, iou)
+    curves = curves_by_class(truth, detections, kept, iou)
     num_objects = np.bincount(truth.labels[~ignore], minlength=num_classes)
     ap = [
         (eleven_point_ap(c.recall, c.precision), area_ap(c.recall, c.precision)) if n else (np.nan, np.nan)

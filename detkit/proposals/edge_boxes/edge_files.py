@@ -1,4 +1,4 @@
-"""Contours that somebody else's edge detector found, such as Structured Edges, from files."""
+"""Edge maps of another detector, such as Structured Edges, from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How wholly a box encloses contours: those inside, less those that cross its border."""
+"""Score of a box: contours wholly inside it, less those that cross its border."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of proposals beside the dataset it is for."""
+"""Proposals of a file matched to the images of a dataset."""
 
 from __future__ import annotations
 

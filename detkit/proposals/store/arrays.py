@@ -1,4 +1,4 @@
-"""Arrays in a safetensors file, written piece by piece and mapped into memory instead of being read."""
+"""Arrays in a safetensors file, written piece by piece and memory-mapped when read."""
 
 from __future__ import annotations
 

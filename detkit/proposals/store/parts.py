@@ -1,4 +1,4 @@
-"""A store that is made piece by piece: what is done stays on the disk, however the work ends."""
+"""Proposal store written in parts, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes of many images in one file."""
+"""Proposal store: the boxes of many images in one file."""
 
 from __future__ import annotations
 

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.loaders import Diary, EvalLoader, TrainLoader, make_eval_loader, make_train_loader
+from detkit.data.loading.loaders import (
+    EvalLoader,
+    TrainLoader,
+    WorkerStatus,
+    make_eval_loader,
+    make_train_loader,
+)
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Flip, RandomCrop, Transform
 from detkit.errors import UserError
@@ -135,10 +141,10 @@ def test_settings_that_cannot_work_are_refused() -> None:
 
 
 def test_the_images_of_dead_processes_are_remembered() -> None:
-    diary = Diary(2)
-    diary.note(1, 7)
+    status = WorkerStatus(2)
+    status.note(1, 7)
     mine = os.getpid()
-    assert diary.images_of(f"DataLoader worker (pid {mine}) is killed by signal: Killed. ") == [7]
-    assert diary.images_of(f"DataLoader worker (pid(s) 1, {mine}) exited unexpectedly") == [7]
-    assert diary.images_of(f"DataLoader worker (pid {mine + 1}) is killed by signal: Killed. ") == []
-    assert diary.images_of("anything else") == []
+    assert status.images_of(f"DataLoader worker (pid {mine}) is killed by signal: Killed. ") == [7]
+    assert status.images_of(f"DataLoader worker (pid(s) 1, {mine}) exited unexpectedly") == [7]
+    assert status.images_of(f"DataLoader worker (pid {mine + 1}) is killed by signal: Killed. ") == []
+    assert status.images_of("anything else") == []

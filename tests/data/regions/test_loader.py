@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.pixel_cache import KeptPixels
+from detkit.data.loading.pixel_cache import PixelCache
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.loader import RegionDataset, RegionDraw, RegionKey, RegionLoader
+from detkit.data.regions.loader import RegionDataset, RegionKey, RegionLoader, RegionSampler
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
@@ -26,8 +26,8 @@ def regions() -> TrainingRegions:
     return TrainingRegions(Index.of(DRAWN.annotations()), lambda image: PROPOSALS)
 
 
-def draw(num: int = 8, flip: float = 0.5, labels: np.ndarray = LABELS) -> RegionDraw:
-    return RegionDraw.of(labels, OFFSETS, num=num, fg_fraction=0.25, flip=flip, seed=3)
+def draw(num: int = 8, flip: float = 0.5, labels: np.ndarray = LABELS) -> RegionSampler:
+    return RegionSampler.of(labels, OFFSETS, num=num, fg_fraction=0.25, flip=flip, seed=3)
 
 
 def test_regions_are_the_objects_and_then_the_proposals() -> None:
@@ -120,7 +120,7 @@ def test_images_stay_in_memory_up_to_the_limit() -> None:
         asked.append(image)
         return np.zeros((10, 10, 3), np.uint8)
 
-    kept = KeptPixels(pixels, 650.0)
+    kept = PixelCache(pixels, 650.0)
     for image in (0, 1, 2, 0, 1, 2, 2):
         assert kept(image).shape == (10, 10, 3)
     assert asked == [0, 1, 2, 2, 2]
