@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.errors import UserError
-from detkit.spec import CustomConfig
+from detkit.spec import CustomConfig, OwnPart
 
 
 def build_custom(spec: CustomConfig, **given: Any) -> Any:
@@ -23,6 +23,8 @@ def build_custom(spec: CustomConfig, **given: Any) -> Any:
     Raises:
         UserError: the module or the name does not exist, or the call does not take the arguments.
     """
+    if isinstance(spec, OwnPart):
+        return spec.part
     module_name, name = spec.target.split(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -42,10 +45,29 @@ class CustomConfig(Spec):
         return _with_lists(args)
 
 
+class OwnPart(CustomConfig):
+    """A part that the Python caller has made already; it stands where a file would say `custom`.
+
+    No file can hold it: `detkit.config.dump` refuses to write a config with one.
+    """
+
+    target: str = "own:part"
+    part: Any
+    """What the part of a file would return when it is called, such as a `torch.nn.Module`."""
+
+
 def _with_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_lists(item) for key, item in value.items()}
     return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def one_of(configs: Iterable[type[Spec]]) -> Any:
+    """Return the type of a mapping that is one of several configs, chosen by its `type`.
+
+    Unions of configs that come from a list are made with it; a type checker is told their base class.
+    """
+    return Annotated[reduce(or_, configs), Field(discriminator="type")]
 
 
 def tagged(union: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
 
 if TYPE_CHECKING:  # it starts the compiler, which small files do without
-    from detkit.annotations.results_layout import Results
+    from detkit.annotations.results_scan import Results
 
 
 WORTH_SCANNING = 1 << 20  # bytes; below, starting the compiled reader takes longer than it saves
@@ -35,7 +35,7 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     Raises:
         UserError: the file is malformed, or has an image or category that the set does not have.
     """
-    return _placed(_scanned(file), file, truth)
+    return _placed(scanned(file), file, truth)
 
 
 def read_coco_with_results(
@@ -54,17 +54,17 @@ def read_coco_with_results(
         UserError: as the two readers do; the annotations' mistakes come first.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="detkit-results") as beside:
-        scanned = beside.submit(_scanned, results)
+        quick = beside.submit(scanned, results)
         truth = read_coco(images, annotations)
-        return truth, _placed(scanned.result(), results, truth)
+        return truth, _placed(quick.result(), results, truth)
 
 
 @paused_collection()
-def _placed(scanned: Results | None, file: Path, truth: AnnotationSet) -> DetectionSet:
+def _placed(quick: Results | None, file: Path, truth: AnnotationSet) -> DetectionSet:
     """Return results as detections of a set; the general reader is asked where the quick one has none."""
-    quick = None if scanned is None else _known(scanned, truth)
-    if quick is not None:
-        return quick
+    known = None if quick is None else _known(quick, truth)
+    if known is not None:
+        return known
     content = read_json(file)
     if not isinstance(content, list):
         raise UserError(f"{file}: COCO results are a list of detections; found {type(content).__name__}")
@@ -82,14 +82,13 @@ def _placed(scanned: Results | None, file: Path, truth: AnnotationSet) -> Detect
     return DetectionSet(images, labels.astype(np.int32), scores, boxes, truth.box_format)
 
 
-def _scanned(file: Path) -> Results | None:
-    """Read a plain file in one pass; None where anything about it is unusual or wrong."""
+def scanned(file: Path) -> Results | None:
+    """Read a large plain file in one pass; None where anything about it is unusual or wrong."""
     if not file.is_file() or file.stat().st_size < WORTH_SCANNING:
         return None
-    from detkit.annotations.results_scan import read_padded, scan_padded
+    from detkit.annotations.results_scan import scan_results
 
-    num_threads = os.cpu_count() or 1
-    return scan_padded(read_padded(file, num_threads), num_threads)
+    return scan_results(file, os.cpu_count() or 1)
 
 
 def _known(results: Results, truth: AnnotationSet) -> DetectionSet | None:

@@ -85,8 +85,8 @@ def _difference(
     if annotated == decoded_image.size[::-1]:
         if decoded_image.orientation >= 5:
             return "exif_ignored", (
-                f"{told} once its EXIF orientation ({decoded_image.orientation}) is applied: the labels belong "
-                "to the image before it is turned"
+                f"{told} once its EXIF orientation ({decoded_image.orientation}) is applied: the labels "
+                "belong to the image before it is turned"
             )
         fits = (
             "its boxes fit the image"
@@ -118,8 +118,8 @@ def _turned(decoded_image: DecodedImage, kind: str) -> str:
         "labels do not say on which they were drawn" if kind == "yolo" else "its labels fit the turned one"
     )
     return (
-        f"EXIF orientation {decoded_image.orientation} turns it to {_shown(decoded_image.size)}; detkit applies "
-        f"that, not every tool does; {known}"
+        f"EXIF orientation {decoded_image.orientation} turns it to {_shown(decoded_image.size)}; detkit "
+        f"applies that, not every tool does; {known}"
     )
 
 

@@ -24,7 +24,7 @@ def lineage(
         ),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(metavar="NAME", help="resnet18, vgg16, alexnet, ...; one for all detectors.")
+        str | None, typer.Option(metavar="NAME", help="Network of all detectors, such as resnet18.")
     ] = None,
     weights: Annotated[
         str | None,

@@ -16,8 +16,7 @@ def recall(
         Path,
         typer.Argument(
             metavar="PROPOSALS",
-            help="A file by detkit propose, a .mat, COCO results (.json), or a pickle by detectron2 or "
-            "mmdetection (.pkl).",
+            help="A file by detkit propose, a .mat, or COCO results (.json).",
         ),
     ],
     dataset: Annotated[

@@ -8,6 +8,7 @@ from torch import nn
 from detkit.detectors.config import DetectorConfig
 from detkit.detectors.families import family_of
 from detkit.detectors.shared_parts import OnWeights
+from detkit.spec import OwnPart
 
 
 def build_detector(
@@ -34,10 +35,11 @@ def build_detector(
     Raises:
         UserError: If weights cannot be read or a part does not fit.
     """
+    if backbone is not None:
+        config = config.model_copy(update={"backbone": OwnPart(part=backbone)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        reported = on_weights if pretrained and backbone is None else None
-        model = family_of(config).build(config, num_classes, reported, backbone)
+        model = family_of(config).build(config, num_classes, on_weights if pretrained else None)
     for parameter in model.parameters():
         if parameter.dim() == 4:
             # A copy, because `contiguous` leaves the strides of a 1x1 kernel, and gradients come with others.

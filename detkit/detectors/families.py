@@ -43,7 +43,7 @@ class DetectorFamily:
 
     Attributes:
         config: its part of the YAML, with the facts that need no torch.
-        build: (config, K, on_weights or None, own backbone or None) -> model.
+        build: (config, K, on_weights or None) -> model.
         recipes: how it is trained, by `train.type`.
         fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
         draw_training: draws what a training step sees, step by step.

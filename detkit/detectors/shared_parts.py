@@ -82,7 +82,7 @@ def build_trunk(
         box_head = build_box_head(
             spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size, ranks
         )
-        parts |= pretrained_parts(spec.head, box_head, backbone)
+        parts |= pretrained_parts(spec.head, box_head, spec.backbone)
         roi_head = build_roi_head(spec.head, features, box_head, num_classes)
     if reads and on_weights is not None and not isinstance(spec.backbone, CustomConfig):
         on_weights(load_pretrained(spec.backbone, parts))
@@ -104,7 +104,7 @@ def _features(
 
 
 def build_custom_detector(
-    config: CustomDetectorConfig, num_classes: int, on_weights: OnWeights | None, backbone: nn.Module | None
+    config: CustomDetectorConfig, num_classes: int, on_weights: OnWeights | None
 ) -> nn.Module:
     """Return a detector of the user's own."""
     return custom_module("detector", config, ("detect",), num_classes=num_classes)

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from detkit.models.backbones.config import ALL_STAGES
+from detkit.models.backbones.families import family_named
+from detkit.models.backbones.family import BackboneFamily, LastStage
+
 Values = dict[str, Any]
 
 PAPER_CROP_PX, PAPER_CONTEXT_PX = 227, 16
@@ -18,16 +22,8 @@ IMAGES_PER_STEP = 2
 WINDOWS_PER_BOX = 4
 RPN_CHANNELS, RPN_BOXES = 512, 300
 WARMUP_SHARE = 0.1
-ALL_STAGES = 5
-HEADS: dict[str, Values] = {
-    "alexnet": {"type": "fc6_fc7"},
-    "zfnet": {"type": "fc6_fc7"},
-    "vgg": {"type": "fc6_fc7"},
-    "googlenet": {"type": "inception5"},
-    # Two layers behind the fourth stage: layer4 on every region would cost as much as R-CNN's crops.
-    "resnet": {"type": "two_fc", "channels": 512},
-}
-CELLS = {"alexnet": 6, "zfnet": 6}
+TWO_FC_CHANNELS = 512
+USUAL_CELLS = 7
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,6 @@ def sppnet(ground: Ground) -> Values:
 
     A backbone without fc6 and fc7 has nothing left to tune: its SVMs see the pyramid of what it is.
     """
-    has_fc = HEADS[ground.backbone["type"]]["type"] == "fc6_fc7"
     detector = {
         "type": "sppnet",
         "backbone": {**ground.backbone, "freeze_at": ALL_STAGES},
@@ -115,7 +110,7 @@ def sppnet(ground: Ground) -> Values:
         "regions": {"type": "spp"},
         "head": {"type": "svm"},
     }
-    train = _in_stages(ground) if has_fc else {"type": "staged", "fine_tune": None}
+    train = _in_stages(ground) if _family(ground).fc else {"type": "staged", "fine_tune": None}
     values = _config(ground, detector, {**train, "cache": "none"})
     return {**values, "data": {**values["data"], "train": {**values["data"]["train"], "augment": ()}}}
 
@@ -126,7 +121,7 @@ def fast_rcnn(ground: Ground) -> Values:
         "type": "fast_rcnn",
         "backbone": ground.backbone,
         "proposals": _selective_search(ground),
-        "regions": {"type": "roi_pool", "size": CELLS.get(ground.backbone["type"], 7)},
+        "regions": {"type": "roi_pool", "size": _cells(ground)},
         "head": _head(ground),
     }
     return _config(ground, detector, _by_gradient(ground))
@@ -147,7 +142,7 @@ def faster_rcnn(ground: Ground) -> Values:
             "pre_nms_test": 1000,
             "post_nms_test": min(ground.boxes, RPN_BOXES),
         },
-        "regions": {"type": "roi_pool", "size": CELLS.get(ground.backbone["type"], 7)},
+        "regions": {"type": "roi_pool", "size": _cells(ground)},
         "head": _head(ground),
     }
     return _config(ground, detector, _by_gradient(ground))
@@ -193,7 +188,24 @@ def _selective_search(ground: Ground) -> Values:
 
 
 def _head(ground: Ground) -> Values:
-    return {**HEADS[ground.backbone["type"]], "batch_per_image": REGIONS_PER_IMAGE}
+    family = _family(ground)
+    head: Values = {"type": family.head_name}
+    if isinstance(family.behind, LastStage) and family.behind.costly:
+        # Two new layers: the last stage on every region would cost as much as R-CNN's crops.
+        head = {"type": "two_fc", "channels": TWO_FC_CHANNELS}
+    return {**head, "batch_per_image": REGIONS_PER_IMAGE}
+
+
+def _cells(ground: Ground) -> int:
+    """Return the bins along each side of a region: as many as fc6 was pretrained on."""
+    fc = _family(ground).fc
+    return fc.cells if fc else USUAL_CELLS
+
+
+def _family(ground: Ground) -> BackboneFamily[Any]:
+    family = family_named(ground.backbone["type"])
+    assert family is not None
+    return family
 
 
 def _by_gradient(ground: Ground) -> Values:

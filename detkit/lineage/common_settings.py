@@ -18,18 +18,11 @@ from detkit.data.datasets.splits import divide
 from detkit.data.synthetic.dataset import is_embedded, write_synthetic
 from detkit.errors import UserError
 from detkit.lineage.chain import Ground, Values
+from detkit.models.backbones.families import FAMILIES
 
 OBJECTS = "objects"
 """Weights that are learned first, by naming the objects of the training images."""
 
-FAMILIES: dict[str, tuple[int | None, ...]] = {
-    "alexnet": (None,),
-    "zfnet": (None,),
-    "googlenet": (None,),
-    "vgg": (11, 13, 16, 19),
-    "resnet": (18, 34, 50, 101, 152),
-}
-WITH_NORM = ("vgg",)  # where batch normalisation is a choice, and nothing is learned from scratch without it
 NUM_DRAWN = {"train": 300, "val": 100}
 STRIDE = 16
 ALIKE = 1.5
@@ -126,17 +119,13 @@ def backbone_of(terms: Terms) -> Values:
     Raises:
         UserError: there is no such network.
     """
-    names = {
-        f"{family}{depth or ''}": (family, depth) for family, depths in FAMILIES.items() for depth in depths
-    }
+    names = {name: (family, keys) for family in FAMILIES for name, keys in family.variants.items()}
     if terms.backbone not in names:
         raise UserError(f"--backbone {terms.backbone}: must be one of {', '.join(names)}")
-    family, depth = names[terms.backbone]
-    values: dict[str, Any] = {"type": family, "width": terms.width}
-    if depth is not None:
-        values["depth"] = depth
-    if family in WITH_NORM and terms.weights == OBJECTS:
-        values["batch_norm"] = True
+    family, keys = names[terms.backbone]
+    values: Values = {**keys, "width": terms.width}
+    if family.norm_is_a_choice and terms.weights == OBJECTS:
+        values["batch_norm"] = True  # nothing is learned from scratch without it
     return values
 
 

@@ -29,28 +29,6 @@ def area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
 
 
-def pairwise_intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the area every box shares with every other box.
-
-    Args:
-        boxes: (N, 4) corner boxes in pixels.
-        others: (M, 4) corner boxes in pixels.
-
-    Returns:
-        (N, M) areas in square pixels.
-
-    Raises:
-        UserError: an input does not have four columns.
-
-    Example:
-        >>> pairwise_intersection(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
-        tensor([[2.]])
-    """
-    _require_corners(boxes, "boxes")
-    _require_corners(others, "others")
-    return _by_rows(_intersection, boxes, others)
-
-
 def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the intersection over union of every box with every other box.
 

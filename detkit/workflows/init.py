@@ -27,11 +27,11 @@ from detkit.config.schema import Config
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import Split, divide
 from detkit.errors import UserError
+from detkit.models.backbones.families import family_named
 from detkit.storage.atomic import write_atomically
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
-STAGES = 5
 # Below this many optimizer steps a fine-tuned detector is visibly under-trained.
 MIN_STEPS = 1200
 MAX_EPOCHS = 60
@@ -172,13 +172,12 @@ def _fit_freeze(values: dict[str, Any], num_examples: int) -> list[str]:
     """Freeze the more of a pretrained backbone, the fewer examples there are to learn from."""
     detector = values["detector"]
     backbone = detector.get("backbone", {})
-    if backbone.get("weights", "none") == "none" or backbone["type"] == "custom":
+    family = family_named(backbone.get("type"))
+    if family is None or backbone["weights"] == "none":
         return []
     # A region's head learns, also where it is the network's last stage; a classifier has its logits for that.
-    whole = detector["type"] == "classifier" or backbone["type"] in ("alexnet", "zfnet", "vgg")
-    backbone["freeze_at"], why = choose_freeze(
-        num_examples, STAGES if whole else STAGES - 1, backbone["freeze_at"]
-    )
+    stages = family.stages if detector["type"] == "classifier" else family.stages_before_head
+    backbone["freeze_at"], why = choose_freeze(num_examples, stages, backbone["freeze_at"])
     return [f"freeze_at: {backbone['freeze_at']}, because {why}"]
 
 

@@ -64,7 +64,7 @@ def recall(
     """Measure how the proposals in a file cover the objects of a dataset.
 
     Args:
-        file: a file of proposals: detkit's, a .mat, COCO results, or a pickle by detectron2 or mmdetection.
+        file: a file of proposals: detkit's, a .mat, or COCO results.
         dataset: a VOC, COCO or YOLO dataset, or `synthetic`.
         sets: its parts, such as test; none is those that the file has all images of.
         max_boxes: look at the best so many of an image; None looks at all.

@@ -12,14 +12,15 @@ import pytest
 
 from detkit.annotations import coco_results
 from detkit.annotations.coco_results import read_coco_results, write_coco_results
+from detkit.annotations.dataset import DetectionSet
 from detkit.annotations.decimals import nearest_float
-from detkit.annotations.results_scan import scan_results
+from detkit.annotations.results_scan import Results, scan_results
 from detkit.errors import UserError
 from tests.reference.random_sets import random_sets
 
 
 def random_number(rng: np.random.Generator) -> float:
-    kind = rng.integers(5)
+    kind = rng.integers(6)
     if kind == 0:
         return float(rng.integers(-(10**6), 10**6))
     if kind == 1:
@@ -28,10 +29,14 @@ def random_number(rng: np.random.Generator) -> float:
         return float(np.float32(rng.uniform(0, 500)))
     if kind == 3:
         return float(rng.normal() * 10.0 ** rng.integers(-30, 30))
+    if kind == 4:
+        return int(rng.integers(-(10**6), 10**6))
     return float(rng.uniform(0, 1))
 
 
 def random_results(rng: np.random.Generator, count: int) -> list[dict[str, Any]]:
+    """Records whose keys have the same order, as a program writes them."""
+    order = rng.permutation(["image_id", "category_id", "bbox", "score"]).tolist()
     results = []
     for _ in range(count):
         record = {
@@ -40,9 +45,22 @@ def random_results(rng: np.random.Generator, count: int) -> list[dict[str, Any]]
             "bbox": [random_number(rng) for _ in range(4)],
             "score": random_number(rng),
         }
-        keys = list(record) if rng.random() < 0.5 else list(rng.permutation(list(record)))
-        results.append({str(key): record[str(key)] for key in keys})
+        results.append({key: record[key] for key in order})
     return results
+
+
+def scan(folder: Path, text: bytes, num_threads: int = 1) -> Results | None:
+    (folder / "found.json").write_bytes(text)
+    return scan_results(folder / "found.json", num_threads)
+
+
+def assert_as_python_reads(scanned: Results | None, text: bytes) -> None:
+    expected = json.loads(text)
+    assert scanned is not None
+    assert scanned.image_ids.tolist() == [r["image_id"] for r in expected]
+    assert scanned.category_ids.tolist() == [r["category_id"] for r in expected]
+    np.testing.assert_array_equal(scanned.boxes, [r["bbox"] for r in expected])
+    np.testing.assert_array_equal(scanned.scores, [r["score"] for r in expected])
 
 
 @pytest.mark.parametrize(
@@ -51,95 +69,108 @@ def random_results(rng: np.random.Generator, count: int) -> list[dict[str, Any]]
         orjson.dumps,
         lambda results: orjson.dumps(results, option=orjson.OPT_INDENT_2),
         lambda results: json.dumps(results).encode(),
+        lambda results: json.dumps(results, indent=1).encode(),
         lambda results: b" \n\t" + json.dumps(results, indent="\t").replace("\n", "\r\n").encode() + b"\r\n",
     ],
 )
-@pytest.mark.parametrize("seed", range(5))
-def test_numbers_are_those_that_python_reads(written: Callable[[Any], bytes], seed: int) -> None:
-    results = random_results(np.random.default_rng(seed), 60)
-    text = written(results)
-    scanned = scan_results(text, num_threads=1 + seed)
-    assert scanned is not None
-    expected = json.loads(text)
-    assert scanned.image_ids.tolist() == [r["image_id"] for r in expected]
-    assert scanned.category_ids.tolist() == [r["category_id"] for r in expected]
-    np.testing.assert_array_equal(scanned.boxes, [r["bbox"] for r in expected])
-    np.testing.assert_array_equal(scanned.scores, [r["score"] for r in expected])
-
-
-@pytest.mark.parametrize("indent", [None, 1, 90])
-def test_records_that_look_alike_are_read_as_any_other(indent: int | None) -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        results = random_results(rng, 30)
-        order = rng.permutation(list(results[0]))
-        text = json.dumps([{str(key): r[str(key)] for key in order} for r in results], indent=indent)
-        expected = json.loads(text)
-        scanned = scan_results(text.encode(), num_threads=2)
-        assert (scanned is None) == (indent == 90)  # rare, and left to the general reader
-        if scanned is not None:
-            assert scanned.image_ids.tolist() == [r["image_id"] for r in expected]
-            assert scanned.category_ids.tolist() == [r["category_id"] for r in expected]
-            np.testing.assert_array_equal(scanned.boxes, [r["bbox"] for r in expected])
-            np.testing.assert_array_equal(scanned.scores, [r["score"] for r in expected])
+@pytest.mark.parametrize("seed", range(10))
+def test_numbers_are_those_that_python_reads(
+    written: Callable[[Any], bytes], seed: int, tmp_path: Path
+) -> None:
+    text = written(random_results(np.random.default_rng(seed), 1 if seed == 0 else 60))
+    assert_as_python_reads(scan(tmp_path, text, num_threads=1 + seed), text)
 
 
 GOOD = '{"image_id":1,"category_id":2,"bbox":[1,2,3,4],"score":0.5}'
-
-
+NUMBERS = ["-0.5", "5e-1", "5E+03", "0", "-0", "1234567890.123456789", "0.0000001234567890123456789", "0e5",
+           "0." + "0" * 30, "1e22", "1.7976931348623157e308"]  # fmt: skip
 OTHER_VALUES = [
     ("1,", "1.0,"), ('"image_id":1', '"image_id":12345678901234567890'), ('"image_id":1,', ""),
-    ("0.5", "00.5"), ("0.5", ".5"),
-    ("0.5", "5."), ("0.5", "+5"), ("0.5", "5e"), ("0.5", "5e99999"), ("0.5", "-"),
-    ("0.5", "NaN"), ("0.5", '"0.5"'), ("0.5", "12345678901234567890123"), ("0.5", '0.5,"area":3'),
-    (",4]", "]"), (",4]", ",4,5]"), ("score", "scores"), ("score", "bbox"),
+    ("0.5", "00.5"), ("0.5", ".5"), ("0.5", "0.12345678901234567890"),
+    ("0.5", "5."), ("0.5", "+5"), ("0.5", "5e"), ("0.5", "5e99999"), ("0.5", "5e999"), ("0.5", "-"),
+    ("0.5", "NaN"), ("0.5", "Infinity"), ("0.5", "true"), ("0.5", "null"), ("0.5", '"0.5"'),
+    ("0.5", "12345678901234567890123"), ("0.5", '0.5,"area":3'), ("0.5", '0.5,"score":0.5'),
+    ("0.5", '0.5,"segmentation":{}'), ("0.5", '0.5,"name":"}"'), ("score", "\\u0073core"),
+    ("[1,2,3,4]", "1"), ("0.5", "[0.5]"), (",4]", "]"), (",4]", ",4,5]"),
+    ("score", "scores"), ("score", "bbox"),
 ]  # fmt: skip
 OTHER_LISTS = [
-    "",
-    "[]",
-    "{}",
-    "[",
-    GOOD,
-    f"[{GOOD}",
-    f"[{GOOD},]",
-    f"[{GOOD}]x",
-    f"[{GOOD} {GOOD}]",
-    '["a"]',
-    "[1]",
-]
+    "", "[]", "{}", "[", "}{", GOOD, f"[{GOOD}", f"[{GOOD},]", f"[{GOOD}]x", f"x[{GOOD}]", f"[,{GOOD}]",
+    f"[{GOOD} {GOOD}]", f"[{GOOD},,{GOOD}]", f"[{GOOD}}},{GOOD}]", f"[{GOOD},{GOOD}}}]", f"[{GOOD},[{GOOD}]",
+    f"[{GOOD},3]", f"[3,{GOOD}]", f"[[{GOOD}]]", '["a"]', "[1]",
+    f"[{GOOD}, {GOOD},{GOOD}]", f'[{GOOD},{{"score":0.5,"image_id":1,"category_id":2,"bbox":[1,2,3,4]}}]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_every_way_to_write_a_number(number: str, tmp_path: Path) -> None:
+    text = f"[{GOOD},{GOOD.replace('0.5', number).replace('[1', '[' + number)}]".encode()
+    assert_as_python_reads(scan(tmp_path, text), text)
 
 
 @pytest.mark.parametrize("text", OTHER_LISTS + [f"[{GOOD.replace(a, b, 1)}]" for a, b in OTHER_VALUES])
-def test_whatever_is_unusual_is_left_to_the_general_reader(text: str) -> None:
-    assert scan_results(f"[{GOOD}]".encode()) is not None
-    assert scan_results(text.encode()) is None
+def test_whatever_is_unusual_is_left_to_the_general_reader(text: str, tmp_path: Path) -> None:
+    assert scan(tmp_path, f"[{GOOD}]".encode()) is not None
+    assert scan(tmp_path, text.encode()) is None
 
 
 @pytest.mark.parametrize(("old", "new"), OTHER_VALUES)
-def test_a_record_amid_good_ones_is_looked_at_as_closely(old: str, new: str) -> None:
-    assert scan_results(f"[{GOOD},{GOOD},{GOOD}]".encode()) is not None
-    assert scan_results(f"[{GOOD},{GOOD.replace(old, new, 1)},{GOOD}]".encode()) is None
+def test_a_record_amid_good_ones_is_looked_at_as_closely(old: str, new: str, tmp_path: Path) -> None:
+    assert scan(tmp_path, f"[{GOOD},{GOOD},{GOOD}]".encode()) is not None
+    assert scan(tmp_path, f"[{GOOD},{GOOD.replace(old, new, 1)},{GOOD}]".encode()) is None
 
 
-def test_every_cut_of_a_file_is_refused() -> None:
+@pytest.mark.parametrize(("old", "new"), OTHER_VALUES)
+def test_what_is_wrong_with_all_records_is_not_taken_for_their_layout(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    assert scan(tmp_path, f"[{','.join([GOOD.replace(old, new, 1)] * 3)}]".encode()) is None
+
+
+def test_more_white_space_than_fits_is_left_to_the_general_reader(tmp_path: Path) -> None:
+    results = random_results(np.random.default_rng(0), 3)
+    assert scan(tmp_path, json.dumps(results, indent=90).encode()) is None
+
+
+def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
     text = f"[{GOOD}, {GOOD}]".encode()
     for threads in (1, 2, 3):
-        assert all(scan_results(text[:end], threads) is None for end in range(len(text)))
-        assert scan_results(text, threads) is not None
+        assert all(scan(tmp_path, text[:end], threads) is None for end in range(len(text)))
+        assert scan(tmp_path, text, threads) is not None
+
+
+def both_ways(file: Path, truth: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[DetectionSet, DetectionSet]:
+    monkeypatch.setattr(coco_results, "WORTH_SCANNING", 0)
+    quick = read_coco_results(file, truth)
+    monkeypatch.setattr(coco_results, "WORTH_SCANNING", 1 << 60)
+    return quick, read_coco_results(file, truth)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_both_readers_agree(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth, found = random_sets(seed)
     write_coco_results(tmp_path / "found.json", found, truth)
-    monkeypatch.setattr(coco_results, "WORTH_SCANNING", 0)
-    quick = read_coco_results(tmp_path / "found.json", truth)
-    monkeypatch.setattr(coco_results, "WORTH_SCANNING", 1 << 60)
-    slow = read_coco_results(tmp_path / "found.json", truth)
+    quick, slow = both_ways(tmp_path / "found.json", truth, monkeypatch)
     for name in ("images", "labels", "scores", "boxes"):
         np.testing.assert_array_equal(getattr(quick, name), getattr(slow, name))
         assert getattr(quick, name).dtype == getattr(slow, name).dtype
         np.testing.assert_array_equal(getattr(quick, name), getattr(found, name))
+
+
+@pytest.mark.parametrize("extra", [{"segmentation": {"counts": "}{", "size": [3, 4]}}, {"area": 7, "id": 3}])
+@pytest.mark.parametrize("where", [slice(None), slice(1), slice(5, None)])
+def test_other_keys_are_passed_over(
+    extra: dict[str, Any], where: slice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, found = random_sets(0)
+    write_coco_results(tmp_path / "found.json", found, truth)
+    results = json.loads((tmp_path / "found.json").read_bytes())
+    for record in results[where]:
+        record.update(extra)
+    (tmp_path / "found.json").write_text(json.dumps(results), encoding="utf-8")
+    for read in both_ways(tmp_path / "found.json", truth, monkeypatch):
+        np.testing.assert_array_equal(read.boxes, found.boxes)
+        np.testing.assert_array_equal(read.scores, found.scores)
 
 
 def test_an_unknown_image_is_still_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

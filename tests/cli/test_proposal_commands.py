@@ -129,8 +129,8 @@ def test_a_models_proposals(shapes: Path, tmp_path: Path, capsys: pytest.Capture
         ),
         (["recall", "nowhere.safetensors", "--dataset", "{shapes}"], "nowhere.safetensors: cannot be read"),
         (["recall", "nowhere.txt", "--dataset", "{shapes}"], "proposals are read from .safetensors"),
-        (["recall", "nowhere.pkl", "--dataset", "nowhere"], "nowhere: the folder or file does not exist"),
-        (["recall", "nowhere.pkl", "--dataset", "{shapes}", "--set", "x"], "--set x: "),
+        (["recall", "nowhere.mat", "--dataset", "nowhere"], "nowhere: the folder or file does not exist"),
+        (["recall", "nowhere.mat", "--dataset", "{shapes}", "--set", "x"], "--set x: "),
     ],
 )
 def test_mistakes(

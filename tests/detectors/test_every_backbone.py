@@ -15,27 +15,25 @@ from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.models.backbones.families import FAMILIES
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NORMS = ("frozen", "trainable")
-PYRAMIDS = ("vgg11_bn", "googlenet", "resnet18")
 BACKBONES: dict[str, dict[str, Any]] = {
-    "alexnet": {"type": "alexnet"},
-    "zfnet": {"type": "zfnet"},
-    **{f"vgg{depth}": {"type": "vgg", "depth": depth} for depth in (11, 13, 16, 19)},
-    **{f"vgg{depth}_bn": {"type": "vgg", "depth": depth, "batch_norm": True} for depth in (11, 13, 16, 19)},
-    "googlenet": {"type": "googlenet"},
-    **{f"resnet{depth}": {"type": "resnet", "depth": depth} for depth in (18, 34, 50, 101, 152)},
+    **{name: keys for family in FAMILIES for name, keys in family.variants.items()},
+    **{
+        f"{name}_bn": {**keys, "batch_norm": True}
+        for family in FAMILIES
+        if family.norm_is_a_choice
+        for name, keys in family.variants.items()
+    },
 }
-OWN_HEAD = {
-    "alexnet": "fc6_fc7",
-    "zfnet": "fc6_fc7",
-    "vgg": "fc6_fc7",
-    "googlenet": "inception5",
-    "resnet": "layer4",
-}
+OWN_HEAD = {family.name: family.head_name for family in FAMILIES}
+# The smallest network of each family, with batch normalisation.
+ONE_OF_A_KIND = tuple(next(iter(family.variants)) + "_bn" * family.norm_is_a_choice for family in FAMILIES)
+PYRAMIDS = tuple(name for name, family in zip(ONE_OF_A_KIND, FAMILIES, strict=True) if family.has_pyramid)
 NEW_HEADS: dict[str, dict[str, Any]] = {
     "two_fc": {"type": "two_fc", "channels": 8},
     "conv_fc": {"type": "conv_fc", "num_convs": 1, "conv_channels": 8, "channels": 8},
@@ -88,9 +86,6 @@ def check(model: nn.Module) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_with_its_own_last_stage_on_every_region(name: str, detector: str) -> None:
     check(joined(name, detector, OWN_HEAD[BACKBONES[name]["type"]], "none"))
-
-
-ONE_OF_A_KIND = ("alexnet", "zfnet", "vgg11_bn", "googlenet", "resnet18")
 
 
 @pytest.mark.parametrize(("name", "detector", "head"), list(product(ONE_OF_A_KIND, LOOKS, NEW_HEADS)))
@@ -155,7 +150,7 @@ def test_on_regions_pooled_in_a_spatial_pyramid(name: str, head: str) -> None:
     [
         (("alexnet", "fast_rcnn", "layer4", "none"), "layer4 needs backbone: resnet"),
         (("zfnet", "faster_rcnn", "two_fc", "fpn"), "fpn needs a backbone with four stages"),
-        (("googlenet", "fast_rcnn", "fc6_fc7", "none"), "fc6_fc7 needs backbone: vgg, alexnet or zfnet"),
+        (("googlenet", "fast_rcnn", "fc6_fc7", "none"), "fc6_fc7 needs backbone: alexnet, zfnet or vgg"),
         (("resnet18", "fast_rcnn", "inception5", "none"), "inception5 needs backbone: googlenet"),
         (
             ("googlenet", "faster_rcnn", "inception5", "fpn"),

@@ -8,7 +8,6 @@ from detkit.ops import boxes as box_ops
 from tests.reference import overlaps
 
 FUNCTIONS = {
-    "pairwise_intersection": overlaps.intersection,
     "pairwise_iou": overlaps.iou,
     "pairwise_ioa": lambda a, b: overlaps.intersection(a, b) / overlaps.area(a),
 }

@@ -67,6 +67,22 @@ def test_same_as_torchvision(limit: float) -> None:
         assert torch.equal(nms(boxes, scores, limit, at_most), wanted[:at_most])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_unusual_boxes_and_scores_end_as_in_torchvision(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    boxes = (torch.rand(50, 4, generator=draw) * 4).round()  # of no area, turned, or of another's place
+    scores = (4 * scores_of(50, seed)).round()
+    scores[:3], scores[3:6] = torch.inf, -torch.inf
+    groups = torch.randint(3, (50,), generator=draw)
+    assert torch.equal(nms(boxes, scores, 0.5), torchvision.ops.nms(boxes, scores, 0.5))
+    assert torch.equal(nms(boxes[:1], scores[:1], 0.5), torch.tensor([0]))
+    alone = [rows[torchvision.ops.nms(boxes[rows], scores[rows], 0.5)] for rows in map(groups.eq, range(3))
+             for rows in [rows.nonzero()[:, 0]]]  # fmt: skip
+    kept = torch.cat(alone).sort().values
+    best_first = kept[scores[kept].sort(descending=True, stable=True).indices]
+    assert torch.equal(grouped_nms(boxes, scores, groups, 0.5), best_first)
+
+
 def test_at_most_so_many_over_all_groups() -> None:
     boxes, scores = torch.tensor(overlaps.random_boxes(80, 1)), scores_of(80, 1)
     groups = torch.arange(80) % 3

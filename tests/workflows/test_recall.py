@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
@@ -121,8 +121,10 @@ def test_the_part_that_the_file_has_is_judged(
 def test_files_of_other_tools(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = labelled_images(str(shapes), ["val"]).annotations
     boxes = [objects_of(truth, image) for image in range(3)]
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps(boxes))
-    assert recall(tmp_path / "x.pkl", str(shapes), sets=["val"]).recall[0.9] == 1
+    cells = np.empty(3, object)
+    cells[:] = [own[:, [1, 0, 3, 2]] + [1, 1, 0, 0] for own in boxes]
+    savemat(tmp_path / "x.mat", {"boxes": cells})
+    assert recall(tmp_path / "x.mat", str(shapes), sets=["val"]).recall[0.9] == 1
     (x1, y1, x2, y2) = boxes[0][0].tolist()
     record = {"image_id": int(truth.image_ids[0]), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": 0.5}
     (tmp_path / "x.json").write_text(json.dumps([record]), encoding="utf-8")

@@ -257,14 +257,14 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
     """
     # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
     limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
-    moved = _moved(target.boxes.numpy(), matrix.numpy())
+    moved = move_boxes(target.boxes.numpy(), matrix.numpy())
     clipped = moved.clip(0, limits)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
     kept = inside | (target.crowd.numpy() & _has_area(clipped))
     proposals = target.proposals
     if proposals is not None:
-        inner = _moved(proposals.numpy(), matrix.numpy()).clip(0, limits)
+        inner = move_boxes(proposals.numpy(), matrix.numpy()).clip(0, limits)
         proposals = torch.from_numpy(inner[_has_area(inner)])
     return replace(
         target,
@@ -274,24 +274,6 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
         crowd=torch.from_numpy(target.crowd.numpy()[kept]),
         proposals=proposals,
     )
-
-
-def move_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
-    """Return the boxes around the mapped corners of boxes.
-
-    Args:
-        boxes: (N, 4) corner boxes.
-        matrix: (2, 3) float64, see `move`.
-
-    Returns:
-        (N, 4) corner boxes of the same dtype, not clipped.
-
-    Example:
-        >>> mirror = torch.tensor([[-1.0, 0.0, 10.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
-        >>> move_boxes(torch.tensor([[1.0, 2.0, 4.0, 6.0]]), mirror)
-        tensor([[6., 2., 9., 6.]])
-    """
-    return torch.from_numpy(_moved(boxes.numpy(), matrix.numpy()))
 
 
 def scaling(x: float, y: float) -> Tensor:
@@ -316,7 +298,14 @@ def shift(x: float, y: float) -> Tensor:
     return torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]], dtype=torch.float64)
 
 
-def _moved(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+def move_boxes(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    """Return the (N, 4) boxes around the mapped corners of (N, 4) boxes, of the same dtype, not clipped.
+
+    Example:
+        >>> mirror = np.array([[-1.0, 0.0, 10.0], [0.0, 1.0, 0.0]])
+        >>> move_boxes(np.array([[1.0, 2.0, 4.0, 6.0]]), mirror)
+        array([[6., 2., 9., 6.]])
+    """
     ends = boxes.astype(np.float64).reshape(-1, 1, 2, 2)  # (N, 1, [low, high], [x, y])
     products = ends * matrix[:, None, :2]  # (N, [new x, new y], [low, high], [old x, old y])
     low = products.min(axis=2).sum(axis=2) + matrix[:, 2]

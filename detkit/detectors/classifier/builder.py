@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import assert_never, cast
+from typing import cast
 
 from torch import nn
 
 from detkit.detectors.classifier import model as classifier
 from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.classifier.tails import FcTail, StageTail, googlenet_tail, resnet_tail
-from detkit.detectors.rcnn.network_builder import FC6_CELLS
+from detkit.detectors.classifier.tails import FcTail, StageTail
 from detkit.detectors.shared_parts import OnWeights
-from detkit.models.backbones.builder import build_backbone, is_frozen, load_pretrained
-from detkit.models.backbones.config import (
-    AlexNetConfig,
-    GoogLeNetConfig,
-    ResNetConfig,
-    VGGConfig,
-    ZFNetConfig,
-)
-from detkit.models.backbones.googlenet.network import LAST as LAST_INCEPTION
-from detkit.models.backbones.resnet.network import LAST
-from detkit.models.backbones.sequential import SequentialBackbone
+from detkit.models.backbones.builder import build_backbone, load_pretrained
+from detkit.models.backbones.families import family_of
+from detkit.models.backbones.family import FcLayers
 
 
 def build_classifier(
@@ -55,36 +46,22 @@ def build_classifier(
 
 
 def _tail(spec: ClassifierConfig, backbone: nn.Module, num_classes: int) -> FcTail | StageTail:
-    own = spec.backbone
-    channels = cast(Sequence[int], backbone.channels)[-1]
-    match own:
-        case AlexNetConfig() | ZFNetConfig() | VGGConfig():
-            assert isinstance(backbone, SequentialBackbone)
-            return FcTail(
-                channels,
-                FC6_CELLS[own.type],
-                channels=backbone.fc_channels,
-                fc_keys=backbone.fc_keys,
-                dropout=spec.dropout,
-                num_classes=num_classes,
-            )
-        case GoogLeNetConfig():
-            return googlenet_tail(
-                channels,
-                width=own.width,
-                norm=own.norm,
-                frozen=is_frozen(own, LAST_INCEPTION),
-                dropout=spec.dropout,
-                num_classes=num_classes,
-            )
-        case ResNetConfig():
-            return resnet_tail(
-                depth=own.depth,
-                width=own.width,
-                norm=own.norm,
-                frozen=is_frozen(own, LAST),
-                dropout=spec.dropout,
-                num_classes=num_classes,
-            )
-        case _:
-            assert_never(own)
+    family = family_of(spec.backbone)
+    behind = family.behind
+    if isinstance(behind, FcLayers):
+        return FcTail(
+            cast(Sequence[int], backbone.channels)[-1],
+            behind.cells,
+            channels=cast(int, backbone.fc_channels),
+            dropout_first=behind.dropout_first,
+            dropout=spec.dropout,
+            num_classes=num_classes,
+        )
+    stage = behind.build(spec.backbone)
+    return StageTail(
+        {key.removesuffix("."): stage.get_submodule(part) for key, part in behind.parts.items()},
+        pooled=behind.pooled,
+        channels=family.channels(spec.backbone)[-1],
+        dropout=spec.dropout,
+        num_classes=num_classes,
+    )

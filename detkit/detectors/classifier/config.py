@@ -7,11 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from detkit.detectors.config import DetectorConfig, Values
-from detkit.models.backbones.config import PublishedBackboneConfig
+from detkit.models.backbones.families import PublishedBackboneConfig, family_named
 from detkit.spec import Count, Fraction, Positive, Spec, fill
-
-WITH_NORM = ("vgg", "googlenet", "resnet")
-DROPOUT = {"alexnet": 0.5, "zfnet": 0.5, "vgg": 0.5, "googlenet": 0.4, "resnet": 0.0}
 
 
 class ViewsConfig(Spec):
@@ -30,7 +27,7 @@ class ClassifierConfig(DetectorConfig):
     classifies_images: ClassVar[bool] = True
 
     type: Literal["classifier"] = "classifier"
-    backbone: Annotated[PublishedBackboneConfig, Field(discriminator="type")]
+    backbone: PublishedBackboneConfig
     """The network. Here nothing is frozen and norms are trainable unless the config says otherwise."""
     crop_px: Annotated[int, Field(ge=33)] = 224
     """Side of the square that the network looks at in a test, in pixels; below 33 the last map would be a
@@ -49,11 +46,11 @@ class ClassifierConfig(DetectorConfig):
     @classmethod
     def _complete(cls, data: Any) -> Any:
         backbone = data.get("backbone") if isinstance(data, dict) else None
-        if not isinstance(backbone, dict) or backbone.get("type") not in DROPOUT:
+        family = family_named(backbone.get("type")) if isinstance(backbone, dict) else None
+        if family is None:
             return data
-        kind = backbone["type"]
-        own = {"freeze_at": 0} | ({"norm": "trainable"} if kind in WITH_NORM else {})
-        return fill(data, {"backbone": own, "dropout": DROPOUT[kind]})
+        own = {"freeze_at": 0} | ({"norm": "trainable"} if family.has_norm else {})
+        return fill(data, {"backbone": own, "dropout": family.classifier_dropout})
 
     @classmethod
     def complete(cls, config: Values) -> Values:

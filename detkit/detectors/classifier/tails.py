@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.backbones.googlenet.network import LAST as LAST_INCEPTION
-from detkit.models.backbones.googlenet.network import make_modules
-from detkit.models.backbones.resnet.network import LAST, make_stage
 from detkit.models.initialisation import gaussian, he_normal
-from detkit.models.norm import Norm
 
 LAST_FC = "6"
 
 
 class FcTail(nn.Module):
-    """fc6, fc7 and the logits of AlexNet, ZFNet and VGG, under torchvision's names.
+    """fc6, fc7 and the logits of a network that has them, under torchvision's names.
 
     conv5 is max-pooled to the size that fc6 wants whatever the image's size, as RoIPool would do it with the
     whole image as the region; for a VGG and 224 pixels that is pool5.
@@ -26,8 +22,8 @@ class FcTail(nn.Module):
         channels_in: channels of conv5.
         size: cells along each side that fc6 sees.
         channels: width of fc6 and fc7.
-        fc_keys: what the names of fc6 and fc7 begin with in files.
-        dropout: share of activations dropped before (AlexNet, ZFNet) or behind (VGG) each of them.
+        dropout_first: whether dropout stands before each of them (AlexNet, ZFNet) or behind it (VGG).
+        dropout: fraction of activations dropped.
         num_classes: K.
     """
 
@@ -37,7 +33,7 @@ class FcTail(nn.Module):
         size: int,
         *,
         channels: int,
-        fc_keys: tuple[str, str],
+        dropout_first: bool,
         dropout: float,
         num_classes: int,
     ) -> None:
@@ -46,7 +42,7 @@ class FcTail(nn.Module):
         layers: list[nn.Module] = []
         for inputs in (channels_in * size * size, channels):
             layers += [nn.Linear(inputs, channels), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        if fc_keys[0] == "classifier.1.":  # the dropout stands before each layer
+        if dropout_first:
             layers = [layers[-1], *layers[:-1]]
         self.classifier = nn.Sequential(*layers)
         he_normal(self.classifier)
@@ -60,23 +56,29 @@ class FcTail(nn.Module):
 
 
 class StageTail(nn.Module):
-    """The last stage of a ResNet or GoogLeNet, the mean over its cells, and the logits.
+    """The last stage of a network, the mean over its cells, and the logits.
 
     Args:
-        stages: what is applied one after another, by torchvision's name.
+        parts: the stage, or its parts one after another, by their names in published files.
         pooled: max-pool the map first (GoogLeNet).
-        channels: channels of the last stage.
-        dropout: share of its means dropped.
+        channels: channels of the stage.
+        dropout: fraction of its means dropped.
         num_classes: K.
     """
 
     def __init__(
-        self, stages: dict[str, Any], *, pooled: bool, channels: int, dropout: float, num_classes: int
+        self,
+        parts: Mapping[str, nn.Module],
+        *,
+        pooled: bool,
+        channels: int,
+        dropout: float,
+        num_classes: int,
     ) -> None:
         super().__init__()
-        self.names, self.pooled, self.dropout = tuple(stages), pooled, dropout
-        for name, stage in stages.items():
-            self.add_module(name, stage)
+        self.names, self.pooled, self.dropout = tuple(parts), pooled, dropout
+        for name, part in parts.items():
+            _add_at(self, name, part)
         self.fc = gaussian_linear(channels, num_classes)
         self.outputs_per_class = {"fc": 1}
 
@@ -85,29 +87,19 @@ class StageTail(nn.Module):
         if self.pooled:
             x = F.max_pool2d(x, 2, 2, ceil_mode=True)
         for name in self.names:
-            x = getattr(self, name)(x)
+            x = self.get_submodule(name)(x)
         logits: Tensor = self.fc(F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training))
         return logits
 
 
-def resnet_tail(
-    *, depth: int, width: float, norm: Norm, frozen: bool, dropout: float, num_classes: int
-) -> StageTail:
-    """Return layer4 and the logits of a ResNet."""
-    layer4 = make_stage(depth=depth, stage=LAST, width=width, norm=norm, frozen=frozen)
-    channels: int = layer4[-1].channels  # type: ignore[assignment]
-    return StageTail(
-        {"layer4": layer4}, pooled=False, channels=channels, dropout=dropout, num_classes=num_classes
-    )
-
-
-def googlenet_tail(
-    channels_in: int, *, width: float, norm: Norm, frozen: bool, dropout: float, num_classes: int
-) -> StageTail:
-    """Return inception5a, inception5b and the logits of a GoogLeNet."""
-    stages = make_modules(LAST_INCEPTION, channels_in, width=width, norm=norm, frozen=frozen)
-    channels = stages["inception5b"].channels
-    return StageTail(stages, pooled=True, channels=channels, dropout=dropout, num_classes=num_classes)
+def _add_at(parent: nn.Module, path: str, module: nn.Module) -> None:
+    """Add a module under a dotted name such as features.14."""
+    *above, name = path.split(".")
+    for step in above:
+        if not hasattr(parent, step):
+            parent.add_module(step, nn.Module())
+        parent = parent.get_submodule(step)
+    parent.add_module(name, module)
 
 
 def gaussian_linear(channels_in: int, num_classes: int) -> nn.Linear:

@@ -15,7 +15,8 @@ from detkit.data.transforms.config import FlipConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.task import Task
 from detkit.models.roi.box_heads import Predictor
-from detkit.models.roi.config import AnyHeadConfig, HeadConfig
+from detkit.models.roi.config import AnyHeadConfig
+from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.target_statistics import target_moments
 from detkit.runtime.processes import from_main, rank
 from detkit.runtime.progress import say

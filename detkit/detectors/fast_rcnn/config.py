@@ -8,10 +8,11 @@ from pydantic import model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, check_image_scales
-from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, HeadConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.decision_config import SVMConfig
+from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.wiring import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig
 from detkit.spec import Count, CustomConfig, fill

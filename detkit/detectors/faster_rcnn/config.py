@@ -8,9 +8,10 @@ from pydantic import model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import ChooseAnchors, DetectorConfig
-from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, HeadConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.wiring import require_wiring
 from detkit.models.rpn.config import RPNConfig
 from detkit.spec import Count, Index, NonNegative, Spec, fill

@@ -9,13 +9,12 @@ from typing import cast
 import torch
 from torch import nn
 
-from detkit.detectors.rcnn.network_builder import FC6_CELLS
 from detkit.detectors.shared_parts import OnWeights
 from detkit.detectors.sppnet import model as sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.backbones.builder import build_backbone, load_pretrained
-from detkit.models.backbones.sequential import SequentialBackbone
+from detkit.models.backbones.families import family_of
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.class_boxes import ClassBoxes
 from detkit.models.roi.decision_config import SVMDecisionConfig
@@ -58,20 +57,21 @@ def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork
     levels = spec.regions.levels
     width = channels * sum(level * level for level in levels)
     fc, parts = None, {}
-    if isinstance(backbone, SequentialBackbone):
-        fc = FcHead(width, 1, channels=backbone.fc_channels, dropout=spec.head.dropout)
-        cells = FC6_CELLS[spec.backbone.type]
-        if cells in levels:
-            pretrained = nn.Linear(channels * cells * cells, backbone.fc_channels)
-            parts = dict(zip(backbone.fc_keys, (pretrained, fc.fc7), strict=True))
+    own = None if isinstance(spec.backbone, CustomConfig) else family_of(spec.backbone).fc
+    if own is not None:
+        fc_channels = cast(int, backbone.fc_channels)
+        fc = FcHead(width, 1, channels=fc_channels, dropout=spec.head.dropout)
+        if own.cells in levels:
+            pretrained = nn.Linear(channels * own.cells * own.cells, fc_channels)
+            parts = dict(zip(own.keys, (pretrained, fc.fc7), strict=True))
     if (
         on_weights is not None
         and not isinstance(spec.backbone, CustomConfig)
         and spec.backbone.weights != "none"
     ):
         on_weights(load_pretrained(spec.backbone, {"": backbone, **parts}))
-        if fc is not None and parts:
-            _spread(pretrained, cast(nn.Linear, fc.fc6), channels, levels, cells)
+        if fc is not None and own is not None and parts:
+            _spread(pretrained, cast(nn.Linear, fc.fc6), channels, levels, own.cells)
     copies = spec.scales_px[::-1] or (1,)
     factors = [short / copies[0] for short in copies]
     features = RegionFeatures(

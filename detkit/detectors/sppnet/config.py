@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Values, check_image_scales
-from detkit.models.backbones.config import AnyBackboneConfig
+from detkit.models.backbones.config import ALL_STAGES
+from detkit.models.backbones.families import AnyBackboneConfig, family_named
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
@@ -21,12 +22,9 @@ from detkit.training.config import TrainConfig
 
 # The convolutions stay as they are; regression is pulled harder and learns from more boxes than in R-CNN.
 PAPER_DEFAULTS: dict[str, Any] = {
-    "backbone": {"freeze_at": 5},
+    "backbone": {"freeze_at": ALL_STAGES},
     "box_regression": {"ridge": 4000.0, "min_iou": 0.5},
 }
-
-# The level that is the grid fc6 was pretrained on; VGG's has 7 x 7 cells.
-VGG_LEVELS = (7, 3, 2, 1)
 
 OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "warp": "rcnn"}
 
@@ -73,7 +71,9 @@ class SPPNetConfig(DetectorConfig):
             kind = regions["type"]
             raise ValueError(f"sppnet with regions: {kind} is {OTHER_REGIONS[kind]}")
         backbone = data.get("backbone")
-        levels = {"regions": {"levels": VGG_LEVELS}} if _is(backbone, "vgg") else {}
+        family = family_named(backbone.get("type")) if isinstance(backbone, dict) else None
+        # The finest level is the grid that fc6 was pretrained on.
+        levels = {"regions": {"levels": (family.fc.cells, 3, 2, 1)}} if family and family.fc else {}
         return with_features(fill(data, PAPER_DEFAULTS | levels))
 
     @model_validator(mode="after")
@@ -112,7 +112,3 @@ class SPPNetConfig(DetectorConfig):
     def nms_iou(self) -> float:
         """IoU above which the worse of two detections of a class is dropped."""
         return self.head.nms_iou
-
-
-def _is(part: Any, kind: str) -> bool:
-    return isinstance(part, dict) and part.get("type") == kind

@@ -30,7 +30,6 @@ class ProposalResult:
         recall: (L, T) float64 share of objects with a box of their own at each IoU.
         average_recall: (L,) float64 recall averaged over IoU 0.5 to 1.
         abo: (L, K) float64 mean over a class's objects of the highest IoU; NaN without objects.
-        best_iou: (L, M) float64 highest IoU of each object, 0 for objects that do not count.
     """
 
     classes: tuple[str, ...]
@@ -40,7 +39,6 @@ class ProposalResult:
     recall: NDArray[np.float64]
     average_recall: NDArray[np.float64]
     abo: NDArray[np.float64]
-    best_iou: NDArray[np.float64]
 
     @property
     def mabo(self) -> NDArray[np.float64]:
@@ -150,7 +148,6 @@ def evaluate_proposals(
         recall=recall if counts.any() else np.full_like(recall, np.nan),
         average_recall=area_over_half(own[:, counts]),
         abo=abo,
-        best_iou=best,
     )
 
 

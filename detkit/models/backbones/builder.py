@@ -9,20 +9,7 @@ from torch import nn
 
 from detkit.custom import build_custom
 from detkit.errors import UserError
-from detkit.models.backbones.alexnet.network import AlexNet
-from detkit.models.backbones.config import (
-    AlexNetConfig,
-    AnyBackboneConfig,
-    GoogLeNetConfig,
-    PublishedBackboneConfig,
-    ResNetConfig,
-    VGGConfig,
-    ZFNetConfig,
-)
-from detkit.models.backbones.googlenet.network import GoogLeNet
-from detkit.models.backbones.resnet.network import ResNet
-from detkit.models.backbones.vgg.network import VGG
-from detkit.models.backbones.zfnet.network import ZFNet
+from detkit.models.backbones.families import AnyBackboneConfig, PublishedBackboneConfig, family_of
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.necks.fpn import FPN, PlainMaps
 from detkit.models.pretrained import LoadReport, load_weights, read_weights
@@ -39,34 +26,9 @@ def build_backbone(spec: AnyBackboneConfig, *, pyramid: bool) -> nn.Module:
     Raises:
         UserError: If a custom backbone does not fit.
     """
-    match spec:
-        case AlexNetConfig():
-            return AlexNet(width=spec.width, freeze_at=_freeze_at(spec))
-        case ZFNetConfig():
-            return ZFNet(width=spec.width, freeze_at=_freeze_at(spec))
-        case GoogLeNetConfig():
-            return GoogLeNet(width=spec.width, norm=spec.norm, freeze_at=_freeze_at(spec), pyramid=pyramid)
-        case VGGConfig():
-            return VGG(
-                depth=spec.depth,
-                batch_norm=spec.batch_norm,
-                norm=spec.norm,
-                width=spec.width,
-                freeze_at=_freeze_at(spec),
-                pyramid=pyramid,
-            )
-        case ResNetConfig():
-            return ResNet(
-                depth=spec.depth,
-                width=spec.width,
-                norm=spec.norm,
-                freeze_at=_freeze_at(spec),
-                pyramid=pyramid,
-            )
-        case CustomConfig():
-            return custom_module("backbone", spec, ("channels", "strides"))
-        case _:
-            assert_never(spec)
+    if isinstance(spec, CustomConfig):
+        return custom_module("backbone", spec, ("channels", "strides"))
+    return family_of(spec).build(spec, pyramid)
 
 
 def build_neck(spec: AnyNeckConfig, channels: Sequence[int], strides: Sequence[int]) -> FPN | PlainMaps:
@@ -86,22 +48,8 @@ def load_pretrained(spec: PublishedBackboneConfig, parts: dict[str, nn.Module]) 
     Raises:
         UserError: If the weights cannot be read or nothing in them fits.
     """
-    name: str
-    match spec:
-        case AlexNetConfig() | ZFNetConfig() | GoogLeNetConfig():
-            name = spec.type
-        case VGGConfig():
-            name = f"vgg{spec.depth}{'_bn' if spec.batch_norm else ''}"
-        case ResNetConfig():
-            name = f"resnet{spec.depth}"
-        case _:
-            assert_never(spec)
+    name = family_of(spec).published_name(spec)
     return load_weights(parts, read_weights(spec.weights, model=name, width=spec.width), spec.weights)
-
-
-def is_frozen(spec: PublishedBackboneConfig, stage: int) -> bool:
-    """Return whether a stage, counted from 1, stays as it is."""
-    return stage <= _freeze_at(spec)
 
 
 def custom_module(part: str, spec: CustomConfig, wanted: Sequence[str], **given: Any) -> nn.Module:
@@ -118,8 +66,3 @@ def custom_module(part: str, spec: CustomConfig, wanted: Sequence[str], **given:
             f"it gave a {type(module).__name__}" + (f" without {', '.join(lacks)}" if lacks else "")
         )
     return module
-
-
-def _freeze_at(spec: PublishedBackboneConfig) -> int:
-    """Return how many stages are frozen; random weights never are."""
-    return 0 if spec.weights == "none" else spec.freeze_at

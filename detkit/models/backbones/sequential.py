@@ -9,16 +9,6 @@ from torch import Tensor, nn
 from detkit.models.norm import run_layers
 
 
-def scaled(channels: int, width: float) -> int:
-    """Return `channels` times `width`, rounded to a multiple of 8 where that changes it.
-
-    Example:
-        >>> scaled(64, 1), scaled(64, 0.3), scaled(64, 0.01)
-        (64, 16, 8)
-    """
-    return channels if width == 1 else max(8, round(channels * width / 8) * 8)
-
-
 def side(value: int | tuple[int, ...]) -> int:
     """Return the one number of a layer's stride or kernel, which is the same along both sides."""
     return value if isinstance(value, int) else value[0]
@@ -34,13 +24,11 @@ class SequentialBackbone(nn.Module):
     Attributes:
         channels: number of channels of each map.
         strides: pixels per cell of each map.
-        fc_keys: what the weights of fc6 and fc7 begin with in files.
         fc_channels: width of fc6 and fc7.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    fc_keys: tuple[str, str]
     fc_channels: int
 
     def __init__(self, features: nn.Sequential, ends: Sequence[int]) -> None:

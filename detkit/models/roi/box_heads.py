@@ -2,58 +2,40 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.backbones.googlenet.network import Inception5
-from detkit.models.backbones.resnet.network import Block
 from detkit.models.initialisation import gaussian, he_normal
 from detkit.models.norm import Norm, conv_block
 from detkit.models.roi.low_rank import low_rank, thin_pair
 
 
-class Layer4Head(nn.Module):
-    """A ResNet's last stage on every region, then the mean over its cells (He 2016).
+class LastStageHead(nn.Module):
+    """A backbone's own last stage on every region, then the mean over its cells (He 2016).
 
     Args:
-        layer4: the stage.
+        stage: (R, C, size, size) features -> (R, channels, h, w).
+        channels: channels of the stage.
+        name: name of the stage among the weights.
 
     Attributes:
         channels: length of the vector.
     """
 
-    def __init__(self, layer4: nn.Sequential) -> None:
+    def __init__(self, stage: nn.Module, channels: int, name: str) -> None:
         super().__init__()
-        self.layer4 = layer4
-        self.channels = cast(Block, layer4[-1]).channels
+        self.add_module(name, stage)
+        self.channels, self.name = channels, name
+
+    @property
+    def stage(self) -> nn.Module:
+        """The stage itself."""
+        return self.get_submodule(self.name)
 
     def forward(self, regions: Tensor) -> Tensor:
         """Return (R, channels) vectors of (R, C, size, size) features."""
-        out: Tensor = self.layer4(regions)
-        return out.mean(dim=(2, 3))
-
-
-class Inception5Head(nn.Module):
-    """GoogLeNet's last stage on every region, then the mean over its cells.
-
-    Args:
-        inception5: the stage.
-
-    Attributes:
-        channels: length of the vector.
-    """
-
-    def __init__(self, inception5: Inception5) -> None:
-        super().__init__()
-        self.inception5 = inception5
-        self.channels = inception5.channels
-
-    def forward(self, regions: Tensor) -> Tensor:
-        """Return (R, channels) vectors of (R, C, size, size) features."""
-        out: Tensor = self.inception5(regions)
+        out: Tensor = getattr(self, self.name)(regions)
         return out.mean(dim=(2, 3))
 
 
@@ -162,7 +144,7 @@ class ConvFcHead(nn.Module):
         return F.relu(self.fc(self.convs(regions).flatten(1)))
 
 
-BoxHead = Layer4Head | Inception5Head | MeanHead | FcHead | ConvFcHead
+BoxHead = LastStageHead | MeanHead | FcHead | ConvFcHead
 
 
 class Predictor(nn.Module):

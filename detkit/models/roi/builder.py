@@ -9,22 +9,18 @@ from typing import Any, assert_never
 from torch import nn
 
 from detkit.errors import UserError
-from detkit.models.backbones.builder import is_frozen
-from detkit.models.backbones.config import AnyBackboneConfig, GoogLeNetConfig, ResNetConfig
-from detkit.models.backbones.googlenet.network import Inception5
-from detkit.models.backbones.resnet.network import LAST, make_stage
-from detkit.models.backbones.sequential import SequentialBackbone
-from detkit.models.roi.box_heads import BoxHead, ConvFcHead, FcHead, Inception5Head, Layer4Head, Predictor
+from detkit.models.backbones.families import AnyBackboneConfig, any_of, owners_of
+from detkit.models.roi.box_heads import BoxHead, ConvFcHead, FcHead, Predictor
 from detkit.models.roi.config import (
+    OWN_HEADS,
     AnyRegionsConfig,
     ConvFcHeadConfig,
-    Fc6Fc7HeadConfig,
-    Inception5HeadConfig,
-    Layer4HeadConfig,
     RoIAlignConfig,
     RoIPoolConfig,
     TwoFcHeadConfig,
 )
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
+from detkit.models.roi.own_head import build_own_head, weight_parts
 from detkit.models.roi.region_features import Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
 from detkit.ops.coding import BoxCoder
@@ -32,8 +28,6 @@ from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from detkit.ops.roi_pool import roi_pool, rounded_edges
 from detkit.ops.sampling import Sampler
 from detkit.spec import CustomConfig
-
-HeadSpec = Layer4HeadConfig | Inception5HeadConfig | Fc6Fc7HeadConfig | TwoFcHeadConfig | ConvFcHeadConfig
 
 
 def build_features(
@@ -61,7 +55,7 @@ def build_features(
 
 
 def build_box_head(
-    spec: HeadSpec,
+    spec: HeadConfig,
     backbone_spec: AnyBackboneConfig,
     backbone: nn.Module,
     channels: int,
@@ -72,7 +66,7 @@ def build_box_head(
 
     Args:
         spec: the config's `detector.head`.
-        backbone_spec: the config's `detector.backbone`; layer4 is a part of it.
+        backbone_spec: the config's `detector.backbone`, whose own layers the head may be made of.
         backbone: what was built of it.
         channels: channels of the features.
         size: cells along each side of a region.
@@ -82,30 +76,6 @@ def build_box_head(
         UserError: If the head needs another backbone.
     """
     match spec:
-        case Layer4HeadConfig():
-            if not isinstance(backbone_spec, ResNetConfig):
-                raise UserError("head: layer4 is a part of backbone: resnet; it has no meaning with another")
-            layer4 = make_stage(
-                depth=backbone_spec.depth,
-                stage=LAST,
-                width=backbone_spec.width,
-                norm=backbone_spec.norm,
-                frozen=is_frozen(backbone_spec, LAST),
-            )
-            return Layer4Head(layer4)
-        case Inception5HeadConfig():
-            if not isinstance(backbone_spec, GoogLeNetConfig):
-                raise UserError("head: inception5 is a part of backbone: googlenet alone")
-            frozen = is_frozen(backbone_spec, LAST)
-            width, norm = backbone_spec.width, backbone_spec.norm
-            return Inception5Head(Inception5(channels, width=width, norm=norm, frozen=frozen))
-        case Fc6Fc7HeadConfig():
-            if not isinstance(backbone, SequentialBackbone):
-                raise UserError(
-                    "head: fc6_fc7 is a part of backbone: vgg, alexnet or zfnet; take two_fc with another"
-                )
-            width = backbone.fc_channels
-            return FcHead(channels, size, channels=width, dropout=spec.dropout, ranks=ranks)
         case TwoFcHeadConfig():
             return FcHead(channels, size, channels=spec.channels, dropout=0.0, ranks=ranks)
         case ConvFcHeadConfig():
@@ -118,27 +88,35 @@ def build_box_head(
                 norm=spec.norm,
             )
         case _:
-            assert_never(spec)
+            _require_own(spec, backbone_spec, backbone)
+            dropout = spec.dropout if isinstance(spec, Fc6Fc7HeadConfig) else 0.0
+            return build_own_head(backbone_spec, backbone, size, dropout=dropout, ranks=ranks)
 
 
-def ranks_of(spec: HeadSpec | CustomConfig) -> tuple[int | None, int | None]:
+def _require_own(spec: HeadConfig, backbone_spec: AnyBackboneConfig, backbone: nn.Module) -> None:
+    owners = owners_of(spec.type)
+    fits = isinstance(spec, Fc6Fc7HeadConfig) and hasattr(backbone, "fc_channels")
+    if isinstance(backbone_spec, CustomConfig) and not fits:
+        raise UserError(
+            f"head: {spec.type} is a part of backbone: {any_of(owners)}; take two_fc with another"
+        )
+
+
+def ranks_of(spec: HeadConfig | CustomConfig) -> tuple[int | None, int | None]:
     """Return the ranks of fc6 and fc7; None is a whole layer, or none of that name."""
     return getattr(spec, "fc6_rank", None), getattr(spec, "fc7_rank", None)
 
 
-def pretrained_parts(spec: HeadSpec, box_head: BoxHead, backbone: nn.Module) -> dict[str, nn.Module]:
+def pretrained_parts(
+    spec: HeadConfig, box_head: BoxHead, backbone_spec: AnyBackboneConfig
+) -> dict[str, nn.Module]:
     """Return the parts of the head that the backbone's weights file holds, by what their keys begin with."""
-    if isinstance(spec, Layer4HeadConfig) and isinstance(box_head, Layer4Head):
-        return {"layer4.": box_head.layer4}
-    if isinstance(spec, Inception5HeadConfig) and isinstance(box_head, Inception5Head):
-        return {f"{name}.": part for name, part in box_head.inception5.named_children()}
-    if isinstance(spec, Fc6Fc7HeadConfig) and isinstance(box_head, FcHead):
-        assert isinstance(backbone, SequentialBackbone)
-        return dict(zip(backbone.fc_keys, (box_head.fc6, box_head.fc7), strict=True))
-    return {}
+    return weight_parts(backbone_spec, box_head) if isinstance(spec, OWN_HEADS) else {}
 
 
-def build_roi_head(spec: HeadSpec, features: RegionFeatures, box_head: BoxHead, num_classes: int) -> RoIHead:
+def build_roi_head(
+    spec: HeadConfig, features: RegionFeatures, box_head: BoxHead, num_classes: int
+) -> RoIHead:
     """Return the head that classifies regions and refines their boxes."""
     return RoIHead(
         features,

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from detkit.models.backbones.families import family_named
 from detkit.spec import Count, Fraction, Positive, Spec
 
 Layer = Literal["pool5", "fc6", "fc7"]
-
-WITHOUT_FC = ("resnet", "googlenet", "custom")
 
 
 class SVMConfig(Spec):
@@ -30,8 +29,6 @@ class SVMConfig(Spec):
     """Negatives that come to lie below this margin are dropped again."""
     retrain_after: Count = 2000
     """A class is learned anew after so many new hard negatives."""
-    solver: Literal["liblinear", "torch"] = "liblinear"
-    """`liblinear` on one core for each class, or `torch`, which is for a GPU; both find the same plane."""
 
 
 class _DecisionConfig(Spec):
@@ -83,7 +80,7 @@ def with_features(data: dict[str, Any]) -> dict[str, Any]:
     backbone, head = data.get("backbone"), data.get("head")
     if not isinstance(backbone, dict) or not isinstance(head, dict) or head.get("type") != "svm":
         return data
-    if backbone.get("type") not in WITHOUT_FC:
+    if not _is_without_fc(backbone.get("type")):
         return data
     return {**data, "head": {"features": "pool5", **head}}
 
@@ -94,5 +91,11 @@ def require_features(backbone: str, head: AnyDecisionConfig) -> None:
     Raises:
         ValueError: it has not.
     """
-    if isinstance(head, SVMDecisionConfig) and head.features != "pool5" and backbone in WITHOUT_FC:
+    if isinstance(head, SVMDecisionConfig) and head.features != "pool5" and _is_without_fc(backbone):
         raise ValueError(f"head.features: {backbone} has no {head.features}; take pool5")
+
+
+def _is_without_fc(backbone: object) -> bool:
+    """Return whether a `type` of backbone stands for one without fc6 and fc7; a user's own has none."""
+    family = family_named(backbone)
+    return family.fc is None if family else backbone == "custom"

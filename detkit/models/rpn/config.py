@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.models.roi.config import NormalizeBy
+from detkit.models.roi.head_config import NormalizeBy
 from detkit.spec import Count, Fraction, NonNegative, Positive, Spec
 
 Sizes = Annotated[tuple[Positive, ...], Field(min_length=1)]

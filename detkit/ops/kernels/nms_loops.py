@@ -2,7 +2,7 @@
 
 A box is compared with those kept so far, in blocks that compile to vector instructions, and only until
 one suppresses it; most boxes are soon. Comparing each kept box with all that follow, as is common, cannot
-stop early, neither at a box nor once enough are kept.
+stop early, neither at a box nor once enough are kept. `benchmarks/nms.py` measures what that saves.
 """
 
 from __future__ import annotations

@@ -15,17 +15,12 @@ from detkit.proposals.proposals import Proposals
 from detkit.proposals.store.foreign import ForeignProposals, order_of, proposals_of
 from detkit.proposals.store.foreign_json import read_proposal_json
 from detkit.proposals.store.foreign_mat import read_proposal_mat
-from detkit.proposals.store.foreign_pickle import read_proposal_pickle
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
 
 _READER_VERSION = 1  # to be raised when a reader comes to read other boxes
-_READERS = {
-    ".mat": read_proposal_mat,
-    ".json": read_proposal_json,
-    ".pkl": read_proposal_pickle,
-    ".pickle": read_proposal_pickle,
-}
+_READERS = {".mat": read_proposal_mat, ".json": read_proposal_json}
+_PICKLES = (".pkl", ".pickle")
 
 Positions = NDArray[np.int64]
 
@@ -51,11 +46,12 @@ def aligned_store(file: Path, truth: AnnotationSet) -> Aligned:
     The file of another tool becomes a store in the cache folder.
 
     Args:
-        file: what `detkit propose` wrote, a .mat, COCO results, or a pickle by detectron2 or mmdetection.
+        file: what `detkit propose` wrote, a .mat, or COCO results.
         truth: the dataset, N images with their sizes.
 
     Raises:
-        UserError: the file cannot be read, lacks images of the dataset, or is of other images.
+        UserError: the file cannot be read, is a pickle, lacks images of the dataset, or is of other
+            images.
     """
     if file.suffix.lower() == ".safetensors":
         store = ProposalStore.open(file)
@@ -63,8 +59,10 @@ def aligned_store(file: Path, truth: AnnotationSet) -> Aligned:
         _require_every_image(positions, truth, file)
         return Aligned(store.path, positions)
     if file.suffix.lower() not in _READERS:
+        kind = "pickles are not read, because they can run code" if file.suffix.lower() in _PICKLES else ""
         raise UserError(
-            f"{file}: proposals are read from .safetensors (detkit propose writes it), {', '.join(_READERS)}"
+            f"{file}: {kind}{kind and '; '}proposals are read from .safetensors (detkit propose writes it), "
+            ".mat (selective search, EdgeBoxes) and .json (COCO results)"
         )
     return _converted(file, truth)
 

@@ -15,7 +15,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 
-Order = Literal["corners", "xywh", "matlab_yxyx", "matlab_xyxy", "matlab_xywh"]
+Order = Literal["xywh", "matlab_yxyx", "matlab_xyxy", "matlab_xywh"]
 """What the four numbers of a box are. Those of MATLAB begin at 1, and its corners lie in the box."""
 
 # Inclusive and continuous boxes differ by a pixel; what reaches further belongs to another image.
@@ -58,9 +58,9 @@ def order_of(
     Example:
         >>> from detkit.evaluation.example import two_images
         >>> truth, _ = two_images()
-        >>> boxes = [np.array([[60.0, 60.0, 30.0, 20.0]])] * 2  # x2 would be less than x1
-        >>> found = ForeignProposals(None, boxes, [None, None], ("corners", "xywh"))
-        >>> order_of(found, np.arange(2), truth, Path("boxes.pkl"))
+        >>> boxes = [np.array([[60.0, 60.0, 30.0, 20.0]])] * 2  # y2 would be less than y1
+        >>> found = ForeignProposals(None, boxes, [None, None], ("matlab_yxyx", "xywh"))
+        >>> order_of(found, np.arange(2), truth, Path("boxes.mat"))
         'xywh'
     """
     for order in found.orders:
@@ -113,8 +113,6 @@ def corners_of(boxes: Boxes, order: Order) -> Boxes:
         array([[0., 1., 3., 4.]])
     """
     match order:
-        case "corners":
-            return boxes
         case "xywh":
             return xywh_to_corners(boxes)
         case "matlab_xyxy":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coco import box_column, column, read_json
-from detkit.annotations.coco_results import WORTH_SCANNING
+from detkit.annotations.coco_results import scanned
 from detkit.annotations.collection import paused_collection
 from detkit.errors import UserError
 from detkit.proposals.store.foreign import ForeignProposals
@@ -31,7 +30,8 @@ def read_proposal_json(file: Path) -> ForeignProposals:
         >>> found.names, found.boxes[0].tolist(), found.orders
         (['7'], [[1.0, 2.0, 3.0, 4.0]], ('xywh',))
     """
-    ids, boxes, scores = _scanned(file) or _read(file)
+    quick = scanned(file)
+    ids, boxes, scores = _read(file) if quick is None else (quick.image_ids, quick.boxes, quick.scores)
     order = np.argsort(ids, kind="stable")
     named, starts = np.unique(ids[order], return_index=True)
     return ForeignProposals(
@@ -57,14 +57,3 @@ def _read(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[n
     except (TypeError, ValueError):
         raise UserError(f"{file}: every score must be a number") from None
     return ids, box_column(content, "results", file), scores
-
-
-def _scanned(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Read a plain file in one pass; None where anything about it is unusual or wrong."""
-    if not file.is_file() or file.stat().st_size < WORTH_SCANNING:
-        return None
-    from detkit.annotations.results_scan import read_padded, scan_padded
-
-    threads = os.cpu_count() or 1
-    found = scan_padded(read_padded(file, threads), threads)
-    return None if found is None else (found.image_ids, found.boxes, found.scores)

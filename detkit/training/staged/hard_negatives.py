@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
-from detkit.training.staged.linear_svm import LinearSVM, Solver, train_svm
+from detkit.training.staged.linear_svm import LinearSVM, train_svm
 from detkit.training.staged.negative_cache import NegativeCache
 
 Floats = NDArray[np.float32]
@@ -99,8 +99,6 @@ class Mining:
         passes: how often the images are gone through.
         drop_duplicates: of boxes of an image with the same features only the first is taken (SPP-net,
             where many boxes lie on the same cells).
-        solver: see `train_svm`.
-        device: where the solver `torch` computes.
     """
 
     c: float
@@ -111,8 +109,6 @@ class Mining:
     retrain_after: int
     passes: int = 1
     drop_duplicates: bool = False
-    solver: Solver = "liblinear"
-    device: str = "cpu"
 
 
 @dataclass
@@ -248,8 +244,6 @@ def _learn(state: MiningState, label: int, positives: Floats, name: str, how: Mi
         c=how.c,
         positive_weight=how.positive_weight,
         bias_multiplier=how.bias_multiplier,
-        solver=how.solver,
-        device=how.device,
     )
     state.weights[label], state.bias[label] = svm.weights, svm.bias
     state.trained[label], state.added[label] = True, 0

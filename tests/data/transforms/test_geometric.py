@@ -282,8 +282,8 @@ def test_box_is_around_its_four_mapped_corners(values: list[float], matrix: torc
     corners = [(x, y) for x in (x1, x2) for y in (y1, y2)]
     mapped = np.array([matrix.numpy() @ np.array([x, y, 1.0]) for x, y in corners])
     expected = np.concatenate([mapped.min(axis=0), mapped.max(axis=0)])
-    moved = move_boxes(torch.tensor([[x1, y1, x2, y2]]), matrix)
-    np.testing.assert_allclose(moved[0].numpy(), expected, rtol=1e-5, atol=1e-4)
+    moved = move_boxes(np.array([[x1, y1, x2, y2]], np.float32), matrix.numpy())
+    np.testing.assert_allclose(moved[0], expected, rtol=1e-5, atol=1e-4)
 
 
 def test_objects_go_by_their_centre_and_take_their_rows_along() -> None:
@@ -313,18 +313,22 @@ def test_empty_stays_empty() -> None:
     assert move(Target.of(torch.zeros(0, 4), torch.zeros(0)), scaling(2, 3), (10, 10)).proposals is None
 
 
+def by_matrix(boxes: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(move_boxes(boxes.numpy(), matrix.numpy()))
+
+
 def test_same_boxes_as_torchvision() -> None:
     boxes = torch.tensor([[10.0, 20.0, 40.0, 50.0], [60.0, 30.0, 90.0, 70.0]])
     wrapped = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(80, 100))
     mirror = scaling(-1, 1)
     mirror[0, 2] = 100
     torch.testing.assert_close(
-        move_boxes(boxes, mirror), functional.horizontal_flip(wrapped).as_subclass(torch.Tensor)
+        by_matrix(boxes, mirror), functional.horizontal_flip(wrapped).as_subclass(torch.Tensor)
     )
     torch.testing.assert_close(
-        move_boxes(boxes, scaling(1.5, 2.0)),
+        by_matrix(boxes, scaling(1.5, 2.0)),
         functional.resize(wrapped, [160, 150]).as_subclass(torch.Tensor),
     )
     turned = functional.affine(wrapped, angle=4.0, translate=[0, 0], scale=1.0, shear=[0.0, 0.0])
-    ours = move_boxes(boxes, torch.from_numpy(about_centre(math.radians(4.0), 0.0, 1.0, (80, 100))))
+    ours = by_matrix(boxes, torch.from_numpy(about_centre(math.radians(4.0), 0.0, 1.0, (80, 100))))
     torch.testing.assert_close(ours, turned.as_subclass(torch.Tensor), atol=1e-3, rtol=0)

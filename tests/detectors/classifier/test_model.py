@@ -106,8 +106,7 @@ def test_has_torchvisions_names_and_shapes(name: str) -> None:
 def test_vggs_layers_are_in_torchvisions_order() -> None:
     layers = [nn.Linear(8 * 49, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 16), nn.ReLU(), nn.Dropout()]
     theirs = nn.Sequential(*layers, nn.Linear(16, 3)).eval()
-    keys = ("classifier.0.", "classifier.3.")
-    tail = FcTail(8, 7, channels=16, fc_keys=keys, dropout=0.5, num_classes=3).eval()
+    tail = FcTail(8, 7, channels=16, dropout_first=False, dropout=0.5, num_classes=3).eval()
     theirs.load_state_dict(tail.classifier.state_dict())
     conv5 = torch.randn(2, 8, 14, 14)
     pooled = nn.AdaptiveAvgPool2d(7)(nn.functional.max_pool2d(conv5, 2)).flatten(1)

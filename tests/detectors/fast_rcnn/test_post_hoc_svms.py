@@ -15,7 +15,6 @@ from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.errors import UserError
 from detkit.runs.model import load_detector
 from detkit.structures import ImageBatch
-from detkit.training.staged.linear_svm import LinearSVM
 from detkit.workflows.train import train
 
 SMALL = [
@@ -62,7 +61,7 @@ def test_svms_decide_once_they_are_learned() -> None:
     svms = model.roi_head.svms
     assert svms is not None
     width = svms.cls_score.in_features
-    svms.fill([LinearSVM(torch.zeros(width).numpy(), 0.1 * label) for label in range(5)], 1.0)
+    svms.fill(torch.zeros(5, width), 0.1 * torch.arange(5), [True] * 5, 1.0)
     (found,) = model.detect(image())
     torch.testing.assert_close(found.scores.unique(), (0.1 * torch.arange(5)).sigmoid())
     order, other = (torch.argsort(one.labels * 1000 + one.boxes[:, 0]) for one in (found, softmax))

@@ -47,6 +47,13 @@ def detector(config: Config) -> RCNNConfig:
     return config.detector
 
 
+def test_there_is_one_solver() -> None:
+    with pytest.raises(
+        UserError, match=r"^a\.yaml:8: detector\.head\.solver: unknown key; .*Allowed: .*c, pos"
+    ):
+        read(HEAD="{type: svm, solver: torch}")
+
+
 def test_defaults_are_the_papers() -> None:
     config = read()
     made = detector(config)

@@ -4,27 +4,18 @@ import pytest
 import torch
 
 from detkit.detectors.rcnn.network_builder import build_crop_network
-from detkit.models.backbones.config import (
-    AlexNetConfig,
-    AnyBackboneConfig,
-    GoogLeNetConfig,
-    ResNetConfig,
-    VGGConfig,
-    ZFNetConfig,
-)
+from detkit.models.backbones.families import FAMILIES, AnyBackboneConfig, family_named
 
-NARROW = 0.0625
-EVERY: tuple[AnyBackboneConfig, ...] = (
-    AlexNetConfig(type="alexnet", width=NARROW),
-    ZFNetConfig(type="zfnet", width=NARROW),
-    VGGConfig(type="vgg", depth=11, width=NARROW),
-    GoogLeNetConfig(type="googlenet", width=NARROW),
-    ResNetConfig(type="resnet", depth=18, width=NARROW),
-)
+EVERY: dict[str, AnyBackboneConfig] = {
+    name: family.config.model_validate({**keys, "width": 0.0625})
+    for family in FAMILIES
+    for name, keys in list(family.variants.items())[:1]
+}
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec.type)
-def test_every_backbone_reads_crops(spec: AnyBackboneConfig) -> None:
+@pytest.mark.parametrize("name", EVERY)
+def test_every_backbone_reads_crops(name: str) -> None:
+    spec = EVERY[name]
     network = build_crop_network(spec, 0.5, None).eval()
     crops = torch.randn(3, 3, 96, 96)
     pool5 = network.pool5(crops)
@@ -32,11 +23,13 @@ def test_every_backbone_reads_crops(spec: AnyBackboneConfig) -> None:
         assert network.beyond(pool5, layer).shape == (3, width)
     # Without dropout the way of the training ends where that of a test does.
     torch.testing.assert_close(network(crops), network.beyond(pool5, network.last))
-    assert network.last == ("fc7" if spec.type in ("alexnet", "zfnet", "vgg") else "pool5")
+    family = family_named(spec.type)
+    assert family
+    assert network.last == ("fc7" if family.fc else "pool5")
 
 
 def test_the_layers_are_those_of_the_head() -> None:
-    network = build_crop_network(EVERY[0], 0.0, None)
+    network = build_crop_network(EVERY["alexnet"], 0.0, None)
     pool5 = torch.randn(2, network.widths["pool5"])
     assert network.fc is not None
     fc6, fc7 = network.fc.fc6, network.fc.fc7
@@ -45,7 +38,7 @@ def test_the_layers_are_those_of_the_head() -> None:
 
 
 def test_pool5_of_a_vgg_is_its_own() -> None:
-    network = build_crop_network(EVERY[2], 0.0, None)
+    network = build_crop_network(EVERY["vgg11"], 0.0, None)
     crops = torch.randn(1, 3, 224, 224)
     conv5 = network.backbone(crops)[-1]
     expected = torch.nn.functional.max_pool2d(conv5, 2).flatten(1)
@@ -53,7 +46,7 @@ def test_pool5_of_a_vgg_is_its_own() -> None:
 
 
 def test_dropout_is_for_training() -> None:
-    network = build_crop_network(EVERY[0], 0.9, None).train()
+    network = build_crop_network(EVERY["alexnet"], 0.9, None).train()
     crops = torch.randn(1, 3, 64, 64)
     torch.manual_seed(0)
     first = network(crops)

@@ -11,14 +11,13 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.rcnn.config import RCNNConfig, WarpConfig
 from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
-from detkit.models.backbones.config import ResNetConfig
+from detkit.models.backbones.resnet.config import ResNetConfig
 from detkit.models.roi.decision_config import BoxRegressionConfig, SoftmaxDecisionConfig, SVMDecisionConfig
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts
 from detkit.proposals.config import SlidingWindowConfig
 from detkit.structures import ImageBatch
-from detkit.training.staged.linear_svm import LinearSVM
-from detkit.training.staged.ridge import CODER, BoxRegressor
+from detkit.training.staged.ridge import CODER
 from tests.reference.warp import crop
 
 K, SIZE = 3, 32
@@ -53,12 +52,12 @@ def filled(detector: RCNN) -> RCNN:
     """SVMs and regression as if they had been learned."""
     rng, width = np.random.default_rng(1), detector.widths["pool5"]
     assert detector.svms is not None
-    detector.svms.fill(
-        [LinearSVM(rng.normal(size=width), 0.1), None, LinearSVM(rng.normal(size=width), 0.2)], 2
-    )
+    planes = torch.from_numpy(rng.normal(size=(2, width)))
+    weights = torch.stack([planes[0], torch.zeros(width), planes[1]])
+    detector.svms.fill(weights, torch.tensor([0.1, 0.0, 0.2]), [True, False, True], 2)
     if detector.box_deltas is not None:
-        weights = [torch.from_numpy(0.02 * rng.normal(size=(width, 4))) for _ in range(K)]
-        detector.box_deltas.fill([BoxRegressor(w, torch.full((4,), 0.05).double()) for w in weights], 1.5)
+        weights = torch.stack([torch.from_numpy(0.02 * rng.normal(size=(width, 4))).T for _ in range(K)])
+        detector.box_deltas.fill(weights, torch.full((K, 4), 0.05).double(), 1.5)
     return detector
 
 

@@ -17,8 +17,9 @@ from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
 from detkit.runs.model import load_detector
 from detkit.runs.predictor import build_predictor
+from detkit.training.staged import decision as learn_decision
+from detkit.training.staged import feature_store as region_vectors
 from detkit.training.staged.plan import StagedPlan
-from detkit.workflows import learn_decision, region_vectors
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.plan import plan
 from detkit.workflows.show_data import show_data
@@ -37,7 +38,7 @@ SMALL = [
     "train.fine_tune.save_every_steps=1",
     "train.precision=fp32",
     "train.cache=fp32",
-    "detector.head={type: svm, solver: torch}",
+    "detector.head={type: svm, c: 0.0001}",  # with few, alike features a larger c takes liblinear long
     "device=cpu",
 ]
 
@@ -118,7 +119,7 @@ def test_another_svm_needs_no_other_features(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     old = {path.name for path in (copy / "stages").iterdir()}
-    train(small("detector.head={type: svm, c: 0.01, solver: torch}"), out=copy, resume=True)
+    train(small("detector.head={type: svm, c: 0.0002}"), out=copy, resume=True)
     new = {path.name for path in (copy / "stages").iterdir()}
     assert {name.split("-")[0] for name in old - new} == {"svms"}
     assert len(new) == 4

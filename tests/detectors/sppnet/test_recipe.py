@@ -14,10 +14,10 @@ from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.detectors.sppnet.model import SPPNet
 from detkit.runs.predictor import build_predictor
 from detkit.training.staged import decision as learn_decision
-from detkit.training.staged.config import StagedConfig
 from detkit.training.staged.hard_negatives import Mining
-from detkit.training.staged.plan import plan_staged
+from detkit.training.staged.plan import StagedPlan
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.plan import plan
 from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 
@@ -36,7 +36,7 @@ SMALL = [
     "train.fine_tune.save_every_steps=1",
     "train.precision=fp32",
     "train.cache=none",
-    "detector.head={type: svm, solver: torch}",
+    "detector.head={type: svm, c: 0.0001}",  # with few, alike features a larger c takes liblinear long
     "device=cpu",
 ]
 
@@ -66,7 +66,8 @@ def test_it_leaves_a_model_that_evaluates_and_predicts(run: Path, tmp_path: Path
 
 
 def test_it_is_planned_and_shown_as_it_will_be_trained(tmp_path: Path) -> None:
-    planned = plan_staged(small(), StagedConfig.model_validate(small().train.model_dump()))
+    planned = plan(small())
+    assert isinstance(planned, StagedPlan)
     assert planned.steps == 5
     assert planned.step_seconds is not None
     assert planned.num_regions > planned.num_images == 6
@@ -114,5 +115,5 @@ def test_negatives_that_look_equal_features_count_once(
     monkeypatch.setattr(learn_decision, "mine", mine)
     train(small("train.fine_tune=null"), out=tmp_path / "run")
     assert [how.drop_duplicates for how in asked] == [True]
-    assert (asked[0].c, asked[0].positive_weight, asked[0].bias_multiplier) == (0.001, 2.0, 10.0)
+    assert (asked[0].c, asked[0].positive_weight, asked[0].bias_multiplier) == (0.0001, 2.0, 10.0)
     assert (asked[0].hard_above, asked[0].evict_below, asked[0].retrain_after) == (-1.0001, -1.2, 2000)

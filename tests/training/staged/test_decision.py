@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from detkit.data.datasets.index import Index, Strings
 from detkit.data.regions.training_regions import TrainingRegions
-from detkit.models.roi.decision_config import BoxRegressionConfig, SVMDecisionConfig
+from detkit.detectors.staged_recipe import mining_of
+from detkit.models.roi.decision_config import SVMDecisionConfig
 from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.boxes import pairwise_iou
 from detkit.training.staged import decision as learn_decision
@@ -22,8 +23,8 @@ from detkit.training.staged.decision import (
     SVMExamples,
     fill_box_regression,
     fill_svms,
-    learn_box_regression,
-    learn_svms,
+    fit_box_regression,
+    fit_svms,
 )
 from detkit.training.staged.hard_negatives import MiningState
 from tests.reference.hard_negatives import mine_one_class
@@ -32,7 +33,12 @@ from tests.reference.ridge import encode, fit_and_predict
 CLASSES = ("cat", "dog")
 WIDTH = 6
 NUM_IMAGES = 5
-SPEC = SVMDecisionConfig(type="svm", features="pool5")
+SPEC = SVMDecisionConfig(features="pool5")
+
+
+def fit(reader: Any, features: Any, config: SVMDecisionConfig, part: Path) -> None:
+    mining = mining_of(config, reader.model)
+    fit_svms(reader, features, mining, CLASSES, part, negative_iou=config.negative_iou, seed=0)
 
 
 def made_regions() -> TrainingRegions:
@@ -68,21 +74,9 @@ class Model:
 
 
 @dataclass
-class Config:
-    seed: int = 0
-
-
-@dataclass
-class Run:
-    config: Config
-    device: str = "cpu"
-
-
-@dataclass
 class Reader:
     regions: TrainingRegions
     model: Model
-    run: Run
 
 
 class Features:
@@ -106,7 +100,7 @@ class Features:
 
 @pytest.fixture
 def reader() -> Any:
-    return Reader(made_regions(), Model(widths={"pool5": WIDTH}), Run(Config()))
+    return Reader(made_regions(), Model(widths={"pool5": WIDTH}))
 
 
 def test_positives_are_the_objects_and_negatives_overlap_those_of_the_class_little(reader: Any) -> None:
@@ -133,7 +127,7 @@ def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
     reader: Any, tmp_path: Path
 ) -> None:
     features, spec = Features(reader.regions), SPEC.model_copy(update={"retrain_after": 20})
-    learn_svms(reader, features, spec, CLASSES, tmp_path)
+    fit(reader, features, spec, tmp_path)
     svms = SVMScores(WIDTH, 2)
     fill_svms(svms, tmp_path, CLASSES)
     scale = 20 / np.linalg.norm(np.concatenate(features.of), axis=1).mean()  # fewer than 200 images and boxes
@@ -155,7 +149,7 @@ def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
 
 def test_box_regression_is_the_papers_on_regions_that_overlap_enough(reader: Any, tmp_path: Path) -> None:
     features = Features(reader.regions)
-    learn_box_regression(reader, features, BoxRegressionConfig(ridge=1000.0, min_iou=0.6), 2, tmp_path)
+    fit_box_regression(reader, features, 2, tmp_path, ridge=1000.0, min_iou=0.6, seed=0)
     deltas = RidgeDeltas(WIDTH, 2)
     fill_box_regression(deltas, tmp_path)
     rows: dict[int, list[Any]] = {0: [], 1: []}
@@ -189,7 +183,7 @@ def test_mining_is_told_the_papers_numbers(
         return replace(MiningState.begin(WIDTH, 2), trained=np.ones(2, bool))
 
     monkeypatch.setattr(learn_decision, "mine", mine)
-    learn_svms(reader, Features(reader.regions), SPEC, CLASSES, tmp_path)
+    fit(reader, Features(reader.regions), SPEC, tmp_path)
     (how,) = asked
     assert (how.c, how.positive_weight, how.bias_multiplier) == (0.001, 2.0, 10.0)
     assert (how.hard_above, how.evict_below, how.retrain_after) == (-1.0001, -1.2, 2000)
@@ -199,11 +193,11 @@ def test_mining_is_told_the_papers_numbers(
 def test_more_processes_than_classes_learn_what_one_learns(
     reader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features, regression = Features(reader.regions), BoxRegressionConfig()
+    features = Features(reader.regions)
 
     def learn(part: Path) -> None:
-        learn_svms(reader, features, SPEC, CLASSES, part)
-        learn_box_regression(reader, features, regression, len(CLASSES), part)
+        fit(reader, features, SPEC, part)
+        fit_box_regression(reader, features, len(CLASSES), part, ridge=1000.0, min_iou=0.6, seed=0)
 
     learn(tmp_path / "one")
     parts: dict[tuple[str, ...], list[dict[str, NDArray[Any]]]] = {}

@@ -25,8 +25,6 @@ HOW = Mining(
     retrain_after=30,
     passes=1,
     drop_duplicates=False,
-    solver="liblinear",
-    device="cpu",
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from detkit.models.backbones.sequential import SequentialBackbone, scaled
+from detkit.models.backbones.sequential import SequentialBackbone
+from detkit.models.backbones.width import scaled
 from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 
@@ -29,9 +30,7 @@ class AlexNet(SequentialBackbone):
         freeze_at: how many convolutions from the input on stay as they are.
     """
 
-    fc_keys = ("classifier.1.", "classifier.4.")
-
-    def __init__(self, *, width: float, freeze_at: int) -> None:
+    def __init__(self, *, width: float = 1.0, freeze_at: int = 0) -> None:
         layers: list[nn.Module] = []
         channels_in = 3
         for number, (full, kernel, stride, padding, pooled) in enumerate(LAYERS):

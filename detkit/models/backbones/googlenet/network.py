@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.backbones.sequential import scaled
+from detkit.models.backbones.width import scaled
 from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm
@@ -152,7 +152,9 @@ class GoogLeNet(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, *, width: float, norm: Norm, freeze_at: int, pyramid: bool) -> None:
+    def __init__(
+        self, *, width: float = 1.0, norm: Norm = "frozen", freeze_at: int = 0, pyramid: bool = False
+    ) -> None:
         super().__init__()
         stem, last = scaled(64, width), scaled(192, width)
         norms: list[Norm] = ["frozen" if stage <= freeze_at else norm for stage in (1, 2)]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.backbones.sequential import scaled, side
+from detkit.models.backbones.sequential import side
+from detkit.models.backbones.width import scaled
 from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm, run_layers
@@ -116,7 +117,15 @@ class ResNet(nn.Module):
         strides: pixels per cell of each map.
     """
 
-    def __init__(self, *, depth: int, width: float, norm: Norm, freeze_at: int, pyramid: bool) -> None:
+    def __init__(
+        self,
+        *,
+        depth: int = 50,
+        width: float = 1.0,
+        norm: Norm = "frozen",
+        freeze_at: int = 0,
+        pyramid: bool = False,
+    ) -> None:
         super().__init__()
         stem = scaled(PLANES[0], width)
         self.conv1 = Conv2d(3, stem, 7, 2, padding=3, bias=False).requires_grad_(freeze_at < 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from detkit.models.backbones.sequential import SequentialBackbone, scaled
+from detkit.models.backbones.sequential import SequentialBackbone
+from detkit.models.backbones.width import scaled
 from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, make_norm
@@ -26,10 +27,15 @@ class VGG(SequentialBackbone):
         pyramid: whether to give four maps.
     """
 
-    fc_keys = ("classifier.0.", "classifier.3.")
-
     def __init__(
-        self, *, depth: int, batch_norm: bool, norm: Norm, width: float, freeze_at: int, pyramid: bool
+        self,
+        *,
+        depth: int = 16,
+        batch_norm: bool = False,
+        norm: Norm = "frozen",
+        width: float = 1.0,
+        freeze_at: int = 0,
+        pyramid: bool = False,
     ) -> None:
         layers: list[nn.Module] = []
         pools: list[int] = []

@@ -1,4 +1,4 @@
-"""Detectors that are told where to look are so in every workflow."""
+"""Fast R-CNN is given its proposals in every command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import yaml
 
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.detectors.where_to_look import external_proposals
 from detkit.proposals.config import SlidingWindowConfig
 from detkit.runs.model import load_detector
 from detkit.runs.predictor import build_predictor
@@ -49,8 +48,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
         ],
     )
     own = Config.model_validate({**usual.model_dump(), **_parts()})
-    assert isinstance(external_proposals(own.detector), SlidingWindowConfig)
-    assert external_proposals(usual.detector) is None
+    assert isinstance(own.detector.external_proposals, SlidingWindowConfig)
+    assert usual.detector.external_proposals is None
     return own
 
 

@@ -1,0 +1,136 @@
+"""The record of a backbone family: all that the rest of the house asks about it.
+
+It imports no torch, so that configs can ask; the functions of a record import it when they build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+
+from detkit.models.backbones.config import BackboneConfig
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ConfigT = TypeVar("ConfigT", bound=BackboneConfig)
+
+
+@dataclass(frozen=True)
+class FcLayers:
+    """fc6 and fc7, the layers of AlexNet's kind of network behind the last convolution.
+
+    The network's module has their width as `fc_channels`.
+
+    Attributes:
+        cells: cells along each side of the map that fc6 was trained on.
+        keys: what the weights of fc6 and fc7 begin with in files.
+        dropout_first: whether dropout stands before each of them instead of behind it.
+    """
+
+    cells: int
+    keys: tuple[str, str]
+    dropout_first: bool
+
+
+@dataclass(frozen=True)
+class LastStage(Generic[ConfigT]):
+    """The stage of a residual or inception network behind the map at stride 16.
+
+    Attributes:
+        build: returns the stage from scratch, which takes (B, C, H, W) features.
+        parts: what its weights begin with in files -> submodules, which run one after another; "" is the
+            stage itself.
+        pooled: whether the whole network max-pools the map before it. On regions it is not pooled.
+        costly: whether it is a large part of the whole network's work, so that comparisons on equal budgets
+            take two new layers on regions instead.
+    """
+
+    build: Callable[[ConfigT], nn.Module]
+    parts: Mapping[str, str]
+    pooled: bool = False
+    costly: bool = False
+
+
+def type_as_name(spec: BackboneConfig) -> str:
+    """Return torchvision's name of a network that comes in one size."""
+    return spec.type
+
+
+@dataclass(frozen=True)
+class BackboneFamily(Generic[ConfigT]):
+    """Facts about a family of backbones, and how one is built.
+
+    The tuples have one entry a map, finest first: the maps of a feature pyramid, or the only one there is.
+
+    Attributes:
+        config: its part of the YAML.
+        build: returns a network from scratch for (config, whether to give all maps or the one at stride 16);
+            it has `channels` and `strides`, those of the maps it gives.
+        strides: pixels per cell.
+        channels: returns the number of channels.
+        cell_offset: middle of what the first cell sees, in cells; 0.5 is the middle of the cell itself.
+        behind: the layers behind the last map of a detector without a pyramid.
+        head: the `head` of a config that is made of these layers.
+        classifier_dropout: fraction of activations that the published classifier drops.
+        published_name: returns torchvision's name of a network.
+        stages: number of stages that can be frozen, the last one included.
+    """
+
+    config: type[ConfigT]
+    build: Callable[[ConfigT, bool], nn.Module]
+    strides: tuple[int, ...]
+    channels: Callable[[ConfigT], tuple[int, ...]]
+    cell_offset: tuple[float, ...]
+    behind: FcLayers | LastStage[ConfigT]
+    head: type[HeadConfig] = Fc6Fc7HeadConfig
+    classifier_dropout: float = 0.0
+    published_name: Callable[[ConfigT], str] = type_as_name
+    stages: int = 5
+
+    @cached_property
+    def name(self) -> str:
+        """Value of `type` in configs."""
+        return str(self.config.model_fields["type"].default)
+
+    @property
+    def head_name(self) -> str:
+        """Value of `type` of its head."""
+        return str(self.head.model_fields["type"].default)
+
+    @property
+    def fc(self) -> FcLayers | None:
+        """fc6 and fc7; None in a network without them."""
+        return self.behind if isinstance(self.behind, FcLayers) else None
+
+    @property
+    def has_pyramid(self) -> bool:
+        """Whether it gives the maps of a feature pyramid."""
+        return len(self.strides) > 1
+
+    @property
+    def has_norm(self) -> bool:
+        """Whether it has batch normalisation, always or as a choice."""
+        return "norm" in self.config.model_fields
+
+    @property
+    def norm_is_a_choice(self) -> bool:
+        """Whether it comes with and without batch normalisation."""
+        return "batch_norm" in self.config.model_fields
+
+    @property
+    def stages_before_head(self) -> int:
+        """Number of stages of the backbone alone, without the layers behind its last map."""
+        return self.stages if self.fc else self.stages - 1
+
+    @property
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Its networks by name, such as resnet18, each as the keys of a config that choose it."""
+        depth = self.config.model_fields.get("depth")
+        if depth is None:
+            return {self.name: {"type": self.name}}
+        depths = get_args(depth.annotation)
+        return {f"{self.name}{depth}": {"type": self.name, "depth": depth} for depth in depths}
