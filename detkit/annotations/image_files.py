@@ -16,13 +16,13 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm")
-"""Extensions taken for images, compared in lower case."""
+"""Extensions of images, compared in lower case."""
 
 ORIENTATION_TAG = 0x0112
 
 
 class ImageFolders:
-    """Looks images up by name in a few folders, each listed once.
+    """Look-up of images by name in a few folders, each listed once.
 
     Args:
         folders: where to look, in order; those that do not exist are passed over.

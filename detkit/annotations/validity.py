@@ -29,7 +29,7 @@ _SAID = {
 
 @dataclass(frozen=True)
 class BoxProblem:
-    """What is wrong with one object.
+    """Problem of one object's box.
 
     Attributes:
         object: row of the object in the set.

@@ -16,7 +16,7 @@ from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
-"""Where the images of a VOC folder may lie."""
+"""Folders that the images of a VOC folder may lie in."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from detkit.checks.survey import UNKNOWN, Arrays, Survey
 RARE = 10
 """A class with fewer training objects is hardly learned."""
 IMBALANCE = 100
-"""How many times more frequent than another a class is before it is worth a word."""
+"""Ratio of class frequencies from which an imbalance is reported."""
 
 _TYPO_LENGTH, _TYPO_RATIO, _TYPO_SHARE = 5, 0.84, 0.05
 
@@ -66,7 +66,7 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Findi
 def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
     used = {name for name, count in zip(survey.names, counts.tolist(), strict=True) if count}
     if wanted is not None:
-        # Drawn images and those sorted by class have no annotations to be looked at.
+        # Drawn images and those sorted by class have no annotations to be checked.
         for name in wanted.classes if survey.files else ():
             if name not in used:
                 yield found("unused_class", None, name, f"{name!r} of data.classes has no object")

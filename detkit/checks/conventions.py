@@ -51,13 +51,13 @@ READINGS: dict[str, dict[str, Reading]] = {
         "cy cx height width": _turned(_centred),
     },
 }
-"""What boxes may turn out to be, and how corner boxes come of it (for YOLO in fractions)."""
+"""Conventions that boxes may be in, and their conversion to corner boxes (for YOLO in fractions)."""
 DECLARED = {"voc": "x1 y1 x2 y2", "coco": "x y width height", "yolo": "cx cy width height"}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What explains the wrong boxes of a group.
+    """Explanation of the wrong boxes of a group.
 
     Attributes:
         finding: what is told.

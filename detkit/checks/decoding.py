@@ -39,7 +39,7 @@ LONGEST_IMAGE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """What is known of an image file after its pixels were decoded.
+    """Facts about an image file whose pixels were decoded.
 
     Attributes:
         fault: the kind of fault for which it cannot be read; empty if it can.
@@ -144,7 +144,7 @@ def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterat
 
     Args:
         survey: names the files.
-        decoded: what was seen of each.
+        decoded: facts about each.
     """
     positions: dict[Path, list[int]] = defaultdict(list)
     for image, path in enumerate(survey.files):

@@ -21,7 +21,7 @@ from detkit.checks.survey import Arrays, Survey
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found in a dataset.
+    """Result of all checks of a dataset.
 
     Attributes:
         survey: what its files say.

@@ -25,7 +25,7 @@ _SHARED = ("split_overlap", "leaked_image")
 
 @dataclass
 class Fixes:
-    """What is different in a corrected copy.
+    """Differences of a corrected copy.
 
     Attributes:
         checked: the dataset and what is wrong with it.

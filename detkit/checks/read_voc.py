@@ -39,7 +39,7 @@ def survey_voc(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, e
 
 @dataclass
 class _Reading:
-    """What was read already."""
+    """State of the reading."""
 
     survey: Survey
     root: Path

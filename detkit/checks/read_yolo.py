@@ -45,7 +45,7 @@ def survey_yolo(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, 
 
 
 class _Reading:
-    """What was read already."""
+    """State of the reading."""
 
     def __init__(self, survey: Survey, layout: YoloLayout, group: int) -> None:
         self.survey, self.layout, self.group = survey, layout, group

@@ -124,7 +124,7 @@ def _require_file(config: COCODatasetConfig, part: str) -> None:
 
 @dataclass(frozen=True)
 class Surveyor:
-    """How all sets of a dataset of one type are surveyed.
+    """Survey of all sets of a dataset of one type.
 
     Attributes:
         read: adds sets, which lie in one root, to a survey; also files that belong to no set where asked.

@@ -49,7 +49,7 @@ def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) 
 
     Args:
         survey: names the files.
-        decoded: what was seen of each.
+        decoded: facts about each.
     """
     places = {path: image for image, path in reversed(list(enumerate(survey.files)))}
     paths = sorted(path for path in places if decoded[path].thumbnail is not None)

@@ -23,7 +23,7 @@ class DataConfig(Spec):
     val: AnyDatasetConfig | None = None
     """The validation set, during training and for `detkit eval`."""
     invalid_boxes: Literal["error", "clip", "drop"] = "error"
-    """What to do with a box that has no area or leaves its image: stop and say where, cut it to the
+    """Treatment of a box that has no area or leaves its image: stop and say where, cut it to the
     image (without area left: drop it), or drop it. What was changed is counted and reported."""
     use_difficult: bool = False
     """Train on objects marked difficult, too (R-CNN and Fast R-CNN did, Faster R-CNN did not). Without

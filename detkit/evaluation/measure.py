@@ -68,7 +68,7 @@ class Measured:
 
     @property
     def records(self) -> MatchRecords:
-        """What became of each box of a detector."""
+        """Match records of a detector."""
         result = self.voc or self.coco
         assert result is not None
         assert result.records is not None

@@ -108,7 +108,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How often each class was classified as each other.
+    """Confusion matrix: how often each class was classified as each other.
 
     Attributes:
         names: K + 1 row and column names, the last for background.
@@ -123,7 +123,7 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What the images hold.
+    """Classes and counts of a dataset.
 
     Attributes:
         name: which dataset, such as a folder.

@@ -226,7 +226,7 @@ class Rectangle:
 
 
 class LabelDrawing:
-    """Draws labels on one image, chips that stay off each other.
+    """Labels drawn on one image, chips that stay off each other.
 
     Args:
         image: (H, W, 3) uint8 RGB, changed in place.

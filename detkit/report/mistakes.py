@@ -45,7 +45,7 @@ class _Mistake:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is known of all images, with corner boxes in pixels."""
+    """Annotations and detections of all images, with corner boxes in pixels."""
 
     truth: AnnotationSet
     found: DetectionSet

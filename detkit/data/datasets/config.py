@@ -11,7 +11,7 @@ from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec
 
 
 class DatasetConfig(Spec):
-    """What every dataset type of detkit has."""
+    """Keys that every dataset type of detkit has."""
 
     augment: tuple[TransformConfig, ...] = ()
     """Random changes, in this order; only for training."""
@@ -45,7 +45,7 @@ class YOLODatasetConfig(DatasetConfig):
     root: str
     """Folder with data.yaml, or with images/ and labels/."""
     split: str = "train"
-    """Which part: train, val or test; or a text file with one image path a line."""
+    """Split: train, val or test; or a text file with one image path a line."""
 
 
 class SyntheticDatasetConfig(DatasetConfig):
@@ -53,9 +53,9 @@ class SyntheticDatasetConfig(DatasetConfig):
 
     type: Literal["synthetic"] = "synthetic"
     num_images: Count = 400
-    """How many images."""
+    """Number of images."""
     seed: Index = 0
-    """Which images."""
+    """Seed of the images; the same seed gives the same images."""
 
 
 class ImageFolderConfig(DatasetConfig):
@@ -65,7 +65,7 @@ class ImageFolderConfig(DatasetConfig):
     root: str
     """Folder with train/CLASS/ and val/CLASS/."""
     split: str = "train"
-    """Which part: a folder in `root`; all where the classes lie in `root` itself; or a text file with one
+    """Split: a folder in `root`; all where the classes lie in `root` itself; or a text file with one
     image path a line."""
 
 
@@ -77,7 +77,7 @@ class ObjectCropsConfig(DatasetConfig):
         VOCDatasetConfig | COCODatasetConfig | YOLODatasetConfig | SyntheticDatasetConfig,
         Field(discriminator="type"),
     ]
-    """Where the objects come from. Difficult ones and crowds are left out."""
+    """The detection dataset. Difficult objects and crowds are left out."""
     context: NonNegative = 0.2
     """Widen each box to every side by this fraction of its own width and height."""
 

@@ -17,7 +17,7 @@ from detkit.data.datasets.source import Source
 
 @dataclass(frozen=True)
 class CroppedPixels:
-    """Cuts objects out of their images.
+    """Pixels of objects, cut out of their images.
 
     Attributes:
         pixels: returns the (H, W, 3) uint8 RGB pixels of an image of the dataset.

@@ -37,7 +37,7 @@ Classes = Sequence[str] | None
 
 @dataclass(frozen=True)
 class FileFormat:
-    """What a type of annotation files offers beyond being read: `detkit init` and others meet it as a folder.
+    """Capabilities of a format that a dataset folder can be recognised as, beyond being read.
 
     Attributes:
         of_sets: returns the config of some sets of a recognised dataset.
@@ -58,7 +58,7 @@ def _unchanged(annotations: AnnotationSet) -> AnnotationSet:
 
 @dataclass(frozen=True)
 class DatasetReader:
-    """How one dataset type is read; its arguments are the config, the classes and the ignored classes.
+    """Reader of one dataset type; its arguments are the config, the classes and the ignored classes.
 
     Attributes:
         read: returns the annotations without opening images; classes that are None are those of the files.

@@ -20,7 +20,7 @@ TEST_NAMES = ("test",)
 
 @dataclass(frozen=True)
 class Split:
-    """How a dataset is divided.
+    """Division of a dataset into training and validation.
 
     Attributes:
         train: `data.train` of a config.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class PixelCache:
-    """Reads images and keeps the first ones read, up to a limit; nothing is thrown out again.
+    """Cache of the first images read, up to a limit; nothing is evicted.
 
     Where images are drawn at random, whatever is kept serves as often as anything else would.
 

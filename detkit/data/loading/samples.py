@@ -21,7 +21,7 @@ _AUGMENTATION = 1  # keeps these random streams apart from those of the order
 
 
 class Key(NamedTuple):
-    """Which sample is wanted; it carries all that its chance depends on, so workers keep no state.
+    """Key of a sample; it carries all that its chance depends on, so workers keep no state.
 
     Attributes:
         epoch: the pass over the data.

@@ -32,7 +32,7 @@ _ROUND_S = 300.0
 
 @dataclass(frozen=True)
 class StoredBoxes:
-    """Reads the boxes of a dataset's images from a store.
+    """Proposals of a dataset's images, read from a store.
 
     Attributes:
         store: the file.

@@ -36,7 +36,7 @@ def propose_images(
         wanted: positions of the images.
         pixels: of these images.
         proposer: the method.
-        num_threads: images that are looked at at the same time.
+        num_threads: images that are processed at the same time.
         most_s: stop after about this time; None goes on to the end.
 
     Returns:
@@ -49,12 +49,12 @@ def propose_images(
     missing = parts.missing(wanted)
 
     def look(image: int) -> tuple[int, Proposals, float]:
-        picture = pixels(image)
+        array = pixels(image)
         start = time.perf_counter()
         if isinstance(proposer, NamedProposer):
-            found = proposer.propose_named(picture, parts.names[image])
+            found = proposer.propose_named(array, parts.names[image])
         else:
-            found = proposer(picture)
+            found = proposer(array)
         seconds = time.perf_counter() - start
         if not isinstance(found, Proposals):
             raise UserError(

@@ -18,7 +18,7 @@ from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
 
 SYNTHETIC = "synthetic"
-"""What the embedded dataset is called wherever a dataset can be named."""
+"""Name of the embedded dataset wherever a dataset can be named."""
 
 NUM_SYNTHETIC = {"train": 400, "val": 100}
 """Images of its sets; the seed of a set is its place among them."""

@@ -29,7 +29,7 @@ class FlipConfig(Spec):
 
     type: Literal["flip"] = "flip"
     probability: Fraction = 0.5
-    """How often."""
+    """Fraction of the images it is applied to."""
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """Left-right or top-bottom; the second only where up and down mean nothing (microscopy, aerial)."""
 
@@ -47,7 +47,7 @@ class RandomCropConfig(Spec):
 
     type: Literal["random_crop"] = "random_crop"
     probability: Fraction = 0.5
-    """How often."""
+    """Fraction of the images it is applied to."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Shortest side of the window as a fraction of the image's."""
 
@@ -57,7 +57,7 @@ class ZoomOutConfig(Spec):
 
     type: Literal["zoom_out"] = "zoom_out"
     probability: Fraction = 0.5
-    """How often."""
+    """Fraction of the images it is applied to."""
     max_scale: Annotated[float, Field(ge=1)] = 2.0
     """Largest side of the canvas as a multiple of the image's."""
 
@@ -67,7 +67,7 @@ class ColorJitterConfig(Spec):
 
     type: Literal["color_jitter"] = "color_jitter"
     probability: Fraction = 0.5
-    """How often."""
+    """Fraction of the images it is applied to."""
     brightness: NonNegative = 0.2
     """Factor within 1 +- this."""
     contrast: NonNegative = 0.2
@@ -102,7 +102,7 @@ class NoiseConfig(Spec):
 
     type: Literal["noise"] = "noise"
     probability: Fraction = 0.5
-    """How often."""
+    """Fraction of the images it is applied to."""
     sigma: NonNegative = 8.0
     """Largest standard deviation, in grey levels of 255."""
 
@@ -112,7 +112,7 @@ class AffineConfig(Spec):
 
     type: Literal["affine"] = "affine"
     probability: Fraction = 0.5
-    """How often."""
+    """Fraction of the images it is applied to."""
     degrees: Annotated[float, Field(ge=0, le=45)] = 5.0
     """Largest rotation either way."""
     shear_degrees: Annotated[float, Field(ge=0, le=30)] = 3.0

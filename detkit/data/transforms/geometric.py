@@ -69,7 +69,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cuts out a window that holds the centre of at least one object, where there is one.
+    """Random crop: a window that holds the centre of at least one object, where there is one.
 
     Objects whose centre leaves the window are dropped, the others clipped.
 
@@ -108,7 +108,7 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class ZoomOut:
-    """Puts the image somewhere on a larger canvas of its mean colour.
+    """Random zoom out: the image somewhere on a larger canvas of its mean colour.
 
     Attributes:
         probability: how often.

@@ -116,7 +116,7 @@ class ScaleCrop:
 
 @dataclass(frozen=True)
 class WholeImage:
-    """Makes the image the box of its object; an image folder does not know its images' sizes."""
+    """The whole image as the box of its object; an image folder does not know its images' sizes."""
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator

@@ -44,7 +44,7 @@ class Difference:
 
     @property
     def delta(self) -> float:
-        """How much the second is better than the first."""
+        """Improvement of the second over the first."""
         return self.second - self.first
 
     @property

@@ -16,7 +16,7 @@ _FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class GradientEdges:
-    """Finds contours where colour changes at several scales and more than around, thinned.
+    """Edge map of colour gradients at several scales, relative to their surroundings, thinned.
 
     The gradients of the three CIE Lab channels at all scales are added as tensors (Di Zenzo, "A note on the
     gradient of a multi-image", CVGIP 1986), so that what agrees on a direction adds up. The mean of what is

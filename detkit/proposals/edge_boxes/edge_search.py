@@ -16,7 +16,7 @@ _LEAST_STEP_PX = 2
 
 @dataclass(frozen=True)
 class BoxGrid:
-    """The boxes looked at: neighbours overlap by an IoU of `alpha` in place, size and shape.
+    """The boxes evaluated: neighbours overlap by an IoU of `alpha` in place, size and shape.
 
     Attributes:
         alpha: IoU of neighbours, in (0, 1).

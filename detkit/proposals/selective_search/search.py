@@ -39,7 +39,7 @@ class SelectiveSearch:
     Attributes:
         mode: how many segmentations are merged by how many rules.
         seed: orders the boxes. The same seed gives the same boxes of an image in the same order, on any
-            number of threads and whatever other images are looked at.
+            number of threads and whatever other images are processed.
         max_boxes: keep the first so many of an image; None keeps all.
         num_threads: how many segmentations are worked on at a time. Where several images are, 1 is
             fastest, and the only choice inside `run_all`.

@@ -23,13 +23,13 @@ _FORMAT = "1"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the boxes of a store come from.
+    """Origin of a store's boxes: method, parameters and key.
 
     Attributes:
         method: selective_search, edge_boxes, ..., or the file they were read from.
         parameters: of the method.
         key: tells apart stores of other images, methods or parameters.
-        seconds: time spent looking at the images, summed over them; 0 where it is not known.
+        seconds: time spent on the images, summed over them; 0 where it is not known.
     """
 
     method: str

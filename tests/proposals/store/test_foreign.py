@@ -16,8 +16,8 @@ from scipy.io import savemat
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
-from detkit.proposals.store import ProposalStore
 from detkit.proposals.store.aligned import aligned_store
+from detkit.proposals.store.store import ProposalStore
 
 BOXES = [np.array([[0, 10, 190, 90], [20, 30, 50, 70]], np.float32), np.array([[5, 6, 60, 180]], np.float32)]
 SCORES = [np.array([0.9, 0.25], np.float32), np.array([0.5], np.float32)]
