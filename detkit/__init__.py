@@ -4,7 +4,8 @@
     for found in detector.predict(["photo.jpg"]):
         print(found.names, found.scores, found.boxes)
 
-Names are loaded when they are first used: importing detkit reads no file and imports no torch.
+Names are loaded when they are first used: importing detkit reads no file and imports no torch. The first
+use sets GOMP_SPINCOUNT where the environment says nothing of it (docs/performance.md, "Threads").
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
     if name not in _HOMES:
         raise AttributeError(f"module 'detkit' has no attribute {name!r}")
+    import_module("detkit.runtime.spinning").spin_briefly()  # before the first name brings torch along
     module, _, attribute = _HOMES[name].partition(":")
     value = getattr(import_module(module), attribute)
     globals()[name] = value

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from detkit.cli.app import run
+from detkit.runtime.spinning import spin_briefly
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows the program's name; None takes them from the command line.
     """
+    spin_briefly()
     return run(sys.argv[1:] if arguments is None else arguments)
 
 

@@ -1,7 +1,7 @@
 """Capabilities: what a model may be able to do beyond detecting, for those that use it.
 
-A room below the detectors asks `isinstance(model, HasProposalNetwork)`, never for a detector by name, and says
-what a model without it does not get.
+A room below the detectors asks `isinstance(model, HasProposalNetwork)`, never for a detector by name, and
+says what a model without it does not get.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
+from detkit.runtime.cores import num_cores
 from detkit.storage.atomic import write_atomically
 
 if TYPE_CHECKING:  # it starts the compiler, which small files do without
@@ -88,7 +88,7 @@ def scanned(file: Path) -> Results | None:
         return None
     from detkit.annotations.results_scan import scan_results
 
-    return scan_results(file, os.cpu_count() or 1)
+    return scan_results(file, num_cores())
 
 
 def _known(results: Results, truth: AnnotationSet) -> DetectionSet | None:

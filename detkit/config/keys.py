@@ -92,8 +92,8 @@ def wanted(allowed: Holds) -> str:
     """Say in words what a place may hold.
 
     Example:
-        >>> from detkit.training.loop.config import SGD
-        >>> wanted(holds(SGD.model_fields["lr"]))
+        >>> from detkit.training.loop.config import SGDConfig
+        >>> wanted(holds(SGDConfig.model_fields["lr"]))
         'a number above 0'
     """
     words = [_kind(kind, allowed) for kind in allowed.kinds if kind not in allowed.models]

@@ -16,7 +16,7 @@ from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNCon
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.evaluation.config import EvaluateConfig
-from detkit.spec import CustomConfig, Index, Spec, tagged
+from detkit.spec import Count, CustomConfig, Index, Spec, tagged
 from detkit.training.loop.config import GradientConfig
 from detkit.training.staged.config import StagedConfig
 
@@ -41,6 +41,10 @@ class Config(Spec):
     """`auto` takes CUDA, then MPS, then the CPU; or one of cpu, cuda, cuda:N, mps."""
     deterministic: bool = False
     """Refuse operations whose result changes from run to run."""
+    threads: Literal["auto"] | Count = "auto"
+    """Threads that a CPU computes with. `auto` measures, at the start and now and then, whether all cores or
+    fewer are faster, which is so beside other busy programs; a number stays. `OMP_NUM_THREADS` in the
+    environment wins."""
     detector: AnyDetectorConfig
     """The model."""
     data: DataConfig

@@ -81,6 +81,8 @@ def _spot(loc: tuple[int | str, ...]) -> _Spot:
         if allowed is not None and part in allowed.tagged:
             siblings, allowed = allowed.tagged, holds(allowed.tagged[str(part)])
             continue
+        if isinstance(part, str) and allowed is not None and not allowed.models and not allowed.tagged:
+            continue  # pydantic's name for one of several plain values
         path = (*path, part)
         if isinstance(part, int):
             allowed = holds(allowed.item) if allowed is not None else None

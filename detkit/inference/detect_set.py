@@ -137,7 +137,8 @@ def detect_dataset(
         world_size=world_size(),
         pin_memory=session.pin_memory,
     )
-    arrays, timing = detect_set(model, loader, device=session.device, precision=session.precision)
+    batches = session.threads.of("detection").over(loader, lambda batch: batch[0].pixels.numel())
+    arrays, timing = detect_set(model, batches, device=session.device, precision=session.precision)
     gathered = gather(arrays)
     if gathered is None:
         return None, timing

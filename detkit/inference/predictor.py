@@ -25,6 +25,7 @@ from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
 from detkit.runtime.session import Session
 from detkit.runtime.thread_map import map_threads
+from detkit.runtime.threads import number_kept
 from detkit.structures import Detections, ImageBatch, Target
 
 T = TypeVar("T")
@@ -174,7 +175,8 @@ class Predictor:
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:
-        with torch.inference_mode(), self.session.autocast():
+        work = self.session.threads.of("detection").unit(images.pixels.numel())
+        with number_kept(), work, torch.inference_mode(), self.session.autocast():
             detections = cast(Detector, self.model).detect(images.to(self.session.device))
             return [found.to("cpu") for found in detections]
 

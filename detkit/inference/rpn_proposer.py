@@ -22,7 +22,7 @@ from detkit.structures import Target
 
 @dataclass(frozen=True)
 class RPNProposer:
-    """A proposer like selective search: takes an image as `detkit predict` does, and stops after the proposals.
+    """A proposer like selective search: a model that stops after the proposals of an image.
 
     Attributes:
         model: with a proposal network; in evaluation mode, on the session's device.

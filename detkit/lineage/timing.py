@@ -62,7 +62,7 @@ class Tested:
 
 
 def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
-    """Time a detector image by image, on all cores, and measure the proposals it looks at.
+    """Time a detector image by image, on the cores it is fastest on, and measure its proposals.
 
     Args:
         config: its config.
@@ -82,7 +82,7 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     with session(config, trains=False) as run:
         detector = cast(Detector, load_detector(weights, run.device).model.eval())
         images = _images(config, run, source)
-        network = _median(run, images, detector.detect)
+        network = run.threads.least(lambda: _median(run, images, detector.detect))
     looking = _seconds_of_proposals(proposer, source, len(images))
     return Tested(*_coverage(source.annotations, boxes), looking, network)
 
@@ -97,8 +97,9 @@ def _time_with_own_proposals(config: Config, weights: Path, source: Source) -> T
                 "of its proposals cannot be measured"
             )
         images = _images(config, run, source)
-        whole = _median(run, images, cast(Detector, model).detect)
-        looking = _median(run, [(model, batch, _maps(run, model, batch)) for batch in images], _propose)
+        detector, maps = cast(Detector, model), [(model, batch, _maps(run, model, batch)) for batch in images]
+        whole = run.threads.least(lambda: _median(run, images, detector.detect))
+        looking = run.threads.least(lambda: _median(run, maps, _propose))
     proposer = build_rpn_proposer(weights, None, str(run.device))
     numbers = range(source.annotations.num_images)
     boxes = [proposer(source.pixels(image)).boxes for image in numbers]

@@ -26,7 +26,7 @@ def compile_maps(model: nn.Module, backend: str | Callable[..., object] = "induc
         backend: of torch.compile.
 
     Raises:
-        UserError: the CPU's backend finds no C++ compiler, or the detector does not name such modules.
+        UserError: the CPU's backend finds no C++ compiler, or the detector names no such modules.
     """
     if not isinstance(model, ComputesMaps):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Whether a config's detector can be trained on its dataset here: the part of `detkit check` that needs torch."""
+"""Whether a config's detector can be trained on its dataset here: the part of the doctor with torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from detkit.capabilities import MatchesObjects
 from detkit.checks.findings import Finding
-from detkit.checks.fit import MOST_IMAGES, MOST_SEARCHED, FitImages, measure_fit
+from detkit.checks.fit import MOST_IMAGES, MOST_SEARCHED, Fit, FitImages, measure_fit
 from detkit.checks.learning import PROBED, fit_findings, memory_findings
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
@@ -37,17 +37,27 @@ def check_learning(config: Config) -> tuple[list[Finding], dict[str, Any] | None
         UserError: the data cannot be read.
     """
     source, _ = open_training_set(config.data)
-    model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
-    findings: list[Finding] = []
-    figures = None
-    if isinstance(model, MatchesObjects):
-        fit = measure_fit(model, source.annotations, _fit_images(config, source))
-        findings, figures = list(fit_findings(fit, source.annotations)), fit.to_json()
+    fit = fit_of(config, source)
+    findings = [] if fit is None else list(fit_findings(fit, source.annotations))
+    figures = None if fit is None else fit.to_json()
     if isinstance(config.train, GradientConfig) and config.detector.external_proposals is None:
         memory, needs = _memory(config, config.train, source)
         findings += memory
         figures = None if figures is None else figures | needs
     return findings, figures
+
+
+def fit_of(config: Config, source: Source) -> Fit | None:
+    """Return how the anchors or proposals of a config fit its objects; None for a detector without either.
+
+    Args:
+        config: the detector and its data.
+        source: the training images.
+    """
+    model: object = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
+    if not isinstance(model, MatchesObjects):
+        return None
+    return measure_fit(model, source.annotations, _fit_images(config, source))
 
 
 def _fit_images(config: Config, source: Source) -> FitImages:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from detkit.capabilities import HasProposalNetwork
+from detkit.config.schema import Config
 from detkit.data.transforms.builder import resizing
 from detkit.errors import UserError
 from detkit.inference.predictor import Predictor
@@ -16,6 +19,7 @@ from detkit.runs.model import load_detector
 from detkit.runtime.device import choose_device, predicting_precision
 from detkit.runtime.processes import local_rank
 from detkit.runtime.session import Session
+from detkit.runtime.threads import Threads, number_kept, numbers_of_threads
 
 
 def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
@@ -38,7 +42,7 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
         classes=loaded.classes,
         category_ids=loaded.file.category_ids,
         resize=resizing(config.data.resize),
-        session=Session(place, predicting_precision(config.train.precision, place)),
+        session=_session(config, place),
         nms_iou=detector.nms_iou,
         max_detections=detector.max_detections,
         thresholds=loaded.file.thresholds,
@@ -66,5 +70,11 @@ def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto
             f"{weights}: a {loaded.config.detector.type} has no proposal network; METHOD takes a model that "
             "has one, such as a faster_rcnn"
         )
-    session = Session(place, predicting_precision(loaded.config.train.precision, place))
+    session = _session(loaded.config, place)
     return rpn_proposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)
+
+
+def _session(config: Config, device: torch.device) -> Session:
+    with number_kept():  # until an image comes
+        threads = Threads(numbers_of_threads(None, device, one=config.deterministic))
+    return Session(device, predicting_precision(config.train.precision, device), threads=threads)

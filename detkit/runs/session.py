@@ -15,6 +15,7 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.builder import build_detector
 from detkit.detectors.task import Task
 from detkit.inference.detect_set import Timing, detect_dataset
+from detkit.runtime.progress import say
 from detkit.runtime.session import Session, open_session
 
 
@@ -33,8 +34,11 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
         config.device,
         config.train.precision,
         config.data.workers,
-        deterministic=config.deterministic,
+        None if config.threads == "auto" else config.threads,
         trains=trains,
+        deterministic=config.deterministic,
+        compiles=config.evaluate.compile or getattr(config.train, "compile", False),
+        tell=say,
     ) as run:
         yield run
 

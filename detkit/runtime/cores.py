@@ -1,15 +1,32 @@
-"""The cores that this process may use."""
+"""How many cores there are for a process."""
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
+CGROUP = Path("/sys/fs/cgroup")
 MOST_WORKERS = 8
 
 
 def num_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use.
+
+    Those it is bound to, and no more than a container's quota of processor time amounts to.
+
+    Example:
+        >>> num_cores() >= 1
+        True
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(CGROUP)
+    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
+
+
+def share_of_cores() -> int:
+    """Return this process's share of the cores, where torchrun started several on this machine."""
+    return max(1, num_cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def num_workers(wanted: int | None) -> int:
@@ -19,5 +36,18 @@ def num_workers(wanted: int | None) -> int:
     """
     if wanted is not None:
         return wanted
-    share = num_cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    share = share_of_cores()
     return min(MOST_WORKERS, share - 1) if share > 2 else 0
+
+
+def _quota(root: Path) -> float | None:
+    """Return the cores' worth of time that a container has; None where there is no limit."""
+    try:
+        if (root / "cpu.max").is_file():
+            allowed, period = (root / "cpu.max").read_text().split()
+        else:
+            files = (root / "cpu" / name for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+            allowed, period = (file.read_text().strip() for file in files)
+        return None if allowed in {"max", "-1"} else int(allowed) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

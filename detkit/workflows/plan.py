@@ -15,6 +15,7 @@ from torch import nn
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.regions.attached_proposals import attach_proposals
+from detkit.data.regions.batch import amount_of
 from detkit.data.transforms.builder import eval_transforms, train_transforms
 from detkit.detectors.families import family_of
 from detkit.detectors.staged_recipe import Batches, cached_bytes, new_layer_optimizer
@@ -23,6 +24,7 @@ from detkit.errors import UserError
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.runs.session import session, task_of
 from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
+from detkit.runtime.threads import Threads
 from detkit.structures import TrainBatch
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.loop.config import GradientConfig
@@ -173,7 +175,7 @@ def _plan_gradient(task: Task, train: GradientConfig, model: nn.Module) -> Plan:
         free_bytes=free,
         largest_part=affordable,
         advised_parts=_parts(train.batch_size, affordable),
-        step_seconds=_seconds(probe.step, loader.epoch(0), train.accumulate) if fits else None,
+        step_seconds=_seconds(probe.step, loader.epoch(0), train.accumulate, run.threads) if fits else None,
         steps=loader.num_steps(0),
         epochs=train.epochs,
         shared_bytes=probe.shared_bytes(train.batch_size),
@@ -186,8 +188,9 @@ def _plan_staged(task: Task, how: StagedConfig, model: nn.Module, batches: Batch
     seconds, peak = None, None
     if tuned is not None:
         step = Step(run, model, new_layer_optimizer(tuned, detector))
-        tuning = iter(batches(task, tuned, detector)(0, 0))
-        seconds, peak = measure_steps(step, tuning, tuned.steps, tuned.accumulate)
+        seconds, peak = measure_steps(
+            step, batches(task, tuned, detector), tuned.steps, tuned.accumulate, run.threads
+        )
     reader = RegionReader.of(run, model.eval(), task.train_set, eval_transforms(task.data))
     return StagedPlan(
         device=str(run.device),
@@ -204,14 +207,20 @@ def _plan_staged(task: Task, how: StagedConfig, model: nn.Module, batches: Batch
     )
 
 
-def _seconds(step: Step, batches: Iterable[TrainBatch], parts: int) -> float:
-    times = []
+def _seconds(step: Step, batches: Iterable[TrainBatch], parts: int, threads: Threads) -> float:
+    """Return the median of a few steps, with the number of threads that a training would choose."""
+    times: list[float] = []
+    settled_at, tuner = None, threads.of("training")
     start = time.perf_counter()
-    for _, batch in zip(range(TIMED_STEPS + 1), batches, strict=False):
+    for batch in tuner.over(batches, amount_of):
         step(batch, parts)
         times.append(time.perf_counter() - start)
+        if tuner.is_settled and settled_at is None:
+            settled_at = len(times)  # the first step, which warms up, or the first with the number chosen
+        if settled_at is not None and len(times) == settled_at + TIMED_STEPS:
+            break
         start = time.perf_counter()
-    return float(np.median(times[1:] or times))
+    return float(np.median(times[settled_at or 0 :] or times))
 
 
 def _parts(batch_size: int, affordable: int | None) -> int | None:

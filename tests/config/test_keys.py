@@ -44,3 +44,9 @@ def test_what_a_key_may_hold_in_words(model: type[Spec], key: str, words: str) -
 def test_every_key_reaches_into_lists_and_tagged_mappings() -> None:
     names = {name for name, *_ in every_key(Config)}
     assert {"data.train.augment.probability", "detector.head.dropout", "train.ema.decay"} <= names
+
+
+def test_the_number_of_threads_is_auto_or_a_whole_number() -> None:
+    field = Config.model_fields["threads"]
+    assert field.default == "auto"
+    assert wanted(holds(field)) == "auto or a whole number of at least 1"

@@ -158,3 +158,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_config(tmp_path / "latin.yaml")
     (tmp_path / "bom.yaml").write_text(SMALL, encoding="utf-8-sig")
     assert load_config(tmp_path / "bom.yaml") == parse_config(SMALL)
+
+
+@pytest.mark.parametrize("value", ["0", "two", "1.5", "true"])
+def test_one_of_several_plain_values_is_one_message(value: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("faster_rcnn_resnet18_synthetic", [f"threads={value}"])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(
+        f"override threads={value}: threads: expected auto or a whole number of at least 1, got"
+    )

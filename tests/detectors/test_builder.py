@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from detkit.detectors.builder import build_detector
+from detkit.detectors.config import CustomDetectorConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.errors import UserError
 from detkit.models.backbones.resnet.network import ResNet
 from detkit.models.norm import FrozenBatchNorm
 from detkit.models.pretrained import LoadReport
-from detkit.spec import CustomConfig
 
 C4: dict[str, Any] = {
     "type": "faster_rcnn",
@@ -170,7 +170,7 @@ def test_own_backbone_head_and_detector() -> None:
     )
     assert model.roi_head.given == ((8,), 5, 3, 3)
     assert model.rpn.head.conv[0][0].in_channels == 5
-    whole = build_detector(CustomConfig.model_validate(custom("Detector")), 3, 0)
+    whole = build_detector(CustomDetectorConfig.model_validate(custom("Detector")), 3, 0)
     assert whole.num_classes == 3
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from detkit.data.transforms.resize import Resize
 from detkit.inference.predictor import Predictor
+from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch
 
 CLASSES = ("red", "green", "blue")
@@ -50,10 +51,7 @@ def predictor(short_px: int = 40, long_px: int = 400) -> Predictor:
         CLASSES,
         (7, 3, 90),
         Resize((short_px,), long_px),
-        nms_iou=0.5,
-        max_detections=100,
-        device=torch.device("cpu"),
-        precision=None,
+        Session(torch.device("cpu")),
     )
 
 

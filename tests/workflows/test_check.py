@@ -13,13 +13,14 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.checks import learning
 from detkit.checks.findings import KINDS
-from detkit.checks.fit import Fit, measure_fit, sample_images
+from detkit.checks.fit import Fit, sample_images
 from detkit.checks.learning import fit_findings
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.runs.learning import check_learning, fit_of
 from detkit.runtime import memory
 from detkit.workflows.check import check
 from tests.checks.small_datasets import CLASSES, Format, pictures, write
@@ -164,7 +165,7 @@ def corners_after_resize(truth: AnnotationSet, image: int, size: tuple[int, int]
 def test_best_anchors_beside_a_loop_over_all() -> None:
     config = synthetic()
     learned, _ = open_training_set(config.data)
-    fit = measure_fit(config, learned)
+    fit = fit_of(config, learned)
     assert fit is not None
     model = build_detector(config.detector, len(config.data.classes), 0, pretrained=False)
     assert isinstance(model, FasterRCNN)
@@ -205,7 +206,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 def test_what_keeps_a_detector_from_learning_is_told() -> None:
     config = synthetic("data.resize={short_px: 32, long_px: 48}", "train.batch_size=2")
     learned, _ = open_training_set(config.data)
-    fit = measure_fit(config, learned)
+    fit = fit_of(config, learned)
     assert fit is not None
     kinds = {finding.kind for finding in fit_findings(fit, learned.annotations)}
     assert {"missed_objects", "below_stride"} <= kinds
@@ -227,7 +228,7 @@ def test_proposals_are_looked_for_in_a_sample() -> None:
     values["detector"]["proposals"] = {"type": "sliding_window", "max_boxes": 300}
     config = Config.model_validate(values)
     learned, _ = open_training_set(config.data)
-    fit = measure_fit(config, learned)
+    fit = fit_of(config, learned)
     assert fit is not None
     assert (fit.what, len(fit.positives)) == ("proposals", 2)
     assert 0.2 < np.mean(fit.best) <= 1
@@ -236,7 +237,7 @@ def test_proposals_are_looked_for_in_a_sample() -> None:
 def test_memory_is_told_before_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning, "free_bytes", lambda device: 1 << 20)
     monkeypatch.setattr(learning, "shared_bytes", lambda: 1 << 10)
-    findings, figures = learning.check_learning(synthetic("data.workers=2", "train.batch_size=8"))
+    findings, figures = check_learning(synthetic("data.workers=2", "train.batch_size=8"))
     assert {"out_of_memory", "shared_memory"} <= {finding.kind for finding in findings}
     assert figures is not None
     assert figures["free_bytes"] == 1 << 20

@@ -177,7 +177,7 @@ def test_objects_cut_out_of_a_detection_dataset_are_images(folder: Path) -> None
             ["data.train.augment=[{type: scale_crop, short_px: [30, 40], size_px: 32}]"],
             "must rise from size_px",
         ),
-        (["train.type=staged"], "classifier is learned by gradient"),
+        (["train.type=staged"], "classifier is trained by gradient"),
     ],
 )
 def test_what_does_not_fit_a_classifier_is_refused(changes: list[str], message: str) -> None:

@@ -64,3 +64,8 @@ class RegionBatch:
 
 Batch = TrainBatch | RegionBatch
 """Batch of a training step: whole images, or regions cut out of many."""
+
+
+def amount_of(batch: Batch) -> int:
+    """Return how much work a batch is: its pixels, or the number of its regions, which are of one size."""
+    return batch.images.pixels.numel() if isinstance(batch, TrainBatch) else len(batch)

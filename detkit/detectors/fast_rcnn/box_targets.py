@@ -27,7 +27,7 @@ from detkit.structures import Target
 def measure_box_targets(head: AnyHeadConfig, model: FastRCNN, task: Task, *, continues: bool) -> None:
     """Let a model's box regression be trained in the units of the training set, where its head asks for it.
 
-    The images are taken as their files are: only their mirroring matters to the statistics, and is counted in.
+    Images are taken as their files are: only their mirroring matters to the statistics, and is counted in.
 
     Args:
         head: says whether box targets are measured.

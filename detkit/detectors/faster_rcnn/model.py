@@ -93,7 +93,7 @@ class FasterRCNN(ImageInput):
     def candidate_boxes(
         self, target: Target, size: tuple[int, int], proposals: Tensor | None
     ) -> tuple[Tensor, int]:
-        """Return the (A, 4) anchors that may train for an image, and how many of those sampled are positive."""
+        """Return the (A, 4) anchors that may train, and how many of those sampled are positive."""
         return self.rpn.candidate_anchors(target, size)
 
     def map_modules(self) -> list[nn.Module]:

@@ -42,7 +42,7 @@ class EdgeBoxes:
         >>> from detkit.proposals.config import EdgeBoxesConfig
         >>> scene = np.full((120, 160, 3), 200, np.uint8)
         >>> scene[30:90, 40:120] = 30, 60, 160
-        >>> found = build_proposer(EdgeBoxesConfig(type="edge_boxes"))(scene)
+        >>> found = build_proposer(EdgeBoxesConfig())(scene)
         >>> np.abs(found.boxes[0] - [40, 30, 120, 90]).max() < 8
         np.True_
     """

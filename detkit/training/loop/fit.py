@@ -12,7 +12,7 @@ from torch.amp import GradScaler
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from detkit.data.regions.batch import Batch
+from detkit.data.regions.batch import Batch, amount_of
 from detkit.ops.sampling import mix_seed
 from detkit.runtime.processes import mean_over_processes, rank, world_size
 from detkit.runtime.session import Session
@@ -58,7 +58,8 @@ def fit(
     """Train a model and return the state it ended in.
 
     A step depends on nothing but the weights before it, the seed and its number: a training that is
-    stopped and resumed anywhere, in the middle of an epoch too, ends in the same weights, bit for bit.
+    stopped and resumed anywhere, in the middle of an epoch too, ends in the same weights, bit for bit
+    with one number of threads, which decides how sums are rounded.
 
     Args:
         model: has `forward(batch) -> losses by name`, each a mean over the images of the batch.
@@ -89,7 +90,7 @@ def fit(
     """
     loader, timeline = _loader(batches), timeline or _one_epoch(batches)
     session = session or Session(next(model.parameters()).device)
-    device, precision = session.device, session.precision
+    device, precision, threads = session.device, session.precision, session.threads.anew("training")
     for group in optimizer.param_groups:
         group.setdefault("base_lr", group["lr"])
     on_step = on_step or _ignore
@@ -109,7 +110,7 @@ def fit(
         judge.run_if_due()
         while state.step < timeline.total and not judge.stops:
             model.train()
-            for batch in loader(*timeline.place(state.step)):
+            for batch in threads.over(loader(*timeline.place(state.step)), amount_of):
                 lr = set_rates(optimizer, schedule(state.step) if schedule else 1.0)
                 torch.manual_seed(mix_seed(seed, state.step, rank()))
                 batch = replace(batch.to(device), seed=mix_seed(seed, state.step))  # noqa: PLW2901

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from detkit.data.regions.batch import Batch
 from detkit.runtime.memory import shown_bytes
+from detkit.runtime.threads import Threads
 from detkit.training.memory_probe import SAFETY, Step
+from detkit.training.staged.fine_tune import Loader
 from detkit.training.staged.region_reader import RegionReader
 
 TIMED_STEPS = 3
@@ -96,27 +96,34 @@ class StagedPlan:
 
 
 def measure_steps(
-    step: Step, batches: Iterator[Batch], steps: int, accumulate: int
+    step: Step, batches: Loader, steps: int, accumulate: int, threads: Threads
 ) -> tuple[float | None, int | None]:
     """Return the median seconds of a few steps of a fine-tuning, and their peak memory in bytes.
 
     Args:
         step: one step.
-        batches: of the fine-tuning.
+        batches: of the fine-tuning, from a step on.
         steps: length of the fine-tuning.
         accumulate: in how many parts a step is processed.
+        threads: the numbers of threads to choose from; the fastest counts.
 
     Returns:
         Both None where a step does not fit into memory.
     """
-    times, peak = [], None
-    for _ in range(min(TIMED_STEPS + 1, steps)):
-        start = time.perf_counter()
-        peak = step.peak(next(batches), accumulate)
-        if peak is None:
-            return None, None
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:] or times)), peak
+    peaks: list[int | None] = []
+
+    def seconds() -> float:
+        times, each = [], iter(batches(0, 0))
+        for _ in range(min(TIMED_STEPS + 1, steps)):
+            start = time.perf_counter()
+            peaks.append(step.peak(next(each), accumulate))
+            times.append(time.perf_counter() - start)
+            if peaks[-1] is None:
+                break
+        return float(np.median(times[1:] or times))
+
+    least = threads.least(seconds)
+    return (None, None) if None in peaks else (least, peaks[-1])
 
 
 def regions_per_second(reader: RegionReader) -> float:

@@ -72,7 +72,8 @@ class RegionReader:
         if len(chosen) == 0:
             return
         with torch.inference_mode(), self.session.autocast():
-            for pool5, vectors in self.model.read(batch, chosen):
+            parts = self.model.read(batch, chosen)
+            for pool5, vectors in self.session.threads.of("features").making(parts, len(chosen)):
                 yield pool5.float().cpu().numpy(), vectors.float().cpu().numpy()
 
     def together(self, image: int, rows: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:

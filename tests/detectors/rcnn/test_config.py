@@ -94,7 +94,7 @@ def test_networks_without_fc_layers_are_judged_by_pool5() -> None:
         ({"REGIONS": "roi_pool"}, "rcnn with regions: roi_pool is fast_rcnn"),
         ({"REGIONS": "spp"}, "rcnn with regions: spp is sppnet"),
         ({"REGIONS": "warp, size: 32"}, "less than half of size"),
-        ({"TRAIN": "{type: gradient, optimizer: {type: sgd, lr: 1.0}}"}, "rcnn is learned by staged"),
+        ({"TRAIN": "{type: gradient, optimizer: {type: sgd, lr: 1.0}}"}, "rcnn is trained by staged"),
         ({"AUGMENT": "[{type: flip}]"}, "train.fine_tune.flip mirrors them"),
     ],
 )

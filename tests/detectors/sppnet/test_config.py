@@ -77,7 +77,7 @@ def test_vgg_has_the_grid_that_its_fc6_knows() -> None:
         ({"PROPOSALS": "rpn"}, "sppnet with proposals: rpn is faster_rcnn"),
         ({"REGIONS": "roi_pool"}, "sppnet with regions: roi_pool is fast_rcnn"),
         ({"REGIONS": "warp"}, "sppnet with regions: warp is rcnn"),
-        ({"TRAIN": "{type: gradient, optimizer: {type: sgd, lr: 1}}"}, "sppnet is learned by staged"),
+        ({"TRAIN": "{type: gradient, optimizer: {type: sgd, lr: 1}}"}, "sppnet is trained by staged"),
         ({"SCALES": "scales_px: [688, 480]"}, "scales_px must rise"),
         ({"SCALES": "scales_px: [480, 600]"}, "scales_px ends with 600"),
         ({"TRAIN": "{type: staged, fine_tune: {images_per_step: 3}}"}, "multiple of images_per_step"),

@@ -13,6 +13,7 @@ from torch import nn
 from torch.amp import GradScaler
 
 from detkit.errors import NonFiniteLossError, UserError
+from detkit.runtime.session import Session
 from detkit.structures import TrainBatch
 from detkit.training.loop.checkpoint import read_checkpoint
 from detkit.training.loop.failure import LossWatch
@@ -132,7 +133,7 @@ def test_bf16_trains_and_losses_fall() -> None:
     totals: list[float] = []
     train(
         tiny_model(dropout=0.0),
-        precision=torch.bfloat16,
+        session=Session(torch.device("cpu"), torch.bfloat16),
         epochs=10,
         on_step=lambda report: totals.append(report.values["head_box"]),
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 from detkit.training.loop.checkpoint import TrainingState
 from detkit.training.loop.fit import fit
@@ -108,25 +109,24 @@ def train(model: nn.Module, **changes: Any) -> TrainingState:
     """Fit with settings that suit most tests."""
     epochs, steps_per_epoch = changes.pop("epochs", 2), changes.pop("steps_per_epoch", STEPS)
     settings: dict[str, Any] = {
-        "loader": Loader(),
+        "batches": Loader(),
         "optimizer": sgd(model, lr=0.05, momentum=0.9, weight_decay=1e-4, bias_lr_factor=2.0),
         "schedule": Schedule(constant(), 2, 0.1),
         "timeline": Timeline([steps_per_epoch] * epochs),
         "seed": 5,
-        "device": torch.device("cpu"),
-        "precision": None,
+        "session": Session(torch.device("cpu")),
         "accumulate": 1,
         "clip_norm": 0.0,
         "ema_decay": None,
         "validation": None,
-        "save_model": lambda model: None,
-        "on_step": lambda report: None,
         "image_name": lambda index: f"image_{index}.jpg",
         "folder": None,
         "save_every_steps": 0,
         "resumes": False,
         "config_text": "version: 1\n",
     }
+    if "loader" in changes:
+        changes["batches"] = changes.pop("loader")
     return fit(model, **(settings | changes))
 
 

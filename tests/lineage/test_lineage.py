@@ -12,7 +12,6 @@ from detkit.config.schema import Config
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
 from detkit.lineage import common_settings as lineage_ground
-from detkit.lineage import row as lineage_row
 from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Ground
 from detkit.lineage.common_settings import EMBEDDED, PHOTOS, Terms, backbone_of, terms_for
 from detkit.lineage.page import Row
@@ -119,8 +118,8 @@ def test_what_is_done_is_not_done_again(
         learned.append(config.detector.type)
         return actual(config, **options)
 
-    actual = lineage_row.train
-    monkeypatch.setattr(lineage_row, "train", train)
+    actual = whole.train
+    monkeypatch.setattr(whole, "train", train)
     both = run(tmp_path / "out", "fast_rcnn", "faster_rcnn")
     assert learned == ["faster_rcnn"]
     assert both.rows[0] == first.rows[0]
@@ -152,16 +151,16 @@ def test_what_is_done_is_not_done_again(
 def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_synthetic(tmp_path / "data", "voc", 3, 2)
     terms = replace(TINY, weights="none")
-    actual = lineage_row.evaluate
+    actual = whole.evaluate
 
     def stop(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lineage_row, "evaluate", stop)
+    monkeypatch.setattr(whole, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt, match=r"--out .*out goes on"):
         run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
-    monkeypatch.setattr(lineage_row, "evaluate", actual)
-    monkeypatch.setattr(lineage_row, "train", stop)  # it is not learned again
+    monkeypatch.setattr(whole, "evaluate", actual)
+    monkeypatch.setattr(whole, "train", stop)  # it is not learned again
     found = run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
     assert found.pretrain_seconds is None
     assert [one.detector for one in found.rows] == ["fast_rcnn"]

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from detkit.runtime import cores
+from detkit.runtime.cores import num_cores, share_of_cores
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(cores, "CGROUP", tmp_path)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+
+
+def test_the_cores_a_process_is_bound_to_count() -> None:
+    assert num_cores() == share_of_cores() == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "cores_left"),
+    [("max 100000", 8), ("150000 100000", 2), ("1000 100000", 1), ("3200000 100000", 8), ("strange", 8)],
+)
+def test_a_container_may_give_fewer(tmp_path: Path, text: str, cores_left: int) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert num_cores() == cores_left
+
+
+@pytest.mark.parametrize(("quota", "cores_left"), [("-1", 8), ("200000", 2), ("", 8)])
+def test_older_containers_say_it_in_two_files(tmp_path: Path, quota: str, cores_left: int) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert num_cores() == cores_left
+
+
+@pytest.mark.parametrize(("processes", "share"), [("2", 4), ("3", 2), ("20", 1)])
+def test_processes_of_torchrun_share_them(
+    monkeypatch: pytest.MonkeyPatch, processes: str, share: int
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert share_of_cores() == share
+    assert num_cores() == 8
+
+
+def test_systems_without_binding_say_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert num_cores() == 1
