@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.data.config import ClassifiedDatasetConfig, DataConfig, ScaleCropConfig
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import ClassifiedDatasetConfig
+from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig

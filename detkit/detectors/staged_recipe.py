@@ -16,8 +16,8 @@ from detkit.models.roi.decision_builder import dropout_of
 from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMConfig
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.runtime.processes import barrier, rank
+from detkit.runtime.progress import say
 from detkit.spec import CustomConfig
-from detkit.storage.run_folder import say
 from detkit.training.loop import optim
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.staged.config import FineTuneConfig, StagedConfig

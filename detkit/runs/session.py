@@ -15,8 +15,8 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.builder import build_detector
 from detkit.detectors.task import Task
 from detkit.inference.detect_set import Timing, detect_dataset
+from detkit.runtime.progress import say
 from detkit.runtime.session import Session, open_session
-from detkit.storage.run_folder import say
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from detkit.runs.model import LoadedDetector, load_detector
 from detkit.runs.results import require_same_classes
 from detkit.runs.session import detect_with, session
 from detkit.runtime.device import choose_device
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 from detkit.structures import Detections, ImageBatch
 
 
@@ -38,7 +38,7 @@ class Measurement:
 
     Attributes:
         parameters: of fc6 and fc7.
-        ap: by the config's metric; None where there were no images to judge it by.
+        ap: by the config's metric; None where there were no images to evaluate it on.
         seconds_per_image: median time of the detector itself, reading excluded; None likewise.
     """
 
@@ -53,7 +53,7 @@ class Compression:
 
     Attributes:
         out: the model file that was written.
-        metric: what `ap` means; None where there were no images to judge by.
+        metric: what `ap` means; None where there were no images to evaluate on.
         before: the detector as it was.
         after: as it is in the file.
     """
@@ -98,7 +98,7 @@ def compress(
         fc6: rank of fc6; None leaves it whole.
         fc7: rank of fc7; None leaves it whole.
         out: the file to write; None takes one beside the weights, named after the ranks.
-        data: names the images to judge by (`data.val`); None takes those of the weights' own config.
+        data: names the images to evaluate on (`data.val`); None takes those of the weights' own config.
         device: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
@@ -185,7 +185,7 @@ def _judge(
 
 
 def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Source | None:
-    """Return the images to judge by; None where the model's own are not there."""
+    """Return the images to evaluate on; None where the model's own are not there."""
     config = data or loaded.config
     try:
         source = open_validation_set(config.data)

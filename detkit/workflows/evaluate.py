@@ -1,4 +1,4 @@
-"""`detkit eval`: judge a trained detector on a config's validation images."""
+"""`detkit eval`: evaluate a trained detector on a config's validation images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detkit.models.compilation import compile_maps
 from detkit.runs.model import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
 from detkit.runs.session import detect_with, session
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import CONFIG, new_folder
 
 
@@ -26,7 +26,7 @@ class Evaluation:
     Attributes:
         measured: the numbers.
         out: folder with config.yaml, detections.json, report.html and, for VOC, comp4 files.
-        num_images: images judged.
+        num_images: images evaluated.
         seconds_per_image: time the detector took, reading included.
     """
 
@@ -41,7 +41,7 @@ class Evaluation:
 
 
 def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation | None:
-    """Judge a trained detector on the validation images and write what it found.
+    """Evaluate a trained detector on the validation images and write what it found.
 
     Args:
         config: names the images (`data.val`), the metric and the device; the detector is the file's own.

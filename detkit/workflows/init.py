@@ -10,7 +10,7 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_files import with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (
@@ -24,10 +24,11 @@ from detkit.checks.recommend import (
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.data.datasets.splits import Split, divide, read_sets
+from detkit.data.datasets.readers import read_sets
+from detkit.data.datasets.splits import Split, divide
 from detkit.errors import UserError
 from detkit.models.backbones.families import family_named
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
@@ -127,12 +128,12 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     values["data"]["classes"] = look.train.classes
     values["data"]["ignore_classes"] = ()
     classifies = template.detector.type == "classifier"
-    learned, judged_by = look.split.train, look.split.val
+    train_set, val_set = (part.model_dump(exclude={"augment"}) for part in (look.split.train, look.split.val))
     if classifies and look.format != "image_folder":
-        learned, judged_by = ({"type": "object_crops", "of": part} for part in (learned, judged_by))
+        train_set, val_set = ({"type": "object_crops", "of": part} for part in (train_set, val_set))
         notes.append("the labelled objects are cut out, and each is an image for the classifier")
-    values["data"]["train"] = {**learned, "augment": values["data"]["train"]["augment"]}
-    values["data"]["val"] = judged_by
+    values["data"]["train"] = {**train_set, "augment": values["data"]["train"]["augment"]}
+    values["data"]["val"] = val_set
     if not classifies:
         values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
     if look.problems:
@@ -204,7 +205,7 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
     objects = ", ".join(f"{name} {count}" for name, count in zip(look.train.classes, counts, strict=True))
     lines = [
         f"{dataset}: {look.format}, {look.train.num_images} images to learn from, {look.val.num_images} to "
-        "judge by.",
+        "evaluate on.",
         f"Objects to learn from: {objects}.",
         f"Started from {template}.",
         *notes,

@@ -24,8 +24,9 @@ from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import announce_changes, begins_again, goes_on
 from detkit.runs.session import images_of, session, task_of
 from detkit.runtime.processes import barrier, from_main, rank
-from detkit.storage.atomic_files import write_atomically
-from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder, say
+from detkit.runtime.progress import say
+from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class RegionBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the pixels are."""
+        """Device of the pixels."""
         return self.table.device
 
     def part(self, start: int, stop: int) -> RegionBatch:
@@ -63,7 +63,7 @@ class RegionBatch:
 
 
 Batch = TrainBatch | RegionBatch
-"""What a training step takes: whole images, or regions cut out of many."""
+"""Batch of a training step: whole images, or regions cut out of many."""
 
 
 def amount_of(batch: Batch) -> int:

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from detkit.data.config import DataConfig, FlipConfig
+from detkit.data.config import DataConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.data.transforms.config import FlipConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.task import Task
 from detkit.models.roi.config import AnyHeadConfig
 from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.target_statistics import target_moments
 from detkit.runtime.processes import from_main, rank
+from detkit.runtime.progress import say
 from detkit.spec import CustomConfig
-from detkit.storage.run_folder import say
 from detkit.structures import Target
 
 

@@ -27,7 +27,7 @@ FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}
 
 
 class FastRCNNConfig(DetectorConfig):
-    """Fast R-CNN (Girshick 2015): judges the boxes it is given, on maps of the whole image."""
+    """Fast R-CNN (Girshick 2015): classifies the boxes it is given, on maps of the whole image."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient",)
 

@@ -15,7 +15,7 @@ from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
 class FastRCNN(ImageInput):
-    """A backbone that reads the image once, and a head that judges the regions it is told to look at.
+    """A backbone that reads the image once, and a head that classifies the proposals it is given.
 
     Args:
         backbone: (B, 3, H, W) normalised images -> feature maps, finest first.

@@ -19,7 +19,8 @@ from detkit.models.roi.box_heads import BoxHead
 from detkit.models.roi.decision import SVMScores
 from detkit.models.roi.decision_config import SVMConfig
 from detkit.runtime.processes import barrier, rank
-from detkit.storage.run_folder import MODEL, say
+from detkit.runtime.progress import say
+from detkit.storage.run_folder import MODEL
 from detkit.structures import ImageBatch
 from detkit.training.staged.decision import fill_svms, fit_svms
 from detkit.training.staged.feature_store import StreamedVectors

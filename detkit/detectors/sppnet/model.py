@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
-from detkit.models.assignment import assign
+from detkit.models.assignment import CROWD_IOU, assign
 from detkit.models.roi.decision import StagedDecision
 from detkit.models.roi.region_detector import SELECTION, RegionDetector
 from detkit.models.roi.selection import Selection
@@ -18,7 +18,6 @@ from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 _SAMPLING_STAGE = 4  # tells these random choices from those of other parts
-_CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not background
 _AT_ONCE = 1024  # regions that go through fc6 and fc7 together; it changes no result
 
 
@@ -46,7 +45,7 @@ class Draw:
             seed: seeds the choice, with the target's image index.
         """
         matches = assign(
-            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=_CROWD_IOU
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=CROWD_IOU
         )
         fg, bg = self.sampler(matches, mix_seed(seed, target.image, _SAMPLING_STAGE))
         labels = torch.cat([target.labels[matches[fg]], torch.full_like(bg, num_classes)])

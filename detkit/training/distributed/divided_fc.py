@@ -119,7 +119,7 @@ def divided_parameters(model: nn.Module) -> dict[str, int]:
 
 @contextmanager
 def undivided(model: nn.Module) -> Iterator[None]:
-    """Let a model hold whole heads inside a `with`, to be judged and saved; every process has to enter."""
+    """Let a model hold whole heads inside a `with`, to be evaluated and saved; every process has to enter."""
     divided = [
         (parent, name, child)
         for parent in list(model.modules())

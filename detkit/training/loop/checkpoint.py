@@ -14,7 +14,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.training.distributed.divided_fc import divided_parameters, own_shares, whole_tensors
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.timeline import Timeline
@@ -56,6 +56,14 @@ class TrainingState:
     def epoch(self) -> float:
         """Epochs done, as a fraction."""
         return self.timeline.epoch(self.step)
+
+    def advance(self) -> None:
+        """Take the optimizer step that the gradients tell."""
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.ema:
+            self.ema.update()
+        self.step += 1
 
 
 _COUNTS = ("step", "best", "best_step", "stale")

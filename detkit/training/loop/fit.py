@@ -22,7 +22,7 @@ from detkit.training.loop.checkpoint import LAST, TrainingState, read_checkpoint
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
-from detkit.training.loop.milestones import Judge, Keeper, Report, Validation
+from detkit.training.loop.milestones import Keeper, Report, Validation, Validator
 from detkit.training.loop.optim import Schedule, set_rates
 from detkit.training.loop.timeline import Timeline
 
@@ -90,39 +90,31 @@ def fit(
     """
     loader, timeline = _loader(batches), timeline or _one_epoch(batches)
     session = session or Session(next(model.parameters()).device)
-    device, precision, threads = session.device, session.precision, session.threads.anew("training")
-    for group in optimizer.param_groups:
-        group.setdefault("base_lr", group["lr"])
     on_step = on_step or _ignore
-    scaler = GradScaler("cuda", enabled=precision is torch.float16)
-    ema = None if ema_decay is None else EMA(model, ema_decay)
-    state = TrainingState(model, optimizer, scaler, ema, timeline)
+    threads = session.threads.anew("training")
+    state = _begin(model, optimizer, timeline, session.precision, ema_decay)
     if resumes and folder:
         resume(state, read_checkpoint(folder / LAST), folder / LAST)
     divided = divided_parameters(model)
-    network = replicate(model, device, divided)
+    network = replicate(model, session.device, divided)
     shares = [parameter for name, parameter in model.named_parameters() if name in divided]
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
 
     with Interrupt() as interrupt:
-        judge = Judge(state, validation, save_model, on_step, keeper, interrupt)
-        judge.run_if_due()
-        while state.step < timeline.total and not judge.stops:
+        validator = Validator(state, validation, save_model, on_step, keeper, interrupt)
+        validator.run_if_due()
+        while state.step < timeline.total and not validator.stops:
             model.train()
             for batch in threads.over(loader(*timeline.place(state.step)), amount_of):
                 lr = set_rates(optimizer, schedule(state.step) if schedule else 1.0)
                 torch.manual_seed(mix_seed(seed, state.step, rank()))
-                batch = replace(batch.to(device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
+                batch = replace(batch.to(session.device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
                 optimizer.zero_grad(set_to_none=True)
-                terms = backward(network, batch, scaler, precision, accumulate)
-                terms |= limit_gradient(optimizer, scaler, clip_norm, shares)
+                terms = backward(network, batch, state.scaler, session.precision, accumulate)
+                terms |= limit_gradient(optimizer, state.scaler, clip_norm, shares)
                 values = watch(state.step, batch, terms)
-                scaler.step(optimizer)
-                scaler.update()
-                if ema:
-                    ema.update()
-                state.step += 1
+                state.advance()
                 if rank() == 0:
                     num_images = len(batch) * world_size()
                     on_step(Report(state.step, state.epoch, "train", lr, values, num_images))
@@ -131,8 +123,23 @@ def fit(
                     keeper.write()
             assert state.epoch.is_integer(), "the loader ended before its epoch"
             keeper.write()
-            judge.run_if_due()
+            validator.run_if_due()
     return state
+
+
+def _begin(
+    model: nn.Module,
+    optimizer: Optimizer,
+    timeline: Timeline,
+    precision: torch.dtype | None,
+    ema_decay: float | None,
+) -> TrainingState:
+    """Return the state before the first step."""
+    for group in optimizer.param_groups:
+        group.setdefault("base_lr", group["lr"])
+    scaler = GradScaler("cuda", enabled=precision is torch.float16)
+    ema = None if ema_decay is None else EMA(model, ema_decay)
+    return TrainingState(model, optimizer, scaler, ema, timeline)
 
 
 def _loader(batches: Batches) -> Callable[[int, int], Iterable[Batch]]:

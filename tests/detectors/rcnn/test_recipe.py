@@ -91,9 +91,9 @@ def test_svms_and_regression_are_in_the_model_file(run: Path) -> None:
 
 
 def test_the_model_evaluates_and_predicts(run: Path, tmp_path: Path) -> None:
-    judged = evaluate(small(), weights=run / "model.safetensors", out=tmp_path / "eval")
-    assert judged is not None
-    assert judged.num_images == 3
+    evaluated = evaluate(small(), weights=run / "model.safetensors", out=tmp_path / "eval")
+    assert evaluated is not None
+    assert evaluated.num_images == 3
     predictor = build_predictor(run / "model.safetensors", "cpu")
     pixels = SyntheticSet(1, 2).render(0)
     (found,) = predictor.predict(pixels, threshold=0.0)
