@@ -88,7 +88,7 @@ def _meaning(key: str, owner: type[Spec], info: FieldInfo) -> Meaning:
     return Meaning(
         types=(),
         holds=wanted(holds(info)),
-        default=None if info.is_required() else flow(info.default),
+        default=None if info.is_required() else flow(info.get_default(call_default_factory=True)),
         default_with_fpn=_default_with_fpn(key),
         # A `type` has no description of its own: its mapping has.
         description=info.description or (owner.__doc__ or ""),

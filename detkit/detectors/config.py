@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from detkit.data.config import DataConfig
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import CustomConfig, Spec
+from detkit.spec import CustomConfig, Spec, mapping_of
 from detkit.training.config import TrainConfig
 
 Values = dict[str, Any]
@@ -28,6 +28,23 @@ class DetectorConfig(Spec):
     classifies_images: ClassVar[bool] = False
 
     type: str
+
+    @classmethod
+    def with_parts(cls, given: Values) -> Values:
+        """Return all parts of the detector as mappings, those of its paper where none is given.
+
+        What detkit fills in by the kinds of the parts is so the same for files and for Python.
+
+        Args:
+            given: mappings of a file, or configs made in Python.
+        """
+        parts = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in cls.model_fields.items()
+            if name not in given and not field.is_required()
+        }
+        own = {name: part for name, part in parts.items() if isinstance(part, Spec)}
+        return {name: mapping_of(value) for name, value in (own | given).items()}
 
     @classmethod
     def complete(cls, config: Values) -> Values:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import ChooseAnchors, DetectorConfig
 from detkit.models.backbones.families import AnyBackboneConfig
+from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
-from detkit.models.roi.head_config import HeadConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.roi.wiring import require_wiring
 from detkit.models.rpn.config import RPNConfig
 from detkit.spec import Count, Index, NonNegative, Spec, fill
@@ -59,15 +60,15 @@ class FasterRCNNConfig(DetectorConfig):
     train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
-    backbone: AnyBackboneConfig
+    backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
     """The network that reads the image."""
     neck: AnyNeckConfig = NoNeckConfig()
     """What stands between the backbone and the rest."""
-    proposals: RPNConfig
+    proposals: RPNConfig = Field(default_factory=RPNConfig)
     """Where to look."""
-    regions: AnyRegionsConfig
+    regions: AnyRegionsConfig = Field(default_factory=RoIPoolConfig)
     """What is there: features of a region."""
-    head: AnyHeadConfig
+    head: AnyHeadConfig = Field(default_factory=Fc6Fc7HeadConfig)
     """What is it, and where exactly."""
 
     @model_validator(mode="before")
@@ -75,6 +76,7 @@ class FasterRCNNConfig(DetectorConfig):
     def _complete(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls.with_parts(data)
         proposals = data.get("proposals")
         kind = proposals.get("type") if isinstance(proposals, dict) else None
         if isinstance(kind, str) and kind in OTHER_NAMES:
