@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.distributed.tensor.experimental import implicit_replication
 from torch.optim import Optimizer
 
 from detkit.errors import UserError
@@ -129,7 +128,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     """Continue from a checkpoint's content.
 
-    What the config decides (rates, decay, length) comes from `state`; what was learned, from the file.
+    What the config decides (rates, decay, length) comes from `state`; what was learned, from the file, of
+    which a divided parameter takes its part (within `implicit_replication`).
 
     Args:
         state: a training at its start, which is changed.
@@ -142,8 +142,7 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     _check_length(state, content, file)
     own, saved = state.optimizer.state_dict()["param_groups"], content["optimizer"]
     try:
-        with implicit_replication():  # a divided parameter takes its part of a whole one
-            state.model.load_state_dict(content["model"])
+        state.model.load_state_dict(content["model"])
         if [len(group["params"]) for group in own] != [len(g["params"]) for g in saved["param_groups"]]:
             raise ValueError("the optimizer's groups differ")
         state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
@@ -157,8 +156,7 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     if state.ema and content["ema"]:
-        with implicit_replication():
-            state.ema.load_state_dict(content["ema"])
+        state.ema.load_state_dict(content["ema"])
     for name in _COUNTS:
         setattr(state, name, content["progress"][name])
 

@@ -35,6 +35,8 @@ def _ignore(_: object) -> None:
 Batches = Callable[[int, int], Iterable[Batch]] | Sequence[Batch]
 
 
+# Parameters divided among processes and whole ones are read, updated, averaged and measured together.
+@implicit_replication()
 def fit(
     model: nn.Module,
     batches: Batches,
@@ -100,8 +102,7 @@ def fit(
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
 
-    # Divided parameters and whole ones are updated, averaged and measured together.
-    with Interrupt() as interrupt, implicit_replication():
+    with Interrupt() as interrupt:
         validator = Validator(state, validation, save_model, on_step, keeper, interrupt)
         validator.run_if_due()
         while state.step < timeline.total and not validator.stops:
