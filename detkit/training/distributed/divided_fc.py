@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn import functional as F
 
-from detkit.capabilities import HasFcLayers
+from detkit.capabilities import FcLayers, HasFcLayers
 from detkit.errors import UserError
 from detkit.models.roi.box_heads import FcHead
 from detkit.runtime.processes import most_of_processes, world_size
@@ -27,7 +27,7 @@ class DividedFcHead(FcHead):
     vectors instead of the gradients of the largest layers, 90 % of the weights of AlexNet and VGG.
 
     Args:
-        whole: the head to divide, the same in each process; its layers are taken over.
+        whole: the layers to divide, the same in each process; they are taken over.
         mesh: the processes.
 
     Raises:
@@ -36,7 +36,7 @@ class DividedFcHead(FcHead):
     Reference: Krizhevsky, One weird trick for parallelizing convolutional neural networks, 2014.
     """
 
-    def __init__(self, whole: FcHead, mesh: DeviceMesh) -> None:
+    def __init__(self, whole: FcLayers, mesh: DeviceMesh) -> None:
         if whole.channels % mesh.size():
             raise UserError(
                 f"train.divide_fc: {whole.channels} units cannot be divided among {mesh.size()} processes"
@@ -77,11 +77,11 @@ def divide_fc(model: nn.Module, device: torch.device) -> None:
         UserError: it has no such head.
     """
     owner: object = model
-    head = owner.fc_layers if isinstance(owner, HasFcLayers) else None
-    if not (isinstance(owner, HasFcLayers) and isinstance(head, FcHead)):
+    if not (isinstance(owner, HasFcLayers) and owner.fc_layers is not None):
         raise UserError("train.divide_fc: divides head: fc6_fc7 or two_fc, which this detector lacks")
     if world_size() > 1:
-        owner.replace_fc_layers(DividedFcHead(head, init_device_mesh(device.type, (world_size(),))))
+        mesh = init_device_mesh(device.type, (world_size(),))
+        owner.replace_fc_layers(DividedFcHead(owner.fc_layers, mesh))
 
 
 @contextmanager
