@@ -37,8 +37,8 @@ class RegionModel(nn.Module):
         self.out = nn.Linear(channels, 2)
 
     @property
-    def fc_layers(self) -> nn.Module:
-        return self.head
+    def fc_layers(self) -> nn.Module | None:
+        return self.head if isinstance(self.head, FcHead) else None
 
     def replace_fc_layers(self, layers: nn.Module) -> None:
         self.head = layers  # type: ignore[assignment]
