@@ -160,12 +160,9 @@ def scaled_lr(lr: float, batch_size: int, reference_batch: int | None) -> tuple[
 
 
 def set_rates(optimizer: Optimizer, share: float) -> float:
-    """Set every group's learning rate to a share of its own and return the first group's.
-
-    A group's own rate is its `base_lr`; one without it gets its `lr` of the first call as that.
-    """
+    """Set every group's learning rate to a share of its own and return the first group's."""
     for group in optimizer.param_groups:
-        group["lr"] = group.setdefault("base_lr", group["lr"]) * share
+        group["lr"] = group["base_lr"] * share
     return float(optimizer.param_groups[0]["lr"])
 
 
