@@ -22,10 +22,12 @@ class DetectorConfig(Spec):
     Attributes:
         train_types: values of `train.type` that it can be trained by.
         classifies_images: whether it finds classes of whole images, and no boxes.
+        pyramid_defaults: values that take the place of its defaults with a feature pyramid.
     """
 
     train_types: ClassVar[tuple[str, ...]] = ()
     classifies_images: ClassVar[bool] = False
+    pyramid_defaults: ClassVar[Values] = {}
 
     type: str
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import DetectorConfig, check_image_scales
+from detkit.detectors.config import DetectorConfig, Values, check_image_scales
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
@@ -20,17 +20,15 @@ from detkit.spec import Count, CustomConfig, fill
 from detkit.training.config import TrainConfig
 
 # These values replace the defaults of the heads, which are Faster R-CNN's.
-PAPER_DEFAULTS: dict[str, Any] = {
-    "head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}
-}
+PAPER_DEFAULTS: Values = {"head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}}
 FPN_STRIDE = 4
-FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
 
 class FastRCNNConfig(DetectorConfig):
     """Fast R-CNN (Girshick 2015): classifies the boxes it is given, on maps of the whole image."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient",)
+    pyramid_defaults: ClassVar[Values] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
     type: Literal["fast_rcnn"] = "fast_rcnn"
     backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
@@ -63,7 +61,7 @@ class FastRCNNConfig(DetectorConfig):
         if isinstance(proposals, dict) and proposals.get("type") == "rpn":
             raise ValueError("fast_rcnn with proposals: rpn is faster_rcnn")
         pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
-        return fill(data, FPN_DEFAULTS if pyramid else PAPER_DEFAULTS)
+        return fill(data, cls.pyramid_defaults if pyramid else PAPER_DEFAULTS)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> FastRCNNConfig:

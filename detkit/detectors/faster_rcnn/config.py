@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import ChooseAnchors, DetectorConfig
+from detkit.detectors.config import ChooseAnchors, DetectorConfig, Values
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
@@ -27,7 +27,7 @@ from detkit.training.loop.config import (
 
 # With an FPN these values replace the defaults of the classes above, which follow the papers for
 # one feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
-FPN_DEFAULTS: dict[str, Any] = {
+FPN_DEFAULTS: Values = {
     "proposals": {
         "anchors": {
             "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
@@ -58,6 +58,7 @@ class FasterRCNNConfig(DetectorConfig):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
+    pyramid_defaults: ClassVar[Values] = FPN_DEFAULTS
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
     backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
@@ -83,7 +84,7 @@ class FasterRCNNConfig(DetectorConfig):
             raise ValueError(f"faster_rcnn with proposals: {kind} is {OTHER_NAMES[kind]}")
         neck = data.get("neck")
         if isinstance(neck, dict) and neck.get("type") == "fpn":
-            return fill(data, FPN_DEFAULTS)
+            return fill(data, cls.pyramid_defaults)
         return data
 
     @model_validator(mode="after")
