@@ -14,9 +14,9 @@ from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.store.store import ProposalStore
+from detkit.runs.proposal_method import find_method
 from detkit.workflows import propose_method
 from detkit.workflows.propose import propose
-from detkit.workflows.propose_method import find_method
 
 looked_at: list[tuple[int, ...]] = []
 
