@@ -128,7 +128,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     """Continue from a checkpoint's content.
 
-    What the config decides (rates, decay, length) comes from `state`; what was learned, from the file, of
+    What the config decides (rates, decay, length) comes from `state`; what was trained, from the file, of
     which a divided parameter takes its part (within `implicit_replication`).
 
     Args:

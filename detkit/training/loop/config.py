@@ -1,4 +1,4 @@
-"""How the weights are learned."""
+"""How the weights are trained."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class EMAConfig(Spec):
 
 
 class GradientConfig(TrainConfig):
-    """One loop over the data, all weights learned together."""
+    """One loop over the data, all weights trained together."""
 
     type: Literal["gradient"] = "gradient"
     epochs: Count = 12
