@@ -13,6 +13,7 @@ from detkit.config.names import config_names
 from detkit.config.schema import Config
 from detkit.data.config import DatasetConfig
 from detkit.data.synthetic.dataset import write_synthetic
+from detkit.detectors.config import DetectorConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.models.necks.config import FPNConfig
 from detkit.models.roi.head_config import HeadConfig
@@ -46,19 +47,29 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small(config: Config) -> list[str]:
     """Return overrides that make a detector, its images and its batches small."""
-    detector, train = config.detector, config.train
     changes = ["device=cpu", "threads=1", "train.precision=fp32", "data.workers=0"]
-    changes += ["detector.backbone.width=0.0625", "detector.backbone.weights=none"]
+    if isinstance(config.train, GradientConfig):
+        changes += ["train.batch_size=2", "train.accumulate=1"]
+    if isinstance(config.train, StagedConfig):
+        changes += ["train.fine_tune.batch_size=8"]
+    return changes + small_images(config) + small_parts(config.detector)
+
+
+def small_images(config: Config) -> list[str]:
+    changes = ["data.resize={short_px: 64, long_px: 96}"] if config.data.resize else []
+    if config.detector.image_scales_px:
+        changes += ["detector.scales_px=[48, 64]"]
     augment = config.data.train.augment if isinstance(config.data.train, DatasetConfig) else ()
     if any(change.type == "multi_scale" for change in augment):
         changes += ["data.train.augment=[{type: flip}, {type: multi_scale, short_px: [48, 64]}]"]
-    if detector.classifies_images:
+    if config.detector.classifies_images:
         crops = "[{type: flip}, {type: scale_crop, short_px: [64, 96], size_px: 64}]"
         changes += ["detector.crop_px=64", f"data.train.augment={crops}"]
-    if config.data.resize is not None:
-        changes += ["data.resize={short_px: 64, long_px: 96}"]
-    if detector.image_scales_px:
-        changes += ["detector.scales_px=[48, 64]"]
+    return changes
+
+
+def small_parts(detector: DetectorConfig) -> list[str]:
+    changes = ["detector.backbone.width=0.0625", "detector.backbone.weights=none"]
     if detector.external_proposals is not None:
         changes += ["detector.proposals={type: sliding_window, max_boxes: 20}"]
     if isinstance(getattr(detector, "neck", None), FPNConfig):
@@ -67,10 +78,6 @@ def small(config: Config) -> list[str]:
         changes += ["detector.head.batch_per_image=16"]
     if isinstance(detector, RCNNConfig):
         changes += ["detector.regions={type: warp, size: 64, context_px: 5}"]
-    if isinstance(train, GradientConfig):
-        changes += ["train.batch_size=2", "train.accumulate=1"]
-    if isinstance(train, StagedConfig):
-        changes += ["train.fine_tune.batch_size=8"]
     return changes
 
 

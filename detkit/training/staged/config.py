@@ -93,10 +93,9 @@ class StagedConfig(TrainConfig):
         tuned = self.fine_tune.fitted_to(num_examples)
         if tuned == self.fine_tune:
             return self, f"fine-tuning takes {tuned.steps:,} steps, as in the template"
-        why = (
-            f"the template's {self.fine_tune.steps:,} are meant for the {PAPERS_IMAGES:,} images of VOC "
-            f"2007, and {num_examples:,} are seen as often with fewer"
+        least = " (never fewer than that)" if tuned.steps == MIN_STEPS else ""
+        said = (
+            f"fine-tuning takes {tuned.steps:,} steps{least}, because the template's {self.fine_tune.steps:,} "
+            f"are meant for the {PAPERS_IMAGES:,} images of VOC 2007 and there are {num_examples:,}"
         )
-        least = f", {MIN_STEPS:,} at least" if tuned.steps == MIN_STEPS else ""
-        said = f"fine-tuning takes {tuned.steps:,} steps, because {why}{least}"
         return self.model_copy(update={"fine_tune": tuned}), said
