@@ -118,8 +118,8 @@ def test_a_training_in_stages_is_as_long_as_a_small_dataset_needs(tmp_path: Path
     assert config.train.fine_tune is not None
     assert (config.train.fine_tune.steps, config.train.fine_tune.drop_every) == (1200, 343)
     assert notes[-1] == (
-        "fine-tuning takes 1,200 steps (never fewer than that), because the template's 70,000 are meant for the "
-        "5,011 images of VOC 2007 and there are 4"
+        "fine-tuning takes 1,200 steps (never fewer than that), because the template's 70,000 are meant for "
+        "the 5,011 images of VOC 2007 and there are 4"
     )
 
 

@@ -95,7 +95,8 @@ class StagedConfig(TrainConfig):
             return self, f"fine-tuning takes {tuned.steps:,} steps, as in the template"
         least = " (never fewer than that)" if tuned.steps == MIN_STEPS else ""
         said = (
-            f"fine-tuning takes {tuned.steps:,} steps{least}, because the template's {self.fine_tune.steps:,} "
-            f"are meant for the {PAPERS_IMAGES:,} images of VOC 2007 and there are {num_examples:,}"
+            f"fine-tuning takes {tuned.steps:,} steps{least}, because the template's "
+            f"{self.fine_tune.steps:,} are meant for the {PAPERS_IMAGES:,} images of VOC 2007 and there "
+            f"are {num_examples:,}"
         )
         return self.model_copy(update={"fine_tune": tuned}), said
