@@ -26,10 +26,9 @@ from coco_eval import write_files
 from measuring.turns import Claim, claim_of, deliver, in_turns
 
 from detkit.annotations.coco import read_coco
-from detkit.annotations.coco_results import read_coco_with_results
+from detkit.annotations.coco_results import positions, read_coco_with_results
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.dataset import DetectionSet
-from detkit.annotations.id_positions import positions
 from detkit.annotations.results_scan import Results, scan_results
 from detkit.evaluation.metrics.coco import evaluate_coco
 

@@ -35,7 +35,8 @@ from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import file_source
 from detkit.data.loading.loaders import make_train_loader
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.transforms.geometric import Flip, Resize
+from detkit.data.transforms.geometric import Flip
+from detkit.data.transforms.resize import Resize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NUM_IMAGES, ROUNDS = 16, 11

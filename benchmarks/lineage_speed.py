@@ -45,7 +45,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from measuring.turns import claim_of, machine
 
 from detkit.data.regions.batch import RegionBatch
-from detkit.data.regions.propose_images import num_cores
 from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
@@ -55,6 +54,7 @@ from detkit.ops import convolution
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts
 from detkit.proposals.selective_search.search import SelectiveSearch
+from detkit.runtime.cores import num_cores
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NUM_CLASSES, NUM_PROPOSALS, NUM_TRAINED = 20, 2000, 128

@@ -36,11 +36,11 @@ def measure(folder: Path, config: str, weights: Path, overrides: list[str]) -> C
     seconds, points = {}, {}
     for precision in ("fp32", "bf16"):
         checked = load_config(config, [*overrides, "evaluate.metric=coco", f"train.precision={precision}"])
-        judged = evaluate(checked, weights=weights, out=folder / precision)
-        assert judged is not None, "one process"
-        assert judged.measured.coco is not None
-        seconds[precision] = judged.seconds_per_image
-        points[precision] = 100 * judged.measured.coco.stats["AP"]
+        evaluated = evaluate(checked, weights=weights, out=folder / precision)
+        assert evaluated is not None, "one process"
+        assert evaluated.measured.coco is not None
+        seconds[precision] = evaluated.seconds_per_image
+        points[precision] = 100 * evaluated.measured.coco.stats["AP"]
     difference = points["bf16"] - points["fp32"]
     return claim_of(
         f"AP in bfloat16 {points['bf16']:.2f}, in float32 {points['fp32']:.2f} ({difference:+.2f})",

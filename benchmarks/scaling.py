@@ -36,7 +36,7 @@ from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.models.norm import folds_kept
 from detkit.report.content import Curve
-from detkit.report.curve_file import curves_as_svg
+from detkit.report.recall_plot import curves_as_svg
 from detkit.runtime.memory import forget_peak, peak_bytes
 from detkit.runtime.processes import process_group, world_size
 from detkit.structures import ImageBatch, Target, TrainBatch

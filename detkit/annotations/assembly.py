@@ -1,4 +1,4 @@
-"""Builds an annotation set image by image, for readers whose files hold one image each."""
+"""Annotation set built image by image, for readers whose files hold one image each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns the class names found in annotation files into labels."""
+"""Labels from the class names in annotation files."""
 
 from __future__ import annotations
 

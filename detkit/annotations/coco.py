@@ -1,4 +1,4 @@
-"""Reads COCO instance annotations."""
+"""Reader of COCO instance annotations."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def read_coco(
     content = read_json(annotations)
     if not isinstance(content, dict):
         raise UserError(f"{annotations}: a COCO file is an object with images, annotations and categories")
-    pictures, objects, categories = (_records(content, key, annotations) for key in _SECTIONS)
-    image_ids = _unique_ids(pictures, "images", annotations)
+    image_records, objects, categories = (_records(content, key, annotations) for key in _SECTIONS)
+    image_ids = _unique_ids(image_records, "images", annotations)
     category_ids = _unique_ids(categories, "categories", annotations)
-    files = column(pictures, "file_name", "images", annotations)
+    files = column(image_records, "file_name", "images", annotations)
     category_names = [str(name) for name in column(categories, "name", "categories", annotations)]
     owner = _positions(objects, "image_id", image_ids, annotations)
     category = _positions(objects, "category_id", category_ids, annotations)
@@ -67,8 +67,8 @@ def read_coco(
         category_ids=np.asarray(class_ids(kept, known), dtype=np.int64),
         image_files=np.asarray(files, dtype=np.str_),
         image_ids=image_ids,
-        sizes=np.asarray([_size(p) for p in pictures], dtype=np.int32).reshape(-1, 2),
-        offsets=np.searchsorted(owner[order], np.arange(len(pictures) + 1)).astype(np.int64),
+        sizes=np.asarray([_size(p) for p in image_records], dtype=np.int32).reshape(-1, 2),
+        offsets=np.searchsorted(owner[order], np.arange(len(image_records) + 1)).astype(np.int64),
         boxes=boxes,
         box_format="coco",
         labels=np.asarray(labels, dtype=np.int32)[order],
@@ -77,7 +77,7 @@ def read_coco(
         areas=_areas(objects, annotations)[order],
         ids=_object_ids(objects, annotations)[order],
         root=str(images),
-        sources=np.full(len(pictures), str(annotations)),
+        sources=np.full(len(image_records), str(annotations)),
     )
 
 
@@ -173,8 +173,8 @@ def _place(objects: list[Record], position: int, file: Path) -> str:
     return f"{file}: annotations[{position}] (id {objects[position].get('id', 'none')})"
 
 
-def _size(picture: Record) -> tuple[int, int]:
-    height, width = picture.get("height") or 0, picture.get("width") or 0
+def _size(record: Record) -> tuple[int, int]:
+    height, width = record.get("height") or 0, record.get("width") or 0
     return (int(height), int(width)) if height > 0 and width > 0 else (0, 0)
 
 

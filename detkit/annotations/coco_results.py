@@ -1,4 +1,4 @@
-"""Reads and writes detections as COCO results: one JSON list of image, category, box and score."""
+"""Reader and writer of COCO results: one JSON list of image, category, box and score."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from detkit.annotations.coco import Record, box_column, column, read_coco, read_
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.annotations.id_positions import positions
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 if TYPE_CHECKING:  # it starts the compiler, which small files do without
     from detkit.annotations.results_scan import Results
+
 
 WORTH_SCANNING = 1 << 20  # bytes; below, starting the compiled reader takes longer than it saves
 
@@ -103,18 +103,18 @@ def _known(results: Results, truth: AnnotationSet) -> DetectionSet | None:
     return DetectionSet(images, labels.astype(np.int32), results.scores, boxes, truth.box_format)
 
 
-def write_coco_results(file: Path, found: DetectionSet, truth: AnnotationSet) -> None:
+def write_coco_results(file: Path, detections: DetectionSet, truth: AnnotationSet) -> None:
     """Write detections as COCO results with the set's own image and category ids; numbers stay exact."""
-    boxes = found.boxes
-    if found.box_format != "coco":
-        boxes = corners_to_xywh(to_corners(boxes, found.box_format))
+    boxes = detections.boxes
+    if detections.box_format != "coco":
+        boxes = corners_to_xywh(to_corners(boxes, detections.box_format))
     records = [
         {"image_id": image, "category_id": category, "bbox": box, "score": score}
         for image, category, box, score in zip(
-            truth.image_ids[found.images].tolist(),
-            truth.category_ids[found.labels].tolist(),
+            truth.image_ids[detections.images].tolist(),
+            truth.category_ids[detections.labels].tolist(),
             boxes.tolist(),
-            found.scores.tolist(),
+            detections.scores.tolist(),
             strict=True,
         )
     ]
@@ -134,3 +134,27 @@ def _look_up(records: list[Record], key: str, ids: NDArray[np.int64], file: Path
             f"{file}: {len(unknown)} detection(s) have a {key} that the annotations lack: {examples}; "
             f"the annotations have {known or 'none'}"
         ) from None
+
+
+def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each id stands among the known ones, -1 for an unknown id.
+
+    Args:
+        ids: (D,).
+        known: (N,) ids that differ.
+
+    Example:
+        >>> positions(np.array([7, 3, 5]), np.array([3, 7]))
+        array([ 1,  0, -1])
+    """
+    if not len(known):
+        return np.full(len(ids), -1)
+    low, high = known.min(), known.max()
+    if high - low > 4 * (len(ids) + len(known)):
+        order = np.argsort(known)
+        at = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+        return np.where(known[at] == ids, at, -1)
+    table = np.full(high - low + 3, -1)  # ids below and above have a place of their own
+    table[known - low + 1] = np.arange(len(known))
+    detections: NDArray[np.int64] = table[np.clip(ids, low - 1, high + 1) - low + 1]
+    return detections

@@ -1,4 +1,4 @@
-"""Keeps Python's collector from looking through millions of fresh records again and again."""
+"""Garbage collection paused while millions of records are read."""
 
 from __future__ import annotations
 

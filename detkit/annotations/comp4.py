@@ -1,4 +1,4 @@
-"""Reads and writes detections as VOC's comp4 files: one text file for each class."""
+"""Reader and writer of VOC's comp4 files: detections, one text file for each class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detkit.annotations.coordinates import corners_to_voc, from_corners, to_corn
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.image_files import image_names
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 _PREFIX = "comp4_det_"
 
@@ -57,7 +57,7 @@ def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionS
 
 
 def write_comp4(
-    folder: Path, found: DetectionSet, truth: AnnotationSet, set_name: str = "test"
+    folder: Path, detections: DetectionSet, truth: AnnotationSet, set_name: str = "test"
 ) -> list[Path]:
     """Write one comp4 file for each class, empty ones too, and return their paths.
 
@@ -66,19 +66,26 @@ def write_comp4(
 
     Args:
         folder: where the files go.
-        found: the detections.
+        detections: the detections.
         truth: their set.
         set_name: goes into the file names.
     """
-    boxes = found.boxes if found.box_format == "voc" else corners_to_voc(to_corners(found.boxes, "coco"))
+    boxes = (
+        detections.boxes
+        if detections.box_format == "voc"
+        else corners_to_voc(to_corners(detections.boxes, "coco"))
+    )
     names = image_names(truth)
     written = []
     for label, class_name in enumerate(truth.classes):
-        rows = np.flatnonzero(found.labels == label)
+        rows = np.flatnonzero(detections.labels == label)
         lines = [
             f"{names[image]} {score:.6f} {x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}\n"
             for image, score, (x1, y1, x2, y2) in zip(
-                found.images[rows].tolist(), found.scores[rows].tolist(), boxes[rows].tolist(), strict=True
+                detections.images[rows].tolist(),
+                detections.scores[rows].tolist(),
+                boxes[rows].tolist(),
+                strict=True,
             )
         ]
         file = folder / f"{_PREFIX}{set_name}_{class_name}.txt"

@@ -1,4 +1,4 @@
-"""The one place where box conventions meet."""
+"""Conversions between box conventions."""
 
 from __future__ import annotations
 

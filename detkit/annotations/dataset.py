@@ -1,9 +1,12 @@
-"""A labelled dataset as flat arrays, in the coordinates of its own files."""
+"""Annotation and detection sets as flat arrays, in the coordinates of their own files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,3 +90,85 @@ class DetectionSet:
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
     box_format: BoxFormat
+
+
+def select_objects(truth: AnnotationSet, kept: NDArray[np.bool_]) -> AnnotationSet:
+    """Return the set with only some objects; all images stay.
+
+    Args:
+        truth: the set.
+        kept: (M,) True for the objects that stay.
+    """
+    before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+    return replace(
+        truth,
+        offsets=before[truth.offsets],
+        boxes=truth.boxes[kept],
+        labels=truth.labels[kept],
+        difficult=truth.difficult[kept],
+        crowd=truth.crowd[kept],
+        areas=truth.areas[kept],
+        ids=truth.ids[kept],
+    )
+
+
+def select_images(truth: AnnotationSet, images: Sequence[int] | NDArray[np.int64]) -> AnnotationSet:
+    """Return the set of only some images and their objects, in the order asked for; ids are kept.
+
+    Args:
+        truth: the set.
+        images: indices of the images.
+    """
+    chosen = np.asarray(images, dtype=np.int64)
+    starts, ends = truth.offsets[:-1][chosen], truth.offsets[1:][chosen]
+    counts = ends - starts
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
+    return replace(
+        truth,
+        image_files=truth.image_files[chosen],
+        image_ids=truth.image_ids[chosen],
+        sizes=truth.sizes[chosen],
+        offsets=offsets,
+        boxes=truth.boxes[rows],
+        labels=truth.labels[rows],
+        difficult=truth.difficult[rows],
+        crowd=truth.crowd[rows],
+        areas=truth.areas[rows],
+        ids=truth.ids[rows],
+        sources=truth.sources[chosen],
+    )
+
+
+def join_sets(parts: Sequence[AnnotationSet], root: Path) -> AnnotationSet:
+    """Return the images of all parts, each once: one that is in several parts is taken from the first.
+
+    Args:
+        parts: sets of the same classes and box format.
+        root: folder of the dataset, which the image files are then relative to.
+    """
+    rooted = [
+        replace(part, root=str(root), image_files=np.asarray(_below(part, root), dtype=np.str_))
+        for part in parts
+    ]
+    seen: set[str] = set()
+    kept = []
+    for part in rooted:
+        new = [i for i, file in enumerate(part.image_files.tolist()) if file not in seen]
+        kept.append(part if len(new) == part.num_images else select_images(part, new))
+        seen.update(part.image_files.tolist())
+    counts = np.concatenate([np.diff(part.offsets) for part in kept])
+    per_row = ("image_files", "image_ids", "sizes", "boxes", "labels", "difficult", "crowd", "areas", "ids")
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in kept]) for name in per_row
+    }
+    return replace(
+        kept[0],
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        sources=np.concatenate([part.sources for part in kept]),
+        **joined,
+    )
+
+
+def _below(part: AnnotationSet, root: Path) -> list[str]:
+    return [os.path.relpath(Path(part.root) / file, root) for file in part.image_files.tolist()]

@@ -1,7 +1,8 @@
-"""Recognises the format of a dataset folder."""
+"""Format detection of a dataset folder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,18 @@ class FoundDataset:
     format: Format
     root: Path
     sets: tuple[FoundSet, ...]
+
+    def resolved(self) -> FoundDataset:
+        """Return the dataset with absolute paths, which a config file needs."""
+        sets = (
+            FoundSet(
+                item.name,
+                item.images and item.images.resolve(),
+                item.annotations and item.annotations.resolve(),
+            )
+            for item in self.sets
+        )
+        return FoundDataset(self.format, self.root.resolve(), tuple(sets))
 
 
 def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDataset:
@@ -111,16 +124,20 @@ def _coco_sets(root: Path, broken: list[UserError] | None) -> tuple[FoundSet, ..
             continue
         if item is not None:
             found.append(item)
-    names = [item.name for item in found]
-    return tuple(
-        item if names.count(item.name) == 1 else FoundSet(str(_stem(item)), item.images, item.annotations)
-        for item in found
+    return _with_own_names(
+        _with_own_names(found, lambda file: file.stem), lambda file: f"{file.parent.name}_{file.stem}"
     )
 
 
-def _stem(item: FoundSet) -> str:
-    assert item.annotations is not None
-    return item.annotations.stem
+def _with_own_names(found: Sequence[FoundSet], name_of: Callable[[Path], str]) -> tuple[FoundSet, ...]:
+    """Return the sets with another name for each whose name is not its own."""
+    names = [item.name for item in found]
+    return tuple(
+        item
+        if names.count(item.name) == 1 or item.annotations is None
+        else FoundSet(name_of(item.annotations), item.images, item.annotations)
+        for item in found
+    )
 
 
 def _coco_set(file: Path, roots: list[Path]) -> FoundSet | None:

@@ -1,4 +1,4 @@
-"""Reads folders of images in which the folder's name is the image's class, as ImageNet comes."""
+"""Reader of image folders: the folder's name is the image's class, as ImageNet comes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import label_names
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, FoundSet
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
+from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below, with_sizes
 from detkit.errors import UserError
 
 UNDIVIDED = "all"

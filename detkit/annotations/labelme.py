@@ -1,4 +1,4 @@
-"""Writes annotation sets as LabelMe files, one JSON beside each image."""
+"""Writer of LabelMe files, one JSON beside each image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import orjson
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import image_names
-from detkit.storage.atomic_files import write_atomically
+from detkit.annotations.image_files import image_names, with_sizes
+from detkit.storage.atomic import write_atomically
 
 
 def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -47,4 +46,5 @@ def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
             "imageHeight": height,
             "imageWidth": width,
         }
-        write_atomically(folder / split / f"{name}.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        text = orjson.dumps(content, option=orjson.OPT_INDENT_2)
+        write_atomically(folder / split / f"{name}.json", text, sync=False)

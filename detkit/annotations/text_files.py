@@ -1,4 +1,4 @@
-"""Reads the text files of a dataset: lists of images, names of classes, YOLO labels."""
+"""Text files of a dataset: lists of images, names of classes, YOLO labels."""
 
 from __future__ import annotations
 

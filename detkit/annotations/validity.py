@@ -1,4 +1,4 @@
-"""Finds boxes that cannot be right, and deals with them as the user chose."""
+"""Invalid boxes, and what is done with them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, from_corners, to_corners
-from detkit.annotations.dataset import AnnotationSet, BoxFormat
-from detkit.annotations.selection import select_objects
+from detkit.annotations.dataset import AnnotationSet, BoxFormat, select_objects
 from detkit.errors import UserError
 
 Policy = Literal["error", "clip", "drop"]
@@ -30,7 +29,7 @@ _SAID = {
 
 @dataclass(frozen=True)
 class BoxProblem:
-    """What is wrong with one object.
+    """Problem of one object's box.
 
     Attributes:
         object: row of the object in the set.

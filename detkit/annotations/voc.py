@@ -1,4 +1,4 @@
-"""Reads Pascal VOC folders: a VOCdevkit with years, one VOC folder, or XML files beside images."""
+"""Reader of Pascal VOC folders: a VOCdevkit with years, one VOC folder, or XML files beside images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
-"""Where the images of a VOC folder may lie."""
+"""Folders that the images of a VOC folder may lie in."""
 
 
 @dataclass(frozen=True)

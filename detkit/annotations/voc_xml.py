@@ -1,4 +1,4 @@
-"""Parses one Pascal VOC annotation file."""
+"""Parser of one Pascal VOC annotation file."""
 
 from __future__ import annotations
 

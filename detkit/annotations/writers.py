@@ -1,4 +1,4 @@
-"""Writes annotation sets as VOC, COCO and YOLO folders."""
+"""Writers of VOC, COCO and YOLO folders."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import yaml
 
 from detkit.annotations.coordinates import Boxes, corners_to_voc, corners_to_xywh, to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import image_names
-from detkit.storage.atomic_files import write_atomically
+from detkit.annotations.image_files import image_names, with_sizes
+from detkit.storage.atomic import write_atomically
 
 Format = Literal["voc", "coco", "yolo"]
 
@@ -63,6 +62,7 @@ def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
             f"<annotation>\n  <filename>{escape(PurePath(truth.image_files[index]).name)}</filename>\n"
             f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n"
             f"{objects}</annotation>\n",
+            sync=False,
         )
     write_atomically(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{name}\n" for name in names))
 
@@ -111,7 +111,7 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
             for row in range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
             if not truth.crowd[row]
         ]
-        write_atomically(folder / "labels" / split / f"{name}.txt", "".join(lines))
+        write_atomically(folder / "labels" / split / f"{name}.txt", "".join(lines), sync=False)
     file = folder / "data.yaml"
     content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
     content |= {split: f"images/{split}", "names": dict(enumerate(truth.classes))}

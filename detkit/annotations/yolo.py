@@ -1,4 +1,4 @@
-"""Reads YOLO folders: a text file of normalised boxes for every image."""
+"""Reader of YOLO folders: a text file of normalised boxes for every image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import class_ids, label_names
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.headers import image_size
+from detkit.annotations.image_files import image_size
 from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
 from detkit.errors import UserError

@@ -1,4 +1,4 @@
-"""Finds the images, labels and class names of a YOLO dataset."""
+"""Images, labels and class names of a YOLO dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 @dataclass(frozen=True)
 class YoloLayout:
-    """Where a YOLO dataset keeps its parts.
+    """Layout of a YOLO dataset on disk.
 
     Attributes:
         base: folder that relative paths start from.

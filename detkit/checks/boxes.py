@@ -96,7 +96,7 @@ def check_boxes(survey: Survey, objects: Arrays, sizes: Sizes, kinds: NDArray[np
         told = _PER_MESSAGE[kind]
         if kind == "outside_box" and objects.is_voc[row] and objects.boxes[row, :2].min() == 0:
             told += " (VOC counts pixels from 1; a 0 suggests that this box is 0-based)"
-        form = _FORMS[survey.origins[survey.origin[owner]].format]
+        form = _FORMS[survey.groups[survey.group[owner]].format]
         box = ", ".join(f"{value:g}" for value in objects.boxes[row])
         height, width = sizes.seen[owner]
         yield found(

@@ -1,4 +1,4 @@
-"""Checks of classes: names, ids, and how many objects each has to be learned from."""
+"""Checks of classes: names, ids, and the number of training objects of each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import JUDGED, LEARNED, roles_of
+from detkit.checks.roles import EVALUATED, TRAINED, roles_of
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
 
 RARE = 10
-"""A class with fewer objects to learn from is hardly learned."""
+"""A class with fewer training objects is hardly learned."""
 IMBALANCE = 100
-"""How many times more frequent than another a class is before it is worth a word."""
+"""Ratio of class frequencies from which an imbalance is reported."""
 
 _TYPO_LENGTH, _TYPO_RATIO, _TYPO_SHARE = 5, 0.84, 0.05
 
@@ -27,7 +27,7 @@ class Wanted:
     """The classes of a config.
 
     Attributes:
-        classes: those to be learned.
+        classes: those of the model.
         ignored: those that are left out on purpose.
     """
 
@@ -66,17 +66,17 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Findi
 def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
     used = {name for name, count in zip(survey.names, counts.tolist(), strict=True) if count}
     if wanted is not None:
-        # Drawn images and those sorted by class have no annotations to be looked at.
+        # Drawn images and those sorted by class have no annotations to be checked.
         for name in wanted.classes if survey.files else ():
             if name not in used:
                 yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
         return
     told: set[str] = set()
-    for origin in survey.origins:
-        for name in origin.classes:
+    for group in survey.groups:
+        for name in group.classes:
             if name not in used and name not in told:
                 told.add(name)
-                yield found("unused_class", origin.place, name, f"{name!r} is listed but has no object")
+                yield found("unused_class", group.place, name, f"{name!r} is listed but has no object")
 
 
 def _alike(names: Sequence[str], survey: Survey, counts: NDArray[np.int64]) -> Iterator[Finding]:
@@ -104,30 +104,30 @@ def _is_typo(name: str, other: str) -> bool:
 
 
 def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
-    learned, judged = (
+    trained, evaluated = (
         _count(survey, objects, [i for part in roles_of(survey.parts, role) for i in survey.parts[part]])
-        for role in (LEARNED, JUDGED)
+        for role in (TRAINED, EVALUATED)
     )
-    if not roles_of(survey.parts, LEARNED):
-        learned = _count(survey, objects, range(len(survey.files)))
+    if not roles_of(survey.parts, TRAINED):
+        trained = _count(survey, objects, range(len(survey.files)))
     names = [n for n in survey.names if wanted is None or n in wanted.classes]
     labels = {name: survey.names.index(name) for name in names}
     for name, label in labels.items():
-        here, there = int(learned[label]), int(judged[label])
+        here, there = int(trained[label]), int(evaluated[label])
         if here == 0 and there:
-            told = f"{name!r}: no object to learn from, {there} to be judged by"
+            told = f"{name!r}: no training object, {there} for evaluation"
             yield found("untrained_class", None, name, told)
         elif 0 < here < RARE:
-            yield found("rare_class", None, name, f"{name!r} has {here} object(s) to learn from")
-        if here and judged.any() and not there:
-            told = f"{name!r}: {here} objects to learn from, none to be judged by; its AP will be n/a"
+            yield found("rare_class", None, name, f"{name!r} has {here} training object(s)")
+        if here and evaluated.any() and not there:
+            told = f"{name!r}: {here} training objects, none for evaluation; its AP will be n/a"
             yield found("unjudged_class", None, name, told)
-    present = {name: int(learned[label]) for name, label in labels.items() if learned[label]}
+    present = {name: int(trained[label]) for name, label in labels.items() if trained[label]}
     if present:
         most, least = max(present, key=lambda n: present[n]), min(present, key=lambda n: present[n])
         if present[most] > IMBALANCE * present[least]:
             told = (
-                f"{most!r} has {present[most]} objects to learn from, {least!r} has {present[least]}; "
+                f"{most!r} has {present[most]} training objects, {least!r} has {present[least]}; "
                 "data.repeat_threshold repeats images of rare classes"
             )
             yield found("imbalanced_classes", None, least, told)

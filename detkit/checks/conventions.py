@@ -1,4 +1,4 @@
-"""Checks whether all boxes of one origin are written in another convention than its format has."""
+"""Check whether all boxes of a group are written in another convention than its format has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import Boxes, corners_to_xywh, voc_to_corners, xywh_to_corners
 from detkit.checks.findings import Finding, found
 from detkit.checks.sizes import Sizes
-from detkit.checks.survey import Arrays, Origin, Survey
+from detkit.checks.survey import AnnotationGroup, Arrays, Survey
 
 _FEWEST, _SHARE = 2, 0.1  # boxes that must be wrong as declared, and of all
 _GOOD = 0.98  # share of the boxes that another reading must make right
@@ -51,25 +51,25 @@ READINGS: dict[str, dict[str, Reading]] = {
         "cy cx height width": _turned(_centred),
     },
 }
-"""What boxes may turn out to be, and how corner boxes come of it (for YOLO in fractions)."""
+"""Conventions that boxes may be in, and their conversion to corner boxes (for YOLO in fractions)."""
 DECLARED = {"voc": "x1 y1 x2 y2", "coco": "x y width height", "yolo": "cx cy width height"}
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What explains the wrong boxes of an origin.
+    """Explanation of the wrong boxes of a group.
 
     Attributes:
         finding: what is told.
         rows: objects whose faults it explains.
-        origin: index of the origin.
+        group: index of the group.
         corners: (R, 4) the corner boxes that `all_rows` should have, in pixels.
-        all_rows: all objects of the origin that can be rewritten.
+        all_rows: all objects of the group that can be rewritten.
     """
 
     finding: Finding
     rows: NDArray[np.int64]
-    origin: int
+    group: int
     corners: Boxes
     all_rows: NDArray[np.int64]
 
@@ -77,7 +77,7 @@ class Explanation:
 def explanations(
     survey: Survey, objects: Arrays, sizes: Sizes, faults: NDArray[np.str_]
 ) -> Iterator[Explanation]:
-    """Yield for each origin the one thing that explains most of its wrong boxes, where there is one.
+    """Yield for each group the one thing that explains most of its wrong boxes, where there is one.
 
     Args:
         survey: the annotations.
@@ -88,22 +88,22 @@ def explanations(
     _, drawn_on = sizes.of_objects(objects)
     usable = objects.whole & np.isfinite(objects.boxes).all(axis=1) & (drawn_on > 0).all(axis=1)
     usable &= ~np.isin(faults, ["normalised_box", "pixel_box"])
-    for number, origin in enumerate(survey.origins):
-        rows = np.flatnonzero(usable & (objects.origin == number))
+    for number, group in enumerate(survey.groups):
+        rows = np.flatnonzero(usable & (objects.group == number))
         wrong = rows[faults[rows] != ""]
         if not len(rows):
             continue
         told = None
-        if origin.format != "yolo" and len(wrong) and (faults[wrong] == "outside_box").all():
-            told = _shifted(origin, number, objects, drawn_on, rows, wrong)
+        if group.format != "yolo" and len(wrong) and (faults[wrong] == "outside_box").all():
+            told = _shifted(group, number, objects, drawn_on, rows, wrong)
         if told is None and len(wrong) >= max(_FEWEST, _SHARE * len(rows)):
-            told = _other_reading(origin, number, objects, drawn_on, rows, wrong)
+            told = _other_reading(group, number, objects, drawn_on, rows, wrong)
         if told is not None:
             yield told
 
 
 def _shifted(
-    origin: Origin,
+    group: AnnotationGroup,
     number: int,
     objects: Arrays,
     sizes: NDArray[np.int64],
@@ -119,19 +119,19 @@ def _shifted(
         if not ((moved >= 0) & (moved <= limit)).all() or inside.all():
             continue
         counted = "from 0, and VOC counts from 1" if by == 1 else "from 1 more than they should be"
-        if origin.format == "coco":
+        if group.format == "coco":
             counted = "from 1, and COCO counts from 0" if by == -1 else "from 1 less than they should be"
         told = (
             f"{len(wrong)} of {len(rows)} boxes leave their image by one pixel and none would if all were "
             f"moved by {by:+d} px: pixels are counted {counted}"
         )
-        finding = found("off_by_one", origin.place, None, told, objects=wrong)
+        finding = found("off_by_one", group.place, None, told, objects=wrong)
         return Explanation(finding, wrong, number, moved, rows)
     return None
 
 
 def _other_reading(
-    origin: Origin,
+    group: AnnotationGroup,
     number: int,
     objects: Arrays,
     sizes: NDArray[np.int64],
@@ -139,19 +139,19 @@ def _other_reading(
     wrong: NDArray[np.int64],
 ) -> Explanation | None:
     boxes, limit = objects.boxes[rows], np.tile(sizes[rows][:, ::-1], 2).astype(np.float64)
-    scale = limit if origin.format == "yolo" else 1.0
+    scale = limit if group.format == "yolo" else 1.0
     good_now = 1 - len(wrong) / len(rows)
-    for name, reading in READINGS[origin.format].items():
+    for name, reading in READINGS[group.format].items():
         corners = reading(boxes) * scale
         sides = corners_to_xywh(corners)[:, 2:]
         good = (sides > 0).all(axis=1) & (corners > -1).all(axis=1) & (corners < limit + 1).all(axis=1)
         if good.mean() < _GOOD or good.mean() <= good_now:
             continue
         told = (
-            f"{len(wrong)} of {len(rows)} boxes are not valid as {DECLARED[origin.format]}, and "
+            f"{len(wrong)} of {len(rows)} boxes are not valid as {DECLARED[group.format]}, and "
             f"{good.mean():.0%} are as {name}: they seem to be written so"
         )
-        finding = found("box_convention", origin.place, None, told, objects=wrong)
+        finding = found("box_convention", group.place, None, told, objects=wrong)
         return Explanation(finding, wrong, number, corners, rows)
     return None
 
@@ -159,12 +159,12 @@ def _other_reading(
 def suspected_shifts(
     survey: Survey, objects: Arrays, sizes: Sizes, faults: NDArray[np.str_]
 ) -> Iterator[Finding]:
-    """Yield origins many of whose boxes touch the far edges of their images and none the near ones."""
+    """Yield groups many of whose boxes touch the far edges of their images and none the near ones."""
     _, drawn_on = sizes.of_objects(objects)
     corners = objects.corners(drawn_on)
     usable = objects.whole & (drawn_on > 0).all(axis=1) & (faults == "") & ~objects.is_yolo
-    for number, origin in enumerate(survey.origins):
-        rows = usable & (objects.origin == number)
+    for number, group in enumerate(survey.groups):
+        rows = usable & (objects.group == number)
         limit = drawn_on[rows][:, ::-1]
         far = int((corners[rows, 2:] >= limit - 0.5).any(axis=1).sum())
         near = int((corners[rows, :2] < 0.5).any(axis=1).sum())
@@ -176,4 +176,4 @@ def suspected_shifts(
                 f"{max(far, near)} of {int(rows.sum())} boxes touch the {touched} edge of their image and "
                 f"none the {other} one: are pixels counted from {1 if far else 0} here?"
             )
-            yield found("off_by_one_suspected", origin.place, None, told)
+            yield found("off_by_one_suspected", group.place, None, told)

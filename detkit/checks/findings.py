@@ -1,13 +1,105 @@
-"""What a check found, and where."""
+"""Findings of a check and the kinds there are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from detkit.checks.kinds import KINDS, RANKS
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fault.
+
+    Attributes:
+        severity: `error` stops a training or trains on something wrong; `warning` may be intended.
+        title: what is said above a list of such faults.
+        fix: what a corrected copy does about it; empty where only a person can decide.
+    """
+
+    severity: Severity
+    title: str
+    fix: str = ""
+
+
+_ERRORS = {
+    "malformed_file": ("a file of annotations cannot be read", "the image is left out"),
+    "missing_split": ("a split of the dataset is not there or holds no image", ""),
+    "missing_image": ("an annotated image does not exist", "the entry is left out"),
+    "empty_file": ("an image file has no content", "the image is left out"),
+    "unreadable_image": ("an image is truncated, damaged or no image", "the image is left out"),
+    "exif_ignored": (
+        "boxes were drawn before the EXIF orientation was applied",
+        "boxes and size are turned as the image is",
+    ),
+    "size_swapped": ("the annotated width and height are swapped", "the size is corrected"),
+    "size_mismatch": (
+        "the annotated size is not the image's",
+        "the size is corrected, and boxes are scaled where the image was resized",
+    ),
+    "box_convention": ("all boxes are written in another convention", "boxes are rewritten"),
+    "normalised_box": ("fractions of the image where pixels are expected", "multiplied by the image's size"),
+    "pixel_box": ("pixels where fractions of the image are expected", "divided by the image's size"),
+    "off_by_one": ("all boxes are one pixel off", "boxes are shifted"),
+    "malformed_object": ("an object lacks its class, its box or a number", "the object is left out"),
+    "unknown_class": ("an object's class is not in the list of classes", "the object is left out"),
+    "unknown_category": ("an annotation's category is not in the file", "the object is left out"),
+    "unknown_image_id": ("an annotation's image is not in the file", "the object is left out"),
+    "not_finite": ("a coordinate is not a finite number", "the object is left out"),
+    "swapped_corners": ("a box ends before it begins", "the corners are swapped back"),
+    "degenerate_box": ("a box has no width or no height", "the object is left out"),
+    "outside_box": ("a box reaches beyond its image", "cut to the image; without area left, left out"),
+    "no_objects": ("not one object is labelled", ""),
+    "duplicate_category": ("two categories have the same id or name", ""),
+    "duplicate_image_id": ("two images have the same id", ""),
+    "duplicate_file_name": ("an image is listed twice", "the entries become one"),
+    "duplicate_annotation_id": ("two annotations have the same id", "the later one gets a new id"),
+    "split_unknown_image": ("a list names an image without annotation", "the line is left out"),
+    "split_repeats": ("a list names an image twice", "the line is left out"),
+    "split_overlap": ("the same image is in two splits", "left out of the training split"),
+    "leaked_image": ("the same image content is in two splits", "left out of the training split"),
+    "out_of_memory": ("the training does not fit into memory", ""),
+    "shared_memory": ("the loader processes need more of /dev/shm than there is", ""),
+}
+
+_WARNINGS = {
+    "similar_across_splits": ("near duplicates are in two splits", ""),
+    "untrained_class": ("a class is evaluated but not in the training set", ""),
+    "unjudged_class": ("a class is trained but not in the validation set", ""),
+    "similar_classes": ("two class names differ only in spelling", ""),
+    "conflicting_class": ("one box has two classes", ""),
+    "duplicate_box": ("an object is labelled twice", "the later one is left out"),
+    "duplicate_image": ("the same image content is there twice", ""),
+    "off_by_one_suspected": ("boxes may be one pixel off", ""),
+    "rare_class": ("a class has very few training objects", ""),
+    "imbalanced_classes": ("some classes are far more frequent than others", ""),
+    "unused_class": ("a class has no object", ""),
+    "missed_objects": ("no anchor or proposal fits an object", ""),
+    "below_stride": ("objects are smaller than one cell of the feature map", ""),
+    "few_positives": ("few anchors or regions of a batch hold an object", ""),
+    "unlabelled_image": ("an image has no annotation", ""),
+    "not_in_split": ("an annotated image is in no part", ""),
+    "empty_image": ("an image has no objects", ""),
+    "missing_size": ("the annotation does not state the image's size", "the size is written"),
+    "tiny_box": ("a box is only a few pixels large", ""),
+    "extreme_aspect": ("a box or an image is very long and thin", ""),
+    "exif_turned": ("the image carries an EXIF orientation", ""),
+    "image_mode": ("pixels are not 8-bit colours", ""),
+    "wrong_extension": ("the file's name says another format than its content", ""),
+    "blank_image": ("all pixels have the same colour", ""),
+    "category_ids": ("category ids are not 1, 2, 3 ...", ""),
+}
+
+KINDS: dict[str, Kind] = {
+    **{name: Kind("error", *told) for name, told in _ERRORS.items()},
+    **{name: Kind("warning", *told) for name, told in _WARNINGS.items()},
+}
+"""Every kind by name, ranked: what spoils most comes first."""
+
+RANKS = {name: rank for rank, name in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +124,7 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether it stops a training or makes it learn something wrong."""
+        """Whether it stops a training or lets it train on something wrong."""
         return KINDS[self.kind].severity == "error"
 
     def to_json(self) -> dict[str, Any]:

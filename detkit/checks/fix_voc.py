@@ -1,4 +1,4 @@
-"""Writes the corrected copy of a VOC dataset."""
+"""Corrected copy of a VOC dataset."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ import numpy as np
 
 from detkit.annotations.coordinates import corners_to_voc
 from detkit.annotations.voc_xml import voc_tree
-from detkit.checks.fixes import Mending
-from detkit.storage.atomic_files import write_atomically
+from detkit.checks.fixes import Fixes
+from detkit.storage.atomic import write_atomically
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def copy_voc(mending: Mending, root: Path, folder: Path) -> None:
+def copy_voc(fixes: Fixes, root: Path, folder: Path) -> None:
     """Write annotations and lists; the images themselves are copied by the caller.
 
     Args:
-        mending: what is different.
+        fixes: what is different.
         root: of the source.
         folder: of the copy.
     """
-    survey, rows = mending.checked.survey, mending.rows_of_images()
+    survey, rows = fixes.checked.survey, fixes.rows_of_images()
     for image, source in enumerate(survey.sources):
-        origin = survey.origins[survey.origin[image]]
-        if origin.format != "voc" or origin.root != root or image in mending.dropped_images:
+        group = survey.groups[survey.group[image]]
+        if group.format != "voc" or group.root != root or image in fixes.dropped_images:
             continue
         target = folder / source.relative_to(root)
-        if mending.changed(image, rows[image]):
+        if fixes.changed(image, rows[image]):
             tree = voc_tree(source)
-            _edit(tree, mending, image, rows[image])
-            write_atomically(target, ElementTree.tostring(tree, encoding="unicode") + "\n")
+            _edit(tree, fixes, image, rows[image])
+            write_atomically(target, ElementTree.tostring(tree, encoding="unicode") + "\n", sync=False)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-    _write_lists(mending, root, folder)
+    _write_lists(fixes, root, folder)
 
 
-def _edit(tree: ElementTree.Element, mending: Mending, image: int, rows: list[int]) -> None:
-    if image in mending.sizes:
+def _edit(tree: ElementTree.Element, fixes: Fixes, image: int, rows: list[int]) -> None:
+    if image in fixes.sizes:
         size = tree.find("size")
         if size is None:
             size = ElementTree.SubElement(tree, "size")
-        for key, value in zip(("height", "width"), mending.sizes[image], strict=True):
+        for key, value in zip(("height", "width"), fixes.sizes[image], strict=True):
             _set(size, key, str(value))
     nodes = tree.findall("object")
     for row in rows:
-        node = nodes[mending.checked.survey.places[row]]
-        if row in mending.dropped_objects:
+        node = nodes[fixes.checked.survey.places[row]]
+        if row in fixes.dropped_objects:
             tree.remove(node)
-        elif row in mending.corners:
+        elif row in fixes.corners:
             box = node.find("bndbox")
             assert box is not None
-            values = corners_to_voc(mending.corners[row][None])[0]
+            values = corners_to_voc(fixes.corners[row][None])[0]
             for key, value in zip(_CORNERS, np.round(values, 2).tolist(), strict=True):
                 _set(box, key, f"{value:g}" if value.is_integer() else str(value))
 
@@ -68,15 +68,15 @@ def _set(parent: ElementTree.Element, key: str, text: str) -> None:
     child.text = text
 
 
-def _write_lists(mending: Mending, root: Path, folder: Path) -> None:
+def _write_lists(fixes: Fixes, root: Path, folder: Path) -> None:
     """Write ImageSets/Main/<part>.txt beside the annotations of each part's images."""
-    survey = mending.checked.survey
-    for part, images in mending.parts.items():
+    survey = fixes.checked.survey
+    for part, images in fixes.parts.items():
         stems: dict[Path, list[str]] = defaultdict(list)
         for image in images:
-            origin = survey.origins[survey.origin[image]]
-            if origin.format == "voc" and origin.root == root and origin.place != root / part:
-                stems[list_folder(origin.place)].append(survey.sources[image].stem)
+            group = survey.groups[survey.group[image]]
+            if group.format == "voc" and group.root == root and group.place != root / part:
+                stems[list_folder(group.place)].append(survey.sources[image].stem)
         for base, names in stems.items():
             file = folder / base.relative_to(root) / f"{without_year(part, base)}.txt"
             write_atomically(file, "".join(f"{name}\n" for name in names))

@@ -1,4 +1,4 @@
-"""Decides what a corrected copy of a dataset does about each fault."""
+"""Fixes that a corrected copy of a dataset makes, fault by fault."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
-from detkit.checks.dataset import Checked
-from detkit.checks.findings import Finding
-from detkit.checks.kinds import KINDS
+from detkit.checks.doctor import Checked
+from detkit.checks.findings import KINDS, Finding
 from detkit.checks.roles import role
 from detkit.checks.sizes import same_shape
 from detkit.checks.survey import UNKNOWN
@@ -25,8 +24,8 @@ _SHARED = ("split_overlap", "leaked_image")
 
 
 @dataclass
-class Mending:
-    """What is different in a corrected copy.
+class Fixes:
+    """Differences of a corrected copy.
 
     Attributes:
         checked: the dataset and what is wrong with it.
@@ -51,18 +50,18 @@ class Mending:
     done: list[Finding] = field(default_factory=list)
 
     @staticmethod
-    def of(checked: Checked) -> Mending:
+    def of(checked: Checked) -> Fixes:
         """Return what is to be done about the findings of a check."""
-        mending = Mending(checked, {name: list(images) for name, images in checked.survey.parts.items()})
+        fixes = Fixes(checked, {name: list(images) for name, images in checked.survey.parts.items()})
         by_kind: dict[str, list[Finding]] = defaultdict(list)
         for finding in checked.findings:
             by_kind[finding.kind].append(finding)
-        _images(mending, by_kind)
-        _objects(mending, by_kind)
+        _images(fixes, by_kind)
+        _objects(fixes, by_kind)
         with np.errstate(invalid="ignore", over="ignore"):  # of numbers that are none
-            _boxes(mending, by_kind)
-        mending.done = [finding for finding in checked.findings if mending._does(finding)]
-        return mending
+            _boxes(fixes, by_kind)
+        fixes.done = [finding for finding in checked.findings if fixes._does(finding)]
+        return fixes
 
     @property
     def left(self) -> list[Finding]:
@@ -85,12 +84,12 @@ class Mending:
     def to_json(self) -> list[dict[str, str | None]]:
         """Return the list of changes."""
         return [
-            {"kind": f.kind, "file": f.file, "object": f.object, "change": KINDS[f.kind].mended}
+            {"kind": f.kind, "file": f.file, "object": f.object, "change": KINDS[f.kind].fix}
             for f in self.done
         ]
 
     def _does(self, finding: Finding) -> bool:
-        if not KINDS[finding.kind].mended:
+        if not KINDS[finding.kind].fix:
             return False
         if finding.kind == "malformed_file":
             return bool(finding.images)
@@ -99,15 +98,15 @@ class Mending:
         return True
 
 
-def _images(mending: Mending, by_kind: dict[str, list[Finding]]) -> None:
-    """Leave images out: of the dataset, or of the part to learn from."""
-    survey = mending.checked.survey
+def _images(fixes: Fixes, by_kind: dict[str, list[Finding]]) -> None:
+    """Leave images out: of the dataset, or of the training split."""
+    survey = fixes.checked.survey
     for kind in _BROKEN_IMAGES:
-        mending.dropped_images.update(image for finding in by_kind[kind] for image in finding.images)
-    for image, first in _listed_twice(mending, by_kind["duplicate_file_name"]):
-        mending.dropped_images.add(image)
+        fixes.dropped_images.update(image for finding in by_kind[kind] for image in finding.images)
+    for image, first in _listed_twice(fixes, by_kind["duplicate_file_name"]):
+        fixes.dropped_images.add(image)
         rows = (row for row, owner in enumerate(survey.owners) if owner == image)
-        mending.owners.update(dict.fromkeys(rows, first))
+        fixes.owners.update(dict.fromkeys(rows, first))
     files = {survey.files[image] for kind in _SHARED for f in by_kind[kind] for image in f.images}
     roles = [(("train", "val", "test").index(str(role(part))), part) for part in survey.parts if role(part)]
     last: dict[object, int] = {}
@@ -116,22 +115,22 @@ def _images(mending: Mending, by_kind: dict[str, list[Finding]]) -> None:
             last[survey.files[image]] = max(order, last.get(survey.files[image], 0))
     leaked = {survey.files[image] for f in by_kind["leaked_image"] for image in f.images}
     for order, part in roles:
-        mending.parts[part] = [
+        fixes.parts[part] = [
             image
-            for image in mending.parts[part]
+            for image in fixes.parts[part]
             if survey.files[image] not in files
             or (survey.files[image] not in leaked and last[survey.files[image]] == order)
         ]
     was = {image for images in survey.parts.values() for image in images}
-    still = {image for images in mending.parts.values() for image in images}
-    mending.dropped_images |= was - still
-    for part, images in mending.parts.items():
-        mending.parts[part] = [image for image in images if image not in mending.dropped_images]
+    still = {image for images in fixes.parts.values() for image in images}
+    fixes.dropped_images |= was - still
+    for part, images in fixes.parts.items():
+        fixes.parts[part] = [image for image in images if image not in fixes.dropped_images]
 
 
-def _listed_twice(mending: Mending, findings: list[Finding]) -> Iterator[tuple[int, int]]:
+def _listed_twice(fixes: Fixes, findings: list[Finding]) -> Iterator[tuple[int, int]]:
     """Yield the images of later entries with that of the first entry."""
-    survey = mending.checked.survey
+    survey = fixes.checked.survey
     for finding in findings:
         for image in finding.images:
             yield (
@@ -144,25 +143,25 @@ def _listed_twice(mending: Mending, findings: list[Finding]) -> Iterator[tuple[i
             )
 
 
-def _objects(mending: Mending, by_kind: dict[str, list[Finding]]) -> None:
+def _objects(fixes: Fixes, by_kind: dict[str, list[Finding]]) -> None:
     """Leave objects out, and give those that share an id another."""
-    survey, dropped = mending.checked.survey, mending.dropped_objects
+    survey, dropped = fixes.checked.survey, fixes.dropped_objects
     for row, (label, whole) in enumerate(zip(survey.labels, survey.whole, strict=True)):
-        owner = mending.owners.get(row, survey.owners[row])
-        if UNKNOWN in (owner, label) or not whole or owner in mending.dropped_images:
+        owner = fixes.owners.get(row, survey.owners[row])
+        if UNKNOWN in (owner, label) or not whole or owner in fixes.dropped_images:
             dropped.add(row)
     for kind in _BROKEN_OBJECTS:
         dropped.update(row for finding in by_kind[kind] for row in finding.objects)
     free = max(survey.numbers, default=0) + 1
     for finding in by_kind["duplicate_annotation_id"]:
         for row in finding.objects:
-            mending.ids[row] = free
+            fixes.ids[row] = free
             free += 1
 
 
-def _boxes(mending: Mending, by_kind: dict[str, list[Finding]]) -> None:
+def _boxes(fixes: Fixes, by_kind: dict[str, list[Finding]]) -> None:
     """Rewrite boxes, and correct sizes."""
-    checked = mending.checked
+    checked = fixes.checked
     objects = checked.objects
     seen, drawn_on = checked.sizes.of_objects(objects)
     corners = objects.corners(drawn_on)
@@ -184,7 +183,7 @@ def _boxes(mending: Mending, by_kind: dict[str, list[Finding]]) -> None:
     for kind in _WRONG_SIZES:
         for image in (image for finding in by_kind[kind] for image in finding.images):
             height, width = checked.sizes.seen[image].tolist()
-            mending.sizes[image] = (height, width)
+            fixes.sizes[image] = (height, width)
             rows = np.flatnonzero(objects.owners == image)
             if kind != "missing_size":
                 corners[rows] = _moved(checked, kind, image, corners[rows])
@@ -195,18 +194,18 @@ def _boxes(mending: Mending, by_kind: dict[str, list[Finding]]) -> None:
     empty = (cut[:, 2] <= cut[:, 0]) | (cut[:, 3] <= cut[:, 1])
     for row in np.flatnonzero(changed).tolist():
         if empty[row] or not np.isfinite(cut[row]).all():
-            mending.dropped_objects.add(row)
+            fixes.dropped_objects.add(row)
         else:
-            mending.corners[row] = cut[row]
+            fixes.corners[row] = cut[row]
 
 
 def _moved(checked: Checked, kind: str, image: int, corners: Boxes) -> Boxes:
     """Return where boxes lie in the image as it is seen."""
-    picture, annotated = checked.pictures[checked.survey.files[image]], checked.survey.sizes[image]
+    decoded_image, annotated = checked.decoded[checked.survey.files[image]], checked.survey.sizes[image]
     if kind == "exif_ignored":
-        return turned(corners, annotated, picture.orientation)
-    if kind == "size_mismatch" and same_shape(annotated, picture.size):
-        scale = np.array([picture.size[1] / annotated[1], picture.size[0] / annotated[0]] * 2)
+        return turned(corners, annotated, decoded_image.orientation)
+    if kind == "size_mismatch" and same_shape(annotated, decoded_image.size):
+        scale = np.array([decoded_image.size[1] / annotated[1], decoded_image.size[0] / annotated[0]] * 2)
         corners = corners * scale
     return corners
 

@@ -1,4 +1,4 @@
-"""Reads COCO files into a survey: what is wrong is noted, and the reading goes on."""
+"""Survey of COCO files: what is wrong is noted, and reading continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from detkit.annotations.coco import read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
-from detkit.checks.survey import UNKNOWN, Origin, Survey
+from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
 from detkit.errors import UserError
 
 Record = dict[str, Any]
@@ -53,7 +53,7 @@ def survey_coco(survey: Survey, part: str, images: Path, file: Path) -> None:
 def unlisted_images(survey: Survey) -> None:
     """Note the images in the folders of the images of COCO files that no file lists."""
     listed = set(survey.files)
-    folders = {o.images for o in survey.origins if o.format == "coco" and o.images is not None}
+    folders = {o.images for o in survey.groups if o.format == "coco" and o.images is not None}
     for folder in sorted(folders):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix.lower() in IMAGE_EXTENSIONS and path not in listed:
@@ -65,13 +65,13 @@ class _Reading:
 
     def __init__(self, survey: Survey, part: str, folder: Path, file: Path) -> None:
         self.survey, self.part, self.folder, self.file = survey, part, folder, file
-        self.origin = len(survey.origins)
+        self.group = len(survey.groups)
 
     def read(self, images: list[Record], objects: list[Record], categories: list[Record]) -> None:
         """Read the three sections."""
         names = self._categories(categories)
         declared = tuple(names[key] for key in sorted(names))
-        self.survey.origins.append(Origin("coco", self.folder, self.file, self.folder, declared))
+        self.survey.groups.append(AnnotationGroup("coco", self.folder, self.file, self.folder, declared))
         positions = self._images(images)
         self._objects(objects, positions, names)
 
@@ -115,7 +115,7 @@ class _Reading:
                 survey.report("malformed_object", self.file, f"images[{place}]", told)
                 continue
             path = Path(os.path.normpath(self.folder / name))
-            image = survey.add_image(path, self.file, place, self.origin, _size(record))
+            image = survey.add_image(path, self.file, place, self.group, _size(record))
             survey.parts[self.part].append(image)
             if name in files:
                 told = f"images[{files[name]}] and images[{place}] are the same file"
@@ -129,7 +129,7 @@ class _Reading:
 
     def _objects(self, records: list[Record], positions: dict[int, int], names: dict[int, str]) -> None:
         survey, first = self.survey, len(self.survey.owners)
-        survey.first_rows[self.origin] = first
+        survey.first_rows[self.group] = first
         boxes, whole = _boxes(records)
         labels = {number: survey.label(name) for number, name in names.items()}
         images, categories = _numbers(records, "image_id"), _numbers(records, "category_id")

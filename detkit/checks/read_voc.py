@@ -1,4 +1,4 @@
-"""Reads VOC files into a survey: what is wrong is noted, and the reading goes on."""
+"""Survey of VOC files: what is wrong is noted, and reading continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, ImageFolders
 from detkit.annotations.voc import IMAGE_FOLDERS, VocFolder, find_set, voc_folders, voc_subfolders
 from detkit.annotations.voc_xml import voc_object, voc_size, voc_tree
-from detkit.checks.survey import UNKNOWN, Origin, Survey
+from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
 from detkit.errors import UserError
 
 _NOWHERE = (np.nan,) * 4
@@ -39,12 +39,12 @@ def survey_voc(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, e
 
 @dataclass
 class _Reading:
-    """What was read already."""
+    """State of the reading."""
 
     survey: Survey
     root: Path
     images: dict[Path, int] = field(default_factory=dict)
-    origins: dict[Path, int] = field(default_factory=dict)
+    groups: dict[Path, int] = field(default_factory=dict)
     looked_up: dict[Path, ImageFolders] = field(default_factory=dict)
 
     def part(self, name: str, sets: Sequence[str]) -> None:
@@ -101,21 +101,21 @@ class _Reading:
         survey = self.survey
         if folder.base not in self.looked_up:
             self.looked_up[folder.base] = folder.images()
-            self.origins[folder.base] = len(survey.origins)
-            survey.origins.append(
-                Origin("voc", self.root, folder.annotations, folder.base / IMAGE_FOLDERS[0])
+            self.groups[folder.base] = len(survey.groups)
+            survey.groups.append(
+                AnnotationGroup("voc", self.root, folder.annotations, folder.base / IMAGE_FOLDERS[0])
             )
-        look_up, origin = self.looked_up[folder.base], self.origins[folder.base]
+        look_up, group = self.looked_up[folder.base], self.groups[folder.base]
         nowhere = folder.base / IMAGE_FOLDERS[0] / f"{stem}.jpg"
         try:
             tree = voc_tree(source)
         except UserError as error:
             file = look_up.find(stem, None) or nowhere
-            image = survey.add_image(file, source, 0, origin, (0, 0), annotated=False)
+            image = survey.add_image(file, source, 0, group, (0, 0), annotated=False)
             survey.report("malformed_file", source, None, _without(str(error), source), images=[image])
         else:
             file = look_up.find(stem, tree.findtext("filename")) or nowhere
-            image = survey.add_image(file, source, 0, origin, voc_size(tree))
+            image = survey.add_image(file, source, 0, group, voc_size(tree))
             for number, node in enumerate(tree.findall("object"), 1):
                 self._object(image, node, number, source)
         self.images[source] = image

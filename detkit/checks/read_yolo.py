@@ -1,4 +1,4 @@
-"""Reads YOLO files into a survey: what is wrong is noted, and the reading goes on."""
+"""Survey of YOLO files: what is wrong is noted, and reading continues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detkit.annotations.image_files import IMAGE_EXTENSIONS
 from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo import box_of_line
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
-from detkit.checks.survey import UNKNOWN, Origin, Survey
+from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
 from detkit.errors import UserError
 
 _NOWHERE = (np.nan,) * 4
@@ -34,9 +34,9 @@ def survey_yolo(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, 
     names = tuple(layout.names.values())
     for name in names:
         survey.label(name)
-    origin = len(survey.origins)
-    survey.origins.append(Origin("yolo", layout.base, layout.names_file, None, names))
-    reading = _Reading(survey, layout, origin)
+    group = len(survey.groups)
+    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, None, names))
+    reading = _Reading(survey, layout, group)
     for part, splits in parts.items():
         for split in splits:
             reading.part(part, split)
@@ -45,10 +45,10 @@ def survey_yolo(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, 
 
 
 class _Reading:
-    """What was read already."""
+    """State of the reading."""
 
-    def __init__(self, survey: Survey, layout: YoloLayout, origin: int) -> None:
-        self.survey, self.layout, self.origin = survey, layout, origin
+    def __init__(self, survey: Survey, layout: YoloLayout, group: int) -> None:
+        self.survey, self.layout, self.group = survey, layout, group
         self.images: dict[Path, int] = {}
         self.labels = dict(layout.names)
 
@@ -75,7 +75,7 @@ class _Reading:
             return self.images[image]
         file, survey = self.layout.label_file(image), self.survey
         there = file.is_file()
-        position = survey.add_image(image, file, 0, self.origin, (0, 0), annotated=there)
+        position = survey.add_image(image, file, 0, self.group, (0, 0), annotated=there)
         self.images[image] = position
         if not there:
             survey.report("unlabelled_image", image, None, f"there is no {file}; the image counts as empty")

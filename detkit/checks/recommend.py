@@ -1,4 +1,4 @@
-"""Choose image size, anchors and how much is learned anew from what a dataset really holds."""
+"""Image size, anchors and frozen stages chosen from the statistics of a dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ USUAL_SHORT_PX = 600
 ANCHOR_STEP = 1.6
 NUM_ANCHOR_SIZES = (3, 6)
 RATIO_LIMIT = 3.0
-# Up to how many labelled objects (images, for a classifier) all pretrained stages stay as they are, or all
+# Up to how many training objects (images, for a classifier) all pretrained stages stay as they are, or all
 # but the last; with more the template decides. The fewer the examples, the fewer weights they can teach.
 FROZEN_UP_TO = 500
-LAST_LEARNED_UP_TO = 2000
+LAST_STAGE_TRAINED_UP_TO = 2000
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def anchor_coverage(
     anchor_sizes: tuple[tuple[float, ...], ...],
     ratios: tuple[float, ...],
 ) -> float:
-    """Return the share of objects whose shape some anchor matches with IoU 0.5, position left aside.
+    """Return the fraction of objects whose shape some anchor matches with IoU 0.5, position left aside.
 
     Args:
         annotations: the labelled images.
@@ -164,7 +164,7 @@ def choose_freeze(num_examples: int, num_stages: int, usual: int) -> tuple[int, 
     objects cannot improve them, only spoil them; thousands can adapt the last stages (Yosinski 2014).
 
     Args:
-        num_examples: labelled objects to learn from; images, for a classifier.
+        num_examples: training objects; images, for a classifier.
         num_stages: stages that have pretrained weights.
         usual: what the template freezes, which is right for thousands of examples.
 
@@ -174,8 +174,11 @@ def choose_freeze(num_examples: int, num_stages: int, usual: int) -> tuple[int, 
     """
     if num_examples <= FROZEN_UP_TO:
         frozen, why = num_stages, f"at most {FROZEN_UP_TO:,}: too few to improve any pretrained stage"
-    elif num_examples <= LAST_LEARNED_UP_TO:
-        frozen, why = num_stages - 1, f"at most {LAST_LEARNED_UP_TO:,}: enough to adapt the last stage alone"
+    elif num_examples <= LAST_STAGE_TRAINED_UP_TO:
+        frozen, why = (
+            num_stages - 1,
+            f"at most {LAST_STAGE_TRAINED_UP_TO:,}: enough to adapt the last stage alone",
+        )
     else:
-        frozen, why = usual, f"more than {LAST_LEARNED_UP_TO:,}: enough for what is usually learned"
-    return max(frozen, usual), f"{num_examples:,} examples to learn from are {why}"
+        frozen, why = usual, f"more than {LAST_STAGE_TRAINED_UP_TO:,}: enough for what is usually trained"
+    return max(frozen, usual), f"{num_examples:,} training examples are {why}"

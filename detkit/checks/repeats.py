@@ -1,4 +1,4 @@
-"""Checks for boxes that are there twice, and images without any."""
+"""Checks for duplicate boxes, and for images without any."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _one_place(survey: Survey, rows: list[int]) -> Iterator[Finding]:
 
 
 def check_empty(survey: Survey, objects: Arrays) -> Iterator[Finding]:
-    """Yield images without objects, and parts to learn from without any."""
+    """Yield images without objects, and training splits without any."""
     counts = np.bincount(objects.owners[objects.owners != UNKNOWN], minlength=len(survey.files))
     for image in np.flatnonzero(counts == 0).tolist():
         if survey.annotated[image]:

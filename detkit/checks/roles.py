@@ -1,13 +1,13 @@
-"""What the parts of a dataset are for."""
+"""Roles of the splits of a dataset: training, validation, test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import combinations
 
-LEARNED, JUDGED = "learned", "judged"
+TRAINED, EVALUATED = "trained", "evaluated"
 
-_LEARNED = ("train", "training")
+_TRAINED = ("train", "training")
 _VALIDATED = ("val", "valid", "validation", "minival", "dev")
 _TESTED = ("test",)
 
@@ -20,25 +20,25 @@ def role(part: str) -> str | None:
         ('train', 'val', None)
     """
     last = part.lower().rsplit("_", 1)[-1]
-    for name, words in (("train", _LEARNED), ("val", _VALIDATED), ("test", _TESTED)):
+    for name, words in (("train", _TRAINED), ("val", _VALIDATED), ("test", _TESTED)):
         if last in words:
             return name
     return None
 
 
 def roles_of(parts: Iterable[str], wanted: str) -> list[str]:
-    """Return the parts that are learned from, or those that are judged by.
+    """Return the splits for training, or those for evaluation.
 
     Args:
         parts: their names.
-        wanted: `LEARNED` or `JUDGED`.
+        wanted: `TRAINED` or `EVALUATED`.
     """
-    names = ("train",) if wanted == LEARNED else ("val", "test")
+    names = ("train",) if wanted == TRAINED else ("val", "test")
     return [part for part in parts if role(part) in names]
 
 
 def disjoint(parts: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of parts that must not share an image, the one to learn from first.
+    """Return the pairs of parts that must not share an image, the training split first.
 
     Example:
         >>> disjoint(["val", "trainval", "train"])

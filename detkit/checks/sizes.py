@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.checks.decoding import DecodedImage
 from detkit.checks.findings import Finding, found
-from detkit.checks.pictures import Picture
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
 
 _SAME_SHAPE = 0.01
@@ -30,10 +30,10 @@ class Sizes:
     drawn_on: NDArray[np.int64]
 
     @staticmethod
-    def of(survey: Survey, pictures: Mapping[Path, Picture]) -> Sizes:
+    def of(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Sizes:
         """Return the sizes of a survey's images."""
         annotated = np.asarray(survey.sizes, dtype=np.int64).reshape(-1, 2)
-        seen = np.asarray([pictures[path].size for path in survey.files], dtype=np.int64).reshape(-1, 2)
+        seen = np.asarray([decoded[path].size for path in survey.files], dtype=np.int64).reshape(-1, 2)
         seen = np.where(seen > 0, seen, annotated)
         return Sizes(seen, np.where(annotated > 0, annotated, seen))
 
@@ -47,51 +47,57 @@ class Sizes:
 
 
 def check_sizes(
-    survey: Survey, pictures: Mapping[Path, Picture], sizes: Sizes, objects: Arrays
+    survey: Survey, decoded: Mapping[Path, DecodedImage], sizes: Sizes, objects: Arrays
 ) -> Iterator[Finding]:
     """Yield images whose annotated size is another than the one decoded, and what that means.
 
     Args:
         survey: the annotations.
-        pictures: what was seen of each file.
+        decoded: what was seen of each file.
         sizes: of the images.
         objects: of the survey.
     """
     reach = _reach(objects, sizes)
     for image, path in enumerate(survey.files):
-        picture, annotated = pictures[path], survey.sizes[image]
-        if picture.fault:
+        decoded_image, annotated = decoded[path], survey.sizes[image]
+        if decoded_image.fault:
             continue
-        place, kind = survey.sources[image], survey.origins[survey.origin[image]].format
+        place, kind = survey.sources[image], survey.groups[survey.group[image]].format
         thing = str(path.name)
         if annotated == (0, 0):
             if kind != "yolo" and survey.annotated[image]:
-                told = f"no size is stated; the image is {_shown(picture.size)}"
+                told = f"no size is stated; the image is {_shown(decoded_image.size)}"
                 yield found("missing_size", place, thing, told, images=[image])
-            if picture.orientation != 1:
-                yield found("exif_turned", path, None, _turned(picture, kind), images=[image])
-        elif annotated == picture.size:
-            if picture.orientation != 1:
-                yield found("exif_turned", path, None, _turned(picture, kind), images=[image])
+            if decoded_image.orientation != 1:
+                yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
+        elif annotated == decoded_image.size:
+            if decoded_image.orientation != 1:
+                yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
         else:
-            fault, told = _difference(picture, annotated, reach[image])
+            fault, told = _difference(decoded_image, annotated, reach[image])
             yield found(fault, place, thing, told, images=[image])
 
 
-def _difference(picture: Picture, annotated: tuple[int, int], reach: NDArray[np.float64]) -> tuple[str, str]:
-    told = f"the annotation says {_shown(annotated)}, the image is {_shown(picture.size)}"
-    if annotated == picture.size[::-1]:
-        if picture.orientation >= 5:
+def _difference(
+    decoded_image: DecodedImage, annotated: tuple[int, int], reach: NDArray[np.float64]
+) -> tuple[str, str]:
+    told = f"the annotation says {_shown(annotated)}, the image is {_shown(decoded_image.size)}"
+    if annotated == decoded_image.size[::-1]:
+        if decoded_image.orientation >= 5:
             return "exif_ignored", (
-                f"{told} once its EXIF orientation ({picture.orientation}) is applied: the labels belong to "
-                "the picture before it is turned"
+                f"{told} once its EXIF orientation ({decoded_image.orientation}) is applied: the labels "
+                "belong to the image before it is turned"
             )
-        fits = "its boxes fit the image" if _fits(reach, picture.size) else "its boxes do not fit the image"
+        fits = (
+            "its boxes fit the image"
+            if _fits(reach, decoded_image.size)
+            else "its boxes do not fit the image"
+        )
         return "size_swapped", f"{told}; {fits}"
-    if same_shape(annotated, picture.size):
+    if same_shape(annotated, decoded_image.size):
         return "size_mismatch", (
             f"{told}: the same shape, so the image was resized after it was labelled, by "
-            f"{picture.size[0] / annotated[0]:.3g}"
+            f"{decoded_image.size[0] / annotated[0]:.3g}"
         )
     return "size_mismatch", f"{told}: another image, or a wrong size"
 
@@ -107,13 +113,13 @@ def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
     return abs(ratios[0] / ratios[1] - 1) < _SAME_SHAPE
 
 
-def _turned(picture: Picture, kind: str) -> str:
+def _turned(decoded_image: DecodedImage, kind: str) -> str:
     known = (
         "labels do not say on which they were drawn" if kind == "yolo" else "its labels fit the turned one"
     )
     return (
-        f"EXIF orientation {picture.orientation} turns it to {_shown(picture.size)}; detkit applies that, "
-        f"not every tool does; {known}"
+        f"EXIF orientation {decoded_image.orientation} turns it to {_shown(decoded_image.size)}; detkit "
+        f"applies that, not every tool does; {known}"
     )
 
 

@@ -1,10 +1,12 @@
-"""Reads what `detkit check` is pointed at: the folder of a dataset, or the datasets of a config."""
+"""Surveys of what `detkit check` is pointed at: the folder of a dataset, or the datasets of a config."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,14 +16,16 @@ from detkit.checks.read_coco import survey_coco, unlisted_images
 from detkit.checks.read_voc import survey_voc
 from detkit.checks.read_yolo import survey_yolo
 from detkit.checks.survey import Survey
-from detkit.data.config import (
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import (
     COCODatasetConfig,
-    DataConfig,
     ObjectCropsConfig,
     VOCDatasetConfig,
     YOLODatasetConfig,
 )
+from detkit.data.datasets.readers import config_type, configs_of_sets
 from detkit.errors import UserError
+from detkit.spec import Spec
 
 _COCO_KEYS = ("images", "annotations", "categories")
 
@@ -65,22 +69,12 @@ def survey_dataset(path: Path) -> Survey:
 
 
 def _read(survey: Survey, found: FoundDataset) -> None:
-    names = [item.name for item in found.sets]
-    match found.format:
-        case "voc":
-            survey_voc(survey, found.root, {name: [name] for name in names}, everything=True)
-        case "yolo":
-            survey_yolo(survey, found.root, {name: [name] for name in names}, everything=True)
-        case _:
-            for item in found.sets:
-                assert item.images is not None
-                assert item.annotations is not None
-                survey_coco(survey, item.name, item.images, item.annotations)
-            unlisted_images(survey)
+    sets = configs_of_sets(found) if found.sets else {}
+    SURVEYORS[config_type(found.format)].read(survey, found.root, sets, True)
 
 
 def survey_config(data: DataConfig) -> Survey:
-    """Read what a config learns from and is judged by.
+    """Read the training and validation sets of a config.
 
     Synthetic and custom datasets have no files, and images by class no annotations.
 
@@ -88,37 +82,67 @@ def survey_config(data: DataConfig) -> Survey:
         UserError: a folder, a file or a set is not there.
     """
     survey = Survey()
-    voc: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
-    yolo: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
-    for part, spec in (("train", data.train), ("val", data.val)):
-        match spec.of if isinstance(spec, ObjectCropsConfig) else spec:
-            case VOCDatasetConfig() as own:
-                voc[own.root][part] = own.sets
-            case YOLODatasetConfig() as own:
-                yolo[own.root][part] = [own.split]
-            case COCODatasetConfig() as own:
-                file = Path(own.annotations)
-                if not file.is_file():
-                    raise UserError(f"data.{part}.annotations: {file}: the file does not exist")
-                survey_coco(survey, part, Path(own.images), file)
-            case _:
-                pass
-    _read_roots(survey, voc, yolo)
+    of_root: dict[tuple[type, str], dict[str, Any]] = defaultdict(dict)
+    for part, named in (("train", data.train), ("val", data.val)):
+        config = named.of if isinstance(named, ObjectCropsConfig) else named
+        surveyor = None if config is None else SURVEYORS.get(type(config))
+        if surveyor is not None:
+            surveyor.require(config, part)
+            of_root[type(config), surveyor.root(config)][part] = config
+    for (kind, root), sets in of_root.items():
+        SURVEYORS[kind].read(survey, Path(root), sets, False)
     for part, images in survey.parts.items():
         if not images and not survey.faults:
             raise UserError(f"data.{part}: no image is there")
     return survey
 
 
-def _read_roots(
-    survey: Survey, voc: dict[str, dict[str, Sequence[str]]], yolo: dict[str, dict[str, Sequence[str]]]
-) -> None:
-    for root, parts in voc.items():
-        if not Path(root).is_dir():
-            raise UserError(f"data.{next(iter(parts))}.root: {root}: the folder does not exist")
-        survey_voc(survey, Path(root), parts, everything=False)
-    for root, parts in yolo.items():
-        survey_yolo(survey, Path(root), parts, everything=False)
+def _read_voc(survey: Survey, root: Path, sets: Mapping[str, VOCDatasetConfig], everything: bool) -> None:
+    survey_voc(survey, root, {name: config.sets for name, config in sets.items()}, everything=everything)
+
+
+def _read_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig], everything: bool) -> None:
+    survey_yolo(survey, root, {name: [config.split] for name, config in sets.items()}, everything=everything)
+
+
+def _read_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], everything: bool) -> None:
+    for name, config in sets.items():
+        survey_coco(survey, name, Path(config.images), Path(config.annotations))
+    if everything:
+        unlisted_images(survey)
+
+
+def _require_folder(config: VOCDatasetConfig, part: str) -> None:
+    if not Path(config.root).is_dir():
+        raise UserError(f"data.{part}.root: {config.root}: the folder does not exist")
+
+
+def _require_file(config: COCODatasetConfig, part: str) -> None:
+    if not Path(config.annotations).is_file():
+        raise UserError(f"data.{part}.annotations: {config.annotations}: the file does not exist")
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Survey of all sets of a dataset of one type.
+
+    Attributes:
+        read: adds sets, which lie in one root, to a survey; also files that belong to no set where asked.
+        root: returns the folder of a config; sets of one root are read together, their images once.
+        require: raises UserError where what a config of `data.train` or `data.val` names is not there.
+    """
+
+    read: Callable[[Survey, Path, Mapping[str, Any], bool], None]
+    root: Callable[[Any], str]
+    require: Callable[[Any, str], None] = lambda config, part: None
+
+
+SURVEYORS: dict[type[Spec], Surveyor] = {
+    VOCDatasetConfig: Surveyor(_read_voc, lambda config: str(config.root), _require_folder),
+    YOLODatasetConfig: Surveyor(_read_yolo, lambda config: str(config.root)),
+    COCODatasetConfig: Surveyor(_read_coco, lambda config: str(config.annotations), _require_file),
+}
+"""The types of datasets with annotation files, the ones that `detkit check` can look at."""
 
 
 def _unreadable(path: Path) -> Iterator[UserError]:

@@ -1,4 +1,4 @@
-"""Everything that the files of a dataset say, right or wrong."""
+"""Survey: everything that the files of a dataset say, right or wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OBJECT_NAMES = {"voc": "object", "coco": "annotation", "yolo": "line"}
 
 
 @dataclass(frozen=True)
-class Origin:
+class AnnotationGroup:
     """Annotations that were written together, and so share their mistakes.
 
     Attributes:
@@ -44,13 +44,13 @@ class Survey:
     """Images and objects as their files hold them; nothing is left out or mended.
 
     Attributes:
-        origins: where annotations come from.
+        groups: where annotations come from.
         parts: positions of the images of each part, such as train.
         names: class names; a label is an index into them.
         files: N image files.
         sources: N annotation files.
         rows: N places within the source (COCO: of the image's entry).
-        origin: N indices into `origins`.
+        group: N indices into `groups`.
         sizes: N annotated (height, width); (0, 0) where none is stated.
         annotated: N times whether there is an annotation that could be read.
         owners: M positions of the objects' images; UNKNOWN for an image that is not there.
@@ -62,16 +62,16 @@ class Survey:
         crowd: M times whether it is a region of many objects.
         whole: M times whether box and class could be read.
         faults: what was wrong with the files themselves.
-        first_rows: row of the first object of each COCO origin, whose objects follow one another.
+        first_rows: row of the first object of each COCO group, whose objects follow one another.
     """
 
-    origins: list[Origin] = field(default_factory=list)
+    groups: list[AnnotationGroup] = field(default_factory=list)
     parts: dict[str, list[int]] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     sources: list[Path] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
-    origin: list[int] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     annotated: list[bool] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
@@ -93,13 +93,13 @@ class Survey:
         return label
 
     def add_image(
-        self, file: Path, source: Path, row: int, origin: int, size: tuple[int, int], annotated: bool = True
+        self, file: Path, source: Path, row: int, group: int, size: tuple[int, int], annotated: bool = True
     ) -> int:
         """Add an image and return its position; a size that no image has counts as none."""
         self.files.append(file)
         self.sources.append(source)
         self.rows.append(row)
-        self.origin.append(origin)
+        self.group.append(group)
         self.sizes.append(size if max(size) <= _LARGEST_PX else (0, 0))
         self.annotated.append(annotated)
         return len(self.files) - 1
@@ -133,8 +133,8 @@ class Survey:
     def object_name(self, row: int) -> str:
         """Return what people call an object: `object 3 (cat)`."""
         label, owner = self.labels[row], self.owners[row]
-        origin = self.origin[owner] if owner != UNKNOWN else 0
-        what = _OBJECT_NAMES[self.origins[origin].format]
+        group = self.group[owner] if owner != UNKNOWN else 0
+        what = _OBJECT_NAMES[self.groups[group].format]
         number = self.numbers[row]
         told = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
         return told if label == UNKNOWN else f"{told} ({self.names[label]})"
@@ -143,13 +143,13 @@ class Survey:
         """Return the objects as arrays, for checks that look at all of them at once."""
         return Arrays(
             owners=np.asarray(self.owners, dtype=np.int64),
-            origin=np.asarray([*self.origin, UNKNOWN], dtype=np.int64)[np.asarray(self.owners, np.int64)],
+            group=np.asarray([*self.group, UNKNOWN], dtype=np.int64)[np.asarray(self.owners, np.int64)],
             boxes=np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4),
             labels=np.asarray(self.labels, dtype=np.int64),
             crowd=np.asarray(self.crowd, dtype=np.bool_),
             whole=np.asarray(self.whole, dtype=np.bool_),
-            yolo=np.asarray([origin.format == "yolo" for origin in self.origins] + [False]),
-            voc=np.asarray([origin.format == "voc" for origin in self.origins] + [False]),
+            yolo=np.asarray([group.format == "yolo" for group in self.groups] + [False]),
+            voc=np.asarray([group.format == "voc" for group in self.groups] + [False]),
         )
 
 
@@ -158,7 +158,7 @@ class Arrays:
     """The objects of a survey, M of each; see `Survey`."""
 
     owners: NDArray[np.int64]
-    origin: NDArray[np.int64]
+    group: NDArray[np.int64]
     boxes: Boxes
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
@@ -169,12 +169,12 @@ class Arrays:
     @cached_property
     def is_yolo(self) -> NDArray[np.bool_]:
         """Whether each object's box is written as fractions of the image."""
-        return np.asarray(self.yolo[self.origin])
+        return np.asarray(self.yolo[self.group])
 
     @cached_property
     def is_voc(self) -> NDArray[np.bool_]:
         """Whether each object's box is written in VOC's inclusive pixels."""
-        return np.asarray(self.voc[self.origin])
+        return np.asarray(self.voc[self.group])
 
     def corners(self, sizes: NDArray[np.int64]) -> Boxes:
         """Return (M, 4) continuous corner boxes in pixels.

@@ -57,7 +57,7 @@ def _lines(result: Check) -> Iterator[str]:
 
 def _groups(severity: str, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield for each kind its title, how often it was found, and a few examples."""
-    from detkit.checks.kinds import KINDS
+    from detkit.checks.findings import KINDS
 
     for kind, count in Counter(finding.kind for finding in findings).items():
         yield ""

@@ -12,7 +12,7 @@ from detkit.cli.output import JsonFile, aligned, deliver
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, judged by the same images.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, evaluated on the same images.")],
     json_file: JsonFile = None,
 ) -> None:
     """Say whether the second run is better than the first, or only luckier with its images."""

@@ -26,7 +26,7 @@ def compress(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="CONFIG", help="Judge by this config's data.val. Default: the detector's own."),
+        typer.Option(metavar="CONFIG", help="Evaluate on this config's data.val. Default: the model's own."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_file: JsonFile = None,

@@ -18,7 +18,7 @@ def evaluate(
     out: Out = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Judge a trained detector on a config's validation images."""
+    """Evaluate a trained detector on a config's validation images."""
     from detkit.config.load import load_config
 
     checked = load_config(config, overrides or ())

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 STDOUT = "-"
 
@@ -60,8 +60,8 @@ def deliver(result: Any, json_file: str | None, lines: Iterable[str]) -> None:
         return
     try:
         write_atomically(Path(json_file), text)
-    except OSError as error:
-        raise UserError(f"--json {json_file}: cannot be written: {error.strerror}") from error
+    except UserError as error:
+        raise UserError(f"--json {error}") from error
 
 
 def aligned(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -45,19 +44,21 @@ def predict(
     json_file: JsonFile = None,
 ) -> None:
     """Run a trained detector on images."""
+    from detkit.runtime.progress import ProgressLine
     from detkit.workflows import predict as workflow
 
-    folder, records = workflow.predict(
-        weights,
-        sources,
-        out=out,
-        format=file_format,
-        draw=draw,
-        tile=tile,
-        threshold=_threshold(threshold),
-        device=device,
-        on_image=_progress,
-    )
+    with ProgressLine("predictions") as progress:
+        folder, records = workflow.predict(
+            weights,
+            sources,
+            out=out,
+            format=file_format,
+            draw=draw,
+            tile=tile,
+            threshold=_threshold(threshold),
+            device=device,
+            on_image=progress,
+        )
     if not records:  # another process than the first
         return
     lines = [f"{record['image']}: {_summary(record)}" for record in records]
@@ -81,9 +82,3 @@ def _summary(record: dict[str, Any]) -> str:
     labels = [str(detection["label"]) for detection in found]
     counts = (f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
     return ", ".join(counts) or "nothing found"
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        text = f"{done}/{total} images" if done < total else ""
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ def score(
     metric: Annotated[Literal["voc07", "voc10", "coco"], typer.Option(help="Whose rules.")],
     json_file: JsonFile = None,
 ) -> None:
-    """Judge result files alone, by the official rules; no model and no torch."""
+    """Evaluate result files alone, by the official rules; no model and no torch."""
     from detkit.evaluation.measure import table
     from detkit.workflows import score as workflow
 

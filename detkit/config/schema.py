@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.data.config import ClassifiedDatasetConfig, DataConfig, ScaleCropConfig
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import ClassifiedDatasetConfig
+from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
@@ -57,7 +59,7 @@ class Config(Spec):
     def _complete(cls, values: Any) -> Any:
         """Let the detector set, elsewhere in the config, what its paper does otherwise than the rest."""
         detector = values.get("detector") if isinstance(values, dict) else None
-        kind = detector.get("type") if isinstance(detector, dict) else None
+        kind = detector.get("type") if isinstance(detector, dict) else getattr(detector, "type", None)
         return DETECTORS[kind].complete(values) if isinstance(kind, str) and kind in DETECTORS else values
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The one way from an image file to pixels."""
+"""Image decoding, the one way from a file to pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from detkit.annotations.headers import orientation
+from detkit.annotations.image_files import orientation
 from detkit.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -27,7 +27,7 @@ def decode_image(path: Path) -> Pixels:
 
     The rules, for every format that Pillow opens (JPEG, PNG, TIFF, BMP, WebP, GIF, ...):
 
-    - EXIF orientation is applied, once; `annotations.headers.image_size` gives the same height and width.
+    - EXIF orientation is applied, once; `annotations.image_files.image_size` gives the same height and width.
     - Grey becomes three equal channels, a palette its colours, CMYK is converted by Pillow's plain rule.
     - Alpha is dropped: the stored colours are kept, also where they are transparent.
     - 16-bit values are divided by 257 and rounded, so that 0..65535 becomes 0..255; there is no

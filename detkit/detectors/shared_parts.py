@@ -37,7 +37,7 @@ class Trunk:
     Attributes:
         backbone: reads the image.
         neck: stands between it and the rest.
-        roi_head: judges regions.
+        roi_head: classifies regions.
     """
 
     backbone: nn.Module

@@ -12,10 +12,12 @@ from detkit.capabilities import ReadsRegions
 from detkit.data.datasets.index import Index
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.task import Progress, Task
+from detkit.models.roi.decision_builder import dropout_of
 from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMConfig
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.runtime.processes import barrier, rank
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
+from detkit.spec import CustomConfig
 from detkit.training.loop import optim
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.staged.config import FineTuneConfig, StagedConfig
@@ -88,7 +90,7 @@ def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
 def new_layer_optimizer(config: FineTuneConfig, model: RegionDetector) -> Optimizer:
     """Return the optimizer of a fine-tuning, in which the last layer, which is new, has a rate of its own."""
     optimizer, _ = build_optimizer(config.optimizer, model, batch_size=config.batch_size)
-    optim.raise_rates(optimizer, model.classifier.parameters(), config.new_lr_factor)
+    optim.raise_rates(optimizer, model.decision.parameters(), config.new_lr_factor)
     return optimizer
 
 
@@ -108,7 +110,10 @@ class _StagedTraining:
     def __init__(self, task: Task, how: StagedConfig, model: RegionDetector) -> None:
         self.task, self.how, self.model = task, how, model
         detector = cast(StagedDetectorConfig, task.detector)
-        self.head, self.regression = detector.head, detector.box_regression
+        self.head = detector.head
+        # A decision of the user's own is fine-tuned with the network, and nothing is fitted afterwards.
+        own = isinstance(self.head, CustomConfig)
+        self.regression = None if own else detector.box_regression
         self.for_svms = isinstance(self.head, SVMConfig)
         self.progress = Progress(0, 0.0)
         plan = {
@@ -163,7 +168,7 @@ class _StagedTraining:
             )
             rates.append(rate)
 
-        inputs = {**self.inputs, "start": start, "how": kept, "dropout": self.head.dropout}
+        inputs = {**self.inputs, "start": start, "how": kept, "dropout": dropout_of(self.head)}
         made = self.stages.run("fine_tune", inputs, tune, together=True)
         load_network(model, made.path)
         self.progress = Progress(config.steps, rates[0] if rates else 0.0)
@@ -185,9 +190,11 @@ class _StagedTraining:
 
     def fit_svms(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
         """Fit the SVMs, where there are some."""
-        head, svms, task = self.head, self.model.svms, self.task
-        if not isinstance(head, SVMConfig) or svms is None:
+        head, task = self.head, self.task
+        if not isinstance(head, SVMConfig):
             return
+        svms = self.model.decision.svms
+        assert svms is not None
         classes = task.data.classes
         how = head.model_dump(include=set(SVMConfig.model_fields) | {"type", "features"})
 
@@ -201,9 +208,11 @@ class _StagedTraining:
 
     def fit_box_regression(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
         """Fit box regression, where there is one."""
-        deltas, config, task = self.model.box_deltas, self.regression, self.task
-        if deltas is None or config is None:
+        config, task = self.regression, self.task
+        if config is None:
             return
+        deltas = self.model.decision.box_deltas
+        assert deltas is not None
 
         def fit(part: Path) -> None:
             fit_box_regression(

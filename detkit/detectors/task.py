@@ -20,8 +20,9 @@ from detkit.inference.detect_set import Timing, detect_dataset
 from detkit.inference.model_file import read_model_file, save_model
 from detkit.inference.score_floor import Advice
 from detkit.runtime.processes import rank
+from detkit.runtime.progress import say
 from detkit.runtime.session import Session
-from detkit.storage.run_folder import MODEL, say
+from detkit.storage.run_folder import MODEL
 from detkit.training.config import TrainConfig
 from detkit.training.loop.start_from import start_from
 

@@ -10,7 +10,7 @@ Metric = Literal["voc07", "voc10", "coco", "top1"]
 
 
 class EvaluateConfig(Spec):
-    """How detections are evaluated."""
+    """Evaluation of detections."""
 
     metric: Metric = "voc07"
     """`voc07`: 11-point AP at IoU 0.5; `voc10`: area under the curve at IoU 0.5; `coco`: AP over IoU

@@ -14,8 +14,8 @@ def two_images() -> tuple[AnnotationSet, DetectionSet]:
     dog; the other dog is missed.
 
     Example:
-        >>> truth, found = two_images()
-        >>> truth.num_objects, len(found.scores)
+        >>> truth, detections = two_images()
+        >>> truth.num_objects, len(detections.scores)
         (3, 4)
     """
     truth = AnnotationSet(
@@ -35,11 +35,11 @@ def two_images() -> tuple[AnnotationSet, DetectionSet]:
         root="",
         sources=np.array(["example", "example"]),
     )
-    found = DetectionSet(
+    detections = DetectionSet(
         images=np.array([0, 1, 0, 1]),
         labels=np.array([0, 1, 1, 1], np.int32),
         scores=np.array([0.9, 0.8, 0.7, 0.1]),
         boxes=np.array([[10.0, 10, 40, 40], [70, 70, 20, 20], [50, 50, 40, 40], [60, 0, 30, 30]]),
         box_format="coco",
     )
-    return truth, found
+    return truth, detections

@@ -1,4 +1,4 @@
-"""Judge detections by the metric a config names, and say it for people and for files."""
+"""Evaluation by the metric a config names, as text for people and as JSON."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Measured:
 
     @property
     def records(self) -> MatchRecords:
-        """What became of each box of a detector."""
+        """Match records of a detector."""
         result = self.voc or self.coco
         assert result is not None
         assert result.records is not None
@@ -124,23 +124,25 @@ def known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def measure(truth: AnnotationSet, found: DetectionSet, metric: Metric) -> Measured:
-    """Judge detections by one metric's official rules.
+def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> Measured:
+    """Score detections by one metric's official rules.
 
     Args:
         truth: the labelled images, in the coordinates of their files.
-        found: the detections, in the same box format.
+        detections: the detections, in the same box format.
         metric: voc07, voc10 or coco; top1 for a classifier, whose images have one object each.
     """
     start = time.perf_counter()
     voc, coco, accuracy = None, None, None
     if metric == "top1":
         num_classes = len(truth.classes)
-        accuracy = measure_accuracy(truth.labels, found.images, found.labels, found.scores, num_classes)
+        accuracy = measure_accuracy(
+            truth.labels, detections.images, detections.labels, detections.scores, num_classes
+        )
     elif metric == "coco":
-        coco = evaluate_coco(truth, found, records=True)
+        coco = evaluate_coco(truth, detections, records=True)
     else:
-        voc = evaluate_voc(truth, found, records=True)
+        voc = evaluate_voc(truth, detections, records=True)
     return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy)
 
 
@@ -165,7 +167,7 @@ def table(measured: Measured) -> list[tuple[str, list[str]]]:
 
 
 def shown(value: float) -> str:
-    """Return a share with four decimals, `n/a` for NaN.
+    """Return a fraction with four decimals, `n/a` for NaN.
 
     Example:
         >>> shown(0.25), shown(float("nan"))

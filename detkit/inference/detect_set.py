@@ -94,7 +94,7 @@ def as_detection_set(arrays: Arrays, box_format: BoxFormat) -> DetectionSet:
 
     Args:
         arrays: from `detect_set`, of one process or gathered from several.
-        box_format: the convention of the annotations they are judged by.
+        box_format: the convention of the annotations they are evaluated on.
     """
     order = np.argsort(arrays["images"], kind="stable")
     boxes = cast(NDArray[np.float64], arrays["boxes"])[order]

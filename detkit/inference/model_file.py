@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from detkit.capabilities import Folds
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
@@ -34,7 +34,7 @@ class ModelFile:
         config_yaml: the whole config of the training.
         licence: SPDX name of the weights' licence.
         version: of detkit, when it was written.
-        thresholds: each class's own score thresholds; None where the model was not judged.
+        thresholds: each class's own score thresholds; None where the model was not evaluated.
     """
 
     path: Path
@@ -86,7 +86,7 @@ def save_model(
         category_ids: K ids of the classes in the dataset.
         config_yaml: the whole config, enough to build the model again.
         licence: SPDX name of the weights' licence.
-        thresholds: each class's own score thresholds, where the model was judged.
+        thresholds: each class's own score thresholds, where the model was evaluated.
 
     Raises:
         UserError: the disk is full; the file that was there is unharmed.

@@ -24,7 +24,7 @@ from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
 from detkit.runtime.session import Session
-from detkit.runtime.thread_map import side_by_side
+from detkit.runtime.thread_map import map_threads
 from detkit.runtime.threads import number_kept
 from detkit.structures import Detections, ImageBatch, Target
 
@@ -151,7 +151,7 @@ class Predictor:
         work = ((picture, tiling) for picture in pictures)
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
-        prepared = side_by_side(self._prepare, work, threads, begun=threads + batch_size)
+        prepared = map_threads(self._prepare, work, threads, started=threads + batch_size)
         for batch in _chunks(_views(prepared, waiting), batch_size):
             found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
             while waiting and len(found) >= len(waiting[0].views):

@@ -14,8 +14,7 @@ import orjson
 from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
 from detkit.errors import UserError
 from detkit.inference.predictor import Prediction
-from detkit.storage.atomic_files import write_atomically
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file, write_atomically
 
 ResultFormat = Literal["json", "coco", "voc", "yolo", "csv"]
 _COLUMNS = ("image", "label", "category_id", "score", "x1", "y1", "x2", "y2")
@@ -136,7 +135,7 @@ def _one_file_each(
                 f"{owners[stem]} and {source} would both be written to {stem}{suffix}; "
                 "predict them into different folders, or take --format json"
             )
-        write_atomically(folder / f"{stem}{suffix}", text(prediction))
+        write_atomically(folder / f"{stem}{suffix}", text(prediction), sync=False)
         yield prediction
 
 

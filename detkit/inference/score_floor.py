@@ -44,7 +44,7 @@ def score_floors(
 
     Args:
         wanted: one score for all classes, or an aim; None takes the best F1 where it is known.
-        advice: what the model file holds; None for a model that was never judged.
+        advice: what the model file holds; None for a model that was never evaluated.
         num_classes: K.
         unknown: lowest score of a class whose own threshold nobody has measured.
 
@@ -69,7 +69,7 @@ def score_floors(
             return np.full(num_classes, unknown, np.float32)
         raise UserError(
             f"threshold: {wanted!r} needs thresholds in the model file, which a training writes there once "
-            "it has judged the model on validation images (data.val); this file has none, so give a score"
+            "it has evaluated the model on validation images (data.val); this file has none, so give a score"
         )
     aim = cast(Aim, wanted or "f1")
     choices = zip(advice[aim], advice["f1"], [unknown] * num_classes, strict=True)

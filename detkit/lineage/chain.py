@@ -16,8 +16,8 @@ from detkit.models.backbones.family import BackboneFamily, LastStage
 Values = dict[str, Any]
 
 PAPER_CROP_PX, PAPER_CONTEXT_PX = 227, 16
-REGIONS_PER_IMAGE = 32  # half of what Fast R-CNN judges of an image in training, to see more images
-REGIONS_PER_STEP = 128  # what R-CNN and SPP-net judge in a step
+REGIONS_PER_IMAGE = 32  # half of what Fast R-CNN classifies of an image in training, to see more images
+REGIONS_PER_STEP = 128  # what R-CNN and SPP-net classify in a step
 IMAGES_PER_STEP = 2
 WINDOWS_PER_BOX = 4
 RPN_CHANNELS, RPN_BOXES = 512, 300
@@ -71,7 +71,7 @@ class Link:
         name: in files and in JSON.
         title: for people.
         idea: what is new in it, in a few words.
-        config: makes the config, whose `data.val` is left out: nothing is chosen by the images that judge.
+        config: makes the config, whose `data.val` is left out: nothing is chosen by the validation images.
     """
 
     name: str
@@ -84,7 +84,7 @@ def sliding_window(ground: Ground) -> Values:
     """R-CNN that looks everywhere on a grid, which takes more boxes.
 
     No window of a grid fits an object exactly, and SVMs learn what an object is from exact boxes alone: so
-    the softmax of the fine-tuning judges, which has seen boxes that overlap by half, and these teach the
+    the softmax of the fine-tuning scores, which has seen boxes that overlap by half, and these teach the
     regression, too.
     """
     windows = {"type": "relative", **ground.windows}

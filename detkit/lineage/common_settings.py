@@ -10,11 +10,12 @@ from typing import Any
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
-from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_files import with_sizes
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import choose_anchor_sizes, choose_ratios, choose_resize, measure_objects
-from detkit.data.datasets.splits import divide, read_sets
-from detkit.data.synthetic.dataset import SYNTHETIC, write_synthetic
+from detkit.data.datasets.readers import read_sets
+from detkit.data.datasets.splits import divide
+from detkit.data.synthetic.dataset import is_embedded, write_synthetic
 from detkit.errors import UserError
 from detkit.lineage.chain import Ground, Values
 from detkit.models.backbones.families import FAMILIES
@@ -69,11 +70,6 @@ class Images:
     note: str
 
 
-def is_embedded(dataset: str) -> bool:
-    """Return whether a name means the embedded dataset."""
-    return dataset == SYNTHETIC and not Path(dataset).exists()
-
-
 def terms_for(dataset: str, changes: Mapping[str, Any]) -> Terms:
     """Return the usual terms for a dataset, with changes; those that are None are not made."""
     usual = EMBEDDED if is_embedded(dataset) else PHOTOS
@@ -99,7 +95,8 @@ def images_of_dataset(dataset: str, folder: Path) -> Images:
     learned = parts["train"]
     if learned.num_objects == 0:
         raise UserError(f"{dataset}: {learned.num_images} images to learn from, but no object is labelled")
-    data: Values = {"classes": learned.classes, "train": split.train, "val": split.val}
+    train, val = (part.model_dump(exclude={"augment"}) for part in (split.train, split.val))
+    data: Values = {"classes": learned.classes, "train": train, "val": val}
     if any(box_problems(part, part.sizes) for part in parts.values()):
         data["invalid_boxes"] = "clip"
     return Images(data, learned, split.note)

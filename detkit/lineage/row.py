@@ -1,4 +1,4 @@
-"""One row of `detkit lineage`: a detector learned, judged and timed, once and for all."""
+"""One row of `detkit lineage`: a detector learned, evaluated and timed, once and for all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.lineage.chain import Link, Values
 from detkit.lineage.page import Row
 from detkit.lineage.timing import time_by_image
-from detkit.storage.atomic_files import write_atomically
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, say
+from detkit.runtime.progress import say
+from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL
 from detkit.training.staged.stages import FOLDER as STAGES
 
 ROW = "row.json"
@@ -48,7 +49,7 @@ def row_of(link: Link, values: Values, val: Values, folder: Path, commands: Comm
     Args:
         link: which detector.
         values: its config without `data.val`.
-        val: `data.val`, the images that judge.
+        val: `data.val`, the validation images.
         folder: of the training.
         commands: train and evaluate it.
 

@@ -26,7 +26,7 @@ from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
 from detkit.errors import UserError
-from detkit.evaluation.metrics.proposals import evaluate_proposals
+from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from detkit.proposals.builder import build_proposer
 from detkit.proposals.proposals import Proposer
 from detkit.runs.model import load_detector
@@ -45,7 +45,7 @@ Given = TypeVar("Given")
 
 @dataclass(frozen=True)
 class Tested:
-    """What was measured on the images that judge.
+    """What was measured on the validation images.
 
     Attributes:
         recall: share of the objects that have a proposal of their own at IoU 0.5.
@@ -67,7 +67,7 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     Args:
         config: its config.
         weights: its model.safetensors.
-        source: the images that judge, with their pixels as they are.
+        source: the validation images, with their pixels as they are.
 
     Raises:
         UserError: the weights or an image cannot be read.

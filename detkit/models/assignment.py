@@ -12,6 +12,10 @@ from detkit.ops.boxes import pairwise_ioa, pairwise_iou
 from detkit.ops.matching import BACKGROUND, IGNORED, match
 from detkit.structures import Target
 
+CROWD_IOU = 0.7
+"""A box that lies in a crowd by more than this fraction likely shows one of its objects, which nobody has
+marked one by one: it would be wrong as background. The fraction is Detectron's (CROWD_FILTER_THRESH)."""
+
 NormalizeBy = Literal["sampled", "batch_size", "batch"]
 
 # Pairs looked at together: all anchors of a pyramid with thousands of objects would take gigabytes.

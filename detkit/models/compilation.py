@@ -30,8 +30,8 @@ def compile_maps(model: nn.Module, backend: str | Callable[..., object] = "induc
     """
     if not isinstance(model, ComputesMaps):
         raise UserError(
-            f"compile: true: {type(model).__name__} does not say which of its modules compute maps; give it a "
-            "method map_modules(), or leave compile: false"
+            f"compile: true: {type(model).__name__} does not say which of its modules compute maps; give it "
+            "a method map_modules(), or leave compile: false"
         )
     parts = model.map_modules()
     on_cpu = any(parameter.device.type == "cpu" for part in parts for parameter in part.parameters())

@@ -1,1 +1,1 @@
-"""Where could an object be? Boxes without classes: segmentation, edges, windows, and files of them."""
+"""Proposals: boxes without classes, from segmentation, edges, windows or files."""

@@ -1,4 +1,4 @@
-"""Config -> what finds where to look in an image."""
+"""Config -> proposal method."""
 
 from __future__ import annotations
 

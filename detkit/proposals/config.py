@@ -1,4 +1,4 @@
-"""Where to look without learning it: selective search, EdgeBoxes, sliding windows, a file."""
+"""Proposal methods without a network: selective search, EdgeBoxes, sliding windows, a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SelectiveSearchConfig(Spec):
 
     type: Literal["selective_search"] = "selective_search"
     mode: Literal["single", "fast", "quality", "opencv_single", "opencv_fast", "opencv_quality"] = "fast"
-    """How many segmentations are merged by how many rules: `single` 1, `fast` 8, `quality` 80 (the paper);
+    """Number of segmentations times merging rules: `single` 1, `fast` 8, `quality` 80 (the paper);
     the others give what OpenCV's `ximgproc` gives."""
     seed: Index = 0
     """Seeds the order of the boxes."""
@@ -33,9 +33,9 @@ class GradientEdgesConfig(Spec):
     surround_px: Positive = 10.0
     """Standard deviation of the Gaussian that takes the mean of what is around, to weaken texture."""
     surround: NonNegative = 1.0
-    """How much of that mean is taken off; 0 is none."""
+    """Fraction of that mean that is subtracted; 0 is none."""
     full_share: Annotated[float, Field(gt=0, le=1)] = 0.99
-    """This share of the contour pixels gets less than the full magnitude of 1."""
+    """This fraction of the contour pixels gets less than the full magnitude of 1."""
 
 
 class EdgeFilesConfig(Spec):
@@ -54,9 +54,9 @@ class EdgeBoxesConfig(Spec):
     edges: Annotated[GradientEdgesConfig | EdgeFilesConfig, Field(discriminator="type")] = (
         GradientEdgesConfig(type="gradient")
     )
-    """Where the contours come from: `gradient` finds them in the colours, `files` takes those of others."""
+    """Edge detector: `gradient` of the colours, or edge maps of another detector from `files`."""
     alpha: Annotated[float, Field(ge=0.3, le=0.95)] = 0.65
-    """IoU of neighbours among the boxes looked at; higher is finer and slower."""
+    """IoU of neighbours among the boxes evaluated; higher is finer and slower."""
     beta: Annotated[float, Field(ge=0.1, le=1)] = 0.75
     """Of boxes that overlap by more than this IoU only the better one stays; above 0.99 all stay. About 0.05
     more than the IoU that is wanted is best: 0.55 for 0.5, 0.95 for 0.9."""
@@ -74,11 +74,11 @@ class EdgeBoxesConfig(Spec):
     min_group: NonNegative = 0.5
     """Groups whose magnitudes sum to this or less are taken apart, and their pixels join neighbours."""
     max_ratio: Annotated[float, Field(ge=1)] = 3.0
-    """Longest side over shortest of the boxes looked at, before they are refined."""
+    """Longest side over shortest of the boxes evaluated, before they are refined."""
     min_area_px: Annotated[float, Field(ge=16)] = 1000.0
-    """Area of the smallest boxes looked at, before they are refined."""
+    """Area of the smallest boxes evaluated, before they are refined."""
     gamma: Positive = 2.0
-    """How fast the affinity of two groups falls with the angle between them."""
+    """Exponent: how fast the affinity of two groups falls with the angle between them."""
     kappa: Positive = 1.5
     """How much large boxes are held back: sums are divided by a quarter of the perimeter to this power."""
 
@@ -88,11 +88,11 @@ class RelativeWindowsConfig(Spec):
 
     type: Literal["relative"] = "relative"
     scales: Positives = (0.15, 0.21, 0.3, 0.42, 0.6, 0.85)
-    """Square roots of the windows' areas, as shares of the square root of the image's area."""
+    """Square roots of the windows' areas, as fractions of the square root of the image's area."""
     ratios: Positives = (0.4, 0.7, 1.0, 1.5, 2.5)
     """Height over width. A window that is wider or higher than the image is cut to it."""
     stride: Annotated[float, Field(ge=0.01, le=4)] = 0.5
-    """Distance of neighbours as a share of the window's side, at most. Half of it gives about four
+    """Distance of neighbours as a fraction of the window's side, at most. Half of it gives about four
     times as many boxes."""
 
 
@@ -115,7 +115,7 @@ class SlidingWindowConfig(Spec):
     windows: Annotated[RelativeWindowsConfig | PyramidWindowsConfig, Field(discriminator="type")] = (
         RelativeWindowsConfig(type="relative")
     )
-    """Where windows are laid: `relative` to the image's size (the default gives about 1,500 for a photo of
+    """Placement of the windows: `relative` to the image's size (the default gives about 1,500 for a photo of
     500 x 375 pixels), or as a `pyramid`, a template's places at all sizes."""
     max_boxes: Count | None = None
     """Keep the first so many of an image, which are a coarser covering of all of it; null keeps all."""
@@ -136,13 +136,13 @@ class ProposalFileConfig(Spec):
 AnyProposerConfig = Annotated[
     SelectiveSearchConfig | EdgeBoxesConfig | SlidingWindowConfig, Field(discriminator="type")
 ]
-"""What can be computed from an image alone."""
+"""Proposal methods that need an image alone."""
 
 ExternalProposalsConfig = Annotated[
     SelectiveSearchConfig | EdgeBoxesConfig | SlidingWindowConfig | ProposalFileConfig | CustomConfig,
     Field(discriminator="type"),
 ]
-"""What R-CNN, SPP-net and Fast R-CNN take as `detector.proposals`."""
+"""Values of `detector.proposals` in R-CNN, SPP-net and Fast R-CNN."""
 
 
 def for_any_images(proposals: ExternalProposalsConfig) -> ExternalProposalsConfig:

@@ -1,4 +1,4 @@
-"""What every source of proposals gives for an image."""
+"""Proposals of one image, and the interface of a proposal method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes of fixed shapes on regular grids: what detectors looked at before proposals."""
+"""Sliding windows: boxes of fixed shapes on regular grids."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class RelativeWindows:
     """Windows that grow with the image, evenly spread so that the first and the last touch its border.
 
     Attributes:
-        scales: square roots of the windows' areas, as shares of the square root of the image's area.
+        scales: square roots of the windows' areas, as fractions of the square root of the image's area.
         ratios: height over width. A window that is wider or higher than the image is cut to it.
-        stride: distance of neighbours as a share of the window's side, at most.
+        stride: distance of neighbours as a fraction of the window's side, at most.
     """
 
     scales: tuple[float, ...]

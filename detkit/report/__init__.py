@@ -1,1 +1,1 @@
-"""Pictures and pages for people."""
+"""Report pages and drawings."""

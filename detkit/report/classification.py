@@ -1,4 +1,4 @@
-"""What a report shows of a classifier."""
+"""Report content of a classifier."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from detkit.annotations.dataset import AnnotationSet
 from detkit.evaluation.metrics.accuracy import Accuracy
 from detkit.report.content import ConfusionMatrix, Number, Picture, ReportData, Table
-from detkit.report.draw import draw_detections, fit
-from detkit.report.lettering import Image
+from detkit.report.draw import Image, draw_detections, fit
 
 NUM_MISTAKES = 30
 SIDE_PX = 320

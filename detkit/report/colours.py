@@ -1,4 +1,4 @@
-"""One colour for each class, the same in pictures, tables and curves."""
+"""One colour for each class, the same in images, tables and curves."""
 
 from __future__ import annotations
 

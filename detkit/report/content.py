@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: no model, no tensors, no dataset."""
+"""Content of a report as plain values: no model, no tensors, no dataset."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Number:
 
     Attributes:
         label: what it is, such as "AP50".
-        value: a share is shown with three decimals, a count as it is, text unchanged.
+        value: a fraction is shown with three decimals, a count as it is, text unchanged.
         note: a few words below it, such as "VOC2007, 11 points".
     """
 
@@ -108,7 +108,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How often each class was taken for each other.
+    """Confusion matrix: how often each class was classified as each other.
 
     Attributes:
         names: K + 1 row and column names, the last for background.
@@ -123,7 +123,7 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What the images hold.
+    """Classes and counts of a dataset.
 
     Attributes:
         name: which dataset, such as a folder.
@@ -151,15 +151,15 @@ class ReportData:
         per_class: one row a class.
         pr_curves: recall (x) and precision (y) of each class, in class order, with its AP.
         training: loss and metric curves.
-        samples: pictures with truth and found boxes.
+        samples: images with ground truth and detections.
         mistakes: crops of the worst mistakes, worst first.
-        confusion: which classes are taken for which.
+        confusion: which classes are classified as which.
         errors: kinds of error and the AP each costs.
         groups: AP of objects by size and by crowding.
-        fates: how many objects were found, and why others were not.
+        outcomes: how many objects were found, and why others were not.
         thresholds: suggested score thresholds by class.
         notes: sentences for the reader, such as why an AP is zero.
-        datasets: what was learned from and what it was judged by.
+        datasets: the training and validation sets.
         config_yaml: the resolved config.
         environment: name to value: versions, machine.
         command: the exact command line.
@@ -176,7 +176,7 @@ class ReportData:
     confusion: ConfusionMatrix | None = None
     errors: tuple[Bar, ...] = ()
     groups: Table | None = None
-    fates: Table | None = None
+    outcomes: Table | None = None
     thresholds: Table | None = None
     notes: tuple[str, ...] = ()
     datasets: tuple[DatasetSummary, ...] = ()

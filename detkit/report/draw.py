@@ -1,16 +1,18 @@
-"""Boxes on pictures: detections, labelled objects, the two side by side, and contact sheets."""
+"""Boxes and labels drawn on images, two sets of boxes together, and contact sheets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.report.colours import RGB, class_colour
-from detkit.report.lettering import Image, Lettering
+from detkit.errors import UserError
+from detkit.report.colours import RGB, class_colour, ink_on
 
 Boxes = NDArray[Any]
 
@@ -18,6 +20,9 @@ ANCHOR: RGB = (34, 211, 238)
 REGION: RGB = (250, 204, 21)
 TRUTH: RGB = (255, 255, 255)
 SHEET: RGB = (32, 33, 36)
+
+Image = NDArray[np.uint8]
+WEIGHT = 500
 
 
 def draw_detections(
@@ -43,10 +48,10 @@ def draw_detections(
     colours = [class_colour(int(label)) for label in labels]
     drawn = image.copy()
     _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
-    lettering = Lettering(drawn, letter_size(image, weight))
+    drawing = LabelDrawing(drawn, letter_size(image, weight))
     for i in order[::-1]:
         text = f"{classes[int(labels[i])]} {float(scores[i]):.2f}"
-        lettering.label_box(text, _corners(boxes[i]), colours[i])
+        drawing.label_box(text, _corners(boxes[i]), colours[i])
     return drawn
 
 
@@ -59,7 +64,7 @@ def draw_targets(
     anchors: Boxes | None = None,
     regions: Boxes | None = None,
 ) -> Image:
-    """Return a copy of an image with its labelled objects, as training sees them.
+    """Return a copy of an image with its ground truth, as training sees them.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -77,12 +82,12 @@ def draw_targets(
             key.append((f"{len(thin)} {name}", colour))
     colours = [class_colour(int(label)) for label in labels]
     _outline(drawn, boxes, colours, line_width(image))
-    lettering = Lettering(drawn, letter_size(image))
+    drawing = LabelDrawing(drawn, letter_size(image))
     height, width = image.shape[:2]
     for row, (text, colour) in enumerate(reversed(key), start=1):
-        lettering.line(text, 0, height - row * lettering.measure(text)[1], width, colour)
+        drawing.line(text, 0, height - row * drawing.measure(text)[1], width, colour)
     for box, label, colour in zip(boxes, labels, colours, strict=True):
-        lettering.label_box(classes[int(label)], _corners(box), colour)
+        drawing.label_box(classes[int(label)], _corners(box), colour)
     return drawn
 
 
@@ -116,7 +121,7 @@ def draw_comparison(
 def tile_images(
     images: Sequence[Image], columns: int, *, cell_px: int = 480, captions: Sequence[str] | None = None
 ) -> Image:
-    """Return one picture with all images in a grid, each scaled to fit a square cell.
+    """Return one image with all images in a grid, each scaled to fit a square cell.
 
     Args:
         images: (H, W, 3) uint8 RGB, of any sizes.
@@ -135,7 +140,7 @@ def tile_images(
     heights = [max(fitted[i].shape[0] for i in row) for row in rows] or [cell_px]
     height = gap + sum(tallest + line_px + gap for tallest in heights)
     sheet = np.full((height, columns * (cell_px + gap) + gap, 3), SHEET, dtype=np.uint8)
-    lettering = Lettering(sheet, max(9, cell_px // 24))
+    drawing = LabelDrawing(sheet, max(9, cell_px // 24))
     top = gap
     for row, tallest in zip(rows, heights, strict=False):
         for i in row:
@@ -144,7 +149,7 @@ def tile_images(
             y, x = top + (tallest - height) // 2, left + (cell_px - width) // 2
             sheet[y : y + height, x : x + width] = fitted[i]
             if captions is not None:
-                lettering.line(captions[i], left, top + tallest, cell_px, SHEET)
+                drawing.line(captions[i], left, top + tallest, cell_px, SHEET)
         top += tallest + line_px + gap
     return sheet
 
@@ -199,3 +204,96 @@ def _corners(box: NDArray[Any]) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = np.clip(np.asarray(box, dtype=np.float64), -1e6, 1e6).tolist()
     left, top = int(np.floor(x1)), int(np.floor(y1))
     return left, top, max(left, int(np.ceil(x2)) - 1), max(top, int(np.ceil(y2)) - 1)
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Pixels from (left, top) to before (left + width, top + height)."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def overlaps(self, other: Rectangle) -> bool:
+        """Return whether the two have a pixel in common."""
+        return (
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
+            and self.top < other.top + other.height
+            and other.top < self.top + self.height
+        )
+
+
+class LabelDrawing:
+    """Labels drawn on one image, chips that stay off each other.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, changed in place.
+        size_px: height of the letters.
+    """
+
+    def __init__(self, image: Image, size_px: int) -> None:
+        self.image = image
+        self.size_px = size_px
+        self.face = cv2.FontFace("sans")
+        self.taken: list[Rectangle] = []
+
+    def measure(self, text: str) -> tuple[int, int]:
+        """Return width and height of the chip that `text` needs, in pixels."""
+        _, _, width, _ = cv2.getTextSize((8192, 8192), text, (0, 4096), self.face, self.size_px, WEIGHT)
+        return int(width) + 2 * self._pad, round(1.25 * self.size_px) + 2 * (self._pad // 2)
+
+    def label_box(self, text: str, box: tuple[int, int, int, int], colour: RGB) -> None:
+        """Write a chip at a box: above it, inside, below, or wherever it hides no other chip.
+
+        Args:
+            text: what to write; nothing happens when it is empty.
+            box: x1 y1 x2 y2 in pixels.
+            colour: background of the chip.
+        """
+        if not text:
+            return
+        left, top, right, bottom = box
+        width, height = self.measure(text)
+        places = [(left, top - height), (left, top), (right - width, top - height), (left, bottom)]
+        fitted = [self._inside(Rectangle(x, y, width, height)) for x, y in places]
+        free = [spot for spot in fitted if not any(spot.overlaps(other) for other in self.taken)]
+        self.chip(text, (free or fitted)[0], colour)
+
+    def chip(self, text: str, spot: Rectangle, colour: RGB) -> None:
+        """Fill a rectangle and write in it."""
+        self.taken.append(spot)
+        corner = (spot.left + spot.width - 1, spot.top + spot.height - 1)
+        cv2.rectangle(self.image, (spot.left, spot.top), corner, colour, cv2.FILLED)
+        baseline = spot.top + spot.height // 2 + round(0.36 * self.size_px)
+        origin = (spot.left + self._pad, baseline)
+        cv2.putText(self.image, text, origin, ink_on(colour), self.face, self.size_px, WEIGHT)
+
+    def line(self, text: str, left: int, top: int, width: int, colour: RGB) -> None:
+        """Write a line of at most `width` pixels; what is too long loses its beginning."""
+        shown = text
+        while len(shown) > 1 and self.measure(shown)[0] > width:
+            shown = "…" + shown[2:]
+        self.chip(shown, Rectangle(left, top, *self.measure(shown)), colour)
+
+    @property
+    def _pad(self) -> int:
+        return max(2, round(0.3 * self.size_px))
+
+    def _inside(self, spot: Rectangle) -> Rectangle:
+        height, width = self.image.shape[:2]
+        left = max(0, min(spot.left, width - spot.width))
+        top = max(0, min(spot.top, height - spot.height))
+        return Rectangle(left, top, spot.width, spot.height)
+
+
+def write_image(file: Path, image: Image) -> None:
+    """Write (H, W, 3) uint8 RGB pixels as JPEG or PNG, by the file's extension.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise UserError(f"{file}: the image could not be written")

@@ -1,4 +1,4 @@
-"""Put together what report.html shows of an evaluation."""
+"""Content of report.html for an evaluation."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.measure import RULES, Measured
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE
 from detkit.evaluation.metrics.voc import VocResult
-from detkit.report.classification import with_classification
-from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
-from detkit.report.draw import draw_comparison, fit
-from detkit.report.findings import (
+from detkit.report.analysis import (
     class_confusion,
     error_bars,
-    fate_table,
     group_table,
+    outcome_table,
     threshold_table,
     zero_notes,
 )
+from detkit.report.classification import with_classification
+from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
+from detkit.report.draw import draw_comparison, fit
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
-from detkit.storage.run_folder import environment
+from detkit.runtime.environment import environment
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 NUM_SAMPLES = 8
@@ -64,62 +64,59 @@ class EvaluatedRun:
 
 
 def write_page(
-    path: Path, judged: EvaluatedRun, metrics: Path | None = None, learned: AnnotationSet | None = None
+    path: Path, run: EvaluatedRun, metrics: Path | None = None, train_set: AnnotationSet | None = None
 ) -> None:
     """Write report.html for one evaluation.
 
     Args:
         path: the file to write.
-        judged: the evaluation.
+        run: the evaluation.
         metrics: metrics.jsonl of the training, whose curves are shown.
-        learned: the annotations that were learned from.
+        train_set: the annotations of the training set.
     """
     made_with = environment()
     page = ReportData(
-        title=judged.title,
-        subtitle=judged.subtitle,
+        title=run.title,
+        subtitle=run.subtitle,
         training=training_plots(read_metrics(metrics)) if metrics and metrics.is_file() else (),
         datasets=tuple(
             _dataset(name, part)
-            for name, part in (("learned from", learned), ("judged by", judged.truth))
+            for name, part in (("training set", train_set), ("validation set", run.truth))
             if part is not None
         ),
-        notes=judged.notes,
-        config_yaml=judged.config_yaml,
+        notes=run.notes,
+        config_yaml=run.config_yaml,
         environment={name: value for name, value in made_with.items() if name != "command"},
         command=made_with["command"],
     )
-    if judged.measured.accuracy is None:
-        write_report(path, _with_detections(page, judged))
+    if run.measured.accuracy is None:
+        write_report(path, _with_detections(page, run))
     else:
-        counts = _counts(judged, f"{len(judged.measured.classes):,} classes")
-        write_report(
-            path, with_classification(page, judged.measured.accuracy, counts, judged.truth, judged.pixels)
-        )
+        counts = _counts(run, f"{len(run.measured.classes):,} classes")
+        write_report(path, with_classification(page, run.measured.accuracy, counts, run.truth, run.pixels))
 
 
-def _with_detections(page: ReportData, judged: EvaluatedRun) -> ReportData:
+def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
     """Return the page with what there is to say about a detector."""
-    evidence = judged.truth, judged.found, judged.measured.records
+    evidence = run.truth, run.found, run.measured.records
     return replace(
         page,
-        summary=_summary(judged),
-        per_class=_per_class(judged),
-        pr_curves=_curves(judged.measured),
-        samples=_samples(judged),
-        mistakes=worst_mistakes(*evidence, judged.pixels),
+        summary=_summary(run),
+        per_class=_per_class(run),
+        pr_curves=_curves(run.measured),
+        samples=_samples(run),
+        mistakes=worst_mistakes(*evidence, run.pixels),
         confusion=class_confusion(*evidence, SHOWN_SCORE),
         errors=error_bars(*evidence),
         groups=group_table(*evidence),
-        fates=fate_table(*evidence),
+        outcomes=outcome_table(*evidence),
         thresholds=threshold_table(*evidence),
-        notes=page.notes
-        + zero_notes(judged.truth, judged.found, judged.measured.value, judged.measured.per_class),
+        notes=page.notes + zero_notes(run.truth, run.found, run.measured.value, run.measured.per_class),
     )
 
 
-def _summary(judged: EvaluatedRun) -> tuple[Number, ...]:
-    measured, truth = judged.measured, judged.truth
+def _summary(run: EvaluatedRun) -> tuple[Number, ...]:
+    measured, truth = run.measured, run.truth
     if measured.voc is not None:
         totals = [
             Number("mAP", measured.voc.map07, RULES["voc07"]),
@@ -132,27 +129,27 @@ def _summary(judged: EvaluatedRun) -> tuple[Number, ...]:
         stats = measured.coco.stats
         notes = {"AP": RULES["coco"], "AP50": "COCO, IoU 0.50", "AP75": "COCO, IoU 0.75"}
         totals = [Number(name, stats[name], note) for name, note in notes.items()]
-    images, *speed = _counts(judged, f"{truth.num_objects:,} objects")
-    found = Number("detections", len(judged.found.scores), f"{_false_share(judged)} false at IoU 0.5")
+    images, *speed = _counts(run, f"{truth.num_objects:,} objects")
+    found = Number("detections", len(run.found.scores), f"{_false_share(run)} false at IoU 0.5")
     return (*totals, images, found, *speed)
 
 
-def _counts(judged: EvaluatedRun, note: str) -> tuple[Number, ...]:
-    counts = [Number("images", judged.truth.num_images, note)]
-    if judged.seconds_per_image is not None:
-        counts.append(Number("seconds an image", f"{judged.seconds_per_image:.3f}", "reading it included"))
+def _counts(run: EvaluatedRun, note: str) -> tuple[Number, ...]:
+    counts = [Number("images", run.truth.num_images, note)]
+    if run.seconds_per_image is not None:
+        counts.append(Number("seconds an image", f"{run.seconds_per_image:.3f}", "reading it included"))
     return tuple(counts)
 
 
-def _false_share(judged: EvaluatedRun) -> str:
-    records = judged.measured.records
+def _false_share(run: EvaluatedRun) -> str:
+    records = run.measured.records
     states = records.state[:, records.at(0.5)]
     return f"{np.mean(states == FALSE_POSITIVE):.0%}" if len(states) else "none"
 
 
-def _per_class(judged: EvaluatedRun) -> Table:
-    measured = judged.measured
-    counts = np.bincount(judged.truth.labels, minlength=len(measured.classes))
+def _per_class(run: EvaluatedRun) -> Table:
+    measured = run.measured
+    counts = np.bincount(run.truth.labels, minlength=len(measured.classes))
     if measured.voc is not None:
         columns = ("AP 2007", "AP 2010+")
         values = (measured.voc.ap07, measured.voc.ap10)
@@ -188,9 +185,9 @@ def _voc_curve(result: VocResult, k: int) -> Curve:
     return Curve(result.classes[k], curve.recall, curve.precision, value=float(result.ap10[k]))
 
 
-def _samples(judged: EvaluatedRun) -> tuple[Picture, ...]:
+def _samples(run: EvaluatedRun) -> tuple[Picture, ...]:
     """Return evenly spread images with labelled and found boxes."""
-    truth, found = judged.truth, judged.found
+    truth, found = run.truth, run.found
     chosen = np.unique(np.linspace(0, truth.num_images - 1, NUM_SAMPLES).astype(int)).tolist()
     true_boxes, found_boxes = (to_corners(s.boxes, s.box_format) for s in (truth, found))
     pictures = []
@@ -198,12 +195,12 @@ def _samples(judged: EvaluatedRun) -> tuple[Picture, ...]:
         rows = slice(int(truth.offsets[image]), int(truth.offsets[image + 1]))
         mine = np.flatnonzero((found.images == image) & (found.scores >= SHOWN_SCORE))
         drawn = draw_comparison(
-            judged.pixels(image),
+            run.pixels(image),
             true_boxes[rows],
             found_boxes[mine],
             found.labels[mine],
             found.scores[mine],
-            judged.measured.classes,
+            run.measured.classes,
         )
         name = Path(str(truth.image_files[image])).name
         caption = f"{name}: {rows.stop - rows.start} labelled (dashed), {len(mine)} found"

@@ -9,7 +9,7 @@ from pathlib import Path
 from detkit.report.content import Number, ReportData
 from detkit.report.markup import Markup, element, joined
 from detkit.report.sections import all_sections, summary
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 # Nothing in the page may load or run anything, whatever a class or file name holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -1,4 +1,4 @@
-"""Reads metrics.jsonl, the record a training leaves, into plots."""
+"""Plots from metrics.jsonl, the log of a training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
             the speed is a part of the loss; of any other split it is a metric over the epochs.
     """
     train = [r for r in records if r.get("split") == "train"]
-    judged = [r for r in records if r.get("split") != "train"]
+    validations = [r for r in records if r.get("split") != "train"]
     names = _names(train, NOT_LOSSES)
     summed = [
         {**r, "total": sum(r[name] for name in names)}
@@ -58,8 +58,8 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
         if all(_is_number(r.get(name)) for name in names)
     ]
     losses = _curves(summed, "step", ["total", *names] if len(names) > 1 else names)
-    judged_by = [c for c in _curves(judged, "epoch", _names(judged, NOT_LOSSES)) if _is_share(c)]
-    metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in judged_by[:MAX_METRICS])
+    fractions = [c for c in _curves(validations, "epoch", _names(validations, NOT_LOSSES)) if _is_share(c)]
+    metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in fractions[:MAX_METRICS])
     plots = (
         Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
         Plot("Metric on the validation set", "epoch", metrics, (0.0, 1.0)),

@@ -16,8 +16,7 @@ from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.report.content import Picture
-from detkit.report.draw import draw_comparison, fit
-from detkit.report.lettering import Image
+from detkit.report.draw import Image, draw_comparison, fit
 
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side
@@ -46,7 +45,7 @@ class _Mistake:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is known of all images, with corner boxes in pixels."""
+    """Annotations and detections of all images, with corner boxes in pixels."""
 
     truth: AnnotationSet
     found: DetectionSet
@@ -66,7 +65,7 @@ def worst_mistakes(
     """Return crops of the most confident false detections and the largest missed objects, in turns.
 
     Args:
-        truth: the labelled objects.
+        truth: the ground truth.
         found: the detections, in the box format of `truth`.
         records: what became of each of them.
         pixels: image index to (H, W, 3) uint8 RGB.

@@ -17,7 +17,7 @@ MAX_POINTS = 240
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where values lie on the drawing."""
+    """Mapping of values to places on the drawing."""
 
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]

@@ -1,4 +1,4 @@
-"""Pictures of what proposals reach."""
+"""Drawings of proposals beside the objects they cover."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, to_corners
-from detkit.data.datasets.propose_sources import ImagesToSee
+from detkit.data.datasets.named_images import NamedImages
 from detkit.proposals.store.store import ProposalStore
-from detkit.report.draw import draw_comparison
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import draw_comparison, write_image
 
 SHOWN = 10  # boxes of an image without labels
 
 
-def draw_proposals(store: ProposalStore, images: ImagesToSee, out: Path) -> Path:
+def draw_proposals(store: ProposalStore, images: NamedImages, out: Path) -> Path:
     """Draw each image with the best box of each object and its IoU, or with its first boxes.
 
     Args:
@@ -44,7 +43,7 @@ def draw_proposals(store: ProposalStore, images: ImagesToSee, out: Path) -> Path
             labels = images.truth.labels[rows][: len(best)]
             drawn = draw_comparison(picture, objects, best, labels, ious, images.truth.classes)
         parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
-        write_picture(folder.joinpath(*parts).with_suffix(".jpg"), drawn)
+        write_image(folder.joinpath(*parts).with_suffix(".jpg"), drawn)
     return folder
 
 

@@ -48,7 +48,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("Precision and recall", data.pr_curves and pr_curves(data.pr_curves)),
         ("What it finds", data.samples and samples(data.samples)),
         ("Kinds of error", data.errors and errors(data.errors)),
-        ("Found or missed", data.fates and table(data.fates)),
+        ("Found or missed", data.outcomes and table(data.outcomes)),
         ("Easy and hard objects", data.groups and table(data.groups)),
         ("Worst mistakes", data.mistakes and mistakes(data.mistakes)),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
@@ -108,7 +108,7 @@ def training(plots: Sequence[Plot]) -> Markup:
 
 
 def samples(pictures: Sequence[Picture]) -> Markup:
-    """Return pictures with truth and found boxes."""
+    """Return images with ground truth and detections."""
     hint = element("p", "Solid: found, with its score. Dashed white: labelled.", class_="hint")
     return joined(hint, element("div", *map(_figure, pictures), class_="columns"))
 

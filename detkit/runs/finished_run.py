@@ -22,7 +22,7 @@ class FinishedRun:
     Attributes:
         folder: where it is.
         config: what it was made with.
-        source: the images that it was judged by.
+        source: the images that it was evaluated on.
         found: what it found in them.
     """
 
@@ -33,7 +33,7 @@ class FinishedRun:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Read what `detkit train` or `detkit eval` left in a folder, and the images it was judged by.
+    """Read what `detkit train` or `detkit eval` left in a folder, and the images it was evaluated on.
 
     Args:
         folder: holds config.yaml and detections.json.

@@ -17,7 +17,7 @@ from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import train_transforms
-from detkit.data.transforms.geometric import resized
+from detkit.data.transforms.resize import resized
 from detkit.detectors.builder import build_detector
 from detkit.proposals.builder import build_proposer
 from detkit.proposals.config import ProposalFileConfig

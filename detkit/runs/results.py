@@ -12,9 +12,10 @@ from detkit.config.schema import Config
 from detkit.data.datasets.source import Source
 from detkit.errors import UserError
 from detkit.evaluation.measure import Measured
+from detkit.report.analysis import zero_notes
 from detkit.report.evaluation_page import EvaluatedRun, write_page
-from detkit.report.findings import zero_notes
-from detkit.storage.run_folder import DETECTIONS, REPORT, say
+from detkit.runtime.progress import say
+from detkit.storage.run_folder import DETECTIONS, REPORT
 
 
 def evaluated_run(

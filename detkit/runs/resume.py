@@ -9,7 +9,8 @@ import yaml
 
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, say
+from detkit.runtime.progress import say
+from detkit.storage.run_folder import CHECKPOINT, CONFIG
 
 
 def goes_on(out: Path | None) -> bool:

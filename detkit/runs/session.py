@@ -15,8 +15,8 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.builder import build_detector
 from detkit.detectors.task import Task
 from detkit.inference.detect_set import Timing, detect_dataset
+from detkit.runtime.progress import say
 from detkit.runtime.session import Session, open_session
-from detkit.storage.run_folder import say
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
         None if config.threads == "auto" else config.threads,
         trains=trains,
         deterministic=config.deterministic,
-        compiles=config.evaluate.compile or getattr(config.train, "compile", False),
+        compiles=config.evaluate.compile or config.train.compiles,
         tell=say,
     ) as run:
         yield run

@@ -1,48 +1,107 @@
-"""One line on stderr that says how far a long piece of work is."""
+"""Progress on a terminal: a line on stderr that vanishes at the end, and messages that go above it."""
 
 from __future__ import annotations
 
 import sys
 import time
+from types import TracebackType
+from typing import TYPE_CHECKING
 
-_BETWEEN_LINES_S = 0.2
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_BETWEEN_REFRESHES_S = 0.1
+_shown: Progress | None = None  # a terminal has room for one; what is said goes through its console
+
+
+def say(*lines: str) -> None:
+    """Tell the user something on stderr, where it does not mix with results."""
+    for line in lines:
+        if _shown is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            _shown.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class ProgressLine:
-    """Shows what is done of how much; nothing where stderr is not a terminal.
+    """Count, rate and time left of a long piece of work; used as a `with`.
+
+    Nothing is shown where stderr is not a terminal, or while another line is shown.
 
     Args:
-        what: what the work is, such as proposals.
-        total: how many images there are.
+        what: name of the work, such as proposals.
+        total: number of items; None where the first call tells it.
+        done: items that were done before.
+        unit: name of the items.
     """
 
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total = what, total
-        self._start, self._shown = time.monotonic(), 0.0
-        self._visible = sys.stderr.isatty()
+    def __init__(self, what: str, total: int | None = None, done: int = 0, unit: str = "images") -> None:
+        self._start, self._refreshed = time.monotonic(), 0.0
+        self._done_before, self._total, self._unit = done, total, unit
+        self._bar = _bar(what, total, done) if _shown is None else None
 
     @property
     def seconds(self) -> float:
         """Time since the beginning."""
         return time.monotonic() - self._start
 
-    def __call__(self, done: int) -> None:
-        """Say that so many images are done."""
-        if not self._visible or (self.seconds - self._shown < _BETWEEN_LINES_S and done > 1):
+    @property
+    def is_visible(self) -> bool:
+        """Whether there is a terminal that shows the line."""
+        return self._bar is not None
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _shown  # noqa: PLW0603 (there is one terminal)
+        if self._bar is not None and self._bar is _shown:
+            self._bar.stop()
+            _shown = None
+
+    def __call__(self, done: int, total: int | None = None, *, state: str | None = None) -> None:
+        """Show that so many items are done.
+
+        Args:
+            done: number of items.
+            total: number of all items, where it was not known before.
+            state: text behind the rest of the line; None leaves what is there.
+        """
+        global _shown  # noqa: PLW0603 (there is one terminal)
+        if self._bar is None or _shown not in {None, self._bar}:
             return
-        self._shown = self.seconds
-        rate = done / max(self.seconds, 1e-9)
-        left = _clock((self._total - done) / rate)
-        text = f"{self._what}: {done}/{self._total} images, {rate:.1f} images/s, {left} left"
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        if _shown is None:
+            self._bar.start()
+            _shown = self._bar
+        task, self._total = self._bar.task_ids[0], total or self._total
+        rate = f"{(done - self._done_before) / max(self.seconds, 1e-9):.3g} {self._unit}/s"
+        fields = {"rate": rate} if state is None else {"rate": rate, "state": state}
+        self._bar.update(task, completed=done, total=self._total, **fields)  # type: ignore[arg-type]
+        if self.seconds - self._refreshed > _BETWEEN_REFRESHES_S or done == self._total:
+            self._refreshed = self.seconds
+            self._bar.refresh()
 
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._visible:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
+def _bar(what: str, total: int | None, done: int) -> Progress | None:
+    from rich.console import Console
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}", markup=False),
+        console=console,
+        transient=True,
+        auto_refresh=False,  # its thread would be there when loader workers are forked
+    )
+    bar.add_task(what, total=total, completed=done, state="", rate="")
+    return bar

@@ -1,4 +1,4 @@
-"""Where boxes that were computed once are kept, and what tells them apart."""
+"""Content keys: where computed proposals are cached, and what tells them apart."""
 
 from __future__ import annotations
 

@@ -1,15 +1,10 @@
-"""The folder a run writes to: new each time, never overwritten."""
+"""Run folder: new each time, never overwritten."""
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
-from importlib import metadata
 from pathlib import Path
 
 from detkit.errors import UserError
-from detkit.version import VERSION
 
 CONFIG = "config.yaml"
 MODEL = "model.safetensors"
@@ -50,32 +45,3 @@ def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> P
             return folder
     except OSError as error:
         raise UserError(f"{error.filename}: cannot make the folder: {error.strerror}") from error
-
-
-def say(*lines: str) -> None:
-    """Tell the user something on stderr, where it does not mix with results."""
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)
-
-
-def environment() -> dict[str, str]:
-    """Return what a result was made with: versions, machine and the command."""
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
-    return {
-        "command": shlex.join(["detkit", *sys.argv[1:]]),
-        "detkit": VERSION,
-        "python": platform.python_version(),
-        **versions,
-        "machine": _machine(),
-    }
-
-
-def _machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        cpu = names[0] if names else cpu
-    return f"{platform.system()} {platform.release()}, {cpu}"

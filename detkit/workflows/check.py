@@ -9,10 +9,10 @@ from typing import Any
 
 from detkit.checks.classes import Wanted
 from detkit.checks.corrected_copy import write_copy
-from detkit.checks.dataset import Checked, check_survey
+from detkit.checks.doctor import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.fix_voc import list_folder, without_year
-from detkit.checks.fixes import Mending, below
+from detkit.checks.fixes import Fixes, below
 from detkit.checks.sources import is_dataset, survey_config, survey_dataset
 from detkit.checks.survey import Survey
 from detkit.config.dump import dump_config
@@ -21,7 +21,7 @@ from detkit.config.schema import Config
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import CONFIG, new_folder
 
 
@@ -92,7 +92,7 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
         _refuse_inside(fix, survey)
         new_folder(fix, "check")
     checked = _looked_at(survey, config)
-    mending = None if fix is None else _write_corrected(checked, fix, config)
+    fixes = None if fix is None else _write_corrected(checked, fix, config)
     findings, fit = ([], None) if config is None else _training(config, checked)
     return Check(
         findings=ranked([*checked.findings, *findings]),
@@ -101,8 +101,8 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
         parts={name: len(images) for name, images in survey.parts.items()},
         fit=fit,
         fixed=fix,
-        changes=[] if mending is None else mending.to_json(),
-        left=[] if mending is None else mending.left,
+        changes=[] if fixes is None else fixes.to_json(),
+        left=[] if fixes is None else fixes.left,
     )
 
 
@@ -119,14 +119,11 @@ def _training(config: Config, checked: Checked) -> tuple[list[Finding], dict[str
 
 
 def _looked_at(survey: Survey, config: Config | None) -> Checked:
-    progress = ProgressLine("decoding", len(set(survey.files)))
     wanted = None if config is None else Wanted(config.data.classes, config.data.ignore_classes)
-    try:
+    with ProgressLine("decoding", len(set(survey.files))) as progress:
         return check_survey(
             survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress
         )
-    finally:
-        progress.clear()
 
 
 def _refuse_inside(folder: Path, survey: Survey) -> None:
@@ -135,14 +132,14 @@ def _refuse_inside(folder: Path, survey: Survey) -> None:
     Raises:
         UserError: it does.
     """
-    for origin in survey.origins:
-        if folder.absolute().is_relative_to(origin.root.absolute()):
+    for group in survey.groups:
+        if folder.absolute().is_relative_to(group.root.absolute()):
             raise UserError(
                 f"--fix {folder}: lies in the dataset itself, which is only read; name a folder elsewhere"
             )
 
 
-def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Mending:
+def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:
     """Write a corrected copy; with a config also `config.yaml`, which is the config for the copy.
 
     Args:
@@ -150,39 +147,39 @@ def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> M
         folder: an empty folder.
         config: the config whose data it is, where there is one.
     """
-    mending = Mending.of(checked)
-    places = write_copy(mending, folder)
+    fixes = Fixes.of(checked)
+    places = write_copy(fixes, folder)
     if config is not None and places:
-        write_atomically(folder / CONFIG, dump_config(_moved(config, mending, places), comments=True))
-    return mending
+        write_atomically(folder / CONFIG, dump_config(_moved(config, fixes, places), comments=True))
+    return fixes
 
 
-def _moved(config: Config, mending: Mending, places: Mapping[tuple[str, Path], Path]) -> Config:
+def _moved(config: Config, fixes: Fixes, places: Mapping[tuple[str, Path], Path]) -> Config:
     """Return the config with the paths of the copy."""
     values = config.model_dump()
     for part in ("train", "val"):
         spec = values["data"][part]
-        if spec is not None and part in mending.parts:
-            spec.update(_paths(spec, part, mending, places))
+        if spec is not None and part in fixes.parts:
+            spec.update(_paths(spec, part, fixes, places))
     return Config.model_validate(values)
 
 
 def _paths(
-    spec: Mapping[str, Any], part: str, mending: Mending, places: Mapping[tuple[str, Path], Path]
+    spec: Mapping[str, Any], part: str, fixes: Fixes, places: Mapping[tuple[str, Path], Path]
 ) -> dict[str, Any]:
     """Return the keys of a dataset that are others in the copy."""
-    survey = mending.checked.survey
+    survey = fixes.checked.survey
     if spec["type"] == "coco":
         root, place = next((root, place) for (kind, root), place in places.items() if kind == "coco")
         return {
             key: str((place / below(Path(spec[key]), root)).absolute()) for key in ("images", "annotations")
         }
-    used = [survey.origins[survey.origin[image]] for image in survey.parts[part]]
-    root = next(origin.root for origin in used if origin.format == spec["type"])
+    used = [survey.groups[survey.group[image]] for image in survey.parts[part]]
+    root = next(group.root for group in used if group.format == spec["type"])
     place = places[spec["type"], root].absolute()
     if spec["type"] == "yolo":
         return {"root": str(place), "split": part}
-    lists = sorted({list_folder(origin.place) for origin in used})
+    lists = sorted({list_folder(group.place) for group in used})
     names = [_set_name(part, folder) for folder in lists]
     return {"root": str(place), "sets": tuple(names)}
 

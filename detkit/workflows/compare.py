@@ -24,7 +24,7 @@ class RunComparison:
         first: folder of the run that is compared with.
         second: folder of the run whose gain is measured.
         classes: K names.
-        num_images: images that both were judged by.
+        num_images: images that both were evaluated on.
         result: the differences of AP, second minus first.
     """
 
@@ -82,10 +82,10 @@ def compare(first: Path, second: Path) -> RunComparison:
 
     Args:
         first: folder of a training or an evaluation.
-        second: another, judged by the same images.
+        second: another, evaluated on the same images.
 
     Raises:
-        UserError: a folder is not that of a finished run, or the two were judged by other images.
+        UserError: a folder is not that of a finished run, or the two were evaluated on other images.
     """
     runs = read_run(first), read_run(second)
     _require_same_truth(*runs)
@@ -102,8 +102,9 @@ def _require_same_truth(first: FinishedRun, second: FinishedRun) -> None:
     difference = _difference_of_truth(one, other)
     if difference is not None:
         raise UserError(
-            f"{first.folder} and {second.folder} cannot be compared, because they were not judged by the "
-            f"same labelled images: {difference}. Judge both by one config: detkit eval CONFIG --weights FILE"
+            f"{first.folder} and {second.folder} cannot be compared, because they were not evaluated on the "
+            f"same labelled images: {difference}. Evaluate both with one config: "
+            "detkit eval CONFIG --weights FILE"
         )
 
 

@@ -11,8 +11,8 @@ from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import image_path, require_images
 from detkit.annotations.labelme import write_labelme
 from detkit.annotations.writers import image_folder, write_dataset
-from detkit.data.datasets.splits import read_sets, spec_of_sets
-from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, write_synthetic
+from detkit.data.datasets.readers import configs_of_sets, read_sets
+from detkit.data.synthetic.dataset import NUM_SYNTHETIC, is_embedded, write_synthetic
 from detkit.errors import UserError
 from detkit.storage.run_folder import new_folder
 
@@ -34,11 +34,9 @@ def convert(dataset: str, *, to: Target, out: Path) -> dict[str, Any]:
         UserError: the dataset cannot be read, two images share a name, or the folder is not empty.
     """
     folder = new_folder(out, to)
-    if dataset == SYNTHETIC and not Path(dataset).exists():
+    if is_embedded(dataset):
         return _synthetic(to, folder)
-    found = detect_format(Path(dataset))
-    names = [item.name for item in found.sets] or [""]
-    parts = read_sets({name or "all": spec_of_sets(found, [name] if name else []) for name in names})
+    parts = read_sets(configs_of_sets(detect_format(Path(dataset))))
     for truth in parts.values():
         require_images(truth)
     _copy_images(parts, to, folder)
@@ -49,8 +47,7 @@ def convert(dataset: str, *, to: Target, out: Path) -> dict[str, Any]:
 def _synthetic(to: Target, folder: Path) -> dict[str, Any]:
     written: Literal["voc", "coco", "yolo"] = "coco" if to == "labelme" else to
     write_synthetic(folder, written, NUM_SYNTHETIC["train"], NUM_SYNTHETIC["val"])
-    found = detect_format(folder)
-    parts = read_sets({item.name: spec_of_sets(found, [item.name]) for item in found.sets})
+    parts = read_sets(configs_of_sets(detect_format(folder)))
     if to == "labelme":
         _write(parts, to, folder)
         shutil.rmtree(folder / "annotations")

@@ -9,18 +9,18 @@ from detkit.annotations.image_files import images_below
 from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.evaluation.measure import known
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import write_image
 from detkit.storage.run_folder import MODEL, new_folder
 from detkit.workflows.predict import predict
 from detkit.workflows.train import train
 
 CONFIG = "faster_rcnn_resnet18_synthetic"
 NUM_PICTURES = 12
-UNSEEN = 2  # seed of pictures that neither trained nor judged the detector
+UNSEEN = 2  # seed of pictures that neither trained nor evaluated the detector
 
 
 def demo(out: Path | None = None) -> dict[str, Any]:
-    """Train on the embedded dataset, judge the result, and draw what it finds in new pictures.
+    """Train on the embedded dataset, evaluate the result, and draw what it finds in new pictures.
 
     Args:
         out: folder for everything, new or empty; None takes a new one in runs/.
@@ -37,7 +37,7 @@ def demo(out: Path | None = None) -> dict[str, Any]:
     pictures = folder / "pictures"
     unseen = SyntheticSet(NUM_PICTURES, UNSEEN)
     for number in range(NUM_PICTURES):
-        write_picture(pictures / f"{number:02d}.png", unseen.render(number))
+        write_image(pictures / f"{number:02d}.png", unseen.render(number))
     found = folder / "predictions"
     predict(trained.out / MODEL, [str(path) for path in images_below(pictures)], out=found, draw=True)
     stats = trained.measured.coco.stats

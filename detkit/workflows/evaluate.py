@@ -1,12 +1,14 @@
-"""`detkit eval`: judge a trained detector on a config's validation images."""
+"""`detkit eval`: evaluate a trained detector on a config's validation images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detkit.config.dump import dump_config
+from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
 from detkit.data.regions.attached_proposals import attach_proposals
@@ -15,7 +17,7 @@ from detkit.models.compilation import compile_maps
 from detkit.runs.model import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
 from detkit.runs.session import detect_with, session
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import CONFIG, new_folder
 
 
@@ -26,7 +28,7 @@ class Evaluation:
     Attributes:
         measured: the numbers.
         out: folder with config.yaml, detections.json, report.html and, for VOC, comp4 files.
-        num_images: images judged.
+        num_images: images evaluated.
         seconds_per_image: time the detector took, reading included.
     """
 
@@ -40,11 +42,19 @@ class Evaluation:
         return self.measured.to_json()
 
 
-def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation | None:
-    """Judge a trained detector on the validation images and write what it found.
+def evaluate(
+    config: Config | Mapping[str, Any] | str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    weights: str | Path,
+    out: str | Path | None = None,
+) -> Evaluation | None:
+    """Evaluate a trained detector on the validation images and write what it found.
 
     Args:
-        config: names the images (`data.val`), the metric and the device; the detector is the file's own.
+        config: names the images (`data.val`), the metric and the device; the detector is the file's own. A
+            config, the content of a file as a mapping, or the path or the short name of a file.
+        overrides: changes by key, {"evaluate.metric": "coco"}, or as texts, ["evaluate.metric=coco"].
         weights: a model.safetensors.
         out: folder for the results, which must be new or empty; None takes a new one beside the weights.
 
@@ -54,6 +64,7 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
     Raises:
         UserError: the weights or the images cannot be read, or their classes differ.
     """
+    config, weights = as_config(config, overrides), Path(weights)
     source = open_validation_set(config.data)
     with session(config, trains=False) as run:
         loaded = load_detector(weights, run.device)
@@ -68,7 +79,7 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
         if found is None:
             return None
         measured = measure(source.annotations, found, config.evaluate.metric)
-        folder = new_folder(out, "eval", weights.parent)
+        folder = new_folder(None if out is None else Path(out), "eval", weights.parent)
         seconds = timing.seconds / max(timing.num_images, 1)
         used = config.model_copy(update={"detector": loaded.config.detector})
         write_atomically(folder / CONFIG, dump_config(used))

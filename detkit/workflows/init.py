@@ -10,7 +10,7 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.annotations.headers import with_sizes
+from detkit.annotations.image_files import with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (
@@ -25,12 +25,14 @@ from detkit.checks.recommend import (
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.data.config import DatasetConfig, ResizeConfig
-from detkit.data.datasets.splits import Split, divide, read_sets
+from detkit.data.datasets.config import DatasetConfig
+from detkit.data.datasets.readers import read_sets
+from detkit.data.datasets.splits import Split, divide
+from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
 from detkit.proposals.config import for_any_images
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
@@ -148,15 +150,15 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
 
 def _data(template: Config, look: _Look) -> dict[str, Any]:
     """Return the keys of `data` that say what there is to learn."""
-    learned, judged_by = look.split.train, look.split.val
+    train_set, val_set = (part.model_dump(exclude={"augment"}) for part in (look.split.train, look.split.val))
     if template.detector.classifies_images and look.format != "image_folder":
-        learned, judged_by = ({"type": "object_crops", "of": part} for part in (learned, judged_by))
+        train_set, val_set = ({"type": "object_crops", "of": part} for part in (train_set, val_set))
     augment = template.data.train.augment if isinstance(template.data.train, DatasetConfig) else ()
     values = {
         "classes": look.train.classes,
         "ignore_classes": (),
-        "train": {**learned, "augment": tuple(change.model_dump() for change in augment)},
-        "val": judged_by,
+        "train": {**train_set, "augment": tuple(change.model_dump() for change in augment)},
+        "val": val_set,
     }
     return values | ({"invalid_boxes": "clip"} if look.problems else {})
 
@@ -229,7 +231,7 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
     objects = ", ".join(f"{name} {count}" for name, count in zip(look.train.classes, counts, strict=True))
     lines = [
         f"{dataset}: {look.format}, {look.train.num_images} images to learn from, {look.val.num_images} to "
-        "judge by.",
+        "evaluate on.",
         f"Objects to learn from: {objects}.",
         f"Started from {template}.",
         *notes,

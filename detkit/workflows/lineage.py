@@ -25,8 +25,10 @@ from detkit.lineage.common_settings import (
 from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
 from detkit.lineage.ratios import ratios_of
 from detkit.lineage.row import Commands, is_done, row_of, train_once
-from detkit.storage.atomic_files import write_atomically
-from detkit.storage.run_folder import MODEL, environment, new_folder, say
+from detkit.runtime.environment import environment
+from detkit.runtime.progress import say
+from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import MODEL, new_folder
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
 
@@ -67,7 +69,7 @@ class Lineage:
 
 
 def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str] = ()) -> Lineage:
-    """Learn, judge and time every detector of the chain, and write a page on it.
+    """Learn, evaluate and time every detector of the chain, and write a page on it.
 
     Args:
         dataset: a VOC, COCO or YOLO dataset, or `synthetic` for the embedded one.

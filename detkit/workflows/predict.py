@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detkit.data.datasets.image_sources import find_images
+from detkit.data.datasets.named_images import find_images
 from detkit.data.images import decode_image
 from detkit.inference.predict_together import predict_together
 from detkit.inference.predictor import Prediction
 from detkit.inference.results import ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
-from detkit.report.draw import draw_detections
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import from_main, process_group, rank
@@ -104,7 +103,7 @@ def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> No
     drawn = draw_detections(
         decode_image(Path(str(found.source))), found.boxes, found.labels, found.scores, classes
     )
-    write_picture(file, drawn)
+    write_image(file, drawn)
 
 
 def _drawing(folder: Path, source: Path) -> Path:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.data.datasets.propose_sources import ImagesToSee, images_to_see
+from detkit.data.datasets.named_images import NamedImages, named_images
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin
-from detkit.proposals.store.store_parts import StoreParts
 from detkit.report.proposal_drawings import draw_proposals
+from detkit.runs.proposal_method import Method, find_method
 from detkit.runtime.cores import num_cores
+from detkit.runtime.progress import say
 from detkit.storage.content_keys import key_of
-from detkit.storage.run_folder import say
-from detkit.workflows.propose_method import Method, find_method
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def propose(
     """
     _check(out, shard, merge, draw)
     chosen = find_method(method, overrides, device)
-    images = images_to_see(sources, sets)
+    images = named_images(sources, sets)
     key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
     parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))
     wanted = _share(len(images.names), shard)
@@ -120,7 +120,7 @@ def _share(count: int, shard: tuple[int, int] | None) -> range:
     return range(count * (part - 1) // parts, count * part // parts)
 
 
-def _look(parts: StoreParts, wanted: range, images: ImagesToSee, method: Method) -> None:
+def _look(parts: StoreParts, wanted: range, images: NamedImages, method: Method) -> None:
     missing = len(parts.missing(wanted))
     if not missing:
         return

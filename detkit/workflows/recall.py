@@ -11,18 +11,18 @@ import numpy as np
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.data.datasets.labelled_images import labelled_images, part_names
+from detkit.data.datasets.named_images import labelled_images, split_names
 from detkit.errors import UserError
-from detkit.evaluation.metrics.proposals import RECALL_IOUS, ProposalResult, evaluate_proposals
+from detkit.evaluation.metrics.proposal_recall import RECALL_IOUS, ProposalResult, evaluate_proposals
 from detkit.proposals.store.aligned import Aligned, aligned_store
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.recall_plot import write_recall_plot
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How proposals cover objects; see `detkit.evaluation.metrics.proposals`.
+    """How proposals cover objects; see `detkit.evaluation.metrics.proposal_recall`.
 
     Attributes:
         images: number of images.
@@ -91,20 +91,20 @@ def recall(
 
 def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSet, Aligned]:
     """Return the images that are asked for and their proposals; the largest part that has them if none is."""
-    truth = labelled_images(dataset, sets).truth
+    truth = labelled_images(dataset, sets).annotations
     try:
         return truth, aligned_store(file, truth)
     except UserError as error:
-        names = part_names(dataset)
+        names = split_names(dataset)
         if sets or len(names) < 2:
             raise
-        parts = {name: labelled_images(dataset, [name]).truth for name in names}
+        parts = {name: labelled_images(dataset, [name]).annotations for name in names}
         for name in sorted(names, key=lambda name: -parts[name].num_images):
             try:
                 aligned = aligned_store(file, parts[name])
             except UserError:
                 continue
-            say(f"{file}: has the images of {name}: they are judged, and the rest of {dataset} is not")
+            say(f"{file}: has the images of {name}: they are evaluated, and the rest of {dataset} is not")
             return parts[name], aligned
         raise UserError(f"{error}; nor has it all images of {' or of '.join(names)} alone (--set)") from None
 

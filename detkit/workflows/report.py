@@ -32,7 +32,7 @@ class WrittenReport:
 
 
 def report(folder: Path) -> WrittenReport:
-    """Judge what a run found once more and replace its report.html; nothing is trained or detected.
+    """Evaluate what a run found once more and replace its report.html; nothing is trained or detected.
 
     Args:
         folder: a training's or an evaluation's, with config.yaml and detections.json; the curves of the

@@ -1,4 +1,4 @@
-"""`detkit score`: judge result files by the official rules, without a model."""
+"""`detkit score`: evaluate result files by the official rules, without a model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
 from detkit.errors import UserError
 from detkit.evaluation.measure import Measured, Metric, measure
-from detkit.report.findings import zero_notes
-from detkit.storage.run_folder import say
+from detkit.report.analysis import zero_notes
+from detkit.runtime.progress import say
 
 
 def score(truth: Path, found: Path, metric: Metric) -> Measured:
-    """Judge the detections in result files, and say on stderr why an AP is zero or missing.
+    """Evaluate the detections in result files, and say on stderr why an AP is zero or missing.
 
     Args:
         truth: a COCO annotations file, or a folder of VOC annotations.

@@ -12,7 +12,7 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.detectors.families import family_of
-from detkit.report.picture_file import write_picture
+from detkit.report.draw import write_image
 from detkit.runs.session import task_of
 from detkit.runtime.session import Session
 from detkit.storage.run_folder import new_folder
@@ -41,6 +41,6 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     drawn = []
     for number, step in enumerate(islice(family_of(config.detector).draw_training(task), num_batches)):
         picture = folder / f"batch_{number:02d}.jpg"
-        write_picture(picture, step.picture)
+        write_image(picture, step.picture)
         drawn.append({"picture": str(picture), "images": step.num_images, "objects": step.num_objects})
     return {"out": str(folder), "batches": drawn, "invalid_boxes": changed}

@@ -9,7 +9,12 @@ import pytest
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.coco import read_coco
-from detkit.annotations.coco_results import read_coco_results, read_coco_with_results, write_coco_results
+from detkit.annotations.coco_results import (
+    positions,
+    read_coco_results,
+    read_coco_with_results,
+    write_coco_results,
+)
 from detkit.annotations.comp4 import read_comp4, write_comp4
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat, DetectionSet
@@ -170,3 +175,18 @@ def test_mistakes_in_annotations_come_before_those_in_results(tmp_path: Path) ->
     write_coco(tmp_path, "val", three_images("coco"))
     with pytest.raises(UserError, match=r"found\.json:1:1048579: not valid JSON"):
         read_coco_with_results(tmp_path, truth, found)
+
+
+@pytest.mark.parametrize("spread", [1, 3, 10**9, 10**17])
+@pytest.mark.parametrize("seed", range(5))
+def test_ids_are_found_where_a_dictionary_finds_them(spread: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known = rng.permutation(30)[:20] * spread - 5
+    ids = rng.choice(np.concatenate([known, known + 1, [-(2**62), 2**62]]), 50)
+    table = {value: place for place, value in enumerate(known.tolist())}
+    assert positions(ids, known).tolist() == [table.get(value, -1) for value in ids.tolist()]
+
+
+def test_without_known_ids_none_is_found() -> None:
+    assert positions(np.array([1, 2]), np.array([], dtype=np.int64)).tolist() == [-1, -1]
+    assert positions(np.array([], dtype=np.int64), np.array([3])).tolist() == []

@@ -10,9 +10,8 @@ from PIL import Image
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.coco import read_coco
 from detkit.annotations.coordinates import to_corners
-from detkit.annotations.dataset import AnnotationSet, BoxFormat
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.selection import select_images, select_objects
+from detkit.annotations.dataset import AnnotationSet, BoxFormat, select_images, select_objects
+from detkit.annotations.image_files import with_sizes
 from detkit.annotations.voc import read_voc
 from detkit.annotations.writers import image_folder, write_dataset
 from detkit.annotations.yolo import read_yolo

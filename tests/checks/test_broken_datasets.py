@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detkit.checks.kinds import KINDS
+from detkit.checks.findings import KINDS
 from detkit.errors import UserError
 from detkit.workflows.check import Check, check
 from tests.checks.broken_datasets import FAULTS, Fault, cases, make_broken

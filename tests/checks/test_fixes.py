@@ -11,9 +11,9 @@ import pytest
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
+from detkit.checks.findings import KINDS
 from detkit.checks.fixes import turned
-from detkit.checks.kinds import KINDS
-from detkit.data.datasets.splits import read_sets, spec_of_sets
+from detkit.data.datasets.readers import configs_of_sets, read_sets
 from detkit.data.images import orient
 from detkit.workflows.check import check
 from tests.checks.broken_datasets import FAULTS, Fault, make_broken
@@ -29,7 +29,7 @@ MENDED = [
     (item, name)
     for item in FAULTS
     for name in item.formats
-    if KINDS[item.kind].mended and (item.name, name) not in NOT_MENDED
+    if KINDS[item.kind].fix and (item.name, name) not in NOT_MENDED
 ]
 EXACT = {
     "fractions",
@@ -59,7 +59,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def read(root: Path) -> dict[str, AnnotationSet]:
     found = detect_format(root)
-    return read_sets({item.name: spec_of_sets(found, [item.name]) for item in found.sets})
+    return read_sets(configs_of_sets(found))
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_a_copy_is_without_the_fault(tmp_path: Path, item: Fault, dataset_format
     if item.name in EXACT:
         write(tmp_path / "good", dataset_format, pictures(np.random.default_rng(7)), lists=item.lists)
         for name, truth in read(tmp_path / "good").items():
-            mended = read(copy)[name]
-            assert np.abs(truth.boxes - mended.boxes).max() < 0.01
-            assert (truth.labels == mended.labels).all()
-            assert (truth.image_files == mended.image_files).all()
+            fix = read(copy)[name]
+            assert np.abs(truth.boxes - fix.boxes).max() < 0.01
+            assert (truth.labels == fix.labels).all()
+            assert (truth.image_files == fix.image_files).all()
 
 
 def test_errors_that_only_a_person_can_mend_are_left_and_listed(tmp_path: Path) -> None:

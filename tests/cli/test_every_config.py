@@ -11,7 +11,7 @@ from detkit.cli.exits import DONE, NO, WRONG_INPUT
 from detkit.config.load import load_config
 from detkit.config.names import config_names
 from detkit.config.schema import Config
-from detkit.data.config import DatasetConfig
+from detkit.data.datasets.config import DatasetConfig
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.config import DetectorConfig
 from detkit.detectors.rcnn.config import RCNNConfig

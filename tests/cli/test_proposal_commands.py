@@ -153,11 +153,11 @@ def test_a_stopped_run_goes_on(way: signal.Signals, tmp_path: Path) -> None:
         "import os, signal, sys, time\n"
         # A shell that starts the tests in the background lets its children ignore Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from detkit.proposals.store import store_parts\n"
+        "from detkit.proposals.store import parts\n"
         "from detkit.proposals.proposals import Proposals\n"
         "from detkit.workflows import propose, propose_method\n"
         "from detkit.__main__ import main\n"
-        "store_parts.MOST_IMAGES = 1\n"
+        "parts.MOST_IMAGES = 1\n"
         "propose.num_cores = lambda: 1\n"
         "seen = []\n"
         "def look(image):\n"

@@ -8,7 +8,7 @@ import pytest
 
 from detkit.config.load import parse_config
 from detkit.config.schema import Config
-from detkit.data.config import FlipConfig
+from detkit.data.transforms.config import FlipConfig
 from detkit.errors import UserError
 from detkit.training.loop.config import AdamWConfig, CosineScheduleConfig, EMAConfig, StepScheduleConfig
 

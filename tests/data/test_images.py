@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from detkit.annotations.headers import image_size
+from detkit.annotations.image_files import image_size
 from detkit.data.images import decode_bytes, decode_image, orient
 from detkit.errors import UserError
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.data.transforms.geometric import Resize
+from detkit.data.transforms.resize import Resize
 from detkit.inference.predictor import Predictor
 from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.selection import select_images
+from detkit.annotations.dataset import select_images
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
 from detkit.training.loop.checkpoint import read_checkpoint
 from tests.reliability.meeting import meeting
 from tests.reliability.tiny_training import run, start
@@ -91,33 +89,3 @@ def test_two_processes_learn_what_one_learns_from_the_same_batches(tmp_path: Pat
     assert (two / "steps").read_text() == (one / "steps").read_text()  # process 0 alone reports
     for name, value in result(one).items():
         torch.testing.assert_close(value, result(two)[name], rtol=1e-5, atol=1e-6)
-
-
-def test_a_write_that_fails_in_between_leaves_the_earlier_file(tmp_path: Path) -> None:
-    file = tmp_path / "a" / "b.bin"
-
-    def write(content: bytes, error: Exception | None = None) -> None:
-        with durable_file(file) as part:
-            part.write_bytes(content)
-            if error:
-                raise error
-
-    write(b"old")
-    with pytest.raises(ZeroDivisionError):
-        write(b"half", ZeroDivisionError())
-    with pytest.raises(UserError, match=r"No space left.*unharmed"):
-        write(b"half", OSError(28, "No space left on device"))
-    with file.open("rb") as reader:
-        write(b"new")
-        assert reader.read() == b"old"  # a reader keeps what it opened
-    assert file.read_bytes() == b"new"
-    assert [path.name for path in file.parent.iterdir()] == ["b.bin"]
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"")
-    with (
-        pytest.raises(UserError, match=r"a/b\.bin: could not be written"),
-        durable_file(tmp_path / "a" / "b.bin"),
-    ):
-        raise AssertionError("not reached")

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from detkit.report.colours import as_hex, class_colour, ink_on
-from detkit.report.draw import draw_comparison, draw_detections, draw_targets, fit, tile_images
-from detkit.report.lettering import Lettering, Rectangle
+from detkit.report.draw import (
+    LabelDrawing,
+    Rectangle,
+    draw_comparison,
+    draw_detections,
+    draw_targets,
+    fit,
+    tile_images,
+)
 
 NONE = np.zeros((0, 4), np.float32)
 EMPTY = np.zeros(0, np.int64)
@@ -78,22 +85,22 @@ def test_comparison_dashes_what_is_labelled(grey: np.ndarray) -> None:
 
 
 def test_chips_avoid_each_other_and_stay_inside(grey: np.ndarray) -> None:
-    lettering = Lettering(grey, 10)
+    drawing = LabelDrawing(grey, 10)
     for _ in range(3):
-        lettering.label_box("platelets 0.93", (60, 50, 120, 100), (0, 0, 0))
-    first, second, third = lettering.taken
+        drawing.label_box("platelets 0.93", (60, 50, 120, 100), (0, 0, 0))
+    first, second, third = drawing.taken
     assert not first.overlaps(second)
     assert not second.overlaps(third)
-    lettering.label_box("platelets 0.93", (150, 0, 160, 5), (0, 0, 0))
-    last = lettering.taken[-1]
+    drawing.label_box("platelets 0.93", (150, 0, 160, 5), (0, 0, 0))
+    last = drawing.taken[-1]
     assert last.left + last.width <= 160
     assert last.top >= 0
 
 
 def test_a_line_too_long_keeps_its_end(grey: np.ndarray) -> None:
-    lettering = Lettering(grey, 10)
-    lettering.line("a/very/long/path/to/an/image_000123.jpg", 0, 0, 80, (0, 0, 0))
-    assert lettering.taken[0].width <= 80
+    drawing = LabelDrawing(grey, 10)
+    drawing.line("a/very/long/path/to/an/image_000123.jpg", 0, 0, 80, (0, 0, 0))
+    assert drawing.taken[0].width <= 80
 
 
 def test_rectangles_that_touch_do_not_overlap() -> None:

@@ -12,8 +12,8 @@ from detkit.__main__ import main
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.checks import learning
+from detkit.checks.findings import KINDS
 from detkit.checks.fit import Fit, sample_images
-from detkit.checks.kinds import KINDS
 from detkit.checks.learning import fit_findings
 from detkit.config.load import load_config
 from detkit.config.schema import Config
@@ -114,7 +114,7 @@ def test_how_it_ends(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main(["check", wrong]) == 2
         assert told in capsys.readouterr().err
     assert main(["check", str(dataset), "train.epochs=2"]) == 2
-    assert main(["check", str(dataset), "--fix", str(dataset / "mended")]) == 2
+    assert main(["check", str(dataset), "--fix", str(dataset / "fix")]) == 2
     assert "lies in the dataset itself" in capsys.readouterr().err
     assert main(["check", str(dataset), "--fix", str(dataset.parent)]) == 2
 

@@ -68,7 +68,7 @@ def test_runs_judged_by_other_images_are_refused(
     tmp_path: Path, change: tuple[str, ...], reason: str
 ) -> None:
     runs = make_run(tmp_path / "a", 0.5), make_run(tmp_path / "b", 0.5, 0, *change)
-    with pytest.raises(UserError, match=f"not judged by the same labelled images: {reason}"):
+    with pytest.raises(UserError, match=f"not evaluated on the same labelled images: {reason}"):
         compare(*runs)
 
 

@@ -79,9 +79,9 @@ def test_a_compressed_file_is_a_model_file(weights: Path, tmp_path: Path) -> Non
     shapes = {name: tuple(value.shape) for name, value in loaded.model.roi_head.head.state_dict().items()}
     assert shapes["fc6.0.weight"] == (5, inputs)
     assert shapes["fc7.1.weight"] == (24, 3)
-    judged = evaluate(loaded.config, weights=result.out, out=tmp_path / "eval")
-    assert judged is not None
-    assert judged.measured.value == result.after.ap
+    evaluated = evaluate(loaded.config, weights=result.out, out=tmp_path / "eval")
+    assert evaluated is not None
+    assert evaluated.measured.value == result.after.ap
     tuned = train(loaded.config, out=tmp_path / "tuned", from_weights=result.out)
     assert tuned is not None
     with pytest.raises(UserError, match="compressed already"):
@@ -108,8 +108,8 @@ def test_without_images_the_figures_are_null(weights: Path, tmp_path: Path) -> N
     assert result["out"] == str(out)
     assert result["before"]["ap"] is result["after"]["seconds_per_image"] is result["speedup"] is None
     assert result["before"]["parameters"] > result["after"]["parameters"]
-    judged = compress(file, None, 4, out=tmp_path / "judged.safetensors", data=small(), device="cpu")
-    assert judged.after.ap is not None
+    evaluated = compress(file, None, 4, out=tmp_path / "evaluated.safetensors", data=small(), device="cpu")
+    assert evaluated.after.ap is not None
     with pytest.raises(UserError, match="nowhere"):
         compress(weights, None, 4, out=tmp_path / "no.safetensors", data=other, device="cpu")
 

@@ -10,7 +10,7 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.writers import Format
-from detkit.data.datasets.splits import read_set, spec_of_sets
+from detkit.data.datasets.readers import config_of_sets, read_set
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.workflows import convert as module
@@ -30,7 +30,7 @@ def test_boxes_images_and_classes_survive(tmp_path: Path, source: Format, to: Fo
     found = detect_format(tmp_path / "to")
     assert found.format == to
     drawn = SyntheticSet(3, 0).annotations()
-    again = read_set(spec_of_sets(found, ["train"]), drawn.classes)
+    again = read_set(config_of_sets(found, ["train"]), drawn.classes)
     np.testing.assert_allclose(corners(again), corners(drawn), atol=1e-3)
     assert again.labels.tolist() == drawn.labels.tolist()
     pictures = sorted((tmp_path / "from").rglob("*.png"))

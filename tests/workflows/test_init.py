@@ -11,8 +11,8 @@ from detkit.checks.recommend import choose_freeze
 from detkit.config.load import load_config
 from detkit.config.names import find_config
 from detkit.config.schema import Config
-from detkit.data.config import ImageFolderConfig, ObjectCropsConfig
-from detkit.data.datasets.splits import read_set
+from detkit.data.datasets.config import ImageFolderConfig, ObjectCropsConfig
+from detkit.data.datasets.readers import read_set
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
@@ -48,7 +48,7 @@ def test_a_few_objects_freeze_the_whole_pretrained_trunk_and_the_file_says_why(t
     detector = load_config(tmp_path / "mine.yaml").detector
     assert isinstance(detector, FasterRCNNConfig)
     assert detector.backbone.freeze_at == 4  # type: ignore[union-attr]
-    reason = f"freeze_at: 4, because {found['objects']['train']} examples to learn from are at most 500"
+    reason = f"freeze_at: 4, because {found['objects']['train']} training examples are at most 500"
     assert f"# {reason}" in (tmp_path / "mine.yaml").read_text()
 
 
@@ -78,7 +78,7 @@ def test_undivided_images_by_class_are_divided_by_a_hash(tmp_path: Path) -> None
     data = load_config(tmp_path / "mine.yaml").data
     assert sum(found["images"].values()) == 8
     assert found["images"]["val"] == 2
-    kept = [read_set(part.model_dump()).image_files.tolist() for part in (data.train, data.val) if part]
+    kept = [read_set(part).image_files.tolist() for part in (data.train, data.val) if part]
     assert len({*kept[0], *kept[1]}) == 8
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detkit.data.datasets.propose_sources import images_to_see
+from detkit.data.datasets.named_images import named_images
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.store.store import ProposalStore
-from detkit.runtime import progress as progress_line
+from detkit.runs.proposal_method import find_method
 from detkit.workflows import propose_method
 from detkit.workflows.propose import propose
-from detkit.workflows.propose_method import find_method
 
 looked_at: list[tuple[int, ...]] = []
 
@@ -163,44 +161,43 @@ def test_progress_is_shown_on_a_terminal_alone(
 ) -> None:
     propose("sliding_window", [str(pictures)], tmp_path / "1.safetensors")
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(progress_line, "_BETWEEN_LINES_S", 0.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("detkit.runtime.progress._BETWEEN_REFRESHES_S", 0.0)
     propose("sliding_window", [str(pictures)], tmp_path / "2.safetensors")
     said = capsys.readouterr().err
-    assert "3/7 images" in said
-    assert "images/s, 0:00:00 left" in said
-    assert said.endswith("\r\033[K")
+    assert "proposals" in said
+    assert "images/s" in said
 
 
 @pytest.mark.parametrize("dataset_format", ["voc", "coco", "yolo"])
 def test_datasets(tmp_path: Path, dataset_format: Any) -> None:
     write_synthetic(tmp_path / "shapes", dataset_format, 3, 2)
-    images = images_to_see([str(tmp_path / "shapes")])
+    images = named_images([str(tmp_path / "shapes")])
     assert len(set(images.names)) == 5
     assert images.truth is not None
     assert images.truth.num_images == 5
-    train = images_to_see([str(tmp_path / "shapes")], ["val"])
+    train = named_images([str(tmp_path / "shapes")], ["val"])
     assert len(train.names) == 2
     assert all("val_" in name for name in train.names)
     assert train.pixels(1).shape[2] == 3
     with pytest.raises(UserError, match=r"--set test: .* has train, val"):
-        images_to_see([str(tmp_path / "shapes")], ["test"])
+        named_images([str(tmp_path / "shapes")], ["test"])
 
 
 def test_the_embedded_dataset() -> None:
-    images = images_to_see(["synthetic"], ["val"])
+    images = named_images(["synthetic"], ["val"])
     assert images.names[:2] == ["000000", "000001"]
     np.testing.assert_array_equal(images.pixels(1), SyntheticSet(2, seed=1).render(1))
-    assert len(images_to_see(["synthetic"]).names) == 400
+    assert len(named_images(["synthetic"]).names) == 400
     with pytest.raises(UserError, match="synthetic has train and val, one at a time"):
-        images_to_see(["synthetic"], ["train", "val"])
+        named_images(["synthetic"], ["train", "val"])
 
 
 def test_images_of_one_name_are_told_apart_by_path(pictures: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "0.png").write_bytes((pictures / "0.png").read_bytes())
-    images = images_to_see([str(pictures), str(other), str(pictures / "2.png")])
+    images = named_images([str(pictures), str(other), str(pictures / "2.png")])
     assert (pictures / "0.png").as_posix() in images.names
     assert (other / "0.png").as_posix() in images.names
     assert images.names.count("2.png") == 1
@@ -209,7 +206,7 @@ def test_images_of_one_name_are_told_apart_by_path(pictures: Path, tmp_path: Pat
 
 def test_parts_without_a_dataset(pictures: Path) -> None:
     with pytest.raises(UserError, match="parts are chosen of one dataset"):
-        images_to_see([str(pictures)], ["train"])
+        named_images([str(pictures)], ["train"])
 
 
 def test_drawings_show_the_best_box_of_each_object(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.data.datasets.labelled_images import labelled_images
+from detkit.data.datasets.named_images import labelled_images
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
@@ -48,7 +48,7 @@ def perfect(truth: AnnotationSet, out: Path, *, before: int = 0) -> Path:
 
 
 def test_the_objects_own_boxes_reach_all(shapes: Path, tmp_path: Path) -> None:
-    truth = labelled_images(str(shapes), ["train"]).truth
+    truth = labelled_images(str(shapes), ["train"]).annotations
     found = recall(perfect(truth, tmp_path / "own.safetensors"), str(shapes), sets=["train"])
     assert found.to_json() == {
         "boxes_per_image": pytest.approx(truth.num_objects / 4),
@@ -60,7 +60,7 @@ def test_the_objects_own_boxes_reach_all(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_only_the_first_boxes_are_looked_at(shapes: Path, tmp_path: Path) -> None:
-    truth = labelled_images(str(shapes)).truth
+    truth = labelled_images(str(shapes)).annotations
     file = perfect(truth, tmp_path / "own.safetensors", before=5)
     assert recall(file, str(shapes)).recall[0.5] == 1
     first = recall(file, str(shapes), max_boxes=5)
@@ -70,7 +70,7 @@ def test_only_the_first_boxes_are_looked_at(shapes: Path, tmp_path: Path) -> Non
 
 def test_against_a_plain_count(shapes: Path, tmp_path: Path) -> None:
     """Windows over every image; each object's best IoU by hand."""
-    truth = labelled_images(str(shapes)).truth
+    truth = labelled_images(str(shapes)).annotations
     rng = np.random.default_rng(1)
     corner = rng.uniform(0, 60, (len(truth.image_files), 50, 2))
     boxes = np.concatenate([corner, corner + rng.uniform(10, 90, corner.shape)], axis=2).astype(np.float32)
@@ -96,7 +96,7 @@ def test_difficult_objects(tmp_path: Path) -> None:
     (file,) = (tmp_path / "shapes" / "Annotations").glob("train*.xml")
     text = file.read_text("utf-8")
     file.write_text(text.replace("<difficult>0</difficult>", "<difficult>1</difficult>"), encoding="utf-8")
-    truth = labelled_images(str(tmp_path / "shapes"), ["train"]).truth
+    truth = labelled_images(str(tmp_path / "shapes"), ["train"]).annotations
     own = perfect(truth, tmp_path / "own.safetensors")
     without = recall(own, str(tmp_path / "shapes"), sets=["train"])
     assert without.objects == 0
@@ -107,10 +107,10 @@ def test_difficult_objects(tmp_path: Path) -> None:
 def test_the_part_that_the_file_has_is_judged(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth = labelled_images(str(shapes), ["val"]).truth
+    truth = labelled_images(str(shapes), ["val"]).annotations
     file = perfect(truth, tmp_path / "own.safetensors")
     assert recall(file, str(shapes)).images == 3
-    assert "has the images of val: they are judged" in capsys.readouterr().err
+    assert "has the images of val: they are evaluated" in capsys.readouterr().err
     with pytest.raises(UserError, match="no proposals for 4 of 4 images"):
         recall(file, str(shapes), sets=["train"])
     write_store(file, Origin("none", {}), ["other"], lambda i: Proposals.empty())
@@ -119,7 +119,7 @@ def test_the_part_that_the_file_has_is_judged(
 
 
 def test_files_of_other_tools(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth = labelled_images(str(shapes), ["val"]).truth
+    truth = labelled_images(str(shapes), ["val"]).annotations
     boxes = [objects_of(truth, image) for image in range(3)]
     cells = np.empty(3, object)
     cells[:] = [own[:, [1, 0, 3, 2]] + [1, 1, 0, 0] for own in boxes]
@@ -135,7 +135,7 @@ def test_files_of_other_tools(shapes: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_no_boxes_at_all(shapes: Path, tmp_path: Path) -> None:
-    truth = labelled_images(str(shapes)).truth
+    truth = labelled_images(str(shapes)).annotations
     write_store(
         tmp_path / "x.safetensors",
         Origin("none", {}),
@@ -147,7 +147,7 @@ def test_no_boxes_at_all(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_curves(shapes: Path, tmp_path: Path) -> None:
-    truth = labelled_images(str(shapes)).truth
+    truth = labelled_images(str(shapes)).annotations
     file = perfect(truth, tmp_path / "own.safetensors", before=30)
     recall(file, str(shapes), plot=tmp_path / "plots" / "curves.svg")
     drawn = ET.parse(tmp_path / "plots" / "curves.svg").getroot()

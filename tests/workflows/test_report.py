@@ -28,7 +28,7 @@ def test_a_report_is_made_again_from_the_files_of_the_run(
     assert result["report"] == str(run / "report.html")
     assert result["stats"]["AP"] > 0
     page = (run / "report.html").read_text("utf-8")
-    for part in ("<title>run</title>", "Learning rate", "learned from", "Score thresholds", "judged by"):
+    for part in ("<title>run</title>", "Learning rate", "training set", "Score thresholds", "validation set"):
         assert part in page
     assert {file.name for file in run.iterdir()} == {
         "config.yaml", "detections.json", "metrics.jsonl", "report.html",
@@ -40,7 +40,7 @@ def test_an_evaluation_has_no_training_to_show(tmp_path: Path) -> None:
     page = written.file.read_text("utf-8")
     assert written.measured.voc is not None
     assert "Learning rate" not in page
-    assert "learned from" not in page
+    assert "training set" not in page
 
 
 def test_an_old_report_stays_when_the_run_cannot_be_read(tmp_path: Path) -> None:

@@ -1,41 +1,21 @@
-"""Config -> labelled images."""
+"""Config -> training and validation sets."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import assert_never
 
 import numpy as np
 
-from detkit.annotations.coco import read_coco
-from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.image_files import require_images
-from detkit.annotations.image_folder import read_image_folder, whole_images
 from detkit.annotations.validity import apply_box_policy
-from detkit.annotations.voc import read_voc
-from detkit.annotations.yolo import read_yolo
-from detkit.custom import build_custom
-from detkit.data.config import (
-    AnyDatasetConfig,
-    COCODatasetConfig,
-    DataConfig,
-    ImageFolderConfig,
-    ObjectCropsConfig,
-    SyntheticDatasetConfig,
-    VOCDatasetConfig,
-    YOLODatasetConfig,
-)
-from detkit.data.datasets.object_crops import object_crops
-from detkit.data.datasets.source import Source, file_source
-from detkit.data.synthetic.dataset import SyntheticSet as DrawnSet
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import AnyDatasetConfig
+from detkit.data.datasets.readers import reader_of
+from detkit.data.datasets.source import Source
 from detkit.errors import UserError
-from detkit.spec import CustomConfig
 
 
 def open_training_set(data: DataConfig) -> tuple[Source, dict[str, int]]:
-    """Return the images to learn from, with the box policy applied, and what it changed.
+    """Return the training images, with the box policy applied, and what it changed.
 
     Raises:
         UserError: something in the dataset is missing or malformed, or a box is not valid and
@@ -50,11 +30,11 @@ def open_training_set(data: DataConfig) -> tuple[Source, dict[str, int]]:
         )
     if data.use_difficult:
         annotations = replace(annotations, difficult=np.zeros_like(annotations.difficult))
-    return Source(annotations, source.pixels), changed
+    return replace(source, annotations=annotations), changed
 
 
 def open_validation_set(data: DataConfig) -> Source:
-    """Return the images to be judged by, with the boxes exactly as their files hold them.
+    """Return the validation images, with the boxes exactly as their files hold them.
 
     The box policy changes nothing here, because the official numbers are those of the files; `error`
     still refuses a box that is not valid.
@@ -64,50 +44,14 @@ def open_validation_set(data: DataConfig) -> Source:
             valid and `data.invalid_boxes` is error.
     """
     if data.val is None:
-        raise UserError("data.val: the config names no images to be judged by")
+        raise UserError("data.val: the config names no validation images")
     source = open_set(data.val, data)
-    if isinstance(data.val, ImageFolderConfig):
-        source = Source(whole_images(source.annotations), source.pixels)
+    source = replace(source, annotations=reader_of(data.val).for_validation(source.annotations))
     if data.invalid_boxes == "error":
         apply_box_policy(source.annotations, "error")
     return source
 
 
-def open_set(spec: AnyDatasetConfig, data: DataConfig) -> Source:  # noqa: PLR0911 (one for each kind)
+def open_set(config: AnyDatasetConfig, data: DataConfig) -> Source:
     """Return the images and labels of one `data.train` or `data.val`."""
-    named = data.classes, data.ignore_classes
-    match spec:
-        case SyntheticDatasetConfig():
-            drawn = DrawnSet(spec.num_images, spec.seed, data.classes)
-            return Source(drawn.annotations(), drawn.render)
-        case VOCDatasetConfig():
-            return _files(read_voc(Path(spec.root), spec.sets, *named))
-        case COCODatasetConfig():
-            return _files(read_coco(Path(spec.images), Path(spec.annotations), *named))
-        case YOLODatasetConfig():
-            return _files(read_yolo(Path(spec.root), spec.split, *named))
-        case ImageFolderConfig():
-            return file_source(
-                read_image_folder(Path(spec.root), spec.split, data.classes, data.ignore_classes)
-            )
-        case ObjectCropsConfig():
-            return object_crops(open_set(spec.of, data), spec.context)
-        case CustomConfig():
-            return _own(spec, data.classes)
-        case _:
-            assert_never(spec)
-
-
-def _own(spec: CustomConfig, classes: tuple[str, ...]) -> Source:
-    source = build_custom(spec, classes=classes)
-    if not isinstance(source, Source):
-        raise UserError(
-            f"target {spec.target!r}: a dataset must be a detkit.data.datasets.source.Source, "
-            f"not {type(source).__name__}"
-        )
-    return source
-
-
-def _files(annotations: AnnotationSet) -> Source:
-    require_images(annotations)
-    return file_source(with_sizes(annotations))
+    return reader_of(config).open(config, data.classes, data.ignore_classes)

@@ -54,7 +54,7 @@ class Strings:
 
 @dataclass(frozen=True)
 class Index:
-    """What is known of N images and their M objects before any pixel is read.
+    """Annotations of N images and their M objects as tensors.
 
     All tensors lie in shared memory: forked workers see the same pages, and a spawned worker receives
     handles, not copies.

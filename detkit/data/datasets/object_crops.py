@@ -10,15 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import from_corners, to_corners
-from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.headers import with_sizes
-from detkit.annotations.selection import select_objects
+from detkit.annotations.dataset import AnnotationSet, select_objects
+from detkit.annotations.image_files import with_sizes
 from detkit.data.datasets.source import Source
 
 
 @dataclass(frozen=True)
 class CroppedPixels:
-    """Cuts objects out of their images.
+    """Pixels of objects, cut out of their images.
 
     Attributes:
         pixels: returns the (H, W, 3) uint8 RGB pixels of an image of the dataset.
@@ -39,7 +38,7 @@ def object_crops(source: Source, context: float) -> Source:
 
     Args:
         source: the detection dataset, whose images are N.
-        context: by what share of its width and height a box is widened to each side, within its image.
+        context: by what fraction of its width and height a box is widened to each side, within its image.
 
     Returns:
         M images, each with one object as large as itself.

@@ -1,18 +1,21 @@
-"""Pairs annotations with the pixels they belong to."""
+"""Annotations together with the pixels they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_paths
-from detkit.data.datasets.index import Strings
 from detkit.data.images import decode_image
+
+if TYPE_CHECKING:
+    from detkit.data.datasets.index import Strings
 
 
 @dataclass(frozen=True)
@@ -51,5 +54,7 @@ class FilePixels:
 
 
 def file_source(annotations: AnnotationSet) -> Source:
-    """Return annotations together with the image files that they name."""
+    """Return annotations together with the image files that they name, cheap to send to loader workers."""
+    from detkit.data.datasets.index import Strings
+
     return Source(annotations, FilePixels(Strings.of(image_paths(annotations))))

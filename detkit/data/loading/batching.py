@@ -1,4 +1,4 @@
-"""Puts samples of different sizes together to one padded batch."""
+"""Collation of samples of different sizes into one padded batch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _proposals(targets: Sequence[Target]) -> tuple[Tensor, ...] | None:
     return given or None
 
 
-class Objects(NamedTuple):
+class PackedTarget(NamedTuple):
     """The arrays of one target, as they travel."""
 
     boxes: NDArray[Any]
@@ -56,7 +56,7 @@ class Objects(NamedTuple):
     proposals: NDArray[Any] | None
     image: int
 
-    def opened(self) -> Target:
+    def unpack(self) -> Target:
         """Return the target as it was."""
         return Target(
             torch.from_numpy(self.boxes),
@@ -69,7 +69,7 @@ class Objects(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class PackedBatch:
     """A batch on its way from a loader worker.
 
     Each tensor that leaves a worker costs an open file, of which a system allows about a thousand.
@@ -82,14 +82,14 @@ class Parcel:
     """
 
     images: ImageBatch
-    objects: tuple[Objects, ...]
+    objects: tuple[PackedTarget, ...]
     seed: int
 
     @staticmethod
-    def of(batch: TrainBatch) -> Parcel:
+    def of(batch: TrainBatch) -> PackedBatch:
         """Return a batch made ready to travel."""
         objects = tuple(
-            Objects(
+            PackedTarget(
                 target.boxes.numpy(),
                 target.labels.numpy(),
                 target.difficult.numpy(),
@@ -99,19 +99,19 @@ class Parcel:
             )
             for target in batch.targets
         )
-        return Parcel(replace(batch.images, proposals=None), objects, batch.seed)
+        return PackedBatch(replace(batch.images, proposals=None), objects, batch.seed)
 
-    def opened(self) -> TrainBatch:
+    def unpack(self) -> TrainBatch:
         """Return the batch as it was."""
-        targets = tuple(each.opened() for each in self.objects)
-        return TrainBatch(self.opened_images(), targets, self.seed)
+        targets = tuple(each.unpack() for each in self.objects)
+        return TrainBatch(self.unpack_images(), targets, self.seed)
 
-    def opened_images(self) -> ImageBatch:
+    def unpack_images(self) -> ImageBatch:
         """Return the images alone, with their proposals."""
-        return replace(self.images, proposals=_proposals([each.opened() for each in self.objects]))
+        return replace(self.images, proposals=_proposals([each.unpack() for each in self.objects]))
 
-    def pin_memory(self) -> Parcel:
-        """Return the parcel with its pixels in page-locked memory; the loader calls this for CUDA."""
+    def pin_memory(self) -> PackedBatch:
+        """Return the packed with its pixels in page-locked memory; the loader calls this for CUDA."""
         return replace(self, images=replace(self.images, pixels=self.images.pixels.pin_memory()))
 
 

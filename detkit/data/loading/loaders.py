@@ -1,7 +1,9 @@
-"""Loads batches, in this process or in workers."""
+"""Loaders of training and evaluation batches, in this process or in workers."""
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +16,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.batching import Parcel, collate
+from detkit.data.loading.batching import PackedBatch, collate
 from detkit.data.loading.order import Order, aspect_groups, repeat_factors
 from detkit.data.loading.samples import DetectionDataset, Key, Sample
-from detkit.data.loading.worker_status import Diary
 from detkit.errors import UserError
 from detkit.structures import ImageBatch, TrainBatch
+
+NOTHING = -1
+_WORKERS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
 class TrainLoader:
@@ -47,8 +51,8 @@ class TrainLoader:
             UserError: an image cannot be read or contradicts its annotation.
         """
         self._plan[:] = self._order.batches(epoch)[start_step:]
-        for parcel in opened(self._loader):
-            yield parcel.opened()
+        for packed in read_batches(self._loader):
+            yield packed.unpack()
 
 
 class EvalLoader:
@@ -72,8 +76,8 @@ class EvalLoader:
         Raises:
             UserError: an image cannot be read or contradicts its annotation.
         """
-        for parcel in opened(self._loader):
-            yield parcel.opened_images(), tuple(each.image for each in parcel.objects)
+        for packed in read_batches(self._loader):
+            yield packed.unpack_images(), tuple(each.image for each in packed.objects)
 
 
 def make_train_loader(
@@ -99,7 +103,7 @@ def make_train_loader(
         rank: this process, from 0.
         world_size: number of processes.
         group_by_aspect: batch wide images with wide ones and tall with tall.
-        repeat_threshold: repeat images of classes that fewer than this share of the images hold.
+        repeat_threshold: repeat images of classes that fewer than this fraction of the images hold.
         num_classes: K.
         pin_memory: put pixels into page-locked memory, for CUDA.
 
@@ -116,7 +120,7 @@ def make_train_loader(
     groups = aspect_groups(dataset.index) if group_by_aspect else np.zeros(len(dataset), dtype=np.int64)
     repeats = repeat_factors(dataset.index, num_classes, repeat_threshold)
     plan: list[list[Key]] = []
-    loader = guarded_loader(dataset, plan, partial(_parcel, seed=seed), workers, pin_memory)
+    loader = guarded_loader(dataset, plan, partial(_pack, seed=seed), workers, pin_memory)
     return TrainLoader(loader, plan, Order(repeats, groups, batch_size, seed, rank, world_size))
 
 
@@ -141,7 +145,7 @@ def make_eval_loader(
     """
     keys = [Key(0, image) for image in range(rank, len(dataset), world_size)]
     plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    loader = guarded_loader(dataset, plan, partial(_parcel, seed=0), workers, pin_memory)
+    loader = guarded_loader(dataset, plan, partial(_pack, seed=0), workers, pin_memory)
     return EvalLoader(loader, len(plan))
 
 
@@ -166,13 +170,13 @@ class Guardable(Protocol):
 
 
 class _Guarded(Dataset[Any]):
-    def __init__(self, dataset: Guardable, diary: Diary) -> None:
+    def __init__(self, dataset: Guardable, status: WorkerStatus) -> None:
         self._dataset = dataset
-        self._diary = diary
+        self._status = status
 
     def explain(self, error: RuntimeError) -> UserError:
         """Return what there is to say about a dead loader process."""
-        images = self._diary.images_of(str(error))
+        images = self._status.images_of(str(error))
         names = ", ".join(self._dataset.index.path(image) for image in images)
         busy = f" while it read {names}" if names else ""
         return UserError(
@@ -183,23 +187,23 @@ class _Guarded(Dataset[Any]):
     def __getitem__(self, key: Any) -> Any:
         worker = get_worker_info()
         if worker is not None:
-            self._diary.note(worker.id, key.image)
+            self._status.note(worker.id, key.image)
         try:
             return self._dataset[key]
         except UserError as error:
             return Refusal(str(error))
 
 
-def _parcel(items: Sequence[Sample | Refusal], seed: int) -> Parcel | Refusal:
+def _pack(items: Sequence[Sample | Refusal], seed: int) -> PackedBatch | Refusal:
     samples: list[Sample] = []
     for item in items:
         if isinstance(item, Refusal):
             return item
         samples.append(item)
-    return Parcel.of(collate(samples, seed))
+    return PackedBatch.of(collate(samples, seed))
 
 
-def opened(loader: DataLoader[Any]) -> Iterator[Any]:
+def read_batches(loader: DataLoader[Any]) -> Iterator[Any]:
     """Yield the batches of a guarded loader.
 
     Raises:
@@ -237,7 +241,7 @@ def guarded_loader(
         pin_memory: put tensors into page-locked memory, for CUDA.
     """
     return DataLoader(
-        _Guarded(dataset, Diary(workers)),
+        _Guarded(dataset, WorkerStatus(workers)),
         batch_sampler=plan,
         num_workers=workers,
         collate_fn=collate_fn,
@@ -252,3 +256,29 @@ def _start_worker(worker: int) -> None:
     """Keep OpenCV to this thread, as torch keeps itself, and leave Ctrl-C to the main process."""
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class WorkerStatus:
+    """One line for each loader process, in memory that all of them share: its process id and its image.
+
+    Args:
+        workers: number of loader processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._lines = torch.full((workers, 2), NOTHING, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def note(self, worker: int, image: int) -> None:
+        """Write down, in a loader process, that it begins with an image."""
+        self._lines[worker, 0] = os.getpid()
+        self._lines[worker, 1] = image
+
+    def images_of(self, message: str) -> list[int]:
+        """Return the images that processes were busy with that torch reports as dead.
+
+        Args:
+            message: torch's own, which gives their process ids.
+        """
+        found = _WORKERS.match(message)
+        dead = {int(number) for number in found[1].split(",")} if found else set()
+        return [image for process, image in self._lines.tolist() if process in dead and image != NOTHING]

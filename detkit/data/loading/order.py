@@ -1,4 +1,4 @@
-"""Decides which images are read when: repeats, groups, batches and shards of an epoch."""
+"""Order of training images: repeats, groups, batches and shards of an epoch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _ORDER = 2  # keeps these random streams apart from those of the augmentation
 def repeat_factors(index: Index, num_classes: int, threshold: float) -> NDArray[np.float64]:
     """Return how often each image should come in an epoch so that rare classes are seen.
 
-    A class that a share f of the images holds gets max(1, sqrt(threshold / f)), an image the largest
+    A class that a fraction f of the images holds gets max(1, sqrt(threshold / f)), an image the largest
     value of its classes, and an image without objects 1.
 
     Args:
         index: N images.
         num_classes: K.
-        threshold: share of the images below which a class counts as rare; 0 repeats nothing.
+        threshold: fraction of the images below which a class counts as rare; 0 repeats nothing.
 
     Returns:
         (N,) factors, at least 1.
@@ -35,8 +35,8 @@ def repeat_factors(index: Index, num_classes: int, threshold: float) -> NDArray[
         return factors
     owner = np.repeat(np.arange(num_images), np.diff(index.offsets.numpy()))
     present = np.unique(np.stack([owner, index.labels.numpy()]), axis=1)
-    share = np.bincount(present[1], minlength=num_classes) / num_images
-    of_class = np.maximum(1.0, np.sqrt(threshold / np.maximum(share, 1.0 / num_images)))
+    fraction = np.bincount(present[1], minlength=num_classes) / num_images
+    of_class = np.maximum(1.0, np.sqrt(threshold / np.maximum(fraction, 1.0 / num_images)))
     np.maximum.at(factors, present[0], of_class[present[1]])
     return factors
 

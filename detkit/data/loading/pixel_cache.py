@@ -1,4 +1,4 @@
-"""Decoded images that stay in memory."""
+"""Pixel cache: decoded images that stay in memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class KeptPixels:
-    """Reads images and keeps the first ones read, up to a limit; nothing is thrown out again.
+class PixelCache:
+    """Cache of the first images read, up to a limit; nothing is evicted.
 
     Where images are drawn at random, whatever is kept serves as often as anything else would.
 

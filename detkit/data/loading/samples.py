@@ -1,4 +1,4 @@
-"""Reads one image with its objects, changed by chance that depends on nothing but its key."""
+"""One image with its objects, augmented by chance that depends on nothing but its key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AUGMENTATION = 1  # keeps these random streams apart from those of the order
 
 
 class Key(NamedTuple):
-    """Which sample is wanted; it carries all that its chance depends on, so workers keep no state.
+    """Key of a sample; it carries all that its chance depends on, so workers keep no state.
 
     Attributes:
         epoch: the pass over the data.

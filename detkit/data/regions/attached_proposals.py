@@ -18,13 +18,13 @@ from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters
 from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig
 from detkit.proposals.proposals import Proposer
 from detkit.proposals.store.aligned import aligned_store
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore
-from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.cores import num_cores
 from detkit.runtime.processes import from_main, rank, world_size
+from detkit.runtime.progress import say
 from detkit.spec import CustomConfig
 from detkit.storage.content_keys import cache_folder, digests_of_files, digests_of_pixels, key_of
-from detkit.storage.run_folder import say
 
 # Processes that wait for the first one give up after half an hour, so now and then they are told to go on.
 _ROUND_S = 300.0
@@ -32,7 +32,7 @@ _ROUND_S = 300.0
 
 @dataclass(frozen=True)
 class StoredBoxes:
-    """Reads the boxes of a dataset's images from a store.
+    """Proposals of a dataset's images, read from a store.
 
     Attributes:
         store: the file.

@@ -1,4 +1,4 @@
-"""Look at many images at the same time and keep what is found."""
+"""Proposals of many images, computed in threads and kept on disk."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import NamedProposer, Proposals, Proposer
-from detkit.proposals.store.store_parts import StoreParts
+from detkit.proposals.store.parts import StoreParts
 from detkit.runtime.progress import ProgressLine
-from detkit.runtime.thread_map import side_by_side
+from detkit.runtime.thread_map import map_threads
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Returns the (H, W, 3) uint8 RGB pixels of the image at a position."""
@@ -36,7 +36,7 @@ def propose_images(
         wanted: positions of the images.
         pixels: of these images.
         proposer: the method.
-        num_threads: images that are looked at at the same time.
+        num_threads: images that are processed at the same time.
         most_s: stop after about this time; None goes on to the end.
 
     Returns:
@@ -47,15 +47,14 @@ def propose_images(
         KeyboardInterrupt: after Ctrl-C, once the images in work are done.
     """
     missing = parts.missing(wanted)
-    progress = ProgressLine("proposals", len(missing))
 
     def look(image: int) -> tuple[int, Proposals, float]:
-        picture = pixels(image)
+        array = pixels(image)
         start = time.perf_counter()
         if isinstance(proposer, NamedProposer):
-            found = proposer.propose_named(picture, parts.names[image])
+            found = proposer.propose_named(array, parts.names[image])
         else:
-            found = proposer(picture)
+            found = proposer(array)
         seconds = time.perf_counter() - start
         if not isinstance(found, Proposals):
             raise UserError(
@@ -64,13 +63,13 @@ def propose_images(
             )
         return image, found, seconds
 
-    try:
-        for done, (image, found, seconds) in enumerate(side_by_side(look, missing, num_threads), start=1):
-            parts.add(image, found, seconds)
-            progress(done)
-            if most_s is not None and progress.seconds > most_s:
-                return done == len(missing)
-    finally:
-        parts.flush()
-        progress.clear()
+    with ProgressLine("proposals", len(missing)) as progress:
+        try:
+            for done, (image, found, seconds) in enumerate(map_threads(look, missing, num_threads), start=1):
+                parts.add(image, found, seconds)
+                progress(done)
+                if most_s is not None and progress.seconds > most_s:
+                    return done == len(missing)
+        finally:
+            parts.flush()
     return True

@@ -1,4 +1,4 @@
-"""The regions of an image that R-CNN and SPP-net learn from: its objects, then the proposals."""
+"""Training regions of an image for R-CNN and SPP-net: its objects, then the proposals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detkit.structures import Target
 
 @dataclass(frozen=True)
 class TrainingRegions:
-    """The boxes of N images: the objects that are learned, and behind them the proposals.
+    """Training boxes of N images: the objects, and behind them the proposals.
 
     Attributes:
         index: the objects.
@@ -33,10 +33,10 @@ class TrainingRegions:
         """Return the regions of a dataset.
 
         Raises:
-            UserError: it does not say where to look.
+            UserError: it has no proposals.
         """
         if source.proposals is None:
-            raise UserError("detector.proposals: R-CNN learns from boxes it is given, and there are none")
+            raise UserError("detector.proposals: R-CNN is trained on proposals, and there are none")
         return TrainingRegions(Index.of(source.annotations), source.proposals)
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class TrainingRegions:
         return np.concatenate([boxes, self.proposals(image)])
 
     def objects(self, image: int) -> Target:
-        """Return the objects of an image that are learned; its first regions are these."""
+        """Return the training objects of an image; its first regions are these."""
         target = self.index.target(image)
         kept = ~(target.difficult | target.crowd)
         return replace(

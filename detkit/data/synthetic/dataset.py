@@ -1,4 +1,4 @@
-"""The embedded dataset: textured shapes among clutter, drawn when they are needed."""
+"""The embedded dataset: textured shapes among clutter, rendered when they are needed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.synthetic.scenes import paint_scene, plan_scene
 from detkit.data.synthetic.shapes import Pixels
 from detkit.errors import UserError
-from detkit.storage.atomic_files import write_atomically
+from detkit.storage.atomic import write_atomically
 
 SYNTHETIC = "synthetic"
+"""Name of the embedded dataset wherever a dataset can be named."""
+
 NUM_SYNTHETIC = {"train": 400, "val": 100}
+"""Images of its sets; the seed of a set is its place among them."""
+
 SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
 """The shapes that are objects."""
 
 
 class SyntheticSet:
-    """Pictures of textured shapes that hide one another, before photographs, digits and clutter.
+    """Images of textured shapes that hide one another, before photographs, digits and clutter.
 
-    Each picture depends on the seed and its own index alone, so a set of 10 begins like a set of 1000,
+    Each image depends on the seed and its own index alone, so a set of 10 begins like a set of 1000,
     and workers need not share anything. Planning (shapes and boxes) and painting (pixels) draw from
     separate streams, so that annotations cost no painting.
 
     Args:
         num_images: N, how many.
-        seed: which pictures; train and val need different ones.
+        seed: which images; train and val need different ones.
         classes: names from `SYNTHETIC_CLASSES`, in label order.
 
     Raises:
@@ -69,6 +73,16 @@ class SyntheticSet:
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, index, stream])))
 
 
+def is_embedded(dataset: str) -> bool:
+    """Return whether a name means the embedded dataset; a file or folder of that name comes first."""
+    return dataset == SYNTHETIC and not Path(dataset).exists()
+
+
+def embedded_set(name: str) -> SyntheticSet:
+    """Return a set of the embedded dataset, train or val."""
+    return SyntheticSet(NUM_SYNTHETIC[name], seed=list(NUM_SYNTHETIC).index(name))
+
+
 def write_synthetic(
     folder: Path,
     dataset_format: Format,
@@ -79,14 +93,14 @@ def write_synthetic(
 ) -> None:
     """Write the embedded dataset as a real folder, with a train and a val split.
 
-    The pictures of train have the seed given, those of val the next one.
+    The images of train have the seed given, those of val the next one.
 
     Args:
         folder: where it goes; it must be empty or absent.
         dataset_format: voc, coco or yolo.
         num_train: images in train.
         num_val: images in val.
-        seed: which pictures.
+        seed: which images.
         extension: .jpg (quality 95) or .png (pixel for pixel).
 
     Raises:
@@ -95,13 +109,13 @@ def write_synthetic(
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder}: already holds files; name an empty or new folder")
     splits = {}
-    for offset, (split, count) in enumerate((("train", num_train), ("val", num_val))):
+    for offset, (split, count) in enumerate(zip(NUM_SYNTHETIC, (num_train, num_val), strict=True)):
         source = SyntheticSet(count, seed + offset)
         truth = source.annotations()
         names = [f"{split}_{index:06d}{extension}" for index in range(count)]
         place = image_folder(folder, dataset_format, split)
         for index, name in enumerate(names):
             _, data = cv2.imencode(extension, source.render(index)[..., ::-1])  # JPEG: quality 95
-            write_atomically(place / name, data.tobytes())
+            write_atomically(place / name, data.tobytes(), sync=False)
         splits[split] = replace(truth, image_files=np.asarray(names, dtype=np.str_))
     write_dataset(folder, dataset_format, splits)

@@ -1,4 +1,4 @@
-"""Plans and paints the pictures of the embedded dataset."""
+"""Layout and rendering of the embedded dataset's images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detkit.data.synthetic.shapes import Mask, Pixels, mottle, shape_mask, texture
 
 SIZES = ((192, 256), (208, 304), (240, 320), (256, 256), (256, 192), (304, 224))
-"""Heights and widths of the pictures."""
+"""Heights and widths of the images."""
 CLUTTER = ("bar", "ellipse", "cross", "arc")
 
 _SIZE_PX = (28.0, 110.0)
@@ -33,8 +33,8 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A picture before it is painted.
+class SceneLayout:
+    """The layout of an image before it is rendered.
 
     Attributes:
         height: in pixels.
@@ -51,7 +51,7 @@ class Plan:
     labels: NDArray[np.int32]
 
 
-def plan_scene(rng: np.random.Generator, classes: Sequence[str]) -> Plan:
+def plan_scene(rng: np.random.Generator, classes: Sequence[str]) -> SceneLayout:
     """Place 1 to 5 objects among clutter so that at least 0.7 of every object stays visible.
 
     Args:
@@ -108,7 +108,7 @@ class _Layers:
                 self.areas, self.owner = areas, owner
                 return
 
-    def plan(self) -> Plan:
+    def plan(self) -> SceneLayout:
         """Return the finished plan with the boxes of the objects."""
         height, width = self.owner.shape
         objects = [i for i, piece in enumerate(self.pieces) if piece.label >= 0]
@@ -116,7 +116,7 @@ class _Layers:
         for index in objects:
             ys, xs = np.nonzero(self.owner == index)
             boxes.append((xs.min() + 1, ys.min() + 1, xs.max() + 1, ys.max() + 1))
-        return Plan(
+        return SceneLayout(
             height,
             width,
             tuple(self.pieces),
@@ -125,32 +125,32 @@ class _Layers:
         )
 
 
-def paint_scene(plan: Plan, rng: np.random.Generator) -> Pixels:
-    """Return the (height, width, 3) RGB picture of a plan.
+def paint_scene(plan: SceneLayout, rng: np.random.Generator) -> Pixels:
+    """Return the (height, width, 3) RGB image of a layout.
 
     Args:
         plan: what goes where.
         rng: decides background, colours, textures, light and noise.
     """
-    picture = _background(rng, plan.height, plan.width)
+    image = _background(rng, plan.height, plan.width)
     for _ in range(int(rng.integers(1, 5))):
-        _paint_digit(picture, rng)
+        _paint_digit(image, rng)
     for piece in plan.pieces:
         window, inner = _overlap(piece, plan.height, plan.width)
-        below = picture[window]
+        below = image[window]
         first = _contrasting(rng, below.reshape(-1, 3).mean(axis=0))
         second = rng.integers(0, 256, 3).astype(np.uint8)
         second = ((first.astype(np.int32) * 2 + second) // 3).astype(np.uint8)
         paint = texture(rng, len(piece.mask), first, second)[inner].astype(np.int32)
         share = piece.mask[inner][..., None].astype(np.int32)
-        picture[window] = (below * (255 - share) + paint * share + 127) // 255
+        image[window] = (below * (255 - share) + paint * share + 127) // 255
     light = 0.75 + 0.5 * mottle(rng, plan.height, plan.width, 120.0)
-    noise = rng.integers(-8, 9, picture.shape, dtype=np.int16)
-    return np.clip(picture * light[..., None] + noise, 0, 255).astype(np.uint8)
+    noise = rng.integers(-8, 9, image.shape, dtype=np.int16)
+    return np.clip(image * light[..., None] + noise, 0, 255).astype(np.uint8)
 
 
 def _overlap(piece: Piece, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the part of the picture that a patch covers, and the part of the patch that lies within."""
+    """Return the part of the image that a patch covers, and the part of the patch that lies within."""
     side = len(piece.mask)
     top, left = max(piece.top, 0), max(piece.left, 0)
     bottom, right = max(min(piece.top + side, height), top), max(min(piece.left + side, width), left)
@@ -186,14 +186,14 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Pixels:
     return resized.astype(np.uint8)
 
 
-def _paint_digit(picture: Pixels, rng: np.random.Generator) -> None:
+def _paint_digit(image: Pixels, rng: np.random.Generator) -> None:
     """Paint a handwritten digit: texture that belongs to no class."""
     digits = _digits()
     side = int(rng.integers(16, 41))
     share = cv2.resize(digits[int(rng.integers(len(digits)))], (side, side), interpolation=cv2.INTER_LINEAR)
-    top = int(rng.integers(0, picture.shape[0] - side))
-    left = int(rng.integers(0, picture.shape[1] - side))
-    below = picture[top : top + side, left : left + side]
+    top = int(rng.integers(0, image.shape[0] - side))
+    left = int(rng.integers(0, image.shape[1] - side))
+    below = image[top : top + side, left : left + side]
     colour = rng.integers(0, 256, 3)
     share = share[..., None].astype(np.int32)
     below[:] = (below * (255 - share) + colour * share + 127) // 255

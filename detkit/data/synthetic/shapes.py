@@ -59,7 +59,7 @@ def shape_mask(kind: str, size: float, angle: float, stretch: float, hole: float
         size: diameter of the circle around the unstretched shape, in pixels.
         angle: rotation in radians.
         stretch: factor on the width and, inverted, on the height, before the rotation.
-        hole: inner diameter of a ring as a share of the outer one.
+        hole: inner diameter of a ring as a fraction of the outer one.
     """
     side = math.ceil(size * max(stretch, 1 / stretch)) + 4
     mask = np.zeros((side * _FINE, side * _FINE), dtype=np.uint8)

@@ -1,60 +1,70 @@
-"""Config -> what happens to an image before a model sees it."""
+"""Config -> the transforms of an image before a model sees it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from detkit.custom import build_custom
-from detkit.data import config as spec
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import ClassifiedDatasetConfig
+from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
-from detkit.data.transforms.geometric import Affine, Flip, KeepSize, RandomCrop, Resize, Transform, ZoomOut
-from detkit.data.transforms.scale_crop import ScaleCrop, WholeImage
+from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform, ZoomOut
+from detkit.data.transforms.resize import KeepSize, Resize, ScaleCrop, WholeImage
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
 
-TRANSFORMS: dict[type[Spec], Callable[..., Transform]] = {
-    spec.FlipConfig: Flip,
-    spec.RandomCropConfig: RandomCrop,
-    spec.ZoomOutConfig: ZoomOut,
-    spec.AffineConfig: Affine,
-    spec.ScaleCropConfig: ScaleCrop,
-    spec.ColorJitterConfig: ColorJitter,
-    spec.NoiseConfig: Noise,
-}
-
-
-NO_LIMIT = 1 << 30  # of the long side, in pixels
-
 
 def resizing(size: spec.ResizeConfig | None) -> Transform:
-    """Return what brings images to the size of a config."""
+    """Return the transform that brings images to the size of a config."""
     return KeepSize() if size is None else Resize((size.short_px,), size.long_px)
 
 
-def eval_transforms(data: spec.DataConfig) -> tuple[Transform, ...]:
-    """Return what every image goes through: the resizing, where there is one."""
+def eval_transforms(data: DataConfig) -> tuple[Transform, ...]:
+    """Return the transforms of an image that is not trained on: the resizing alone."""
     return (resizing(data.resize),)
 
 
-def train_transforms(data: spec.DataConfig) -> tuple[Transform, ...]:
+def train_transforms(data: DataConfig) -> tuple[Transform, ...]:
     """Return the augmentation of the training images in the config's order, then what sets their size."""
     last = resizing(data.resize)
-    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, spec.ClassifiedDatasetConfig) else []
+    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, ClassifiedDatasetConfig) else []
     for item in data.train.augment if not isinstance(data.train, CustomConfig) else ():
-        if isinstance(item, spec.MultiScaleConfig):
-            last = Resize(item.short_px, data.resize.long_px if data.resize else NO_LIMIT)
-        elif isinstance(item, spec.ScaleCropConfig):
-            last = _transform(item)
+        transform = TRANSFORMS[type(item)](item, data)
+        # A user's own transform may be a plain function, which has no such attribute.
+        if getattr(transform, "sets_size", False):
+            last = transform
         else:
-            chosen.append(_transform(item))
+            chosen.append(transform)
     return (*chosen, last)
 
 
-def _transform(item: spec.TransformConfig) -> Transform:
-    if isinstance(item, CustomConfig):
-        made = build_custom(item)
-        if not callable(made):
-            raise UserError(f"target {item.target!r}: a transform must be callable")
-        return made  # type: ignore[no-any-return]
-    # A spec has exactly the fields of its transform, which the tests hold.
-    return TRANSFORMS[type(item)](**item.model_dump(exclude={"type"}))
+def _with_fields(transform: Callable[..., Transform]) -> Callable[[Spec, DataConfig], Transform]:
+    """Return the builder of a transform that has exactly the fields of its config."""
+    return lambda item, _: transform(**item.model_dump(exclude={"type"}))
+
+
+def _multi_scale(item: spec.MultiScaleConfig, data: DataConfig) -> Transform:
+    return Resize(item.short_px, data.resize.long_px) if data.resize else Resize(item.short_px)
+
+
+def _custom(item: CustomConfig, _: DataConfig) -> Transform:
+    made = build_custom(item)
+    if not callable(made):
+        raise UserError(f"target {item.target!r}: a transform must be callable")
+    return made  # type: ignore[no-any-return]
+
+
+TRANSFORMS: dict[type[Spec], Callable[[Any, DataConfig], Transform]] = {
+    spec.FlipConfig: _with_fields(Flip),
+    spec.MultiScaleConfig: _multi_scale,
+    spec.RandomCropConfig: _with_fields(RandomCrop),
+    spec.ZoomOutConfig: _with_fields(ZoomOut),
+    spec.AffineConfig: _with_fields(Affine),
+    spec.ScaleCropConfig: _with_fields(ScaleCrop),
+    spec.ColorJitterConfig: _with_fields(ColorJitter),
+    spec.NoiseConfig: _with_fields(Noise),
+    CustomConfig: _custom,
+}
+"""The builder of every augmentation; a new one is a config class and an entry here."""

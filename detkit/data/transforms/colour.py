@@ -34,7 +34,7 @@ class ColorJitter:
         brightness: the factor is drawn from 1 +- this, at least 0.
         contrast: the same, about the image's mean grey.
         saturation: the same, about each pixel's grey.
-        hue: the shift is drawn from +- this share of the colour circle.
+        hue: the shift is drawn from +- this fraction of the colour circle.
     """
 
     probability: float
@@ -68,7 +68,7 @@ def colour_matrix(
         brightness: factor of all values.
         contrast: factor of the distance from the mean grey (after `brightness`).
         saturation: factor of the distance from each pixel's own grey.
-        hue: turn, as a share of the circle; 1/3 makes red green.
+        hue: turn, as a fraction of the circle; 1/3 makes red green.
         mean: (3,) mean R, G, B of the image.
 
     Returns:

@@ -13,23 +13,24 @@ know no rule for objects whose centre leaves.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, cast
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 
-from detkit.data.transforms.geometry import move, scaling, shift
 from detkit.structures import Target
 
 
 class Transform(Protocol):
-    """Anything that changes an image and its target by chance drawn from `generator` alone."""
+    """Anything that changes an image and its target by chance drawn from `generator` alone.
+
+    One that states `sets_size = True` takes the place of the final resizing, and so comes last.
+    """
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
@@ -67,77 +68,14 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class Resize:
-    """Brings the short side to a length, unless the long side would exceed its limit.
-
-    The pixels are averaged where the image shrinks (antialiasing), bilinear where it grows, on
-    uint8. Measured on one core, 640x480 to 800x600: 0.4 ms, as OpenCV's plain bilinear; 4000x3000
-    to 800x600: 5.6 ms where OpenCV's area averaging takes 12.3 and its bilinear skips pixels.
-
-    Attributes:
-        short_px: lengths of the short side in pixels; one is drawn for each image.
-        long_px: limit of the long side in pixels.
-    """
-
-    short_px: tuple[int, ...]
-    long_px: int
-
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the image and target at the new size."""
-        short_px = self.short_px[int(generator.integers(len(self.short_px)))]
-        height, width = image.shape[1:]
-        size = resized(height, width, short_px, self.long_px)
-        if size == (height, width):
-            return image, target
-        batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # keeps the layout, as image[None] does not
-        image = interpolate(batch, size, mode="bilinear", antialias=True)[0]
-        return image, move(target, scaling(size[1] / width, size[0] / height), size)
-
-
-@dataclass(frozen=True)
-class KeepSize:
-    """Leaves the image as it is."""
-
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return what came."""
-        return image, target
-
-
-def resized(height: int, width: int, short_px: int, long_px: int) -> tuple[int, int]:
-    """Return the (height, width) that an image is resized to.
-
-    The side that the rule sets gets exactly its length; the other keeps the aspect ratio, rounded
-    half up to whole pixels and at least 1. The scale of each axis is therefore its own quotient
-    of new to old pixels, and the two can differ by the rounding.
-
-    Example:
-        >>> resized(375, 500, short_px=600, long_px=1000)
-        (600, 800)
-        >>> resized(300, 1000, short_px=600, long_px=1000)
-        (300, 1000)
-    """
-    short, long = min(height, width), max(height, width)
-    new, old = (short_px, short) if short_px * long <= long_px * short else (long_px, long)
-
-    def scaled(side: int) -> int:
-        return max(1, (2 * side * new + old) // (2 * old))
-
-    return scaled(height), scaled(width)
-
-
-@dataclass(frozen=True)
 class RandomCrop:
-    """Cuts out a window that holds the centre of at least one object, where there is one.
+    """Random crop: a window that holds the centre of at least one object, where there is one.
 
     Objects whose centre leaves the window are dropped, the others clipped.
 
     Attributes:
         probability: how often.
-        min_scale: shortest height and width of the window as a share of the image's; both are drawn
+        min_scale: shortest height and width of the window as a fraction of the image's; both are drawn
             between this and 1, independently.
     """
 
@@ -170,7 +108,7 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class ZoomOut:
-    """Puts the image somewhere on a larger canvas of its mean colour.
+    """Random zoom out: the image somewhere on a larger canvas of its mean colour.
 
     Attributes:
         probability: how often.
@@ -298,3 +236,82 @@ def _of_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     moved = matrix.copy()
     moved[:, 2] += matrix[:, :2] @ half - half
     return moved
+
+
+def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
+    """Take a target along with pixels that were mapped by a matrix and cut to a size.
+
+    Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
+    becomes the box around its four mapped corners, clipped to the new image. An object whose centre
+    leaves the image is dropped. A crowd region, which only says where not to look for background,
+    stays while any of it is visible, and so does a proposal.
+
+    Args:
+        target: objects and proposals in the old pixels.
+        matrix: (2, 3) float64; a point (x, y, 1) in old pixels is at matrix @ (x, y, 1) in new ones,
+            both continuous (the top-left pixel covers [0, 1) x [0, 1)).
+        size: (height, width) of the new image in pixels.
+
+    Returns:
+        The target in the new pixels; it may be empty.
+    """
+    # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
+    limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
+    moved = move_boxes(target.boxes.numpy(), matrix.numpy())
+    clipped = moved.clip(0, limits)
+    centre = (moved[:, :2] + moved[:, 2:]) / 2
+    inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
+    kept = inside | (target.crowd.numpy() & _has_area(clipped))
+    proposals = target.proposals
+    if proposals is not None:
+        inner = move_boxes(proposals.numpy(), matrix.numpy()).clip(0, limits)
+        proposals = torch.from_numpy(inner[_has_area(inner)])
+    return replace(
+        target,
+        boxes=torch.from_numpy(clipped[kept]),
+        labels=torch.from_numpy(target.labels.numpy()[kept]),
+        difficult=torch.from_numpy(target.difficult.numpy()[kept]),
+        crowd=torch.from_numpy(target.crowd.numpy()[kept]),
+        proposals=proposals,
+    )
+
+
+def scaling(x: float, y: float) -> Tensor:
+    """Return the (2, 3) matrix that multiplies the axes.
+
+    Example:
+        >>> scaling(2.0, 3.0)
+        tensor([[2., 0., 0.],
+                [0., 3., 0.]], dtype=torch.float64)
+    """
+    return torch.tensor([[x, 0.0, 0.0], [0.0, y, 0.0]], dtype=torch.float64)
+
+
+def shift(x: float, y: float) -> Tensor:
+    """Return the (2, 3) matrix that adds to both axes.
+
+    Example:
+        >>> shift(2.0, 3.0)
+        tensor([[1., 0., 2.],
+                [0., 1., 3.]], dtype=torch.float64)
+    """
+    return torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]], dtype=torch.float64)
+
+
+def move_boxes(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    """Return the (N, 4) boxes around the mapped corners of (N, 4) boxes, of the same dtype, not clipped.
+
+    Example:
+        >>> mirror = np.array([[-1.0, 0.0, 10.0], [0.0, 1.0, 0.0]])
+        >>> move_boxes(np.array([[1.0, 2.0, 4.0, 6.0]]), mirror)
+        array([[6., 2., 9., 6.]])
+    """
+    ends = boxes.astype(np.float64).reshape(-1, 1, 2, 2)  # (N, 1, [low, high], [x, y])
+    products = ends * matrix[:, None, :2]  # (N, [new x, new y], [low, high], [old x, old y])
+    low = products.min(axis=2).sum(axis=2) + matrix[:, 2]
+    high = products.max(axis=2).sum(axis=2) + matrix[:, 2]
+    return np.concatenate([low, high], axis=1).astype(boxes.dtype)
+
+
+def _has_area(boxes: NDArray[Any]) -> NDArray[np.bool_]:
+    return cast(NDArray[np.bool_], (boxes[:, 2:] > boxes[:, :2]).all(axis=1))

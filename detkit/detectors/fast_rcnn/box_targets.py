@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from detkit.data.config import DataConfig, FlipConfig
+from detkit.data.config import DataConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
+from detkit.data.transforms.config import FlipConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.task import Task
-from detkit.models.roi.box_heads import Predictor
 from detkit.models.roi.config import AnyHeadConfig
 from detkit.models.roi.head_config import HeadConfig
 from detkit.models.roi.target_statistics import target_moments
 from detkit.runtime.processes import from_main, rank
+from detkit.runtime.progress import say
 from detkit.spec import CustomConfig
-from detkit.storage.run_folder import say
 from detkit.structures import Target
 
 
@@ -36,8 +35,7 @@ def measure_box_targets(head: AnyHeadConfig, model: FastRCNN, task: Task, *, con
     """
     if not isinstance(head, HeadConfig) or head.box_targets != "measured":
         return
-    roi_head = model.roi_head
-    predictor = cast(Predictor, roi_head.predictor)
+    roi_head, predictor = model.roi_head, model.roi_head.predictor
 
     def measured() -> tuple[Tensor, Tensor]:
         moments = target_moments(_images(task.train_set), roi_head, len(predictor.delta_mean))

@@ -10,7 +10,7 @@ from detkit.detectors.fast_rcnn import model as fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.shared_parts import OnWeights, build_trunk
 from detkit.models.roi.box_heads import BoxHead
-from detkit.models.roi.svm_decision import SVMScores
+from detkit.models.roi.decision import SVMScores
 
 
 def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
@@ -26,6 +26,6 @@ def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeight
     """
     trunk = build_trunk(spec, num_classes, on_weights)
     if spec.svms is not None:
-        trunk.roi_head.svms = SVMScores(cast(BoxHead, trunk.roi_head.head).channels, num_classes)
+        trunk.roi_head.predictor.svms = SVMScores(cast(BoxHead, trunk.roi_head.head).channels, num_classes)
     shrunk = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
     return fast_rcnn.FastRCNN(trunk.backbone, trunk.neck, trunk.roi_head, shrunk[1:])

@@ -15,7 +15,7 @@ from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
 class FastRCNN(ImageInput):
-    """A backbone that reads the image once, and a head that judges the regions it is told to look at.
+    """A backbone that reads the image once, and a head that classifies the proposals it is given.
 
     Args:
         backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
@@ -100,7 +100,5 @@ class FastRCNN(ImageInput):
 
     def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         if images.proposals is None:
-            raise UserError(
-                "fast_rcnn looks only where it is told: give ImageBatch.proposals, boxes for each image"
-            )
+            raise UserError("fast_rcnn needs proposals: give ImageBatch.proposals, boxes for each image")
         return [boxes.to(self.mean.device) for boxes in images.proposals]

@@ -16,10 +16,11 @@ from detkit.detectors.staged_recipe import mining_of
 from detkit.detectors.task import Task
 from detkit.inference.model_file import read_model_file
 from detkit.models.roi.box_heads import BoxHead
+from detkit.models.roi.decision import SVMScores
 from detkit.models.roi.decision_config import SVMConfig
-from detkit.models.roi.svm_decision import SVMScores
 from detkit.runtime.processes import barrier, rank
-from detkit.storage.run_folder import MODEL, say
+from detkit.runtime.progress import say
+from detkit.storage.run_folder import MODEL
 from detkit.structures import ImageBatch
 from detkit.training.staged.decision import fill_svms, fit_svms
 from detkit.training.staged.feature_store import StreamedVectors
@@ -64,7 +65,7 @@ def fit_post_hoc_svms(task: Task, detector: FastRCNNConfig, config: SVMConfig) -
     barrier()  # the first process may still be writing the weights
     model = cast(FastRCNN, task.initial_model(replaced=True))
     read_model_file(task.folder / MODEL).load_into(model)
-    svms = model.roi_head.svms
+    svms = model.roi_head.predictor.svms
     assert svms is not None
     svms.forget()  # those of an earlier run of this command are no part of the network
     last = _LastVectors(model.eval(), svms)

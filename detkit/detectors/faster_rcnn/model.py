@@ -15,7 +15,7 @@ from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
 class FasterRCNN(ImageInput):
-    """A backbone whose maps serve the proposal network and the head that judges its proposals.
+    """A backbone whose maps serve the proposal network and the head that classifies its proposals.
 
     Proposals carry no gradient back: the paper's approximate joint training.
 

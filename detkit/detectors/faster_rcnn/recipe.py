@@ -26,11 +26,12 @@ from detkit.inference.rpn_proposer import rpn_proposer
 from detkit.inference.score_floor import Advice
 from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore
-from detkit.proposals.store.store_parts import StoreParts
 from detkit.runtime.processes import barrier, from_main, rank, world_size
-from detkit.storage.atomic_files import write_atomically
-from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL, say
+from detkit.runtime.progress import say
+from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL
 from detkit.training.loop.freeze import freeze
 from detkit.training.staged.stages import Artefact, Stages
 

@@ -8,9 +8,7 @@ from detkit.detectors.rcnn import model as rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.rcnn.network_builder import build_crop_network
 from detkit.detectors.shared_parts import OnWeights
-from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.models.roi.decision_config import SVMDecisionConfig
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
 
 
 def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
@@ -24,18 +22,12 @@ def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None)
     Raises:
         UserError: weights cannot be read or a part does not fit.
     """
-    network = build_crop_network(spec.backbone, spec.head.dropout, on_weights)
-    svms = None
-    if isinstance(spec.head, SVMDecisionConfig):
-        layer = spec.head.features
-        svms = SVMScores(network.widths[layer], num_classes), layer
-    deltas = RidgeDeltas(network.widths["pool5"], num_classes) if spec.box_regression else None
-    regions, head = spec.regions, spec.head
+    network = build_crop_network(spec.backbone, dropout_of(spec.head), on_weights)
+    regions = spec.regions
     return rcnn.RCNN(
         network,
-        rcnn.Crops(regions.size, regions.context_px, regions.mode == "square", regions.at_once),
+        build_decision(spec.head, spec.box_regression, network.widths, num_classes),
         num_classes=num_classes,
-        svms=svms,
-        box_deltas=deltas,
-        report=ClassBoxes(head.score_threshold, head.nms_iou, head.detections_per_class),
+        crops=rcnn.Crops(regions.size, regions.context_px, regions.mode == "square", regions.at_once),
+        selection=selection_of(spec.head),
     )

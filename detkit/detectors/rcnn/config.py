@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Values
+from detkit.models.backbones.alexnet.config import AlexNetConfig
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
+    DecisionConfig,
+    SVMDecisionConfig,
     require_features,
     with_features,
 )
-from detkit.proposals.config import ExternalProposalsConfig
+from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, Index, Spec, fill
 from detkit.training.config import TrainConfig
 
@@ -51,15 +54,15 @@ class RCNNConfig(DetectorConfig):
     train_types: ClassVar[tuple[str, ...]] = ("staged",)
 
     type: Literal["rcnn"] = "rcnn"
-    backbone: AnyBackboneConfig
+    backbone: AnyBackboneConfig = Field(default_factory=AlexNetConfig)
     """The network that reads a region. Nothing of it is frozen unless the config says otherwise."""
-    proposals: ExternalProposalsConfig
+    proposals: ExternalProposalsConfig = Field(default_factory=SelectiveSearchConfig)
     """Where to look."""
-    regions: WarpConfig
+    regions: WarpConfig = Field(default_factory=WarpConfig)
     """What is there: the region's pixels."""
-    head: AnyDecisionConfig
+    head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
     """What is it."""
-    box_regression: BoxRegressionConfig | None = BoxRegressionConfig()
+    box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly; null leaves the boxes as they are proposed."""
 
     @model_validator(mode="before")
@@ -67,11 +70,12 @@ class RCNNConfig(DetectorConfig):
     def _complete(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls.with_parts(data)
         proposals, regions = data.get("proposals"), data.get("regions")
         if isinstance(proposals, dict) and proposals.get("type") == "rpn":
             raise ValueError(
-                "rcnn with proposals: rpn has no maps for the rpn to look at; a proposal network on the maps "
-                "that judge the regions is faster_rcnn; detkit propose writes its boxes for proposals: file"
+                "rcnn with proposals: rpn has no maps for the rpn to look at; a proposal network on "
+                "the maps of the detector is faster_rcnn; detkit propose writes its boxes for proposals: file"
             )
         if isinstance(regions, dict) and regions.get("type") in OTHER_REGIONS:
             kind = regions["type"]
@@ -104,4 +108,4 @@ class RCNNConfig(DetectorConfig):
     @property
     def nms_iou(self) -> float:
         """IoU above which the worse of two detections of a class is dropped."""
-        return self.head.nms_iou
+        return self.head.nms_iou if isinstance(self.head, DecisionConfig) else super().nms_iou

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from detkit.capabilities import Layer
 from detkit.data.regions.batch import RegionBatch
 from detkit.detectors.rcnn.crop_network import CropNetwork
-from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.models.roi.region_detector import RegionDetector
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision import StagedDecision
+from detkit.models.roi.region_detector import SELECTION, RegionDetector
+from detkit.models.roi.selection import Selection
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts, warp
 from detkit.structures import ImageBatch
@@ -31,25 +29,26 @@ class Crops:
         at_once: crops that go through the network together.
     """
 
-    size: int
-    context_px: int
-    square: bool
-    at_once: int
+    size: int = 227
+    context_px: int = 16
+    square: bool = False
+    at_once: int = 128
+
+
+CROPS = Crops()
 
 
 class RCNN(RegionDetector):
-    """Every region is cut out, warped and read by a network; SVMs say what it is and ridge regression where.
+    """Every region is cut out, warped and read by a network; the decision sees its vectors.
 
-    `forward` teaches the network, by a softmax over the classes and background; what the SVMs and the
-    regression know is learned from its features afterwards (`detkit.detectors.staged_recipe`).
+    `forward` fine-tunes the network by a softmax over the classes and background.
 
     Args:
         network: reads the crops.
-        crops: how they are cut.
+        decision: makes scores and deltas of their vectors.
         num_classes: K.
-        svms: the SVMs and the layer they see; None takes the softmax.
-        box_deltas: box regression from pool5; None leaves boxes as they are proposed.
-        report: chooses what is reported.
+        crops: how they are cut.
+        selection: chooses what is reported.
     """
 
     network: CropNetwork
@@ -57,23 +56,19 @@ class RCNN(RegionDetector):
     def __init__(
         self,
         network: CropNetwork,
-        crops: Crops,
+        decision: StagedDecision,
         *,
         num_classes: int,
-        svms: tuple[SVMScores, Layer] | None,
-        box_deltas: RidgeDeltas | None,
-        report: ClassBoxes,
+        crops: Crops = CROPS,
+        selection: Selection = SELECTION,
     ) -> None:
-        super().__init__(
-            "rcnn", network, num_classes=num_classes, svms=svms, box_deltas=box_deltas, report=report
-        )
+        super().__init__("rcnn", network, decision, num_classes=num_classes, selection=selection)
         self.crops = crops
 
     def forward(self, batch: RegionBatch) -> dict[str, Tensor]:
-        """Return the loss of the classifier that fine-tunes the network: head_class."""
-        crops = self.crop(batch.table, batch.cuts)
-        logits = self.classifier(self.network(crops)).float()
-        return {"head_class": F.cross_entropy(logits, batch.labels.to(logits.device))}
+        """Return the loss that fine-tunes the network: head_class."""
+        vectors = self.network(self.crop(batch.table, batch.cuts))
+        return {"head_class": self.decision.loss(vectors, batch.labels.to(vectors.device))}
 
     def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (r, D) pool5 and (r, D') vectors of the layer that decides, some regions at a time.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from detkit.data.loading.pixel_cache import KeptPixels
+from detkit.data.loading.pixel_cache import PixelCache
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.loading import RegionDataset, RegionLoader
-from detkit.data.regions.sampler import RegionDraw
+from detkit.data.regions.loader import RegionDataset, RegionLoader, RegionSampler
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.rcnn.config import RCNNConfig
@@ -17,7 +16,7 @@ from detkit.errors import UserError
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.ops.matching import BACKGROUND
 from detkit.runtime.processes import rank, world_size
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import say
 from detkit.training.staged.config import FineTuneConfig
 from detkit.training.staged.fine_tune import label_regions
 
@@ -48,7 +47,7 @@ def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | N
         )
     regions = TrainingRegions.of(task.train_set)
     labels, offsets = label_regions(regions, config.fg_iou, config.bg_low_iou)
-    sampler = RegionDraw.of(
+    sampler = RegionSampler.of(
         labels,
         offsets,
         num=config.batch_size,
@@ -59,7 +58,7 @@ def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | N
     if rank() == 0:
         num_background = int((labels == BACKGROUND).sum())
         say(f"{len(sampler.with_object):,} regions with an object, {num_background:,} of background")
-    pixels = KeptPixels(task.train_set.pixels, config.images_in_memory_gb * 2**30)
+    pixels = PixelCache(task.train_set.pixels, config.images_in_memory_gb * 2**30)
     images = DetectionDataset(regions.index, pixels, eval_transforms(task.data), task.seed, regions)
     crop = cast(RCNNConfig, task.detector).regions
     return RegionLoader(

@@ -16,10 +16,8 @@ from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import family_of
 from detkit.models.roi.box_heads import FcHead
-from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.models.roi.decision_config import SVMDecisionConfig
+from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
 from detkit.models.roi.region_features import RegionFeatures, nearest_copy
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
 from detkit.spec import CustomConfig
 
@@ -36,17 +34,11 @@ def build_sppnet(spec: SPPNetConfig, num_classes: int, on_weights: OnWeights | N
         UserError: weights cannot be read or a part does not fit.
     """
     network = _network(spec, on_weights)
-    svms = None
-    if isinstance(spec.head, SVMDecisionConfig):
-        layer = spec.head.features
-        svms = SVMScores(network.widths[layer], num_classes), layer
-    head = spec.head
     return sppnet.SPPNet(
         network,
+        build_decision(spec.head, spec.box_regression, network.widths, num_classes),
         num_classes=num_classes,
-        svms=svms,
-        box_deltas=RidgeDeltas(network.widths["pool5"], num_classes) if spec.box_regression else None,
-        report=ClassBoxes(head.score_threshold, head.nms_iou, head.detections_per_class),
+        selection=selection_of(spec.head),
     )
 
 
@@ -60,7 +52,7 @@ def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork
     own = None if isinstance(spec.backbone, CustomConfig) else family_of(spec.backbone).fc
     if own is not None:
         fc_channels = cast(int, backbone.fc_channels)
-        fc = FcHead(width, 1, channels=fc_channels, dropout=spec.head.dropout)
+        fc = FcHead(width, 1, channels=fc_channels, dropout=dropout_of(spec.head))
         if own.cells in levels:
             pretrained = nn.Linear(channels * own.cells * own.cells, fc_channels)
             parts = dict(zip(own.keys, (pretrained, fc.fc7), strict=True))

@@ -8,19 +8,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from detkit.capabilities import Layer
 from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
-from detkit.models.assignment import assign
-from detkit.models.roi.class_boxes import ClassBoxes
-from detkit.models.roi.region_detector import RegionDetector
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.assignment import CROWD_IOU, assign
+from detkit.models.roi.decision import StagedDecision
+from detkit.models.roi.region_detector import SELECTION, RegionDetector
+from detkit.models.roi.selection import Selection
 from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 _SAMPLING_STAGE = 4  # tells these random choices from those of other parts
-_CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not background
 _AT_ONCE = 1024  # regions that go through fc6 and fc7 together; it changes no result
 
 
@@ -48,7 +45,7 @@ class Draw:
             seed: seeds the choice, with the target's image index.
         """
         matches = assign(
-            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=_CROWD_IOU
+            boxes, target, fg_iou=self.fg_iou, bg_iou=self.bg_iou, force=False, crowd_iou=CROWD_IOU
         )
         fg, bg = self.sampler(matches, mix_seed(seed, target.image, _SAMPLING_STAGE))
         labels = torch.cat([target.labels[matches[fg]], torch.full_like(bg, num_classes)])
@@ -60,10 +57,9 @@ class SPPNet(RegionDetector):
 
     Args:
         network: reads the image and its regions.
+        decision: makes scores and deltas of their vectors.
         num_classes: K.
-        svms: the SVMs and the layer they see; None takes the softmax.
-        box_deltas: box regression from pool5; None leaves boxes as they are proposed.
-        report: chooses what is reported.
+        selection: chooses what is reported.
 
     Attributes:
         draw: which regions fine-tune; whoever trains sets it.
@@ -77,15 +73,12 @@ class SPPNet(RegionDetector):
     def __init__(
         self,
         network: PyramidNetwork,
+        decision: StagedDecision,
         *,
         num_classes: int,
-        svms: tuple[SVMScores, Layer] | None,
-        box_deltas: RidgeDeltas | None,
-        report: ClassBoxes,
+        selection: Selection = SELECTION,
     ) -> None:
-        super().__init__(
-            "sppnet", network, num_classes=num_classes, svms=svms, box_deltas=box_deltas, report=report
-        )
+        super().__init__("sppnet", network, decision, num_classes=num_classes, selection=selection)
         self.draw = Draw(Sampler(64, 0.25), 0.5, (0.1, 0.5))
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
@@ -100,9 +93,8 @@ class SPPNet(RegionDetector):
         ]
         maps = self.network.maps(self.prepare(batch.images))
         pool5 = self.network.pool5(maps, [boxes for boxes, _ in drawn])
-        logits = self.classifier(self.network.learned(pool5)).float()
         labels = torch.cat([labels for _, labels in drawn])
-        return {"head_class": F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)}
+        return {"head_class": self.decision.loss(self.network.learned(pool5), labels)}
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:

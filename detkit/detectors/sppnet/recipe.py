@@ -10,7 +10,8 @@ from detkit.data.loading.loaders import TrainLoader, make_train_loader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import resizing
-from detkit.data.transforms.geometric import Flip, Resize
+from detkit.data.transforms.geometric import Flip
+from detkit.data.transforms.resize import Resize
 from detkit.detectors.sppnet.model import Draw, SPPNet
 from detkit.detectors.staged_recipe import train_in_stages
 from detkit.detectors.task import Progress, Task

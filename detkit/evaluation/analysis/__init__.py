@@ -1,1 +1,1 @@
-"""What is built on match records: errors, outcomes, thresholds, comparisons."""
+"""Analyses of match records: errors, outcomes, thresholds, comparisons."""

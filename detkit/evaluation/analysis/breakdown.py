@@ -50,7 +50,7 @@ def highest_neighbour_iou(offsets: NDArray[np.int64], boxes: NDArray[np.float64]
 
 
 def ap_by_size(
-    truth: AnnotationSet, found: DetectionSet, records: MatchRecords, iou: float = 0.5
+    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, iou: float = 0.5
 ) -> Breakdown:
     """Return AP of small, medium and large objects, divided at areas of 32 x 32 and 96 x 96 pixels.
 
@@ -60,19 +60,19 @@ def ap_by_size(
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> records = evaluate_coco(truth, found, records=True).records
-        >>> ap_by_size(truth, found, records).num_objects
+        >>> truth, detections = two_images()
+        >>> records = evaluate_coco(truth, detections, records=True).records
+        >>> ap_by_size(truth, detections, records).num_objects
         array([[0, 1, 0],
                [1, 1, 0]])
     """
-    corners = to_corners(found.boxes, found.box_format)
+    corners = to_corners(detections.boxes, detections.box_format)
     own = np.digitize(np.prod(corners[:, 2:] - corners[:, :2], axis=1), SIZE_LIMITS)
-    return _breakdown(truth, found, records, iou, SIZES, np.digitize(truth.areas, SIZE_LIMITS), own)
+    return _breakdown(truth, detections, records, iou, SIZES, np.digitize(truth.areas, SIZE_LIMITS), own)
 
 
 def ap_by_crowding(
-    truth: AnnotationSet, found: DetectionSet, records: MatchRecords, iou: float = 0.5
+    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, iou: float = 0.5
 ) -> Breakdown:
     """Return AP of objects that stand alone, touch another of whatever class, or share an IoU above 0.2.
 
@@ -82,24 +82,24 @@ def ap_by_crowding(
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> records = evaluate_coco(truth, found, records=True).records
-        >>> ap_by_crowding(truth, found, records).num_objects
+        >>> truth, detections = two_images()
+        >>> records = evaluate_coco(truth, detections, records=True).records
+        >>> ap_by_crowding(truth, detections, records).num_objects
         array([[1, 0, 0],
                [2, 0, 0]])
     """
     corners = to_corners(truth.boxes, truth.box_format)
     neighbour = highest_neighbour_iou(np.ascontiguousarray(truth.offsets, np.int64), corners)
     groups = np.digitize(neighbour, CROWDING_LIMITS, right=True)
-    near = nearest_objects(truth, found, np.ones(truth.num_objects, np.bool_))
+    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
     nearest = np.where(near.same_iou >= near.other_iou, near.same, near.other)
     own = np.append(groups, EVERY_GROUP)[np.where(near.any_iou >= 0.1, nearest, -1)]
-    return _breakdown(truth, found, records, iou, CROWDING, groups, own)
+    return _breakdown(truth, detections, records, iou, CROWDING, groups, own)
 
 
 def _breakdown(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     records: MatchRecords,
     iou: float,
     names: tuple[str, ...],
@@ -119,7 +119,9 @@ def _breakdown(
         rows = records.rows_of(int(k), column)
         inside = (groups[rows] == g) | (groups[rows] == EVERY_GROUP)
         of_group = curve(
-            np.where(inside, state[rows], IGNORED).astype(np.uint8), found.scores[rows], num_objects[k, g]
+            np.where(inside, state[rows], IGNORED).astype(np.uint8),
+            detections.scores[rows],
+            num_objects[k, g],
         )
         ap[k, g] = interpolated_ap(of_group.recall, of_group.precision)
     return Breakdown(names, ap, num_objects)

@@ -1,4 +1,4 @@
-"""Whether one set of detections is better than another, or only luckier with its images."""
+"""Paired bootstrap: whether one set of detections is better than another beyond chance."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Difference:
 
     @property
     def delta(self) -> float:
-        """How much the second is better than the first."""
+        """Improvement of the second over the first."""
         return self.second - self.first
 
     @property
@@ -82,13 +82,13 @@ def weighted_ap(
 ) -> float:
     """Return the AP of detections by falling score when every image is there `weights[image]` times."""
     size = 0
-    found = seen = 0
+    detections = seen = 0
     for i in range(len(images)):
         weight = weights[images[i]]
         seen += weight
         if true[i] and weight:
-            found += weight
-            hits[size], precision[size] = found / num_objects, found / seen
+            detections += weight
+            hits[size], precision[size] = detections / num_objects, detections / seen
             size += 1
     total, peak = 0.0, 0.0
     r = len(recalls) - 1
@@ -156,8 +156,8 @@ def compare_detections(
 
     Example:
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> compare_detections(truth, found, found, rule="voc10", resamples=50).total.within_noise
+        >>> truth, detections = two_images()
+        >>> compare_detections(truth, detections, detections, rule="voc10", resamples=50).total.within_noise
         True
     """
     if not truth.num_images:
@@ -166,7 +166,7 @@ def compare_detections(
         truth.num_images, np.full(truth.num_images, 1 / truth.num_images), size=resamples
     )
     weights = np.concatenate([np.ones_like(draws[:1]), draws]).astype(np.int32)  # row 0 is the data as it is
-    aps = [_all_aps(truth, found, rule, weights) for found in (first, second)]
+    aps = [_all_aps(truth, detections, rule, weights) for detections in (first, second)]
     totals = [_known_mean(ap) for ap in aps]
     return Comparison(
         rule,
@@ -177,10 +177,10 @@ def compare_detections(
 
 
 def _all_aps(
-    truth: AnnotationSet, found: DetectionSet, rule: Rule, weights: NDArray[np.int32]
+    truth: AnnotationSet, detections: DetectionSet, rule: Rule, weights: NDArray[np.int32]
 ) -> NDArray[np.float64]:
     """Return (K, B) AP of each class for each row of weights, the mean over the rule's thresholds."""
-    blocks = list(_blocks(truth, found, rule))
+    blocks = list(_blocks(truth, detections, rule))
     aps = np.empty((len(blocks), len(weights)))
 
     def resample(i: int) -> None:
@@ -192,11 +192,11 @@ def _all_aps(
 
 
 def _blocks(
-    truth: AnnotationSet, found: DetectionSet, rule: Rule
+    truth: AnnotationSet, detections: DetectionSet, rule: Rule
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]]:
     """Yield by threshold and class: images and outcomes by falling score, and the images of the objects."""
     evaluate = evaluate_coco if rule == "coco" else evaluate_voc
-    records = evaluate(truth, found, records=True).records
+    records = evaluate(truth, detections, records=True).records
     assert records is not None
     object_images = truth.image_index()
     for column in range(len(records.thresholds)):
@@ -205,7 +205,7 @@ def _blocks(
             rows = rows[records.state[rows, column] != IGNORED]
             true = records.state[rows, column] == TRUE_POSITIVE
             last = int(np.flatnonzero(true)[-1]) + 1 if true.any() else 0  # what follows changes nothing
-            images = found.images[rows[:last]].astype(np.int64)
+            images = detections.images[rows[:last]].astype(np.int64)
             yield images, true[:last], object_images[records.counts & (truth.labels == k)]
 
 

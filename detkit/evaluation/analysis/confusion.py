@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Confusion matrix of a detector."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def claim_free_objects(
 
 def confusion_matrix(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     records: MatchRecords,
     *,
     iou: float = 0.5,
@@ -54,7 +54,7 @@ def confusion_matrix(
 
     Args:
         truth: N images and their objects of K classes.
-        found: D detections.
+        detections: D detections.
         records: what became of them by a metric.
         iou: the threshold to look at.
         min_score: lowest score of a detection that counts, one or (K,), as a user would set it.
@@ -62,32 +62,32 @@ def confusion_matrix(
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> confusion_matrix(truth, found, evaluate_coco(truth, found, records=True).records)
+        >>> truth, detections = two_images()
+        >>> confusion_matrix(truth, detections, evaluate_coco(truth, detections, records=True).records)
         array([[1, 0, 0],
                [0, 1, 1],
                [0, 1, 0]])
     """
     column, num_classes = records.at(iou), len(truth.classes)
     states, matched = records.state[:, column], records.matched[:, column]
-    loud = found.scores >= np.broadcast_to(min_score, num_classes)[found.labels]
+    loud = detections.scores >= np.broadcast_to(min_score, num_classes)[detections.labels]
     true = np.flatnonzero((states == TRUE_POSITIVE) & loud)
     false = np.flatnonzero((states == FALSE_POSITIVE) & loud)
-    false = false[np.argsort(-found.scores[false], kind="stable")]
+    false = false[np.argsort(-detections.scores[false], kind="stable")]
     free = records.counts.copy()
     free[matched[true]] = False
     claimed = claim_free_objects(
         false,
-        np.ascontiguousarray(found.images, np.int64),
-        to_corners(found.boxes, found.box_format),
+        np.ascontiguousarray(detections.images, np.int64),
+        to_corners(detections.boxes, detections.box_format),
         np.ascontiguousarray(truth.offsets, np.int64),
         to_corners(truth.boxes, truth.box_format),
         free,
         iou,
     )
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
-    np.add.at(matrix, (truth.labels[matched[true]], found.labels[true]), 1)
+    np.add.at(matrix, (truth.labels[matched[true]], detections.labels[true]), 1)
     of_object = np.append(truth.labels, num_classes)[claimed]  # -1 reads the appended background
-    np.add.at(matrix, (of_object, found.labels[false]), 1)
+    np.add.at(matrix, (of_object, detections.labels[false]), 1)
     matrix[:-1, -1] += np.bincount(truth.labels[free], minlength=num_classes)
     return matrix

@@ -1,4 +1,4 @@
-"""What kind each error is, and how much AP it costs."""
+"""Error types of detections (TIDE), and the AP that each costs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Outcome:
 
 def find_errors(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     records: MatchRecords,
     iou: float = 0.5,
     background_iou: float = 0.1,
@@ -67,13 +67,13 @@ def find_errors(
     A false positive is, by the first of these that holds: localisation (IoU with an object of its class
     from `background_iou` up to `iou`), classification (at least `iou` with one of another class),
     duplicate (at least `iou` with one of its class), background (below `background_iou` with all), both.
-    Mending moves a misplaced or misnamed detection onto its object, of several on one object keeping the
+    Fixes moves a misplaced or misnamed detection onto its object, of several on one object keeping the
     highest score; it removes the other kinds, and takes missed objects out of the count. A class whose
     objects all were missed then has an AP of 1.
 
     Args:
         truth: N images and their M objects.
-        found: D detections.
+        detections: D detections.
         records: what became of them by a metric.
         iou: the threshold to look at.
         background_iou: IoU below which a detection has nothing to do with an object.
@@ -81,14 +81,14 @@ def find_errors(
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> errors = find_errors(truth, found, evaluate_coco(truth, found, records=True).records)
+        >>> truth, detections = two_images()
+        >>> errors = find_errors(truth, detections, evaluate_coco(truth, detections, records=True).records)
         >>> errors.counts["background"], errors.counts["missed"]
         (2, 1)
     """
     column = records.at(iou)
     states = records.state[:, column]
-    near = nearest_objects(truth, found, records.counts)
+    near = nearest_objects(truth, detections, records.counts)
     kind = _kinds(states, near, iou, background_iou)
     reached = np.zeros(truth.num_objects, np.bool_)
     reached[near.other[kind == CLASSIFICATION]] = True
@@ -99,7 +99,13 @@ def find_errors(
     place = np.empty(len(states), np.int64)
     place[records.order] = np.arange(len(states))
     now = _Outcome(
-        found.scores, place, found.labels, states, records.matched[:, column], num_objects, num_objects > 0
+        detections.scores,
+        place,
+        detections.labels,
+        states,
+        records.matched[:, column],
+        num_objects,
+        num_objects > 0,
     )
     ap = _mean_ap(now)
     mended = {name: _mended(now, kind, k, near, truth) for k, name in enumerate(DETECTION_ERRORS)}
@@ -128,9 +134,9 @@ def _kinds(states: NDArray[np.uint8], near: Nearest, iou: float, background_iou:
 
 
 def _found(states: NDArray[np.uint8], matched: NDArray[np.int32], num_objects: int) -> NDArray[np.bool_]:
-    found = np.zeros(num_objects, np.bool_)
-    found[matched[states == TRUE_POSITIVE]] = True
-    return found
+    detections = np.zeros(num_objects, np.bool_)
+    detections[matched[states == TRUE_POSITIVE]] = True
+    return detections
 
 
 def _without(now: _Outcome, labels: NDArray[np.int32]) -> _Outcome:

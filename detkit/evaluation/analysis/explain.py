@@ -1,4 +1,4 @@
-"""Why an AP is zero, or does not exist: the likely causes, each with its evidence."""
+"""Likely causes of an AP that is zero or does not exist, each with its evidence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cause:
     message: str
 
 
-def explain_zero(truth: AnnotationSet, found: DetectionSet) -> tuple[Cause, ...]:
+def explain_zero(truth: AnnotationSet, detections: DetectionSet) -> tuple[Cause, ...]:
     """Return the likely causes of an AP that is zero or does not exist, the likeliest first.
 
     Mistakes of convention are tried out: the detections are read another way, and a cause is named when
@@ -40,12 +40,12 @@ def explain_zero(truth: AnnotationSet, found: DetectionSet) -> tuple[Cause, ...]
 
     Args:
         truth: N images and their objects.
-        found: the detections as they were scored.
+        detections: the detections as they were scored.
 
     Example:
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> wrong = replace(found, boxes=found.boxes / 100)
+        >>> truth, detections = two_images()
+        >>> wrong = replace(detections, boxes=detections.boxes / 100)
         >>> explain_zero(truth, wrong)[0].kind
         'normalised_coordinates'
     """
@@ -53,19 +53,23 @@ def explain_zero(truth: AnnotationSet, found: DetectionSet) -> tuple[Cause, ...]
         return (
             Cause("no_objects", 1.0, "the annotations hold no objects, so there is no AP; check the split"),
         )
-    if not len(found.scores):
+    if not len(detections.scores):
         return (
             Cause(
                 "no_detections", 1.0, "there are no detections; lower the score threshold they were kept by"
             ),
         )
-    causes = [*_wrong_images(truth, found), *_other_readings(truth, found), *_low_scores(found)]
+    causes = [
+        *_wrong_images(truth, detections),
+        *_other_readings(truth, detections),
+        *_low_scores(detections),
+    ]
     if not causes:
-        causes.append(_far_off(truth, found))
+        causes.append(_far_off(truth, detections))
     return tuple(sorted(causes, key=lambda cause: -cause.likelihood))
 
 
-def covered(truth: AnnotationSet, found: DetectionSet) -> float:
+def covered(truth: AnnotationSet, detections: DetectionSet) -> float:
     """Return the share of objects with a detection of their class at IoU 0.5 or more.
 
     Example:
@@ -73,13 +77,13 @@ def covered(truth: AnnotationSet, found: DetectionSet) -> float:
         >>> round(covered(*two_images()), 3)
         0.667
     """
-    near = nearest_objects(truth, found, np.ones(truth.num_objects, np.bool_))
+    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
     return len(np.unique(near.same[near.same_iou >= IOU])) / max(1, truth.num_objects)
 
 
-def _wrong_images(truth: AnnotationSet, found: DetectionSet) -> Iterator[Cause]:
+def _wrong_images(truth: AnnotationSet, detections: DetectionSet) -> Iterator[Cause]:
     with_objects = np.unique(truth.image_index())
-    shared = np.isin(with_objects, found.images).sum()
+    shared = np.isin(with_objects, detections.images).sum()
     if shared < 0.1 * len(with_objects):
         yield Cause(
             "ids_disjoint",
@@ -89,8 +93,8 @@ def _wrong_images(truth: AnnotationSet, found: DetectionSet) -> Iterator[Cause]:
         )
 
 
-def _low_scores(found: DetectionSet) -> Iterator[Cause]:
-    highest = float(found.scores.max())
+def _low_scores(detections: DetectionSet) -> Iterator[Cause]:
+    highest = float(detections.scores.max())
     if highest < LOW_SCORE:
         yield Cause(
             "scores_under_floor",
@@ -100,20 +104,22 @@ def _low_scores(found: DetectionSet) -> Iterator[Cause]:
         )
 
 
-def _other_readings(truth: AnnotationSet, found: DetectionSet) -> Iterator[Cause]:
-    as_is = covered(truth, found)
-    sizes = truth.sizes[found.images].astype(np.float64)
-    corners = to_corners(found.boxes, found.box_format)
+def _other_readings(truth: AnnotationSet, detections: DetectionSet) -> Iterator[Cause]:
+    as_is = covered(truth, detections)
+    sizes = truth.sizes[detections.images].astype(np.float64)
+    corners = to_corners(detections.boxes, detections.box_format)
     for kind, sentence, reading in BOX_READINGS:
-        boxes = from_corners(reading(corners, found.boxes, sizes), found.box_format)
-        yield from _if_better(truth, replace(found, boxes=boxes), kind, sentence, as_is)
+        boxes = from_corners(reading(corners, detections.boxes, sizes), detections.box_format)
+        yield from _if_better(truth, replace(detections, boxes=boxes), kind, sentence, as_is)
     num_classes = len(truth.classes)
     for shift in (-1, 1):
-        labels = ((found.labels + shift) % num_classes).astype(found.labels.dtype)
+        labels = ((detections.labels + shift) % num_classes).astype(detections.labels.dtype)
         sentence = f"class indices are off by one: label k should be k {shift:+d} (is background counted?)"
         if num_classes > 1:
-            yield from _if_better(truth, replace(found, labels=labels), "category_shift", sentence, as_is)
-    yield from _renamed(truth, found, as_is)
+            yield from _if_better(
+                truth, replace(detections, labels=labels), "category_shift", sentence, as_is
+            )
+    yield from _renamed(truth, detections, as_is)
 
 
 def _if_better(
@@ -126,14 +132,14 @@ def _if_better(
         )
 
 
-def _renamed(truth: AnnotationSet, found: DetectionSet, as_is: float) -> Iterator[Cause]:
+def _renamed(truth: AnnotationSet, detections: DetectionSet, as_is: float) -> Iterator[Cause]:
     """Classes in another order: boxes lie on objects, and each found class lies on one true class."""
     num_classes = len(truth.classes)
-    near = nearest_objects(truth, found, np.ones(truth.num_objects, np.bool_))
+    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
     on = near.any_iou >= IOU
     objects = np.where(near.same_iou >= near.other_iou, near.same, near.other)[on]
     pairs = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(pairs, (found.labels[on], truth.labels[objects]), 1)
+    np.add.at(pairs, (detections.labels[on], truth.labels[objects]), 1)
     best = np.where(pairs.any(1), pairs.argmax(1), np.arange(num_classes))
     if (best == np.arange(num_classes)).all() or len({best[k] for k in np.flatnonzero(pairs.any(1))}) < 2:
         return  # in order, or every detection lies on the one commonest class: not a matter of order
@@ -141,50 +147,50 @@ def _renamed(truth: AnnotationSet, found: DetectionSet, as_is: float) -> Iterato
         f"{truth.classes[k]} → {truth.classes[best[k]]}"
         for k in np.flatnonzero(best != np.arange(num_classes))
     ]
-    tried = replace(found, labels=best[found.labels].astype(found.labels.dtype))
+    tried = replace(detections, labels=best[detections.labels].astype(detections.labels.dtype))
     sentence = f"the classes seem to be in another order ({', '.join(names[:5])})"
     yield from _if_better(truth, tried, "classes_reordered", sentence, as_is)
 
 
-def _far_off(truth: AnnotationSet, found: DetectionSet) -> Cause:
-    near = nearest_objects(truth, found, np.ones(truth.num_objects, np.bool_))
+def _far_off(truth: AnnotationSet, detections: DetectionSet) -> Cause:
+    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
     nearest = np.where(near.same_iou >= near.other_iou, near.same, near.other)
     anyhow = len(np.unique(nearest[near.any_iou >= IOU])) / truth.num_objects
     return Cause(
         "not_learned",
         0.2,
         "no mistake of convention explains it: of the objects, detections of the right class cover "
-        f"{covered(truth, found):.0%} and those of any class {anyhow:.0%}; the median detection has an IoU "
-        f"of {np.median(near.any_iou):.2f} with the nearest object. The model may not have learned yet",
+        f"{covered(truth, detections):.0%} and those of any class {anyhow:.0%}; the median detection has an "
+        f"IoU of {np.median(near.any_iou):.2f} with the nearest object. The model may not have learned yet",
     )
 
 
-def explain_class(truth: AnnotationSet, found: DetectionSet, label: int) -> Cause:
+def explain_class(truth: AnnotationSet, detections: DetectionSet, label: int) -> Cause:
     """Return the likeliest cause of one class's AP being zero or missing while others are fine.
 
     Args:
         truth: N images and their objects.
-        found: the detections as they were scored.
+        detections: the detections as they were scored.
         label: the class.
 
     Example:
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> explain_class(truth, replace(found, labels=np.zeros(4, np.int32)), 1).kind
+        >>> truth, detections = two_images()
+        >>> explain_class(truth, replace(detections, labels=np.zeros(4, np.int32)), 1).kind
         'taken_for_another'
     """
     name = truth.classes[label]
     of_class = truth.labels == label
     if not of_class.any():
         return Cause("no_objects", 1.0, f"the annotations hold no {name}, so there is no AP")
-    near = nearest_objects(truth, found, of_class)
-    taken_for = np.bincount(found.labels[near.other_iou >= IOU], minlength=len(truth.classes))
+    near = nearest_objects(truth, detections, of_class)
+    taken_for = np.bincount(detections.labels[near.other_iou >= IOU], minlength=len(truth.classes))
     if taken_for.any():
         other = int(taken_for.argmax())
-        on = len(np.unique(near.other[(near.other_iou >= IOU) & (found.labels == other)]))
+        on = len(np.unique(near.other[(near.other_iou >= IOU) & (detections.labels == other)]))
         message = f"detections of {truth.classes[other]} lie on {on} of {of_class.sum()} objects of {name}"
         return Cause("taken_for_another", on / of_class.sum(), message)
-    if not (found.labels == label).any():
+    if not (detections.labels == label).any():
         return Cause("no_detections", 1.0, f"there are no detections of {name}")
     best = near.same_iou.max()
     if best >= IOU:

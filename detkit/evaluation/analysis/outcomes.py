@@ -1,4 +1,4 @@
-"""How each object was found, or why it was not."""
+"""Outcome of each object: detected, or why it was missed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detkit.evaluation.metrics.matching import UNUSED, MatchRecords
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.runtime.compiled import compiled
 
-FATES = ("found", "ignored", "shared", "over_limit", "misnamed", "misplaced", "unseen")
+OUTCOMES = ("found", "ignored", "shared", "over_limit", "misnamed", "misplaced", "unseen")
 FOUND, IGNORED_OBJECT, SHARED, OVER_LIMIT, MISNAMED, MISPLACED, UNSEEN = range(7)
 OWN, LATE, OTHER = range(3)  # detections of the object's class, those of them over the limit, other classes
 
@@ -36,14 +36,14 @@ def fill_best(
             best[m, own] = max(best[m, own], corner_iou(boxes, d, object_boxes, m))
 
 
-def object_fates(
+def object_outcomes(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     records: MatchRecords,
     iou: float = 0.5,
     background_iou: float = 0.1,
 ) -> NDArray[np.int8]:
-    """Return for each of the M objects what became of it, as an index into FATES.
+    """Return for each of the M objects what became of it, as an index into OUTCOMES.
 
     An object that counts and has no detection of its own is, by the first of these that holds: shared (a
     detection of its class reaches it but went to another object), over_limit (one does, below the limit
@@ -52,7 +52,7 @@ def object_fates(
 
     Args:
         truth: N images and their M objects.
-        found: D detections.
+        detections: D detections.
         records: what became of them by a metric.
         iou: the threshold to look at.
         background_iou: IoU below which a detection has nothing to do with an object.
@@ -60,18 +60,19 @@ def object_fates(
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> fates = object_fates(truth, found, evaluate_coco(truth, found, records=True).records)
-        >>> [FATES[fate] for fate in fates]
+        >>> truth, detections = two_images()
+        >>> records = evaluate_coco(truth, detections, records=True).records
+        >>> outcomes = object_outcomes(truth, detections, records)
+        >>> [OUTCOMES[outcome] for outcome in outcomes]
         ['found', 'found', 'unseen']
     """
     column = records.at(iou)
     best = np.zeros((truth.num_objects, 3))
     fill_best(
-        np.ascontiguousarray(found.images, np.int64),
-        np.ascontiguousarray(found.labels, np.int64),
+        np.ascontiguousarray(detections.images, np.int64),
+        np.ascontiguousarray(detections.labels, np.int64),
         records.state[:, column] == UNUSED,
-        to_corners(found.boxes, found.box_format),
+        to_corners(detections.boxes, detections.box_format),
         np.ascontiguousarray(truth.offsets, np.int64),
         np.ascontiguousarray(truth.labels, np.int64),
         to_corners(truth.boxes, truth.box_format),

@@ -1,4 +1,4 @@
-"""Which score threshold to use for each class."""
+"""Score thresholds of each class for a given precision, recall or the best F1."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Thresholds:
 
 def advise_thresholds(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     records: MatchRecords,
     *,
     iou: float = 0.5,
@@ -57,7 +57,7 @@ def advise_thresholds(
 
     Args:
         truth: N images and their objects of K classes.
-        found: detections with scores down to near zero: what is not there cannot be recommended.
+        detections: detections with scores down to near zero: what is not there cannot be recommended.
         records: what became of them by a metric.
         iou: the IoU from which a detection is right.
         precision: the precision that `at_precision` keeps.
@@ -66,13 +66,13 @@ def advise_thresholds(
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> records = evaluate_coco(truth, found, records=True).records
-        >>> advise_thresholds(truth, found, records).max_f1.threshold
+        >>> truth, detections = two_images()
+        >>> records = evaluate_coco(truth, detections, records=True).records
+        >>> advise_thresholds(truth, detections, records).max_f1.threshold
         array([0.9, 0.7])
     """
     max_f1, at_precision, at_recall = [], [], []
-    for of_class in curves_by_class(truth, found, records, iou):
+    for of_class in curves_by_class(truth, detections, records, iou):
         cuts = _cuts(of_class)
         max_f1.append(_best(cuts, cuts[3], cuts[3] > 0))
         at_precision.append(_best(cuts, cuts[2], (cuts[1] >= precision) & (cuts[2] > 0)))

@@ -12,7 +12,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often the class of an image comes first, or among the first five.
+    """Top-1 and top-5 accuracy, overall and by class.
 
     Attributes:
         top1: share of the N images whose class comes first; NaN without images.

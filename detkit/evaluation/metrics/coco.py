@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.metrics.coco_class import Found, Recorded, Truth, counting_objects, match_class
-from detkit.evaluation.metrics.coco_precision import Curves, curves_of_class
-from detkit.evaluation.metrics.inputs import boxes_as, check_pair
-from detkit.evaluation.metrics.matching import MatchRecords, no_matches
+from detkit.evaluation.metrics.coco_curves import Curves, curves_of_class
+from detkit.evaluation.metrics.coco_matching import Detections, Recorded, Truth, counting_objects, match_class
+from detkit.evaluation.metrics.matching import MatchRecords, boxes_as, check_pair, no_matches
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import run_all
 from detkit.runtime.cores import num_cores
@@ -106,7 +105,7 @@ def mean_existing(values: NDArray[np.float64]) -> float:
 
 def evaluate_coco(
     truth: AnnotationSet,
-    found: DetectionSet,
+    detections: DetectionSet,
     *,
     max_detections: tuple[int, ...] = (1, 10, 100),
     records: bool = False,
@@ -121,7 +120,7 @@ def evaluate_coco(
 
     Args:
         truth: N images and their objects; VOC boxes are converted to COCO's.
-        found: detections in the same box format as `truth`.
+        detections: detections in the same box format as `truth`.
         max_detections: limits of detections per image and class; AP uses the highest.
         records: also return what became of each box.
         threads: threads to use, all available cores by default.
@@ -134,11 +133,11 @@ def evaluate_coco(
         >>> evaluate_coco(*two_images()).per_class_ap50.round(4)
         array([1.    , 0.2525])
     """
-    check_pair(truth, found)
+    check_pair(truth, detections)
     class_order = np.argsort(truth.category_ids, kind="stable")
-    work = _Work(truth, found, tuple(sorted(max_detections)), records)
+    work = _Work(truth, detections, tuple(sorted(max_detections)), records)
     if threads is None:
-        threads = 1 if len(found.scores) < SMALL_JOB else num_cores()
+        threads = 1 if len(detections.scores) < SMALL_JOB else num_cores()
     sizes = np.diff(work.starts)[class_order]
     biggest_first = np.argsort(-sizes, kind="stable")
     run_all(lambda k: work.run(k, int(class_order[k])), biggest_first.tolist(), threads)
@@ -159,7 +158,7 @@ class _Work:
     """Inputs sorted for the class loops, and the arrays they fill."""
 
     def __init__(
-        self, truth: AnnotationSet, found: DetectionSet, limits: tuple[int, ...], recording: bool
+        self, truth: AnnotationSet, detections: DetectionSet, limits: tuple[int, ...], recording: bool
     ) -> None:
         num_classes, num_areas = len(truth.classes), len(AREA_RANGES)
         self.limits, self.recording, self.num_images = limits, recording, truth.num_images
@@ -172,13 +171,15 @@ class _Work:
             truth.ids == 0,
             counting_objects(np.ascontiguousarray(truth.areas, np.float64), crowd, AREA_RANGES),
         )
-        self.found = Found(
-            np.ascontiguousarray(found.images, np.int64),
-            boxes_as(found.boxes, found.box_format, "coco"),
-            np.ascontiguousarray(found.scores, np.float64),
+        self.detections = Detections(
+            np.ascontiguousarray(detections.images, np.int64),
+            boxes_as(detections.boxes, detections.box_format, "coco"),
+            np.ascontiguousarray(detections.scores, np.float64),
         )
-        self.keys = falling_keys(self.found.scores)
-        self.rows, self.starts = by_class(found.labels, num_classes, by_image_id(truth, self.found.images))
+        self.keys = falling_keys(self.detections.scores)
+        self.rows, self.starts = by_class(
+            detections.labels, num_classes, by_image_id(truth, self.detections.images)
+        )
         self.object_rows, self.object_starts = by_class(truth.labels, num_classes)
         self.num_objects = np.zeros((num_classes, num_areas), np.int64)
         # one class at a time is written, so a class is one block; the official axes are a view of it
@@ -200,8 +201,8 @@ class _Work:
         if not len(objects) and not self.recording:
             return
         rows[:] = sort_by_score(self.keys, rows)
-        words = match_class(
-            rows, self.found, objects, self.truth, self.num_images,
+        bits = match_class(
+            rows, self.detections, objects, self.truth, self.num_images,
             self.limits[-1], AREA_RANGES, self.thresholds, self.recording, self.recorded,
         )  # fmt: skip
         lowest_bits = np.arange(len(AREA_RANGES), dtype=np.uint64) * np.uint64(len(IOU_THRESHOLDS))
@@ -209,7 +210,7 @@ class _Work:
         self.num_objects[label] = counts
         for m, limit in enumerate(self.limits):
             part = Curves(self.precision[k, m], self.recall[k, m], self.scores[k, m])
-            curves_of_class(words, counts, limit, RECALL_THRESHOLDS, part)
+            curves_of_class(bits, counts, limit, RECALL_THRESHOLDS, part)
 
 
 def by_image_id(truth: AnnotationSet, images: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Precision and recall of a class, and the rules that make one number of them."""
+"""Precision-recall curve of a class, and its AP by VOC's two rules."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ def curve(states: NDArray[np.uint8], scores: NDArray[np.float64], num_objects: i
 
 
 def curves_by_class(
-    truth: AnnotationSet, found: DetectionSet, records: MatchRecords, iou: float = 0.5
+    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, iou: float = 0.5
 ) -> tuple[Curve, ...]:
     """Return the K curves behind a metric at one IoU threshold.
 
     Example:
         >>> from detkit.evaluation.metrics.coco import evaluate_coco
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> records = evaluate_coco(truth, found, records=True).records
-        >>> curves_by_class(truth, found, records)[1].recall
+        >>> truth, detections = two_images()
+        >>> records = evaluate_coco(truth, detections, records=True).records
+        >>> curves_by_class(truth, detections, records)[1].recall
         array([0. , 0.5, 0.5])
     """
     column = records.at(iou)
     num_objects = np.bincount(truth.labels[records.counts], minlength=len(truth.classes))
     rows = [records.rows_of(k, column) for k in range(len(truth.classes))]
     return tuple(
-        curve(records.state[r, column], found.scores[r], int(n))
+        curve(records.state[r, column], detections.scores[r], int(n))
         for r, n in zip(rows, num_objects, strict=True)
     )
 

@@ -1,4 +1,4 @@
-"""How every detection lies on the objects of its image, of its own class and of others."""
+"""Overlap of every detection with the objects of its image, of its own class and of others."""
 
 from __future__ import annotations
 
@@ -70,26 +70,26 @@ def fill_nearest(
                     ious[d, column], objects[d, column] = iou, m
 
 
-def nearest_objects(truth: AnnotationSet, found: DetectionSet, eligible: NDArray[np.bool_]) -> Nearest:
+def nearest_objects(truth: AnnotationSet, detections: DetectionSet, eligible: NDArray[np.bool_]) -> Nearest:
     """Return the nearest object of each detection, whatever other detections claim.
 
     Args:
         truth: N images and their M objects.
-        found: D detections.
+        detections: D detections.
         eligible: (M,) objects to look at.
 
     Example:
         >>> from detkit.evaluation.example import two_images
-        >>> truth, found = two_images()
-        >>> nearest_objects(truth, found, ~truth.crowd).same_iou
+        >>> truth, detections = two_images()
+        >>> nearest_objects(truth, detections, ~truth.crowd).same_iou
         array([1. , 0. , 0.8, 0. ])
     """
-    ious = np.zeros((len(found.scores), 2))
-    objects = np.full((len(found.scores), 2), -1, np.int32)
+    ious = np.zeros((len(detections.scores), 2))
+    objects = np.full((len(detections.scores), 2), -1, np.int32)
     fill_nearest(
-        np.ascontiguousarray(found.images, np.int64),
-        np.ascontiguousarray(found.labels, np.int64),
-        to_corners(found.boxes, found.box_format),
+        np.ascontiguousarray(detections.images, np.int64),
+        np.ascontiguousarray(detections.labels, np.int64),
+        to_corners(detections.boxes, detections.box_format),
         np.ascontiguousarray(truth.offsets, np.int64),
         np.ascontiguousarray(truth.labels, np.int64),
         to_corners(truth.boxes, truth.box_format),

@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.curves import Curve, area_ap, curves_by_class, eleven_point_ap, mean_known
-from detkit.evaluation.metrics.inputs import boxes_as, check_pair
-from detkit.evaluation.metrics.matching import MatchRecords, no_matches
+from detkit.evaluation.metrics.matching import (
+    FALSE_POSITIVE,
+    IGNORED,
+    TRUE_POSITIVE,
+    MatchRecords,
+    boxes_as,
+    check_pair,
+    no_matches,
+)
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score
-from detkit.evaluation.metrics.voc_class import match_voc_class
+from detkit.runtime.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -49,18 +56,18 @@ class VocResult:
 
 
 def evaluate_voc(
-    truth: AnnotationSet, found: DetectionSet, iou: float = 0.5, *, records: bool = False
+    truth: AnnotationSet, detections: DetectionSet, iou: float = 0.5, *, records: bool = False
 ) -> VocResult:
     """Score detections by the rules of the VOC development kit, both of 2007 and of 2010 and later.
 
     Boxes are compared as inclusive pixels. Each detection, by falling score (ties in the order of
-    `found`), is held against the object of its class and image with the highest IoU: below `iou` it is
+    `detections`), is held against the object of its class and image with the highest IoU: below `iou` it is
     false, on a difficult object it is ignored, on an object already found it is false. Crowd regions,
     which only COCO files have, are treated as difficult.
 
     Args:
         truth: N images and their objects; COCO boxes are converted to VOC's.
-        found: detections in the same box format as `truth`.
+        detections: detections in the same box format as `truth`.
         iou: lowest IoU that counts.
         records: also return what became of each box.
 
@@ -72,16 +79,16 @@ def evaluate_voc(
         >>> evaluate_voc(*two_images()).ap07.round(4)
         array([1.    , 0.2727])
     """
-    check_pair(truth, found)
-    boxes = boxes_as(found.boxes, found.box_format, "voc")
+    check_pair(truth, detections)
+    boxes = boxes_as(detections.boxes, detections.box_format, "voc")
     object_boxes = boxes_as(truth.boxes, truth.box_format, "voc")
     ignore = truth.difficult | truth.crowd
-    images, object_images = np.ascontiguousarray(found.images, np.int64), truth.image_index()
+    images, object_images = np.ascontiguousarray(detections.images, np.int64), truth.image_index()
     num_classes = len(truth.classes)
-    rows, starts = by_class(found.labels, num_classes)
+    rows, starts = by_class(detections.labels, num_classes)
     object_rows, object_starts = by_class(truth.labels, num_classes)
     kept = no_matches(np.array([iou]), ~ignore, rows, starts)
-    keys = falling_keys(np.ascontiguousarray(found.scores, np.float64))
+    keys = falling_keys(np.ascontiguousarray(detections.scores, np.float64))
     for k in range(num_classes):
         ordered = rows[starts[k] : starts[k + 1]]
         ordered[:] = sort_by_score(keys, ordered)
@@ -91,7 +98,7 @@ def evaluate_voc(
             truth.num_images, iou,
             kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
         )  # fmt: skip
-    curves = curves_by_class(truth, found, kept, iou)
+    curves = curves_by_class(truth, detections, kept, iou)
     num_objects = np.bincount(truth.labels[~ignore], minlength=num_classes)
     ap = [
         (eleven_point_ap(c.recall, c.precision), area_ap(c.recall, c.precision)) if n else (np.nan, np.nan)
@@ -99,3 +106,66 @@ def evaluate_voc(
     ]
     ap07, ap10 = np.array(ap, np.float64).reshape(-1, 2).T
     return VocResult(truth.classes, iou, ap07, ap10, num_objects, curves, kept if records else None)
+
+
+@compiled
+def inclusive_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """IoU of two boxes whose last pixel belongs to them, so that width = x2 - x1 + 1."""
+    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
+    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    area_a = (a[2] - a[0] + 1) * (a[3] - a[1] + 1)
+    area_b = (b[2] - b[0] + 1) * (b[3] - b[1] + 1)
+    iou: float = shared / (area_a + area_b - shared)
+    return iou
+
+
+@compiled
+def match_voc_class(
+    rows: NDArray[np.int32],
+    images: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    object_rows: NDArray[np.int32],
+    object_images: NDArray[np.int64],
+    object_boxes: NDArray[np.float64],
+    ignore: NDArray[np.bool_],
+    num_images: int,
+    iou_threshold: float,
+    state: NDArray[np.uint8],
+    matched: NDArray[np.int32],
+    matched_iou: NDArray[np.float64],
+    found_by: NDArray[np.int32],
+) -> None:
+    """Fill the state of one class's detections, taken by falling score.
+
+    `object_rows` are the objects of the class by image. Each detection is compared with every one of
+    its image; the first of the highest IoU decides, with no second choice when it is already taken.
+    """
+    first = np.zeros(num_images, np.int32)
+    count = np.zeros(num_images, np.int32)
+    for position in range(len(object_rows)):
+        image = object_images[object_rows[position]]
+        if count[image] == 0:
+            first[image] = position
+        count[image] += 1
+    for row in rows:
+        image = images[row]
+        best, best_object = -1.0, -1
+        for position in range(first[image], first[image] + count[image]):
+            overlap = inclusive_iou(boxes[row], object_boxes[object_rows[position]])
+            if overlap > best:
+                best, best_object = overlap, object_rows[position]
+        state[row] = FALSE_POSITIVE
+        if best_object < 0 or best < iou_threshold:
+            continue
+        if ignore[best_object]:
+            state[row] = IGNORED
+        elif found_by[best_object] < 0:
+            state[row] = TRUE_POSITIVE
+        else:
+            continue
+        matched[row], matched_iou[row] = best_object, best
+        if found_by[best_object] < 0:
+            found_by[best_object] = row

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from detkit.models.initialisation import gaussian, he_normal
 from detkit.models.norm import Norm, conv_block
+from detkit.models.roi.decision import Decision, SVMScores
 from detkit.models.roi.low_rank import low_rank, thin_pair
 
 
@@ -147,8 +148,8 @@ class ConvFcHead(nn.Module):
 BoxHead = LastStageHead | MeanHead | FcHead | ConvFcHead
 
 
-class Predictor(nn.Module):
-    """Class logits and box deltas from a region's vector, initialised as in Fast R-CNN.
+class BoxPredictor(Decision):
+    """Softmax and box regression on a region's vector, trained with the network (Fast R-CNN).
 
     What the layer of the deltas learns may be measured in units of its own, a mean and a deviation of each
     class and coordinate. The deltas that come out never are, and neither are the weights in files (`folded`).
@@ -157,6 +158,7 @@ class Predictor(nn.Module):
         channels: length of the vector.
         num_classes: K; the logits have one more column, the last, for background.
         class_agnostic: one set of deltas for all classes instead of one for each.
+        svms: take the place of the softmax once they are fitted.
 
     Attributes:
         outputs_per_class: the layers that have a part for each class, and how many outputs it has; it
@@ -168,8 +170,16 @@ class Predictor(nn.Module):
     delta_mean: Tensor
     delta_std: Tensor
 
-    def __init__(self, channels: int, num_classes: int, *, class_agnostic: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        class_agnostic: bool = False,
+        svms: SVMScores | None = None,
+    ) -> None:
         super().__init__()
+        self.svms = svms
         shape = (1 if class_agnostic else num_classes, 4)
         self.register_buffer("delta_mean", torch.zeros(shape), persistent=False)
         self.register_buffer("delta_std", torch.ones(shape), persistent=False)
@@ -181,8 +191,21 @@ class Predictor(nn.Module):
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return (R, K + 1) logits and (R, K or 1, 4) deltas in float32."""
-        learned = self.bbox_pred(vectors).float().unflatten(1, (-1, 4))
-        return self.cls_score(vectors).float(), learned * self.delta_std + self.delta_mean
+        deltas = self.deltas(vectors)
+        return self.cls_score(vectors).float(), deltas
+
+    def scores(self, vectors: Tensor) -> Tensor:
+        """Return (R, K) scores in [0, 1]."""
+        if self.svms is not None and self.svms.is_fitted:
+            scores: Tensor = self.svms(vectors)
+            return scores
+        logits: Tensor = self.cls_score(vectors)
+        return logits.float().softmax(1)[:, :-1]
+
+    def deltas(self, vectors: Tensor) -> Tensor:
+        """Return (R, K or 1, 4) deltas in float32."""
+        scaled: Tensor = self.bbox_pred(vectors).float().unflatten(1, (-1, 4))
+        return scaled * self.delta_std + self.delta_mean
 
     @torch.no_grad()
     def measure_deltas_in(self, mean: Tensor, std: Tensor, *, keep_answers: bool) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from detkit.errors import UserError
 from detkit.models.backbones.families import AnyBackboneConfig, any_of, owners_of
-from detkit.models.roi.box_heads import BoxHead, ConvFcHead, FcHead, Predictor
+from detkit.models.roi.box_heads import BoxHead, BoxPredictor, ConvFcHead, FcHead
 from detkit.models.roi.config import (
     OWN_HEADS,
     AnyRegionsConfig,
@@ -23,6 +23,7 @@ from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.roi.own_head import build_own_head, weight_parts
 from detkit.models.roi.region_features import Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
+from detkit.models.roi.selection import Selection
 from detkit.ops.coding import BoxCoder
 from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from detkit.ops.roi_pool import roi_pool, rounded_edges
@@ -121,7 +122,7 @@ def build_roi_head(
     return RoIHead(
         features,
         box_head,
-        Predictor(box_head.channels, num_classes, class_agnostic=spec.class_agnostic),
+        BoxPredictor(box_head.channels, num_classes, class_agnostic=spec.class_agnostic),
         num_classes=num_classes,
         sampler=Sampler(spec.batch_per_image, spec.fg_fraction),
         fg_iou=spec.fg_iou,
@@ -132,7 +133,7 @@ def build_roi_head(
         beta=spec.beta,
         box_loss_weight=spec.box_loss_weight,
         normalize_by=spec.normalize_by,
-        score_threshold=spec.score_threshold,
-        nms_iou=spec.nms_iou,
-        detections_per_image=spec.detections_per_image,
+        selection=Selection(
+            spec.score_threshold, spec.nms_iou, None, spec.detections_per_image, BoxCoder(spec.box_weights)
+        ),
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from detkit.models.backbones.families import family_named
-from detkit.spec import Count, Fraction, Positive, Spec
+from detkit.spec import Count, CustomConfig, Fraction, Positive, Spec
 
 Layer = Literal["pool5", "fc6", "fc7"]
 
@@ -31,7 +31,9 @@ class SVMConfig(Spec):
     """A class is learned anew after so many new hard negatives."""
 
 
-class _DecisionConfig(Spec):
+class DecisionConfig(Spec):
+    """The keys that every decision of detkit's own has."""
+
     dropout: Fraction = 0.5
     """Share of activations dropped after fc6 and fc7 in fine-tuning."""
     score_threshold: Fraction = 0.2
@@ -42,7 +44,7 @@ class _DecisionConfig(Spec):
     """At most this many boxes of a class and image are looked at, the best, before suppression."""
 
 
-class SVMDecisionConfig(_DecisionConfig, SVMConfig):
+class SVMDecisionConfig(DecisionConfig, SVMConfig):
     """One linear SVM a class, learned with hard negatives.
 
     A score is the logistic function of the margin: 0.5 lies on the plane, and the default threshold of 0.2 is
@@ -55,7 +57,7 @@ class SVMDecisionConfig(_DecisionConfig, SVMConfig):
     the default."""
 
 
-class SoftmaxDecisionConfig(_DecisionConfig):
+class SoftmaxDecisionConfig(DecisionConfig):
     """The classifier of the fine-tuning itself: R-CNN's own comparison (50.9 instead of 54.2 mAP)."""
 
     type: Literal["softmax"] = "softmax"
@@ -63,7 +65,9 @@ class SoftmaxDecisionConfig(_DecisionConfig):
     """Detections below this score are not reported."""
 
 
-AnyDecisionConfig = Annotated[SVMDecisionConfig | SoftmaxDecisionConfig, Field(discriminator="type")]
+AnyDecisionConfig = Annotated[
+    SVMDecisionConfig | SoftmaxDecisionConfig | CustomConfig, Field(discriminator="type")
+]
 
 
 class BoxRegressionConfig(Spec):

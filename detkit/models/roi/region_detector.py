@@ -6,33 +6,34 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detkit.capabilities import Layer
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
-from detkit.models.roi.class_boxes import ClassBoxes
+from detkit.models.roi.decision import StagedDecision
 from detkit.models.roi.region_layers import RegionLayers
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.roi.selection import Selection
 from detkit.structures import Detections, ImageBatch
+
+SELECTION = Selection(score_threshold=0.2, per_class=100, per_image=None)
 
 
 class RegionDetector(ImageInput):
-    """Reads the regions it is told to look at; SVMs or a softmax say what they are, ridge regression where.
+    """Reads the regions that it is given, each by itself, and decides on their vectors.
 
-    The softmax is what fine-tunes the network; the SVMs and the regression are learned from its features
-    afterwards (`detkit.detectors.staged_recipe`).
+    What the decision needs beside the fine-tuned network is fitted to its features afterwards
+    (`detkit.detectors.staged_recipe`).
 
     Args:
         name: of the detector, for messages.
         network: makes pool5 and the layers behind it of regions.
+        decision: makes scores and deltas of them.
         num_classes: K.
-        svms: the SVMs and the layer they see; None takes the softmax.
-        box_deltas: box regression from pool5; None leaves boxes as they are proposed.
-        report: chooses what is reported.
+        selection: chooses what is reported.
 
     Attributes:
-        equal_features_count_once: whether of negatives with the same features the SVMs learn from one only.
+        equal_features_count_once: whether of negatives with the same features the SVMs get one only.
     """
 
     equal_features_count_once = False
@@ -41,22 +42,19 @@ class RegionDetector(ImageInput):
         self,
         name: str,
         network: RegionLayers,
+        decision: StagedDecision,
         *,
         num_classes: int,
-        svms: tuple[SVMScores, Layer] | None,
-        box_deltas: RidgeDeltas | None,
-        report: ClassBoxes,
+        selection: Selection = SELECTION,
     ) -> None:
         super().__init__()
-        self.name, self.network, self.report = name, network, report
-        self.num_classes = num_classes
-        self.classifier = nn.Linear(network.widths[network.last], num_classes + 1)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
-        self.outputs_per_class = {"classifier": 1}
-        self.svms = None if svms is None else svms[0]
-        self.layer: Layer = network.last if svms is None else svms[1]
-        self.box_deltas = box_deltas
+        self.name, self.network, self.decision = name, network, decision
+        self.num_classes, self.selection = num_classes, selection
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that scores are made of."""
+        return self.decision.layer
 
     @property
     def widths(self) -> dict[Layer, int]:
@@ -85,25 +83,12 @@ class RegionDetector(ImageInput):
                 found.append(Detections.empty(boxes.device))
                 continue
             read = self.read(images.part(number, number + 1), boxes)
-            judged = [(self.scores(vectors), self.deltas(pool5)) for pool5, vectors in read]
-            scores, deltas = (torch.cat(parts) for parts in zip(*judged, strict=True))
-            found.append(self.report(boxes, scores, deltas, size))
+            decided = [
+                (self.decision.scores(vectors), self.decision.deltas(pool5)) for pool5, vectors in read
+            ]
+            scores, deltas = (torch.cat(parts) for parts in zip(*decided, strict=True))
+            found.append(self.selection(boxes, scores, deltas, size))
         return in_file_pixels(found, images)
-
-    def scores(self, vectors: Tensor) -> Tensor:
-        """Return (R, K) scores in [0, 1]."""
-        if self.svms is not None:
-            scores: Tensor = self.svms(vectors)
-            return scores
-        logits: Tensor = self.classifier(vectors)
-        return logits.float().softmax(1)[:, :-1]
-
-    def deltas(self, pool5: Tensor) -> Tensor:
-        """Return (R, K, 4) deltas; without box regression they are 0."""
-        if self.box_deltas is not None:
-            deltas: Tensor = self.box_deltas(pool5)
-            return deltas
-        return pool5.new_zeros((len(pool5), 1, 4), dtype=torch.float32)
 
     def proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         """Return the boxes of each image on this detector's device.
@@ -112,7 +97,5 @@ class RegionDetector(ImageInput):
             UserError: there are none.
         """
         if images.proposals is None:
-            raise UserError(
-                f"{self.name} looks only where it is told: give ImageBatch.proposals, boxes for each image"
-            )
+            raise UserError(f"{self.name} needs proposals: give ImageBatch.proposals, boxes for each image")
         return [boxes.to(self.mean.device) for boxes in images.proposals]

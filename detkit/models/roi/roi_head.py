@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
-from detkit.models.roi.box_heads import FcHead
+from detkit.models.roi.box_heads import BoxPredictor, FcHead
 from detkit.models.roi.region_features import RegionFeatures
-from detkit.models.roi.svm_decision import SVMScores
-from detkit.ops.boxes import clip
+from detkit.models.roi.selection import Selection
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
-from detkit.ops.nms import grouped_nms
 from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import Detections, Target
 
+CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
+SAMPLER = Sampler(128, 0.25)
 SAMPLING_STAGE = 2  # tells this head's random choices from the proposal network's
 
 
@@ -44,7 +44,7 @@ class RoIHead(nn.Module):
     Args:
         features: takes a region's features from the maps.
         head: makes a vector of them.
-        predictor: makes class logits and box deltas of the vector.
+        predictor: decides on the vector.
         num_classes: K.
         sampler: draws the regions that train.
         fg_iou: a region holds an object from this IoU on.
@@ -55,33 +55,26 @@ class RoIHead(nn.Module):
         beta: where smooth L1 becomes a line.
         box_loss_weight: weight of the box loss.
         normalize_by: see `loss_weights`.
-        score_threshold: detections below it are not reported.
-        nms_iou: detections of a class that overlap a better one by more are dropped.
-        detections_per_image: at most so many are reported, best first.
-
-    Attributes:
-        svms: what takes the place of the softmax once it has been learned; None where there is none.
+        selection: chooses what is reported.
     """
 
     def __init__(
         self,
         features: RegionFeatures,
         head: nn.Module,
-        predictor: nn.Module,
+        predictor: BoxPredictor,
         *,
         num_classes: int,
-        sampler: Sampler,
-        fg_iou: float,
-        bg_iou: tuple[float, float],
-        crowd_iou: float,
-        add_ground_truth: bool,
-        coder: BoxCoder,
-        beta: float,
-        box_loss_weight: float,
-        normalize_by: NormalizeBy,
-        score_threshold: float,
-        nms_iou: float,
-        detections_per_image: int,
+        sampler: Sampler = SAMPLER,
+        fg_iou: float = 0.5,
+        bg_iou: tuple[float, float] = (0.0, 0.5),
+        crowd_iou: float = 0.7,
+        add_ground_truth: bool = True,
+        coder: BoxCoder = CODER,
+        beta: float = 1.0,
+        box_loss_weight: float = 1.0,
+        normalize_by: NormalizeBy = "sampled",
+        selection: Selection | None = None,
     ) -> None:
         super().__init__()
         self.features, self.head, self.predictor = features, head, predictor
@@ -89,9 +82,7 @@ class RoIHead(nn.Module):
         self.fg_iou, self.bg_iou, self.crowd_iou = fg_iou, bg_iou, crowd_iou
         self.add_ground_truth, self.coder = add_ground_truth, coder
         self.beta, self.box_loss_weight, self.normalize_by = beta, box_loss_weight, normalize_by
-        self.score_threshold, self.nms_iou = score_threshold, nms_iou
-        self.detections_per_image = detections_per_image
-        self.svms: SVMScores | None = None
+        self.selection = selection or Selection(coder=coder)
 
     @property
     def fc_layers(self) -> nn.Module | None:
@@ -158,26 +149,17 @@ class RoIHead(nn.Module):
         """
         chosen, rows = self.features.distinct(proposals)
         vectors = self.vectors(maps, chosen)
-        logits, deltas = self.predictor(vectors)
-        scores = logits.softmax(1)[:, : self.num_classes]
-        if self.svms is not None and self.svms.learned:
-            scores = self.svms(vectors)
+        scores: Tensor = self.predictor.scores(vectors)
+        deltas: Tensor = self.predictor.deltas(vectors)
         if rows is not None:
             scores, deltas = scores[rows], deltas[rows]
         counts = [len(own) for own in proposals]
         return [
-            self._report(*of_image)
-            for of_image in zip(scores.split(counts), deltas.split(counts), proposals, sizes, strict=True)
+            self.selection(*of_image)
+            for of_image in zip(
+                proposals, torch.split(scores, counts), torch.split(deltas, counts), sizes, strict=True
+            )
         ]
-
-    def _report(self, scores: Tensor, deltas: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
-        rows, labels = torch.nonzero(scores >= self.score_threshold, as_tuple=True)
-        found = clip(self.coder.decode(self._of_class(deltas, rows, labels), boxes[rows]), size)
-        has_area = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
-        found, rows, labels = found[has_area], rows[has_area], labels[has_area]
-        confidence = scores[rows, labels]
-        kept = grouped_nms(found, confidence, labels, self.nms_iou, self.detections_per_image)
-        return Detections(found[kept], confidence[kept], labels[kept])
 
     def _of_class(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """Return the (N, 4) deltas of these rows for these classes, or the one there is for all."""
@@ -185,7 +167,7 @@ class RoIHead(nn.Module):
 
     def _unit(self, labels: Tensor) -> Tensor:
         """Return the (N, 4) or (1, 4) units in which the box loss of these classes is measured."""
-        unit: Tensor = getattr(self.predictor, "delta_std", labels.new_ones((1, 4), dtype=torch.float32))
+        unit = self.predictor.delta_std
         return unit[labels] if len(unit) > 1 else unit
 
     @torch.no_grad()

@@ -59,7 +59,7 @@ class RPNOutput:
 
 
 class RPN(nn.Module):
-    """Judges anchors on every map and turns the best into proposals.
+    """Scores anchors on every map and turns the best into proposals.
 
     Args:
         head: gives (logits, deltas) of a map.

@@ -51,7 +51,7 @@ class RPNHead(nn.Module):
     def say_about(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `forward` says about some anchors, computed from the windows around them alone.
 
-        A training step judges 256 of an image's 200,000 anchors: the gradient of all others is zero, and
+        A training step scores 256 of an image's 200,000 anchors: the gradient of all others is zero, and
         convolving zeros takes as long as convolving anything else.
 
         Args:

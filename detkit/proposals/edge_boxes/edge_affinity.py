@@ -1,4 +1,4 @@
-"""How likely two groups of edge pixels are parts of the same contour."""
+"""Affinity of two groups of edge pixels: how likely they belong to the same contour."""
 
 from __future__ import annotations
 

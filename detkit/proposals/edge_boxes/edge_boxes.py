@@ -24,7 +24,7 @@ class EdgeBoxes:
 
     Attributes:
         edges: takes the (H, W, 3) uint8 RGB pixels and returns the contours, thinned.
-        alpha: IoU of neighbours among the boxes looked at.
+        alpha: IoU of neighbours among the boxes evaluated.
         beta: of boxes that overlap by more than this only the better one stays; above 0.99 all stay.
         eta: factor on `beta` after each box that stays, while it is above 0.5.
         min_score: boxes of lower scores are left out.
@@ -32,8 +32,8 @@ class EdgeBoxes:
         min_edge: edges of this magnitude or less do not count.
         max_turn: a group of edges ends where its turns sum to this, in units of pi.
         min_group: groups whose magnitudes sum to this or less are taken apart.
-        max_ratio: longest side over shortest of the boxes looked at.
-        min_area_px: area of the smallest boxes looked at.
+        max_ratio: longest side over shortest of the boxes evaluated.
+        min_area_px: area of the smallest boxes evaluated.
         gamma: how fast the affinity of groups falls with the angle between them.
         kappa: how much the size of a box counts.
 

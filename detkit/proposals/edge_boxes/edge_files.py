@@ -1,4 +1,4 @@
-"""Contours that somebody else's edge detector found, such as Structured Edges, from files."""
+"""Edge maps of another detector, such as Structured Edges, from files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from detkit.proposals.edge_boxes.edge_map import EdgeMap
 
 @dataclass(frozen=True)
 class EdgeFiles:
-    """Reads the contours of images by their names, and thins them.
+    """Edge maps of images, read by their names and thinned.
 
     Attributes:
         folder: holds for an image a/NAME.jpg the file a/NAME.npz with `magnitude` (H, W), in [0, 1], and
-            `orientation` (H, W), radians across the contour; or a/NAME.png, a grey picture of 8 or 16 bits
+            `orientation` (H, W), radians across the contour; or a/NAME.png, a grey image of 8 or 16 bits
             in which white is a sure contour. The orientation is derived where there is none. Files may also
             lie in the folder itself, without a/.
     """
@@ -86,7 +86,7 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 def _read_png(path: Path) -> NDArray[Any]:
     plane: NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if plane is None:
-        raise UserError(f"{path}: cannot be read as a picture")
+        raise UserError(f"{path}: cannot be read as an image")
     if plane.ndim != 2:
-        raise UserError(f"{path}: an edge map is a grey picture; this has {plane.shape[2]} channels")
+        raise UserError(f"{path}: an edge map is a grey image; this has {plane.shape[2]} channels")
     return plane

@@ -1,4 +1,4 @@
-"""Contours from the gradients of colours, without anything learned."""
+"""Edge map from the gradients of colours, without a trained detector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class GradientEdges:
-    """Finds contours where colour changes at several scales and more than around, thinned.
+    """Edge map of colour gradients at several scales, relative to their surroundings, thinned.
 
     The gradients of the three CIE Lab channels at all scales are added as tensors (Di Zenzo, "A note on the
     gradient of a multi-image", CVGIP 1986), so that what agrees on a direction adds up. The mean of what is
@@ -27,7 +27,7 @@ class GradientEdges:
         scales_px: standard deviations of the Gaussians that smooth the image.
         surround_px: standard deviation of the Gaussian that takes the mean of what is around.
         surround: how much of it is taken off; 0 is none.
-        full_share: this share of the contour pixels gets less than the full magnitude of 1.
+        full_share: this fraction of the contour pixels gets less than the full magnitude of 1.
     """
 
     scales_px: tuple[float, ...]

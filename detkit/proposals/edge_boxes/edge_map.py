@@ -1,4 +1,4 @@
-"""Where an image has contours, how strong they are, and which way they run."""
+"""Edge map: strength and orientation of the contours of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How wholly a box encloses contours: those inside, less those that cross its border."""
+"""Score of a box: contours wholly inside it, less those that cross its border."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detkit.runtime.compiled import compiled
 
 
 class Runs(NamedTuple):
-    """The groups met along each of A lines of B pixels, without looking at every pixel.
+    """The groups met along each of A lines of B pixels, without visiting every pixel.
 
     Attributes:
         before: (A, B) int32, how many runs have ended before a pixel, over all lines.
@@ -28,7 +28,7 @@ class Runs(NamedTuple):
 
 
 class ScoreTables(NamedTuple):
-    """What the score of any box of one image is looked up in.
+    """Look-up tables for the score of any box of one image.
 
     Attributes:
         rows: the groups met along the rows.
@@ -55,7 +55,7 @@ class Scratch(NamedTuple):
     Attributes:
         weights: (G,) float64, how much a group belongs to a contour that crosses the border.
         boxes: (G,) int64, the box for which the weight was set.
-        queue: (G,) int32 ring of the groups whose neighbours are to be looked at.
+        queue: (G,) int32 ring of the groups whose neighbours are to be visited.
         queued: (G,) bool, which are in it.
         reached: (G,) int32, the groups that have a weight.
         box: (1,) int64, the number of the present box.

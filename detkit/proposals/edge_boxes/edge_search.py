@@ -1,4 +1,4 @@
-"""Looks at boxes of all places, sizes and shapes, and refines the promising ones."""
+"""Search over boxes of all places, sizes and shapes, and refinement of the best."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEAST_STEP_PX = 2
 
 @dataclass(frozen=True)
 class BoxGrid:
-    """The boxes looked at: neighbours overlap by an IoU of `alpha` in place, size and shape.
+    """The boxes evaluated: neighbours overlap by an IoU of `alpha` in place, size and shape.
 
     Attributes:
         alpha: IoU of neighbours, in (0, 1).
@@ -30,7 +30,7 @@ class BoxGrid:
 
     @property
     def step(self) -> float:
-        """Distance of neighbours as a share of the side."""
+        """Distance of neighbours as a fraction of the side."""
         return (1 - self.alpha) / (1 + self.alpha)
 
     def shapes(self, height: int, width: int) -> NDArray[np.int64]:

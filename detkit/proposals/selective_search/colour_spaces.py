@@ -72,7 +72,7 @@ def fill_intensity(image: NDArray[np.uint8], plane: NDArray[np.uint8]) -> None:
 
 @compiled
 def fill_chromaticity(image: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
-    """Fill (2, H, W) with red and green as shares of R + G + B, stretched over the image to 0 to 255.
+    """Fill (2, H, W) with red and green as fractions of R + G + B, stretched over the image to 0 to 255.
 
     A black pixel has a third of each. A share that is the same everywhere becomes 0.
     """

@@ -13,7 +13,7 @@ from detkit.proposals.selective_search.region_features import Regions
 
 @dataclass(frozen=True)
 class Similarity:
-    """Which terms count; the similarity of two regions is the mean of those that do.
+    """Terms of the similarity: that of two regions is the mean of the terms that count.
 
     Attributes:
         colour: intersection of the colour histograms.

@@ -1,4 +1,4 @@
-"""What selective search knows of each region of a segmentation, and which regions touch."""
+"""Features of the regions of a segmentation, and which regions touch."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ NUM_BINS = 10
 NUM_AXES = 4
 SIGMA = 0.8
 LARGEST = 0.43
-"""What the Gaussian derivative gives at a step from 0 to 1: the value in the middle of the last bin."""
+"""Response of the Gaussian derivative to a step from 0 to 1: the value in the middle of the last bin."""
 
 
 def gradient_codes(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:

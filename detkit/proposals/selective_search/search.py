@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,20 @@ from numpy.typing import NDArray
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.selective_search.colour_spaces import COLOUR_SPACES, ColourName, ColourPlanes, to_opencv
-from detkit.proposals.selective_search.grouping import Hierarchy, group
-from detkit.proposals.selective_search.modes import MODE_NAMES, MODES, Mode, ModeName
+from detkit.proposals.selective_search.grouping import Hierarchy, Similarity, group
 from detkit.proposals.selective_search.region_features import Regions, describe
 from detkit.proposals.selective_search.region_texture import gradient_codes, scharr_codes
 from detkit.proposals.selective_search.segmentation import PixelGraph, pixel_graph, smooth
 from detkit.runtime.compiled import run_all
 
 SIGMA = 0.8
+
+ModeName = Literal["single", "fast", "quality", "opencv_single", "opencv_fast", "opencv_quality"]
+MODE_NAMES: tuple[ModeName, ...] = get_args(ModeName)
+ALL_TERMS = Similarity(colour=True, texture=True, size=True, fill=True)
+NO_COLOUR = Similarity(texture=True, size=True, fill=True)
+ONLY_FILL = Similarity(fill=True)
+ONLY_SIZE = Similarity(size=True)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class SelectiveSearch:
     Attributes:
         mode: how many segmentations are merged by how many rules.
         seed: orders the boxes. The same seed gives the same boxes of an image in the same order, on any
-            number of threads and whatever other images are looked at.
+            number of threads and whatever other images are processed.
         max_boxes: keep the first so many of an image; None keeps all.
         num_threads: how many segmentations are worked on at a time. Where several images are, 1 is
             fastest, and the only choice inside `run_all`.
@@ -200,3 +207,49 @@ def put_in_order(
     rows = np.ascontiguousarray(boxes).view(np.dtype((np.void, boxes.dtype.itemsize * 4))).reshape(-1)
     _, first = np.unique(rows, return_index=True)
     return boxes[np.sort(first)]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Every colour space is segmented at every scale, and every segmentation is grouped by every similarity.
+
+    Attributes:
+        colours: spaces to segment and to compare regions in.
+        scales: the k of the segmentation.
+        similarities: what makes regions alike.
+        opencv: whether all the rest is as in OpenCV (`docs/papers/selective_search.md`), or as the paper
+            and its authors' code have it.
+    """
+
+    colours: tuple[ColourName, ...]
+    scales: tuple[int, ...]
+    similarities: tuple[Similarity, ...]
+    opencv: bool = False
+
+    def min_size(self, k: int) -> int:
+        """Return the pixels of the smallest region that a segmentation leaves."""
+        return 100 if self.opencv else k
+
+    @property
+    def min_side_px(self) -> int:
+        """Boxes that are narrower or lower are dropped."""
+        return 1 if self.opencv else 20
+
+
+MODES: dict[ModeName, Mode] = {
+    "single": Mode(("hsv",), (100,), (ALL_TERMS,)),
+    "fast": Mode(("hsv", "lab"), (50, 100), (ALL_TERMS, NO_COLOUR)),
+    "quality": Mode(
+        ("hsv", "lab", "rgi", "hue", "intensity"),
+        (50, 100, 150, 300),
+        (ALL_TERMS, NO_COLOUR, ONLY_FILL, ONLY_SIZE),
+    ),
+    "opencv_single": Mode(("hsv",), (200,), (ALL_TERMS,), opencv=True),
+    "opencv_fast": Mode(("hsv", "lab"), (150, 300, 450), (ALL_TERMS, NO_COLOUR), opencv=True),
+    "opencv_quality": Mode(
+        ("hsv", "lab", "intensity", "hue", "rgi"),
+        (150, 300, 450, 600, 750),
+        (ALL_TERMS, NO_COLOUR, ONLY_FILL, ONLY_SIZE),
+        opencv=True,
+    ),
+}

@@ -35,7 +35,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class PixelGraph:
-    """What neighbours of pixels differ by, lightest first, shared by segmentations at several scales.
+    """Differences of neighbouring pixels, lightest first, shared by segmentations at several scales.
 
     M nodes stand for pixels that all these scales join.
 

@@ -1,9 +1,10 @@
-"""A file of proposals beside the dataset it is for."""
+"""Proposals of a file matched to the images of a dataset."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,13 @@ from detkit.proposals.store.foreign import ForeignProposals, order_of, proposals
 from detkit.proposals.store.foreign_json import read_proposal_json
 from detkit.proposals.store.foreign_mat import read_proposal_mat
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
-from detkit.proposals.store.store_names import positions_of
 from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
 
 _READER_VERSION = 1  # to be raised when a reader comes to read other boxes
 _READERS = {".mat": read_proposal_mat, ".json": read_proposal_json}
 _PICKLES = (".pkl", ".pickle")
+
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,72 @@ def _require_every_image(positions: NDArray[np.int64], truth: AnnotationSet, fil
             f"{file}: has no proposals for {len(missing)} of {truth.num_images} images: {names}; images are "
             "known by path, file name or id, and the file must have all of the dataset"
         )
+
+
+def positions_of(names: Sequence[str], truth: AnnotationSet) -> Positions:
+    """Return for each image of a dataset the position of its name, -1 where there is none.
+
+    An image is known by the end of its path, as far as the name goes, by its file name, by that without the
+    extension, or by its id in the dataset: the first of these that tells all images apart and finds all of
+    them, otherwise the one that finds most.
+
+    Args:
+        names: of the entries of a file of proposals.
+        truth: the dataset, N images.
+
+    Returns:
+        (N,) positions in `names`.
+
+    Example:
+        >>> from detkit.evaluation.example import two_images
+        >>> truth, _ = two_images()
+        >>> positions_of([f"elsewhere/{name}" for name in truth.image_files.tolist()], truth)
+        array([0, 1])
+    """
+    paths = [name.replace("\\", "/").removeprefix("./") for name in names]
+    files = [str(file).replace("\\", "/") for file in truth.image_files.tolist()]
+    best = _by_ends(paths, [Path(truth.root, file).as_posix() for file in files])
+    for other, wanted in (
+        ([PurePosixPath(path).name for path in paths], [PurePosixPath(file).name for file in files]),
+        ([PurePosixPath(path).stem for path in paths], [PurePosixPath(file).stem for file in files]),
+        (names, list(map(str, truth.image_ids.tolist()))),
+    ):
+        if (best >= 0).all():
+            break
+        best = max(best, _look_up(other, wanted), key=_num_found)
+    return best
+
+
+def _by_ends(paths: list[str], files: list[str]) -> Positions:
+    """Find the entry whose path is the longest end of each file's path."""
+    table = _table(paths)
+    lengths = sorted({path.count("/") + 1 for path in paths}, reverse=True)
+    found = []
+    for file in files:
+        parts = file.split("/")
+        ends = ("/".join(parts[-length:]) for length in lengths)
+        found.append(next((table[end] for end in ends if end in table), -1))
+    return _if_different(found)
+
+
+def _look_up(keys: Sequence[str], wanted: Sequence[str]) -> Positions:
+    table = _table(keys)
+    return _if_different([table.get(key, -1) for key in wanted])
+
+
+def _table(keys: Sequence[str]) -> dict[str, int]:
+    table: dict[str, int] = {}
+    for position, key in enumerate(keys):
+        table[key] = -1 if key in table else position  # what two entries share tells nothing
+    return table
+
+
+def _if_different(positions: list[int]) -> Positions:
+    """Return the positions; none where two images would share an entry."""
+    found = np.array(positions, dtype=np.int64)
+    known = found[found >= 0]
+    return found if len(np.unique(known)) == len(known) else np.full_like(found, -1)
+
+
+def _num_found(positions: Positions) -> int:
+    return int((positions >= 0).sum())

@@ -16,7 +16,7 @@ from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 
 Order = Literal["xywh", "matlab_yxyx", "matlab_xyxy", "matlab_xywh"]
-"""What the four numbers of a box are. Those of MATLAB begin at 1, and its corners lie in the box."""
+"""Order of the four numbers of a box. Those of MATLAB begin at 1, and its corners lie in the box."""
 
 # Inclusive and continuous boxes differ by a pixel; what reaches further belongs to another image.
 _TOLERANCE_PX = 1.5
@@ -49,7 +49,7 @@ def order_of(
     Args:
         found: content of a file.
         positions: (N,) where in it each image is; -1 where it is not.
-        truth: N images; those whose size is not known are not looked at.
+        truth: N images; those whose size is not known are left out.
         file: for the message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Boxes of many images in one file."""
+"""Proposal store: the boxes of many images in one file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals
-from detkit.proposals.store.store_format import Column, map_arrays, write_arrays
+from detkit.proposals.store.arrays import Column, map_arrays, write_arrays
 from detkit.version import VERSION
 
 _MARK = "detkit_proposals"  # its presence in the metadata marks our files; its value is the format's version
@@ -23,13 +23,13 @@ _FORMAT = "1"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the boxes of a store come from.
+    """Origin of a store's boxes: method, parameters and key.
 
     Attributes:
         method: selective_search, edge_boxes, ..., or the file they were read from.
         parameters: of the method.
         key: tells apart stores of other images, methods or parameters.
-        seconds: time spent looking at the images, summed over them; 0 where it is not known.
+        seconds: time spent on the images, summed over them; 0 where it is not known.
     """
 
     method: str

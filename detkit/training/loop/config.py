@@ -139,6 +139,11 @@ class GradientConfig(TrainConfig):
             )
         return self
 
+    @property
+    def compiles(self) -> bool:
+        """Whether torch.compile translates what computes the feature maps."""
+        return self.compile
+
     def fitted_to(self, num_examples: int) -> tuple[GradientConfig, str]:
         """Return the config with enough epochs for a small dataset, and a sentence about them."""
         per_epoch = max(1, -(-num_examples // self.batch_size))

@@ -13,7 +13,7 @@ from torch import Tensor
 from detkit.data.regions.batch import Batch
 from detkit.errors import NonFiniteLossError
 from detkit.runtime.processes import mean_over_processes, rank
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.structures import Target, TrainBatch
 
 

@@ -1,4 +1,4 @@
-"""Tells how a training goes: metrics.jsonl for machines, a bar for people, TensorBoard if asked."""
+"""Log of a training: metrics.jsonl for machines, a progress line for people, TensorBoard if asked."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Any
 
 import orjson
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detkit.errors import UserError
+from detkit.runtime.progress import ProgressLine, say
 from detkit.training.loop.milestones import Report
 
 METRICS = "metrics.jsonl"
@@ -50,8 +49,7 @@ class TrainingLog:
         self._file = folder / METRICS
         self._total_steps = total_steps
         self._show = show
-        self._console = Console(stderr=True, highlight=False)
-        self._bar = _bar(self._console, start_step, total_steps) if self._is_live() else None
+        self._line = ProgressLine("training", total_steps, start_step, "steps") if show else None
         _drop_later_lines(self._file, start_step)
         self._stream = self._file.open("ab")
         self._all_images, self._all_seconds = 0, 0.0
@@ -64,15 +62,13 @@ class TrainingLog:
         return self._all_images / self._all_seconds if self._all_seconds else 0.0
 
     def __enter__(self) -> TrainingLog:
-        if self._bar:
-            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar:
-            self._bar.stop()
+        if self._line:
+            self._line.__exit__(kind, error, trace)
         self._stream.close()
         if self._board:
             self._board.close()
@@ -90,8 +86,8 @@ class TrainingLog:
             self._sums[name].append(value)
         if self._steps == _STEPS_A_LINE or report.epoch.is_integer() or report.step == self._total_steps:
             self._close_interval(report)
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=report.step)
+        if self._line:
+            self._line(report.step)
 
     def _close_interval(self, report: Report) -> None:
         seconds = max(time.monotonic() - self._since, 1e-9)
@@ -101,8 +97,8 @@ class TrainingLog:
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         self._write(report, means, rate)
         state = f"{rate:.3g} images/s  {_text(means)}  {_memory()}"
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], state=state)
+        if self._line and self._line.is_visible:
+            self._line(report.step, state=state)
         elif report.epoch.is_integer() or time.monotonic() - self._said > _SECONDS_A_LINE:
             self._say(f"epoch {report.epoch:.4g}, step {report.step}/{self._total_steps}: {state}")
         self._start_interval()
@@ -127,13 +123,10 @@ class TrainingLog:
         self._sums: defaultdict[str, list[float]] = defaultdict(list)
         self._since = time.monotonic()
 
-    def _is_live(self) -> bool:
-        return self._show and self._console.is_terminal
-
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
         if self._show:
-            (self._bar.console if self._bar else self._console).print(text, markup=False, soft_wrap=True)
+            say(text)
 
 
 def _text(values: Mapping[str, float]) -> str:
@@ -149,13 +142,6 @@ def _memory() -> str:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GB"
-
-
-def _bar(console: Console, start_step: int, total_steps: int) -> Progress:
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[state]}"))
-    bar = Progress(*columns, console=console, transient=True)
-    bar.add_task("train", total=total_steps, completed=start_step, state="")
-    return bar
 
 
 def _drop_later_lines(file: Path, step: int) -> None:

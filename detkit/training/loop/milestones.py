@@ -1,4 +1,4 @@
-"""What happens between the steps: judging the model, keeping the best weights, writing last.pt."""
+"""What happens between the steps: evaluating the model, keeping the best weights, writing last.pt."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Report:
 
 @dataclass(frozen=True)
 class Validation:
-    """How to judge a model during training.
+    """How to evaluate a model during training.
 
     Attributes:
-        judge: returns the result that decides which weights are best (higher is better), and all
+        evaluate: returns the result that decides which weights are best (higher is better), and all
             results by name. Every process calls it, and it must return the same in each.
         every: epochs between validations; 0 validates only at the end.
         early_stop: stop after this many validations without a better result; None never stops early.
     """
 
-    judge: Callable[[nn.Module], tuple[float, Mapping[str, float]]]
+    evaluate: Callable[[nn.Module], tuple[float, Mapping[str, float]]]
     every: int
     early_stop: int | None
 
@@ -95,12 +95,12 @@ class Keeper:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Validator:
     """Validates at the end of epochs and keeps the best weights.
 
     Attributes:
         state: the training.
-        validation: how to judge; None takes the latest weights for the best.
+        validation: how to evaluate; None takes the latest weights for the best.
         save_model: keeps the weights of the model it is called with.
         on_step: hears the results.
         keeper: knows how to say goodbye.
@@ -121,7 +121,7 @@ class Judge:
         return limit is not None and self.state.stale >= limit
 
     def run_if_due(self) -> None:
-        """Judge the model if an epoch has ended and it is the epoch's turn.
+        """Evaluate the model if an epoch has ended and it is the epoch's turn.
 
         last.pt is written before, so a training resumed at the end of an epoch comes here again.
         """
@@ -140,7 +140,7 @@ class Judge:
             return float(self.state.step), {}
         try:
             with self.interrupt.immediate():
-                return self.validation.judge(self.state.model)
+                return self.validation.evaluate(self.state.model)
         except KeyboardInterrupt:
             raise self.keeper.farewell() from None
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
+from detkit.models.assignment import CROWD_IOU
+from detkit.models.roi.decision import RidgeDeltas, SVMScores
 from detkit.runtime.processes import gather, rank, world_size
-from detkit.runtime.progress import ProgressLine
-from detkit.storage.durable_file import durable_file
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import ProgressLine, say
+from detkit.storage.atomic import durable_file
 from detkit.training.staged.feature_scale import feature_scale
 from detkit.training.staged.feature_store import Vectors, regression_examples
 from detkit.training.staged.hard_negatives import FeatureRows, Mining, MiningState, mine, planes
@@ -25,7 +25,6 @@ from detkit.training.staged.region_labels import negatives_of_classes
 from detkit.training.staged.region_reader import Floats, RegionReader
 from detkit.training.staged.ridge import RidgeMoments
 
-CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is nobody's negative
 _BETWEEN_SAVES_S = 60.0
 
 
@@ -116,8 +115,8 @@ def fit_svms(
     examples = SVMExamples(reader, vectors, scale, len(classes), negative_iou)
     begun = load_mining(file) if file.exists() else None
     own = range(rank(), len(classes), world_size())
-    state = mine(examples, classes, how, own=own, state=begun, on_image=on_image)
-    progress.clear()
+    with progress:
+        state = mine(examples, classes, how, own=own, state=begun, on_image=on_image)
     blank = (np.zeros(examples.num_features), np.array(0.0), False)
     found = planes(state)
     rows = [
@@ -162,17 +161,17 @@ def fit_box_regression(
         seed,
     )
     own = range(rank(), num_classes, world_size())
-    progress, found = ProgressLine("box regression", len(examples) * len(own)), []
-    for turn, label in enumerate(own):
-        moments = RidgeMoments(reader.model.widths["pool5"])
-        for image, all_classes in enumerate(examples):
-            of_class = all_classes.labels == label
-            if bool(of_class.any()):
-                features = vectors.pool5(image, all_classes.rows[of_class].numpy())
-                moments.add(torch.from_numpy(features * np.float32(scale)), all_classes.targets[of_class])
-            progress(turn * len(examples) + image + 1)
-        found.append(moments.solve(ridge))
-    progress.clear()
+    found = []
+    with ProgressLine("box regression", len(examples) * len(own)) as progress:
+        for turn, label in enumerate(own):
+            moments = RidgeMoments(reader.model.widths["pool5"])
+            for image, all_classes in enumerate(examples):
+                of_class = all_classes.labels == label
+                if bool(of_class.any()):
+                    features = vectors.pool5(image, all_classes.rows[of_class].numpy())
+                    moments.add(torch.from_numpy(features * np.float32(scale)), all_classes.targets[of_class])
+                progress(turn * len(examples) + image + 1)
+            found.append(moments.solve(ridge))
     rows = [(one.weights.T.numpy(), one.bias.numpy(), True) for one in found]
     blank = (np.zeros((4, reader.model.widths["pool5"])), np.zeros(4), True)
     _leave(part / "box_regression.safetensors", own, rows, blank, scale)

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from detkit.errors import UserError
 from detkit.runtime.memory import shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
-from detkit.runtime.progress import ProgressLine
-from detkit.storage.durable_file import durable_file
-from detkit.storage.run_folder import say
+from detkit.runtime.progress import ProgressLine, say
+from detkit.storage.atomic import durable_file
 from detkit.training.staged.region_reader import Floats, RegionReader
 from detkit.training.staged.ridge import BoxExamples, box_examples
 from detkit.training.staged.vector_file import Kept, VectorFile
@@ -108,17 +107,16 @@ class CachedVectors:
         num_images = len(self.reader.regions)
         done = np.load(self._done, mmap_mode="r+", allow_pickle=False)
         missing = [image for image in range(rank(), num_images, world_size()) if not done[image]]
-        progress = ProgressLine("features", len(missing))
-        for start in range(0, len(missing), _IMAGES_A_FLUSH):
-            some = missing[start : start + _IMAGES_A_FLUSH]
-            for number, image in enumerate(some, start + 1):
-                self._fill_image(image)
-                progress(number)
-            for file in self._files.values():
-                file.flush()
-            done[some] = 1  # only now: an image that is called done has its features on the disk
-            done.flush()
-        progress.clear()
+        with ProgressLine("features", len(missing)) as progress:
+            for start in range(0, len(missing), _IMAGES_A_FLUSH):
+                some = missing[start : start + _IMAGES_A_FLUSH]
+                for number, image in enumerate(some, start + 1):
+                    self._fill_image(image)
+                    progress(number)
+                for file in self._files.values():
+                    file.flush()
+                done[some] = 1  # only now: an image that is called done has its features on the disk
+                done.flush()
 
     def _fill_image(self, image: int) -> None:
         if "decision" not in self._files:

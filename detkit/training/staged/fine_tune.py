@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 
 from detkit.data.regions.batch import Batch
 from detkit.data.regions.training_regions import TrainingRegions
-from detkit.models.assignment import assign
+from detkit.models.assignment import CROWD_IOU, assign
 from detkit.runtime.processes import rank
 from detkit.runtime.session import Session
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.training.loop import optim
 from detkit.training.loop.checkpoint import LAST, steps_done
 from detkit.training.loop.fit import fit
@@ -28,7 +28,6 @@ Loader = Callable[[int, int], Iterable[Batch]]
 
 NETWORK = "network.safetensors"
 WARMUP_START, DROP = 0.001, 0.1
-CROWD_IOU = 0.7  # a region that lies in a crowd by more than this share is not background
 
 
 def fine_tune(

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from detkit.errors import UserError
-from detkit.storage.durable_file import durable_file
+from detkit.storage.atomic import durable_file
 from detkit.training.staged.hard_negatives import MiningState
 
 _COUNTS = ("done", "rounds")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from detkit.models.roi.class_boxes import CODER
+from detkit.models.roi.selection import CODER
 from detkit.ops.boxes import pairwise_iou
 
 _WHITENING = 1e-3  # added to the variances, so that a direction in which no target lies is not blown up

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from detkit.runtime.processes import barrier, from_main, rank
+from detkit.storage.atomic import flush
 from detkit.storage.content_keys import key_of
-from detkit.storage.durable_file import flush
 
 FOLDER = "stages"
 

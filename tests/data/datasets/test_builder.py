@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from detkit.annotations.writers import Format
-from detkit.data import config as spec
+from detkit.data.config import DataConfig
+from detkit.data.datasets import config as spec
 from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
@@ -25,8 +26,8 @@ def set_of(root: Path, fmt: Format) -> spec.AnyDatasetConfig:
             return spec.YOLODatasetConfig(type="yolo", root=str(root), split="train")
 
 
-def data(train: spec.AnyDatasetConfig, **more: object) -> spec.DataConfig:
-    return spec.DataConfig(classes=SYNTHETIC_CLASSES, train=train, **more)  # type: ignore[arg-type]
+def data(train: spec.AnyDatasetConfig, **more: object) -> DataConfig:
+    return DataConfig(classes=SYNTHETIC_CLASSES, train=train, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fmt", ["voc", "coco", "yolo"])
@@ -84,7 +85,7 @@ def test_what_judges_keeps_its_boxes_as_the_file_has_them(tmp_path: Path) -> Non
 def test_a_class_the_config_lacks_is_named(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "data", "voc", 8, 1)
     with pytest.raises(UserError, match=r"data\.classes"):
-        open_training_set(spec.DataConfig(classes=("disc", "ring"), train=set_of(tmp_path / "data", "voc")))
+        open_training_set(DataConfig(classes=("disc", "ring"), train=set_of(tmp_path / "data", "voc")))
 
 
 def test_no_images_to_be_judged_by_is_said() -> None:

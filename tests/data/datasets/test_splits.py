@@ -6,7 +6,8 @@ import pytest
 
 from detkit.annotations.detect import detect_format
 from detkit.annotations.writers import Format
-from detkit.data.datasets.splits import divide, read_set
+from detkit.data.datasets.readers import read_set
+from detkit.data.datasets.splits import divide
 from detkit.data.synthetic.dataset import write_synthetic
 
 

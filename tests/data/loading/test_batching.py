@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.batching import Parcel, collate
+from detkit.data.loading.batching import PackedBatch, collate
 from detkit.data.loading.samples import DetectionDataset, Key, Sample
 from detkit.data.transforms.geometric import Flip
 from tests.reference.small_set import FlatPixels, small_set
@@ -47,18 +47,18 @@ def test_a_parcel_opens_to_what_was_packed(proposals: torch.Tensor | None) -> No
     packed = collate(
         [replace(s, target=replace(s.target, proposals=proposals)) for s in samples(0, 2)], seed=4
     )
-    opened = Parcel.of(packed).opened()
-    assert opened.images.pixels is packed.images.pixels
-    assert opened.images.sizes == packed.images.sizes
+    unpacked = PackedBatch.of(packed).unpack()
+    assert unpacked.images.pixels is packed.images.pixels
+    assert unpacked.images.sizes == packed.images.sizes
     for given in (
         packed.images.proposals,
-        opened.images.proposals,
-        Parcel.of(packed).opened_images().proposals,
+        unpacked.images.proposals,
+        PackedBatch.of(packed).unpack_images().proposals,
     ):
         assert (given is None) == (proposals is None)
         assert given is None or all(torch.equal(boxes, proposals) for boxes in given)
-    assert opened.seed == packed.seed
-    for before, after in zip(packed.targets, opened.targets, strict=True):
+    assert unpacked.seed == packed.seed
+    for before, after in zip(packed.targets, unpacked.targets, strict=True):
         for name in ("boxes", "labels", "difficult", "crowd"):
             assert torch.equal(getattr(before, name), getattr(after, name))
             assert getattr(before, name).dtype == getattr(after, name).dtype

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 import torch
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.loaders import EvalLoader, TrainLoader, make_eval_loader, make_train_loader
+from detkit.data.loading.loaders import (
+    EvalLoader,
+    TrainLoader,
+    WorkerStatus,
+    make_eval_loader,
+    make_train_loader,
+)
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Flip, RandomCrop, Transform
 from detkit.errors import UserError
@@ -131,3 +138,13 @@ def test_settings_that_cannot_work_are_refused() -> None:
     assert not list(
         make_eval_loader(dataset, batch_size=1, workers=0, rank=0, world_size=1, pin_memory=False)
     )
+
+
+def test_the_images_of_dead_processes_are_remembered() -> None:
+    status = WorkerStatus(2)
+    status.note(1, 7)
+    mine = os.getpid()
+    assert status.images_of(f"DataLoader worker (pid {mine}) is killed by signal: Killed. ") == [7]
+    assert status.images_of(f"DataLoader worker (pid(s) 1, {mine}) exited unexpectedly") == [7]
+    assert status.images_of(f"DataLoader worker (pid {mine + 1}) is killed by signal: Killed. ") == []
+    assert status.images_of("anything else") == []

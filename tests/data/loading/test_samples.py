@@ -9,7 +9,8 @@ import torch
 from detkit.data.datasets.index import Index
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.transforms.colour import Noise
-from detkit.data.transforms.geometric import Flip, Resize
+from detkit.data.transforms.geometric import Flip
+from detkit.data.transforms.resize import Resize
 from detkit.errors import UserError
 from tests.reference.small_set import FlatPixels, small_set
 

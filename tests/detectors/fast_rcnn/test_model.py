@@ -143,7 +143,7 @@ def test_detections_are_in_pixels_of_the_file() -> None:
 
 
 def test_says_that_it_needs_proposals() -> None:
-    with pytest.raises(UserError, match="only where it is told"):
+    with pytest.raises(UserError, match="needs proposals"):
         build()(replace(scenes(), images=replace(scenes().images, proposals=None)))
 
 
@@ -166,7 +166,7 @@ def test_a_region_proposal_network_makes_it_another_detector() -> None:
 
 
 def test_several_sizes_of_an_image_are_looked_at_in_test_alone() -> None:
-    """Each region is judged on the copy where it is nearest to 224 x 224 pixels."""
+    """Each region is classified on the copy where it is nearest to 224 x 224 pixels."""
     one = build().eval()
     several = build_detector(
         FastRCNNConfig.model_validate({**SMALL, "scales_px": (48, 96)}), 2, seed=0
@@ -206,9 +206,9 @@ def test_boxes_of_equal_cells_are_judged_once_and_reported_each() -> None:
     boxes = batch.images.proposals[0][:10]
     twice = torch.cat([boxes, boxes, boxes + 0.001])
     images = ImageBatch(batch.images.pixels[:1], ((96, 128),), ((96, 128),), (twice,))
-    judged: list[int] = []
-    model.roi_head.head.register_forward_hook(lambda module, given, out: judged.append(len(out)))
+    evaluated: list[int] = []
+    model.roi_head.head.register_forward_hook(lambda module, given, out: evaluated.append(len(out)))
     found = model.eval().detect(images)[0]
-    assert judged[0] <= 15
+    assert evaluated[0] <= 15
     alone = model.detect(replace(images, proposals=(boxes,)))[0]
     assert len(found) >= 2 * len(alone)

@@ -58,7 +58,7 @@ def test_svms_decide_once_they_are_learned() -> None:
     )
     (expected,) = plain.detect(image())
     assert torch.equal(softmax.scores, expected.scores)  # as long as nothing was learned
-    svms = model.roi_head.svms
+    svms = model.roi_head.predictor.svms
     assert svms is not None
     width = svms.cls_score.in_features
     svms.fill(torch.zeros(5, width), 0.1 * torch.arange(5), [True] * 5, 1.0)
@@ -75,8 +75,8 @@ def test_they_are_learned_after_the_network_and_once(
     assert train(small(), out=folder) is not None
     model = load_detector(folder / "model.safetensors").model
     assert isinstance(model, FastRCNN)
-    assert model.roi_head.svms is not None
-    assert model.roi_head.svms.learned
+    assert model.roi_head.predictor.svms is not None
+    assert model.roi_head.predictor.svms.is_fitted
     before = load_file(folder / "model.safetensors")
     capsys.readouterr()
     train(small(), out=folder, resume=True)

@@ -142,8 +142,8 @@ def test_the_result_is_a_detector_like_any_other_and_tells_a_fast_rcnn_where_to_
 ) -> None:
     weights = run / "model.safetensors"
     loaded = load_detector(weights)
-    judged = evaluate(loaded.config, weights=weights, out=tmp_path / "eval")
-    assert judged is not None
+    evaluated = evaluate(loaded.config, weights=weights, out=tmp_path / "eval")
+    assert evaluated is not None
     write_synthetic(tmp_path / "data", "voc", 4, 2)
     boxes = tmp_path / "boxes.safetensors"
     told = propose(str(weights), [str(tmp_path / "data")], boxes, overrides=["max_boxes=40"])

@@ -51,13 +51,13 @@ def images(boxes: tuple[torch.Tensor, ...] | None = (BOXES, BOXES[:1])) -> Image
 def filled(detector: RCNN) -> RCNN:
     """SVMs and regression as if they had been learned."""
     rng, width = np.random.default_rng(1), detector.widths["pool5"]
-    assert detector.svms is not None
+    assert detector.decision.svms is not None
     planes = torch.from_numpy(rng.normal(size=(2, width)))
     weights = torch.stack([planes[0], torch.zeros(width), planes[1]])
-    detector.svms.fill(weights, torch.tensor([0.1, 0.0, 0.2]), [True, False, True], 2)
-    if detector.box_deltas is not None:
+    detector.decision.svms.fill(weights, torch.tensor([0.1, 0.0, 0.2]), [True, False, True], 2)
+    if detector.decision.box_deltas is not None:
         weights = torch.stack([torch.from_numpy(0.02 * rng.normal(size=(width, 4))).T for _ in range(K)])
-        detector.box_deltas.fill(weights, torch.full((K, 4), 0.05).double(), 1.5)
+        detector.decision.box_deltas.fill(weights, torch.full((K, 4), 0.05).double(), 1.5)
     return detector
 
 
@@ -85,12 +85,12 @@ def test_a_region_at_the_border_is_filled_with_the_mean_and_not_with_padding() -
 
 def test_scores_are_the_svms_and_boxes_the_regressions() -> None:
     detector = filled(model())
-    detector.report = replace(detector.report, score_threshold=0.0, nms_iou=1.0)
+    detector.selection = replace(detector.selection, score_threshold=0.0, nms_iou=1.0)
     first, second = detector.detect(images())
     pool5 = torch.cat([part for part, _ in detector.read(images().part(0, 1), BOXES)])
-    assert detector.svms is not None
-    assert detector.box_deltas is not None
-    scores, deltas = detector.svms(pool5).detach(), detector.box_deltas(pool5).detach()
+    assert detector.decision.svms is not None
+    assert detector.decision.box_deltas is not None
+    scores, deltas = detector.decision.svms(pool5).detach(), detector.decision.box_deltas(pool5).detach()
     expected = [
         (float(scores[row, label]), label, CODER.decode(deltas[row, label][None], BOXES[row][None])[0])
         for row in range(3)
@@ -112,7 +112,7 @@ def test_scores_are_the_svms_and_boxes_the_regressions() -> None:
 
 def test_how_many_crops_go_together_changes_nothing() -> None:
     few, many = filled(model(at_once=1)), filled(model(at_once=100))
-    few.report = many.report = replace(few.report, score_threshold=0.0)
+    few.selection = many.selection = replace(few.selection, score_threshold=0.0)
     for one, other in zip(few.detect(images()), many.detect(images()), strict=True):
         torch.testing.assert_close(one.scores, other.scores)
         torch.testing.assert_close(one.boxes, other.boxes)
@@ -120,10 +120,12 @@ def test_how_many_crops_go_together_changes_nothing() -> None:
 
 def test_softmax_takes_the_place_of_the_svms_and_leaves_background_out() -> None:
     detector = model(softmax=True, regression=False)
-    detector.report = replace(detector.report, score_threshold=0.0, nms_iou=1.0)
+    detector.selection = replace(detector.selection, score_threshold=0.0, nms_iou=1.0)
     found, _ = detector.detect(images())
     pool5 = torch.cat([part for part, _ in detector.read(images().part(0, 1), BOXES)])
-    expected = detector.classifier(pool5).detach().softmax(1)[:, :K].flatten().sort(descending=True).values
+    expected = (
+        detector.decision.classifier(pool5).detach().softmax(1)[:, :K].flatten().sort(descending=True).values
+    )
     torch.testing.assert_close(found.scores, expected)
     assert {tuple(box) for box in found.boxes.tolist()} == {tuple(box) for box in BOXES.tolist()}
 
@@ -132,7 +134,7 @@ def test_nowhere_to_look_finds_nothing_and_not_being_told_is_an_error() -> None:
     detector = filled(model())
     nothing = torch.zeros((0, 4))
     assert [len(found) for found in detector.detect(images((nothing, nothing)))] == [0, 0]
-    with pytest.raises(UserError, match="only where it is told"):
+    with pytest.raises(UserError, match="needs proposals"):
         detector.detect(images(None))
 
 
@@ -142,10 +144,10 @@ def test_the_loss_is_the_cross_entropy_of_the_regions_and_reaches_every_layer() 
     table = torch.from_numpy(PIXELS[0]).view(-1, 3)
     batch = RegionBatch(table, Cuts.in_image(plan, 80), torch.tensor([0, K, 2]), (0, 0, 0))
     losses = detector(batch)
-    logits = detector.classifier(detector.network(detector.crop(table, batch.cuts)))
+    logits = detector.decision.classifier(detector.network(detector.crop(table, batch.cuts)))
     picked = -logits.log_softmax(1)[torch.arange(3), batch.labels]
     torch.testing.assert_close(losses["head_class"], picked.mean())
     losses["head_class"].backward()  # type: ignore[no-untyped-call]
     learned = [p for name, p in detector.named_parameters() if p.requires_grad]
     assert all(p.grad is not None for p in learned)
-    assert not any(p.requires_grad for p in detector.svms.parameters())  # type: ignore[union-attr]
+    assert not any(p.requires_grad for p in detector.decision.svms.parameters())  # type: ignore[union-attr]

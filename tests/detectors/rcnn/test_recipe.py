@@ -84,16 +84,16 @@ def test_a_run_leaves_its_stages_and_its_files(run: Path) -> None:
 def test_svms_and_regression_are_in_the_model_file(run: Path) -> None:
     loaded = load_detector(run / "model.safetensors").model
     assert isinstance(loaded, RCNN)
-    assert loaded.svms is not None
-    assert loaded.box_deltas is not None
-    assert float(loaded.svms.cls_score.weight.abs().sum(1).min()) > 0
-    assert float(loaded.box_deltas.bbox_pred.weight.abs().sum()) > 0
+    assert loaded.decision.svms is not None
+    assert loaded.decision.box_deltas is not None
+    assert float(loaded.decision.svms.cls_score.weight.abs().sum(1).min()) > 0
+    assert float(loaded.decision.box_deltas.bbox_pred.weight.abs().sum()) > 0
 
 
 def test_the_model_evaluates_and_predicts(run: Path, tmp_path: Path) -> None:
-    judged = evaluate(small(), weights=run / "model.safetensors", out=tmp_path / "eval")
-    assert judged is not None
-    assert judged.num_images == 3
+    evaluated = evaluate(small(), weights=run / "model.safetensors", out=tmp_path / "eval")
+    assert evaluated is not None
+    assert evaluated.num_images == 3
     predictor = build_predictor(run / "model.safetensors", "cpu")
     pixels = SyntheticSet(1, 2).render(0)
     (found,) = predictor.predict(pixels, threshold=0.0)
@@ -240,4 +240,4 @@ def test_it_can_begin_with_another_detectors_weights(run: Path, tmp_path: Path) 
     train(config, out=tmp_path / "run", from_weights=run / "model.safetensors")
     old, new = weights(run), weights(tmp_path / "run")
     assert torch.equal(new["network.backbone.conv1.weight"], old["network.backbone.conv1.weight"])
-    assert torch.equal(new["classifier.weight"][:2], old["classifier.weight"][[1, 0]])
+    assert torch.equal(new["decision.classifier.weight"][:2], old["decision.classifier.weight"][[1, 0]])

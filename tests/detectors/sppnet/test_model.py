@@ -163,7 +163,7 @@ def test_it_looks_only_where_it_is_told() -> None:
     nowhere = ImageBatch(images.pixels, images.sizes, images.originals, (torch.zeros(0, 4),) * 2)
     assert [len(found) for found in model.detect(nowhere)] == [0, 0]
     untold = ImageBatch(images.pixels, images.sizes, images.originals)
-    with pytest.raises(UserError, match=r"sppnet looks only where it is told"):
+    with pytest.raises(UserError, match=r"sppnet needs proposals"):
         model.detect(untold)
 
 

@@ -57,8 +57,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_leaves_a_model_that_evaluates_and_predicts(run: Path, tmp_path: Path) -> None:
     stages = sorted(path.name.split("-")[0] for path in (run / "stages").iterdir())
     assert stages == ["box_regression", "fine_tune", "svms"]
-    judged = evaluate(small(), weights=run / "model.safetensors", out=tmp_path / "eval")
-    assert judged is not None
+    evaluated = evaluate(small(), weights=run / "model.safetensors", out=tmp_path / "eval")
+    assert evaluated is not None
     predictor = build_predictor(run / "model.safetensors", "cpu")
     assert isinstance(predictor.model, SPPNet)
     (found,) = predictor.predict(SyntheticSet(1, 2).render(0), threshold=0.0)

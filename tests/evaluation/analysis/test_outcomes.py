@@ -7,7 +7,7 @@ import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.analysis.errors import find_errors
-from detkit.evaluation.analysis.outcomes import FATES, FOUND, IGNORED_OBJECT, UNSEEN, object_fates
+from detkit.evaluation.analysis.outcomes import FOUND, IGNORED_OBJECT, OUTCOMES, UNSEEN, object_outcomes
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
 from tests.reference.random_sets import random_sets
@@ -37,8 +37,8 @@ def test_each_fate_in_one_scene() -> None:
         ],
     )
     truth = replace(truth, crowd=np.arange(7) == 6)
-    fates = object_fates(truth, found, records_of(truth, found))
-    assert [FATES[fate] for fate in fates] == names
+    outcomes = object_outcomes(truth, found, records_of(truth, found))
+    assert [OUTCOMES[outcome] for outcome in outcomes] == names
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -46,7 +46,7 @@ def test_fates_agree_with_the_records_and_the_kinds_of_error(seed: int) -> None:
     truth, found = random_sets(seed)
     records = evaluate_coco(truth, found, records=True).records
     assert records is not None
-    fates = object_fates(truth, found, records)
-    np.testing.assert_array_equal(fates == FOUND, (records.found_by[:, 0] >= 0) & records.counts)
-    np.testing.assert_array_equal(fates == IGNORED_OBJECT, ~records.counts)
-    assert not ((fates == UNSEEN) & ~find_errors(truth, found, records).missed).any()
+    outcomes = object_outcomes(truth, found, records)
+    np.testing.assert_array_equal(outcomes == FOUND, (records.found_by[:, 0] >= 0) & records.counts)
+    np.testing.assert_array_equal(outcomes == IGNORED_OBJECT, ~records.counts)
+    assert not ((outcomes == UNSEEN) & ~find_errors(truth, found, records).missed).any()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
-from detkit.models.roi.box_heads import Predictor
+from detkit.models.roi.box_heads import BoxPredictor
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.target_statistics import TargetMoments, target_moments
 from detkit.ops.boxes import pairwise_iou
@@ -82,7 +82,7 @@ def test_equal_those_of_the_doubled_dataset(rows: int) -> None:
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_units_keep_answers_or_weights_and_fold_away(agnostic: bool) -> None:
     torch.manual_seed(0)
-    predictor, vectors = Predictor(6, 3, class_agnostic=agnostic), torch.randn(5, 6)
+    predictor, vectors = BoxPredictor(6, 3, class_agnostic=agnostic), torch.randn(5, 6)
     before = predictor(vectors)[1]
     shape = predictor.delta_mean.shape
     mean, std = torch.randn(shape), 0.1 + torch.rand(shape)
@@ -92,7 +92,7 @@ def test_units_keep_answers_or_weights_and_fold_away(agnostic: bool) -> None:
     predictor.measure_deltas_in(mean, std, keep_answers=False)
     inside = predictor(vectors)[1]
     torch.testing.assert_close(inside, before * std + mean)
-    plain = Predictor(6, 3, class_agnostic=agnostic)
+    plain = BoxPredictor(6, 3, class_agnostic=agnostic)
     plain.load_state_dict(predictor.state_dict() | predictor.folded())
     torch.testing.assert_close(plain(vectors)[1], inside)
 
@@ -104,7 +104,7 @@ def test_the_box_loss_is_in_deviations() -> None:
     maps = [torch.randn(1, 64, 8, 8)]
     mean, std = torch.randn(3, 4), 0.2 + torch.rand(3, 4)
     predictor = roi_head.predictor
-    assert isinstance(predictor, Predictor)
+    assert isinstance(predictor, BoxPredictor)
     predictor.measure_deltas_in(mean, std, keep_answers=False)
     roi_head.eval()
     loss = roi_head.losses(maps, [near], [target], 0)[1]

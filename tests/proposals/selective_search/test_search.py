@@ -11,10 +11,17 @@ from detkit.errors import UserError
 from detkit.proposals.selective_search import search as selective_search
 from detkit.proposals.selective_search.colour_spaces import to_hsv
 from detkit.proposals.selective_search.grouping import Hierarchy
-from detkit.proposals.selective_search.modes import MODE_NAMES, MODES
 from detkit.proposals.selective_search.region_features import Regions
 from detkit.proposals.selective_search.region_texture import gradient_codes
-from detkit.proposals.selective_search.search import Layer, SelectiveSearch, by_level, by_merge, put_in_order
+from detkit.proposals.selective_search.search import (
+    MODE_NAMES,
+    MODES,
+    Layer,
+    SelectiveSearch,
+    by_level,
+    by_merge,
+    put_in_order,
+)
 from detkit.proposals.selective_search.segmentation import segment
 
 

@@ -9,9 +9,9 @@ from safetensors.numpy import load_file, save_file
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.store.arrays import map_arrays
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
-from detkit.proposals.store.store_format import map_arrays
-from detkit.proposals.store.store_parts import StoreParts
 
 NAMES = ["a.jpg", "b/ü.jpg", "", "d.jpg"]
 
@@ -151,7 +151,7 @@ def test_parts_of_something_else_do_not_count(tmp_path: Path) -> None:
 
 
 def test_work_reaches_the_disk_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("detkit.proposals.store.store_parts.MOST_IMAGES", 2)
+    monkeypatch.setattr("detkit.proposals.store.parts.MOST_IMAGES", 2)
     parts = parts_of(tmp_path)
     for image, proposals in enumerate(random_proposals(6)[:3]):
         parts.add(image, proposals, 1.0)

@@ -184,7 +184,7 @@ def test_a_box_without_area_is_named_as_the_cause() -> None:
         watch(0, broken, {"head_box": torch.tensor(torch.inf)})
 
 
-def judged(scores: list[float], **changes: Any) -> tuple[list[int], Any, list[Report]]:
+def evaluated(scores: list[float], **changes: Any) -> tuple[list[int], Any, list[Report]]:
     """Train with given validation results; return the steps whose weights were kept."""
     kept: list[int] = []
     reports: list[Report] = []
@@ -206,14 +206,14 @@ def judged(scores: list[float], **changes: Any) -> tuple[list[int], Any, list[Re
 
 
 def test_the_best_weights_are_kept() -> None:
-    kept, state, reports = judged([0.1, 0.4, 0.3, float("nan")], epochs=4)
+    kept, state, reports = evaluated([0.1, 0.4, 0.3, float("nan")], epochs=4)
     assert kept == [STEPS, 2 * STEPS]
     assert (state.best, state.best_step, state.stale) == (0.4, 2 * STEPS, 2)
     assert [report.values["map"] for report in reports[:3]] == [0.1, 0.4, 0.3]
 
 
 def test_early_stopping_ends_after_so_many_validations_without_a_better_one() -> None:
-    _, state, reports = judged([0.1, 0.4, 0.3, 0.35, 0.9], epochs=5, early_stop=2)
+    _, state, reports = evaluated([0.1, 0.4, 0.3, 0.35, 0.9], epochs=5, early_stop=2)
     assert state.step == 4 * STEPS
     assert len(reports) == 4
 
@@ -222,7 +222,7 @@ def test_early_stopping_ends_after_so_many_validations_without_a_better_one() ->
 def test_validation_comes_every_so_many_epochs_and_at_the_end(
     every: int, epochs: int, expected: list[int]
 ) -> None:
-    _, _, reports = judged([0.1] * 5, every=every, epochs=epochs)
+    _, _, reports = evaluated([0.1] * 5, every=every, epochs=epochs)
     assert [report.epoch for report in reports] == expected
 
 
@@ -239,12 +239,12 @@ def test_the_running_mean_is_judged_and_kept_and_the_weights_go_on_without_it() 
     train(plain)
     judged_weights: list[torch.Tensor] = []
 
-    def judge(model: nn.Module) -> tuple[float, dict[str, float]]:
+    def evaluate(model: nn.Module) -> tuple[float, dict[str, float]]:
         assert not model.training
         judged_weights.append(averaged.head.weight.clone())
         return 1.0, {}
 
-    state = train(averaged, ema_decay=0.5, validation=Validation(judge, 1, None))
+    state = train(averaged, ema_decay=0.5, validation=Validation(evaluate, 1, None))
     assert_same(weights(plain), weights(averaged))
     assert averaged.training
     mean = state.ema.state_dict()["mean"]["head.weight"]  # type: ignore[union-attr]
@@ -253,14 +253,14 @@ def test_the_running_mean_is_judged_and_kept_and_the_weights_go_on_without_it() 
 
 
 def test_breaking_off_a_validation_loses_nothing(tmp_path: Path) -> None:
-    def judge(model: nn.Module) -> tuple[float, dict[str, float]]:
+    def evaluate(model: nn.Module) -> tuple[float, dict[str, float]]:
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the validation should have been broken off")
 
     whole, model = tiny_model(), tiny_model()
     train(whole)
     with pytest.raises(KeyboardInterrupt, match="--resume"):
-        train(model, folder=tmp_path, validation=Validation(judge, 1, None))
+        train(model, folder=tmp_path, validation=Validation(evaluate, 1, None))
     results: list[int] = []
     resumed = tiny_model()
     validation = Validation(lambda _: (float(len(results)), results.append(1) or {"map": 1.0}), 1, None)

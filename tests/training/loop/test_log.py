@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,17 @@ def test_without_a_terminal_plain_lines_go_to_stderr(
     assert "\x1b" not in err
 
 
-def test_on_a_terminal_a_bar_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_a_line_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
     with TrainingLog(tmp_path, 30, tensorboard=False) as log:
-        assert log._bar is not None
         for number in range(1, 31):
             log(step(number))
-        assert log._bar.tasks[0].completed == 30
-        assert "head_box" in log._bar.tasks[0].fields["state"]
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert "30/30" in shown
+    assert "head_box" in shown
 
 
 def test_a_report_without_values_counts_for_the_rate_alone(tmp_path: Path) -> None:

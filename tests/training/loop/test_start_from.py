@@ -8,14 +8,14 @@ from torch import nn
 
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file, save_model
-from detkit.models.roi.box_heads import Predictor
+from detkit.models.roi.box_heads import BoxPredictor
 from detkit.training.loop.start_from import start_from
 
 
 def detector(num_classes: int) -> nn.ModuleDict:
     # As many outputs as two classes have box deltas: only its place tells the trunk from the predictor.
     return nn.ModuleDict(
-        {"trunk": nn.Linear(3, 8), "predictor": Predictor(8, num_classes, class_agnostic=False)}
+        {"trunk": nn.Linear(3, 8), "predictor": BoxPredictor(8, num_classes, class_agnostic=False)}
     )
 
 

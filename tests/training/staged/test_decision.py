@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from detkit.data.datasets.index import Index, Strings
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.detectors.staged_recipe import mining_of
+from detkit.models.roi.decision import RidgeDeltas, SVMScores
 from detkit.models.roi.decision_config import SVMDecisionConfig
-from detkit.models.roi.svm_decision import RidgeDeltas, SVMScores
 from detkit.ops.boxes import pairwise_iou
 from detkit.training.staged import decision as learn_decision
 from detkit.training.staged.decision import (

@@ -1,0 +1,177 @@
+"""Decoded image files of a dataset, and checks of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detkit.annotations.image_files import orientation
+from detkit.checks.findings import Finding, found
+from detkit.checks.survey import Survey
+from detkit.data.images import decode_bytes
+from detkit.errors import UserError
+from detkit.runtime.thread_map import map_threads
+
+THUMBNAIL_PX = 32
+_PLAIN_MODES = ("RGB", "P")
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+}
+
+LONGEST_IMAGE = 5.0
+"""Sides of an image in a ratio of more than this are worth a word: a resize leaves its objects tiny."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """Facts about an image file whose pixels were decoded.
+
+    Attributes:
+        fault: the kind of fault for which it cannot be read; empty if it can.
+        told: what was found: of the fault, or of its mode.
+        size: (height, width) in pixels as it is seen; (0, 0) where it cannot be read.
+        orientation: EXIF orientation, 1 to 8.
+        odd_mode: says which pixels it has that are not 8-bit colours; empty otherwise.
+        wrong_suffix: the format that its content has where its name says another; empty otherwise.
+        digest: of the file's content.
+        thumbnail: (THUMBNAIL_PX, THUMBNAIL_PX) uint8 grey; None where it cannot be read.
+        blank: whether all pixels have the same colour.
+    """
+
+    fault: str
+    told: str
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    odd_mode: str = ""
+    wrong_suffix: str = ""
+    digest: bytes = b""
+    thumbnail: NDArray[np.uint8] | None = None
+    blank: bool = False
+
+
+def look_at(
+    paths: Sequence[Path], num_threads: int, done: Callable[[int], None] = lambda count: None
+) -> dict[Path, DecodedImage]:
+    """Decode every image, several at the same time.
+
+    Args:
+        paths: the files.
+        num_threads: how many at a time.
+        done: told after each image how many are done.
+    """
+    decoded = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about files that are told of here
+        for count, (path, decoded_image) in enumerate(
+            zip(paths, map_threads(look, paths, num_threads), strict=True), start=1
+        ):
+            decoded[path] = decoded_image
+            done(count)
+    return decoded
+
+
+def look(path: Path) -> DecodedImage:
+    """Decode one image file; whatever is wrong with it comes back as its fault."""
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return DecodedImage("missing_image", "the image does not exist")
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
+        return DecodedImage("unreadable_image", f"cannot be read ({error})")
+    if not data:
+        return DecodedImage("empty_file", "the file is empty")
+    try:
+        return _seen(path, data)
+    except UserError as error:
+        return DecodedImage("unreadable_image", str(error))
+    except Exception as error:  # a damaged file makes a decoder fail in any way
+        return DecodedImage("unreadable_image", f"the image is damaged ({type(error).__name__}: {error})")
+
+
+def _seen(path: Path, data: bytes) -> DecodedImage:
+    pixels = decode_bytes(data)
+    with Image.open(io.BytesIO(data)) as image:
+        turn, mode, kind = orientation(image), image.mode, image.format or ""
+        frames = int(getattr(image, "n_frames", 1))
+        alpha = "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa")
+    height, width = pixels.shape[:2]
+    small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    return DecodedImage(
+        fault="",
+        told="",
+        size=(height, width),
+        orientation=turn,
+        odd_mode=_odd(mode, alpha, frames),
+        wrong_suffix=kind if path.suffix.lower() not in _SUFFIXES.get(kind, (path.suffix.lower(),)) else "",
+        digest=hashlib.blake2b(data, digest_size=16).digest(),
+        thumbnail=np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
+        blank=bool((pixels == pixels[0, 0]).all()),
+    )
+
+
+def _odd(mode: str, alpha: bool, frames: int) -> str:
+    told = []
+    if mode.startswith(("I", "F")):
+        told.append("more than 8 bits a value, which are divided to 8")
+    elif mode in ("1", "L", "LA"):
+        told.append("grey, which becomes three equal channels")
+    elif mode not in _PLAIN_MODES and mode not in ("RGBA", "PA"):
+        told.append(f"{mode}, which is converted plainly")
+    if alpha:
+        told.append("an alpha channel, which is dropped")
+    if frames > 1:
+        told.append(f"{frames} frames or pages, of which the first is taken")
+    return "; ".join(told)
+
+
+def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterator[Finding]:
+    """Yield what is wrong or unusual with image files, each told once.
+
+    Args:
+        survey: names the files.
+        decoded: facts about each.
+    """
+    positions: dict[Path, list[int]] = defaultdict(list)
+    for image, path in enumerate(survey.files):
+        positions[path].append(image)
+    plain_grey = _is_mostly_grey(decoded)
+    for path, images in positions.items():
+        decoded_image = decoded[path]
+        if decoded_image.fault:
+            wanted = (
+                f"; wanted by {survey.sources[images[0]]}" if decoded_image.fault == "missing_image" else ""
+            )
+            yield found(decoded_image.fault, path, None, decoded_image.told + wanted, images=images)
+            continue
+        if decoded_image.wrong_suffix:
+            told = f"the content is {decoded_image.wrong_suffix}, which is read; other tools go by the name"
+            yield found("wrong_extension", path, None, told, images=images)
+        if decoded_image.odd_mode and not (plain_grey and decoded_image.odd_mode.startswith("grey")):
+            yield found("image_mode", path, None, f"it has {decoded_image.odd_mode}", images=images)
+        if decoded_image.blank:
+            yield found("blank_image", path, None, "all pixels have the same colour", images=images)
+        height, width = decoded_image.size
+        if max(height, width) > LONGEST_IMAGE * min(height, width):
+            told = f"the image is {width}x{height} pixels: cut it, or its objects become tiny"
+            yield found("extreme_aspect", path, None, told, images=images)
+
+
+def _is_mostly_grey(decoded: Mapping[Path, DecodedImage]) -> bool:
+    """Return whether grey is what this dataset consists of, and so not worth a word for each image."""
+    grey = sum(decoded_image.odd_mode.startswith("grey") for decoded_image in decoded.values())
+    return 2 * grey > len(decoded)

@@ -1,0 +1,89 @@
+"""All checks of a dataset, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detkit.checks.boxes import box_faults, check_boxes, odd_boxes
+from detkit.checks.classes import Wanted, check_classes
+from detkit.checks.conventions import Explanation, explanations, suspected_shifts
+from detkit.checks.decoding import DecodedImage, check_images, look_at
+from detkit.checks.findings import Finding, ranked
+from detkit.checks.repeats import check_empty, check_repeats
+from detkit.checks.sizes import Sizes, check_sizes
+from detkit.checks.split_overlap import check_near_duplicates, check_splits
+from detkit.checks.survey import Arrays, Survey
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Result of all checks of a dataset.
+
+    Attributes:
+        survey: what its files say.
+        decoded: what was seen of each image file.
+        objects: of the survey, as arrays.
+        sizes: of the survey's images.
+        findings: worst first.
+        explained: what explains many wrong boxes at once.
+    """
+
+    survey: Survey
+    decoded: Mapping[Path, DecodedImage]
+    objects: Arrays
+    sizes: Sizes
+    findings: list[Finding]
+    explained: list[Explanation]
+
+
+def check_survey(
+    survey: Survey,
+    *,
+    wanted: Wanted | None,
+    everything: bool,
+    num_threads: int,
+    done: Callable[[int], None] = lambda count: None,
+) -> Checked:
+    """Decode the images of a survey and check it.
+
+    Args:
+        survey: what the files say.
+        wanted: the classes of a config, where there is one.
+        everything: whether all of a dataset was read.
+        num_threads: images that are decoded at the same time.
+        done: told after each image how many are done.
+    """
+    decoded = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
+        return _checked(survey, decoded, wanted, everything)
+
+
+def _checked(
+    survey: Survey, decoded: Mapping[Path, DecodedImage], wanted: Wanted | None, everything: bool
+) -> Checked:
+    objects, sizes = survey.arrays(), Sizes.of(survey, decoded)
+    faults = box_faults(objects, sizes)
+    explained = list(explanations(survey, objects, sizes, faults))
+    suspected = list(suspected_shifts(survey, objects, sizes, faults)) if not explained else []
+    for explanation in explained:
+        faults[explanation.rows] = ""
+    odd = odd_boxes(objects, sizes, faults) if not explained else np.full_like(faults, "")
+    findings = [
+        *survey.faults,
+        *check_images(survey, decoded),
+        *check_sizes(survey, decoded, sizes, objects),
+        *(explanation.finding for explanation in explained),
+        *suspected,
+        *check_boxes(survey, objects, sizes, faults),
+        *check_boxes(survey, objects, sizes, odd),
+        *check_repeats(survey, objects, sizes),
+        *check_empty(survey, objects),
+        *check_classes(survey, objects, wanted),
+        *check_splits(survey, everything=everything),
+        *check_near_duplicates(survey, decoded),
+    ]
+    return Checked(survey, decoded, objects, sizes, ranked(findings), explained)

@@ -1,0 +1,103 @@
+"""Dataset types: where images and their annotations lie."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from detkit.data.transforms.config import TransformConfig
+from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec
+
+
+class DatasetConfig(Spec):
+    """Keys that every dataset type of detkit has."""
+
+    augment: tuple[TransformConfig, ...] = ()
+    """Random changes, in this order; only for training."""
+
+
+class VOCDatasetConfig(DatasetConfig):
+    """PASCAL VOC: one XML file an image."""
+
+    type: Literal["voc"] = "voc"
+    root: str
+    """Folder with Annotations/ and JPEGImages/, or the VOCdevkit folder with VOC2007/ and so on in it."""
+    sets: tuple[str, ...] = ()
+    """Names in ImageSets/Main, such as train, or 2007_trainval for a VOCdevkit; or text files with one
+    image name a line. Empty: every annotation there is."""
+
+
+class COCODatasetConfig(DatasetConfig):
+    """COCO: one JSON file for all images."""
+
+    type: Literal["coco"] = "coco"
+    images: str
+    """Folder with the images."""
+    annotations: str
+    """The instances JSON file."""
+
+
+class YOLODatasetConfig(DatasetConfig):
+    """YOLO: one text file an image, beside or in labels/."""
+
+    type: Literal["yolo"] = "yolo"
+    root: str
+    """Folder with data.yaml, or with images/ and labels/."""
+    split: str = "train"
+    """Split: train, val or test; or a text file with one image path a line."""
+
+
+class SyntheticDatasetConfig(DatasetConfig):
+    """The embedded dataset: drawn while it is read, always the same for the same seed."""
+
+    type: Literal["synthetic"] = "synthetic"
+    num_images: Count = 400
+    """Number of images."""
+    seed: Index = 0
+    """Seed of the images; the same seed gives the same images."""
+
+
+class ImageFolderConfig(DatasetConfig):
+    """Images for a classifier: one folder for each class, as ImageNet comes."""
+
+    type: Literal["image_folder"] = "image_folder"
+    root: str
+    """Folder with train/CLASS/ and val/CLASS/."""
+    split: str = "train"
+    """Split: a folder in `root`; all where the classes lie in `root` itself; or a text file with one
+    image path a line."""
+
+
+class ObjectCropsConfig(DatasetConfig):
+    """Images for a classifier, cut out of a detection dataset: one for each ground-truth object."""
+
+    type: Literal["object_crops"] = "object_crops"
+    of: Annotated[
+        VOCDatasetConfig | COCODatasetConfig | YOLODatasetConfig | SyntheticDatasetConfig,
+        Field(discriminator="type"),
+    ]
+    """The detection dataset. Difficult objects and crowds are left out."""
+    context: NonNegative = 0.2
+    """Widen each box to every side by this fraction of its own width and height."""
+
+    @model_validator(mode="after")
+    def _plain(self) -> ObjectCropsConfig:
+        if self.of.augment:
+            raise ValueError("of.augment must be empty: write it beside `of`, the crops are what is changed")
+        return self
+
+
+ClassifiedDatasetConfig = ImageFolderConfig | ObjectCropsConfig
+"""Datasets of a classifier."""
+
+AnyDatasetConfig = Annotated[
+    VOCDatasetConfig
+    | COCODatasetConfig
+    | YOLODatasetConfig
+    | SyntheticDatasetConfig
+    | ImageFolderConfig
+    | ObjectCropsConfig
+    | CustomConfig,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,181 @@
+"""Images and datasets named on the command line."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.annotations.dataset import AnnotationSet, join_sets
+from detkit.annotations.detect import FoundDataset, detect_format
+from detkit.annotations.image_files import (
+    IMAGE_EXTENSIONS,
+    image_path,
+    images_below,
+    require_images,
+    with_sizes,
+)
+from detkit.data.datasets.readers import config_of_sets, configs_of_sets, file_format, read_sets
+from detkit.data.datasets.source import Source
+from detkit.data.images import decode_image
+from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, embedded_set, is_embedded
+from detkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class NamedImages:
+    """N images to look at.
+
+    Attributes:
+        names: what each is called.
+        pixels: returns the (H, W, 3) uint8 RGB pixels of the image at a position.
+        stamps: N values that change when an image is replaced: quicker to have than its content.
+        truth: labels, where the source is a dataset.
+    """
+
+    names: list[str]
+    pixels: Callable[[int], NDArray[np.uint8]]
+    stamps: list[Any]
+    truth: AnnotationSet | None
+
+
+def named_images(sources: Sequence[str], sets: Sequence[str] = ()) -> NamedImages:
+    """Return the images of a dataset, or those of files, folders and glob patterns.
+
+    Args:
+        sources: one VOC, COCO or YOLO dataset or `synthetic`; or image files, folders (with all below
+            them) and patterns.
+        sets: parts of the dataset, such as train or val.
+
+    Raises:
+        UserError: a source is not there or holds no image, or there are sets without a dataset.
+    """
+    if len(sources) == 1 and _is_dataset(sources[0]):
+        return _of_dataset(labelled_images(sources[0], sets))
+    if sets:
+        raise UserError(f"--set {sets[0]}: parts are chosen of one dataset; {', '.join(sources)} is none")
+    files: dict[Path, str] = {}
+    for source in sources:
+        for file in find_images([source]):
+            inside = Path(source).is_dir()
+            files.setdefault(file, (file.relative_to(source) if inside else Path(file.name)).as_posix())
+    shared = {name for name, count in Counter(files.values()).items() if count > 1}
+    names = [file.as_posix() if name in shared else name for file, name in files.items()]
+    paths = list(files)
+    return NamedImages(names, lambda image: decode_image(paths[image]), _sizes(paths), None)
+
+
+def _is_dataset(source: str) -> bool:
+    path = Path(source)
+    if is_embedded(source):
+        return True
+    if path.suffix.lower() in (".json", ".yaml", ".yml"):
+        return True
+    if not path.is_dir():
+        return False
+    try:
+        detect_format(path)
+    except UserError:
+        return False  # a folder with images
+    return True
+
+
+def _of_dataset(images: Source) -> NamedImages:
+    truth = images.annotations
+    names = [str(name).replace("\\", "/") for name in truth.image_files.tolist()]
+    if truth.root == SYNTHETIC:
+        return NamedImages(names, images.pixels, truth.sources.tolist(), truth)
+    paths = [image_path(truth, image) for image in range(truth.num_images)]
+    return NamedImages(names, images.pixels, _sizes(paths), truth)
+
+
+def _sizes(paths: Sequence[Path]) -> list[int]:
+    try:
+        return [path.stat().st_size for path in paths]
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def labelled_images(dataset: str, sets: Sequence[str] = ()) -> Source:
+    """Read a dataset.
+
+    Args:
+        dataset: a VOC, COCO or YOLO dataset, or `synthetic` for the embedded one.
+        sets: which of its parts, such as train or val; none is all of them.
+
+    Raises:
+        UserError: there is no dataset, it has no such part, or its labels or images cannot be read.
+    """
+    if is_embedded(dataset):
+        return _drawn(sets)
+    found = detect_format(Path(dataset))
+    names = [item.name for item in found.sets]
+    unknown = [name for name in sets if name not in names and not _is_list(found, name)]
+    if unknown:
+        offered = ", ".join(names) or "no parts; leave --set out"
+        raise UserError(f"--set {unknown[0]}: {dataset} has {offered}")
+    if sets:
+        parts = read_sets({name: config_of_sets(found, [name]) for name in sets})
+    elif file_format(found.format).any_sets:
+        parts = read_sets({"all": config_of_sets(found, [])})
+    else:
+        parts = read_sets(configs_of_sets(found))
+    root = found.root if found.root.is_dir() else found.root.parent
+    truth = join_sets(list(parts.values()), root) if len(parts) > 1 else next(iter(parts.values()))
+    require_images(truth)
+    truth = with_sizes(truth)
+    return Source(truth, lambda image: decode_image(image_path(truth, image)))
+
+
+def split_names(dataset: str) -> list[str]:
+    """Return the names of the parts of a dataset.
+
+    Raises:
+        UserError: there is no dataset.
+    """
+    if is_embedded(dataset):
+        return list(NUM_SYNTHETIC)
+    return [item.name for item in detect_format(Path(dataset)).sets]
+
+
+def _is_list(found: FoundDataset, name: str) -> bool:
+    """Return whether a set is given as a text file with the names of its images."""
+    return file_format(found.format).any_sets and name.endswith(".txt") and Path(name).is_file()
+
+
+def _drawn(sets: Sequence[str]) -> Source:
+    names = list(NUM_SYNTHETIC)
+    if len(sets) > 1 or not set(sets) <= set(names):
+        raise UserError(f"--set {' '.join(sets)}: {SYNTHETIC} has {' and '.join(names)}, one at a time")
+    images = embedded_set(sets[0] if sets else names[0])
+    return Source(images.annotations(), images.render)
+
+
+def find_images(sources: Sequence[str]) -> list[Path]:
+    """Return the images that files, folders and glob patterns name, each once, in order.
+
+    Raises:
+        UserError: a source names nothing that exists, or no image.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            images = images_below(path)
+        elif path.exists():
+            images = [path]
+        else:
+            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 (absolute patterns)
+            images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
+            if not matches:
+                raise UserError(f"{source}: no such file or folder, and no file matches it as a pattern")
+        if not images:
+            raise UserError(f"{source}: no images in it; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
+        found.update(dict.fromkeys(images))
+    return list(found)

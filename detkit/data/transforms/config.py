@@ -1,0 +1,135 @@
+"""Size and augmentation of the images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from detkit.spec import Count, CustomConfig, Fraction, NonNegative, Spec
+
+
+class ResizeConfig(Spec):
+    """One size rule for training and test: the short side to `short_px`, the long side at most `long_px`."""
+
+    short_px: Count = 600
+    """Length of the short side in pixels."""
+    long_px: Count = 1000
+    """Upper limit of the long side in pixels."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ResizeConfig:
+        if self.short_px > self.long_px:
+            raise ValueError(f"short_px ({self.short_px}) must not exceed long_px ({self.long_px})")
+        return self
+
+
+class FlipConfig(Spec):
+    """Mirror the image."""
+
+    type: Literal["flip"] = "flip"
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+    direction: Literal["horizontal", "vertical"] = "horizontal"
+    """Left-right or top-bottom; the second only where up and down mean nothing (microscopy, aerial)."""
+
+
+class MultiScaleConfig(Spec):
+    """Resize the short side to one of several lengths instead of `data.resize.short_px`."""
+
+    type: Literal["multi_scale"] = "multi_scale"
+    short_px: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """The lengths to choose from, in pixels."""
+
+
+class RandomCropConfig(Spec):
+    """Cut out a window; objects whose centre leaves it are dropped, the others clipped."""
+
+    type: Literal["random_crop"] = "random_crop"
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+    min_scale: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Shortest side of the window as a fraction of the image's."""
+
+
+class ZoomOutConfig(Spec):
+    """Put the image on a larger canvas filled with the mean colour, so that objects become smaller."""
+
+    type: Literal["zoom_out"] = "zoom_out"
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+    max_scale: Annotated[float, Field(ge=1)] = 2.0
+    """Largest side of the canvas as a multiple of the image's."""
+
+
+class ColorJitterConfig(Spec):
+    """Change brightness, contrast, saturation and hue at random."""
+
+    type: Literal["color_jitter"] = "color_jitter"
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+    brightness: NonNegative = 0.2
+    """Factor within 1 +- this."""
+    contrast: NonNegative = 0.2
+    """Factor within 1 +- this."""
+    saturation: NonNegative = 0.2
+    """Factor within 1 +- this."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    """Shift within +- this fraction of the colour circle."""
+
+
+class ScaleCropConfig(Spec):
+    """Resize the short side to a random length, then cut out a square: the image of a classifier.
+
+    It takes the place of the final resizing and is the last change of the image.
+    """
+
+    type: Literal["scale_crop"] = "scale_crop"
+    short_px: tuple[Count, Count] = (256, 480)
+    """Shortest and longest length of the short side, in pixels."""
+    size_px: Count = 224
+    """Side of the square, in pixels; at most the shortest length."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ScaleCropConfig:
+        if not self.size_px <= self.short_px[0] <= self.short_px[1]:
+            raise ValueError(f"short_px ({list(self.short_px)}) must rise from size_px ({self.size_px}) on")
+        return self
+
+
+class NoiseConfig(Spec):
+    """Add Gaussian noise to every pixel."""
+
+    type: Literal["noise"] = "noise"
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+    sigma: NonNegative = 8.0
+    """Largest standard deviation, in grey levels of 255."""
+
+
+class AffineConfig(Spec):
+    """Rotate, shear and stretch a little; boxes become the box around their turned corners."""
+
+    type: Literal["affine"] = "affine"
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+    degrees: Annotated[float, Field(ge=0, le=45)] = 5.0
+    """Largest rotation either way."""
+    shear_degrees: Annotated[float, Field(ge=0, le=30)] = 3.0
+    """Largest shear either way."""
+    stretch: Annotated[float, Field(ge=1, le=2)] = 1.1
+    """Largest change of the aspect ratio."""
+
+
+TransformConfig = Annotated[
+    FlipConfig
+    | MultiScaleConfig
+    | RandomCropConfig
+    | ZoomOutConfig
+    | ColorJitterConfig
+    | NoiseConfig
+    | AffineConfig
+    | ScaleCropConfig
+    | CustomConfig,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,140 @@
+"""Proposal store written in parts, so that an interrupted run can be resumed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from detkit.errors import UserError
+from detkit.proposals.proposals import Proposals
+from detkit.proposals.store.store import Origin, ProposalStore, write_store
+
+MOST_IMAGES = 256
+MOST_SECONDS = 10.0  # so much work is lost when a process is killed
+
+
+class StoreParts:
+    """The proposals of some of the images of a store to be, in the folder FILE.parts.
+
+    Each part is a store itself, of images that follow one another. Several processes, also of several
+    machines, may add parts at the same time; a part of other images or of another method, which has another
+    key, is passed over.
+
+    Args:
+        file: the store to be.
+        names: N image names.
+        origin: what the boxes come from; its key is that of these images, this method and its parameters.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     parts = StoreParts(Path(folder) / "x.safetensors", ["a.jpg", "b.jpg"], Origin("me", {}, "1"))
+        ...     parts.add(1, Proposals.empty(), seconds=0.1)
+        ...     parts.flush()
+        ...     missing = parts.missing(range(2))
+        ...     parts.add(0, Proposals.empty(), seconds=0.1)
+        ...     parts.flush()
+        ...     missing, len(parts.join())
+        ([0], 2)
+    """
+
+    def __init__(self, file: Path, names: Sequence[str], origin: Origin) -> None:
+        self.file, self.names, self.origin = file, names, origin
+        self.folder = file.with_name(f"{file.name}.parts")
+        self._first, self._waiting, self._seconds = 0, list[Proposals](), 0.0
+        self._written = time.monotonic()
+
+    def is_joined(self) -> bool:
+        """Return whether the store is there already.
+
+        Raises:
+            UserError: another store, or another file, is in its place.
+        """
+        if not self.file.exists():
+            return False
+        there = ProposalStore.open(self.file).origin
+        if there.key != self.origin.key:
+            raise UserError(
+                f"{self.file}: exists already and holds boxes by {there.method} of other images or with "
+                "other parameters; name another file"
+            )
+        return True
+
+    def missing(self, wanted: Iterable[int]) -> list[int]:
+        """Return the positions among `wanted` that no part holds yet."""
+        done = {image for first, part in self._parts() for image in range(first, first + len(part))}
+        return [image for image in wanted if image not in done]
+
+    def summary(self, wanted: range) -> tuple[int, float, float]:
+        """Return how many of the images are done, and their mean number of boxes and of seconds."""
+        done: dict[int, int] = {}
+        seconds, looked_at = 0.0, 0
+        for first, part in self._parts():
+            inside = [i for i in range(len(part)) if first + i in wanted]
+            if inside:
+                seconds, looked_at = seconds + part.origin.seconds, looked_at + len(part)
+                counts = part.counts.tolist()
+                done.update({first + i: counts[i] for i in inside})
+        return len(done), sum(done.values()) / max(len(done), 1), seconds / max(looked_at, 1)
+
+    def add(self, image: int, found: Proposals, seconds: float) -> None:
+        """Take the proposals of the image at a position; they are on the disk after `flush` at the latest."""
+        if image != self._first + len(self._waiting):
+            self.flush()
+        if not self._waiting:
+            self._first, self._seconds = image, 0.0
+        self._waiting.append(found)
+        self._seconds += seconds
+        if len(self._waiting) >= MOST_IMAGES or time.monotonic() - self._written > MOST_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added since the last time."""
+        self._written = time.monotonic()
+        if not self._waiting:
+            return
+        stop = self._first + len(self._waiting)
+        file = self.folder / f"{self._first:08d}-{stop:08d}.safetensors"
+        origin = Origin(self.origin.method, self.origin.parameters, self.origin.key, self._seconds)
+        write_store(file, origin, self.names[self._first : stop], self._waiting.__getitem__)
+        self._waiting = []
+
+    def join(self) -> ProposalStore:
+        """Write the store from its parts, which are then removed, and return it.
+
+        Raises:
+            UserError: the parts do not hold every image.
+        """
+        parts = self._parts()
+        places = {first + i: (part, i) for first, part in parts for i in range(len(part))}
+        missing = [name for image, name in enumerate(self.names) if image not in places]
+        if not missing:
+            self._write(places, sum(part.origin.seconds for _, part in parts))
+        elif not self.is_joined():  # otherwise somebody else has joined and removed the parts meanwhile
+            raise UserError(
+                f"{self.folder}: {len(missing)} of {len(self.names)} images are not done yet, such as "
+                f"{missing[0]}; let the other shards finish, or run without --merge to do them here"
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return ProposalStore.open(self.file)
+
+    def _write(self, places: dict[int, tuple[ProposalStore, int]], seconds: float) -> None:
+        def proposals(image: int) -> Proposals:
+            part, position = places[image]
+            return part(position)
+
+        origin = Origin(self.origin.method, self.origin.parameters, self.origin.key, seconds)
+        write_store(self.file, origin, self.names, proposals)
+
+    def _parts(self) -> list[tuple[int, ProposalStore]]:
+        parts = []
+        for file in sorted(self.folder.glob("*.safetensors")):
+            try:
+                part = ProposalStore.open(file)
+            except UserError:
+                continue  # of an older format, or damaged: its images are done again
+            if part.origin.key == self.origin.key:
+                parts.append((int(file.stem.split("-")[0]), part))
+        return parts

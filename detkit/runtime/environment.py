@@ -1,0 +1,34 @@
+"""Versions and machine that a result was made with."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from detkit.version import VERSION
+
+
+def environment() -> dict[str, str]:
+    """Return what a result was made with: versions, machine and the command."""
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy")}
+    return {
+        "command": shlex.join(["detkit", *sys.argv[1:]]),
+        "detkit": VERSION,
+        "python": platform.python_version(),
+        **versions,
+        "machine": _machine(),
+    }
+
+
+def _machine() -> str:
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    return f"{platform.system()} {platform.release()}, {cpu}"

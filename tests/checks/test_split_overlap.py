@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detkit.checks.decoding import THUMBNAIL_PX
+from detkit.checks.split_overlap import SAME, near_duplicates
+from tests.checks.small_datasets import draw
+
+Pixels = NDArray[np.uint8]
+
+
+def thumbnail(pixels: Pixels) -> Pixels:
+    small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def stored_again(pixels: Pixels, quality: int, scale: float) -> Pixels:
+    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("quality", "scale"), [(95, 1.0), (40, 1.0), (80, 0.5), (80, 0.7), (90, 1.5)])
+def test_a_picture_stored_again_is_found_among_others(quality: int, scale: float) -> None:
+    rng = np.random.default_rng(quality)
+    others = [draw(rng, 200, 300) for _ in range(40)]
+    pictures = [*others, stored_again(others[7], quality, scale)]
+    found = list(near_duplicates(np.stack([thumbnail(picture) for picture in pictures])))
+    assert [(first, second) for first, second, _ in found] == [(7, 40)]
+    assert found[0][2] <= SAME
+
+
+def test_every_pair_that_looks_the_same_is_found() -> None:
+    """Beside comparing every picture with every other."""
+    rng = np.random.default_rng(5)
+    pictures = [draw(rng, 60, 80) for _ in range(30)]
+    pictures += [stored_again(pictures[i], 70, 0.9) for i in rng.integers(0, 30, 10)]
+    small = [thumbnail(picture).astype(float) for picture in pictures]
+    expected = {
+        (i, j)
+        for i in range(len(small))
+        for j in range(i + 1, len(small))
+        if np.sqrt(((small[i] - small[j]) ** 2).mean()) <= SAME * min(small[i].std(), small[j].std())
+    }
+    found = near_duplicates(np.stack([thumbnail(picture) for picture in pictures]))
+    assert {(first, second) for first, second, share in found if share <= SAME} == expected
+    assert len(expected) >= 10
+
+
+def test_none_and_one() -> None:
+    assert list(near_duplicates(np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8))) == []
+    assert list(near_duplicates(np.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8))) == []

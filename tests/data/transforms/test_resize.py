@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.data.transforms.resize import Resize, ScaleCrop, WholeImage
+from detkit.structures import Target
+
+LABEL = Target.of(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([3]), image=7)
+
+
+class Fixed(np.random.Generator):
+    """Draws what it is told."""
+
+    def __init__(self, *draws: int) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.draws: Iterator[int] = iter(draws)
+
+    def integers(self, *_: object, **__: object) -> int:  # type: ignore[override]
+        return next(self.draws)
+
+
+def ramp(height: int, width: int) -> Tensor:
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([y * 2, x * 2, (x + y)]).to(torch.uint8)
+
+
+def test_is_resizing_everything_and_cutting_afterwards() -> None:
+    image = ramp(80, 120)
+    square, _ = ScaleCrop((40, 60), 30)(image, LABEL, Fixed(40, 20, 40))
+    everything, _ = Resize((40,), 1000)(image, LABEL, np.random.default_rng(0))
+    assert square.shape == (3, 30, 30)
+    inner = slice(2, 28)  # at the edges the cut has no neighbours to average with
+    assert torch.equal(square[:, inner, inner], everything[:, 10:40, 20:50][:, inner, inner])
+
+
+def test_keeps_the_label_wherever_it_cuts() -> None:
+    for seed in range(20):
+        square, target = ScaleCrop((32, 64), 24)(ramp(40, 100), LABEL, np.random.default_rng(seed))
+        assert square.shape == (3, 24, 24)
+        assert (target.labels.tolist(), target.boxes.tolist(), target.image) == ([3], [[0, 0, 24, 24]], 7)
+
+
+def test_every_place_and_scale_comes() -> None:
+    image = ramp(40, 100)
+    means = [
+        float(ScaleCrop((24, 48), 24)(image, LABEL, np.random.default_rng(s))[0][1].float().mean())
+        for s in range(60)
+    ]
+    assert min(means) < 50
+    assert max(means) > 150
+
+
+def test_an_image_becomes_the_box_of_its_object() -> None:
+    image, target = WholeImage()(ramp(40, 100), LABEL, np.random.default_rng(0))
+    assert image.shape == (3, 40, 100)
+    assert target.boxes.tolist() == [[0, 0, 100, 40]]

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from detkit.evaluation.analysis.outcomes import OUTCOMES
+from detkit.evaluation.example import two_images
+from detkit.evaluation.metrics.coco import evaluate_coco
+from detkit.evaluation.metrics.matching import MatchRecords
+from detkit.report.analysis import (
+    GROUPS,
+    MEANING,
+    OUTCOME_MEANING,
+    class_confusion,
+    error_bars,
+    group_table,
+    outcome_table,
+    threshold_table,
+    zero_notes,
+)
+from detkit.report.content import ReportData
+from detkit.report.html import render
+
+
+@pytest.fixture
+def records() -> MatchRecords:
+    kept = evaluate_coco(*two_images(), records=True).records
+    assert kept is not None
+    return kept
+
+
+def test_bars_show_cost_and_number_of_every_kind(records: MatchRecords) -> None:
+    bars = error_bars(*two_images(), records)
+    assert [bar.name for bar in bars] == list(MEANING)
+    background = bars[4]
+    assert background.text == f"{background.value:.3f} (2)"
+    assert background.value > 0
+
+
+def test_objects_are_grouped_by_size_and_by_crowding(records: MatchRecords) -> None:
+    table = group_table(*two_images(), records)
+    assert table is not None
+    assert [row[0] for row in table.rows] == list(GROUPS.values())
+    assert [row[1] for row in table.rows] == [1, 2, 0, 3, 0, 0]
+    medium, large = table.rows[1][2], table.rows[2][2]
+    assert isinstance(medium, float)
+    assert 0.5 < medium <= 1
+    assert large is None
+
+
+def test_every_object_is_found_or_missed_for_a_reason(records: MatchRecords) -> None:
+    table = outcome_table(*two_images(), records)
+    assert table is not None
+    assert set(OUTCOME_MEANING) == set(OUTCOMES)
+    assert table.rows == (("found", 2, 2 / 3), (OUTCOME_MEANING["unseen"], 1, 1 / 3))
+
+
+def test_table_has_a_row_for_each_class(records: MatchRecords) -> None:
+    table = threshold_table(*two_images(), records)
+    assert [row[0] for row in table.rows] == ["cat", "dog"]
+    assert table.rows[0][1:4] == (0.9, 1.0, 1.0)
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_confusion_counts_what_a_user_would_see(records: MatchRecords) -> None:
+    assert class_confusion(*two_images(), records).counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 0]]
+    assert class_confusion(*two_images(), records, 0.95).counts.sum() == 3  # every object missed
+
+
+def test_a_zero_is_explained_and_another_number_is_not() -> None:
+    truth, found = two_images()
+    fine = np.array([0.3, 0.3])
+    assert zero_notes(truth, found, 0.3, fine) == ()
+    (note, *_) = zero_notes(truth, replace(found, boxes=found.boxes / 100), 0.0, 0 * fine)
+    assert "shares of the image" in note
+    assert zero_notes(truth, found, float("nan"), fine * np.nan)
+
+
+def test_a_class_at_zero_is_explained_while_others_are_fine() -> None:
+    truth, found = two_images()
+    as_cats = replace(found, labels=np.zeros(4, np.int32))
+    (note,) = zero_notes(truth, as_cats, 0.5, np.array([1.0, 0.0]))
+    assert note == "dog: AP 0: detections of cat lie on 1 of 2 objects of dog"
+
+
+def test_zeros_come_before_what_is_missing_and_the_rest_is_only_named() -> None:
+    truth, found = two_images()
+    many = replace(truth, classes=tuple("abcdef"), labels=np.array([0, 5, 5], np.int32))
+    *notes, rest = zero_notes(many, found, 0.2, np.array([1.0, *[np.nan] * 4, 0.0]))
+    assert [note[:6] for note in notes] == ["f: AP ", "b: AP ", "c: AP "]
+    assert "the annotations hold no b" in notes[1]
+    assert rest == "AP is 0 or n/a for 2 more: d, e"
+
+
+def test_nothing_labelled_gives_no_bars_and_a_page_all_the_same() -> None:
+    truth, found = two_images()
+    nothing = replace(
+        truth,
+        offsets=np.zeros(3, np.int64),
+        boxes=np.zeros((0, 4)),
+        labels=np.zeros(0, np.int32),
+        difficult=np.zeros(0, bool),
+        crowd=np.zeros(0, bool),
+        areas=np.zeros(0),
+        ids=np.zeros(0, np.int64),
+    )
+    records = evaluate_coco(nothing, found, records=True).records
+    assert records is not None
+    assert error_bars(nothing, found, records) == ()
+    page = render(
+        ReportData(
+            title="t",
+            confusion=class_confusion(nothing, found, records),
+            thresholds=threshold_table(nothing, found, records),
+        )
+    )
+    assert "n/a" in page

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from detkit.runtime.progress import ProgressLine, say
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+def test_without_a_terminal_only_what_is_said_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("features", 3) as line:
+        for done in range(1, 4):
+            line(done)
+        say("one", "[two]")
+    assert not line.is_visible
+    assert capsys.readouterr().err == "one\n[two]\n"
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("detkit.runtime.progress._BETWEEN_REFRESHES_S", 0.0)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_shows_count_and_rate_and_vanishes(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("features", 3) as line:
+        line(1)
+        say("[in between]")
+        line(2, state="[loss] 1")
+    err = capsys.readouterr().err
+    for text in ("features", "1/3", "2/3", "images/s", "[in between]", "[loss] 1"):
+        assert text in plain(err), text
+    assert err.rstrip().endswith("\x1b[2K")  # the line is erased
+    say("after")
+    assert capsys.readouterr().err == "after\n"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_line_within_another_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("training", 2, unit="steps") as outer:
+        outer(1)
+        with ProgressLine("features", 5) as inner:
+            inner(3)
+        outer(2)
+    shown = plain(capsys.readouterr().err)
+    assert "2/2" in shown
+    assert "features" not in shown
+
+
+@pytest.mark.usefixtures("terminal")
+def test_the_first_call_may_tell_the_total(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("predictions") as line:
+        line(1, 4)
+    assert "1/4" in plain(capsys.readouterr().err)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_an_error_leaves_the_terminal_free() -> None:
+    def work() -> None:
+        with ProgressLine("features", 3) as line:
+            line(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    with ProgressLine("features", 3) as again:
+        assert again.is_visible

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detkit.errors import UserError
+from detkit.storage.atomic import durable_file, write_atomically
+
+
+def test_a_write_that_fails_in_between_leaves_the_earlier_file(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b.bin"
+
+    def write(content: bytes, error: Exception | None = None) -> None:
+        with durable_file(file) as part:
+            part.write_bytes(content)
+            if error:
+                raise error
+
+    write(b"old")
+    with pytest.raises(ZeroDivisionError):
+        write(b"half", ZeroDivisionError())
+    with pytest.raises(UserError, match=r"No space left.*unharmed"):
+        write(b"half", OSError(28, "No space left on device"))
+    with file.open("rb") as reader:
+        write(b"new")
+        assert reader.read() == b"old"  # a reader keeps what it opened
+    assert file.read_bytes() == b"new"
+    assert [path.name for path in file.parent.iterdir()] == ["b.bin"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    with (
+        pytest.raises(UserError, match=r"a/b\.bin: could not be written"),
+        durable_file(tmp_path / "a" / "b.bin"),
+    ):
+        raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_content_is_written_whole_and_text_is_utf8(tmp_path: Path, sync: bool) -> None:
+    write_atomically(tmp_path / "a" / "text", "grün", sync=sync)
+    write_atomically(tmp_path / "a" / "text", "größer", sync=sync)
+    assert (tmp_path / "a" / "text").read_bytes().decode() == "größer"
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["text"]
