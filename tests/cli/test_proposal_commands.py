@@ -155,7 +155,8 @@ def test_a_stopped_run_goes_on(way: signal.Signals, tmp_path: Path) -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from detkit.proposals.store import parts\n"
         "from detkit.proposals.proposals import Proposals\n"
-        "from detkit.workflows import propose, propose_method\n"
+        "from detkit.runs import proposal_method\n"
+        "from detkit.workflows import propose\n"
         "from detkit.__main__ import main\n"
         "parts.MOST_IMAGES = 1\n"
         "propose.num_cores = lambda: 1\n"
@@ -167,7 +168,7 @@ def test_a_stopped_run_goes_on(way: signal.Signals, tmp_path: Path) -> None:
         "        time.sleep(0.01)\n"
         "    time.sleep(0.1)\n"
         "    return Proposals.empty()\n"
-        "propose_method.build_proposer = lambda spec, num_threads: look\n"
+        "proposal_method.build_proposer = lambda spec, num_threads: look\n"
         "sys.exit(main(['propose', 'sliding_window', sys.argv[2], '--out', sys.argv[3]]))\n"
     )
     command = [sys.executable, "-c", code]
