@@ -1,4 +1,4 @@
-"""The detectors of `detkit lineage`, oldest first, each as the config it is learned with.
+"""The detectors of `detkit lineage`, oldest first, each as the config it is trained with.
 
 Another detector joins by its name and the function that makes its config.
 """

@@ -1,4 +1,4 @@
-"""One row of `detkit lineage`: a detector learned, evaluated and timed, once and for all."""
+"""One row of `detkit lineage`: a detector trained, evaluated and timed, once and for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `detkit propose` looks with."""
+"""Proposal method of `detkit propose`."""
 
 from __future__ import annotations
 
