@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detkit.config.load import load_config
+    from detkit.detectors.builder import build_detector
     from detkit.errors import NonFiniteLossError, UserError
     from detkit.evaluation.metrics.coco import evaluate_coco
     from detkit.evaluation.metrics.voc import evaluate_voc
     from detkit.runs.predictor import build_predictor as load
+    from detkit.training.loop.fit import fit
     from detkit.workflows.evaluate import evaluate
     from detkit.workflows.predict import predict
     from detkit.workflows.train import train
@@ -29,9 +31,11 @@ __all__ = [
     "NonFiniteLossError",
     "UserError",
     "__version__",
+    "build_detector",
     "evaluate",
     "evaluate_coco",
     "evaluate_voc",
+    "fit",
     "load",
     "load_config",
     "predict",
@@ -42,9 +46,11 @@ _HOMES = {
     "NonFiniteLossError": "detkit.errors:NonFiniteLossError",
     "UserError": "detkit.errors:UserError",
     "__version__": "detkit.version:VERSION",
+    "build_detector": "detkit.detectors.builder:build_detector",
     "evaluate": "detkit.workflows.evaluate:evaluate",
     "evaluate_coco": "detkit.evaluation.metrics.coco:evaluate_coco",
     "evaluate_voc": "detkit.evaluation.metrics.voc:evaluate_voc",
+    "fit": "detkit.training.loop.fit:fit",
     "load": "detkit.runs.predictor:build_predictor",
     "load_config": "detkit.config.load:load_config",
     "predict": "detkit.workflows.predict:predict",

@@ -122,12 +122,38 @@ class ReadsRegions(Protocol):
         ...
 
 
+class FcLayers(Protocol):
+    """Two fully connected layers on every region, each followed by a ReLU and dropout.
+
+    Attributes:
+        channels: width of both layers.
+        dropout: fraction of activations dropped after each in training.
+    """
+
+    channels: int
+    dropout: float
+
+    @property
+    def fc6(self) -> nn.Module:
+        """The first layer: one whole layer, or two thin ones."""
+        ...
+
+    @property
+    def fc7(self) -> nn.Module:
+        """The second layer, likewise."""
+        ...
+
+    def compress(self, ranks: tuple[int | None, int | None]) -> None:
+        """Make two thin layers of fc6, of fc7 or of both; a rank of None leaves one as it is."""
+        ...
+
+
 @runtime_checkable
 class HasFcLayers(Protocol):
     """A model whose head may have two fully connected layers, fc6 and fc7, on every region."""
 
     @property
-    def fc_layers(self) -> nn.Module | None:
+    def fc_layers(self) -> FcLayers | None:
         """The module with fc6 and fc7; None where the head has other layers."""
         ...
 

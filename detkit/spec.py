@@ -28,6 +28,16 @@ class Spec(BaseModel):
         json_schema_extra=_with_type,
     )
 
+    def as_given(self) -> dict[str, Any]:
+        """Return the mapping that a file would hold: the `type`, and what was set.
+
+        Example:
+            >>> CustomConfig(target="my:part").as_given()
+            {'type': 'custom', 'target': 'my:part'}
+        """
+        given = [name for name in type(self).model_fields if name == "type" or name in self.model_fields_set]
+        return {name: mapping_of(getattr(self, name)) for name in given}
+
 
 class CustomConfig(Spec):
     """A part of the user's own, called with `args` when the config is built."""
@@ -54,6 +64,16 @@ class OwnPart(CustomConfig):
     target: str = "own:part"
     part: Any
     """What the part of a file would return when it is called, such as a `torch.nn.Module`."""
+
+
+def mapping_of(value: Any) -> Any:
+    """Return a config made in Python, or several, as a file would hold them; all else as it is.
+
+    A part of the caller's own stays as it is.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(map(mapping_of, value))
+    return value.as_given() if isinstance(value, Spec) and not isinstance(value, OwnPart) else value
 
 
 def _with_lists(value: Any) -> Any:

@@ -102,8 +102,8 @@ class ImageBatch:
             (padding is zero after normalisation). Memory format channels-last.
         sizes: (height, width) in pixels of each image inside the padding.
         originals: (height, width) in pixels of each image file before resizing.
-        proposals: (P_i, 4) float32 boxes for each image in pixels of `pixels`, for a detector that looks
-            where it is told; None for one that finds its own.
+        proposals: (P_i, 4) float32 boxes for each image in pixels of `pixels`, for a detector that
+            is given proposals; None for one that makes its own.
     """
 
     pixels: Tensor

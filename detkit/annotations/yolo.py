@@ -110,8 +110,8 @@ def box_of_line(words: list[str], size: tuple[int, int], place: str) -> tuple[fl
     try:
         values = [float(word) for word in words[1:]]
     except ValueError:
-        told = " ".join(words[1:])
-        raise UserError(f"{place}: expected numbers after the class; found {told!r}") from None
+        words_found = " ".join(words[1:])
+        raise UserError(f"{place}: expected numbers after the class; found {words_found!r}") from None
     height, width = size
     if len(values) == 4:
         cx, cy, w, h = values

@@ -93,9 +93,9 @@ def check_boxes(survey: Survey, objects: Arrays, sizes: Sizes, kinds: NDArray[np
         owner, kind = survey.owners[row], str(kinds[row])
         if owner == UNKNOWN:
             continue
-        told = _PER_MESSAGE[kind]
+        message = _PER_MESSAGE[kind]
         if kind == "outside_box" and objects.is_voc[row] and objects.boxes[row, :2].min() == 0:
-            told += " (VOC counts pixels from 1; a 0 suggests that this box is 0-based)"
+            message += " (VOC counts pixels from 1; a 0 suggests that this box is 0-based)"
         form = _FORMS[survey.groups[survey.group[owner]].format]
         box = ", ".join(f"{value:g}" for value in objects.boxes[row])
         height, width = sizes.seen[owner]
@@ -103,6 +103,6 @@ def check_boxes(survey: Survey, objects: Arrays, sizes: Sizes, kinds: NDArray[np
             kind,
             survey.sources[owner],
             survey.object_name(row),
-            f"{survey.files[owner].name}: {told}: [{box}] ({form}), image {width} x {height}",
+            f"{survey.files[owner].name}: {message}: [{box}] ({form}), image {width} x {height}",
             objects=[row],
         )

@@ -58,9 +58,9 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Findi
         name, owner = survey.names[survey.labels[row]], survey.owners[row]
         close = get_close_matches(name, wanted.classes, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        told = f"{name!r} is neither in data.classes nor in data.ignore_classes{hint}"
+        message = f"{name!r} is neither in data.classes nor in data.ignore_classes{hint}"
         source = survey.sources[owner] if owner != UNKNOWN else None
-        yield found("unknown_class", source, survey.object_name(row), told, objects=[row])
+        yield found("unknown_class", source, survey.object_name(row), message, objects=[row])
 
 
 def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
@@ -71,11 +71,11 @@ def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) ->
             if name not in used:
                 yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
         return
-    told: set[str] = set()
+    message: set[str] = set()
     for group in survey.groups:
         for name in group.classes:
-            if name not in used and name not in told:
-                told.add(name)
+            if name not in used and name not in message:
+                message.add(name)
                 yield found("unused_class", group.place, name, f"{name!r} is listed but has no object")
 
 
@@ -86,15 +86,15 @@ def _alike(names: Sequence[str], survey: Survey, counts: NDArray[np.int64]) -> I
     by_name = dict(zip(survey.names, counts.tolist(), strict=True))
     for group in groups.values():
         if len(group) > 1:
-            told = " and ".join(f"{name!r} ({by_name.get(name, 0)} objects)" for name in group)
-            yield found("similar_classes", None, group[1], f"{told} are two classes")
+            message = " and ".join(f"{name!r} ({by_name.get(name, 0)} objects)" for name in group)
+            yield found("similar_classes", None, group[1], f"{message} are two classes")
     plain = [group[0] for group in groups.values()]
     for name in plain:
         for other in plain if len(name) >= _TYPO_LENGTH else ():
             rare, usual = by_name.get(name, 0), by_name.get(other, 0)
             if name != other and 0 < rare <= _TYPO_SHARE * usual and _is_typo(name, other):
-                told = f"{name!r} ({rare} objects) looks like {other!r} ({usual} objects) misspelt"
-                yield found("similar_classes", None, name, told)
+                message = f"{name!r} ({rare} objects) looks like {other!r} ({usual} objects) misspelt"
+                yield found("similar_classes", None, name, message)
 
 
 def _is_typo(name: str, other: str) -> bool:
@@ -115,22 +115,22 @@ def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator
     for name, label in labels.items():
         here, there = int(trained[label]), int(evaluated[label])
         if here == 0 and there:
-            told = f"{name!r}: no training object, {there} for evaluation"
-            yield found("untrained_class", None, name, told)
+            message = f"{name!r}: no training object, {there} for evaluation"
+            yield found("untrained_class", None, name, message)
         elif 0 < here < RARE:
             yield found("rare_class", None, name, f"{name!r} has {here} training object(s)")
         if here and evaluated.any() and not there:
-            told = f"{name!r}: {here} training objects, none for evaluation; its AP will be n/a"
-            yield found("unjudged_class", None, name, told)
+            message = f"{name!r}: {here} training objects, none for evaluation; its AP will be n/a"
+            yield found("unjudged_class", None, name, message)
     present = {name: int(trained[label]) for name, label in labels.items() if trained[label]}
     if present:
         most, least = max(present, key=lambda n: present[n]), min(present, key=lambda n: present[n])
         if present[most] > IMBALANCE * present[least]:
-            told = (
+            message = (
                 f"{most!r} has {present[most]} training objects, {least!r} has {present[least]}; "
                 "data.repeat_threshold repeats images of rare classes"
             )
-            yield found("imbalanced_classes", None, least, told)
+            yield found("imbalanced_classes", None, least, message)
 
 
 def _count(survey: Survey, objects: Arrays, images: Sequence[int] | range) -> NDArray[np.int64]:

@@ -60,7 +60,7 @@ class Explanation:
     """Explanation of the wrong boxes of a group.
 
     Attributes:
-        finding: what is told.
+        finding: what is reported.
         rows: objects whose faults it explains.
         group: index of the group.
         corners: (R, 4) the corner boxes that `all_rows` should have, in pixels.
@@ -93,13 +93,13 @@ def explanations(
         wrong = rows[faults[rows] != ""]
         if not len(rows):
             continue
-        told = None
+        message = None
         if group.format != "yolo" and len(wrong) and (faults[wrong] == "outside_box").all():
-            told = _shifted(group, number, objects, drawn_on, rows, wrong)
-        if told is None and len(wrong) >= max(_FEWEST, _SHARE * len(rows)):
-            told = _other_reading(group, number, objects, drawn_on, rows, wrong)
-        if told is not None:
-            yield told
+            message = _shifted(group, number, objects, drawn_on, rows, wrong)
+        if message is None and len(wrong) >= max(_FEWEST, _SHARE * len(rows)):
+            message = _other_reading(group, number, objects, drawn_on, rows, wrong)
+        if message is not None:
+            yield message
 
 
 def _shifted(
@@ -121,11 +121,11 @@ def _shifted(
         counted = "from 0, and VOC counts from 1" if by == 1 else "from 1 more than they should be"
         if group.format == "coco":
             counted = "from 1, and COCO counts from 0" if by == -1 else "from 1 less than they should be"
-        told = (
+        message = (
             f"{len(wrong)} of {len(rows)} boxes leave their image by one pixel and none would if all were "
             f"moved by {by:+d} px: pixels are counted {counted}"
         )
-        finding = found("off_by_one", group.place, None, told, objects=wrong)
+        finding = found("off_by_one", group.place, None, message, objects=wrong)
         return Explanation(finding, wrong, number, moved, rows)
     return None
 
@@ -147,11 +147,11 @@ def _other_reading(
         good = (sides > 0).all(axis=1) & (corners > -1).all(axis=1) & (corners < limit + 1).all(axis=1)
         if good.mean() < _GOOD or good.mean() <= good_now:
             continue
-        told = (
+        message = (
             f"{len(wrong)} of {len(rows)} boxes are not valid as {DECLARED[group.format]}, and "
             f"{good.mean():.0%} are as {name}: they seem to be written so"
         )
-        finding = found("box_convention", group.place, None, told, objects=wrong)
+        finding = found("box_convention", group.place, None, message, objects=wrong)
         return Explanation(finding, wrong, number, corners, rows)
     return None
 
@@ -172,8 +172,8 @@ def suspected_shifts(
             touched, other = (
                 ("right or lower", "left or upper") if far else ("left or upper", "right or lower")
             )
-            told = (
+            message = (
                 f"{max(far, near)} of {int(rows.sum())} boxes touch the {touched} edge of their image and "
                 f"none the {other} one: are pixels counted from {1 if far else 0} here?"
             )
-            yield found("off_by_one_suspected", group.place, None, told)
+            yield found("off_by_one_suspected", group.place, None, message)

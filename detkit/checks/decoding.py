@@ -43,7 +43,7 @@ class DecodedImage:
 
     Attributes:
         fault: the kind of fault for which it cannot be read; empty if it can.
-        told: what was found: of the fault, or of its mode.
+        message: what was found: of the fault, or of its mode.
         size: (height, width) in pixels as it is seen; (0, 0) where it cannot be read.
         orientation: EXIF orientation, 1 to 8.
         odd_mode: says which pixels it has that are not 8-bit colours; empty otherwise.
@@ -54,7 +54,7 @@ class DecodedImage:
     """
 
     fault: str
-    told: str
+    message: str
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
     odd_mode: str = ""
@@ -72,11 +72,11 @@ def look_at(
     Args:
         paths: the files.
         num_threads: how many at a time.
-        done: told after each image how many are done.
+        done: called after each image how many are done.
     """
     decoded = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about files that are told of here
+        warnings.simplefilter("ignore")  # Pillow's, about files that are findings here
         for count, (path, decoded_image) in enumerate(
             zip(paths, map_threads(look, paths, num_threads), strict=True), start=1
         ):
@@ -113,7 +113,7 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
     small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return DecodedImage(
         fault="",
-        told="",
+        message="",
         size=(height, width),
         orientation=turn,
         odd_mode=_odd(mode, alpha, frames),
@@ -125,22 +125,22 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
 
 
 def _odd(mode: str, alpha: bool, frames: int) -> str:
-    told = []
+    oddities = []
     if mode.startswith(("I", "F")):
-        told.append("more than 8 bits a value, which are divided to 8")
+        oddities.append("more than 8 bits a value, which are divided to 8")
     elif mode in ("1", "L", "LA"):
-        told.append("grey, which becomes three equal channels")
+        oddities.append("grey, which becomes three equal channels")
     elif mode not in _PLAIN_MODES and mode not in ("RGBA", "PA"):
-        told.append(f"{mode}, which is converted plainly")
+        oddities.append(f"{mode}, which is converted plainly")
     if alpha:
-        told.append("an alpha channel, which is dropped")
+        oddities.append("an alpha channel, which is dropped")
     if frames > 1:
-        told.append(f"{frames} frames or pages, of which the first is taken")
-    return "; ".join(told)
+        oddities.append(f"{frames} frames or pages, of which the first is taken")
+    return "; ".join(oddities)
 
 
 def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterator[Finding]:
-    """Yield what is wrong or unusual with image files, each told once.
+    """Yield what is wrong or unusual with image files, each reported once.
 
     Args:
         survey: names the files.
@@ -156,19 +156,21 @@ def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterat
             wanted = (
                 f"; wanted by {survey.sources[images[0]]}" if decoded_image.fault == "missing_image" else ""
             )
-            yield found(decoded_image.fault, path, None, decoded_image.told + wanted, images=images)
+            yield found(decoded_image.fault, path, None, decoded_image.message + wanted, images=images)
             continue
         if decoded_image.wrong_suffix:
-            told = f"the content is {decoded_image.wrong_suffix}, which is read; other tools go by the name"
-            yield found("wrong_extension", path, None, told, images=images)
+            message = (
+                f"the content is {decoded_image.wrong_suffix}, which is read; other tools go by the name"
+            )
+            yield found("wrong_extension", path, None, message, images=images)
         if decoded_image.odd_mode and not (plain_grey and decoded_image.odd_mode.startswith("grey")):
             yield found("image_mode", path, None, f"it has {decoded_image.odd_mode}", images=images)
         if decoded_image.blank:
             yield found("blank_image", path, None, "all pixels have the same colour", images=images)
         height, width = decoded_image.size
         if max(height, width) > LONGEST_IMAGE * min(height, width):
-            told = f"the image is {width}x{height} pixels: cut it, or its objects become tiny"
-            yield found("extreme_aspect", path, None, told, images=images)
+            message = f"the image is {width}x{height} pixels: cut it, or its objects become tiny"
+            yield found("extreme_aspect", path, None, message, images=images)
 
 
 def _is_mostly_grey(decoded: Mapping[Path, DecodedImage]) -> bool:

@@ -55,7 +55,7 @@ def check_survey(
         wanted: the classes of a config, where there is one.
         everything: whether all of a dataset was read.
         num_threads: images that are decoded at the same time.
-        done: told after each image how many are done.
+        done: called after each image how many are done.
     """
     decoded = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
     with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for

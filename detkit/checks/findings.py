@@ -94,8 +94,8 @@ _WARNINGS = {
 }
 
 KINDS: dict[str, Kind] = {
-    **{name: Kind("error", *told) for name, told in _ERRORS.items()},
-    **{name: Kind("warning", *told) for name, told in _WARNINGS.items()},
+    **{name: Kind("error", *texts) for name, texts in _ERRORS.items()},
+    **{name: Kind("warning", *texts) for name, texts in _WARNINGS.items()},
 }
 """Every kind by name, ranked: what spoils most comes first."""
 

@@ -13,8 +13,8 @@ from detkit.checks.fit import BUCKETS, FAIR_IOU, Fit
 from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.training.memory_probe import SAFETY, MemoryProbe
 
-_MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is told
-_FEW_SHARE = 0.02  # of the anchors or regions drawn that hold an object, below which it is told
+_MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is reported
+_FEW_SHARE = 0.02  # of the anchors or regions drawn that hold an object, below which it is reported
 _BELOW_SHARE = 0.01  # of the objects that are smaller than a cell
 PROBED = 2  # images of a step whose memory is measured
 
@@ -37,19 +37,19 @@ def memory_findings(
     shared = probe.shared_bytes(batch_size)
     findings = []
     if free is not None and needed > SAFETY * free:
-        told = (
+        message = (
             f"a step of {part} images takes about {shown_bytes(needed)} on {device}, {shown_bytes(free)} "
             "are free: raise train.accumulate, or lower train.batch_size or data.resize (see detkit plan)"
             if line.known
             else f"not even one image fits on {device}: lower data.resize"
         )
-        findings.append(found("out_of_memory", None, None, told))
+        findings.append(found("out_of_memory", None, None, message))
     if shared_free is not None and shared > shared_free:
-        told = (
+        message = (
             f"the loader processes need {shown_bytes(shared)} of /dev/shm, {shown_bytes(shared_free)} are "
             "free: lower data.workers, or give the container more (docker run --shm-size)"
         )
-        findings.append(found("shared_memory", None, None, told))
+        findings.append(found("shared_memory", None, None, message))
     needs = {"memory_bytes": int(needed) if line.known else None, "free_bytes": free}
     return findings, needs | {"shared_bytes": shared, "shared_free_bytes": shared_free}
 
@@ -67,30 +67,30 @@ def fit_findings(fit: Fit, truth: AnnotationSet) -> Iterator[Finding]:
         missed = rows[best[rows] < FAIR_IOU]
         if len(missed) > _MISSED_SHARE * len(rows):
             worst = missed[np.argmin(best[missed])]
-            told = (
+            message = (
                 f"{len(missed)} of {len(rows)} {bucket} objects ({low:g} to {high:g} px after the resize) "
                 f"have no {fit.what[:-1]} with IoU {FAIR_IOU:g}; the worst has {best[worst]:.2f}: "
                 f"{_advice(fit)}"
             )
-            yield found("missed_objects", *_place(truth, fit.places[int(worst)]), told)
+            yield found("missed_objects", *_place(truth, fit.places[int(worst)]), message)
     below = (
         np.flatnonzero((sides < fit.stride).any(axis=1)) if fit.what == "anchors" else np.zeros(0, np.int64)
     )
     if len(below) > _BELOW_SHARE * len(sides):
         least = below[np.argmin(sides[below].min(axis=1))]
-        told = (
+        message = (
             f"{len(below)} of {len(sides)} objects have a side of less than {fit.stride} px, a cell of the "
             f"finest feature map, after the resize; the smallest is {sides[least, 0]:.0f} x "
             f"{sides[least, 1]:.0f} px: raise data.resize.short_px, or take a neck of type fpn"
         )
-        yield found("below_stride", *_place(truth, fit.places[int(least)]), told)
+        yield found("below_stride", *_place(truth, fit.places[int(least)]), message)
     mean = float(np.mean(fit.positives)) if fit.positives else 0.0
     if fit.positives and mean < _FEW_SHARE * fit.drawn:
-        told = (
+        message = (
             f"{mean:.1f} of the {fit.drawn} {fit.what} drawn in an image hold an object; the rest learns "
             f"background: {_advice(fit)}"
         )
-        yield found("few_positives", None, None, told)
+        yield found("few_positives", None, None, message)
 
 
 def _advice(fit: Fit) -> str:

@@ -34,8 +34,8 @@ def survey_coco(survey: Survey, part: str, images: Path, file: Path) -> None:
     try:
         content = read_json(file)
     except UserError as error:
-        told = str(error).removeprefix(str(file)).lstrip(":")
-        survey.report("malformed_file", file, None, told.strip())
+        message = str(error).removeprefix(str(file)).lstrip(":")
+        survey.report("malformed_file", file, None, message.strip())
         return
     missing = (
         [key for key in _SECTIONS if not isinstance(content.get(key), list)]
@@ -80,18 +80,18 @@ class _Reading:
         for place, record in enumerate(records):
             number, name = record.get("id"), record.get("name")
             if not isinstance(number, int) or name is None:
-                told = f"needs a whole number as id and a name; found {record!r:.80}"
-                self.survey.report("malformed_object", self.file, f"categories[{place}]", told)
+                message = f"needs a whole number as id and a name; found {record!r:.80}"
+                self.survey.report("malformed_object", self.file, f"categories[{place}]", message)
             elif number in names:
-                told = f"{names[number]!r} and {str(name)!r} have the same id {number}"
-                self.survey.report("duplicate_category", self.file, f"category {number}", told)
+                message = f"{names[number]!r} and {str(name)!r} have the same id {number}"
+                self.survey.report("duplicate_category", self.file, f"category {number}", message)
             else:
                 names[number] = str(name)
         for name, count in Counter(names.values()).items():
             if count > 1:
                 ids = ", ".join(str(key) for key, value in names.items() if value == name)
-                told = f"{name!r} is the name of the categories {ids}; they become one class"
-                self.survey.report("duplicate_category", self.file, name, told)
+                message = f"{name!r} is the name of the categories {ids}; they become one class"
+                self.survey.report("duplicate_category", self.file, name, message)
         for name in names.values():
             self.survey.label(name)
         self._ids(sorted(names))
@@ -100,9 +100,9 @@ class _Reading:
     def _ids(self, ids: list[int]) -> None:
         if ids and ids != list(range(1, len(ids) + 1)):
             gaps = ids[-1] - ids[0] + 1 - len(ids)
-            told = f"{len(ids)} ids from {ids[0]} to {ids[-1]}" + (f" with {gaps} gap(s)" if gaps else "")
+            message = f"{len(ids)} ids from {ids[0]} to {ids[-1]}" + (f" with {gaps} gap(s)" if gaps else "")
             self.survey.report(
-                "category_ids", self.file, None, f"{told}; detkit keeps them, other tools may not"
+                "category_ids", self.file, None, f"{message}; detkit keeps them, other tools may not"
             )
 
     def _images(self, records: list[Record]) -> dict[int, int]:
@@ -111,18 +111,18 @@ class _Reading:
         for place, record in enumerate(records):
             number, name = record.get("id"), record.get("file_name")
             if not isinstance(number, int) or not isinstance(name, str) or not name:
-                told = f"needs a whole number as id and a file_name; found {record!r:.80}"
-                survey.report("malformed_object", self.file, f"images[{place}]", told)
+                message = f"needs a whole number as id and a file_name; found {record!r:.80}"
+                survey.report("malformed_object", self.file, f"images[{place}]", message)
                 continue
             path = Path(os.path.normpath(self.folder / name))
             image = survey.add_image(path, self.file, place, self.group, _size(record))
             survey.parts[self.part].append(image)
             if name in files:
-                told = f"images[{files[name]}] and images[{place}] are the same file"
-                survey.report("duplicate_file_name", self.file, name, told, images=[image])
+                message = f"images[{files[name]}] and images[{place}] are the same file"
+                survey.report("duplicate_file_name", self.file, name, message, images=[image])
             if number in positions:
-                told = f"{survey.files[positions[number]].name} and {name} have the same id"
-                survey.report("duplicate_image_id", self.file, f"image {number}", told)
+                message = f"{survey.files[positions[number]].name} and {name} have the same id"
+                survey.report("duplicate_image_id", self.file, f"image {number}", message)
             files.setdefault(name, place)
             positions.setdefault(number, image)
         return positions
@@ -143,10 +143,10 @@ class _Reading:
         survey.whole.extend(whole)
         for place, is_whole in enumerate(whole):
             if not is_whole and records[place]:
-                told = (
+                message = (
                     f"bbox must be 4 numbers [x, y, width, height]; found {records[place].get('bbox')!r:.80}"
                 )
-                self._object("malformed_object", first + place, told)
+                self._object("malformed_object", first + place, message)
         self._unknown(records, first, "unknown_image_id", "image_id", survey.owners, positions)
         self._unknown(records, first, "unknown_category", "category_id", survey.labels, names)
         self._repeated(ids, first)
@@ -172,8 +172,8 @@ class _Reading:
         if values == {max(known, default=0) + 1} and min(known, default=0) not in used:
             hint = "; they seem to be counted from one more"
         for place in wrong:
-            told = f"{key} {records[place].get(key)!r} is not in the file, which has {shown}{hint}"
-            self._object(kind, first + place, told)
+            message = f"{key} {records[place].get(key)!r} is not in the file, which has {shown}{hint}"
+            self._object(kind, first + place, message)
 
     def _repeated(self, ids: list[int], first: int) -> None:
         if len(set(ids)) == len(ids):
@@ -181,19 +181,19 @@ class _Reading:
         seen: dict[int, int] = {}
         for place, number in enumerate(ids):
             if number != UNKNOWN and seen.setdefault(number, place) != place:
-                told = f"annotations[{seen[number]}] and annotations[{place}] have the same id"
-                self._object("duplicate_annotation_id", first + place, told)
+                message = f"annotations[{seen[number]}] and annotations[{place}] have the same id"
+                self._object("duplicate_annotation_id", first + place, message)
 
-    def _object(self, kind: str, row: int, told: str) -> None:
-        self.survey.report(kind, self.file, self.survey.object_name(row), told, objects=[row])
+    def _object(self, kind: str, row: int, message: str) -> None:
+        self.survey.report(kind, self.file, self.survey.object_name(row), message, objects=[row])
 
 
 def _records(survey: Survey, values: list[Any], section: str, file: Path) -> list[Record]:
     """Return the entries of a section; one that is no object is noted and stands as an empty one."""
     for place, value in enumerate(values):
         if not isinstance(value, dict):
-            told = f"must be an object with keys; found {value!r:.80}"
-            survey.report("malformed_object", file, f"{section}[{place}]", told)
+            message = f"must be an object with keys; found {value!r:.80}"
+            survey.report("malformed_object", file, f"{section}[{place}]", message)
     return [value if isinstance(value, dict) else {} for value in values]
 
 

@@ -127,8 +127,8 @@ class _Reading:
             thing = voc_object(node, number, source)  # type: ignore[arg-type]
         except UserError as error:
             row = survey.add_object(image, UNKNOWN, _NOWHERE, number, number - 1, whole=False)
-            told = _without(str(error), source)
-            survey.report("malformed_object", source, f"object {number}", told, objects=[row])
+            sentence = _without(str(error), source)
+            survey.report("malformed_object", source, f"object {number}", sentence, objects=[row])
         else:
             survey.add_object(image, survey.label(thing.name), thing.box, number, number - 1)
 

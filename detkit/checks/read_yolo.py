@@ -84,8 +84,8 @@ class _Reading:
             lines = read_text(file).splitlines()
         except UserError as error:
             survey.annotated[position] = False
-            told = str(error).removeprefix(str(file)).lstrip(": ")
-            survey.report("malformed_file", file, None, told, images=[position])
+            message = str(error).removeprefix(str(file)).lstrip(": ")
+            survey.report("malformed_file", file, None, message, images=[position])
             return position
         for number, line in enumerate(lines, 1):
             if words := line.split():
@@ -99,10 +99,10 @@ class _Reading:
             label = int(float(words[0]))
         except (UserError, ValueError, OverflowError) as error:
             row = survey.add_object(image, UNKNOWN, _NOWHERE, number, number - 1, whole=False)
-            told = str(error).lstrip(": ")
+            message = str(error).lstrip(": ")
             if not isinstance(error, UserError):
-                told = f"a line begins with the number of a class; found {words[0]!r}"
-            survey.report("malformed_object", file, f"line {number}", told, objects=[row])
+                message = f"a line begins with the number of a class; found {words[0]!r}"
+            survey.report("malformed_object", file, f"line {number}", message, objects=[row])
             return
         name = self.labels.get(label)
         box = (left + width / 2, top + height / 2, width, height)
@@ -134,5 +134,5 @@ class _Reading:
             stems = {p.stem for p in beside.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS}
             for file in sorted(folder.glob("*.txt")):
                 if file not in used and file.stem not in stems and file != self.layout.names_file:
-                    told = f"there is no image {beside / file.stem} with any usual extension"
-                    self.survey.report("missing_image", file, None, told)
+                    message = f"there is no image {beside / file.stem} with any usual extension"
+                    self.survey.report("missing_image", file, None, message)

@@ -44,12 +44,12 @@ def _one_place(survey: Survey, rows: list[int]) -> Iterator[Finding]:
         label = survey.labels[row]
         source, image = survey.sources[survey.owners[row]], survey.files[survey.owners[row]].name
         if label in first:
-            told = f"{image}: the same box and class as {survey.object_name(first[label])}"
-            yield found("duplicate_box", source, survey.object_name(row), told, objects=[row])
+            message = f"{image}: the same box and class as {survey.object_name(first[label])}"
+            yield found("duplicate_box", source, survey.object_name(row), message, objects=[row])
         elif first:
             other = next(iter(first.values()))
-            told = f"{image}: the same box as {survey.object_name(other)}, of another class"
-            yield found("conflicting_class", source, survey.object_name(row), told, objects=[row])
+            message = f"{image}: the same box as {survey.object_name(other)}, of another class"
+            yield found("conflicting_class", source, survey.object_name(row), message, objects=[row])
         first.setdefault(label, row)
 
 
@@ -58,12 +58,14 @@ def check_empty(survey: Survey, objects: Arrays) -> Iterator[Finding]:
     counts = np.bincount(objects.owners[objects.owners != UNKNOWN], minlength=len(survey.files))
     for image in np.flatnonzero(counts == 0).tolist():
         if survey.annotated[image]:
-            told = f"{survey.files[image].name} has no objects; it is kept as background"
-            yield found("empty_image", survey.sources[image], survey.files[image].name, told, images=[image])
+            message = f"{survey.files[image].name} has no objects; it is kept as background"
+            yield found(
+                "empty_image", survey.sources[image], survey.files[image].name, message, images=[image]
+            )
     if survey.files and not counts.any():
         yield found("no_objects", survey.sources[0], None, f"{len(survey.files)} images, but no object")
     elif survey.files:
         for part, images in survey.parts.items():
             if images and not counts[images].any():
-                told = f"{len(images)} images, but no object"
-                yield found("no_objects", survey.sources[images[0]], part, told)
+                message = f"{len(images)} images, but no object"
+                yield found("no_objects", survey.sources[images[0]], part, message)

@@ -66,26 +66,26 @@ def check_sizes(
         thing = str(path.name)
         if annotated == (0, 0):
             if kind != "yolo" and survey.annotated[image]:
-                told = f"no size is stated; the image is {_shown(decoded_image.size)}"
-                yield found("missing_size", place, thing, told, images=[image])
+                message = f"no size is stated; the image is {_shown(decoded_image.size)}"
+                yield found("missing_size", place, thing, message, images=[image])
             if decoded_image.orientation != 1:
                 yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
         elif annotated == decoded_image.size:
             if decoded_image.orientation != 1:
                 yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
         else:
-            fault, told = _difference(decoded_image, annotated, reach[image])
-            yield found(fault, place, thing, told, images=[image])
+            fault, message = _difference(decoded_image, annotated, reach[image])
+            yield found(fault, place, thing, message, images=[image])
 
 
 def _difference(
     decoded_image: DecodedImage, annotated: tuple[int, int], reach: NDArray[np.float64]
 ) -> tuple[str, str]:
-    told = f"the annotation says {_shown(annotated)}, the image is {_shown(decoded_image.size)}"
+    message = f"the annotation says {_shown(annotated)}, the image is {_shown(decoded_image.size)}"
     if annotated == decoded_image.size[::-1]:
         if decoded_image.orientation >= 5:
             return "exif_ignored", (
-                f"{told} once its EXIF orientation ({decoded_image.orientation}) is applied: the labels "
+                f"{message} once its EXIF orientation ({decoded_image.orientation}) is applied: the labels "
                 "belong to the image before it is turned"
             )
         fits = (
@@ -93,13 +93,13 @@ def _difference(
             if _fits(reach, decoded_image.size)
             else "its boxes do not fit the image"
         )
-        return "size_swapped", f"{told}; {fits}"
+        return "size_swapped", f"{message}; {fits}"
     if same_shape(annotated, decoded_image.size):
         return "size_mismatch", (
-            f"{told}: the same shape, so the image was resized after it was labelled, by "
+            f"{message}: the same shape, so the image was resized after it was labelled, by "
             f"{decoded_image.size[0] / annotated[0]:.3g}"
         )
-    return "size_mismatch", f"{told}: another image, or a wrong size"
+    return "size_mismatch", f"{message}: another image, or a wrong size"
 
 
 def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:

@@ -59,8 +59,8 @@ def survey_dataset(path: Path) -> Survey:
             raise
         found = None
     for error in broken:
-        file, told = _divided(str(error))
-        survey.report("malformed_file", file, None, told)
+        file, sentence = _divided(str(error))
+        survey.report("malformed_file", file, None, sentence)
     if found is not None:
         _read(survey, found)
     if not survey.files and not survey.faults:
@@ -175,8 +175,8 @@ def _broken_json(file: Path) -> Iterator[UserError]:
 
 def _divided(message: str) -> tuple[str, str]:
     """Return the file that a message begins with, and the rest."""
-    file, _, told = message.partition(": ")
+    file, _, sentence = message.partition(": ")
     place = file.rsplit(":", 2)
     if len(place) == 3 and place[1].isdigit() and place[2].isdigit():
-        return place[0], f"line {place[1]}, column {place[2]}: {told}"
-    return file, told
+        return place[0], f"line {place[1]}, column {place[2]}: {sentence}"
+    return file, sentence

@@ -34,14 +34,14 @@ def check_splits(survey: Survey, *, everything: bool) -> Iterator[Finding]:
         for image in survey.parts[first]:
             path = survey.files[image]
             if path in there:
-                told = f"it is in {first} and in {second}"
-                yield found("split_overlap", path, f"{first}, {second}", told, images=[image])
+                message = f"it is in {first} and in {second}"
+                yield found("split_overlap", path, f"{first}, {second}", message, images=[image])
     if everything and any(survey.parts.values()):
         named = {image for images in survey.parts.values() for image in images}
         for image, source in enumerate(survey.sources):
             if image not in named and survey.annotated[image]:
-                told = f"no part names {survey.files[image].name}; it is not used"
-                yield found("not_in_split", source, survey.files[image].name, told, images=[image])
+                message = f"no part names {survey.files[image].name}; it is not used"
+                yield found("not_in_split", source, survey.files[image].name, message, images=[image])
 
 
 def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterator[Finding]:
@@ -64,14 +64,16 @@ def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) 
         same = exact or (difference <= SAME and not decoded[first].blank)
         how = "the very same file" if exact else f"the same image but for {difference:.1%} of its contrast"
         if apart and same:
-            told = f"{how} is {second}; one is in {_told(roles[first])}, the other in {_told(roles[second])}"
-            yield found("leaked_image", first, _told(roles[first]), told, images=[places[first]])
-        elif apart:
-            told = (
-                f"nearly the same image (a difference of {difference:.0%}) is {second}; one is in "
-                f"{_told(roles[first])}, the other in {_told(roles[second])}"
+            message = (
+                f"{how} is {second}; one is in {_named(roles[first])}, the other in {_named(roles[second])}"
             )
-            yield found("similar_across_splits", first, _told(roles[first]), told, images=[places[first]])
+            yield found("leaked_image", first, _named(roles[first]), message, images=[places[first]])
+        elif apart:
+            message = (
+                f"nearly the same image (a difference of {difference:.0%}) is {second}; one is in "
+                f"{_named(roles[first])}, the other in {_named(roles[second])}"
+            )
+            yield found("similar_across_splits", first, _named(roles[first]), message, images=[places[first]])
         elif same:
             yield found("duplicate_image", second, None, f"{how} is {first}", images=[places[second]])
 
@@ -90,7 +92,7 @@ def _order(roles: set[str] | None) -> int:
     return min((("train", "val", "test").index(name) for name in roles), default=3) if roles else 3
 
 
-def _told(roles: set[str]) -> str:
+def _named(roles: set[str]) -> str:
     return " and ".join(sorted(roles))
 
 

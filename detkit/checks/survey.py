@@ -136,8 +136,8 @@ class Survey:
         group = self.group[owner] if owner != UNKNOWN else 0
         what = _OBJECT_NAMES[self.groups[group].format]
         number = self.numbers[row]
-        told = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
-        return told if label == UNKNOWN else f"{told} ({self.names[label]})"
+        place = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
+        return place if label == UNKNOWN else f"{place} ({self.names[label]})"
 
     def arrays(self) -> Arrays:
         """Return the objects as arrays, for checks that look at all of them at once."""

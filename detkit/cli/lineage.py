@@ -31,7 +31,7 @@ def lineage(
         typer.Option(
             metavar="FILE|NAME",
             help="What the backbone starts from: a file, a torchvision weights name, or `objects`: a "
-            "classifier that is learned first, from the objects of the training images.",
+            "classifier that is trained first, from the objects of the training images.",
         ),
     ] = None,
     width: Annotated[float | None, typer.Option(min=0.01, help="Share of the backbone's channels.")] = None,

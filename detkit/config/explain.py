@@ -10,8 +10,7 @@ from pydantic.fields import FieldInfo
 from detkit.config.dump import flow
 from detkit.config.keys import every_key, fields_of, holds, summary, wanted
 from detkit.config.problems import nearest
-from detkit.config.schema import Config
-from detkit.detectors.faster_rcnn.config import FPN_DEFAULTS
+from detkit.config.schema import DETECTORS, Config
 from detkit.errors import UserError
 from detkit.spec import Spec
 
@@ -88,7 +87,7 @@ def _meaning(key: str, owner: type[Spec], info: FieldInfo) -> Meaning:
     return Meaning(
         types=(),
         holds=wanted(holds(info)),
-        default=None if info.is_required() else flow(info.default),
+        default=None if info.is_required() else flow(info.get_default(call_default_factory=True)),
         default_with_fpn=_default_with_fpn(key),
         # A `type` has no description of its own: its mapping has.
         description=info.description or (owner.__doc__ or ""),
@@ -97,12 +96,13 @@ def _meaning(key: str, owner: type[Spec], info: FieldInfo) -> Meaning:
 
 
 def _default_with_fpn(key: str) -> str | None:
-    node: Any = {"detector": FPN_DEFAULTS}
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return None
-        node = node[part]
-    return None if isinstance(node, dict) else flow(node)
+    for detector in DETECTORS.values():
+        node: Any = {"detector": detector.pyramid_defaults}
+        for part in key.split("."):
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if not isinstance(node, dict):
+            return flow(node)
+    return None
 
 
 def _keys_of(info: FieldInfo) -> tuple[tuple[str, str], ...]:

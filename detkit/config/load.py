@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
+from detkit.config.dump import flow
 from detkit.config.names import find_config
 from detkit.config.overrides import apply_overrides
 from detkit.config.problems import KeyPath, Problem, raise_all
 from detkit.config.schema import Config
-from detkit.config.strict_yaml import read_yaml
+from detkit.config.strict_yaml import Document, read_yaml
 from detkit.config.translate import translate
 from detkit.errors import UserError
+from detkit.spec import mapping_of
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -38,6 +41,32 @@ def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:
     return parse_config(text, str(file), overrides)
 
 
+def as_config(
+    config: Config | Mapping[str, Any] | str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Config:
+    """Return the config that a Python caller means.
+
+    Args:
+        config: a config; the content of a file as a mapping; or the path or the short name of a file.
+        overrides: changes by key, {"train.optimizer.lr": 0.01}, or as texts, ["train.optimizer.lr=0.01"].
+        settings: changes to keys of `train`, or of the config itself: {"epochs": 3, "seed": 1}.
+
+    Raises:
+        UserError: If the file is missing or anything in it is wrong.
+    """
+    keys = {name if name in Config.model_fields else f"train.{name}": settings[name] for name in settings}
+    if isinstance(overrides, Mapping):
+        overrides = [f"{key}={flow(value)}" for key, value in overrides.items()]
+    changes = [*overrides, *(f"{key}={flow(value)}" for key, value in keys.items())]
+    if isinstance(config, str | Path):
+        return load_config(config, changes)
+    if isinstance(config, Config) and not changes:
+        return config
+    return _checked(Document(_with_lists(config)), "config", changes)
+
+
 def parse_config(text: str, source: str = "config", overrides: Sequence[str] = ()) -> Config:
     """Return the config that a YAML text describes.
 
@@ -53,6 +82,10 @@ def parse_config(text: str, source: str = "config", overrides: Sequence[str] = (
     if not isinstance(document.value, dict):
         what = "is empty" if document.value is None else "holds no keys"
         raise UserError(f"{source}: {what}; a config begins with version: 1 (detkit init writes one)")
+    return _checked(document, source, overrides)
+
+
+def _checked(document: Document, source: str, overrides: Sequence[str]) -> Config:
     apply_overrides(document, overrides)
     config, problems = _validate(document.value)
     raise_all([*document.problems, *problems], document.places, source)
@@ -72,6 +105,14 @@ def _validate(value: Any) -> tuple[Config | None, list[Problem]]:
         # the keys that nobody knows.
         problems += _validate(_without(value, unknown))[1]
     return None, problems
+
+
+def _with_lists(value: Any) -> Any:
+    """Return a copy with lists alone, as files have them."""
+    value = mapping_of(value)
+    if isinstance(value, Mapping):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return list(map(_with_lists, value)) if isinstance(value, list | tuple) else value
 
 
 def _with_tuples(value: Any) -> Any:

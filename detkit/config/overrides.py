@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from detkit.config.keys import holds
 from detkit.config.problems import KeyPath, Problem, dotted
 from detkit.config.schema import Config
@@ -59,7 +61,7 @@ def _put(document: Document, keys: list[str], value: Any, place: str) -> Problem
             info = model.model_fields.get(key) if model is not None else None
             allowed = holds(info) if info is not None else holds(Any)
             if depth < len(keys) - 1 and node.get(key) is None:
-                node[key] = _chosen_type(info.default if info is not None else None)
+                node[key] = _chosen_type(info)
         else:
             return Problem(path, f"holds {node!r}, which has no key {dotted((key,))}", place)
         path = (*path, index)
@@ -72,7 +74,8 @@ def _put(document: Document, keys: list[str], value: Any, place: str) -> Problem
     return None
 
 
-def _chosen_type(default: Any) -> dict[str, Any]:
+def _chosen_type(info: FieldInfo | None) -> dict[str, Any]:
+    default = None if info is None else info.get_default(call_default_factory=True)
     return {"type": default.type} if isinstance(default, Spec) and hasattr(default, "type") else {}
 
 

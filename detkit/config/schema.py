@@ -59,7 +59,7 @@ class Config(Spec):
     def _complete(cls, values: Any) -> Any:
         """Let the detector set, elsewhere in the config, what its paper does otherwise than the rest."""
         detector = values.get("detector") if isinstance(values, dict) else None
-        kind = detector.get("type") if isinstance(detector, dict) else None
+        kind = detector.get("type") if isinstance(detector, dict) else getattr(detector, "type", None)
         return DETECTORS[kind].complete(values) if isinstance(kind, str) and kind in DETECTORS else values
 
     @model_validator(mode="after")

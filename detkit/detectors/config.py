@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from detkit.data.config import DataConfig
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import CustomConfig, Spec
+from detkit.spec import CustomConfig, Spec, mapping_of
 from detkit.training.config import TrainConfig
 
 Values = dict[str, Any]
@@ -22,12 +22,31 @@ class DetectorConfig(Spec):
     Attributes:
         train_types: values of `train.type` that it can be trained by.
         classifies_images: whether it finds classes of whole images, and no boxes.
+        pyramid_defaults: values that take the place of its defaults with a feature pyramid.
     """
 
     train_types: ClassVar[tuple[str, ...]] = ()
     classifies_images: ClassVar[bool] = False
+    pyramid_defaults: ClassVar[Values] = {}
 
     type: str
+
+    @classmethod
+    def with_parts(cls, given: Values) -> Values:
+        """Return all parts of the detector as mappings, those of its paper where none is given.
+
+        What detkit fills in by the kinds of the parts is so the same for files and for Python.
+
+        Args:
+            given: mappings of a file, or configs made in Python.
+        """
+        parts = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in cls.model_fields.items()
+            if name not in given and not field.is_required()
+        }
+        own = {name: part for name, part in parts.items() if isinstance(part, Spec)}
+        return {name: mapping_of(value) for name, value in (own | given).items()}
 
     @classmethod
     def complete(cls, config: Values) -> Values:

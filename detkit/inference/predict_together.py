@@ -25,7 +25,7 @@ def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any
         settings: see `Predictor.stream`.
 
     Raises:
-        UserError: a setting is wrong; what is wrong with an image is told when it comes.
+        UserError: a setting is wrong; what is wrong with an image is reported when it comes.
     """
     stream = predictor.stream(files[rank() :: world_size()], **settings)
     return stream if world_size() == 1 else _in_turn(stream, -(-len(files) // world_size()))

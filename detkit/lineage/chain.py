@@ -99,7 +99,7 @@ def rcnn(ground: Ground) -> Values:
 
 
 def sppnet(ground: Ground) -> Values:
-    """SPP-net: the image is read once, and its convolutions are not learned any further.
+    """SPP-net: the image is read once, and its convolutions are not trained any further.
 
     A backbone without fc6 and fc7 has nothing left to tune: its SVMs see the pyramid of what it is.
     """
@@ -116,7 +116,7 @@ def sppnet(ground: Ground) -> Values:
 
 
 def fast_rcnn(ground: Ground) -> Values:
-    """Fast R-CNN: classes and boxes learned together with the network."""
+    """Fast R-CNN: classes and boxes trained together with the network."""
     detector = {
         "type": "fast_rcnn",
         "backbone": ground.backbone,
@@ -152,7 +152,7 @@ CHAIN = (
     Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
     Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
     Link("sppnet", "SPP-net", "the image is read once for all of them", sppnet),
-    Link("fast_rcnn", "Fast R-CNN", "classes and boxes are learned in one go, with the network", fast_rcnn),
+    Link("fast_rcnn", "Fast R-CNN", "classes and boxes are trained in one go, with the network", fast_rcnn),
     Link("faster_rcnn", "Faster R-CNN", "the network proposes the boxes itself, from its map", faster_rcnn),
 )
 

@@ -21,7 +21,7 @@ from detkit.lineage.chain import Ground, Values
 from detkit.models.backbones.families import FAMILIES
 
 OBJECTS = "objects"
-"""Weights that are learned first, by naming the objects of the training images."""
+"""Weights that are trained first, by naming the objects of the training images."""
 
 NUM_DRAWN = {"train": 300, "val": 100}
 STRIDE = 16
@@ -61,12 +61,12 @@ class Images:
 
     Attributes:
         data: `data` of the config.
-        learned: the annotations to learn from.
+        trained_on: the annotations to train on.
         note: how it is divided.
     """
 
     data: Values
-    learned: AnnotationSet
+    trained_on: AnnotationSet
     note: str
 
 
@@ -92,14 +92,14 @@ def images_of_dataset(dataset: str, folder: Path) -> Images:
     parts = {
         name: with_sizes(part) for name, part in read_sets({"train": split.train, "val": split.val}).items()
     }
-    learned = parts["train"]
-    if learned.num_objects == 0:
-        raise UserError(f"{dataset}: {learned.num_images} images to learn from, but no object is labelled")
+    trained_on = parts["train"]
+    if trained_on.num_objects == 0:
+        raise UserError(f"{dataset}: {trained_on.num_images} images to learn from, but no object is labelled")
     train, val = (part.model_dump(exclude={"augment"}) for part in (split.train, split.val))
-    data: Values = {"classes": learned.classes, "train": train, "val": val}
+    data: Values = {"classes": trained_on.classes, "train": train, "val": val}
     if any(box_problems(part, part.sizes) for part in parts.values()):
         data["invalid_boxes"] = "clip"
-    return Images(data, learned, split.note)
+    return Images(data, trained_on, split.note)
 
 
 def _written(folder: Path) -> Path:
@@ -125,7 +125,7 @@ def backbone_of(terms: Terms) -> Values:
     family, keys = names[terms.backbone]
     values: Values = {**keys, "width": terms.width}
     if family.norm_is_a_choice and terms.weights == OBJECTS:
-        values["batch_norm"] = True  # nothing is learned from scratch without it
+        values["batch_norm"] = True  # nothing is trained from scratch without it
     return values
 
 
@@ -135,12 +135,12 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
     Args:
         images: the dataset.
         terms: of the comparison.
-        weights: a torchvision weights name, or the file that was learned.
+        weights: a torchvision weights name, or the file that was trained.
 
     Raises:
         UserError: no object has an area.
     """
-    sizes = measure_objects(images.learned, images.learned.sizes)
+    sizes = measure_objects(images.trained_on, images.trained_on.sizes)
     if sizes is None:
         raise UserError("no labelled object has an area")
     short, long = choose_resize(sizes, stride=STRIDE)
@@ -160,7 +160,7 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
         windows={"scales": scales, "ratios": ratios[1:2] if alike else ratios, "stride": WINDOW_STRIDE},
         boxes=terms.boxes,
         regions=terms.regions,
-        num_images=images.learned.num_images,
+        num_images=images.trained_on.num_images,
         crop_px=terms.crop_px,
         rate=1e-3 if learned_here else 2e-4,
     )
@@ -176,7 +176,7 @@ def classifier_config(images: Images, terms: Terms) -> Values:
     )
     train = {"type": "object_crops", "of": images.data["train"], "augment": changes}
     data = {name: value for name, value in images.data.items() if name != "val"} | {"train": train}
-    per_epoch = max(1, images.learned.num_objects // CROPS_PER_STEP)
+    per_epoch = max(1, images.trained_on.num_objects // CROPS_PER_STEP)
     epochs = min(max(round(CLASSIFIER_STEPS / per_epoch), 1), MOST_EPOCHS)
     return {
         "version": 1,

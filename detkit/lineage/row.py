@@ -85,7 +85,7 @@ def row_of(link: Link, values: Values, val: Values, folder: Path, commands: Comm
         network_seconds=tested.network_seconds,
     )
     write_atomically(kept, json.dumps(asdict(row)))
-    say(f"{link.title}: AP50 {row.ap50:.3f}, learned in {row.train_seconds:.0f} s")
+    say(f"{link.title}: AP50 {row.ap50:.3f}, trained in {row.train_seconds:.0f} s")
     return row
 
 

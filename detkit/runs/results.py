@@ -40,7 +40,10 @@ def evaluated_run(
 
 
 def write_results(
-    folder: Path, evaluated: EvaluatedRun, metrics: Path | None = None, learned: AnnotationSet | None = None
+    folder: Path,
+    evaluated: EvaluatedRun,
+    metrics: Path | None = None,
+    trained_on: AnnotationSet | None = None,
 ) -> None:
     """Write detections.json, report.html and, for VOC's metrics, comp4 files, and say why an AP is zero.
 
@@ -48,12 +51,12 @@ def write_results(
         folder: where they go.
         evaluated: the evaluation.
         metrics: metrics.jsonl of the training.
-        learned: the annotations that were learned from.
+        trained_on: the annotations that it was trained on.
     """
     write_coco_results(folder / DETECTIONS, evaluated.found, evaluated.truth)
     if evaluated.measured.voc is not None and evaluated.truth.box_format == "voc":
         write_comp4(folder / "comp4", evaluated.found, evaluated.truth)
-    write_page(folder / REPORT, evaluated, metrics, learned)
+    write_page(folder / REPORT, evaluated, metrics, trained_on)
     if evaluated.measured.accuracy is None:
         say(
             *zero_notes(

@@ -37,7 +37,7 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
         None if config.threads == "auto" else config.threads,
         trains=trains,
         deterministic=config.deterministic,
-        compiles=config.evaluate.compile or getattr(config.train, "compile", False),
+        compiles=config.evaluate.compile or config.train.compiles,
         tell=say,
     ) as run:
         yield run

@@ -69,7 +69,7 @@ class ThreadTuner:
     Args:
         numbers: to choose from, the largest first, which others have to beat; of a single one there is no
             trial, and without any PyTorch's own number stays.
-        name: of the work, for what is told.
+        name: of the work, for messages.
         tell: hears the first choice and every other one that follows.
         clock: seconds.
         set_number: tells PyTorch.

@@ -15,6 +15,11 @@ class TrainConfig(Spec):
     type: str
     precision: Precision = "auto"
 
+    @property
+    def compiles(self) -> bool:
+        """Whether torch.compile translates the model for the training."""
+        return False
+
     def fitted_to(self, num_examples: int) -> tuple[Self, str]:
         """Return these settings with a length that suits a dataset, and a sentence about it.
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from detkit.capabilities import Detector, HasFcLayers
+from detkit.capabilities import Detector, FcLayers, HasFcLayers
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
@@ -23,7 +23,6 @@ from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known, measure
 from detkit.inference.model_file import save_model
 from detkit.inference.score_floor import Advice, advice_of
-from detkit.models.roi.box_heads import FcHead
 from detkit.runs.model import LoadedDetector, load_detector
 from detkit.runs.results import require_same_classes
 from detkit.runs.session import detect_with, session
@@ -108,9 +107,9 @@ def compress(
     if file.exists():
         raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
     loaded = load_detector(weights, choose_device(device))
-    _require_whole_fc(loaded.model, weights)
+    _require_whole_fc(_fc_layers(loaded.model, weights), weights)
     thin = copy.deepcopy(loaded.model)
-    _fc_head(thin).compress((fc6, fc7))
+    _fc_layers(thin, weights).compress((fc6, fc7))
     detector = loaded.config.detector
     head = cast(Any, detector).head.model_copy(update=_ranks(fc6, fc7))
     config = loaded.config.model_copy(update={"detector": detector.model_copy(update={"head": head})})
@@ -134,18 +133,20 @@ def _ranks(fc6: int | None, fc7: int | None) -> dict[str, int]:
     return {name: rank for name, rank in ranks.items() if rank is not None}
 
 
-def _fc_head(model: nn.Module) -> FcHead:
-    head = model.fc_layers if isinstance(model, HasFcLayers) else None
-    assert isinstance(head, FcHead)
-    return head
+def _fc_layers(model: object, weights: Path) -> FcLayers:
+    """Return the layers that can be compressed.
 
-
-def _require_whole_fc(model: nn.Module, weights: Path) -> None:
-    """Check that a detector has fc6 and fc7, and that they are not compressed yet."""
-    head = model.fc_layers if isinstance(model, HasFcLayers) else None
-    if not isinstance(head, FcHead):
+    Raises:
+        UserError: the detector has none.
+    """
+    layers = model.fc_layers if isinstance(model, HasFcLayers) else None
+    if layers is None:
         raise UserError(f"{weights}: has no fc6 and fc7; heads fc6_fc7 and two_fc can be compressed")
-    if not (isinstance(head.fc6, nn.Linear) and isinstance(head.fc7, nn.Linear)):
+    return layers
+
+
+def _require_whole_fc(layers: FcLayers, weights: Path) -> None:
+    if not (isinstance(layers.fc6, nn.Linear) and isinstance(layers.fc7, nn.Linear)):
         raise UserError(f"{weights}: is compressed already; give the file that it was made from")
 
 
@@ -168,7 +169,7 @@ class _Timed(nn.Module):
 def _judge(
     loaded: LoadedDetector, model: nn.Module, weights: Path, data: Config | None
 ) -> tuple[Measurement, Advice | None, str | None]:
-    head = _fc_head(model)
+    head = _fc_layers(model, weights)
     size = sum(p.numel() for part in (head.fc6, head.fc7) for p in part.parameters())
     config = data or loaded.config
     source = _source(loaded, weights, data)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from detkit.config.dump import dump_config
+from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
 from detkit.data.regions.attached_proposals import attach_proposals
@@ -40,11 +42,19 @@ class Evaluation:
         return self.measured.to_json()
 
 
-def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation | None:
+def evaluate(
+    config: Config | Mapping[str, Any] | str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    weights: str | Path,
+    out: str | Path | None = None,
+) -> Evaluation | None:
     """Evaluate a trained detector on the validation images and write what it found.
 
     Args:
-        config: names the images (`data.val`), the metric and the device; the detector is the file's own.
+        config: names the images (`data.val`), the metric and the device; the detector is the file's own. A
+            config, the content of a file as a mapping, or the path or the short name of a file.
+        overrides: changes by key, {"evaluate.metric": "coco"}, or as texts, ["evaluate.metric=coco"].
         weights: a model.safetensors.
         out: folder for the results, which must be new or empty; None takes a new one beside the weights.
 
@@ -54,6 +64,7 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
     Raises:
         UserError: the weights or the images cannot be read, or their classes differ.
     """
+    config, weights = as_config(config, overrides), Path(weights)
     source = open_validation_set(config.data)
     with session(config, trains=False) as run:
         loaded = load_detector(weights, run.device)
@@ -68,7 +79,7 @@ def evaluate(config: Config, *, weights: Path, out: Path | None) -> Evaluation |
         if found is None:
             return None
         measured = measure(source.annotations, found, config.evaluate.metric)
-        folder = new_folder(out, "eval", weights.parent)
+        folder = new_folder(None if out is None else Path(out), "eval", weights.parent)
         seconds = timing.seconds / max(timing.num_images, 1)
         used = config.model_copy(update={"detector": loaded.config.detector})
         write_atomically(folder / CONFIG, dump_config(used))

@@ -147,7 +147,7 @@ def _write(result: Lineage, dataset: str, terms: Terms, images: Images) -> None:
              f"{terms.regions:,} regions and starts from the same weights."]  # fmt: skip
     if result.pretrain_seconds is not None:
         notes.append(
-            "These weights were learned first, by a classifier of the objects, in "
+            "These weights were trained first, by a classifier of the objects, in "
             f"{shown_seconds(result.pretrain_seconds)}; no row holds that time."
         )
     page = lineage_page(

@@ -95,34 +95,34 @@ class Plan:
         free = "" if self.free_bytes is None else f" of {shown_bytes(self.free_bytes)} free"
         predicted = "more" if self.predicted_bytes is None else shown_bytes(self.predicted_bytes)
         took = "did not fit" if self.measured_bytes is None else f"took {shown_bytes(self.measured_bytes)}"
-        told = [
+        lines = [
             f"{self.batch_size} images a step in {self.parts} part(s) on {self.device}, {self.precision}",
             f"memory: {predicted} predicted{free}; the largest images {took}",
         ]
         if self.step_seconds is not None:
             epoch = self.step_seconds * self.steps
-            told.append(
+            lines.append(
                 f"time: {self.step_seconds:.2f} s a step, {_shown_time(epoch)} an epoch of {self.steps}, "
                 f"{_shown_time(epoch * self.epochs)} for {self.epochs} epochs without validation"
             )
-        return told + self._advice()
+        return lines + self._advice()
 
     def _advice(self) -> list[str]:
-        told = []
+        lines = []
         if self.largest_part is not None:
-            told.append(f"at most {self.largest_part} images fit at a time")
+            lines.append(f"at most {self.largest_part} images fit at a time")
         if self.shared_free_bytes is not None and self.shared_bytes > self.shared_free_bytes:
-            told.append(
+            lines.append(
                 f"/dev/shm has {shown_bytes(self.shared_free_bytes)}, the loader processes need "
                 f"{shown_bytes(self.shared_bytes)}: take fewer (data.workers), or give the container more"
             )
         if not self.fits and self.advised_parts is None:
-            told.append("not even one image fits: make the images smaller (data.resize.short_px)")
+            lines.append("not even one image fits: make the images smaller (data.resize.short_px)")
         elif not self.fits and self.advised_parts != self.parts:
-            told.append(
+            lines.append(
                 f"train.accumulate={self.advised_parts} works a step off in parts that fit, and learns alike"
             )
-        return told
+        return lines
 
 
 def plan(config: Config) -> Plan | StagedPlan:

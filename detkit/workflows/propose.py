@@ -13,10 +13,10 @@ from detkit.errors import UserError
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin
 from detkit.report.proposal_drawings import draw_proposals
+from detkit.runs.proposal_method import Method, find_method
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import say
 from detkit.storage.content_keys import key_of
-from detkit.workflows.propose_method import Method, find_method
 
 
 @dataclass(frozen=True)

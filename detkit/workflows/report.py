@@ -44,7 +44,7 @@ def report(folder: Path) -> WrittenReport:
     run = read_run(folder)
     measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
     metrics, file = folder / METRICS, folder / REPORT
-    learned = open_training_set(run.config.data)[0].annotations if metrics.is_file() else None
+    trained_on = open_training_set(run.config.data)[0].annotations if metrics.is_file() else None
     evaluated = evaluated_run(folder.resolve().name, run.config, run.source, run.found, measured, None)
-    write_page(file, evaluated, metrics, learned)
+    write_page(file, evaluated, metrics, trained_on)
     return WrittenReport(file, measured)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detkit.config.dump import dump_config
+from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set, open_validation_set
 from detkit.data.regions.attached_proposals import attach_proposals
@@ -60,12 +61,14 @@ class Training:
 
 
 def train(
-    config: Config,
+    config: Config | Mapping[str, Any] | str | Path,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
     *,
     name: str = "train",
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
-    from_weights: Path | None = None,
+    from_weights: str | Path | None = None,
+    **settings: Any,
 ) -> Training | None:
     """Train a detector, keep the weights that do best on the validation images, and report on them.
 
@@ -73,11 +76,14 @@ def train(
     last.pt.
 
     Args:
-        config: the detector, its data and its training.
+        config: the detector, its data and its training: a config; the content of a file as a mapping; or the
+            path or the short name of a file.
+        overrides: changes by key, {"train.optimizer.lr": 0.01}, or as texts, ["train.optimizer.lr=0.01"].
         name: the run's folder is runs/NAME unless `out` is given.
         out: the run's folder; it must be new or empty, or hold the training to resume.
         resume: go on from last.pt in `out`.
         from_weights: a model.safetensors to start from; classes it shares by name are kept.
+        settings: changes to keys of `train`, or of the config itself: epochs=3, seed=1.
 
     Returns:
         The result; None in all processes but the first.
@@ -87,6 +93,7 @@ def train(
         NonFiniteLossError: the training diverged.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
+    config, out = as_config(config, overrides, settings), None if out is None else Path(out)
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
     resume = resume or goes_on(out)
@@ -103,7 +110,8 @@ def train(
             val_set = attach_proposals(proposals, val_set, "val")
         folder = from_main(lambda: _folder(config, name, out, resume))
         task = task_of(config, run, train_set, val_set)
-        task = replace(task, folder=folder, resume=resume, from_weights=from_weights)
+        weights = None if from_weights is None else Path(from_weights)
+        task = replace(task, folder=folder, resume=resume, from_weights=weights)
         start = time.perf_counter()
         progress = family_of(config.detector).recipes[config.train.type](task)
         seconds = time.perf_counter() - start

@@ -17,10 +17,12 @@ NAMES = re.compile("|".join(family.name for family in FAMILIES), re.IGNORECASE)
 # detectors whose weights are read, and what a paper measured its times with.
 ALLOWED = re.compile(r"(faster_rcnn|fasterrcnn|classifier)_resnet\w+|\bresnet18\b|VGG16 on a K40")
 ROOMS = {BACKBONES / family.name for family in FAMILIES}
+# A detector's config names the network of its paper, which is its default.
+PAPERS = set((ROOT / "detkit/detectors").glob("*/config.py"))
 SOURCES = [
     path
     for path in sorted((ROOT / "detkit").rglob("*.py"))
-    if path != BACKBONES / "families.py" and not ROOMS & set(path.parents)
+    if path != BACKBONES / "families.py" and not ROOMS & set(path.parents) and path not in PAPERS
 ]
 
 

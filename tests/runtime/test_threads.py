@@ -21,9 +21,9 @@ class Machine:
     def __init__(self, numbers: tuple[int, ...] = (4, 2, 1)) -> None:
         self.now, self.number = 0.0, 0
         self.seconds: dict[int, float] = dict.fromkeys(numbers, 0.0)
-        self.told: list[str] = []
+        self.messages: list[str] = []
         self.tuner = ThreadTuner(
-            numbers, "steps", tell=self.told.append, clock=lambda: self.now, set_number=self.set
+            numbers, "steps", tell=self.messages.append, clock=lambda: self.now, set_number=self.set
         )
 
     def set(self, number: int) -> None:
@@ -47,7 +47,7 @@ def test_alone_all_cores_stay_and_trials_cost_a_hundredth() -> None:
     done = machine.run(600, ALONE)
     assert machine.number == 4
     assert done >= 0.98 * 600 / 0.1
-    assert machine.told == ["steps: 4 threads (2 take 2.0 times as long, 1 takes 4.0 times as long)"]
+    assert machine.messages == ["steps: 4 threads (2 take 2.0 times as long, 1 takes 4.0 times as long)"]
 
 
 def test_beside_another_program_fewer_are_chosen_at_the_start() -> None:
@@ -55,7 +55,7 @@ def test_beside_another_program_fewer_are_chosen_at_the_start() -> None:
     done = machine.run(600, BESIDE_ANOTHER)
     assert machine.number == 2
     assert done >= 0.97 * 600 / 0.25
-    assert len(machine.told) == 1
+    assert len(machine.messages) == 1
 
 
 def test_what_begins_later_is_noticed_at_once_and_what_ends_later_in_time() -> None:
@@ -69,7 +69,7 @@ def test_what_begins_later_is_noticed_at_once_and_what_ends_later_in_time() -> N
     while machine.number != 4 or not machine.tuner.is_settled:
         machine.run(0.1, ALONE)
     assert machine.now - before < 600
-    assert [line.split(" (")[0] for line in machine.told] == [
+    assert [line.split(" (")[0] for line in machine.messages] == [
         "steps: 4 threads",
         "steps: 2 threads",
         "steps: 4 threads",
@@ -86,7 +86,7 @@ def test_units_may_differ_in_size() -> None:
     machine = Machine((2, 1))
     machine.run(120, {2: 0.1, 1: 0.13}.__getitem__, work=lambda step: 1.0 + 5 * (step % 3))
     assert machine.number == 2
-    assert len(machine.told) == 1
+    assert len(machine.messages) == 1
 
 
 def test_first_units_warm_up() -> None:

@@ -106,13 +106,13 @@ def test_how_it_ends(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["check", str(dataset), "--json", "-"]) == 1
     (tmp_path / "empty").mkdir()
     capsys.readouterr()
-    for wrong, told in (
+    for wrong, sentence in (
         (str(tmp_path / "absent"), "absent"),
         (str(tmp_path / "empty"), "the folder is empty"),
         (str(tmp_path / "absent.json"), "does not exist"),
     ):
         assert main(["check", wrong]) == 2
-        assert told in capsys.readouterr().err
+        assert sentence in capsys.readouterr().err
     assert main(["check", str(dataset), "train.epochs=2"]) == 2
     assert main(["check", str(dataset), "--fix", str(dataset / "fix")]) == 2
     assert "lies in the dataset itself" in capsys.readouterr().err

@@ -102,9 +102,9 @@ def test_without_images_the_figures_are_null(weights: Path, tmp_path: Path) -> N
         category_ids=range(5),
         config_yaml=dump_config(other),
     )
-    told = CliRunner().invoke(app, ["compress", str(file), "--fc7", "4", "--out", str(out), "--json", "-"])
-    assert told.exit_code == 0, told.output
-    result = json.loads(told.stdout)
+    done = CliRunner().invoke(app, ["compress", str(file), "--fc7", "4", "--out", str(out), "--json", "-"])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
     assert result["out"] == str(out)
     assert result["before"]["ap"] is result["after"]["seconds_per_image"] is result["speedup"] is None
     assert result["before"]["parameters"] > result["after"]["parameters"]

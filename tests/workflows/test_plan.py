@@ -78,11 +78,11 @@ def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch: pytest.Mo
 
 
 def test_loader_processes_need_shared_memory() -> None:
-    told = Plan(
+    plan = Plan(
         "cpu", "fp32", 8, 1, 1, 1, None, None, 1, 1.0, 1, 1, shared_bytes=5 << 20, shared_free_bytes=1 << 20
     )
-    assert not told.fits
-    assert "data.workers" in told.lines()[-1]
+    assert not plan.fits
+    assert "data.workers" in plan.lines()[-1]
 
 
 def test_a_line_tells_how_much_fits() -> None:

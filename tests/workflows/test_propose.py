@@ -14,9 +14,9 @@ from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.store.store import ProposalStore
-from detkit.workflows import propose_method
+from detkit.runs import proposal_method
+from detkit.runs.proposal_method import find_method
 from detkit.workflows.propose import propose
-from detkit.workflows.propose_method import find_method
 
 looked_at: list[tuple[int, ...]] = []
 
@@ -30,7 +30,7 @@ def whole(picture: NDArray[np.uint8]) -> Proposals:
 
 @pytest.fixture(autouse=True)
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(propose_method, "build_proposer", lambda spec, num_threads: whole)
+    monkeypatch.setattr(proposal_method, "build_proposer", lambda spec, num_threads: whole)
     looked_at.clear()
 
 
@@ -124,11 +124,11 @@ def test_a_stop_says_what_is_kept(pictures: Path, tmp_path: Path, monkeypatch: p
         return whole(picture)
 
     monkeypatch.setattr("detkit.workflows.propose.num_cores", lambda: 1)
-    monkeypatch.setattr(propose_method, "build_proposer", lambda spec, num_threads: stops)
+    monkeypatch.setattr(proposal_method, "build_proposer", lambda spec, num_threads: stops)
     out = tmp_path / "out.safetensors"
     with pytest.raises(KeyboardInterrupt, match=r"4 of 7 images are kept in .*: the same command goes on"):
         propose("sliding_window", [str(pictures)], out)
-    monkeypatch.setattr(propose_method, "build_proposer", lambda spec, num_threads: whole)
+    monkeypatch.setattr(proposal_method, "build_proposer", lambda spec, num_threads: whole)
     looked_at.clear()
     assert propose("sliding_window", [str(pictures)], out).images == 7
     assert len(looked_at) == 3
@@ -150,7 +150,7 @@ def test_threads_of_one_image_and_of_many(
         return whole
 
     monkeypatch.setattr("detkit.workflows.propose.num_cores", lambda: 8)
-    monkeypatch.setattr(propose_method, "build_proposer", build)
+    monkeypatch.setattr(proposal_method, "build_proposer", build)
     propose("selective_search", [str(pictures / "0.png")], tmp_path / "1.safetensors")
     propose("selective_search", [str(pictures)], tmp_path / "2.safetensors")
     assert threads == [8, 1]

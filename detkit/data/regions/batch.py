@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts
-from detkit.structures import TrainBatch
+from detkit.structures import ImageBatch, TrainBatch
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,35 @@ class RegionBatch:
             cuts=self.cuts.to(device),
             labels=self.labels.to(device, non_blocking=True),
         )
+
+
+def cut_regions(
+    images: ImageBatch,
+    labels: Sequence[Tensor],
+    *,
+    size: int = 227,
+    context_px: int = 16,
+    square: bool = False,
+) -> RegionBatch:
+    """Return all proposals of some images as one batch of R-CNN's fine-tuning.
+
+    Args:
+        images: uint8 RGB with (P_i, 4) proposals of each.
+        labels: (P_i,) int64 class of each proposal, K for background.
+        size: side of a crop in pixels.
+        context_px: pixels around a region, measured in the crop.
+        square: cut out the square around a region instead of stretching it to one.
+    """
+    assert images.proposals is not None, "there are no proposals to cut out"
+    height, width = images.pixels.shape[2:]
+    cuts = []
+    for number, (boxes, image) in enumerate(zip(images.proposals, images.sizes, strict=True)):
+        plan = plan_warp(boxes.cpu().numpy(), image, size, context_px, square=square)
+        cuts.append(Cuts.in_image(plan, width, number * height * width))
+    joined = Cuts(*(torch.cat(parts) for parts in zip(*(vars(cut).values() for cut in cuts), strict=True)))
+    numbers = tuple(number for number, cut in enumerate(cuts) for _ in range(len(cut)))
+    table = images.pixels.permute(0, 2, 3, 1).reshape(-1, 3)
+    return RegionBatch(table, joined, torch.cat([*labels]), numbers)
 
 
 Batch = TrainBatch | RegionBatch

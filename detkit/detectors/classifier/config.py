@@ -45,7 +45,10 @@ class ClassifierConfig(DetectorConfig):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, data: Any) -> Any:
-        backbone = data.get("backbone") if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            return data
+        data = cls.with_parts(data)
+        backbone = data.get("backbone")
         family = family_named(backbone.get("type")) if isinstance(backbone, dict) else None
         if family is None:
             return data

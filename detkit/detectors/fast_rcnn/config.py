@@ -4,43 +4,42 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import DetectorConfig, check_image_scales
+from detkit.detectors.config import DetectorConfig, Values, check_image_scales
 from detkit.models.backbones.families import AnyBackboneConfig
+from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.decision_config import SVMConfig
-from detkit.models.roi.head_config import HeadConfig
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.roi.wiring import require_wiring
-from detkit.proposals.config import ExternalProposalsConfig
+from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, CustomConfig, fill
 from detkit.training.config import TrainConfig
 
 # These values replace the defaults of the heads, which are Faster R-CNN's.
-PAPER_DEFAULTS: dict[str, Any] = {
-    "head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}
-}
+PAPER_DEFAULTS: Values = {"head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}}
 FPN_STRIDE = 4
-FPN_DEFAULTS: dict[str, Any] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
 
 class FastRCNNConfig(DetectorConfig):
     """Fast R-CNN (Girshick 2015): classifies the boxes it is given, on maps of the whole image."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient",)
+    pyramid_defaults: ClassVar[Values] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
 
     type: Literal["fast_rcnn"] = "fast_rcnn"
-    backbone: AnyBackboneConfig
+    backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
     """The network that reads the image."""
     neck: AnyNeckConfig = NoNeckConfig()
     """What stands between the backbone and the rest."""
-    proposals: ExternalProposalsConfig
+    proposals: ExternalProposalsConfig = Field(default_factory=SelectiveSearchConfig)
     """Where to look."""
-    regions: AnyRegionsConfig
+    regions: AnyRegionsConfig = Field(default_factory=RoIPoolConfig)
     """What is there: features of a region."""
-    head: AnyHeadConfig
+    head: AnyHeadConfig = Field(default_factory=Fc6Fc7HeadConfig)
     """What is it, and where exactly. Without fpn `batch_per_image` is 64, `bg_iou` [0.1, 0.5] and
     `box_targets` measured."""
     scales_px: tuple[Count, ...] = ()
@@ -57,11 +56,12 @@ class FastRCNNConfig(DetectorConfig):
     def _complete(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls.with_parts(data)
         proposals, neck = data.get("proposals"), data.get("neck")
         if isinstance(proposals, dict) and proposals.get("type") == "rpn":
             raise ValueError("fast_rcnn with proposals: rpn is faster_rcnn")
         pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
-        return fill(data, FPN_DEFAULTS if pyramid else PAPER_DEFAULTS)
+        return fill(data, cls.pyramid_defaults if pyramid else PAPER_DEFAULTS)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> FastRCNNConfig:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import ChooseAnchors, DetectorConfig
+from detkit.detectors.config import ChooseAnchors, DetectorConfig, Values
 from detkit.models.backbones.families import AnyBackboneConfig
+from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
-from detkit.models.roi.head_config import HeadConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.roi.wiring import require_wiring
 from detkit.models.rpn.config import RPNConfig
 from detkit.spec import Count, Index, NonNegative, Spec, fill
@@ -26,7 +27,7 @@ from detkit.training.loop.config import (
 
 # With an FPN these values replace the defaults of the classes above, which follow the papers for
 # one feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
-FPN_DEFAULTS: dict[str, Any] = {
+FPN_DEFAULTS: Values = {
     "proposals": {
         "anchors": {
             "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
@@ -57,17 +58,18 @@ class FasterRCNNConfig(DetectorConfig):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
+    pyramid_defaults: ClassVar[Values] = FPN_DEFAULTS
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
-    backbone: AnyBackboneConfig
+    backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
     """The network that reads the image."""
     neck: AnyNeckConfig = NoNeckConfig()
     """What stands between the backbone and the rest."""
-    proposals: RPNConfig
+    proposals: RPNConfig = Field(default_factory=RPNConfig)
     """Where to look."""
-    regions: AnyRegionsConfig
+    regions: AnyRegionsConfig = Field(default_factory=RoIPoolConfig)
     """What is there: features of a region."""
-    head: AnyHeadConfig
+    head: AnyHeadConfig = Field(default_factory=Fc6Fc7HeadConfig)
     """What is it, and where exactly."""
 
     @model_validator(mode="before")
@@ -75,13 +77,14 @@ class FasterRCNNConfig(DetectorConfig):
     def _complete(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls.with_parts(data)
         proposals = data.get("proposals")
         kind = proposals.get("type") if isinstance(proposals, dict) else None
         if isinstance(kind, str) and kind in OTHER_NAMES:
             raise ValueError(f"faster_rcnn with proposals: {kind} is {OTHER_NAMES[kind]}")
         neck = data.get("neck")
         if isinstance(neck, dict) and neck.get("type") == "fpn":
-            return fill(data, FPN_DEFAULTS)
+            return fill(data, cls.pyramid_defaults)
         return data
 
     @model_validator(mode="after")

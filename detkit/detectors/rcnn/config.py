@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Values
+from detkit.models.backbones.alexnet.config import AlexNetConfig
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
     DecisionConfig,
+    SVMDecisionConfig,
     require_features,
     with_features,
 )
-from detkit.proposals.config import ExternalProposalsConfig
+from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, Index, Spec, fill
 from detkit.training.config import TrainConfig
 
@@ -52,15 +54,15 @@ class RCNNConfig(DetectorConfig):
     train_types: ClassVar[tuple[str, ...]] = ("staged",)
 
     type: Literal["rcnn"] = "rcnn"
-    backbone: AnyBackboneConfig
+    backbone: AnyBackboneConfig = Field(default_factory=AlexNetConfig)
     """The network that reads a region. Nothing of it is frozen unless the config says otherwise."""
-    proposals: ExternalProposalsConfig
+    proposals: ExternalProposalsConfig = Field(default_factory=SelectiveSearchConfig)
     """Where to look."""
-    regions: WarpConfig
+    regions: WarpConfig = Field(default_factory=WarpConfig)
     """What is there: the region's pixels."""
-    head: AnyDecisionConfig
+    head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
     """What is it."""
-    box_regression: BoxRegressionConfig | None = BoxRegressionConfig()
+    box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly; null leaves the boxes as they are proposed."""
 
     @model_validator(mode="before")
@@ -68,6 +70,7 @@ class RCNNConfig(DetectorConfig):
     def _complete(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls.with_parts(data)
         proposals, regions = data.get("proposals"), data.get("regions")
         if isinstance(proposals, dict) and proposals.get("type") == "rpn":
             raise ValueError(

@@ -10,14 +10,16 @@ from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Values, check_image_scales
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig, family_named
+from detkit.models.backbones.zfnet.config import ZFNetConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
     DecisionConfig,
+    SVMDecisionConfig,
     require_features,
     with_features,
 )
-from detkit.proposals.config import ExternalProposalsConfig
+from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, Spec, fill
 from detkit.training.config import TrainConfig
 
@@ -45,19 +47,19 @@ class SPPNetConfig(DetectorConfig):
     train_types: ClassVar[tuple[str, ...]] = ("staged",)
 
     type: Literal["sppnet"] = "sppnet"
-    backbone: AnyBackboneConfig
+    backbone: AnyBackboneConfig = Field(default_factory=ZFNetConfig)
     """The network that reads the image. All of it is frozen unless the config says otherwise."""
     scales_px: tuple[Count, ...] = ()
     """Short sides of the copies of an image that are read, rising; each region is taken from the one where
     its area is nearest to 224 x 224 pixels, and fine-tuning takes one by chance. The largest is
     `data.resize.short_px`. Empty reads one."""
-    proposals: ExternalProposalsConfig
+    proposals: ExternalProposalsConfig = Field(default_factory=SelectiveSearchConfig)
     """Where to look."""
-    regions: SpatialPyramidConfig
+    regions: SpatialPyramidConfig = Field(default_factory=SpatialPyramidConfig)
     """What is there: features of a region."""
-    head: AnyDecisionConfig
+    head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
     """What is it."""
-    box_regression: BoxRegressionConfig | None = BoxRegressionConfig(ridge=4000.0, min_iou=0.5)
+    box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly, `ridge` 4000 and `min_iou` 0.5; null leaves the boxes as they are proposed."""
 
     @model_validator(mode="before")
@@ -65,6 +67,7 @@ class SPPNetConfig(DetectorConfig):
     def _complete(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        data = cls.with_parts(data)
         proposals, regions = data.get("proposals"), data.get("regions")
         if isinstance(proposals, dict) and proposals.get("type") == "rpn":
             raise ValueError("sppnet with proposals: rpn is faster_rcnn")

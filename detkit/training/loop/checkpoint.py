@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.amp import GradScaler
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from detkit.errors import UserError
 from detkit.storage.atomic import durable_file
-from detkit.training.distributed.divided_fc import divided_parameters, own_shares, whole_tensors
+from detkit.training.distributed.divided_fc import whole_tensors
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.timeline import Timeline
 
@@ -76,20 +76,18 @@ def content_of(state: TrainingState, config_text: str) -> dict[str, Any]:
         state: what to keep.
         config_text: the config, so that a later resume can name what changed.
     """
-    ema = state.ema.state_dict() if state.ema else None
-    divided = divided_parameters(state.model)
-    if ema is not None:
-        ema |= {"mean": whole_tensors(ema["mean"], divided)}
-    return {
+    content = {
         "format": _FORMAT,
         "config": config_text,
-        "model": whole_tensors(state.model.state_dict(), divided),
-        "optimizer": _each_state(state, state.optimizer.state_dict(), whole_tensors),
+        "model": state.model.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
-        "ema": ema,
+        "ema": state.ema.state_dict() if state.ema else None,
         "epoch_steps": state.timeline.steps,
         "progress": {name: getattr(state, name) for name in _COUNTS},
     }
+    whole: dict[str, Any] = whole_tensors(content)
+    return whole
 
 
 def write_checkpoint(file: Path, content: dict[str, Any]) -> None:
@@ -130,7 +128,8 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
     """Continue from a checkpoint's content.
 
-    What the config decides (rates, decay, length) comes from `state`; what was learned, from the file.
+    What the config decides (rates, decay, length) comes from `state`; what was trained, from the file, of
+    which a divided parameter takes its part (within `implicit_replication`).
 
     Args:
         state: a training at its start, which is changed.
@@ -141,11 +140,9 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
         UserError: the checkpoint is of another model or optimizer, or an epoch had another length.
     """
     _check_length(state, content, file)
-    divided = divided_parameters(state.model)
-    own = state.optimizer.state_dict()["param_groups"]
-    saved = _each_state(state, content["optimizer"], own_shares)
+    own, saved = state.optimizer.state_dict()["param_groups"], content["optimizer"]
     try:
-        state.model.load_state_dict(own_shares(content["model"], divided))
+        state.model.load_state_dict(content["model"])
         if [len(group["params"]) for group in own] != [len(g["params"]) for g in saved["param_groups"]]:
             raise ValueError("the optimizer's groups differ")
         state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
@@ -153,34 +150,25 @@ def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
         raise UserError(
             f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}"
         ) from None
+    for parameter, values in state.optimizer.state.items():
+        if isinstance(parameter, DTensor):
+            values.update(_divided_like(parameter, values))
     if state.scaler.is_enabled() and content["scaler"]:
         state.scaler.load_state_dict(content["scaler"])
     if state.ema and content["ema"]:
-        mean = own_shares(content["ema"]["mean"], divided)
-        state.ema.load_state_dict(content["ema"] | {"mean": mean})
+        state.ema.load_state_dict(content["ema"])
     for name in _COUNTS:
         setattr(state, name, content["progress"][name])
 
 
-def _each_state(
-    state: TrainingState,
-    saved: dict[str, Any],
-    change: Callable[[Mapping[str, Tensor], Mapping[str, int]], dict[str, Tensor]],
-) -> dict[str, Any]:
-    """Return an optimizer's state with the tensors of divided parameters gathered or taken apart."""
-    divided = divided_parameters(state.model)
-    if not divided:
-        return saved
-    axes = {id(p): divided[name] for name, p in state.model.named_parameters() if name in divided}
-    order = [p for group in state.optimizer.param_groups for p in group["params"]]
-    changed = dict(saved["state"])
-    for position, parameter in enumerate(order):
-        if id(parameter) in axes and position in changed:
-            values = changed[position]
-            # A step counter has no axis to be divided.
-            sides = {name: axes[id(parameter)] for name, value in values.items() if value.dim() > 0}
-            changed[position] = change(values, sides)
-    return saved | {"state": changed}
+def _divided_like(parameter: DTensor, values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of an optimizer's tensors that have a divided parameter's shape, divided as it is."""
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return {
+        name: distribute_tensor(value, mesh, placements, src_data_rank=None)
+        for name, value in values.items()
+        if value.shape == parameter.shape
+    }
 
 
 def _check_length(state: TrainingState, content: dict[str, Any], file: Path) -> None:

@@ -91,7 +91,7 @@ class EMAConfig(Spec):
 
 
 class GradientConfig(TrainConfig):
-    """One loop over the data, all weights learned together."""
+    """One loop over the data, all weights trained together."""
 
     type: Literal["gradient"] = "gradient"
     epochs: Count = 12
@@ -138,6 +138,11 @@ class GradientConfig(TrainConfig):
                 f"batch_size ({self.batch_size}) must be a multiple of accumulate ({self.accumulate})"
             )
         return self
+
+    @property
+    def compiles(self) -> bool:
+        """Whether torch.compile translates what computes the feature maps."""
+        return self.compile
 
     def fitted_to(self, num_examples: int) -> tuple[GradientConfig, str]:
         """Return the config with enough epochs for a small dataset, and a sentence about them."""

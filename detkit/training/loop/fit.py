@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.experimental import implicit_replication
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from detkit.data.regions.batch import Batch, amount_of
 from detkit.ops.sampling import mix_seed
-from detkit.runtime.processes import mean_over_processes, rank, world_size
+from detkit.runtime.processes import rank, world_size
 from detkit.runtime.session import Session
-from detkit.training.distributed.divided_fc import divided_parameters
 from detkit.training.distributed.replicas import hold_gradients, replicate
 from detkit.training.loop.checkpoint import LAST, TrainingState, read_checkpoint, resume
 from detkit.training.loop.ema import EMA
@@ -34,6 +35,8 @@ def _ignore(_: object) -> None:
 Batches = Callable[[int, int], Iterable[Batch]] | Sequence[Batch]
 
 
+# Parameters divided among processes and whole ones are read, updated, averaged and measured together.
+@implicit_replication()
 def fit(
     model: nn.Module,
     batches: Batches,
@@ -95,9 +98,7 @@ def fit(
     state = _begin(model, optimizer, timeline, session.precision, ema_decay)
     if resumes and folder:
         resume(state, read_checkpoint(folder / LAST), folder / LAST)
-    divided = divided_parameters(model)
-    network = replicate(model, session.device, divided)
-    shares = [parameter for name, parameter in model.named_parameters() if name in divided]
+    network = replicate(model, session.device)
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
 
@@ -112,7 +113,7 @@ def fit(
                 batch = replace(batch.to(session.device), seed=mix_seed(seed, state.step))  # noqa: PLW2901
                 optimizer.zero_grad(set_to_none=True)
                 terms = backward(network, batch, state.scaler, session.precision, accumulate)
-                terms |= limit_gradient(optimizer, state.scaler, clip_norm, shares)
+                terms |= limit_gradient(optimizer, state.scaler, clip_norm)
                 values = watch(state.step, batch, terms)
                 state.advance()
                 if rank() == 0:
@@ -172,9 +173,7 @@ def backward(
     return terms
 
 
-def limit_gradient(
-    optimizer: Optimizer, scaler: GradScaler, clip_norm: float, shares: Sequence[nn.Parameter] = ()
-) -> dict[str, Tensor]:
+def limit_gradient(optimizer: Optimizer, scaler: GradScaler, clip_norm: float) -> dict[str, Tensor]:
     """Scale the gradient down to a norm of at most `clip_norm` and return its norm as `grad_norm`.
 
     With fp16 the norm is left out: there an infinite gradient is ordinary, and the scaler skips the step.
@@ -183,15 +182,11 @@ def limit_gradient(
         optimizer: of the parameters that have gradients.
         scaler: for fp16; switched off otherwise.
         clip_norm: upper limit; 0 is none.
-        shares: those of the parameters of which every process has another part.
     """
     scaler.unscale_(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    own = {id(parameter) for parameter in shares}
-    norm = get_total_norm([p.grad for p in parameters if p.grad is not None and id(p) not in own])
-    if own:
-        part = get_total_norm([p.grad for p in parameters if p.grad is not None and id(p) in own])
-        norm = (norm.square() + world_size() * mean_over_processes(part.square())).sqrt()
+    norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     if clip_norm:
         clip_grads_with_norm_(parameters, clip_norm, norm)
     return {} if scaler.is_enabled() else {"grad_norm": norm}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
 
 
@@ -175,4 +176,6 @@ def _unique(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
 
 def _fuses(model: nn.Module) -> bool | None:
     """Return whether one kernel may update all parameters; None lets PyTorch choose."""
-    return True if all(p.device.type in ("cpu", "cuda") for p in model.parameters()) else None
+    # PyTorch 2.14 has no fused SGD for parameters that are divided among processes.
+    fusing = (p.device.type in ("cpu", "cuda") and not isinstance(p, DTensor) for p in model.parameters())
+    return True if all(fusing) else None

@@ -57,7 +57,7 @@ class FineTuneConfig(Spec):
 
 
 class StagedConfig(TrainConfig):
-    """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are learned."""
+    """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are trained."""
 
     type: Literal["staged"] = "staged"
     fine_tune: FineTuneConfig | None = FineTuneConfig()

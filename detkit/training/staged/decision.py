@@ -200,12 +200,12 @@ Row = tuple[NDArray[np.float64], NDArray[np.float64], bool]
 
 
 def _leave(file: Path, own: Sequence[int], rows: Sequence[Row], blank: Row, scale: float) -> None:
-    """Write what all processes learned of their classes, in the order of the classes.
+    """Write what all processes fitted of their classes, in the order of the classes.
 
     Args:
         file: written by the first process.
         own: the classes of this process; there may be more processes than classes.
-        rows: what was learned of each.
+        rows: what was fitted of each.
         blank: has the shapes of a row.
         scale: of the features.
     """

@@ -87,15 +87,15 @@ class FeatureRows:
 
 @dataclass(frozen=True)
 class Mining:
-    """How hard negatives are found, and SVMs learned of them.
+    """How hard negatives are found, and SVMs fitted of them.
 
     Attributes:
         c: 0.001 in R-CNN; this and the next two are those of `train_svm`.
         positive_weight: 2 in R-CNN.
         bias_multiplier: 10 in R-CNN.
         hard_above: boxes with a higher score are hard (-1.0001 in R-CNN); below 0.
-        evict_below: hard negatives with a lower score, after a class was learned anew, are forgotten (-1.2).
-        retrain_after: a class is learned anew once more than so many were added (2000).
+        evict_below: hard negatives with a lower score, after a class was fitted anew, are forgotten (-1.2).
+        retrain_after: a class is fitted anew once more than so many were added (2000).
         passes: how often the images are gone through.
         drop_duplicates: of boxes of an image with the same features only the first is taken (SPP-net,
             where many boxes lie on the same cells).
@@ -119,10 +119,10 @@ class MiningState:
         cache: the hard negatives.
         weights: (K, D) planes.
         bias: (K,) their biases.
-        trained: (K,) bool whether a class has been learned at all.
-        added: (K,) hard negatives since a class was learned last.
+        trained: (K,) bool whether a class has been fitted at all.
+        added: (K,) hard negatives since a class was fitted last.
         done: images gone through, over all passes.
-        rounds: how often a class was learned, over all classes.
+        rounds: how often a class was fitted, over all classes.
     """
 
     cache: NegativeCache
@@ -157,8 +157,8 @@ def mine(
     """Learn one SVM for each class by going through the images once, as R-CNN does.
 
     All positives are taken first. The first image with negatives of a class adds all of these, and the
-    class is learned; from then on boxes are added that its plane scores too high, and every so often, and
-    at the end, it is learned anew from scratch and forgets the negatives that became easy. The planes of
+    class is fitted; from then on boxes are added that its plane scores too high, and every so often, and
+    at the end, it is fitted anew from scratch and forgets the negatives that became easy. The planes of
     a class without positives stay 0.
 
     Args:
@@ -179,14 +179,14 @@ def mine(
     """
     positives = _positives(source, len(classes))
     mined = range(len(classes)) if own is None else own
-    learned = [label for label in mined if len(positives[label])]
+    fitted = [label for label in mined if len(positives[label])]
     state = state or MiningState.begin(source.num_features, len(classes))
     total = source.num_images * how.passes
     while state.done < total:
         image = state.done % source.num_images
-        _add_hard(state, image, source.candidates(image), learned, how)
+        _add_hard(state, image, source.candidates(image), fitted, how)
         state.done += 1
-        for label in learned:
+        for label in fitted:
             last = state.done == total
             if last or state.added[label] > (how.retrain_after if state.trained[label] else 0):
                 _learn(state, label, positives[label], classes[label], how)
@@ -204,12 +204,12 @@ def _positives(source: ExampleSource, num_classes: int) -> list[Floats]:
     return [np.concatenate(parts) for parts in found]
 
 
-def _add_hard(state: MiningState, image: int, boxes: Candidates, learned: Sequence[int], how: Mining) -> None:
+def _add_hard(state: MiningState, image: int, boxes: Candidates, fitted: Sequence[int], how: Mining) -> None:
     wanted = np.zeros_like(boxes.negative)
-    wanted[:, learned] = boxes.negative[:, learned]
+    wanted[:, fitted] = boxes.negative[:, fitted]
     if not wanted.any():
         return
-    # The plane of a class that was not learned yet is 0, and so are the scores: all its negatives are hard.
+    # The plane of a class that was not fitted yet is 0, and so are the scores: all its negatives are hard.
     wanted &= boxes.scores(state.weights, state.bias) > how.hard_above
     if how.passes > 1:
         wanted &= ~state.cache.known(image, boxes.keys)
@@ -252,7 +252,7 @@ def _learn(state: MiningState, label: int, positives: Floats, name: str, how: Mi
 
 
 def planes(state: MiningState) -> list[LinearSVM | None]:
-    """Return the plane of each class; None of one that was not learned."""
+    """Return the plane of each class; None of one that was not fitted."""
     return [
         LinearSVM(state.weights[label].astype(np.float64), float(state.bias[label])) if trained else None
         for label, trained in enumerate(state.trained.tolist())

@@ -107,6 +107,6 @@ def _tell_unfinished(features: NDArray[np.floating[Any]], c: float) -> None:
         f"SVM: not at its best: liblinear ended after {_PASSES} passes over the examples "
         f"(N = {len(features)}, c = {c:g}, mean norm of features {norm:.3g}). "
         "Its scores are usable, but another machine may give others; a smaller c, or features "
-        "scaled to a mean norm of 20, are learned sooner",
+        "scaled to a mean norm of 20, are fitted sooner",
         stacklevel=3,
     )

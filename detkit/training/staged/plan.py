@@ -76,23 +76,23 @@ class StagedPlan:
 
     def lines(self) -> list[str]:
         """Return what people read."""
-        told = [
+        lines = [
             f"{self.num_regions:,} regions in {self.num_images:,} images, on {self.device}, {self.precision}"
         ]
         if self.steps and self.fine_tune_seconds is not None and self.step_bytes is not None:
-            told.append(
+            lines.append(
                 f"fine_tune: {self.step_seconds:.2f} s a step, {_hours(self.fine_tune_seconds)} for "
                 f"{self.steps:,} steps; a step takes {shown_bytes(self.step_bytes)}"
             )
         elif self.steps:
-            told.append("fine_tune: a step does not fit into memory; train.fine_tune.accumulate=2 halves it")
-        told.append(
+            lines.append("fine_tune: a step does not fit into memory; train.fine_tune.accumulate=2 halves it")
+        lines.append(
             f"features: {self.regions_per_second:.0f} regions/s, {_hours(self.feature_seconds)}; "
             f"{shown_bytes(self.cache_bytes)} on the disk, which has {shown_bytes(self.disk_free_bytes)}"
         )
         if self.cache_bytes > self.disk_free_bytes:
-            told.append("train.cache=none computes features when they are needed and keeps none")
-        return [*told, "svms and box_regression: depends on how many negatives turn out to be hard"]
+            lines.append("train.cache=none computes features when they are needed and keeps none")
+        return [*lines, "svms and box_regression: depends on how many negatives turn out to be hard"]
 
 
 def measure_steps(

@@ -147,8 +147,8 @@ def test_boxes_from_a_file_follow_the_images_names(tmp_path: Path) -> None:
     found = [ranked(np.full((4, 4), i, np.float32)) for i in range(4)]
     write_store(tmp_path / "own.safetensors", Origin("mine", {}), names, found.__getitem__)
     spec = ProposalFileConfig(type="file", train=str(tmp_path / "own.safetensors"), max_boxes=2)
-    told = attach_proposals(spec, source, "train")
-    assert [boxes_of(told, image) for image in range(3)] == [[[i] * 4] * 2 for i in (1, 3, 0)]
+    message = attach_proposals(spec, source, "train")
+    assert [boxes_of(message, image) for image in range(3)] == [[[i] * 4] * 2 for i in (1, 3, 0)]
     assert looked_at == []
 
 

@@ -179,8 +179,8 @@ def test_every_box_of_the_grid_is_refined_as_the_reference_does(seed: int, alpha
 
 
 def test_defaults_are_those_of_the_authors() -> None:
-    told = vars(default()) | {"edges": None}
-    assert told == {
+    message = vars(default()) | {"edges": None}
+    assert message == {
         "edges": None, "alpha": 0.65, "beta": 0.75, "eta": 1.0, "min_score": 0.01, "max_boxes": 1000,
         "min_edge": 0.1, "max_turn": 0.5, "min_group": 0.5, "max_ratio": 3.0, "min_area_px": 1000.0,
         "gamma": 2.0, "kappa": 1.5,

@@ -108,8 +108,10 @@ def test_fast_and_quality_are_the_papers() -> None:
         ("quality", ("hsv", "lab", "rgi", "hue", "intensity"), (50, 100, 150, 300), terms[1]),
     ):
         assert (MODES[mode].colours, MODES[mode].scales) == (colours, scales)
-        told = ["".join(name[0] for name, used in vars(s).items() if used) for s in MODES[mode].similarities]
-        assert tuple(told) == similarities
+        initials = [
+            "".join(name[0] for name, used in vars(s).items() if used) for s in MODES[mode].similarities
+        ]
+        assert tuple(initials) == similarities
 
 
 def test_a_layer_is_smoothed_then_segmented_and_every_plane_of_it_measured() -> None:

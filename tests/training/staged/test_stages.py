@@ -21,19 +21,19 @@ def writes(content: str, calls: list[str]) -> Callable[[Path], None]:
 
 
 def test_a_stage_is_done_once_and_says_so(tmp_path: Path) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     calls: list[str] = []
     for _ in range(2):
-        stages = Stages(tmp_path, NAMES, told.append)
+        stages = Stages(tmp_path, NAMES, messages.append)
         first = stages.run("double", {"x": 1}, writes("2", calls), suffix=".txt")
         second = stages.run("sum", {"double": first, "y": [3, 4]}, writes("9", calls))
     assert calls == ["2", "9"]
     assert first.path == tmp_path / "stages" / f"double-{first.key}.txt"
     assert (first.path.read_text(), second.path.read_text()) == ("2", "9")
     assert first.seconds == 0.0
-    assert told[0] == "stage 1 of 2, double"
-    assert told[1].startswith("stage 1 of 2, double: done in ")
-    assert told[-1] == "stage 2 of 2, sum: done before"
+    assert messages[0] == "stage 1 of 2, double"
+    assert messages[1].startswith("stage 1 of 2, double: done in ")
+    assert messages[-1] == "stage 2 of 2, sum: done before"
 
 
 @pytest.mark.parametrize("changed", [{"x": 2}, {"x": "1"}, {"x": 1, "y": 0}])

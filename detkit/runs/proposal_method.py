@@ -1,4 +1,4 @@
-"""Proposal method of `detkit propose`."""
+"""The method that `detkit propose` runs: one of detkit.proposals, or the RPN of a model file."""
 
 from __future__ import annotations
 
