@@ -64,7 +64,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector found in one image, best score first.
+    """Detections of one image on the model's device, best score first: what every `detect` returns.
+
+    `detkit.inference.predictor.Prediction` is the same for people, named and in pixels of the image file;
+    `detkit.annotations.dataset.DetectionSet` holds those of a whole dataset for evaluation.
 
     Attributes:
         boxes: (N, 4) float32 corner boxes in pixels.

@@ -75,7 +75,7 @@ class AnnotationSet:
 
 @dataclass(frozen=True)
 class DetectionSet:
-    """D detections over the images of an `AnnotationSet`, in any order.
+    """D detections over the images of an `AnnotationSet`, in any order: what evaluation counts.
 
     Attributes:
         images: (D,) int64 index of the image in the annotation set.

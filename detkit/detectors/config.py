@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 from detkit.data.config import DataConfig
+from detkit.models.backbones.config import BackboneConfig
+from detkit.models.backbones.families import family_of
 from detkit.proposals.config import ExternalProposalsConfig
 from detkit.spec import CustomConfig, Spec, mapping_of
 from detkit.training.config import TrainConfig
@@ -14,6 +16,9 @@ Values = dict[str, Any]
 
 ChooseAnchors = Callable[[int], tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]]
 """Given the number of feature maps, returns anchor sizes for each map and the ratios."""
+
+ChooseFrozen = Callable[[int, int], int]
+"""Given the number of pretrained stages and the `freeze_at` there is, returns another `freeze_at`."""
 
 
 class DetectorConfig(Spec):
@@ -99,6 +104,22 @@ class DetectorConfig(Spec):
     def with_anchors(self, choose: ChooseAnchors) -> Self | None:
         """Return the config with other anchors; None for a detector without anchors."""
         return None
+
+    def with_proposals(self, proposals: ExternalProposalsConfig) -> Self:
+        """Return the config with other proposals, for a detector that has to be given some."""
+        return self.model_copy(update={"proposals": proposals})
+
+    def with_frozen(self, choose: ChooseFrozen) -> Self | None:
+        """Return the config with other frozen stages; None where no published stage is pretrained."""
+        backbone = getattr(self, "backbone", None)
+        if not isinstance(backbone, BackboneConfig) or backbone.weights == "none":
+            return None
+        family = family_of(backbone)
+        # The head of a region is trained, also where it is the network's last stage; a classifier has its
+        # logits for that.
+        stages = family.stages if self.classifies_images else family.stages_before_head
+        frozen = backbone.model_copy(update={"freeze_at": choose(stages, backbone.freeze_at)})
+        return self.model_copy(update={"backbone": frozen})
 
 
 class CustomDetectorConfig(CustomConfig, DetectorConfig):  # type: ignore[misc]  # its `type` is narrower

@@ -35,7 +35,7 @@ Picture = str | Path | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one image.
+    """Detections of one image for people: named, in NumPy, in pixels of the image as it is seen.
 
     Attributes:
         source: path of the image, or None if pixels were given.

@@ -143,3 +143,19 @@ ExternalProposalsConfig = Annotated[
     Field(discriminator="type"),
 ]
 """Values of `detector.proposals` in R-CNN, SPP-net and Fast R-CNN."""
+
+
+def for_any_images(proposals: ExternalProposalsConfig) -> ExternalProposalsConfig:
+    """Return proposals that are computed, in place of those that lie in files and so belong to one dataset.
+
+    Boxes from files give way to selective search, contours from files to those found in the colours.
+
+    Example:
+        >>> for_any_images(ProposalFileConfig(type="file", train="boxes.safetensors", max_boxes=500))
+        SelectiveSearchConfig(type='selective_search', mode='fast', seed=0, max_boxes=500)
+    """
+    if isinstance(proposals, ProposalFileConfig):
+        return SelectiveSearchConfig(type="selective_search", max_boxes=proposals.max_boxes)
+    if isinstance(proposals, EdgeBoxesConfig) and isinstance(proposals.edges, EdgeFilesConfig):
+        return proposals.model_copy(update={"edges": GradientEdgesConfig(type="gradient")})
+    return proposals

@@ -14,6 +14,7 @@ from detkit.annotations.image_files import with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (
+    ObjectSizes,
     anchor_coverage,
     choose_anchor_sizes,
     choose_freeze,
@@ -24,19 +25,17 @@ from detkit.checks.recommend import (
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import Split, divide
+from detkit.data.transforms.config import ResizeConfig
+from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
-from detkit.models.backbones.families import family_named
+from detkit.proposals.config import for_any_images
 from detkit.storage.atomic import write_atomically
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
-# Below this many optimizer steps a fine-tuned detector is visibly under-trained.
-MIN_STEPS = 1200
-MAX_EPOCHS = 60
-# A running mean over about a hundredth of the training: longer ones lag behind in a short training.
-EMA_SHARE, EMA_RANGE = 0.01, (0.9, 0.9998)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     look = _look_at(dataset, out)
     template = detector or _default_detector(look.format)
     base = load_config(template)
-    if look.format == "image_folder" and base.detector.type != "classifier":
+    if look.format == "image_folder" and not base.detector.classifies_images:
         raise UserError(
             f"--detector {template}: {dataset} holds images by class and no boxes, which a classifier learns "
             f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
@@ -124,80 +123,107 @@ def _default_detector(dataset_format: str) -> str:
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
     notes = [look.split.note]
-    values = template.model_dump()
-    values["data"]["classes"] = look.train.classes
-    values["data"]["ignore_classes"] = ()
-    classifies = template.detector.type == "classifier"
-    train_set, val_set = (part.model_dump(exclude={"augment"}) for part in (look.split.train, look.split.val))
+    detector: DetectorConfig = template.detector
+    resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
-        train_set, val_set = ({"type": "object_crops", "of": part} for part in (train_set, val_set))
         notes.append("the labelled objects are cut out, and each is an image for the classifier")
-    values["data"]["train"] = {**train_set, "augment": values["data"]["train"]["augment"]}
-    values["data"]["val"] = val_set
-    if not classifies:
-        values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
     if look.problems:
-        values["data"]["invalid_boxes"] = "clip"
         shown = "\n".join(look.problems[:3])
         notes.append(
             f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}"
         )
+    detector, proposals_note = _with_own_proposals(detector)
+    notes.extend(proposals_note)
     if not classifies:
-        notes.append(_fit_sizes(values, look.train))
-    notes.extend(_fit_freeze(values, look.train.num_objects))
-    notes.append(_fit_epochs(values, look.train.num_objects if classifies else look.train.num_images))
+        detector, resize, sizes_note = _with_sizes_of(look.train, detector, resize)
+        notes.append(sizes_note)
+    detector, freeze_note = _with_frozen(detector, look.train.num_objects)
+    notes.extend(freeze_note)
+    train, length = template.train.fitted_to(look.train.num_objects if classifies else look.train.num_images)
+    notes.append(length)
+    values = template.model_dump() | {"detector": detector.model_dump(), "train": train.model_dump()}
+    values["data"] |= _data(template, look) | {"resize": None if resize is None else resize.model_dump()}
+    if not classifies:
+        values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
     return Config.model_validate(values), notes
 
 
-def _fit_sizes(values: dict[str, Any], train: AnnotationSet) -> str:
+def _data(template: Config, look: _Look) -> dict[str, Any]:
+    """Return the keys of `data` that say what there is to learn."""
+    train_set, val_set = (part.model_dump(exclude={"augment"}) for part in (look.split.train, look.split.val))
+    if template.detector.classifies_images and look.format != "image_folder":
+        train_set, val_set = ({"type": "object_crops", "of": part} for part in (train_set, val_set))
+    augment = template.data.train.augment if isinstance(template.data.train, DatasetConfig) else ()
+    values = {
+        "classes": look.train.classes,
+        "ignore_classes": (),
+        "train": {**train_set, "augment": tuple(change.model_dump() for change in augment)},
+        "val": val_set,
+    }
+    return values | ({"invalid_boxes": "clip"} if look.problems else {})
+
+
+def _with_own_proposals(detector: DetectorConfig) -> tuple[DetectorConfig, list[str]]:
+    """Let proposals be computed that the template has from files, which are those of another dataset."""
+    given = detector.external_proposals
+    if given is None or (computed := for_any_images(given)) is given:
+        return detector, []
+    note = f"proposals: {computed.type}, because the template's lie in files, which other images have"
+    return detector.with_proposals(computed), [note]
+
+
+def _with_sizes_of(
+    train: AnnotationSet, detector: DetectorConfig, resize: ResizeConfig | None
+) -> tuple[DetectorConfig, ResizeConfig | None, str]:
+    """Fit the image size to the smallest objects, and anchors to all of them."""
+    kept = "image size and anchors are the template's"
     sizes = measure_objects(train, train.sizes)
-    if sizes is None or values["detector"]["type"] == "custom":
-        return "image size and anchors are the template's"
-    anchors = values["detector"]["proposals"]["anchors"]
-    num_maps = len(anchors["sizes_px"])
-    short, long = choose_resize(sizes, stride=4 if num_maps > 1 else 16)
-    scale = short / sizes.short_px
-    chosen, ratios = choose_anchor_sizes(sizes, scale, num_maps), choose_ratios(sizes)
-    anchors.update(sizes_px=chosen, ratios=ratios)
-    values["data"]["resize"] = {"short_px": short, "long_px": long}
-    share = anchor_coverage(train, scale, chosen, ratios)
-    return (
+    if sizes is None:
+        return detector, resize, kept
+    fitted, scaling = _with_size_of(sizes, detector, resize)
+    scale = 1.0 if fitted is None else min(fitted.short_px / sizes.short_px, fitted.long_px / sizes.long_px)
+    ratios, matched = choose_ratios(sizes), ""
+
+    def choose(num_maps: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+        nonlocal matched
+        sizes_px = choose_anchor_sizes(sizes, scale, num_maps)
+        share = anchor_coverage(train, scale, sizes_px, ratios)
+        matched = f", and the anchors match the shape of {share:.1%} of the objects (IoU 0.5)"
+        return sizes_px, ratios
+
+    anchored = detector.with_anchors(choose)
+    if anchored is None and detector.external_proposals is None:
+        return detector, resize, kept  # it may want images of one size for reasons of its own
+    seen = (
         f"objects are {sizes.small_px:.0f} to {sizes.large_px:.0f} px large in images of "
-        f"{sizes.long_px:.0f}x{sizes.short_px:.0f}; images are resized to {short} px on the short side, and "
-        f"the anchors match the shape of {share:.1%} of the objects (IoU 0.5)"
+        f"{sizes.long_px:.0f}x{sizes.short_px:.0f}"
     )
+    return anchored or detector, fitted, f"{seen}; {scaling}{matched}"
 
 
-def _fit_freeze(values: dict[str, Any], num_examples: int) -> list[str]:
+def _with_size_of(
+    sizes: ObjectSizes, detector: DetectorConfig, resize: ResizeConfig | None
+) -> tuple[ResizeConfig | None, str]:
+    """Return the size of the images, and what is said about it."""
+    if resize is None:
+        return None, "images are read in their own size, as in the template"
+    if scales := detector.image_scales_px:
+        listed = ", ".join(map(str, scales))
+        return resize, f"images are read with short sides of {listed} px, as in the template"
+    short, long = choose_resize(sizes, detector.finest_stride)
+    return ResizeConfig(short_px=short, long_px=long), f"images are resized to {short} px on the short side"
+
+
+def _with_frozen(detector: DetectorConfig, num_objects: int) -> tuple[DetectorConfig, list[str]]:
     """Freeze the more of a pretrained backbone, the fewer examples there are to learn from."""
-    detector = values["detector"]
-    backbone = detector.get("backbone", {})
-    family = family_named(backbone.get("type"))
-    if family is None or backbone["weights"] == "none":
-        return []
-    # A region's head learns, also where it is the network's last stage; a classifier has its logits for that.
-    stages = family.stages if detector["type"] == "classifier" else family.stages_before_head
-    backbone["freeze_at"], why = choose_freeze(num_examples, stages, backbone["freeze_at"])
-    return [f"freeze_at: {backbone['freeze_at']}, because {why}"]
+    notes = []
 
+    def choose(num_stages: int, usual: int) -> int:
+        freeze_at, why = choose_freeze(num_objects, num_stages, usual)
+        notes.append(f"freeze_at: {freeze_at}, because {why}")
+        return freeze_at
 
-def _fit_epochs(values: dict[str, Any], num_images: int) -> str:
-    """Make a small dataset's training long enough, and fit to its length what depends on it."""
-    train = values["train"]
-    per_epoch = max(1, -(-num_images // train["batch_size"]))
-    needed = min(-(-MIN_STEPS // per_epoch), MAX_EPOCHS)
-    said = f"{train['epochs']} epochs of {per_epoch} steps"
-    if needed > train["epochs"]:
-        if train["schedule"]["type"] == "step":
-            factor = needed / train["epochs"]
-            train["schedule"]["at"] = tuple(round(at * factor, 1) for at in train["schedule"]["at"])
-        train["epochs"] = needed
-        train["validate_every"] = max(train["validate_every"], needed // 12)
-        said = f"{needed} epochs, because one has only {per_epoch} steps"
-    if train["ema"] is not None:
-        decay = 1 - 1 / (EMA_SHARE * train["epochs"] * per_epoch)
-        train["ema"]["decay"] = round(float(np.clip(decay, *EMA_RANGE)), 4)
-    return said
+    return detector.with_frozen(choose) or detector, notes
 
 
 def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:

@@ -118,6 +118,21 @@ def test_a_mistake_says_where_and_what_is_allowed(old: str, new: str, message: s
     assert found.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("name", "train", "ways"),
+    [
+        ("fast_rcnn_vgg16_voc07", "{type: staged}", "fast_rcnn is trained by gradient, not by staged"),
+        ("rcnn_alexnet_voc07", "{type: gradient, optimizer: {type: sgd, lr: 0.01}}",
+         "rcnn is trained by staged, not by gradient"),
+        ("faster_rcnn_vgg16_voc07", "{type: staged}",
+         "faster_rcnn is trained by gradient or alternating, not by staged"),
+    ],
+)  # fmt: skip
+def test_a_detector_is_trained_in_its_own_ways_alone(name: str, train: str, ways: str) -> None:
+    with pytest.raises(UserError, match=ways):
+        load_config(name, [f"train={train}"])
+
+
 def test_unknown_keys_do_not_hide_that_parts_do_not_fit() -> None:
     text = changed("{type: layer4}", "{type: fc6_fc7, drop: 0}")
     found = mistakes(text)

@@ -27,7 +27,6 @@ EXCEPTIONS = {
     ("detkit/models/roi/own_head.py", PLAIN): "a builder: it makes a head of a backbone's config",
     ("detkit/detectors/shared_parts.py", IMPORTS): "a builder of what Fast and Faster R-CNN share",
     ("detkit/detectors/shared_parts.py", NAMES): "the same",
-    ("detkit/workflows/init.py", COMPARES): "writes the config of a classifier from another template",
 }
 
 

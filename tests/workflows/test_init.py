@@ -9,12 +9,16 @@ from PIL import Image
 
 from detkit.checks.recommend import choose_freeze
 from detkit.config.load import load_config
+from detkit.config.names import find_config
+from detkit.config.schema import Config
 from detkit.data.datasets.config import ImageFolderConfig, ObjectCropsConfig
 from detkit.data.datasets.readers import read_set
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.errors import UserError
+from detkit.proposals.config import EdgeBoxesConfig, GradientEdgesConfig, SelectiveSearchConfig
+from detkit.training.staged.config import FineTuneConfig, StagedConfig
 from detkit.workflows.init import init
 
 
@@ -85,3 +89,110 @@ def test_a_classifier_of_a_detection_dataset_learns_its_objects(tmp_path: Path) 
     assert isinstance(data.train, ObjectCropsConfig)
     assert isinstance(data.val, ObjectCropsConfig)
     assert data.train.of.type == "coco"
+
+
+def started_from(template: str, folder: Path) -> tuple[Config, list[str]]:
+    """Return the config for four drawn images that starts from a shipped one, or a file, and the notes."""
+    write_synthetic(folder / "shapes", "voc", 4, 2)
+    found = init(folder / "shapes", detector=template, out=folder / "mine.yaml")
+    return load_config(folder / "mine.yaml"), found["notes"]
+
+
+def test_images_keep_the_size_that_a_detector_makes_smaller_copies_of(tmp_path: Path) -> None:
+    config, notes = started_from("sppnet_alexnet_voc07_5scale", tmp_path)
+    assert config.data.resize == load_config("sppnet_alexnet_voc07_5scale").data.resize
+    assert config.detector.image_scales_px == (480, 576, 688, 864, 1200)
+    assert any("short sides of 480, 576, 688, 864, 1200 px, as in the template" in note for note in notes)
+
+
+def test_rcnn_reads_images_in_their_own_size(tmp_path: Path) -> None:
+    config, notes = started_from("rcnn_alexnet_voc07", tmp_path)
+    assert config.data.resize is None
+    assert any("read in their own size" in note for note in notes)
+    assert not any("anchors" in note for note in notes)
+
+
+def test_a_training_in_stages_is_as_long_as_a_small_dataset_needs(tmp_path: Path) -> None:
+    config, notes = started_from("rcnn_alexnet_voc07", tmp_path)
+    assert isinstance(config.train, StagedConfig)
+    assert config.train.fine_tune is not None
+    assert (config.train.fine_tune.steps, config.train.fine_tune.drop_every) == (1200, 343)
+    assert notes[-1] == (
+        "fine-tuning takes 1,200 steps (never fewer than that), because the template's 70,000 are meant for "
+        "the 5,011 images of VOC 2007 and there are 4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "steps", "drop_every"),
+    [(4, 1200, 400), (300, 5388, 1796), (5011, 90_000, 30_000), (118_287, 90_000, 30_000)],
+)
+def test_an_image_is_seen_in_fine_tuning_as_often_as_in_the_papers(
+    images: int, steps: int, drop_every: int
+) -> None:
+    fitted = FineTuneConfig(steps=90_000, drop_every=30_000).fitted_to(images)
+    assert (fitted.steps, fitted.drop_every) == (steps, drop_every)
+
+
+def test_a_short_fine_tuning_and_a_rate_that_stays_are_left_alone() -> None:
+    short = FineTuneConfig(steps=500, drop_every=0)
+    assert short.fitted_to(4) == short
+    assert StagedConfig(fine_tune=None).fitted_to(4)[0] == StagedConfig(fine_tune=None)
+
+
+def test_both_networks_of_an_alternating_training_learn_long_enough(tmp_path: Path) -> None:
+    config, notes = started_from("faster_rcnn_zfnet_voc07_alternating", tmp_path)
+    assert isinstance(config.train, AlternatingConfig)
+    assert (config.train.rpn.epochs, config.train.fast_rcnn.epochs) == (60, 60)
+    assert notes[-1].startswith("steps 1 and 3: 60 epochs, because one has only 4 steps; 2 and 4: 60 epochs")
+
+
+SEARCHED = "{type: selective_search, mode: fast, max_boxes: 2000}"
+
+
+def test_proposals_of_another_dataset_are_not_taken_over(tmp_path: Path) -> None:
+    text = find_config("fast_rcnn_vgg16_voc07").read_text()
+    template = tmp_path / "template.yaml"
+    template.write_text(text.replace(SEARCHED, "{type: file, train: a.safetensors, max_boxes: 300}"))
+    config, notes = started_from(str(template), tmp_path)
+    expected = SelectiveSearchConfig(type="selective_search", max_boxes=300)
+    assert config.detector.external_proposals == expected
+    assert any(note.startswith("proposals: selective_search, because") for note in notes)
+
+
+def test_contours_of_another_dataset_are_not_taken_over(tmp_path: Path) -> None:
+    text = find_config("fast_rcnn_vgg16_voc07").read_text()
+    template = tmp_path / "template.yaml"
+    template.write_text(text.replace(SEARCHED, "{type: edge_boxes, edges: {type: files, folder: a}}"))
+    proposals = started_from(str(template), tmp_path)[0].detector.external_proposals
+    assert proposals == EdgeBoxesConfig(type="edge_boxes", edges=GradientEdgesConfig(type="gradient"))
+
+
+@pytest.mark.parametrize(
+    ("line", "own"),
+    [
+        ("  backbone: {", '  backbone: {type: custom, target: "mine:make"}\n'),
+        ("  head: {", '  head: {type: custom, target: "mine:make"}\n'),
+        ("  train: {", '  train: {type: custom, target: "mine:make"}\n'),
+    ],
+)
+def test_parts_of_the_users_own_stay_in_the_config(line: str, own: str, tmp_path: Path) -> None:
+    lines = find_config("faster_rcnn_resnet18_c4").read_text().splitlines(keepends=True)
+    template = tmp_path / "template.yaml"
+    template.write_text("".join(own if old.startswith(line) else old for old in lines))
+    config, _ = started_from(str(template), tmp_path)
+    assert isinstance(config.detector, FasterRCNNConfig)
+    kept = load_config(template).detector
+    assert isinstance(kept, FasterRCNNConfig)
+    assert config.detector.head == kept.head
+    assert config.detector.backbone.type == kept.backbone.type
+
+
+def test_a_detector_of_the_users_own_keeps_its_image_size(tmp_path: Path) -> None:
+    text = find_config("faster_rcnn_resnet18_c4").read_text()
+    start, end = text.index("detector:"), text.index("data:\n")
+    template = tmp_path / "template.yaml"
+    template.write_text(f'{text[:start]}detector: {{type: custom, target: "mine:make"}}\n{text[end:]}')
+    config, notes = started_from(str(template), tmp_path)
+    assert config.data.resize == load_config(template).data.resize
+    assert "image size and anchors are the template's" in notes

@@ -181,12 +181,13 @@ class AlternatingConfig(TrainConfig):
     def fitted_to(self, num_examples: int) -> tuple[AlternatingConfig, str]:
         """Return the config with enough epochs of each network for a small dataset, and a sentence."""
         rpn, said = as_gradient(self.rpn, self.precision).fitted_to(num_examples)
-        fast, _ = as_gradient(self.fast_rcnn, self.precision).fitted_to(num_examples)
+        fast, of_fast = as_gradient(self.fast_rcnn, self.precision).fitted_to(num_examples)
         length = {
             name: turn.model_copy(update={"epochs": fitted.epochs, "schedule": fitted.schedule})
             for name, turn, fitted in (("rpn", self.rpn, rpn), ("fast_rcnn", self.fast_rcnn, fast))
         }
-        return self.model_copy(update=length), f"of each step, {said}"
+        steps = f"each step: {said}" if said == of_fast else f"steps 1 and 3: {said}; 2 and 4: {of_fast}"
+        return self.model_copy(update=length), steps
 
 
 def as_gradient(turn: TurnConfig, precision: Precision) -> GradientConfig:

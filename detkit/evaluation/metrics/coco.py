@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.coco_curves import Curves, curves_of_class
-from detkit.evaluation.metrics.coco_matching import Detections, Recorded, Truth, counting_objects, match_class
+from detkit.evaluation.metrics.coco_matching import (
+    DetectionColumns,
+    Recorded,
+    Truth,
+    counting_objects,
+    match_class,
+)
 from detkit.evaluation.metrics.matching import MatchRecords, boxes_as, check_pair, no_matches
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import run_all
@@ -171,7 +177,7 @@ class _Work:
             truth.ids == 0,
             counting_objects(np.ascontiguousarray(truth.areas, np.float64), crowd, AREA_RANGES),
         )
-        self.detections = Detections(
+        self.detections = DetectionColumns(
             np.ascontiguousarray(detections.images, np.int64),
             boxes_as(detections.boxes, detections.box_format, "coco"),
             np.ascontiguousarray(detections.scores, np.float64),

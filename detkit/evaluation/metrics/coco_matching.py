@@ -31,8 +31,8 @@ class Truth(NamedTuple):
     counts: NDArray[np.uint64]
 
 
-class Detections(NamedTuple):
-    """The detections, as the compiled loops want them."""
+class DetectionColumns(NamedTuple):
+    """Columns of a `DetectionSet`, as the compiled loops want them."""
 
     images: NDArray[np.int64]
     boxes: NDArray[np.float64]
@@ -235,7 +235,7 @@ def objects_by_image(
 @compiled
 def match_class(
     rows: NDArray[np.int32],
-    detections: Detections,
+    detections: DetectionColumns,
     objects: NDArray[np.int32],
     truth: Truth,
     num_images: int,

@@ -8,7 +8,10 @@ from pydantic import model_validator
 
 from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec
 from detkit.training.config import Precision, TrainConfig
-from detkit.training.loop.config import AnyOptimizerConfig, SGDConfig
+from detkit.training.loop.config import MIN_STEPS, AnyOptimizerConfig, SGDConfig
+
+PAPERS_IMAGES = 5011
+"""Images of VOC 2007 trainval, which the papers' numbers of steps are meant for."""
 
 
 class FineTuneConfig(Spec):
@@ -55,6 +58,20 @@ class FineTuneConfig(Spec):
             )
         return self
 
+    def fitted_to(self, num_images: int) -> FineTuneConfig:
+        """Return the config with fewer steps for a dataset smaller than the papers'.
+
+        An image is seen as often as in the papers, but there are never fewer steps than a fine-tuning needs
+        (nor more than now).
+
+        Example:
+            >>> [FineTuneConfig().fitted_to(images).steps for images in (6, 300, 5011, 100_000)]
+            [1200, 4191, 70000, 70000]
+        """
+        steps = min(self.steps, max(MIN_STEPS, round(self.steps * num_images / PAPERS_IMAGES)))
+        drop_every = max(1, round(self.drop_every * steps / self.steps)) if self.drop_every else 0
+        return self.model_copy(update={"steps": steps, "drop_every": drop_every})
+
 
 class StagedConfig(TrainConfig):
     """One stage after the other, as R-CNN (Girshick 2014) and SPP-net (He 2014) are trained."""
@@ -68,3 +85,18 @@ class StagedConfig(TrainConfig):
     need the same."""
     precision: Precision = "auto"
     """Arithmetic of the network: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
+
+    def fitted_to(self, num_examples: int) -> tuple[StagedConfig, str]:
+        """Return the config with a fine-tuning that is no longer than a dataset needs, and a sentence."""
+        if self.fine_tune is None:
+            return self, "the network is not fine-tuned"
+        tuned = self.fine_tune.fitted_to(num_examples)
+        if tuned == self.fine_tune:
+            return self, f"fine-tuning takes {tuned.steps:,} steps, as in the template"
+        least = " (never fewer than that)" if tuned.steps == MIN_STEPS else ""
+        said = (
+            f"fine-tuning takes {tuned.steps:,} steps{least}, because the template's "
+            f"{self.fine_tune.steps:,} are meant for the {PAPERS_IMAGES:,} images of VOC 2007 and there "
+            f"are {num_examples:,}"
+        )
+        return self.model_copy(update={"fine_tune": tuned}), said
