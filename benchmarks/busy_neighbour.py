@@ -96,19 +96,19 @@ def _answer(config: Any, run: Any) -> None:
     from torch.amp import GradScaler
 
     from detkit.data.datasets.builder import open_training_set
-    from detkit.data.datasets.index import Index
+    from detkit.data.loading.builder import build_train_loader
+    from detkit.data.regions.batch import amount_of
     from detkit.detectors.builder import build_detector
-    from detkit.runs.session import amount_of, training_loader
     from detkit.training.loop.builder import build_optimizer
     from detkit.training.loop.fit import backward
     from detkit.training.memory_probe import Step
 
-    learned, _ = open_training_set(config.data)
+    train_set, _ = open_training_set(config.data)
     model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False).train()
     step = Step(run, model, build_optimizer(config.train, model)[0])
-    loader = training_loader(
-        config, learned, Index.of(learned.annotations),
-        batch_size=config.train.batch_size, workers=0, pin_memory=False,
+    loader = build_train_loader(
+        config.data, train_set,
+        batch_size=config.train.batch_size, seed=config.seed, workers=0, pin_memory=False,
     )  # fmt: skip
     batches = list(islice(loader.epoch(0), NUM_BATCHES))
     torch.manual_seed(0)

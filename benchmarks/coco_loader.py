@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detkit.config.load import parse_config
 from detkit.data.datasets.builder import open_training_set
-from detkit.data.datasets.index import Index
-from detkit.runs.session import training_loader
+from detkit.data.loading.builder import build_train_loader
 
 GOAL_S = 10.0
 CONFIG = """
@@ -46,12 +45,12 @@ def first_batch(root: Path) -> tuple[int, int]:
     """Return how many images and objects there are, once a batch has come."""
     names = ", ".join(f"class{k}" for k in range(80))
     config = parse_config(CONFIG.format(root=root, classes=names))
-    learned, _ = open_training_set(config.data)
-    loader = training_loader(
-        config, learned, Index.of(learned.annotations), batch_size=2, workers=0, pin_memory=False
+    train_set, _ = open_training_set(config.data)
+    loader = build_train_loader(
+        config.data, train_set, batch_size=2, seed=config.seed, workers=0, pin_memory=False
     )
     assert len(next(iter(loader.epoch(0)))) == 2
-    return learned.annotations.num_images, learned.annotations.num_objects
+    return train_set.annotations.num_images, train_set.annotations.num_objects
 
 
 def read_by_pycocotools(root: Path) -> tuple[int, int]:

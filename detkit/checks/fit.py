@@ -1,4 +1,4 @@
-"""How the anchors or proposals of a detector fit the objects of its dataset."""
+"""Fit of the anchors or proposals of a detector to the objects of its dataset."""
 
 from __future__ import annotations
 

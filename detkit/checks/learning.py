@@ -1,4 +1,4 @@
-"""Whether a detector can be trained on its dataset here: the part of `detkit check` that needs torch."""
+"""Trainability of a detector on its dataset here: findings of `detkit check` that need torch."""
 
 from __future__ import annotations
 

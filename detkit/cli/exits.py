@@ -1,4 +1,4 @@
-"""How a command ends: the exit status, and what stderr says about it."""
+"""End of a command: the exit status, and what stderr says about it."""
 
 from __future__ import annotations
 

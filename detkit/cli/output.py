@@ -1,4 +1,4 @@
-"""What commands print: lines for people on stdout, one JSON object for programs."""
+"""Output of commands: lines for people on stdout, one JSON object for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a config as a complete YAML file, which reads back as the same config."""
+"""Writer of a config as a complete YAML file, which reads back as the same config."""
 
 from __future__ import annotations
 

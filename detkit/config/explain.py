@@ -1,4 +1,4 @@
-"""Says what a key of the config means, and gives the whole schema to editors."""
+"""Meaning of the keys of a config, and the JSON Schema for editors."""
 
 from __future__ import annotations
 

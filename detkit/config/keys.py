@@ -1,4 +1,4 @@
-"""Walks the schema: which keys a config can have, what each may hold, what it means."""
+"""Keys of the schema: which there can be, what each may hold, what it means."""
 
 from __future__ import annotations
 

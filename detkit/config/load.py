@@ -1,4 +1,4 @@
-"""Reads a config: strictly, with every mistake reported at once and in its place."""
+"""Reader of configs: strict, with every mistake reported at once and in its place."""
 
 from __future__ import annotations
 

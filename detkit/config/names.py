@@ -1,4 +1,4 @@
-"""Finds a config: a file of the user's, or one that is shipped, by its short name."""
+"""Location of a config: a file of the user's, or one that is shipped, by its short name."""
 
 from __future__ import annotations
 

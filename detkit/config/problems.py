@@ -1,4 +1,4 @@
-"""What is wrong with a config: every mistake with its place, all in one message."""
+"""Problems of a config: every mistake with its place, all in one message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads YAML so that every value means what it looks like, and every key knows its line.
+"""YAML reader in which every value means what it looks like, and every key knows its line.
 
 The plain rules of YAML 1.2 hold, in decimal: `1e-4` is a number; `true` and `false` (also True, TRUE) are
 the only booleans, so `on`, `yes` and `no` are text; a number with a leading zero (0777, 007) or with colons

@@ -1,4 +1,4 @@
-"""Says in a config's own words what the validation found wrong."""
+"""Validation errors in a config's own words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rest of the house may ask of a detector's config."""
+"""Base class of detector configs: what the rest of the house may ask of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Fast R-CNN and Faster R-CNN share, of a config -> modules."""
+"""Parts that Fast R-CNN and Faster R-CNN share: config -> modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a detector over a whole dataset and gather what it found."""
+"""Detections of a whole dataset, gathered from all processes."""
 
 from __future__ import annotations
 

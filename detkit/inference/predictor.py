@@ -1,4 +1,4 @@
-"""Runs a detector over images of any size, one batch after another, in constant memory."""
+"""Predictor: a detector on images of any size, one batch after another, in constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what a detector found as JSON, COCO results, VOC XML, YOLO text or CSV."""
+"""Writers of predictions: JSON, COCO results, VOC XML, YOLO text or CSV."""
 
 from __future__ import annotations
 

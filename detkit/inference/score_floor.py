@@ -1,4 +1,4 @@
-"""Decides which score a detection must have to be reported."""
+"""Lowest score at which a detection is reported, for each class."""
 
 from __future__ import annotations
 

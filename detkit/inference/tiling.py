@@ -1,4 +1,4 @@
-"""Finds small objects in large images: overlapping tiles, each looked at in full size, and the whole."""
+"""Tiling for small objects in large images: overlapping tiles in full size, and the whole image."""
 
 from __future__ import annotations
 

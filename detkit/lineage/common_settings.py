@@ -1,4 +1,4 @@
-"""What the detectors of `detkit lineage` have in common: the data, the budget and the backbone."""
+"""Settings that the detectors of `detkit lineage` have in common: the data, the budget and the backbone."""
 
 from __future__ import annotations
 

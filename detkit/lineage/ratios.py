@@ -1,4 +1,4 @@
-"""What was gained from one detector to the next, beside the papers' own figures."""
+"""Gains from one detector to the next, beside the papers' own figures."""
 
 from __future__ import annotations
 

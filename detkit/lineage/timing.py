@@ -1,4 +1,4 @@
-"""How long a detector takes for an image, the proposals apart from the rest, and what they reach."""
+"""Time of a detector for an image, proposals apart from the rest, and the recall of its proposals."""
 
 from __future__ import annotations
 

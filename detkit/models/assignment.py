@@ -1,4 +1,4 @@
-"""Which object each anchor or region stands for, and what each drawn one counts in the losses."""
+"""Assignment of anchors and regions to objects, and the weight of each sampled one in the losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How weights start when no file gives them."""
+"""Initial weights where no file gives them."""
 
 from __future__ import annotations
 

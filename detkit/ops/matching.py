@@ -1,4 +1,4 @@
-"""Which object each anchor or proposal stands for during training."""
+"""Matching of anchors or proposals to objects, for training."""
 
 from __future__ import annotations
 

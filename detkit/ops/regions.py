@@ -1,4 +1,4 @@
-"""What RoIPool and RoIAlign want of the regions they are given."""
+"""Checks of the regions given to RoIPool and RoIAlign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the folder of a training or an evaluation still says, once it is over."""
+"""Finished run: what the folder of a training or an evaluation says once it is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a config's detector can be trained on its dataset here: the part of the doctor with torch."""
+"""Trainability of a detector on its dataset here: the part of the doctor with torch."""
 
 from __future__ import annotations
 

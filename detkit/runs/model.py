@@ -1,4 +1,4 @@
-"""Make a detector again from its model file."""
+"""Detector made again from its model file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a run folder: detections, comp4 files and the report."""
+"""Results of an evaluation in a run folder: detections, comp4 files and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take up a training where it stopped."""
+"""Resumption of a training where it stopped."""
 
 from __future__ import annotations
 

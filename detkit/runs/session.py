@@ -1,4 +1,4 @@
-"""Where and how a config runs in this process."""
+"""Session and task of a config in this process."""
 
 from __future__ import annotations
 

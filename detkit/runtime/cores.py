@@ -1,4 +1,4 @@
-"""How many cores there are for a process."""
+"""Number of cores of a process."""
 
 from __future__ import annotations
 

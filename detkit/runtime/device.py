@@ -1,4 +1,4 @@
-"""Chooses the device and the arithmetic of a training or a prediction."""
+"""Choice of the device and the arithmetic of a training or a prediction."""
 
 from __future__ import annotations
 

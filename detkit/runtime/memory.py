@@ -1,4 +1,4 @@
-"""How much memory a device has, and how much of it a piece of work takes."""
+"""Memory of a device, and how much of it a piece of work takes."""
 
 from __future__ import annotations
 

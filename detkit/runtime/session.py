@@ -1,4 +1,4 @@
-"""Where work runs in this process: the device, its arithmetic and the loader processes."""
+"""Session: the device, its arithmetic, threads and loader processes of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long PyTorch's threads look out for each other before they sleep."""
+"""Time that PyTorch's waiting threads spin before they sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes with on a CPU: measured while the work goes on.
+"""Number of threads that PyTorch computes with on a CPU, measured while the work continues.
 
 Threads that share one operation wait for the slowest of them. Where another program takes a core, all
 wait for the thread that stands in line behind it, and fewer threads are faster, many times over. So work

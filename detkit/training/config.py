@@ -1,4 +1,4 @@
-"""What every `train` part of a config has."""
+"""Base class of the `train` part of a config."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What each command does, as plain functions."""
+"""The workflow behind each command, as a plain function."""

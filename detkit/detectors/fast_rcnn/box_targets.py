@@ -1,4 +1,4 @@
-"""The units in which a detector learns where boxes are, measured before it learns."""
+"""Mean and deviation of box targets over the training set, measured before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where RoIAlign samples along one axis, and the weighted sums that follow.
+"""Sampling points of RoIAlign along one axis, and the weighted sums that follow.
 
 A bin is the mean of bilinear samples on a grid. The weight of a sample is a factor for its row times a
 factor for its column, and so is its lying outside the map; therefore the mean is a weighted sum of rows

@@ -1,4 +1,4 @@
-"""Where R-CNN cuts a region out of an image, and where the cut lands in the network's square input."""
+"""Plan of R-CNN's crops: the cut out of the image, and its place in the network's square input."""
 
 from __future__ import annotations
 

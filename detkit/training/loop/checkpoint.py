@@ -1,4 +1,4 @@
-"""What a training needs to go on from the very step where it stopped, bit for bit."""
+"""Checkpoint: a training resumes from the very step where it stopped, bit for bit."""
 
 from __future__ import annotations
 

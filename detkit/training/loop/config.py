@@ -1,4 +1,4 @@
-"""How the weights are trained."""
+"""The `train` part of a config for training by gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches the losses, and explains the step at which one of them is no longer a number."""
+"""Watch on the losses, and the explanation of a step at which one is no longer a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens between the steps: evaluating the model, keeping the best weights, writing last.pt."""
+"""Milestones between steps: evaluating the model, keeping the best weights, writing last.pt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start a training from a trained detector, keeping what fits."""
+"""Weights taken over from a trained detector, as far as they fit."""
 
 from __future__ import annotations
 

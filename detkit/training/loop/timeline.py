@@ -1,4 +1,4 @@
-"""Where a step lies among the epochs."""
+"""Place of a step among the epochs."""
 
 from __future__ import annotations
 

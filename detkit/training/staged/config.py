@@ -1,4 +1,4 @@
-"""Learning in stages, each of which leaves one file: R-CNN and SPP-net."""
+"""The `train` part of a config for training in stages, as R-CNN and SPP-net are trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The features that SVMs and box regression learn from: kept on the disk, or computed when needed."""
+"""Features that SVMs and box regression are fitted to: kept on disk, or computed when needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: the first stage, in which a pretrained network is taught to classify regions."""
+"""Fine-tuning: the first stage, in which a pretrained network is trained to classify regions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells apart the inputs of a stage: a dataset by what is trained on, a model by its weights."""
+"""Fingerprints of the inputs of a stage: of a dataset by what is trained on, of a model by its weights."""
 
 from __future__ import annotations
 

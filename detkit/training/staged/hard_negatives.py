@@ -1,4 +1,4 @@
-"""Learn linear SVMs on the hard negatives of many images, without ever holding all boxes."""
+"""Mining of hard negatives for linear SVMs, without ever holding all boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear support vector machine that says yes or no to one class."""
+"""Linear support vector machine for one class against the rest."""
 
 from __future__ import annotations
 

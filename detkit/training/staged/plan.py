@@ -1,4 +1,4 @@
-"""What a training in stages takes, measured on a few regions."""
+"""Cost of a training in stages, measured on a few regions."""
 
 from __future__ import annotations
 

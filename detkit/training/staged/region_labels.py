@@ -1,4 +1,4 @@
-"""Which regions an SVM of a class is shown as negatives."""
+"""Regions that are negatives of the SVM of a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained network sees in the regions of the images that a detector learns from."""
+"""Features of the regions of training images, as a trained network gives them."""
 
 from __future__ import annotations
 

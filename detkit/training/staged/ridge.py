@@ -1,4 +1,4 @@
-"""Box regression by ridge regression, one model for each class, as R-CNN and SPP-net learn it."""
+"""Box regression by ridge regression, one model for each class, as in R-CNN and SPP-net."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning in stages: each makes one file or folder out of named inputs, and is done once."""
+"""Training in stages: each makes one file or folder out of named inputs, and is done once."""
 
 from __future__ import annotations
 
