@@ -28,7 +28,12 @@ class FPN(nn.Module):
     """
 
     def __init__(
-        self, channels_in: Sequence[int], strides_in: Sequence[int], *, channels: int, norm: Norm
+        self,
+        channels_in: Sequence[int],
+        strides_in: Sequence[int],
+        *,
+        channels: int = 256,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.inner_blocks = nn.ModuleList(
