@@ -65,7 +65,7 @@ train:
         'a.yaml:6: detector.proposals.anchors.sizes_px.0.1: expected a number above 0, got text "a"',
         "a.yaml:6: detector.proposals.anchors.sizes_px.1: expected a list, not empty, each",
         "a.yaml:6: detector.proposals.border_px: expected a number of at least 0 or null, got number -1",
-        'a.yaml:7: detector.regions.type: expected one of roi_pool, roi_align, got text "roi_aligned"; '
+        'a.yaml:7: detector.regions.type: expected one of roi_pool, roi_align, custom, got text "roi_aligned"; '
         'did you mean "roi_align"?',
         "a.yaml:8: detector.head.bg_iou: expected a list of 2 values, each a number from 0 to 1, got a l",
         "a.yaml:8: detector.head.dropout: unknown key for type layer4; it belongs to fc6_fc7. Allowed: type,",

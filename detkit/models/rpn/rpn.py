@@ -193,6 +193,18 @@ class RPN(nn.Module):
             )
         ]
 
+    @property
+    def anchors_per_image(self) -> int:
+        """How many anchors are sampled of an image at most."""
+        return self.sampler.num
+
+    def positive_anchors(
+        self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> list[Tensor]:
+        """Return for each image the (A, 4) sampled anchors that train for an object; see `draw`."""
+        anchors = torch.cat(output.anchors)
+        return [anchors[choice.positives] for choice in self.draw(output, targets, sizes, seed)]
+
     @torch.no_grad()
     def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:
         """Return for each image the (P, 4) best boxes in pixels, best first, without gradient.
