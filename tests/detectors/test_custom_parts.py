@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from detkit.config.load import load_config
@@ -18,11 +20,16 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.errors import UserError
 from detkit.models.roi.config import RoIAlignConfig
+from detkit.models.rpn.rpn import RPN
+from detkit.models.rpn.rpn_head import RPNHead
+from detkit.ops.anchors import AnchorGrid
 from detkit.runs.learning import fit_of
 from detkit.runs.predictor import build_rpn_proposer
+from detkit.spec import OwnPart
 from detkit.structures import ImageBatch, Target, TrainBatch
 from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
+from tests.detectors.own_parts import Neck, Regions
 
 RESNET = {"type": "resnet", "depth": 18, "width": 0.125}
 FASTER: dict[str, Any] = {
@@ -211,7 +218,9 @@ def test_heads_in_a_staged_training(tmp_path: Path) -> None:
     for detector in (RCNN, SPP):
         config = config_of({**detector, "backbone": RESNET, "head": custom("Decision")})
         folder = tmp_path / str(detector["type"])
-        assert train(config, out=folder) is not None
+        trained = train(config, out=folder)
+        assert trained is not None
+        assert trained.measured is not None
         assert (folder / "model.safetensors").exists()
 
 
@@ -282,3 +291,31 @@ def test_combinations_that_cannot_be(detector: dict[str, Any], message: str) -> 
 def test_proposals_without_a_type_are_an_rpn() -> None:
     parts = {**FASTER, "proposals": {"channels": 8}, "regions": RoIAlignConfig(size=3)}
     assert config_of(parts).detector.proposals.type == "rpn"
+
+
+def test_examples_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    section = page.split("## Your own parts")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "my.py").write_text("\n".join(text for kind, text in blocks if kind == "python"))
+    examples = [text for kind, text in blocks if kind == "yaml" and text.startswith("detector:")]
+    faster, rcnn = (yaml.safe_load(text)["detector"] for text in examples)
+    model = build(faster)
+    assert model.rpn.nms_iou == 0.6
+    train_a_step_and_detect(model, "neck", "rpn", "roi_head")
+    assert model.candidates == "anchors"
+    found = build(rcnn).detect(batch().images)
+    assert [len(own.boxes) for own in found] == [K * len(BOXES), K]  # untrained, every class is as likely
+
+
+def test_modules_made_in_python_take_the_places_of_targets() -> None:
+    neck, strides = Neck((64,), (16,), width=8), (16, 32)
+    parts = {
+        "neck": neck,
+        "proposals": RPN(RPNHead(8, channels=8, num_anchors=3), AnchorGrid([[16.0], [32.0]]), strides),
+        "regions": Regions((8, 8), strides, size=2),
+    }
+    detector = {**FASTER, "backbone": {"type": "alexnet", "width": 0.25}}
+    model = build(detector | {key: OwnPart(part=part) for key, part in parts.items()})
+    assert (model.neck, model.rpn) == (neck, parts["proposals"])
+    train_a_step_and_detect(model, "neck", "rpn", "roi_head.features")
