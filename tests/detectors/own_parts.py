@@ -11,6 +11,18 @@ from torch.nn import functional as F
 from detkit.models.rpn.rpn import Limits
 
 
+class Backbone(nn.Module):
+    """A map for each stride, straight from the pixels."""
+
+    def __init__(self, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3, 6, stride, stride) for stride in strides)
+        self.channels, self.strides = (6,) * len(strides), tuple(strides)
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        return [conv(pixels) for conv in self.convs]
+
+
 class Neck(nn.Module):
     """One more map, and all of one width."""
 

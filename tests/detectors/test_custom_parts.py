@@ -130,6 +130,14 @@ def test_neck_of_a_backbone_with_one_map_and_of_fast_rcnn() -> None:
     train_a_step_and_detect(model, "neck.convs")
 
 
+def test_backbone_with_as_many_maps_as_it_likes() -> None:
+    sizes = ((16.0,), (32.0,))
+    proposals = {"type": "rpn", "channels": 8, "anchors": {"sizes_px": sizes}}
+    model = build({**FASTER, "backbone": custom("Backbone", strides=(8, 16)), "proposals": proposals})
+    assert model.rpn.strides == (8, 16)
+    train_a_step_and_detect(model, "backbone")
+
+
 def test_proposals() -> None:
     model = build({**FASTER, "proposals": custom("Proposals", side=24.0)})
     assert isinstance(model, FasterRCNN)

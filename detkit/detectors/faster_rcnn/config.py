@@ -87,8 +87,9 @@ class FasterRCNNConfig(DetectorConfig):
     def _parts_fit(self) -> FasterRCNNConfig:
         require_wiring(self.backbone, self.neck, self.head)
         pyramid = isinstance(self.neck, FPNConfig)
-        if isinstance(self.neck, CustomConfig) or isinstance(self.proposals, CustomConfig):
-            return self  # how many maps there are is seen when the neck is built
+        own = any(isinstance(part, CustomConfig) for part in (self.backbone, self.neck))
+        if own or isinstance(self.proposals, CustomConfig):
+            return self  # how many maps a part of the user's own gives is seen when it is built
         maps = len(self.proposals.anchors.sizes_px)
         if not pyramid and maps != 1:
             raise ValueError(f"anchors.sizes_px has {maps} lists, but without fpn there is one feature map")
