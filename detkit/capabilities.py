@@ -65,12 +65,15 @@ class MatchesObjects(Protocol):
     """A model whose anchors or proposals are matched to objects, so that their fit can be measured.
 
     Attributes:
-        candidates: what is matched.
+        candidates: what is matched; None where a part of the user's own does not say.
         candidates_per_image: how many are sampled of an image at most.
         finest_stride: pixels per cell of the finest feature map; 1 where sizes below it lose nothing.
     """
 
-    candidates: Literal["anchors", "proposals"]
+    @property
+    def candidates(self) -> Literal["anchors", "proposals"] | None:
+        """The boxes that are matched; None where a part of the user's own does not say."""
+        ...
 
     @property
     def candidates_per_image(self) -> int:
@@ -168,6 +171,96 @@ class ComputesMaps(Protocol):
 
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""
+        ...
+
+
+@runtime_checkable
+class ProposesRegions(Protocol):
+    """A part that proposes regions on feature maps: the `proposals` of Faster R-CNN.
+
+    It is a `torch.nn.Module`, called with (maps, sizes): (B, C, H, W) feature maps, finest first, and
+    (height, width) in pixels of each image inside the padding. What it returns goes to its methods.
+
+    Attributes:
+        train_limits: for `propose`, where the proposals train the head.
+        test_limits: the same otherwise.
+    """
+
+    @property
+    def train_limits(self) -> Any:
+        """What `propose` gets where its proposals train the head."""
+        ...
+
+    @property
+    def test_limits(self) -> Any:
+        """What `propose` gets otherwise."""
+        ...
+
+    def __call__(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Any:
+        """Return the output for a batch, with gradient where it is on."""
+        ...
+
+    def losses(
+        self, output: Any, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return two weighted scalars: the loss of objectness and that of the boxes.
+
+        Args:
+            output: from the call.
+            targets: the objects of each image.
+            sizes: (height, width) in pixels of each image inside the padding.
+            seed: seeds random choices, with each target's image index.
+        """
+        ...
+
+    def propose(self, output: Any, sizes: Sequence[tuple[int, int]], limits: Any) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes in pixels of the batch, best first, without gradient.
+
+        Args:
+            output: from the call.
+            sizes: (height, width) in pixels of each image inside the padding.
+            limits: `train_limits` or `test_limits`; alternating training gives a
+                `detkit.models.rpn.rpn.Limits`.
+        """
+        ...
+
+
+@runtime_checkable
+class SamplesAnchors(Protocol):
+    """A proposal network with anchors, which `detkit check` and `detkit show-data` can ask for them."""
+
+    @property
+    def anchors_per_image(self) -> int:
+        """How many anchors are sampled of an image at most."""
+        ...
+
+    @property
+    def strides(self) -> Sequence[int]:
+        """Pixels per cell of each map, finest first."""
+        ...
+
+    def positive_anchors(
+        self, output: Any, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> list[Tensor]:
+        """Return for each image the (A, 4) sampled anchors that train for an object; see `losses`."""
+        ...
+
+    def candidate_anchors(self, target: Target, size: tuple[int, int]) -> tuple[Tensor, int]:
+        """Return the (A, 4) anchors that may train for an image, and how many sampled ones are positive."""
+        ...
+
+
+@runtime_checkable
+class SamplesRegions(Protocol):
+    """A head that samples the proposals it is trained on, which `check` and `show-data` can ask for them."""
+
+    @property
+    def regions_per_image(self) -> int:
+        """How many regions are sampled of an image at most."""
+        ...
+
+    def positive_regions(self, proposals: Tensor, target: Target, seed: int) -> Tensor:
+        """Return the (R, 4) sampled regions of an image that train for an object, out of (P, 4) proposals."""
         ...
 
 

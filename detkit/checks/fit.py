@@ -101,6 +101,7 @@ def measure_fit(model: MatchesObjects, annotations: AnnotationSet, images: FitIm
     Raises:
         UserError: an image cannot be read.
     """
+    assert model.candidates is not None
     fit = Fit(model.candidates, model.finest_stride, model.candidates_per_image)
     for image in sample_images(annotations, images.most):
         target, scale, size = _resized(images, image)

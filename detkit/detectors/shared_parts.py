@@ -11,9 +11,9 @@ from torch import nn
 from detkit.detectors.config import CustomDetectorConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.models.backbones.builder import build_backbone, build_neck, custom_module, load_pretrained
-from detkit.models.necks.config import FPNConfig
-from detkit.models.necks.fpn import FPN, PlainMaps
+from detkit.models.backbones.builder import build_backbone, build_neck, load_pretrained
+from detkit.models.custom_builder import custom_module
+from detkit.models.necks.fpn import Neck
 from detkit.models.pretrained import LoadReport
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.builder import (
@@ -23,8 +23,9 @@ from detkit.models.roi.builder import (
     pretrained_parts,
     ranks_of,
 )
-from detkit.models.roi.region_features import RegionFeatures, nearest_copy
+from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
+from detkit.models.roi.wiring import reads_pyramid
 from detkit.spec import CustomConfig
 
 OnWeights = Callable[[LoadReport], None]
@@ -41,7 +42,7 @@ class Trunk:
     """
 
     backbone: nn.Module
-    neck: FPN | PlainMaps
+    neck: Neck
     roi_head: RoIHead
 
 
@@ -58,11 +59,10 @@ def build_trunk(
     Raises:
         UserError: weights cannot be read or a part does not fit.
     """
-    pyramid = isinstance(spec.neck, FPNConfig)
-    backbone = build_backbone(spec.backbone, pyramid=pyramid)
+    backbone = build_backbone(spec.backbone, pyramid=reads_pyramid(spec.backbone, spec.neck))
     channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
     neck = build_neck(spec.neck, channels, strides)
-    features = _features(spec, strides, neck)
+    features, shape = _features(spec, neck)
     reads = on_weights is not None and getattr(spec.backbone, "weights", "none") != "none"
     parts: dict[str, nn.Module] = {"": backbone}
     if isinstance(spec.head, CustomConfig):
@@ -71,17 +71,15 @@ def build_trunk(
             spec.head,
             ("losses", "detect"),
             features=features,
-            channels=neck.channels[0],
-            size=spec.regions.size,
+            channels=shape[0],
+            size=shape[1],
             num_classes=num_classes,
         )
         roi_head = cast(RoIHead, own)
     else:
         # Files hold whole layers, which are made thin once they are read.
         ranks = (None, None) if reads else ranks_of(spec.head)
-        box_head = build_box_head(
-            spec.head, spec.backbone, backbone, neck.channels[0], spec.regions.size, ranks
-        )
+        box_head = build_box_head(spec.head, spec.backbone, backbone, *shape, ranks)
         parts |= pretrained_parts(spec.head, box_head, spec.backbone)
         roi_head = build_roi_head(spec.head, features, box_head, num_classes)
     if reads and on_weights is not None and not isinstance(spec.backbone, CustomConfig):
@@ -92,15 +90,21 @@ def build_trunk(
 
 
 def _features(
-    spec: FastRCNNConfig | FasterRCNNConfig, strides: Sequence[int], neck: FPN | PlainMaps
-) -> RegionFeatures:
-    """Return what takes features from the maps of one image, or from those of several sizes of it."""
-    copies: tuple[int, ...] = getattr(spec, "scales_px", ())
-    if not copies:
-        # Only proposals are made from a pyramid's last map.
-        return build_features(spec.regions, neck.strides[: len(strides)])
-    sizes = [strides[0] * copies[-1] / short for short in reversed(copies)]
-    return build_features(spec.regions, sizes, nearest_copy)
+    spec: FastRCNNConfig | FasterRCNNConfig, neck: Neck
+) -> tuple[RegionFeatures | CustomRegionFeatures, tuple[int, int]]:
+    """Return what takes features from the maps of one image, or from those of several sizes of it.
+
+    With it come the channels of a region's features and their cells along each side.
+    """
+    strides: Sequence[float] = neck.region_strides
+    channels, level = neck.channels[: len(strides)], None
+    if copies := getattr(spec, "scales_px", ()):
+        strides, level = [strides[0] * copies[-1] / short for short in reversed(copies)], nearest_copy
+    features = build_features(spec.regions, channels, strides, level)
+    if isinstance(features, CustomRegionFeatures):
+        return features, (features.channels, features.size)
+    assert not isinstance(spec.regions, CustomConfig)
+    return features, (channels[0], spec.regions.size)
 
 
 def build_custom_detector(

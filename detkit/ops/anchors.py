@@ -85,7 +85,7 @@ def grid_anchors(base: Tensor, stride: int, height: int, width: int, offset: flo
 
 
 class AnchorGrid:
-    """The anchors of every feature map, kept for the shapes seen lately.
+    """The anchors of every feature map, kept for the shapes seen lately; by default Faster R-CNN's nine.
 
     Args:
         sizes_px: sizes (square roots of areas) for each feature map, in pixels.
@@ -101,10 +101,10 @@ class AnchorGrid:
 
     def __init__(
         self,
-        sizes_px: Sequence[Sequence[float]],
-        ratios: Sequence[float],
-        rounding: Rounding,
-        offset: float,
+        sizes_px: Sequence[Sequence[float]] = ((128.0, 256.0, 512.0),),
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        rounding: Rounding = "base",
+        offset: float = 0.5,
     ) -> None:
         self._bases = [base_anchors(sizes, ratios, rounding) for sizes in sizes_px]
         self._offset = offset

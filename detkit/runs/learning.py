@@ -50,12 +50,14 @@ def check_learning(config: Config) -> tuple[list[Finding], dict[str, Any] | None
 def fit_of(config: Config, source: Source) -> Fit | None:
     """Return how the anchors or proposals of a config fit its objects; None for a detector without either.
 
+    A part of the user's own need not say what it samples; then it is None, too.
+
     Args:
         config: the detector and its data.
         source: the training images.
     """
     model: object = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
-    if not isinstance(model, MatchesObjects):
+    if not isinstance(model, MatchesObjects) or model.candidates is None:
         return None
     return measure_fit(model, source.annotations, _fit_images(config, source))
 

@@ -65,8 +65,8 @@ train:
         'a.yaml:6: detector.proposals.anchors.sizes_px.0.1: expected a number above 0, got text "a"',
         "a.yaml:6: detector.proposals.anchors.sizes_px.1: expected a list, not empty, each",
         "a.yaml:6: detector.proposals.border_px: expected a number of at least 0 or null, got number -1",
-        'a.yaml:7: detector.regions.type: expected one of roi_pool, roi_align, got text "roi_aligned"; '
-        'did you mean "roi_align"?',
+        "a.yaml:7: detector.regions.type: expected one of roi_pool, roi_align, custom, got text "
+        '"roi_aligned"; did you mean "roi_align"?',
         "a.yaml:8: detector.head.bg_iou: expected a list of 2 values, each a number from 0 to 1, got a l",
         "a.yaml:8: detector.head.dropout: unknown key for type layer4; it belongs to fc6_fc7. Allowed: type,",
         "a.yaml:9: data.train: missing key: a mapping with type: voc, coco, yolo, synthetic, image_f",
@@ -98,7 +98,7 @@ def test_no_more_than_a_screen_of_mistakes() -> None:
     [
         ("{type: rpn}", "{type: selective_search}", "a.yaml:2: detector: faster_rcnn with proposals: "
          "selective_search is fast_rcnn"),
-        ("{type: rpn}", "{type: {a: b}}", "a.yaml:5: detector.proposals.type: expected rpn, got a mapping"),
+        ("{type: rpn}", "{type: {a: b}}", "a.yaml:5: detector.proposals.type: expected one of rpn, custom"),
         ("{type: sgd, lr: 1e-2}", "{type: [sgd], lr: 1}", "a.yaml:13: train.optimizer.type: expected one of"),
         ("{type: layer4}", "{type: layer4, bg_iou: [0.1, 0.6]}", "a.yaml:7: detector.head: bg_iou ([0.1, 0"),
         ("lr: 1e-2", "lr: .inf", "a.yaml:13: train.optimizer.lr: expected a number above 0, got number inf"),

@@ -68,8 +68,10 @@ class FastRCNNConfig(DetectorConfig):
         require_wiring(self.backbone, self.neck, self.head)
         if self.svms and isinstance(self.head, CustomConfig):
             raise ValueError("svms needs a head of detkit's own, not custom")
-        if self.scales_px and isinstance(self.neck, FPNConfig):
+        if self.scales_px and not isinstance(self.neck, NoNeckConfig):
             raise ValueError("scales_px needs neck: none; a pyramid of features has its scales already")
+        if self.scales_px and isinstance(self.regions, CustomConfig):
+            raise ValueError("scales_px needs regions of detkit's own, not custom")
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
         return self

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from detkit.capabilities import SamplesRegions
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels, shrunk
 from detkit.models.roi.roi_head import RoIHead
@@ -25,7 +26,6 @@ class FastRCNN(ImageInput):
             head's features choose among the copies' maps. Empty where there is one size.
     """
 
-    candidates: Literal["anchors", "proposals"] = "proposals"
     finest_stride = 1
 
     def __init__(
@@ -66,24 +66,33 @@ class FastRCNN(ImageInput):
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
-        """Return for each image no anchors and the (R, 4) regions that would train for an object."""
-        boxes = []
+        """Return for each image no anchors and the (R, 4) regions that would train for an object.
+
+        A head of the user's own that does not sample regions gives none.
+        """
+        head, boxes = self.roi_head, []
         for own, target in zip(self._proposals(batch.images), batch.targets, strict=True):
-            regions = self.roi_head.draw(own, target, batch.seed)
-            boxes.append((own.new_zeros((0, 4)), regions.boxes[regions.labels < self.roi_head.num_classes]))
+            nothing = own.new_zeros((0, 4))
+            samples = isinstance(head, SamplesRegions)
+            boxes.append((nothing, head.positive_regions(own, target, batch.seed) if samples else nothing))
         return boxes
+
+    @property
+    def candidates(self) -> Literal["proposals"] | None:
+        """Proposals are matched to objects; None for a head of the user's own that does not sample them."""
+        return "proposals" if isinstance(self.roi_head, SamplesRegions) else None
 
     @property
     def candidates_per_image(self) -> int:
         """How many regions are sampled of an image at most."""
-        return self.roi_head.sampler.num
+        return self.roi_head.regions_per_image
 
     def candidate_boxes(
         self, target: Target, size: tuple[int, int], proposals: Tensor | None
     ) -> tuple[Tensor, int]:
         """Return the (P, 4) proposals of an image, and how many of those sampled hold an object."""
         assert proposals is not None
-        return proposals, self.roi_head.num_positives(proposals, target)
+        return proposals, len(self.roi_head.positive_regions(proposals, target, seed=0))
 
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""
@@ -92,7 +101,7 @@ class FastRCNN(ImageInput):
     @property
     def fc_layers(self) -> nn.Module | None:
         """The module with fc6 and fc7; None where the head has other layers."""
-        return self.roi_head.fc_layers
+        return getattr(self.roi_head, "fc_layers", None)
 
     def replace_fc_layers(self, layers: nn.Module) -> None:
         """Put another module with the same input and output in their place."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import nn
 
+from detkit.capabilities import ProposesRegions
 from detkit.detectors.faster_rcnn import model as faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.shared_parts import OnWeights, build_trunk
 from detkit.errors import UserError
-from detkit.models.rpn.config import RPNConfig
+from detkit.models.custom_builder import custom_module
+from detkit.models.rpn.config import AnyRPNConfig, RPNConfig
 from detkit.models.rpn.rpn import RPN, Limits
 from detkit.models.rpn.rpn_head import RPNHead
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.sampling import Sampler
+from detkit.spec import CustomConfig
 
 
 def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:
@@ -30,8 +34,16 @@ def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWe
     """
     trunk = build_trunk(spec, num_classes, on_weights)
     neck = trunk.neck
-    rpn = _rpn(spec.proposals, neck.channels, neck.strides)
+    rpn = _proposals(spec.proposals, neck.channels, neck.strides)
     return faster_rcnn.FasterRCNN(trunk.backbone, neck, rpn, trunk.roi_head)
+
+
+def _proposals(spec: AnyRPNConfig, channels: Sequence[int], strides: Sequence[int]) -> ProposesRegions:
+    if isinstance(spec, CustomConfig):
+        wanted = ("losses", "propose", "train_limits", "test_limits")
+        own = custom_module("proposals", spec, wanted, channels=tuple(channels), strides=tuple(strides))
+        return cast(ProposesRegions, own)
+    return _rpn(spec, channels, strides)
 
 
 def _rpn(spec: RPNConfig, channels: Sequence[int], strides: Sequence[int]) -> RPN:
@@ -47,6 +59,8 @@ def _rpn(spec: RPNConfig, channels: Sequence[int], strides: Sequence[int]) -> RP
             f"proposals.anchors.sizes_px: {len(anchors.sizes_px)} lists of sizes, "
             f"but there are {len(strides)} feature maps"
         )
+    if len(set(channels)) > 1:
+        raise UserError(f"proposals: rpn needs feature maps of one number of channels, got {list(channels)}")
     head = RPNHead(
         channels[0],
         channels=spec.channels or channels[0],

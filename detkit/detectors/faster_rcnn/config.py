@@ -14,8 +14,8 @@ from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.roi.wiring import require_wiring
-from detkit.models.rpn.config import RPNConfig
-from detkit.spec import Count, Index, NonNegative, Spec, fill
+from detkit.models.rpn.config import AnyRPNConfig, RPNConfig
+from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec, fill
 from detkit.training.config import Precision, TrainConfig
 from detkit.training.loop.config import (
     AnyOptimizerConfig,
@@ -65,7 +65,7 @@ class FasterRCNNConfig(DetectorConfig):
     """The network that reads the image."""
     neck: AnyNeckConfig = NoNeckConfig()
     """What stands between the backbone and the rest."""
-    proposals: RPNConfig = Field(default_factory=RPNConfig)
+    proposals: AnyRPNConfig = Field(default_factory=RPNConfig)
     """Where to look."""
     regions: AnyRegionsConfig = Field(default_factory=RoIPoolConfig)
     """What is there: features of a region."""
@@ -83,14 +83,16 @@ class FasterRCNNConfig(DetectorConfig):
         if isinstance(kind, str) and kind in OTHER_NAMES:
             raise ValueError(f"faster_rcnn with proposals: {kind} is {OTHER_NAMES[kind]}")
         neck = data.get("neck")
-        if isinstance(neck, dict) and neck.get("type") == "fpn":
-            return fill(data, cls.pyramid_defaults)
-        return data
+        pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
+        return fill(fill(data, {"proposals": {"type": "rpn"}}), cls.pyramid_defaults if pyramid else {})
 
     @model_validator(mode="after")
     def _parts_fit(self) -> FasterRCNNConfig:
         require_wiring(self.backbone, self.neck, self.head)
         pyramid = isinstance(self.neck, FPNConfig)
+        own = any(isinstance(part, CustomConfig) for part in (self.backbone, self.neck))
+        if own or isinstance(self.proposals, CustomConfig):
+            return self  # how many maps a part of the user's own gives is seen when it is built
         maps = len(self.proposals.anchors.sizes_px)
         if not pyramid and maps != 1:
             raise ValueError(f"anchors.sizes_px has {maps} lists, but without fpn there is one feature map")
@@ -123,8 +125,10 @@ class FasterRCNNConfig(DetectorConfig):
         """Pixels per cell of the finest feature map."""
         return FPN_STRIDE if isinstance(self.neck, FPNConfig) else super().finest_stride
 
-    def with_anchors(self, choose: ChooseAnchors) -> FasterRCNNConfig:
-        """Return the config with other anchors."""
+    def with_anchors(self, choose: ChooseAnchors) -> FasterRCNNConfig | None:
+        """Return the config with other anchors; None with a proposal network of the user's own."""
+        if isinstance(self.proposals, CustomConfig):
+            return None
         sizes_px, ratios = choose(len(self.proposals.anchors.sizes_px))
         anchors = self.proposals.anchors.model_copy(update={"sizes_px": sizes_px, "ratios": ratios})
         proposals = self.proposals.model_copy(update={"anchors": anchors})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from detkit.capabilities import ProposesRegions, SamplesAnchors, SamplesRegions
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.rpn.rpn import RPN, Limits
+from detkit.models.rpn.rpn import RPN
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
@@ -26,9 +27,7 @@ class FasterRCNN(ImageInput):
         roi_head: what is there, what is it, and where exactly.
     """
 
-    candidates: Literal["anchors", "proposals"] = "anchors"
-
-    def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: RPN, roi_head: RoIHead) -> None:
+    def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: ProposesRegions, roi_head: RoIHead) -> None:
         super().__init__()
         self.backbone, self.neck, self.rpn, self.roi_head = backbone, neck, rpn, roi_head
 
@@ -56,54 +55,65 @@ class FasterRCNN(ImageInput):
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
-        """Return for each image the (A, 4) anchors and (R, 4) regions that would train for an object."""
+        """Return for each image the (A, 4) anchors and (R, 4) regions that would train for an object.
+
+        A part of the user's own that samples neither gives none.
+        """
         sizes = batch.images.sizes
         maps = self.feature_maps(batch.images)
         output = self.rpn(maps, sizes)
-        anchors = torch.cat(output.anchors)
-        drawn = self.rpn.draw(output, batch.targets, sizes, batch.seed)
         proposals = self.rpn.propose(output, sizes, self.rpn.train_limits)
-        boxes = []
-        for own, target, choice in zip(proposals, batch.targets, drawn, strict=True):
-            regions = self.roi_head.draw(own, target, batch.seed)
-            with_object = regions.labels < self.roi_head.num_classes
-            boxes.append((anchors[choice.positives], regions.boxes[with_object]))
-        return boxes
+        nothing = [own.new_zeros((0, 4)) for own in proposals]
+        anchors = regions = nothing
+        if isinstance(self.rpn, SamplesAnchors):
+            anchors = self.rpn.positive_anchors(output, batch.targets, sizes, batch.seed)
+        if isinstance(self.roi_head, SamplesRegions):
+            regions = [
+                self.roi_head.positive_regions(own, target, batch.seed)
+                for own, target in zip(proposals, batch.targets, strict=True)
+            ]
+        return list(zip(anchors, regions, strict=True))
 
     def feature_maps(self, images: ImageBatch) -> list[Tensor]:
         """Return the (B, C, H, W) feature maps of images, finest first."""
         return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
 
     def propose(
-        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Limits | None = None
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
     ) -> list[Tensor]:
         """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
         return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
 
     @property
+    def candidates(self) -> Literal["anchors"] | None:
+        """Anchors are matched to objects; None for a proposal network of the user's own without any."""
+        return "anchors" if isinstance(self.rpn, SamplesAnchors) else None
+
+    @property
     def candidates_per_image(self) -> int:
         """How many anchors are sampled of an image at most."""
-        return self.rpn.sampler.num
+        return cast(SamplesAnchors, self.rpn).anchors_per_image
 
     @property
     def finest_stride(self) -> int:
         """Pixels per cell of the finest feature map."""
-        return min(self.rpn.strides)
+        return min(cast(SamplesAnchors, self.rpn).strides)
 
     def candidate_boxes(
         self, target: Target, size: tuple[int, int], proposals: Tensor | None
     ) -> tuple[Tensor, int]:
         """Return the (A, 4) anchors that may train, and how many of those sampled are positive."""
-        return self.rpn.candidate_anchors(target, size)
+        return cast(SamplesAnchors, self.rpn).candidate_anchors(target, size)
 
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""
-        return [self.backbone, self.neck, self.rpn.head]
+        head = [self.rpn.head] if isinstance(self.rpn, RPN) else []
+        return [self.backbone, self.neck, *head]
 
     @property
     def fc_layers(self) -> nn.Module | None:
         """The module with fc6 and fc7; None where the head has other layers."""
-        return self.roi_head.fc_layers
+        return getattr(self.roi_head, "fc_layers", None)
 
     def replace_fc_layers(self, layers: nn.Module) -> None:
         """Put another module with the same input and output in their place."""

@@ -80,6 +80,10 @@ class RCNNConfig(DetectorConfig):
         if isinstance(regions, dict) and regions.get("type") in OTHER_REGIONS:
             kind = regions["type"]
             raise ValueError(f"rcnn with regions: {kind} is {OTHER_REGIONS[kind]}")
+        if isinstance(regions, dict) and regions.get("type") == "custom":
+            raise ValueError(
+                "rcnn with regions: custom cannot be; regions are cut out while images are loaded: take warp"
+            )
         return with_features(fill(data, PAPER_DEFAULTS))
 
     @model_validator(mode="after")

@@ -16,8 +16,9 @@ from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import family_of
 from detkit.models.roi.box_heads import FcHead
+from detkit.models.roi.builder import build_custom_features
 from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
-from detkit.models.roi.region_features import RegionFeatures, nearest_copy
+from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
 from detkit.spec import CustomConfig
 
@@ -45,9 +46,9 @@ def build_sppnet(spec: SPPNetConfig, num_classes: int, on_weights: OnWeights | N
 def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork:
     backbone = build_backbone(spec.backbone, pyramid=False)
     channels = cast(Sequence[int], backbone.channels)[-1]
-    stride = cast(Sequence[int], backbone.strides)[-1]
-    levels = spec.regions.levels
-    width = channels * sum(level * level for level in levels)
+    factors = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)] or [1.0]
+    features, width = _features(spec, channels, cast(Sequence[int], backbone.strides)[-1], factors)
+    levels = () if isinstance(spec.regions, CustomConfig) else spec.regions.levels
     fc, parts = None, {}
     own = None if isinstance(spec.backbone, CustomConfig) else family_of(spec.backbone).fc
     if own is not None:
@@ -64,14 +65,21 @@ def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork
         on_weights(load_pretrained(spec.backbone, {"": backbone, **parts}))
         if fc is not None and own is not None and parts:
             _spread(pretrained, cast(nn.Linear, fc.fc6), channels, levels, own.cells)
-    copies = spec.scales_px[::-1] or (1,)
-    factors = [short / copies[0] for short in copies]
-    features = RegionFeatures(
-        partial(spatial_pyramid_pool, levels=levels),
-        [stride / factor for factor in factors],
-        level=nearest_copy,
-    )
     return PyramidNetwork(backbone, features, fc, copies=factors[1:], pool5_width=width)
+
+
+def _features(
+    spec: SPPNetConfig, channels: int, stride: int, factors: Sequence[float]
+) -> tuple[RegionFeatures | CustomRegionFeatures, int]:
+    """Return what takes regions' features from the copies of an image, and how long their vectors are."""
+    if isinstance(spec.regions, CustomConfig):
+        own = build_custom_features(spec.regions, (channels,), (stride,))
+        return own, own.channels * own.size**2
+    levels = spec.regions.levels
+    strides = [stride / factor for factor in factors]
+    pool = partial(spatial_pyramid_pool, levels=levels)
+    width = channels * sum(level * level for level in levels)
+    return RegionFeatures(pool, strides, level=nearest_copy), width
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from detkit.models.roi.decision_config import (
     with_features,
 )
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
-from detkit.spec import Count, Spec, fill
+from detkit.spec import Count, CustomConfig, Spec, fill
 from detkit.training.config import TrainConfig
 
 # The convolutions stay as they are; regression is pulled harder and learns from more boxes than in R-CNN.
@@ -41,6 +41,9 @@ class SpatialPyramidConfig(Spec):
     they are for (6, or 7 for vgg); without it fc6 and fc7 start at random."""
 
 
+AnyPyramidConfig = Annotated[SpatialPyramidConfig | CustomConfig, Field(discriminator="type")]
+
+
 class SPPNetConfig(DetectorConfig):
     """SPP-net (He 2014): a network reads the whole image once, and regions are pooled from its map."""
 
@@ -55,7 +58,7 @@ class SPPNetConfig(DetectorConfig):
     `data.resize.short_px`. Empty reads one."""
     proposals: ExternalProposalsConfig = Field(default_factory=SelectiveSearchConfig)
     """Where to look."""
-    regions: SpatialPyramidConfig = Field(default_factory=SpatialPyramidConfig)
+    regions: AnyPyramidConfig = Field(default_factory=SpatialPyramidConfig)
     """What is there: features of a region."""
     head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
     """What is it."""
@@ -78,13 +81,15 @@ class SPPNetConfig(DetectorConfig):
         family = family_named(backbone.get("type")) if isinstance(backbone, dict) else None
         # The finest level is the grid that fc6 was pretrained on.
         levels = {"regions": {"levels": (family.fc.cells, 3, 2, 1)}} if family and family.fc else {}
-        return with_features(fill(data, PAPER_DEFAULTS | levels))
+        return with_features(fill(fill(data, {"regions": {"type": "spp"}}), PAPER_DEFAULTS | levels))
 
     @model_validator(mode="after")
     def _parts_fit(self) -> SPPNetConfig:
         require_features(self.backbone.type, self.head)
         if list(self.scales_px) != sorted(set(self.scales_px)):
             raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
+        if self.scales_px and isinstance(self.regions, CustomConfig):
+            raise ValueError("scales_px needs regions of detkit's own, not custom")
         return self
 
     @classmethod

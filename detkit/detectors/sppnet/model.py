@@ -66,7 +66,6 @@ class SPPNet(RegionDetector):
     """
 
     network: PyramidNetwork
-    candidates: Literal["anchors", "proposals"] = "proposals"
     finest_stride = 1
     equal_features_count_once = True
 
@@ -104,6 +103,11 @@ class SPPNet(RegionDetector):
             drawn, labels = self.draw(own, target, self.num_classes, batch.seed)
             boxes.append((own.new_zeros((0, 4)), drawn[labels < self.num_classes]))
         return boxes
+
+    @property
+    def candidates(self) -> Literal["proposals"]:
+        """Proposals are matched to objects."""
+        return "proposals"
 
     @property
     def candidates_per_image(self) -> int:

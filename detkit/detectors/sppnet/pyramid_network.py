@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from detkit.models.image_input import shrunk
 from detkit.models.roi.box_heads import FcHead
-from detkit.models.roi.region_features import RegionFeatures
+from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures
 from detkit.models.roi.region_layers import RegionLayers
 
 
@@ -17,7 +17,8 @@ class PyramidNetwork(RegionLayers):
 
     Args:
         backbone: (B, 3, H, W) normalised images -> maps, of which the last is taken.
-        features: (maps, boxes) -> (R, D, 1, 1), from the copy of the image where each region fits best.
+        features: (maps, boxes) -> (R, ...), D values of each region, from the copy of the image where it fits
+            best.
         fc: fc6 and fc7; None where pool5 is all there is.
         copies: factors below 1, falling, of smaller copies of an image that are read, too.
         pool5_width: D.
@@ -26,7 +27,7 @@ class PyramidNetwork(RegionLayers):
     def __init__(
         self,
         backbone: nn.Module,
-        features: RegionFeatures,
+        features: RegionFeatures | CustomRegionFeatures,
         fc: FcHead | None,
         *,
         copies: Sequence[float],

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from detkit.spec import Count, Spec
+from detkit.spec import Count, CustomConfig, Spec
 
 
 class NoNeckConfig(Spec):
@@ -25,4 +25,4 @@ class FPNConfig(Spec):
     """Batch normalisation after each convolution of the pyramid."""
 
 
-AnyNeckConfig = Annotated[NoNeckConfig | FPNConfig, Field(discriminator="type")]
+AnyNeckConfig = Annotated[NoNeckConfig | FPNConfig | CustomConfig, Field(discriminator="type")]

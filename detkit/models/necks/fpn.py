@@ -11,7 +11,22 @@ from detkit.models.initialisation import lecun_uniform
 from detkit.models.norm import Norm, conv_block
 
 
-class FPN(nn.Module):
+class Neck(nn.Module):
+    """A module between a backbone and the rest: feature maps -> feature maps, finest first.
+
+    Attributes:
+        channels: channels of each map that it returns.
+        strides: pixels of the image per cell of each.
+        region_strides: those of the maps that regions are taken from, the first ones; the rest is for
+            proposals alone.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    region_strides: tuple[int, ...]
+
+
+class FPN(Neck):
     """Maps of one width at every stride, each knowing what the coarser ones saw, and one coarser still.
 
     The last map is every second cell of the one before it; only proposals are made from it.
@@ -25,10 +40,16 @@ class FPN(nn.Module):
     Attributes:
         channels: channels of each map of the pyramid.
         strides: their strides, one more than came in.
+        region_strides: those that came in.
     """
 
     def __init__(
-        self, channels_in: Sequence[int], strides_in: Sequence[int], *, channels: int, norm: Norm
+        self,
+        channels_in: Sequence[int],
+        strides_in: Sequence[int],
+        *,
+        channels: int = 256,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.inner_blocks = nn.ModuleList(
@@ -38,6 +59,7 @@ class FPN(nn.Module):
             conv_block(channels, channels, size=3, norm=norm, relu=False) for _ in channels_in
         )
         self.channels = (channels,) * (len(channels_in) + 1)
+        self.region_strides = tuple(strides_in)
         self.strides = (*strides_in, 2 * strides_in[-1])
         lecun_uniform(self)
 
@@ -53,7 +75,7 @@ class FPN(nn.Module):
         return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2)]
 
 
-class PlainMaps(nn.Module):
+class PlainMaps(Neck):
     """The backbone's maps as they are.
 
     Args:
@@ -64,6 +86,7 @@ class PlainMaps(nn.Module):
     def __init__(self, channels_in: Sequence[int], strides_in: Sequence[int]) -> None:
         super().__init__()
         self.channels, self.strides = tuple(channels_in), tuple(strides_in)
+        self.region_strides = self.strides
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return the maps."""

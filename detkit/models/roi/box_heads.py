@@ -76,10 +76,10 @@ class FcHead(nn.Module):
     def __init__(
         self,
         channels_in: int,
-        size: int,
+        size: int = 7,
         *,
-        channels: int,
-        dropout: float,
+        channels: int = 1024,
+        dropout: float = 0.0,
         ranks: tuple[int | None, int | None] = (None, None),
     ) -> None:
         super().__init__()
@@ -129,7 +129,14 @@ class ConvFcHead(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, size: int, *, num_convs: int, conv_channels: int, channels: int, norm: Norm
+        self,
+        channels_in: int,
+        size: int = 7,
+        *,
+        num_convs: int = 4,
+        conv_channels: int = 256,
+        channels: int = 1024,
+        norm: Norm = "trainable",
     ) -> None:
         super().__init__()
         self.channels = channels

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, assert_never
+from itertools import pairwise
+from typing import Any, assert_never, cast
 
 from torch import nn
 
 from detkit.errors import UserError
 from detkit.models.backbones.families import AnyBackboneConfig, any_of, owners_of
+from detkit.models.custom_builder import custom_module
 from detkit.models.roi.box_heads import BoxHead, BoxPredictor, ConvFcHead, FcHead
 from detkit.models.roi.config import (
     OWN_HEADS,
@@ -21,7 +23,7 @@ from detkit.models.roi.config import (
 )
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.roi.own_head import build_own_head, weight_parts
-from detkit.models.roi.region_features import Level, RegionFeatures
+from detkit.models.roi.region_features import CustomRegionFeatures, Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.selection import Selection
 from detkit.ops.coding import BoxCoder
@@ -32,15 +34,28 @@ from detkit.spec import CustomConfig
 
 
 def build_features(
-    spec: AnyRegionsConfig, strides: Sequence[float], level: Level | None = None
-) -> RegionFeatures:
+    spec: AnyRegionsConfig, channels: Sequence[int], strides: Sequence[float], level: Level | None = None
+) -> RegionFeatures | CustomRegionFeatures:
     """Return what takes regions' features from maps.
 
     Args:
         spec: the config's `detector.regions`.
+        channels: channels of the maps.
         strides: pixels per cell of the maps, finest first.
         level: chooses among several maps; None is that of a feature pyramid.
+
+    Raises:
+        UserError: If a module of the user's own does not fit, or the maps do not.
     """
+    if isinstance(spec, CustomConfig):
+        return build_custom_features(spec, channels, strides)
+    if len(set(channels)) > 1:
+        raise UserError(f"regions: {spec.type} needs maps of one number of channels, got {list(channels)}")
+    if level is None and any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
+        raise UserError(
+            f"regions: {spec.type} takes each region from the map that fits its size, and needs maps whose "
+            f"strides double from one to the next, got {list(strides)}"
+        )
     match spec:
         case RoIPoolConfig():
             return RegionFeatures(
@@ -53,6 +68,30 @@ def build_features(
             )
         case _:
             assert_never(spec)
+
+
+def build_custom_features(
+    spec: CustomConfig, channels: Sequence[int], strides: Sequence[float]
+) -> CustomRegionFeatures:
+    """Return a user's own module that takes regions' features from maps.
+
+    Args:
+        spec: the config's `detector.regions`.
+        channels: channels of the maps.
+        strides: pixels per cell of the maps, finest first.
+
+    Raises:
+        UserError: If it cannot be made or does not say the shape of what it returns.
+    """
+    given = {"channels": tuple(channels), "strides": tuple(strides)}
+    pool = custom_module("regions", spec, ("channels", "size"), **given)
+    for name in ("channels", "size"):
+        value = getattr(pool, name)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(
+                f"regions: {name} of what {spec.target} gives must be a positive integer, got {value!r}"
+            )
+    return CustomRegionFeatures(pool, strides, spec.target)
 
 
 def build_box_head(
@@ -90,6 +129,12 @@ def build_box_head(
             )
         case _:
             _require_own(spec, backbone_spec, backbone)
+            own_channels = cast(Sequence[int], backbone.channels)[-1]
+            if channels != own_channels:
+                raise UserError(
+                    f"head: {spec.type} is made for the {own_channels} channels of the backbone, and regions "
+                    f"have {channels}; take two_fc or conv_fc"
+                )
             dropout = spec.dropout if isinstance(spec, Fc6Fc7HeadConfig) else 0.0
             return build_own_head(backbone_spec, backbone, size, dropout=dropout, ranks=ranks)
 
@@ -116,7 +161,7 @@ def pretrained_parts(
 
 
 def build_roi_head(
-    spec: HeadConfig, features: RegionFeatures, box_head: BoxHead, num_classes: int
+    spec: HeadConfig, features: RegionFeatures | CustomRegionFeatures, box_head: BoxHead, num_classes: int
 ) -> RoIHead:
     """Return the head that classifies regions and refines their boxes."""
     return RoIHead(

@@ -32,7 +32,7 @@ class RoIAlignConfig(Spec):
     models were trained without."""
 
 
-AnyRegionsConfig = Annotated[RoIPoolConfig | RoIAlignConfig, Field(discriminator="type")]
+AnyRegionsConfig = Annotated[RoIPoolConfig | RoIAlignConfig | CustomConfig, Field(discriminator="type")]
 
 
 class TwoFcHeadConfig(FcHeadConfig):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from detkit.capabilities import Layer
-from detkit.models.backbones.builder import custom_module
+from detkit.models.custom_builder import custom_module
 from detkit.models.roi.decision import RidgeDeltas, StagedDecision, SVMScores
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log2
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from detkit.errors import UserError
 from detkit.ops.regions import rows_of_levels
 
 CANONICAL_SIZE_PX = 224  # the size of ImageNet's crops, and the level it belongs to (Lin 2017)
@@ -90,6 +92,41 @@ class RegionFeatures:
             rows.append(before + row)
             before += len(kinds)
         return kept, torch.cat(rows)
+
+
+class CustomRegionFeatures(nn.Module):
+    """Features of regions by a module of the user's own, in the place of `RegionFeatures`.
+
+    Args:
+        pool: (maps, boxes) -> (R, channels, size, size) with such attributes; `maps` are (B, C, H, W), finest
+            first, and `boxes` (R_i, 4) in pixels of the batch for each image. Rows come image by image.
+        strides: pixels per cell of the maps it gets.
+        name: its target in the config, for messages.
+    """
+
+    def __init__(self, pool: nn.Module, strides: Sequence[float], name: str) -> None:
+        super().__init__()
+        self.pool, self.strides, self.name = pool, tuple(strides), name
+        self.channels, self.size = cast(int, pool.channels), cast(int, pool.size)
+
+    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """Return (R, channels, size, size) features of all images' regions, image by image.
+
+        Raises:
+            UserError: the module returns something else.
+        """
+        features: Tensor = self.pool(list(maps[: len(self.strides)]), list(boxes))
+        wanted = (sum(map(len, boxes)), self.channels, self.size, self.size)
+        if tuple(features.shape) != wanted:
+            raise UserError(
+                f"regions: {self.name} must return features of shape (regions, channels, size, size), here "
+                f"{wanted}; it returned {tuple(features.shape)}"
+            )
+        return features
+
+    def distinct(self, boxes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """Return each image's boxes; which of them have equal features is not known."""
+        return list(boxes), None
 
 
 def pyramid_level(boxes: Tensor, strides: Sequence[float]) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.roi.box_heads import BoxPredictor, FcHead
-from detkit.models.roi.region_features import RegionFeatures
+from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures
 from detkit.models.roi.selection import Selection
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
@@ -60,7 +60,7 @@ class RoIHead(nn.Module):
 
     def __init__(
         self,
-        features: RegionFeatures,
+        features: RegionFeatures | CustomRegionFeatures,
         head: nn.Module,
         predictor: BoxPredictor,
         *,
@@ -201,9 +201,15 @@ class RoIHead(nn.Module):
         """
         return self.draw_all([proposals], [target], seed)[0]
 
-    def num_positives(self, proposals: Tensor, target: Target) -> int:
-        """Return how many of the regions that are sampled of an image hold an object."""
-        return int((self.draw(proposals, target, seed=0).labels < self.num_classes).sum())
+    @property
+    def regions_per_image(self) -> int:
+        """How many regions are sampled of an image at most."""
+        return self.sampler.num
+
+    def positive_regions(self, proposals: Tensor, target: Target, seed: int) -> Tensor:
+        """Return the (R, 4) sampled regions of an image that train for an object; see `draw`."""
+        regions = self.draw(proposals, target, seed)
+        return regions.boxes[regions.labels < self.num_classes]
 
     @torch.no_grad()
     def draw_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from detkit.models.roi.head_config import NormalizeBy
-from detkit.spec import Count, Fraction, NonNegative, Positive, Spec
+from detkit.spec import Count, CustomConfig, Fraction, NonNegative, Positive, Spec
 
 Sizes = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
@@ -75,3 +75,6 @@ class RPNConfig(Spec):
         if self.bg_iou > self.fg_iou:
             raise ValueError(f"bg_iou ({self.bg_iou}) must not exceed fg_iou ({self.fg_iou})")
         return self
+
+
+AnyRPNConfig = Annotated[RPNConfig | CustomConfig, Field(discriminator="type")]

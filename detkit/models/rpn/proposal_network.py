@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from detkit.capabilities import ProposesRegions
 from detkit.models.image_input import ImageInput
-from detkit.models.rpn.rpn import RPN, Limits
 from detkit.structures import ImageBatch, TrainBatch
 
 
@@ -22,7 +22,7 @@ class ProposalNetwork(ImageInput):
         rpn: where to look.
     """
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: RPN) -> None:
+    def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: ProposesRegions) -> None:
         super().__init__()
         self.backbone, self.neck, self.rpn = backbone, neck, rpn
 
@@ -35,7 +35,7 @@ class ProposalNetwork(ImageInput):
 
     @torch.no_grad()
     def propose(
-        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Limits | None = None
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
     ) -> list[Tensor]:
         """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
         return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)

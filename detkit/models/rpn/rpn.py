@@ -22,6 +22,7 @@ from detkit.structures import Target
 
 SAMPLING_STAGE = 1  # tells this network's random choices from those of the stages behind it
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+SAMPLER = Sampler(256, 0.5)
 
 
 class Limits(NamedTuple):
@@ -37,6 +38,9 @@ class DrawnAnchors(NamedTuple):
     positives: Tensor
     negatives: Tensor
     objects: Tensor
+
+
+TRAIN_LIMITS, TEST_LIMITS = Limits(12000, 2000), Limits(6000, 300)
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class RPNOutput:
 
 class RPN(nn.Module):
     """Scores anchors on every map and turns the best into proposals.
+
+    The defaults are the paper's, for one map; those of `detkit.models.rpn.config.RPNConfig`.
 
     Args:
         head: gives (logits, deltas) of a map.
@@ -85,18 +91,18 @@ class RPN(nn.Module):
         grid: AnchorGrid,
         strides: Sequence[int],
         *,
-        border_px: float | None,
-        fg_iou: float,
-        bg_iou: float,
-        crowd_iou: float,
-        sampler: Sampler,
-        beta: float,
-        box_loss_weight: float,
-        normalize_by: NormalizeBy,
-        train_limits: Limits,
-        test_limits: Limits,
-        nms_iou: float,
-        min_size_px: float,
+        border_px: float | None = 0.0,
+        fg_iou: float = 0.7,
+        bg_iou: float = 0.3,
+        crowd_iou: float = 0.7,
+        sampler: Sampler = SAMPLER,
+        beta: float = 1 / 9,
+        box_loss_weight: float = 1.0,
+        normalize_by: NormalizeBy = "sampled",
+        train_limits: Limits = TRAIN_LIMITS,
+        test_limits: Limits = TEST_LIMITS,
+        nms_iou: float = 0.7,
+        min_size_px: float = 16.0,
     ) -> None:
         super().__init__()
         self.head, self.grid, self.strides = head, grid, tuple(strides)
@@ -186,6 +192,18 @@ class RPN(nn.Module):
                 usable, matches, self.sampler.draw_all(matches, seeds), strict=True
             )
         ]
+
+    @property
+    def anchors_per_image(self) -> int:
+        """How many anchors are sampled of an image at most."""
+        return self.sampler.num
+
+    def positive_anchors(
+        self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
+    ) -> list[Tensor]:
+        """Return for each image the (A, 4) sampled anchors that train for an object; see `draw`."""
+        anchors = torch.cat(output.anchors)
+        return [anchors[choice.positives] for choice in self.draw(output, targets, sizes, seed)]
 
     @torch.no_grad()
     def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:

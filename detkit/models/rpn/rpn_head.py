@@ -25,7 +25,9 @@ class RPNHead(nn.Module):
         num_anchors: anchors at each cell.
     """
 
-    def __init__(self, channels_in: int, *, channels: int, num_convs: int, num_anchors: int) -> None:
+    def __init__(
+        self, channels_in: int, *, channels: int = 512, num_convs: int = 1, num_anchors: int = 9
+    ) -> None:
         super().__init__()
         widths = [channels_in] + [channels] * num_convs
         self.conv = nn.Sequential(

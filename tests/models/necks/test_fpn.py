@@ -60,6 +60,7 @@ def test_says_what_comes_out_of_it() -> None:
     found = pyramid(backbone_maps(64, 64))
     assert pyramid.channels == tuple(value.shape[1] for value in found) == (7,) * 5
     assert pyramid.strides == tuple(64 // value.shape[2] for value in found) == (4, 8, 16, 32, 64)
+    assert pyramid.region_strides == STRIDES  # regions are not pooled from the coarsest
 
 
 def test_the_coarsest_map_is_every_second_cell_of_the_one_before() -> None:
@@ -80,5 +81,5 @@ def test_plain_maps_are_the_backbones_own() -> None:
     neck = PlainMaps(CHANNELS, STRIDES)
     found = neck(tuple(maps))
     assert all(one is other for one, other in zip(found, maps, strict=True))
-    assert (neck.channels, neck.strides) == (CHANNELS, STRIDES)
+    assert (neck.channels, neck.strides, neck.region_strides) == (CHANNELS, STRIDES, STRIDES)
     assert not list(neck.parameters())
