@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from torch import nn
 
 from detkit.detectors.config import CustomDetectorConfig
-from detkit.detectors.fast_rcnn.config import FastRCNNConfig
-from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.models.backbones.builder import build_backbone, build_neck, load_pretrained
+from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.custom_builder import custom_module
+from detkit.models.necks.config import AnyNeckConfig
 from detkit.models.necks.fpn import Neck
 from detkit.models.pretrained import LoadReport
 from detkit.models.roi.box_heads import FcHead
@@ -23,6 +23,7 @@ from detkit.models.roi.builder import (
     pretrained_parts,
     ranks_of,
 )
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.wiring import reads_pyramid
@@ -31,9 +32,38 @@ from detkit.spec import CustomConfig
 OnWeights = Callable[[LoadReport], None]
 
 
+class MapDetectorConfig(Protocol):
+    """What is asked of the config of a detector that takes regions from maps of the whole image."""
+
+    @property
+    def backbone(self) -> AnyBackboneConfig:
+        """The network that reads the image."""
+        ...
+
+    @property
+    def neck(self) -> AnyNeckConfig:
+        """What stands between it and the rest."""
+        ...
+
+    @property
+    def regions(self) -> AnyRegionsConfig:
+        """How features of a region are taken."""
+        ...
+
+    @property
+    def head(self) -> AnyHeadConfig:
+        """How a region is classified and refined."""
+        ...
+
+    @property
+    def image_scales_px(self) -> tuple[int, ...]:
+        """Short sides of the copies of an image that are read in a test; empty reads one."""
+        ...
+
+
 @dataclass(frozen=True)
-class Trunk:
-    """All of a Faster R-CNN but its proposal network.
+class SharedParts:
+    """What a detector with one map of the image has beside its proposals.
 
     Attributes:
         backbone: reads the image.
@@ -46,15 +76,15 @@ class Trunk:
     roi_head: RoIHead
 
 
-def build_trunk(
-    spec: FastRCNNConfig | FasterRCNNConfig, num_classes: int, on_weights: OnWeights | None
-) -> Trunk:
+def build_shared_parts(
+    spec: MapDetectorConfig, num_classes: int, on_weights: OnWeights | None
+) -> SharedParts:
     """Return the backbone, the neck and the head.
 
     Args:
         spec: the config's `detector`.
         num_classes: K, without background.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or a part does not fit.
@@ -86,11 +116,11 @@ def build_trunk(
         on_weights(load_pretrained(spec.backbone, parts))
         if not isinstance(spec.head, CustomConfig) and isinstance(roi_head.head, FcHead):
             roi_head.head.compress(ranks_of(spec.head))
-    return Trunk(backbone, neck, roi_head)
+    return SharedParts(backbone, neck, roi_head)
 
 
 def _features(
-    spec: FastRCNNConfig | FasterRCNNConfig, neck: Neck
+    spec: MapDetectorConfig, neck: Neck
 ) -> tuple[RegionFeatures | CustomRegionFeatures, tuple[int, int]]:
     """Return what takes features from the maps of one image, or from those of several sizes of it.
 
@@ -98,7 +128,7 @@ def _features(
     """
     strides: Sequence[float] = neck.region_strides
     channels, level = neck.channels[: len(strides)], None
-    if copies := getattr(spec, "scales_px", ()):
+    if copies := spec.image_scales_px:
         strides, level = [strides[0] * copies[-1] / short for short in reversed(copies)], nearest_copy
     features = build_features(spec.regions, channels, strides, level)
     if isinstance(features, CustomRegionFeatures):

@@ -69,10 +69,10 @@ def random_priority(num: int, seed: int, device: torch.device | str) -> Tensor:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draw a few positives and fill up with background, without replacement.
+    """Samples a few positives and fill up with background, without replacement.
 
     Attributes:
-        num: how many to draw together.
+        num: how many to sample together.
         fg_fraction: at most this share of `num` is positive.
 
     Example:
@@ -97,9 +97,9 @@ class Sampler:
             `round(num * fg_fraction)` positives; together they are fewer than `num` only where
             positions run short.
         """
-        return self.draw_all([matches], [seed])[0]
+        return self.sample_all([matches], [seed])[0]
 
-    def draw_all(self, matches: Sequence[Tensor], seeds: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    def sample_all(self, matches: Sequence[Tensor], seeds: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Return what is drawn of each image; the host waits for the device once for all of them.
 
         Args:
@@ -108,7 +108,7 @@ class Sampler:
 
         Example:
             >>> images = [torch.tensor([-1, 0]), torch.tensor([-1, -1, -1])]
-            >>> [(len(fg), len(bg)) for fg, bg in Sampler(2, 0.5).draw_all(images, [0, 0])]
+            >>> [(len(fg), len(bg)) for fg, bg in Sampler(2, 0.5).sample_all(images, [0, 0])]
             [(1, 1), (0, 2)]
         """
         allowed = [(own >= 0, own == BACKGROUND) for own in matches]

@@ -25,8 +25,6 @@ COMPARES, ASKS, PLAIN = "compares a type", "asks for an attribute by its name", 
 EXCEPTIONS = {
     ("detkit/models/roi/builder.py", ASKS): "a head of the user's own has no ranks",
     ("detkit/models/roi/own_head.py", PLAIN): "a builder: it makes a head of a backbone's config",
-    ("detkit/detectors/shared_parts.py", IMPORTS): "a builder of what Fast and Faster R-CNN share",
-    ("detkit/detectors/shared_parts.py", NAMES): "the same",
 }
 
 

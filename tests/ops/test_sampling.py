@@ -91,6 +91,6 @@ def test_images_drawn_together_are_drawn_as_alone() -> None:
         torch.randint(-2, 3, (num,), generator=torch.Generator().manual_seed(num)) for num in (0, 9, 200)
     ]
     sampler, seeds = Sampler(16, 0.25), [4, 5, 6]
-    for own, seed, drawn in zip(images, seeds, sampler.draw_all(images, seeds), strict=True):
+    for own, seed, drawn in zip(images, seeds, sampler.sample_all(images, seeds), strict=True):
         for together, alone in zip(drawn, sampler(own, seed), strict=True):
             assert torch.equal(together, alone)

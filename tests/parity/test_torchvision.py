@@ -92,7 +92,7 @@ class FirstOnes:
         fg = torch.nonzero(matches >= 0).squeeze(1)[: self.limit]
         return fg, torch.nonzero(matches == -1).squeeze(1)[: self.num - len(fg)]
 
-    def draw_all(self, matches: Sequence[Tensor], seeds: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    def sample_all(self, matches: Sequence[Tensor], seeds: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         return [self.draw(own) for own in matches]
 
 

@@ -24,7 +24,7 @@ def build_classifier(
     Args:
         spec: the config's `detector`.
         num_classes: K.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or nothing in them fits.

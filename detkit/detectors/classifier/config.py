@@ -30,7 +30,7 @@ class ClassifierConfig(DetectorConfig):
     backbone: PublishedBackboneConfig
     """The network. Here nothing is frozen and norms are trainable unless the config says otherwise."""
     crop_px: Annotated[int, Field(ge=33)] = 224
-    """Side of the square that the network looks at in a test, in pixels; below 33 the last map would be a
+    """Side of the square that the network sees in a test, in pixels; below 33 the last map would be a
     single cell."""
     dropout: Fraction = 0.5
     """Share of activations dropped: 0.5 around fc6 and fc7, 0.4 before GoogLeNet's last layer, 0 in ResNet
@@ -38,7 +38,7 @@ class ClassifierConfig(DetectorConfig):
     label_smoothing: Fraction = 0.0
     """Share of the target that is spread over all classes (Szegedy 2016)."""
     views: ViewsConfig = ViewsConfig()
-    """What is looked at in a test."""
+    """What is seen in a test."""
     top: Count = 5
     """How many classes are reported for an image, best first."""
 

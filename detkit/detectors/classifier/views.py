@@ -1,4 +1,4 @@
-"""The cuts of an image that a classifier looks at in a test."""
+"""The cuts of an image that a classifier sees in a test."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from detkit.detectors.fast_rcnn import model as fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
-from detkit.detectors.shared_parts import OnWeights, build_trunk
+from detkit.detectors.shared_parts import OnWeights, build_shared_parts
 from detkit.models.roi.box_heads import BoxHead
 from detkit.models.roi.decision import SVMScores
 
@@ -19,13 +19,13 @@ def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeight
     Args:
         spec: the config's `detector`.
         num_classes: K, without background.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or a part does not fit.
     """
-    trunk = build_trunk(spec, num_classes, on_weights)
+    parts = build_shared_parts(spec, num_classes, on_weights)
     if spec.svms is not None:
-        trunk.roi_head.predictor.svms = SVMScores(cast(BoxHead, trunk.roi_head.head).channels, num_classes)
+        parts.roi_head.predictor.svms = SVMScores(cast(BoxHead, parts.roi_head.head).channels, num_classes)
     shrunk = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
-    return fast_rcnn.FastRCNN(trunk.backbone, trunk.neck, trunk.roi_head, shrunk[1:])
+    return fast_rcnn.FastRCNN(parts.backbone, parts.neck, parts.roi_head, shrunk[1:])

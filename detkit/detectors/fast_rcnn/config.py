@@ -44,11 +44,11 @@ class FastRCNNConfig(DetectorConfig):
     `box_targets` measured."""
     scales_px: tuple[Count, ...] = ()
     """Short sides of the copies of an image that are looked at in test; each region is taken from the one
-    where its area is nearest to 224 x 224 pixels. The largest is `data.resize.short_px`. Empty looks at one.
+    where its area is nearest to 224 x 224 pixels. The largest is `data.resize.short_px`. Empty reads one.
     In training `augment: [{type: multi_scale}]` draws one of several for each image."""
 
     svms: SVMConfig | None = None
-    """SVMs that take the place of the softmax once the network has learned (its `post-hoc SVMs`); the boxes
+    """SVMs that take the place of the softmax once the network is trained (its `post-hoc SVMs`); the boxes
     stay the network's own. Null keeps the softmax, which is better in the paper."""
 
     @model_validator(mode="before")

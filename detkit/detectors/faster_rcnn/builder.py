@@ -10,7 +10,7 @@ from torch import nn
 from detkit.capabilities import ProposesRegions
 from detkit.detectors.faster_rcnn import model as faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.detectors.shared_parts import OnWeights, build_trunk
+from detkit.detectors.shared_parts import OnWeights, build_shared_parts
 from detkit.errors import UserError
 from detkit.models.custom_builder import custom_module
 from detkit.models.rpn.config import AnyRPNConfig, RPNConfig
@@ -27,15 +27,15 @@ def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWe
     Args:
         spec: the config's `detector`.
         num_classes: K, without background.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or a part does not fit.
     """
-    trunk = build_trunk(spec, num_classes, on_weights)
-    neck = trunk.neck
+    parts = build_shared_parts(spec, num_classes, on_weights)
+    neck = parts.neck
     rpn = _proposals(spec.proposals, neck.channels, neck.strides)
-    return faster_rcnn.FasterRCNN(trunk.backbone, neck, rpn, trunk.roi_head)
+    return faster_rcnn.FasterRCNN(parts.backbone, neck, rpn, parts.roi_head)
 
 
 def _proposals(spec: AnyRPNConfig, channels: Sequence[int], strides: Sequence[int]) -> ProposesRegions:

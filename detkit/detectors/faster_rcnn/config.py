@@ -171,9 +171,9 @@ class AlternatingConfig(TrainConfig):
 
     type: Literal["alternating"] = "alternating"
     rpn: TurnConfig
-    """How the proposal network is learned: in step 1 with the convolutions, in step 3 alone."""
+    """How the proposal network is trained: in step 1 with the convolutions, in step 3 alone."""
     fast_rcnn: TurnConfig
-    """How the head is learned: in step 2 with convolutions of its own, in step 4 alone."""
+    """How the head is trained: in step 2 with convolutions of its own, in step 4 alone."""
     pre_nms: Count | None = None
     """Best boxes of an image kept before non-maximum suppression, where the proposal network makes proposals
     to learn from; null keeps all."""

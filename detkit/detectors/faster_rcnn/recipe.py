@@ -115,7 +115,7 @@ class _Alternation:
 
         Args:
             name: of the stage.
-            turn: how it is learned.
+            turn: how it is trained.
             start: the step to start from, whose convolutions stand still; None is the backbone's weights.
             proposals: what the head learns from.
         """

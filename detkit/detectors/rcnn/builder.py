@@ -17,7 +17,7 @@ def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None)
     Args:
         spec: the config's `detector`.
         num_classes: K, without background.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or a part does not fit.

@@ -74,7 +74,7 @@ class RCNNConfig(DetectorConfig):
         proposals, regions = data.get("proposals"), data.get("regions")
         if isinstance(proposals, dict) and proposals.get("type") == "rpn":
             raise ValueError(
-                "rcnn with proposals: rpn has no maps for the rpn to look at; a proposal network on "
+                "rcnn with proposals: rpn has no maps for the rpn; a proposal network on "
                 "the maps of the detector is faster_rcnn; detkit propose writes its boxes for proposals: file"
             )
         if isinstance(regions, dict) and regions.get("type") in OTHER_REGIONS:

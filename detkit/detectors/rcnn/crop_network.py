@@ -41,4 +41,4 @@ class CropNetwork(RegionLayers):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return (R, D) vectors of the last layer, with dropout while training."""
-        return self.learned(self.pool5(crops))
+        return self.last_vectors(self.pool5(crops))

@@ -20,7 +20,7 @@ def build_crop_network(spec: AnyBackboneConfig, dropout: float, on_weights: OnWe
     Args:
         spec: the config's `detector.backbone`.
         dropout: share of activations dropped after fc6 and fc7 while training.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or a part does not fit.

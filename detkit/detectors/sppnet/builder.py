@@ -29,7 +29,7 @@ def build_sppnet(spec: SPPNetConfig, num_classes: int, on_weights: OnWeights | N
     Args:
         spec: the config's `detector`.
         num_classes: K, without background.
-        on_weights: told what became of pretrained weights; None leaves them unread.
+        on_weights: called with what became of pretrained weights; None leaves them unread.
 
     Raises:
         UserError: weights cannot be read or a part does not fit.
@@ -84,7 +84,7 @@ def _features(
 
 @torch.no_grad()
 def _spread(pretrained: nn.Linear, fc6: nn.Linear, channels: int, levels: Sequence[int], cells: int) -> None:
-    """Give fc6 what was learned on one grid; from the others of the pyramid nothing comes at first."""
+    """Give fc6 what was trained on one grid; from the others of the pyramid nothing comes at first."""
     before = channels * sum(level * level for level in levels[: levels.index(cells)])
     fc6.weight.zero_()
     fc6.weight[:, before : before + pretrained.in_features] = pretrained.weight

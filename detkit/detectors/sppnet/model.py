@@ -22,7 +22,7 @@ _AT_ONCE = 1024  # regions that go through fc6 and fc7 together; it changes no r
 
 
 @dataclass(frozen=True)
-class Draw:
+class RegionSampling:
     """Which regions of an image fine-tune the network.
 
     Attributes:
@@ -78,7 +78,7 @@ class SPPNet(RegionDetector):
         selection: Selection = SELECTION,
     ) -> None:
         super().__init__("sppnet", network, decision, num_classes=num_classes, selection=selection)
-        self.draw = Draw(Sampler(64, 0.25), 0.5, (0.1, 0.5))
+        self.sampling = RegionSampling(Sampler(64, 0.25), 0.5, (0.1, 0.5))
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Return the loss of the classifier that fine-tunes the layers behind pool5: head_class.
@@ -87,20 +87,20 @@ class SPPNet(RegionDetector):
             UserError: the batch does not say where to look.
         """
         drawn = [
-            self.draw(boxes, target, self.num_classes, batch.seed)
+            self.sampling(boxes, target, self.num_classes, batch.seed)
             for boxes, target in zip(self.proposals(batch.images), batch.targets, strict=True)
         ]
         maps = self.network.maps(self.prepare(batch.images))
         pool5 = self.network.pool5(maps, [boxes for boxes, _ in drawn])
         labels = torch.cat([labels for _, labels in drawn])
-        return {"head_class": self.decision.loss(self.network.learned(pool5), labels)}
+        return {"head_class": self.decision.loss(self.network.last_vectors(pool5), labels)}
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
         """Return for each image no anchors and the (R, 4) regions that would train for an object."""
         boxes = []
         for own, target in zip(self.proposals(batch.images), batch.targets, strict=True):
-            drawn, labels = self.draw(own, target, self.num_classes, batch.seed)
+            drawn, labels = self.sampling(own, target, self.num_classes, batch.seed)
             boxes.append((own.new_zeros((0, 4)), drawn[labels < self.num_classes]))
         return boxes
 
@@ -112,7 +112,7 @@ class SPPNet(RegionDetector):
     @property
     def candidates_per_image(self) -> int:
         """How many regions are sampled of an image at most."""
-        return self.draw.sampler.num
+        return self.sampling.sampler.num
 
     def candidate_boxes(
         self, target: Target, size: tuple[int, int], proposals: Tensor | None
@@ -121,7 +121,7 @@ class SPPNet(RegionDetector):
         assert proposals is not None
         objects = target.boxes[~(target.difficult | target.crowd)]
         regions = torch.cat([objects, proposals])  # as in training, where objects are regions as well
-        _, labels = self.draw(regions, target, self.num_classes, seed=0)
+        _, labels = self.sampling(regions, target, self.num_classes, seed=0)
         return proposals, int((labels < self.num_classes).sum())
 
     def map_modules(self) -> list[nn.Module]:

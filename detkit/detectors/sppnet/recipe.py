@@ -12,7 +12,7 @@ from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.geometric import Flip
 from detkit.data.transforms.resize import Resize
-from detkit.detectors.sppnet.model import Draw, SPPNet
+from detkit.detectors.sppnet.model import RegionSampling, SPPNet
 from detkit.detectors.staged_recipe import train_in_stages
 from detkit.detectors.task import Progress, Task
 from detkit.models.roi.region_detector import RegionDetector
@@ -43,7 +43,7 @@ def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> 
     """
     regions = TrainingRegions.of(task.train_set)
     per_image = config.batch_size // config.images_per_step
-    cast(SPPNet, model).draw = Draw(
+    cast(SPPNet, model).sampling = RegionSampling(
         Sampler(per_image, config.fg_fraction), config.fg_iou, (config.bg_low_iou, config.fg_iou)
     )
     scales, resize = task.detector.image_scales_px, task.data.resize

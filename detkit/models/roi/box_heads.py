@@ -222,7 +222,7 @@ class BoxPredictor(Decision):
             mean: (K or 1, 4) deltas that are to be its 0.
             std: (K or 1, 4) positive; how much more is to be its 1.
             keep_answers: change the weights, too, so that the deltas remain what they were: for weights that
-                were learned in other units.
+                were trained in other units.
         """
         mean, std = mean.to(self.delta_mean), std.to(self.delta_std)
         if keep_answers:

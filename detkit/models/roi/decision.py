@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from detkit.capabilities import Layer
 
-NEVER = -20.0  # margin of a class that was not learned: a score of 2e-9, below any that is reported
+NEVER = -20.0  # margin of a class that was not fitted: a score of 2e-9, below any that is reported
 
 
 class Decision(nn.Module):

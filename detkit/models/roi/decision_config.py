@@ -13,7 +13,7 @@ Layer = Literal["pool5", "fc6", "fc7"]
 
 
 class SVMConfig(Spec):
-    """One linear SVM a class, learned with hard negatives. A score is the logistic function of the margin."""
+    """One linear SVM a class, fitted with hard negatives. A score is the logistic function of the margin."""
 
     c: Positive = 0.001
     """Weight of the errors, which are summed over the examples, against the norm of the plane."""
@@ -24,11 +24,11 @@ class SVMConfig(Spec):
     negative_iou: Fraction = 0.3
     """A box is a negative of a class below this IoU with each of its objects."""
     hard_above: Annotated[float, Field(lt=0)] = -1.0001
-    """Negatives above this margin are hard: they are learned from."""
+    """Negatives above this margin are hard: they are trained on."""
     evict_below: Annotated[float, Field(lt=0)] = -1.2
     """Negatives that come to lie below this margin are dropped again."""
     retrain_after: Count = 2000
-    """A class is learned anew after so many new hard negatives."""
+    """A class is fitted anew after so many new hard negatives."""
 
 
 class DecisionConfig(Spec):
@@ -45,7 +45,7 @@ class DecisionConfig(Spec):
 
 
 class SVMDecisionConfig(DecisionConfig, SVMConfig):
-    """One linear SVM a class, learned with hard negatives.
+    """One linear SVM a class, fitted with hard negatives.
 
     A score is the logistic function of the margin: 0.5 lies on the plane, and the default threshold of 0.2 is
     a margin of -1.4.

@@ -1,4 +1,4 @@
-"""What R-CNN and SPP-net share: a network reads regions, and what decides on them is learned apart."""
+"""What R-CNN and SPP-net share: a network reads regions, and what decides on them is fitted apart."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class RegionLayers(nn.Module):
         fc6 = F.relu(self.fc.fc6(pool5))
         return fc6 if layer == "fc6" else F.relu(self.fc.fc7(fc6))
 
-    def learned(self, pool5: Tensor) -> Tensor:
+    def last_vectors(self, pool5: Tensor) -> Tensor:
         """Return the (R, D) vectors of the last layer, with dropout while training."""
         if self.fc is None:
             return pool5

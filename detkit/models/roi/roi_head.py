@@ -120,7 +120,7 @@ class RoIHead(nn.Module):
             targets: the objects of each image.
             seed: seeds the choice of regions, with each target's image index.
         """
-        drawn = self.draw_all(proposals, targets, seed)
+        drawn = self.sample_all(proposals, targets, seed)
         logits, deltas = self(maps, [regions.boxes for regions in drawn])
         labels = torch.cat([regions.labels for regions in drawn])
         counts = [len(regions.labels) for regions in drawn]
@@ -191,7 +191,7 @@ class RoIHead(nn.Module):
         return boxes, matches
 
     @torch.no_grad()
-    def draw(self, proposals: Tensor, target: Target, seed: int) -> Regions:
+    def sample(self, proposals: Tensor, target: Target, seed: int) -> Regions:
         """Return the regions of one image that train, those with an object first.
 
         Args:
@@ -199,7 +199,7 @@ class RoIHead(nn.Module):
             target: the image's objects.
             seed: seeds the choice, with the target's image index.
         """
-        return self.draw_all([proposals], [target], seed)[0]
+        return self.sample_all([proposals], [target], seed)[0]
 
     @property
     def regions_per_image(self) -> int:
@@ -208,15 +208,15 @@ class RoIHead(nn.Module):
 
     def positive_regions(self, proposals: Tensor, target: Target, seed: int) -> Tensor:
         """Return the (R, 4) sampled regions of an image that train for an object; see `draw`."""
-        regions = self.draw(proposals, target, seed)
+        regions = self.sample(proposals, target, seed)
         return regions.boxes[regions.labels < self.num_classes]
 
     @torch.no_grad()
-    def draw_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:
+    def sample_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:
         """Return the regions of each image that train; see `draw`."""
         labelled = [self.labelled(own, target) for own, target in zip(proposals, targets, strict=True)]
         seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
-        drawn = self.sampler.draw_all([matches for _, matches in labelled], seeds)
+        drawn = self.sampler.sample_all([matches for _, matches in labelled], seeds)
         return [
             self._regions(boxes, matches, target, *choice)
             for (boxes, matches), target, choice in zip(labelled, targets, drawn, strict=True)

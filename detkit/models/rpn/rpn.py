@@ -119,7 +119,7 @@ class RPN(nn.Module):
             maps: (B, C, H, W) feature maps, one for each stride.
             sizes: (height, width) in pixels of each image inside the padding.
         """
-        # Proposals need no gradient, and the losses look at a few anchors only.
+        # Proposals need no gradient, and the losses are of a few anchors only.
         few = torch.is_grad_enabled() and self.head.sees_one_window
         with torch.set_grad_enabled(torch.is_grad_enabled() and not few):
             said = [self.head(features) for features in maps]
@@ -146,7 +146,7 @@ class RPN(nn.Module):
             seed: seeds the choice of anchors, with each target's image index.
         """
         anchors = torch.cat(output.anchors)
-        choices = self.draw(output, targets, sizes, seed)
+        choices = self.sample(output, targets, sizes, seed)
         drawn = [torch.cat([choice.positives, choice.negatives]) for choice in choices]
         encoded = [
             CODER.encode(target.boxes[choice.objects], anchors[choice.positives])
@@ -169,7 +169,7 @@ class RPN(nn.Module):
         return torch.cat(output.logits, 1)[image, anchor], torch.cat(output.deltas, 1)[image, anchor]
 
     @torch.no_grad()
-    def draw(
+    def sample(
         self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
     ) -> list[DrawnAnchors]:
         """Return the anchors that train, image by image.
@@ -189,7 +189,7 @@ class RPN(nn.Module):
         return [
             DrawnAnchors(rows[fg], rows[bg], own[fg])
             for rows, own, (fg, bg) in zip(
-                usable, matches, self.sampler.draw_all(matches, seeds), strict=True
+                usable, matches, self.sampler.sample_all(matches, seeds), strict=True
             )
         ]
 
@@ -203,7 +203,7 @@ class RPN(nn.Module):
     ) -> list[Tensor]:
         """Return for each image the (A, 4) sampled anchors that train for an object; see `draw`."""
         anchors = torch.cat(output.anchors)
-        return [anchors[choice.positives] for choice in self.draw(output, targets, sizes, seed)]
+        return [anchors[choice.positives] for choice in self.sample(output, targets, sizes, seed)]
 
     @torch.no_grad()
     def propose(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], limits: Limits) -> list[Tensor]:
@@ -241,7 +241,7 @@ class RPN(nn.Module):
         shapes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in self.strides]
         anchors = self.grid(shapes, self.strides, torch.device("cpu"))
         inside = [torch.ones(1, len(level), dtype=torch.bool) for level in anchors]
-        drawn = self.draw(RPNOutput([], [], anchors, inside), [target], [size], seed=0)[0]
+        drawn = self.sample(RPNOutput([], [], anchors, inside), [target], [size], seed=0)[0]
         every = torch.cat(anchors)
         return every[self._within_border(every, size)], len(drawn.positives)
 

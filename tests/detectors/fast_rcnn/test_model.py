@@ -86,7 +86,7 @@ def test_losses_are_the_papers_sums_over_the_drawn_regions() -> None:
     assert batch.images.proposals is not None
     wanted = torch.zeros(2)
     for image, target in enumerate(batch.targets):
-        own = model.roi_head.draw(batch.images.proposals[image], target, batch.seed)
+        own = model.roi_head.sample(batch.images.proposals[image], target, batch.seed)
         logits, deltas = model.roi_head([maps[0][image : image + 1]], [own.boxes])
         total_class, total_box = torch.zeros(()), torch.zeros(())
         for row, label in enumerate(own.labels.tolist()):
@@ -105,7 +105,7 @@ def test_draws_as_the_paper() -> None:
     model, batch = build(), scenes()
     assert batch.images.proposals is not None
     for own, target in zip(batch.images.proposals, batch.targets, strict=True):
-        regions = model.roi_head.draw(own, target, batch.seed)
+        regions = model.roi_head.sample(own, target, batch.seed)
         best = pairwise_iou(regions.boxes, target.boxes).amax(1)
         with_object = regions.labels < 2
         assert len(regions.labels) <= 64

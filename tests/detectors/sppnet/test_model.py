@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from detkit.detectors.builder import build_detector
 from detkit.detectors.sppnet.config import SPPNetConfig
-from detkit.detectors.sppnet.model import Draw, SPPNet
+from detkit.detectors.sppnet.model import RegionSampling, SPPNet
 from detkit.errors import UserError
 from detkit.models.image_input import shrunk
 from detkit.ops.boxes import pairwise_iou
@@ -177,8 +177,8 @@ def test_an_image_without_regions_to_draw_has_a_finite_loss() -> None:
 def test_draw_is_a_quarter_objects_and_the_rest_overlaps_a_little() -> None:
     batch = scenes()
     assert batch.images.proposals is not None
-    draw = Draw(Sampler(32, 0.25), 0.5, (0.1, 0.5))
-    boxes, labels = draw(batch.images.proposals[0], batch.targets[0], 2, seed=5)
+    sampling = RegionSampling(Sampler(32, 0.25), 0.5, (0.1, 0.5))
+    boxes, labels = sampling(batch.images.proposals[0], batch.targets[0], 2, seed=5)
     best, own = pairwise_iou(boxes, batch.targets[0].boxes).max(dim=1)
     with_object = labels < 2
     assert with_object.tolist() == [True] * 8 + [False] * (len(labels) - 8)
@@ -187,5 +187,5 @@ def test_draw_is_a_quarter_objects_and_the_rest_overlaps_a_little() -> None:
     assert ((best[~with_object] >= 0.1) & (best[~with_object] < 0.5)).all()
     shown = build().training_boxes(batch)
     assert all(len(anchors) == 0 and 0 < len(regions) <= 16 for anchors, regions in shown)
-    again, _ = draw(batch.images.proposals[0], batch.targets[0], 2, seed=5)
+    again, _ = sampling(batch.images.proposals[0], batch.targets[0], 2, seed=5)
     assert torch.equal(boxes, again)

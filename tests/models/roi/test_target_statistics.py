@@ -108,7 +108,7 @@ def test_the_box_loss_is_in_deviations() -> None:
     predictor.measure_deltas_in(mean, std, keep_answers=False)
     roi_head.eval()
     loss = roi_head.losses(maps, [near], [target], 0)[1]
-    drawn = roi_head.draw(near, target, 0)
+    drawn = roi_head.sample(near, target, 0)
     vectors = roi_head.head(roi_head.features(maps, [drawn.boxes]))
     raw = predictor.bbox_pred(vectors).unflatten(1, (-1, 4))
     total = torch.zeros(())
