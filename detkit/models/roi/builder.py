@@ -21,7 +21,7 @@ from detkit.models.roi.config import (
     RoIPoolConfig,
     TwoFcHeadConfig,
 )
-from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig, FcHeadConfig, HeadConfig
 from detkit.models.roi.own_head import build_own_head, weight_parts
 from detkit.models.roi.region_features import CustomRegionFeatures, Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
@@ -150,7 +150,7 @@ def _require_own(spec: HeadConfig, backbone_spec: AnyBackboneConfig, backbone: n
 
 def ranks_of(spec: HeadConfig | CustomConfig) -> tuple[int | None, int | None]:
     """Return the ranks of fc6 and fc7; None is a whole layer, or none of that name."""
-    return getattr(spec, "fc6_rank", None), getattr(spec, "fc7_rank", None)
+    return (spec.fc6_rank, spec.fc7_rank) if isinstance(spec, FcHeadConfig) else (None, None)
 
 
 def pretrained_parts(
