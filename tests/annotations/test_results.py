@@ -152,8 +152,8 @@ def test_wrong_comp4_files_are_named(tmp_path: Path) -> None:
         read_comp4(tmp_path, truth)
 
 
-@pytest.mark.parametrize("count", [50, 20_000])  # a small file, and one that the compiled reader takes
-def test_annotations_and_results_read_side_by_side(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [50, 20_000])  # one piece of text, and several
+def test_annotations_and_results_read_together(count: int, tmp_path: Path) -> None:
     truth = three_images("coco")
     files = tmp_path / "annotations" / "instances_val.json", tmp_path / "found.json"
     write_coco(tmp_path, "val", truth)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coco import box_column, column, read_json
-from detkit.annotations.coco_results import scanned
+from detkit.annotations.coco_results import read_plain_results
 from detkit.annotations.collection import paused_collection
 from detkit.errors import UserError
 from detkit.proposals.store.foreign import ForeignProposals
@@ -30,7 +30,7 @@ def read_proposal_json(file: Path) -> ForeignProposals:
         >>> found.names, found.boxes[0].tolist(), found.orders
         (['7'], [[1.0, 2.0, 3.0, 4.0]], ('xywh',))
     """
-    quick = scanned(file)
+    quick = read_plain_results(file)
     ids, boxes, scores = _read(file) if quick is None else (quick.image_ids, quick.boxes, quick.scores)
     order = np.argsort(ids, kind="stable")
     named, starts = np.unique(ids[order], return_index=True)
