@@ -123,14 +123,15 @@ def box_column(records: Sequence[Record], section: str, file: Path) -> NDArray[n
             return boxes
     except (ValueError, TypeError):
         pass
-    bad = next(i for i, value in enumerate(values) if not _is_box(value))
+    bad = next(i for i, value in enumerate(values) if not is_box(value))
     raise UserError(
         f"{file}: {section}[{bad}] (id {records[bad].get('id', 'none')}): bbox must be 4 numbers "
         f"[x, y, width, height]; found {values[bad]!r}"
     )
 
 
-def _is_box(value: object) -> bool:
+def is_box(value: object) -> bool:
+    """Return whether a value of a JSON file is a list of 4 numbers."""
     return isinstance(value, list) and len(value) == 4 and all(isinstance(v, (int, float)) for v in value)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.annotations.coco import read_json
+from detkit.annotations.coco import is_box, read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
 from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
@@ -210,12 +210,8 @@ def _boxes(records: list[Record]) -> tuple[list[Any], list[bool]]:
             return values, [True] * len(values)
     except (ValueError, TypeError):
         pass
-    whole = [_is_box(value) for value in values]
+    whole = [is_box(value) for value in values]
     return [value if ok else _NOWHERE for value, ok in zip(values, whole, strict=True)], whole
-
-
-def _is_box(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(isinstance(v, int | float) for v in value)
 
 
 def _size(record: Record) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detkit.lineage.page import Ratio, Row
@@ -21,7 +21,7 @@ class Gain:
         what: for people.
         slow: the slower detector.
         fast: the faster one.
-        seconds: of a row, what is compared.
+        seconds: field of a row, what is compared.
         published: how many times faster the paper found it.
         source: which paper, and on what.
     """
@@ -30,38 +30,22 @@ class Gain:
     what: str
     slow: str
     fast: str
-    seconds: Callable[[Row], float]
+    seconds: str
     published: float
     source: str
 
 
-def _training(row: Row) -> float:
-    return row.train_seconds
-
-
-def _network(row: Row) -> float:
-    return row.network_seconds
-
-
-def _looking(row: Row) -> float:
-    return row.proposal_seconds
-
-
-def _image(row: Row) -> float:
-    return row.test_seconds
-
-
 GAINS = (
     Gain("fast_rcnn_train", "training: Fast R-CNN instead of R-CNN",
-         "rcnn", "fast_rcnn", _training, 8.8, FAST),
+         "rcnn", "fast_rcnn", "train_seconds", 8.8, FAST),
     Gain("sppnet_test", "network, at test: SPP-net instead of R-CNN",
-         "rcnn", "sppnet", _network, 102, SPP),
+         "rcnn", "sppnet", "network_seconds", 102, SPP),
     Gain("fast_rcnn_test", "network, at test: Fast R-CNN instead of R-CNN",
-         "rcnn", "fast_rcnn", _network, 146, FAST),
+         "rcnn", "fast_rcnn", "network_seconds", 146, FAST),
     Gain("rpn", "proposals: a network instead of selective search",
-         "fast_rcnn", "faster_rcnn", _looking, 151, FASTER),
+         "fast_rcnn", "faster_rcnn", "proposal_seconds", 151, FASTER),
     Gain("faster_rcnn_test", "a whole image: Faster instead of Fast R-CNN",
-         "fast_rcnn", "faster_rcnn", _image, 9.2, FASTER),
+         "fast_rcnn", "faster_rcnn", "test_seconds", 9.2, FASTER),
 )  # fmt: skip
 
 
@@ -71,7 +55,7 @@ def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
     found = {}
     for gain in GAINS:
         if gain.slow in by_name and gain.fast in by_name:
-            slow, fast = (gain.seconds(by_name[name]) for name in (gain.slow, gain.fast))
+            slow, fast = (getattr(by_name[name], gain.seconds) for name in (gain.slow, gain.fast))
             measured = slow / fast if fast > 0 else float("nan")
             found[gain.name] = Ratio(gain.what, measured, gain.published, gain.source)
     return found
