@@ -122,6 +122,16 @@ class RoIHead(nn.Module):
         """
         drawn = self.sample_all(proposals, targets, seed)
         logits, deltas = self(maps, [regions.boxes for regions in drawn])
+        return self.losses_of(drawn, logits, deltas)
+
+    def losses_of(self, drawn: Sequence[Regions], logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses of classes and of boxes of sampled regions.
+
+        Args:
+            drawn: of each image, as `sample_all` gives them.
+            logits: (R, K + 1) of their boxes, image by image.
+            deltas: (R, K or 1, 4).
+        """
         labels = torch.cat([regions.labels for regions in drawn])
         counts = [len(regions.labels) for regions in drawn]
         weights = loss_weights(counts, self.normalize_by, self.sampler.num, labels.device)
@@ -207,13 +217,13 @@ class RoIHead(nn.Module):
         return self.sampler.num
 
     def positive_regions(self, proposals: Tensor, target: Target, seed: int) -> Tensor:
-        """Return the (R, 4) sampled regions of an image that train for an object; see `draw`."""
+        """Return the (R, 4) sampled regions of an image that train for an object; see `sample_all`."""
         regions = self.sample(proposals, target, seed)
         return regions.boxes[regions.labels < self.num_classes]
 
     @torch.no_grad()
     def sample_all(self, proposals: Sequence[Tensor], targets: Sequence[Target], seed: int) -> list[Regions]:
-        """Return the regions of each image that train; see `draw`."""
+        """Return the regions of each image that train; see `sample`."""
         labelled = [self.labelled(own, target) for own, target in zip(proposals, targets, strict=True)]
         seeds = [mix_seed(seed, target.image, SAMPLING_STAGE) for target in targets]
         drawn = self.sampler.sample_all([matches for _, matches in labelled], seeds)

@@ -201,7 +201,7 @@ class RPN(nn.Module):
     def positive_anchors(
         self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
     ) -> list[Tensor]:
-        """Return for each image the (A, 4) sampled anchors that train for an object; see `draw`."""
+        """Return for each image the (A, 4) sampled anchors that train for an object; see `sample`."""
         anchors = torch.cat(output.anchors)
         return [anchors[choice.positives] for choice in self.sample(output, targets, sizes, seed)]
 
