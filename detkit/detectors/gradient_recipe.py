@@ -26,25 +26,23 @@ from detkit.training.loop.milestones import Validation
 from detkit.training.loop.timeline import Timeline
 
 
-def train_by_gradient(task: Task) -> Progress:
-    """Train all weights together; the best ones are left in the task's folder.
+def train_by_gradient(
+    task: Task, model: nn.Module | None = None, train: GradientConfig | None = None
+) -> Progress:
+    """Train all weights together; the best ones are left in the task's folder, the last in `model`.
+
+    Args:
+        task: the data, the folder and where it runs.
+        model: what is trained, on the session's device; None takes the task's.
+        train: length, optimizer and all else about the training; None takes the task's.
 
     Raises:
         UserError: weights or an image cannot be read, or a checkpoint does not fit.
         NonFiniteLossError: the training diverged.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
-    return fit_task(task, cast(GradientConfig, task.train), task.initial_model(replaced=task.resume))
-
-
-def fit_task(task: Task, train: GradientConfig, model: nn.Module) -> Progress:
-    """Run the training loop; the best weights are left in the task's folder, the last in `model`.
-
-    Args:
-        task: the data, the folder and where it runs.
-        train: length, optimizer and all else about the training.
-        model: what is trained, on the session's device.
-    """
+    train = cast(GradientConfig, task.train) if train is None else train
+    model = task.initial_model(replaced=task.resume) if model is None else model
     session, index = task.session, Index.of(task.train_set.annotations)
     loader = task.train_loader(train.batch_size)
     timeline = Timeline([loader.num_steps(epoch) for epoch in range(train.epochs)])

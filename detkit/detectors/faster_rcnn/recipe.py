@@ -18,7 +18,7 @@ from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig, TurnConfig, as_gradient
 from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.detectors.gradient_recipe import fit_task
+from detkit.detectors.gradient_recipe import train_by_gradient
 from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
@@ -171,12 +171,13 @@ class _Alternation:
         step = _Step(**{**vars(self.task), "folder": folder, "resume": resumes, "val_set": None}, whole=whole)
         try:
             if proposals is None:
-                done = fit_task(step, how, ProposalNetwork(whole.backbone, whole.neck, whole.rpn).to(device))
+                proposing = ProposalNetwork(whole.backbone, whole.neck, whole.rpn).to(device)
+                done = train_by_gradient(step, proposing, how)
             else:
                 step = replace(step, train_set=_with_boxes(train_set, proposals))
                 part = FastRCNN(whole.backbone, whole.neck, whole.roi_head).to(device)
                 measure_box_targets(self.head, part, step, continues=continues)
-                done = fit_task(step, how, part)
+                done = train_by_gradient(step, part, how)
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # the stage says how the run is resumed, not this folder
         self.steps_done += done.steps

@@ -112,7 +112,7 @@ def test_the_first_two_steps_start_from_the_backbones_weights(tmp_path: Path) ->
 def test_a_stopped_training_goes_on_to_the_same_detector(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn, calls = train_alternating.fit_task, 0
+    learn, calls = train_alternating.train_by_gradient, 0
 
     def stopped_at_step_3(*given: Any, **more: Any) -> Any:
         nonlocal calls
@@ -121,7 +121,7 @@ def test_a_stopped_training_goes_on_to_the_same_detector(
             raise KeyboardInterrupt("of the step's own folder")
         return learn(*given, **more)
 
-    monkeypatch.setattr(train_alternating, "fit_task", stopped_at_step_3)
+    monkeypatch.setattr(train_alternating, "train_by_gradient", stopped_at_step_3)
     with pytest.raises(KeyboardInterrupt, match=f"stage 3-rpn; .*--resume --out {tmp_path / 'run'}"):
         train(small(), out=tmp_path / "run")
     train(small(), out=tmp_path / "run", resume=True)
