@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file
 
 from detkit.annotations.coco_results import read_coco_results
 from detkit.config.load import load_config
@@ -171,3 +173,25 @@ def test_too_little_memory_says_what_to_lower_and_by_how_much(
         train(small("train.batch_size=2"), out=tmp_path / "a")
     with pytest.raises(UserError, match=r"1 image\(s\) at a time.*data\.resize\.short_px=67"):
         train(small("train.batch_size=2", "train.accumulate=2"), out=tmp_path / "b")
+
+
+def test_a_name_with_a_mapping_and_keywords_trains_and_evaluates_as_a_config_does(
+    run: Path, tmp_path: Path
+) -> None:
+    changes = dict(item.split("=", 1) for item in SMALL)
+    values = {key: yaml.safe_load(value) for key, value in changes.items()}
+    del values["train.epochs"], values["device"]
+    name = "faster_rcnn_resnet18_synthetic"
+    trained = train(
+        name, values | {"evaluate.metric": "voc07"}, epochs=1, device="cpu", out=str(tmp_path / "a")
+    )
+    assert trained is not None
+    assert (trained.out / "config.yaml").read_bytes() == (run / "config.yaml").read_bytes()
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (trained.out, run))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    evaluated = evaluate(
+        trained.out / "config.yaml", weights=str(trained.out / "model.safetensors"), out=str(tmp_path / "b")
+    )
+    assert evaluated is not None
+    assert trained.measured is not None
+    assert evaluated.measured.value == trained.measured.value
