@@ -105,7 +105,11 @@ def _answer(config: Any, run: Any) -> None:
 
     train_set, _ = open_training_set(config.data)
     model = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False).train()
-    step = Step(run, model, build_optimizer(config.train, model)[0])
+    train = config.train
+    optimizer, _ = build_optimizer(
+        train.optimizer, model, batch_size=train.batch_size, reference_batch=train.reference_batch
+    )
+    step = Step(run, model, optimizer)
     loader = build_train_loader(
         config.data, train_set,
         batch_size=config.train.batch_size, seed=config.seed, workers=0, pin_memory=False,

@@ -282,7 +282,7 @@ def in_training(bench: Bench, picture: np.ndarray[Any, Any], boxes: Tensor, part
     images = image_batch(picture, boxes, 600 / HEIGHT, num=2)
     batch = TrainBatch(images, targets_near(images.proposals[0], 2)).to(device)
     drawn = [
-        len(fast.roi_head.draw(own, target, 0).labels)
+        len(fast.roi_head.sample(own, target, 0).labels)
         for own, target in zip(batch.images.proposals, batch.targets, strict=True)
     ]
     print(f"a training step: {drawn} regions, {parts * at_once} of {NUM_TRAINED} crops measured")
@@ -304,7 +304,7 @@ def looking(bench: Bench, picture: np.ndarray[Any, Any]) -> None:
         works = [
             Work(lambda: search(picture)),
             Work(lambda: network.rpn.propose(network.rpn(maps, sizes), sizes, limits)),
-            Work(lambda: network.propose(images, limits)),
+            Work(lambda: network.propose(network.feature_maps(images), sizes, limits)),
         ]
         bench.measure(works, counts=False)
     peer = f"selective search, fast mode, {num_cores()} threads"
