@@ -77,12 +77,14 @@ class DetectorConfig(Spec):
     @property
     def nms_iou(self) -> float:
         """IoU above which the worse of two detections of a class is dropped."""
-        return 0.5
+        iou: float = getattr(getattr(self, "head", None), "nms_iou", 0.5)
+        return iou
 
     @property
     def max_detections(self) -> int:
         """Most detections of an image."""
-        return 100
+        number: int = getattr(getattr(self, "head", None), "detections_per_image", 100)
+        return number
 
     @property
     def finest_stride(self) -> int:

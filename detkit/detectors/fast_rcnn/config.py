@@ -13,7 +13,7 @@ from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.decision_config import SVMConfig
-from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
+from detkit.models.roi.head_config import Fc6Fc7HeadConfig
 from detkit.models.roi.wiring import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, CustomConfig, fill
@@ -84,16 +84,6 @@ class FastRCNNConfig(DetectorConfig):
     def external_proposals(self) -> ExternalProposalsConfig:
         """The proposals that it is given."""
         return self.proposals
-
-    @property
-    def nms_iou(self) -> float:
-        """IoU above which the worse of two detections of a class is dropped."""
-        return self.head.nms_iou if isinstance(self.head, HeadConfig) else super().nms_iou
-
-    @property
-    def max_detections(self) -> int:
-        """Most detections of an image."""
-        return self.head.detections_per_image if isinstance(self.head, HeadConfig) else super().max_detections
 
     @property
     def finest_stride(self) -> int:

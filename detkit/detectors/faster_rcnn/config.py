@@ -111,16 +111,6 @@ class FasterRCNNConfig(DetectorConfig):
             )
 
     @property
-    def nms_iou(self) -> float:
-        """IoU above which the worse of two detections of a class is dropped."""
-        return self.head.nms_iou if isinstance(self.head, HeadConfig) else super().nms_iou
-
-    @property
-    def max_detections(self) -> int:
-        """Most detections of an image."""
-        return self.head.detections_per_image if isinstance(self.head, HeadConfig) else super().max_detections
-
-    @property
     def finest_stride(self) -> int:
         """Pixels per cell of the finest feature map."""
         return FPN_STRIDE if isinstance(self.neck, FPNConfig) else super().finest_stride

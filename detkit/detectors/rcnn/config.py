@@ -13,7 +13,6 @@ from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
-    DecisionConfig,
     SVMDecisionConfig,
     require_features,
     with_features,
@@ -108,8 +107,3 @@ class RCNNConfig(DetectorConfig):
     def external_proposals(self) -> ExternalProposalsConfig:
         """The proposals that it is given."""
         return self.proposals
-
-    @property
-    def nms_iou(self) -> float:
-        """IoU above which the worse of two detections of a class is dropped."""
-        return self.head.nms_iou if isinstance(self.head, DecisionConfig) else super().nms_iou

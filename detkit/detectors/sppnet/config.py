@@ -14,7 +14,6 @@ from detkit.models.backbones.zfnet.config import ZFNetConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
-    DecisionConfig,
     SVMDecisionConfig,
     require_features,
     with_features,
@@ -116,8 +115,3 @@ class SPPNetConfig(DetectorConfig):
     def external_proposals(self) -> ExternalProposalsConfig:
         """The proposals that it is given."""
         return self.proposals
-
-    @property
-    def nms_iou(self) -> float:
-        """IoU above which the worse of two detections of a class is dropped."""
-        return self.head.nms_iou if isinstance(self.head, DecisionConfig) else super().nms_iou
