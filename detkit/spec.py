@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal, get_args
@@ -52,7 +52,7 @@ class CustomConfig(Spec):
     @classmethod
     def _lists(cls, args: Any) -> Any:
         """Give the callable the lists that YAML shows; our own lists are tuples."""
-        return _with_lists(args)
+        return with_lists(args)
 
 
 class OwnPart(CustomConfig):
@@ -71,21 +71,31 @@ def mapping_of(value: Any) -> Any:
 
     A part of the caller's own stays as it is.
     """
+    if isinstance(value, Mapping):
+        return {key: mapping_of(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(mapping_of, value))
     return value.as_given() if isinstance(value, Spec) and not isinstance(value, OwnPart) else value
 
 
-def _with_lists(value: Any) -> Any:
+def with_tuples(value: Any) -> Any:
+    """Return a file's content with tuples for its lists, as configs hold them."""
     if isinstance(value, dict):
-        return {key: _with_lists(item) for key, item in value.items()}
-    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: with_tuples(item) for key, item in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list) else value
+
+
+def with_lists(value: Any) -> Any:
+    """Return the same content with lists for its tuples, as files hold them."""
+    if isinstance(value, dict):
+        return {key: with_lists(item) for key, item in value.items()}
+    return [with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def one_of(configs: Iterable[type[Spec]]) -> Any:
     """Return the type of a mapping that is one of several configs, chosen by its `type`.
 
-    Unions of configs that come from a list are made with it; a type checker is told their base class.
+    Unions of configs that come from a list are made with it; a type checker sees their base class.
     """
     return Annotated[reduce(or_, configs), Field(discriminator="type")]
 

@@ -17,7 +17,7 @@ from detkit.config.schema import Config
 from detkit.config.strict_yaml import Document, read_yaml
 from detkit.config.translate import translate
 from detkit.errors import UserError
-from detkit.spec import mapping_of
+from detkit.spec import mapping_of, with_lists, with_tuples
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -64,7 +64,7 @@ def as_config(
         return load_config(config, changes)
     if isinstance(config, Config) and not changes:
         return config
-    return _checked(Document(_with_lists(config)), "config", changes)
+    return _checked(Document(with_lists(mapping_of(config))), "config", changes)
 
 
 def parse_config(text: str, source: str = "config", overrides: Sequence[str] = ()) -> Config:
@@ -95,7 +95,7 @@ def _checked(document: Document, source: str, overrides: Sequence[str]) -> Confi
 
 def _validate(value: Any) -> tuple[Config | None, list[Problem]]:
     try:
-        return Config.model_validate(_with_tuples(value)), []
+        return Config.model_validate(with_tuples(value)), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
         problems = translate(errors)
@@ -105,20 +105,6 @@ def _validate(value: Any) -> tuple[Config | None, list[Problem]]:
         # the keys that nobody knows.
         problems += _validate(_without(value, unknown))[1]
     return None, problems
-
-
-def _with_lists(value: Any) -> Any:
-    """Return a copy with lists alone, as files have them."""
-    value = mapping_of(value)
-    if isinstance(value, Mapping):
-        return {key: _with_lists(item) for key, item in value.items()}
-    return list(map(_with_lists, value)) if isinstance(value, list | tuple) else value
-
-
-def _with_tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _without(value: Any, paths: Sequence[KeyPath], here: KeyPath = ()) -> Any:

@@ -33,7 +33,7 @@ class Timing:
     """How long a detector took.
 
     Attributes:
-        num_images: images worked off.
+        num_images: images processed.
         seconds: for all of them, reading included.
     """
 

@@ -127,7 +127,7 @@ class Predictor:
             pictures: files or pixels.
             threshold: lowest score that is kept, as in `predict`.
             tile_px: side of tiles in pixels; None looks at whole images only.
-            batch_size: images or tiles worked off together.
+            batch_size: images or tiles processed together.
             threads: how many read and resize ahead; 0 does it in between.
 
         Raises:

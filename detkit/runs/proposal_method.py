@@ -14,7 +14,7 @@ from detkit.errors import UserError
 from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
 from detkit.proposals.config import AnyProposerConfig
 from detkit.proposals.proposals import Proposer
-from detkit.spec import Spec
+from detkit.spec import Spec, with_tuples
 from detkit.storage.content_keys import digests_of_files
 
 _SPECS: dict[str, type[Spec]] = {
@@ -103,14 +103,8 @@ def _values(overrides: Sequence[str], spec: type[Spec] | None) -> dict[str, Any]
             place = place.setdefault(part, {} if kind is None else {"type": kind})
             if not isinstance(place, dict):
                 raise UserError(f"{override}: {part} is {place!r} and has no {keys[-1]}")
-        place[keys[-1]] = _with_tuples(given.value)
+        place[keys[-1]] = with_tuples(given.value)
     return values
-
-
-def _with_tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_tuples(item) for key, item in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _message(error: Any, method: str, values: Any) -> str:

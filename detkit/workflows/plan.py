@@ -45,7 +45,7 @@ class Plan:
         device: where it runs.
         precision: what it computes in.
         batch_size: images of a step.
-        parts: in how many parts a step is worked off.
+        parts: in how many parts a step is processed.
         predicted_bytes: peak memory by the line through two smaller probes; None where one image is too much.
         measured_bytes: peak memory of a real step; None where it was not tried, or did not fit.
         free_bytes: memory there is for it; None where the system does not say.

@@ -133,7 +133,7 @@ class TurnConfig(Spec):
     batch_size: Count = 2
     """Images of one optimizer step, over all processes and all `accumulate` parts."""
     accumulate: Count = 1
-    """In how many parts a batch is worked off, to save memory."""
+    """In how many parts a batch is processed, to save memory."""
     optimizer: AnyOptimizerConfig
     """The update rule."""
     reference_batch: Count | None = None

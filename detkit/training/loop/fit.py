@@ -155,7 +155,7 @@ def _one_epoch(batches: Batches) -> Timeline:
 def backward(
     network: nn.Module, batch: Batch, scaler: GradScaler, precision: torch.dtype | None, parts: int
 ) -> dict[str, Tensor]:
-    """Add the gradient of a batch's loss, worked off in parts, and return the loss terms.
+    """Add the gradient of a batch's loss, processed in parts, and return the loss terms.
 
     Losses are means over images, so the parts count by their number of images and their sum has the
     gradient of the undivided batch.

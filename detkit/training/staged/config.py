@@ -43,7 +43,7 @@ class FineTuneConfig(Spec):
     clip_norm: NonNegative = 0.0
     """Upper limit of the gradient's norm; 0 is no limit."""
     accumulate: Count = 1
-    """In how many parts a step is worked off, to save memory."""
+    """In how many parts a step is processed, to save memory."""
     save_every_steps: Index = 1000
     """Write a checkpoint so often, to go on from when the training is stopped."""
     images_in_memory_gb: NonNegative = 2.0
