@@ -13,7 +13,6 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
@@ -28,7 +27,6 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.errors import UserError
 from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from detkit.proposals.builder import build_proposer
-from detkit.proposals.proposals import Proposer
 from detkit.runs.model import load_detector
 from detkit.runs.predictor import build_rpn_proposer
 from detkit.runs.session import session
@@ -83,7 +81,8 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
         detector = cast(Detector, load_detector(weights, run.device).model.eval())
         images = _images(config, run, source)
         network = run.threads.least(lambda: _median(run, images, detector.detect))
-    looking = _seconds_of_proposals(proposer, source, len(images))
+        pixels = [source.pixels(image) for image in range(len(images))]
+        looking = _median(run, pixels, proposer)
     return Tested(*_coverage(source.annotations, boxes), looking, network)
 
 
@@ -97,9 +96,11 @@ def _time_with_own_proposals(config: Config, weights: Path, source: Source) -> T
                 "of its proposals cannot be measured"
             )
         images = _images(config, run, source)
-        detector, maps = cast(Detector, model), [(model, batch, _maps(run, model, batch)) for batch in images]
+        with torch.inference_mode(), run.autocast():
+            maps = [(model.feature_maps(batch), batch.sizes) for batch in images]
+        detector = cast(Detector, model)
         whole = run.threads.least(lambda: _median(run, images, detector.detect))
-        looking = run.threads.least(lambda: _median(run, maps, _propose))
+        looking = run.threads.least(lambda: _median(run, maps, lambda given: model.propose(*given)))
     proposer = build_rpn_proposer(weights, None, str(run.device))
     numbers = range(source.annotations.num_images)
     boxes = [proposer(source.pixels(image)).boxes for image in numbers]
@@ -126,28 +127,6 @@ def _median(run: Session, given: Sequence[Given], call: Callable[[Given], object
         _wait(run.device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[min(WARM_UP, len(given)) :])
-
-
-@torch.inference_mode()
-def _maps(run: Session, model: HasProposalNetwork, images: ImageBatch) -> Sequence[Tensor]:
-    with run.autocast():
-        return model.feature_maps(images)
-
-
-def _propose(given: tuple[HasProposalNetwork, ImageBatch, Sequence[Tensor]]) -> None:
-    model, images, maps = given
-    model.propose(maps, images.sizes)
-
-
-def _seconds_of_proposals(proposer: Proposer, source: Source, count: int) -> float:
-    """Return the median time of the proposals of an image that is read already."""
-    seconds = []
-    pixels = [source.pixels(image) for image in range(count)]
-    for image in [*pixels[:WARM_UP], *pixels]:
-        start = time.perf_counter()
-        proposer(image)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[min(WARM_UP, count) :])
 
 
 def _wait(device: torch.device) -> None:

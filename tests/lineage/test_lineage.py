@@ -14,8 +14,7 @@ from detkit.errors import UserError
 from detkit.lineage import common_settings as lineage_ground
 from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Ground
 from detkit.lineage.common_settings import EMBEDDED, PHOTOS, Terms, backbone_of, terms_for
-from detkit.lineage.page import Row
-from detkit.lineage.ratios import ratios_of
+from detkit.lineage.page import Row, ratios_of
 from detkit.workflows import lineage as whole
 from detkit.workflows.lineage import Lineage, lineage
 
