@@ -16,11 +16,10 @@ from detkit.data.datasets.builder import open_validation_set
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
 from detkit.evaluation.measure import known
-from detkit.lineage.chain import CHAIN, Link, Values
+from detkit.lineage.chain import CHAIN, Link, Terms, Values
 from detkit.lineage.common_settings import (
     OBJECTS,
     Images,
-    Terms,
     backbone_of,
     classifier_config,
     common_ground,
@@ -99,7 +98,7 @@ def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str]
             place = folder / link.name
             if link.name not in wanted and not (place / ROW).is_file():
                 continue
-            rows.append(_row(link, link.config(ground), images.data["val"], place))
+            rows.append(_row(link, link.config(ground), images.val, place))
             result = Lineage(tuple(rows), ratios_of(rows), pretrain_seconds, folder)
             _write(result, dataset, terms, images)
     except KeyboardInterrupt:
@@ -150,11 +149,7 @@ def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | N
 def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
     """Train, evaluate and time a detector, or read what was measured of it before.
 
-    Args:
-        link: which detector.
-        values: its config without `data.val`.
-        val: `data.val`, the validation images.
-        folder: of the training.
+    Its config has no `data.val`, so that nothing is chosen by the images it is evaluated on.
     """
     kept = folder / ROW
     if kept.is_file():
@@ -187,12 +182,7 @@ def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
 
 
 def _train_once(config: Config, folder: Path) -> float:
-    """Train what a config says, or resume it, and return the seconds that all attempts took.
-
-    Args:
-        config: the config.
-        folder: the run's folder, new or left by an attempt that was stopped.
-    """
+    """Train what a config says, or go on with it, and return the seconds that all attempts took."""
     spent = folder / SPENT
     before = json.loads(spent.read_bytes()) if spent.is_file() else {"seconds": 0.0, "done": False}
     if before["done"]:
