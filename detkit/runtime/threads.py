@@ -88,11 +88,8 @@ class Trial:
     @property
     def is_done(self) -> bool:
         """Whether all that are left have had their turns, or only one is left."""
-        return all(len(self._paces[number]) >= self._turns for number in self._running)
-
-    @property
-    def _turns(self) -> int:
-        return 1 if len(self._running) == 1 else self.BLOCKS
+        turns = 1 if len(self._running) == 1 else self.BLOCKS
+        return all(len(self._paces[number]) >= turns for number in self._running)
 
     def next_number(self) -> int:
         """Return the number of threads that the next unit is for."""
