@@ -89,7 +89,10 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
         raise UserError(f"{overrides[0]}: {target} is a dataset; only a config has keys to change")
     survey = survey_dataset(Path(target)) if config is None else survey_config(config.data)
     if fix is not None:
-        _refuse_inside(fix, survey)
+        if any(fix.absolute().is_relative_to(group.root.absolute()) for group in survey.groups):
+            raise UserError(
+                f"--fix {fix}: lies in the dataset itself, which is only read; name a folder elsewhere"
+            )
         new_folder(fix, "check")
     checked = _looked_at(survey, config)
     fixes = None if fix is None else _write_corrected(checked, fix, config)
@@ -124,15 +127,6 @@ def _looked_at(survey: Survey, config: Config | None) -> Checked:
         return check_survey(
             survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress
         )
-
-
-def _refuse_inside(folder: Path, survey: Survey) -> None:
-    """Refuse a folder for a copy that lies in the source."""
-    for group in survey.groups:
-        if folder.absolute().is_relative_to(group.root.absolute()):
-            raise UserError(
-                f"--fix {folder}: lies in the dataset itself, which is only read; name a folder elsewhere"
-            )
 
 
 def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:
