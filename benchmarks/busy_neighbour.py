@@ -75,7 +75,7 @@ class Side:
 
 def make_steps(task: str, side: str) -> None:
     """Be one side: answer every line, a number of seconds, with what steps took."""
-    from detkit.runtime.spinning import spin_briefly
+    from detkit.runtime.cores import spin_briefly
 
     if side in OURS:
         spin_briefly()  # before torch is loaded

@@ -62,7 +62,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
     if name not in _HOMES:
         raise AttributeError(f"module 'detkit' has no attribute {name!r}")
-    import_module("detkit.runtime.spinning").spin_briefly()  # before the first name brings torch along
+    import_module("detkit.runtime.cores").spin_briefly()  # before the first name brings torch along
     module, _, attribute = _HOMES[name].partition(":")
     value = getattr(import_module(module), attribute)
     globals()[name] = value

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from detkit.cli.app import run
-from detkit.runtime.spinning import spin_briefly
+from detkit.runtime.cores import spin_briefly
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

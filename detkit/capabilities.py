@@ -62,13 +62,7 @@ class ShowsTrainingBoxes(Protocol):
 
 @runtime_checkable
 class MatchesObjects(Protocol):
-    """A model whose anchors or proposals are matched to objects, so that their fit can be measured.
-
-    Attributes:
-        candidates: what is matched; None where a part of the user's own does not say.
-        candidates_per_image: how many are sampled of an image at most.
-        finest_stride: pixels per cell of the finest feature map; 1 where sizes below it lose nothing.
-    """
+    """A model whose anchors or proposals are matched to objects, so that their fit can be measured."""
 
     @property
     def candidates(self) -> Literal["anchors", "proposals"] | None:
@@ -180,10 +174,6 @@ class ProposesRegions(Protocol):
 
     It is a `torch.nn.Module`, called with (maps, sizes): (B, C, H, W) feature maps, finest first, and
     (height, width) in pixels of each image inside the padding. What it returns goes to its methods.
-
-    Attributes:
-        train_limits: for `propose`, where the proposals train the head.
-        test_limits: the same otherwise.
     """
 
     @property

@@ -46,7 +46,6 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="detkit",
     cls=_Commands,
-    help="Train, evaluate and run object detectors from YAML configs.",
     epilog="Exit status: 0 done, 1 the answer is no, 2 wrong input, 3 a loss that is not a number, "
     "70 an error in detkit, 130 Ctrl-C.",
     context_settings=OPTIONS,
@@ -74,25 +73,12 @@ def _program(
     """Train, evaluate and run object detectors from YAML configs."""
 
 
-for name, command in (
-    ("demo", demo),
-    ("init", init),
-    ("check", check),
-    ("show-data", show_data),
-    ("plan", plan),
-    ("train", train),
-    ("eval", evaluate),
-    ("predict", predict),
-    ("propose", propose),
-    ("recall", recall),
-    ("score", score),
-    ("compress", compress),
-    ("convert", convert),
-    ("compare", compare),
-    ("report", report),
-    ("lineage", lineage),
+# In the order in which one meets them. Typer makes the name of the function's, show-data of show_data.
+for command in (
+    *(demo, init, check, show_data, plan, train, evaluate, predict),
+    *(propose, recall, score, compress, convert, compare, report, lineage),
 ):
-    app.command(name, context_settings=OPTIONS)(command)
+    app.command("eval" if command is evaluate else None, context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")
 
 

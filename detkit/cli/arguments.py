@@ -1,11 +1,14 @@
-"""Arguments and options that several commands take."""
+"""Arguments and options that several commands take, and the config that they name."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from detkit.config.schema import Config
 
 ConfigName = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped config.")
@@ -18,3 +21,10 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Folder for the results, new or empty. Default: a new one."),
 ]
+
+
+def checked(config: str, overrides: list[str] | None) -> Config:
+    """Read a config; before a workflow is imported, which may load torch and take seconds."""
+    from detkit.config.load import load_config
+
+    return load_config(config, overrides or ())

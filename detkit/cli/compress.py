@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import Overrides
+from detkit.cli.arguments import Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -36,9 +36,7 @@ def compress(
         raise typer.BadParameter("give --fc6, --fc7 or both, such as --fc6 1024 --fc7 256")
     if overrides and data is None:
         raise typer.BadParameter(f"{overrides[0]}: changes a config, but --data names none")
-    from detkit.config.load import load_config
-
-    config = None if data is None else load_config(data, overrides or ())
+    config = None if data is None else checked(data, overrides)
     from detkit.workflows import compress as workflow
 
     result = workflow.compress(weights, fc6, fc7, out=out, data=config, device=device)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import ConfigName, Overrides
+from detkit.cli.arguments import ConfigName, Overrides, checked
 from detkit.cli.output import JsonFile, deliver
 
 config = typer.Typer(help="Look at configs and at what they may hold.", no_args_is_help=True)
@@ -21,11 +21,10 @@ def show(
 ) -> None:
     """Print a config in full, defaults included; this also checks it."""
     from detkit.config.dump import dump_config
-    from detkit.config.load import load_config
 
-    checked = load_config(config, overrides or ())
-    text = dump_config(checked, comments=comments).rstrip("\n")
-    deliver(checked.model_dump(mode="json"), json_file, [text])
+    read = checked(config, overrides)
+    text = dump_config(read, comments=comments).rstrip("\n")
+    deliver(read.model_dump(mode="json"), json_file, [text])
 
 
 @config.command()

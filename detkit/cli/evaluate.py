@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import ConfigName, Out, Overrides
+from detkit.cli.arguments import ConfigName, Out, Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -19,13 +19,11 @@ def evaluate(
     json_file: JsonFile = None,
 ) -> None:
     """Evaluate a trained detector on a config's validation images."""
-    from detkit.config.load import load_config
-
-    checked = load_config(config, overrides or ())
+    read = checked(config, overrides)
     from detkit.evaluation.measure import table
     from detkit.workflows import evaluate as workflow
 
-    result = workflow.evaluate(checked, weights=weights, out=out)
+    result = workflow.evaluate(read, weights=weights, out=out)
     if result is None:  # another process than the first
         return
     rate = f"{result.num_images} images, {result.seconds_per_image:.3f} s each"

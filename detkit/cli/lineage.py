@@ -50,15 +50,15 @@ def lineage(
     from detkit.lineage.page import COLUMNS
     from detkit.workflows import lineage as workflow
 
-    changes = {
-        "backbone": backbone,
-        "weights": weights,
-        "width": width,
-        "boxes": boxes,
-        "regions": regions,
-        "crop_px": crop_px,
-    }
-    terms = terms_for(dataset, changes)
+    terms = terms_for(
+        dataset,
+        backbone=backbone,
+        weights=weights,
+        width=width,
+        boxes=boxes,
+        regions=regions,
+        crop_px=crop_px,
+    )
     found = workflow.lineage(dataset, terms, out=out, only=only or ())
     table = [(COLUMNS[0], COLUMNS[1:]), *((row.title, row.cells()) for row in found.rows)]
     gains = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detkit.cli.arguments import ConfigName, Out, Overrides
+from detkit.cli.arguments import ConfigName, Out, Overrides, checked
 from detkit.cli.output import JsonFile, deliver
 
 
@@ -10,10 +10,8 @@ def show_data(
     config: ConfigName, overrides: Overrides = None, out: Out = None, json_file: JsonFile = None
 ) -> None:
     """Draw augmented batches as a detector sees them in training, with objects and anchors."""
-    from detkit.config.load import load_config
-
-    checked = load_config(config, overrides or ())
+    read = checked(config, overrides)
     from detkit.workflows import show_data as workflow
 
-    result = workflow.show_data(checked, out)
+    result = workflow.show_data(read, out)
     deliver(result, json_file, [batch["picture"] for batch in result["batches"]])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import ConfigName, Out, Overrides
+from detkit.cli.arguments import ConfigName, Out, Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -23,16 +23,11 @@ def train(
     json_file: JsonFile = None,
 ) -> None:
     """Train a detector, evaluate its best weights and write a report."""
-    from detkit.config.load import load_config
-
-    # The config is checked before torch is loaded, which takes seconds.
-    checked = load_config(config, overrides or ())
+    read = checked(config, overrides)
     from detkit.evaluation.measure import table
     from detkit.workflows import train as workflow
 
-    result = workflow.train(
-        checked, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights
-    )
+    result = workflow.train(read, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights)
     if result is None:  # another process than the first
         return
     rows = aligned(table(result.measured)) if result.measured is not None else []

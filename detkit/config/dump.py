@@ -29,12 +29,7 @@ def dump_config(config: Config, *, comments: bool = False) -> str:
     Raises:
         UserError: If a custom part has arguments that YAML cannot hold.
     """
-    lines: list[str] = []
-    for name, info in fields_of(Config).items():
-        value = getattr(config, name)
-        lines += [""] if isinstance(value, Spec) else []
-        lines += _entry(f"{name}:", value, "", summary(info.description) if comments else "", comments)
-    return "\n".join(lines) + "\n"
+    return "\n".join(_mapping(config, "", comments)) + "\n"
 
 
 def flow(value: Any, exact: bool = False) -> str:
@@ -73,8 +68,10 @@ def flow(value: Any, exact: bool = False) -> str:
 def _mapping(spec: Spec, pad: str, comments: bool) -> Iterator[str]:
     """Yield the lines of a mapping, one key after the other."""
     for name, info in fields_of(type(spec)).items():
-        means = summary(info.description if name != "type" else spec.__doc__)
-        yield from _entry(f"{pad}{name}:", getattr(spec, name), pad, means if comments else "", comments)
+        value, means = getattr(spec, name), summary(info.description if name != "type" else spec.__doc__)
+        if isinstance(spec, Config) and isinstance(value, Spec):
+            yield ""  # between the sections of a file
+        yield from _entry(f"{pad}{name}:", value, pad, means if comments else "", comments)
 
 
 def _entry(head: str, value: Any, pad: str, means: str, comments: bool) -> Iterator[str]:

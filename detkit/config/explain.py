@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from detkit.config.dump import flow
-from detkit.config.keys import every_key, fields_of, holds, summary, wanted
+from detkit.config.keys import every_key, fields_of, holds, keys_called, summary, wanted
 from detkit.config.problems import nearest
 from detkit.config.schema import DETECTORS, Config
 from detkit.errors import UserError
@@ -106,8 +106,7 @@ def _default_with_fpn(key: str) -> str | None:
 
 
 def _keys_of(info: FieldInfo) -> tuple[tuple[str, str], ...]:
-    allowed = holds(info)
-    inner = holds(allowed.item) if allowed.item is not None else allowed
+    inner = holds(info).innermost
     if inner.tagged:
         return tuple(
             (
@@ -137,7 +136,5 @@ def _tag(owner: type[Spec]) -> str:
 
 
 def _guess(key: str) -> str:
-    known = list(dict.fromkeys(name for name, *_ in every_key(Config)))
-    last = key.rpartition(".")[2]
-    named = [name for name in known if name.rpartition(".")[2] == last]
-    return f"there is {', '.join(named[:4])}. " if named else nearest(key, known)
+    named = keys_called(key.rpartition(".")[2], Config)
+    return f"there is {', '.join(named[:4])}. " if named else nearest(key, (k for k, *_ in every_key(Config)))

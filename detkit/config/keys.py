@@ -45,6 +45,11 @@ class Holds:
         """What an item of the list may be; None where this is not a list."""
         return next((get_args(kind)[0] for kind in self.kinds if get_origin(kind) is tuple), None)
 
+    @property
+    def innermost(self) -> Holds:
+        """What an item of the list may hold; the same where this is not a list."""
+        return self if self.item is None else holds(self.item)
+
     def model_for(self, value: Any) -> type[Spec] | None:
         """Return the mapping that a value chooses by its `type`, or the only one there is."""
         if self.tagged:
@@ -82,10 +87,14 @@ def every_key(model: type[Spec], prefix: str = "") -> Iterator[tuple[str, type[S
     """Yield every dotted key below a mapping, with the mapping that has it; items of lists have no index."""
     for name, info in fields_of(model).items():
         yield prefix + name, model, info
-        allowed = holds(info)
-        below = holds(allowed.item) if allowed.item is not None else allowed
-        for part in below.models:
+        for part in holds(info).innermost.models:
             yield from every_key(part, f"{prefix}{name}.")
+
+
+def keys_called(name: str, model: type[Spec], prefix: str = "") -> list[str]:
+    """Return every dotted key below a mapping whose last part is this name, each once."""
+    keys = (key for key, *_ in every_key(model, prefix))
+    return list(dict.fromkeys(key for key in keys if key.rpartition(".")[2] == name))
 
 
 def wanted(allowed: Holds) -> str:
@@ -138,14 +147,12 @@ def _list(kind: Any, allowed: Holds) -> str:
 def _range(constraints: tuple[Any, ...]) -> str:
     low = next((note for note in constraints if isinstance(note, limits.Ge | limits.Gt)), None)
     high = next((note for note in constraints if isinstance(note, limits.Le | limits.Lt)), None)
-    text = ""
-    if isinstance(low, limits.Ge):
-        text = f" from {low.ge}" if high else f" of at least {low.ge}"
-    elif low is not None:
-        text = f" above {low.gt}"
-    joint = " to" if text.startswith(" from") else " and" if text else ""
-    if isinstance(high, limits.Le):
-        text += f"{joint} {high.le}" if joint == " to" else f"{joint} at most {high.le}"
-    elif high is not None:
-        text += f"{joint} below {high.lt}"
-    return text
+    lower = (
+        "" if low is None else f" of at least {low.ge}" if isinstance(low, limits.Ge) else f" above {low.gt}"
+    )
+    upper = (
+        "" if high is None else f" at most {high.le}" if isinstance(high, limits.Le) else f" below {high.lt}"
+    )
+    if isinstance(low, limits.Ge) and high is not None:
+        return f" from {low.ge} to{upper.removeprefix(' at most')}"
+    return f"{lower} and{upper}" if lower and upper else lower + upper

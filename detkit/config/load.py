@@ -2,22 +2,65 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from detkit.config.dump import flow
-from detkit.config.names import find_config
-from detkit.config.overrides import apply_overrides
-from detkit.config.problems import KeyPath, Problem, raise_all
+from detkit.config.keys import holds
+from detkit.config.problems import KeyPath, Problem, dotted, nearest, raise_all
 from detkit.config.schema import Config
 from detkit.config.strict_yaml import Document, read_yaml
 from detkit.config.translate import translate
 from detkit.errors import UserError
-from detkit.spec import mapping_of, with_lists, with_tuples
+from detkit.spec import Spec, mapping_of, with_lists, with_tuples
+
+
+def config_folder() -> Path:
+    """Return the folder of the shipped configs: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Return the short names of all shipped configs, sorted."""
+    return sorted(file.stem for file in config_folder().glob("*.yaml"))
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the file that a path or a short name stands for.
+
+    Args:
+        name: path of a YAML file, or a name such as "faster_rcnn_resnet50_fpn_voc07".
+
+    Raises:
+        UserError: If there is neither; the message gives the nearest name and all names.
+    """
+    file = Path(name)
+    if file.is_file():
+        return file
+    names = config_names()
+    if str(name) in names:
+        return config_folder() / f"{name}.yaml"
+    if file.is_dir():
+        raise UserError(
+            f"{name}: is a folder; a config is a YAML file (detkit init {name} -o my.yaml writes one)"
+        )
+    if file.suffix in (".yaml", ".yml") or len(file.parts) > 1:
+        beside = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+        guess = nearest(file.name, beside)
+        if file.stem in names:
+            guess = f"the shipped config is called {file.stem}, without ending"
+        raise UserError(f"{name}: no such file" + (f"; {guess.rstrip()}" if guess else ""))
+    listed = textwrap.fill(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
+    guess = nearest(name, names)
+    raise UserError(f"{name}: no such file, and no shipped config has that name; {guess}There are:\n{listed}")
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -86,11 +129,75 @@ def parse_config(text: str, source: str = "config", overrides: Sequence[str] = (
 
 
 def _checked(document: Document, source: str, overrides: Sequence[str]) -> Config:
-    apply_overrides(document, overrides)
+    _apply_overrides(document, overrides)
     config, problems = _validate(document.value)
     raise_all([*document.problems, *problems], document.places, source)
     assert config is not None
     return config
+
+
+def _apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+    """Change a file's content in place, and its places and problems with it; later overrides win.
+
+    A value is read as YAML. A number in the key is an index into a list. Where the key goes through a mapping
+    that the file leaves out, its default `type` is taken.
+    """
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        keys = key.strip().split(".")
+        if not equals or not all(keys):
+            raise UserError(
+                f'override "{override}": expected key.sub=value, such as train.epochs=3'
+                + (" (a flag goes before or after all overrides)" if override.startswith("-") else "")
+            )
+        place = f"override {override}"
+        given = read_yaml(text, place)
+        document.problems += [Problem((*keys, *p.path), p.message, place) for p in given.problems]
+        problem = _put(document, keys, given.value, place)
+        if problem is not None:
+            document.problems.append(problem)
+
+
+def _put(document: Document, keys: list[str], value: Any, place: str) -> Problem | None:
+    """Set one value; return what stands in the way, if anything."""
+    node, allowed = document.value, holds(Config)
+    path: KeyPath = ()
+    for depth, key in enumerate(keys):
+        index: str | int = key
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                return Problem(
+                    (*path, key), f"expected an index below {len(node)}, or replace the whole list", place
+                )
+            index, allowed = int(key), holds(allowed.item) if allowed.item is not None else holds(Any)
+        elif isinstance(node, dict):
+            model = allowed.model_for(node)
+            info = model.model_fields.get(key) if model is not None else None
+            allowed = holds(info) if info is not None else holds(Any)
+            if depth < len(keys) - 1 and node.get(key) is None:
+                node[key] = _chosen_type(info)
+        else:
+            return Problem(path, f"holds {node!r}, which has no key {dotted((key,))}", place)
+        path = (*path, index)
+        if depth == len(keys) - 1:
+            _mark(document, path, place)
+            node[index] = value
+            return None
+        document.places.setdefault(path, place)
+        node = node[index]
+    return None
+
+
+def _chosen_type(info: FieldInfo | None) -> dict[str, Any]:
+    default = None if info is None else info.get_default(call_default_factory=True)
+    return {"type": default.type} if isinstance(default, Spec) and hasattr(default, "type") else {}
+
+
+def _mark(document: Document, path: KeyPath, place: str) -> None:
+    """Let the override be the place of a key and of all that it holds."""
+    for known in [p for p in document.places if p[: len(path)] == path]:
+        del document.places[known]
+    document.places[path] = place
 
 
 def _validate(value: Any) -> tuple[Config | None, list[Problem]]:

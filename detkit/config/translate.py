@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from detkit.config.keys import Holds, every_key, fields_of, holds, summary, wanted
+from detkit.config.keys import Holds, fields_of, holds, keys_called, summary, wanted
 from detkit.config.problems import KeyPath, Problem, nearest
 from detkit.config.schema import Config
 from detkit.spec import Spec
@@ -105,10 +105,8 @@ def _unknown(spot: _Spot) -> str:
     guess = nearest(key, keys)
     if not guess:
         here = "".join(f"{part}." for part in spot.path[:-1] if isinstance(part, str))
-        near, all_keys = every_key(spot.owner, here), every_key(Config)
-        named = [[name for name, *_ in keys if name.split(".")[-1] == key] for keys in (near, all_keys)]
-        elsewhere = dict.fromkeys(named[0] or named[1])
-        guess = f"there is {' and '.join(list(elsewhere)[:3])}. " if elsewhere else ""
+        elsewhere = keys_called(key, spot.owner, here) or keys_called(key, Config)
+        guess = f"there is {' and '.join(elsewhere[:3])}. " if elsewhere else ""
     return f"unknown key; {guess}Allowed: {', '.join(keys)}"
 
 

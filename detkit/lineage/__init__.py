@@ -1,1 +1,1 @@
-"""The chain of detectors on one dataset: equal budgets, timing, ratios and the page."""
+"""The chain of detectors on one dataset: equal budgets, timing and the page."""

@@ -27,18 +27,38 @@ USUAL_CELLS = 7
 
 
 @dataclass(frozen=True)
+class Terms:
+    """The terms on which the detectors are compared.
+
+    Attributes:
+        backbone: name of the network, such as resnet18 or alexnet.
+        weights: `objects`, a torchvision weights name or a file.
+        width: multiplies the channels of every layer.
+        boxes: proposals of an image at most.
+        regions: regions that each network is tuned on.
+        crop_px: side of what R-CNN's network reads.
+    """
+
+    backbone: str
+    weights: str
+    width: float
+    boxes: int
+    regions: int
+    crop_px: int
+
+
+@dataclass(frozen=True)
 class Ground:
     """What all detectors of the chain have in common.
 
     Attributes:
         backbone: `detector.backbone` of the config, with its weights.
-        data: `data` of the config, with the size that whole images are read at.
+        data: `data` of the config, with the size that whole images are read at, and without `val`: nothing is
+            chosen by the validation images.
         anchors: `detector.proposals.anchors` for a proposal network.
         windows: `scales` and `ratios` of sliding windows.
-        boxes: proposals that an image has at most.
-        regions: regions that each network is tuned on.
+        terms: of the comparison.
         num_images: images to learn from.
-        crop_px: side of what R-CNN's network reads.
         rate: learning rate.
     """
 
@@ -46,21 +66,19 @@ class Ground:
     data: Values
     anchors: Values
     windows: Values
-    boxes: int
-    regions: int
+    terms: Terms
     num_images: int
-    crop_px: int
     rate: float
 
     @property
     def epochs(self) -> int:
         """How often a detector that reads whole images sees each of them, for as many regions."""
-        return max(1, round(self.regions / (REGIONS_PER_IMAGE * self.num_images)))
+        return max(1, round(self.terms.regions / (REGIONS_PER_IMAGE * self.num_images)))
 
     @property
     def steps(self) -> int:
         """Steps of a detector that draws its regions from all images."""
-        return max(1, round(self.regions / REGIONS_PER_STEP))
+        return max(1, round(self.terms.regions / REGIONS_PER_STEP))
 
 
 @dataclass(frozen=True)
@@ -71,7 +89,7 @@ class Link:
         name: in files and in JSON.
         title: for people.
         idea: what is new in it, in a few words.
-        config: makes the config, whose `data.val` is left out: nothing is chosen by the validation images.
+        config: makes the config.
     """
 
     name: str
@@ -88,7 +106,7 @@ def sliding_window(ground: Ground) -> Values:
     regression, too.
     """
     windows = {"type": "relative", **ground.windows}
-    limit = WINDOWS_PER_BOX * ground.boxes
+    limit = WINDOWS_PER_BOX * ground.terms.boxes
     proposals = {"type": "sliding_window", "windows": windows, "max_boxes": limit}
     return _by_crops(ground, proposals, {"head": {"type": "softmax"}, "box_regression": {"min_iou": 0.5}})
 
@@ -111,8 +129,7 @@ def sppnet(ground: Ground) -> Values:
         "head": {"type": "svm"},
     }
     train = _in_stages(ground) if _family(ground).fc else {"type": "staged", "fine_tune": None}
-    values = _config(ground, detector, {**train, "cache": "none"})
-    return {**values, "data": {**values["data"], "train": {**values["data"]["train"], "augment": ()}}}
+    return _config(ground, detector, {**train, "cache": "none"}, _without_augmentation(ground))
 
 
 def fast_rcnn(ground: Ground) -> Values:
@@ -140,7 +157,7 @@ def faster_rcnn(ground: Ground) -> Values:
             "pre_nms_train": 2000,
             "post_nms_train": 500,
             "pre_nms_test": 1000,
-            "post_nms_test": min(ground.boxes, RPN_BOXES),
+            "post_nms_test": min(ground.terms.boxes, RPN_BOXES),
         },
         "regions": {"type": "roi_pool", "size": _cells(ground)},
         "head": _head(ground),
@@ -157,34 +174,36 @@ CHAIN = (
 )
 
 
-def _config(ground: Ground, detector: Values, train: Values) -> Values:
-    data = {name: value for name, value in ground.data.items() if name != "val"}
+def _config(ground: Ground, detector: Values, train: Values, data: Values | None = None) -> Values:
     return {
         "version": 1,
         "detector": detector,
-        "data": data,
+        "data": data or ground.data,
         "train": train,
         "evaluate": {"metric": "coco"},
     }
 
 
+def _without_augmentation(ground: Ground) -> Values:
+    return {**ground.data, "train": {**ground.data["train"], "augment": ()}}
+
+
 def _by_crops(ground: Ground, proposals: Values, decision: Values) -> Values:
-    context = round(PAPER_CONTEXT_PX * ground.crop_px / PAPER_CROP_PX)
+    context = round(PAPER_CONTEXT_PX * ground.terms.crop_px / PAPER_CROP_PX)
     detector = {
         "type": "rcnn",
         "backbone": ground.backbone,
         "proposals": proposals,
-        "regions": {"type": "warp", "size": ground.crop_px, "context_px": context},
+        "regions": {"type": "warp", "size": ground.terms.crop_px, "context_px": context},
         **decision,
     }
-    values = _config(ground, detector, _in_stages(ground))
     # Regions are cut out of the images as they are, and mirrored afterwards.
-    data = {name: value for name, value in values["data"].items() if name != "resize"}
-    return {**values, "data": {**data, "train": {**data["train"], "augment": ()}}}
+    as_they_are = {**_without_augmentation(ground), "resize": None}
+    return _config(ground, detector, _in_stages(ground), as_they_are)
 
 
 def _selective_search(ground: Ground) -> Values:
-    return {"type": "selective_search", "mode": "fast", "max_boxes": ground.boxes}
+    return {"type": "selective_search", "mode": "fast", "max_boxes": ground.terms.boxes}
 
 
 def _head(ground: Ground) -> Values:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import divide
 from detkit.data.synthetic.dataset import is_embedded, write_synthetic
 from detkit.errors import UserError
-from detkit.lineage.chain import Ground, Values
+from detkit.lineage.chain import Ground, Terms, Values
 from detkit.models.backbones.families import FAMILIES
 
 OBJECTS = "objects"
@@ -30,27 +29,6 @@ WINDOW_STRIDE = 0.3  # at 0.5 a grid misses so many objects that nothing is left
 CROPS_PER_STEP, CLASSIFIER_STEPS, MOST_EPOCHS = 32, 600, 100
 
 
-@dataclass(frozen=True)
-class Terms:
-    """The terms on which the detectors are compared.
-
-    Attributes:
-        backbone: name of the network, such as resnet18 or alexnet.
-        weights: `objects`, a torchvision weights name or a file.
-        width: multiplies the channels of every layer.
-        boxes: proposals of an image at most.
-        regions: regions that each network is tuned on.
-        crop_px: side of what R-CNN's network reads.
-    """
-
-    backbone: str
-    weights: str
-    width: float
-    boxes: int
-    regions: int
-    crop_px: int
-
-
 EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=40_000, crop_px=64)
 PHOTOS = Terms("resnet18", "IMAGENET1K_V1", width=1.0, boxes=500, regions=40_000, crop_px=128)
 
@@ -60,17 +38,19 @@ class Images:
     """A dataset for all detectors.
 
     Attributes:
-        data: `data` of the config.
+        data: `data` of the config, without `val`: nothing is chosen by the validation images.
+        val: `data.val`, for the evaluation.
         trained_on: the annotations to train on.
         note: how it is divided.
     """
 
     data: Values
+    val: Values
     trained_on: AnnotationSet
     note: str
 
 
-def terms_for(dataset: str, changes: Mapping[str, Any]) -> Terms:
+def terms_for(dataset: str, **changes: Any) -> Terms:
     """Return the usual terms for a dataset, with changes; those that are None are not made."""
     usual = EMBEDDED if is_embedded(dataset) else PHOTOS
     return replace(usual, **{name: value for name, value in changes.items() if value is not None})
@@ -96,10 +76,10 @@ def images_of_dataset(dataset: str, folder: Path) -> Images:
     if trained_on.num_objects == 0:
         raise UserError(f"{dataset}: {trained_on.num_images} images to learn from, but no object is labelled")
     train, val = (part.model_dump(exclude={"augment"}) for part in (split.train, split.val))
-    data: Values = {"classes": trained_on.classes, "train": train, "val": val}
+    data: Values = {"classes": trained_on.classes, "train": train}
     if any(box_problems(part, part.sizes) for part in parts.values()):
         data["invalid_boxes"] = "clip"
-    return Images(data, trained_on, split.note)
+    return Images(data, val, trained_on, split.note)
 
 
 def _written(folder: Path) -> Path:
@@ -158,10 +138,8 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
         data=data,
         anchors={"sizes_px": (anchor_px,), "ratios": ratios, "rounding": "none"},
         windows={"scales": scales, "ratios": ratios[1:2] if alike else ratios, "stride": WINDOW_STRIDE},
-        boxes=terms.boxes,
-        regions=terms.regions,
+        terms=terms,
         num_images=images.trained_on.num_images,
-        crop_px=terms.crop_px,
         rate=1e-3 if learned_here else 2e-4,
     )
 
@@ -175,13 +153,13 @@ def classifier_config(images: Images, terms: Terms) -> Values:
         {"type": "scale_crop", "short_px": (side, round(1.5 * side)), "size_px": side},
     )
     train = {"type": "object_crops", "of": images.data["train"], "augment": changes}
-    data = {name: value for name, value in images.data.items() if name != "val"} | {"train": train}
+    size = {"short_px": round(1.125 * side), "long_px": round(4.5 * side)}
     per_epoch = max(1, images.trained_on.num_objects // CROPS_PER_STEP)
     epochs = min(max(round(CLASSIFIER_STEPS / per_epoch), 1), MOST_EPOCHS)
     return {
         "version": 1,
         "detector": {"type": "classifier", "backbone": backbone_of(terms), "crop_px": side},
-        "data": {**data, "resize": {"short_px": round(1.125 * side), "long_px": round(4.5 * side)}},
+        "data": {**images.data, "train": train, "resize": size},
         "train": {
             "type": "gradient",
             "epochs": epochs,

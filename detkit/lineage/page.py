@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from detkit.report.content import Bar, Cell, Number, Table
 from detkit.report.html import page
@@ -73,19 +73,54 @@ class Row:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster one detector is than another.
+    """How many times faster one detector is than another, beside a paper's own figure.
 
     Attributes:
         what: which time, and of which two.
-        measured: here.
+        slow: the slower detector.
+        fast: the faster one.
+        seconds: field of a row, what is compared.
         published: in the paper.
         source: which paper, and on what.
+        measured: here; NaN where it was not.
     """
 
     what: str
-    measured: float
+    slow: str
+    fast: str
+    seconds: str
     published: float
     source: str
+    measured: float = float("nan")
+
+
+SPP = "SPP-net, ZF-5 on a Titan, one size of the image"
+FAST = "Fast R-CNN, VGG16 on a K40"
+FASTER = "Faster R-CNN, VGG16 on a K40, selective search on a CPU"
+
+PUBLISHED = {
+    "fast_rcnn_train": Ratio("training: Fast R-CNN instead of R-CNN",
+                             "rcnn", "fast_rcnn", "train_seconds", 8.8, FAST),
+    "sppnet_test": Ratio("network, at test: SPP-net instead of R-CNN",
+                         "rcnn", "sppnet", "network_seconds", 102, SPP),
+    "fast_rcnn_test": Ratio("network, at test: Fast R-CNN instead of R-CNN",
+                            "rcnn", "fast_rcnn", "network_seconds", 146, FAST),
+    "rpn": Ratio("proposals: a network instead of selective search",
+                 "fast_rcnn", "faster_rcnn", "proposal_seconds", 151, FASTER),
+    "faster_rcnn_test": Ratio("a whole image: Faster instead of Fast R-CNN",
+                              "fast_rcnn", "faster_rcnn", "test_seconds", 9.2, FASTER),
+}  # fmt: skip
+
+
+def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
+    """Return the papers' figures of which both detectors were measured, by name."""
+    by_name = {row.detector: row for row in rows}
+    found = {}
+    for name, ratio in PUBLISHED.items():
+        if ratio.slow in by_name and ratio.fast in by_name:
+            slow, fast = (getattr(by_name[one], ratio.seconds) for one in (ratio.slow, ratio.fast))
+            found[name] = replace(ratio, measured=slow / fast if fast > 0 else float("nan"))
+    return found
 
 
 def shown_seconds(seconds: float) -> str:

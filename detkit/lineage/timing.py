@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
@@ -28,7 +28,6 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.errors import UserError
 from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from detkit.proposals.builder import build_proposer
-from detkit.proposals.proposals import Proposer
 from detkit.runs.model import load_detector
 from detkit.runs.predictor import build_rpn_proposer
 from detkit.runs.session import session
@@ -72,38 +71,35 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     Raises:
         UserError: the weights or an image cannot be read.
     """
-    proposals = config.detector.external_proposals
-    if proposals is None:
-        return _time_with_own_proposals(config, weights, source)
+    proposals, numbers = config.detector.external_proposals, range(source.annotations.num_images)
     source = attach_proposals(proposals, source, "val")
-    assert source.proposals is not None
-    boxes = [source.proposals(image) for image in range(source.annotations.num_images)]
-    proposer = build_proposer(proposals, num_threads=num_cores())
     with session(config, trains=False) as run:
-        detector = cast(Detector, load_detector(weights, run.device).model.eval())
+        model = load_detector(weights, run.device).model.eval()
         images = _images(config, run, source)
-        network = run.threads.least(lambda: _median(run, images, detector.detect))
-    looking = _seconds_of_proposals(proposer, source, len(images))
+        whole = run.threads.least(lambda: _median(run, images, cast(Detector, model).detect))
+        if proposals is not None:
+            pixels = [source.pixels(image) for image in range(len(images))]
+            looking = _median(run, pixels, build_proposer(proposals, num_threads=num_cores()))
+        else:
+            looking = _seconds_of_network(config, run, model, images)
+    if source.proposals is not None:
+        boxes, network = [source.proposals(image) for image in numbers], whole
+    else:
+        proposer = build_rpn_proposer(weights, None, str(run.device))
+        boxes, network = [proposer(source.pixels(image)).boxes for image in numbers], whole - looking
     return Tested(*_coverage(source.annotations, boxes), looking, network)
 
 
-def _time_with_own_proposals(config: Config, weights: Path, source: Source) -> Tested:
-    """Do the same for a detector with a proposal network."""
-    with session(config, trains=False) as run:
-        model = load_detector(weights, run.device).model.eval()
-        if not isinstance(model, HasProposalNetwork):
-            raise UserError(
-                f"{config.detector.type}: has neither external proposals nor a proposal network, so the time "
-                "of its proposals cannot be measured"
-            )
-        images = _images(config, run, source)
-        detector, maps = cast(Detector, model), [(model, batch, _maps(run, model, batch)) for batch in images]
-        whole = run.threads.least(lambda: _median(run, images, detector.detect))
-        looking = run.threads.least(lambda: _median(run, maps, _propose))
-    proposer = build_rpn_proposer(weights, None, str(run.device))
-    numbers = range(source.annotations.num_images)
-    boxes = [proposer(source.pixels(image)).boxes for image in numbers]
-    return Tested(*_coverage(source.annotations, boxes), looking, whole - looking)
+def _seconds_of_network(config: Config, run: Session, model: nn.Module, images: list[ImageBatch]) -> float:
+    """Return the median time of a proposal network, without the maps."""
+    if not isinstance(model, HasProposalNetwork):
+        raise UserError(
+            f"{config.detector.type}: has neither external proposals nor a proposal network, so the time "
+            "of its proposals cannot be measured"
+        )
+    with torch.inference_mode(), run.autocast():
+        maps = [(model.feature_maps(batch), batch.sizes) for batch in images]
+    return run.threads.least(lambda: _median(run, maps, lambda given: model.propose(*given)))
 
 
 def _images(config: Config, run: Session, source: Source) -> list[ImageBatch]:
@@ -126,28 +122,6 @@ def _median(run: Session, given: Sequence[Given], call: Callable[[Given], object
         _wait(run.device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[min(WARM_UP, len(given)) :])
-
-
-@torch.inference_mode()
-def _maps(run: Session, model: HasProposalNetwork, images: ImageBatch) -> Sequence[Tensor]:
-    with run.autocast():
-        return model.feature_maps(images)
-
-
-def _propose(given: tuple[HasProposalNetwork, ImageBatch, Sequence[Tensor]]) -> None:
-    model, images, maps = given
-    model.propose(maps, images.sizes)
-
-
-def _seconds_of_proposals(proposer: Proposer, source: Source, count: int) -> float:
-    """Return the median time of the proposals of an image that is read already."""
-    seconds = []
-    pixels = [source.pixels(image) for image in range(count)]
-    for image in [*pixels[:WARM_UP], *pixels]:
-        start = time.perf_counter()
-        proposer(image)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[min(WARM_UP, count) :])
 
 
 def _wait(device: torch.device) -> None:

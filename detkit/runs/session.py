@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
@@ -15,8 +16,12 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.builder import build_detector
 from detkit.detectors.task import Task
 from detkit.inference.detect_set import Timing, detect_dataset
+from detkit.runtime.cores import num_workers
+from detkit.runtime.device import choose_device, choose_precision, predicting_precision, set_deterministic
+from detkit.runtime.processes import local_rank, process_group, rank, world_size
 from detkit.runtime.progress import say
-from detkit.runtime.session import Session, open_session
+from detkit.runtime.session import Session
+from detkit.runtime.threads import Threads, number_kept, numbers_of_threads
 
 
 @contextmanager
@@ -30,17 +35,19 @@ def session(config: Config, *, trains: bool) -> Iterator[Session]:
     Raises:
         UserError: the device is not there, or does not compute in the precision asked for.
     """
-    with open_session(
-        config.device,
-        config.train.precision,
-        config.data.workers,
-        None if config.threads == "auto" else config.threads,
-        trains=trains,
-        deterministic=config.deterministic,
-        compiles=config.evaluate.compile or config.train.compiles,
-        tell=say,
-    ) as run:
-        yield run
+    device = choose_device(config.device, local_rank())
+    set_deterministic(config.deterministic)
+    with process_group(device), number_kept():
+        choose = choose_precision if trains else predicting_precision
+        wanted = None if config.threads == "auto" else config.threads
+        compiles = config.evaluate.compile or config.train.compiles  # each number is a translation of its own
+        one = config.deterministic or compiles or world_size() > 1
+        tell: Callable[[str], None] = say if rank() == 0 else lambda _: None
+        threads = Threads(numbers_of_threads(wanted, device, one=one), tell)
+        if config.deterministic and device.type == "cpu":
+            tell(f"threads: {torch.get_num_threads()} throughout, since each number rounds in its own way")
+        precision = choose(config.train.precision, device)
+        yield Session(device, precision, num_workers(config.data.workers), threads)
 
 
 def task_of(config: Config, run: Session, train_set: Source, val_set: Source | None = None) -> Task:

@@ -1,4 +1,4 @@
-"""Number of cores of a process."""
+"""Cores of a process: how many, for what, and how long a waiting thread keeps one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 MOST_WORKERS = 8
+SPINS = "1000"
 
 
 def num_cores() -> int:
@@ -38,6 +39,17 @@ def num_workers(wanted: int | None) -> int:
         return wanted
     share = share_of_cores()
     return min(MOST_WORKERS, share - 1) if share > 2 else 0
+
+
+def spin_briefly() -> None:
+    """Let threads that wait for another one go to sleep soon, so that it gets their core.
+
+    GNU's OpenMP, which PyTorch's wheels for Linux bring along, otherwise looks out for milliseconds at each
+    operation. It reads the environment when it is loaded: this must come before torch is imported.
+    What the user has set (`GOMP_SPINCOUNT`, `OMP_WAIT_POLICY`) stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _quota(root: Path) -> float | None:

@@ -83,11 +83,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 def any_process(condition: bool) -> bool:
     """Return whether the condition holds in at least one process; every process must ask."""
-    if world_size() == 1:
-        return condition
-    flag = torch.tensor([int(condition)])
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag.item())
+    return bool(most_of_processes(int(condition)))
 
 
 def most_of_processes(count: int) -> int:
@@ -110,8 +106,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 def barrier() -> None:
     """Wait until every process is here."""
-    if world_size() > 1:
-        any_process(False)
+    any_process(False)
 
 
 def from_main(compute: Callable[[], T]) -> T:

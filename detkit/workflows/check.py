@@ -89,7 +89,10 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
         raise UserError(f"{overrides[0]}: {target} is a dataset; only a config has keys to change")
     survey = survey_dataset(Path(target)) if config is None else survey_config(config.data)
     if fix is not None:
-        _refuse_inside(fix, survey)
+        if any(fix.absolute().is_relative_to(group.root.absolute()) for group in survey.groups):
+            raise UserError(
+                f"--fix {fix}: lies in the dataset itself, which is only read; name a folder elsewhere"
+            )
         new_folder(fix, "check")
     checked = _looked_at(survey, config)
     fixes = None if fix is None else _write_corrected(checked, fix, config)
@@ -126,42 +129,18 @@ def _looked_at(survey: Survey, config: Config | None) -> Checked:
         )
 
 
-def _refuse_inside(folder: Path, survey: Survey) -> None:
-    """Refuse a folder for a copy that lies in the source.
-
-    Raises:
-        UserError: it does.
-    """
-    for group in survey.groups:
-        if folder.absolute().is_relative_to(group.root.absolute()):
-            raise UserError(
-                f"--fix {folder}: lies in the dataset itself, which is only read; name a folder elsewhere"
-            )
-
-
 def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:
-    """Write a corrected copy; with a config also `config.yaml`, which is the config for the copy.
-
-    Args:
-        checked: the dataset and what is wrong with it.
-        folder: an empty folder.
-        config: the config whose data it is, where there is one.
-    """
+    """Write a corrected copy; with a config also `config.yaml`, which is the config for the copy."""
     fixes = Fixes.of(checked)
     places = write_copy(fixes, folder)
     if config is not None and places:
-        write_atomically(folder / CONFIG, dump_config(_moved(config, fixes, places), comments=True))
+        values = config.model_dump()
+        for part in ("train", "val"):
+            spec = values["data"][part]
+            if spec is not None and part in fixes.parts:
+                spec.update(_paths(spec, part, fixes, places))
+        write_atomically(folder / CONFIG, dump_config(Config.model_validate(values), comments=True))
     return fixes
-
-
-def _moved(config: Config, fixes: Fixes, places: Mapping[tuple[str, Path], Path]) -> Config:
-    """Return the config with the paths of the copy."""
-    values = config.model_dump()
-    for part in ("train", "val"):
-        spec = values["data"][part]
-        if spec is not None and part in fixes.parts:
-            spec.update(_paths(spec, part, fixes, places))
-    return Config.model_validate(values)
 
 
 def _paths(

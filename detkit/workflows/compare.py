@@ -122,13 +122,7 @@ def _difference_of_truth(one: AnnotationSet, other: AnnotationSet) -> str | None
 
 
 def _numbers(difference: Difference) -> dict[str, float]:
-    return {
-        "first": difference.first,
-        "second": difference.second,
-        "delta": difference.delta,
-        "low": difference.low,
-        "high": difference.high,
-    }
+    return {name: getattr(difference, name) for name in ("first", "second", "delta", "low", "high")}
 
 
 def _cells(difference: Difference) -> list[str]:

@@ -106,16 +106,21 @@ def compress(
     file = out or weights.with_name(f"{weights.stem}_fc6_{fc6 or 'whole'}_fc7_{fc7 or 'whole'}.safetensors")
     if file.exists():
         raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
-    loaded = load_detector(weights, choose_device(device))
-    _require_whole_fc(_fc_layers(loaded.model, weights), weights)
+    place = choose_device(device)
+    loaded = load_detector(weights, place)
+    _require_whole_fc(loaded.model, weights)
     thin = copy.deepcopy(loaded.model)
-    _fc_layers(thin, weights).compress((fc6, fc7))
+    _fc_layers(thin).compress((fc6, fc7))
     detector = loaded.config.detector
-    head = cast(Any, detector).head.model_copy(update=_ranks(fc6, fc7))
+    ranks = {"fc6_rank": fc6, "fc7_rank": fc7}
+    changed = {name: rank for name, rank in ranks.items() if rank is not None}
+    head = cast(Any, detector).head.model_copy(update=changed)
     config = loaded.config.model_copy(update={"detector": detector.model_copy(update={"head": head})})
     config = Config.model_validate(config.model_dump())
-    before, _, metric = _judge(loaded, loaded.model, weights, data)
-    after, advice, _ = _judge(loaded, thin, weights, data)
+    judged_by = data or loaded.config
+    source = _source(loaded, weights, data)
+    before, _ = _judge(judged_by, loaded.model, source, place)
+    after, advice = _judge(judged_by, thin, source, place)
     save_model(
         file,
         thin,
@@ -125,29 +130,22 @@ def compress(
         licence=loaded.file.licence,
         thresholds=advice or loaded.file.thresholds,
     )
+    metric = None if source is None else judged_by.evaluate.metric
     return Compression(file, metric, before, after)
 
 
-def _ranks(fc6: int | None, fc7: int | None) -> dict[str, int]:
-    ranks = {"fc6_rank": fc6, "fc7_rank": fc7}
-    return {name: rank for name, rank in ranks.items() if rank is not None}
-
-
-def _fc_layers(model: object, weights: Path) -> FcLayers:
-    """Return the layers that can be compressed.
-
-    Raises:
-        UserError: the detector has none.
-    """
+def _require_whole_fc(model: nn.Module, weights: Path) -> None:
     layers = model.fc_layers if isinstance(model, HasFcLayers) else None
     if layers is None:
         raise UserError(f"{weights}: has no fc6 and fc7; heads fc6_fc7 and two_fc can be compressed")
-    return layers
-
-
-def _require_whole_fc(layers: FcLayers, weights: Path) -> None:
     if not (isinstance(layers.fc6, nn.Linear) and isinstance(layers.fc7, nn.Linear)):
         raise UserError(f"{weights}: is compressed already; give the file that it was made from")
+
+
+def _fc_layers(model: nn.Module) -> FcLayers:
+    layers = cast(HasFcLayers, model).fc_layers
+    assert layers is not None
+    return layers
 
 
 class _Timed(nn.Module):
@@ -167,22 +165,20 @@ class _Timed(nn.Module):
 
 
 def _judge(
-    loaded: LoadedDetector, model: nn.Module, weights: Path, data: Config | None
-) -> tuple[Measurement, Advice | None, str | None]:
-    head = _fc_layers(model, weights)
+    config: Config, model: nn.Module, source: Source | None, device: torch.device
+) -> tuple[Measurement, Advice | None]:
+    head = _fc_layers(model)
     size = sum(p.numel() for part in (head.fc6, head.fc7) for p in part.parameters())
-    config = data or loaded.config
-    source = _source(loaded, weights, data)
     if source is None:
-        return Measurement(size, None, None), None, None
+        return Measurement(size, None, None), None
     timed = _Timed(model)
-    with session(config.model_copy(update={"device": str(_device(model))}), trains=False) as run:
+    with session(config.model_copy(update={"device": str(device)}), trains=False) as run:
         found, _ = detect_with(config, run, timed, source)
     assert found is not None
     measured = measure(source.annotations, found, config.evaluate.metric)
     advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
     seconds = statistics.median(timed.seconds) if timed.seconds else None
-    return Measurement(size, known(measured.value), seconds), advice, config.evaluate.metric
+    return Measurement(size, known(measured.value), seconds), advice
 
 
 def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Source | None:
@@ -197,7 +193,3 @@ def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Sourc
             raise
         say(f"not measured, for want of images: {error}", "--data CONFIG names others")
         return None
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

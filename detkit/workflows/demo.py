@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from detkit.annotations.image_files import images_below
 from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.evaluation.measure import known
@@ -39,7 +38,7 @@ def demo(out: Path | None = None) -> dict[str, Any]:
     for number in range(NUM_PICTURES):
         write_image(pictures / f"{number:02d}.png", unseen.render(number))
     found = folder / "predictions"
-    predict(trained.out / MODEL, [str(path) for path in images_below(pictures)], out=found, draw=True)
+    predict(trained.out / MODEL, [str(pictures)], out=found, draw=True)
     stats = trained.measured.coco.stats
     return {
         "ap50": known(stats["AP50"]),

@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
+from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
 from detkit.evaluation.measure import known
-from detkit.lineage.chain import CHAIN
+from detkit.lineage.chain import CHAIN, Link, Terms, Values
 from detkit.lineage.common_settings import (
     OBJECTS,
     Images,
-    Terms,
     backbone_of,
     classifier_config,
     common_ground,
     images_of_dataset,
 )
-from detkit.lineage.page import Ratio, Row, lineage_page, shown_seconds
-from detkit.lineage.ratios import ratios_of
-from detkit.lineage.row import Commands, is_done, row_of, train_once
+from detkit.lineage.page import Ratio, Row, lineage_page, ratios_of, shown_seconds
+from detkit.lineage.timing import time_by_image
 from detkit.runtime.environment import environment
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import MODEL, new_folder
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, new_folder
+from detkit.training.staged.stages import FOLDER as STAGES
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
 
 PAGE, RESULT, TERMS = "lineage.html", "lineage.json", "terms.json"
+ROW, SPENT = "row.json", "train_seconds.json"
 CLASSIFIER = "classifier"
 
 
@@ -91,10 +95,10 @@ def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str]
         ground = common_ground(images, terms, weights)
         rows: list[Row] = []
         for link in CHAIN:
-            if link.name not in wanted and not is_done(folder / link.name):
+            place = folder / link.name
+            if link.name not in wanted and not (place / ROW).is_file():
                 continue
-            values, place = link.config(ground), folder / link.name
-            rows.append(row_of(link, values, images.data["val"], place, Commands(train, evaluate)))
+            rows.append(_row(link, link.config(ground), images.val, place))
             result = Lineage(tuple(rows), ratios_of(rows), pretrain_seconds, folder)
             _write(result, dataset, terms, images)
     except KeyboardInterrupt:
@@ -138,8 +142,66 @@ def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | N
         return terms.weights, None
     place = folder / CLASSIFIER
     say("classifier: the backbone learns to name the objects, cut out")
-    seconds = train_once(Config.model_validate(classifier_config(images, terms)), place, train)
+    seconds = _train_once(Config.model_validate(classifier_config(images, terms)), place)
     return str((place / MODEL).resolve()), seconds
+
+
+def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
+    """Train, evaluate and time a detector, or read what was measured of it before.
+
+    Its config has no `data.val`, so that nothing is chosen by the images it is evaluated on.
+    """
+    kept = folder / ROW
+    if kept.is_file():
+        say(f"{link.title}: done before, in {folder}")
+        return Row(**json.loads(kept.read_bytes()))
+    say(f"{link.title}: learning")
+    config = Config.model_validate(values)
+    evaluated = Config.model_validate({**values, "data": {**values["data"], "val": val}})
+    source = open_validation_set(evaluated.data)
+    # Now, so that no time below holds that of proposals.
+    attach_proposals(evaluated.detector.external_proposals, source, "val")
+    seconds = _train_once(config, folder)
+    result = evaluate(evaluated, weights=folder / MODEL)
+    assert result is not None
+    assert result.measured.coco is not None
+    tested = time_by_image(evaluated, folder / MODEL, source)
+    stats = result.measured.coco.stats
+    row = Row(
+        detector=link.name,
+        title=link.title,
+        idea=link.idea,
+        ap50=stats["AP50"],
+        ap=stats["AP"],
+        train_seconds=seconds,
+        **asdict(tested),
+    )
+    write_atomically(kept, json.dumps(asdict(row)))
+    say(f"{link.title}: AP50 {row.ap50:.3f}, trained in {row.train_seconds:.0f} s")
+    return row
+
+
+def _train_once(config: Config, folder: Path) -> float:
+    """Train what a config says, or go on with it, and return the seconds that all attempts took."""
+    spent = folder / SPENT
+    before = json.loads(spent.read_bytes()) if spent.is_file() else {"seconds": 0.0, "done": False}
+    if before["done"]:
+        return float(before["seconds"])
+    started = (folder / CHECKPOINT).is_file() or (folder / STAGES).is_dir()
+    if not started and (folder / CONFIG).is_file():
+        shutil.rmtree(folder)  # it was stopped before there was anything to go on with
+    start = time.perf_counter()
+    try:
+        trained = train(config, out=folder, resume=started)
+    except BaseException:
+        if folder.is_dir():
+            taken = before["seconds"] + time.perf_counter() - start
+            write_atomically(spent, json.dumps({"seconds": taken, "done": False}))
+        raise
+    assert trained is not None, "the chain runs in one process"
+    seconds = float(before["seconds"] + trained.train_seconds)
+    write_atomically(spent, json.dumps({"seconds": seconds, "done": True}))
+    return seconds
 
 
 def _write(result: Lineage, dataset: str, terms: Terms, images: Images) -> None:

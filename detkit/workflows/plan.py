@@ -128,9 +128,6 @@ class Plan:
 def plan(config: Config) -> Plan | StagedPlan:
     """Predict memory and time of a training from small probes, then check the prediction with a real step.
 
-    Args:
-        config: the training.
-
     Raises:
         UserError: the data cannot be read, or the training has steps of several kinds.
     """

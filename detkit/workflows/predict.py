@@ -80,7 +80,7 @@ def predict(
             records.append(record(found, predictor.category_ids))
             if draw:
                 shown = _best(found) if predictor.classifies_images else found
-                draw_prediction(shown, _drawing(folder / DRAWN, Path(str(found.source))), predictor.classes)
+                _draw(shown, folder / DRAWN, predictor.classes)
             on_image(number, len(files))
     return folder, records
 
@@ -92,24 +92,11 @@ def _best(found: Prediction) -> Prediction:
     )
 
 
-def draw_prediction(found: Prediction, file: Path, classes: Sequence[str]) -> None:
-    """Write an image with its detections drawn on it.
-
-    Args:
-        found: what was found; its `source` is read again.
-        file: the JPEG or PNG to write.
-        classes: names that the labels point to.
-    """
-    drawn = draw_detections(
-        decode_image(Path(str(found.source))), found.boxes, found.labels, found.scores, classes
-    )
-    write_image(file, drawn)
-
-
-def _drawing(folder: Path, source: Path) -> Path:
-    """Return a free name for a drawing: two folders may hold images of one name."""
+def _draw(found: Prediction, folder: Path, classes: Sequence[str]) -> None:
+    """Write an image with its detections, under a free name: two folders may hold images of one name."""
+    source = Path(str(found.source))
     file, number = folder / f"{source.stem}.jpg", 1
     while file.exists():
         number += 1
         file = folder / f"{source.stem}-{number}.jpg"
-    return file
+    write_image(file, draw_detections(decode_image(source), found.boxes, found.labels, found.scores, classes))

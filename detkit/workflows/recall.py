@@ -13,7 +13,7 @@ from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.data.datasets.named_images import labelled_images, split_names
 from detkit.errors import UserError
-from detkit.evaluation.metrics.proposal_recall import RECALL_IOUS, ProposalResult, evaluate_proposals
+from detkit.evaluation.metrics.proposal_recall import RECALL_IOUS, evaluate_proposals
 from detkit.proposals.store.aligned import Aligned, aligned_store
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.recall_plot import write_recall_plot
@@ -81,12 +81,20 @@ def recall(
         say(f"{file}: nothing about {aligned.unlisted} of {truth.num_images} images; no proposals there")
     if difficult:
         truth = replace(truth, difficult=np.zeros_like(truth.difficult))
-    found = found_boxes(aligned, truth, max_boxes)
+    found = _boxes(aligned, truth, max_boxes)
     most = int(np.bincount(found.images, minlength=1).max())
     measured = evaluate_proposals(truth, found, limits=(max(most, 1),))
     if plot is not None:
         write_recall_plot(plot, truth, found, most)
-    return _recall(measured, truth)
+    return Recall(
+        images=truth.num_images,
+        objects=int((~(truth.difficult | truth.crowd)).sum()),
+        boxes_per_image=float(measured.boxes_per_image[0]),
+        recall=dict(zip(RECALL_IOUS, measured.recall[0].tolist(), strict=True)),
+        mabo=float(measured.mabo[0]),
+        ar=float(measured.average_recall[0]),
+        abo=dict(zip(measured.classes, measured.abo[0].tolist(), strict=True)),
+    )
 
 
 def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSet, Aligned]:
@@ -109,14 +117,8 @@ def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSe
         raise UserError(f"{error}; nor has it all images of {' or of '.join(names)} alone (--set)") from None
 
 
-def found_boxes(aligned: Aligned, truth: AnnotationSet, max_boxes: int | None) -> DetectionSet:
-    """Return the proposals of all images of a dataset as detections of its first class.
-
-    Args:
-        aligned: where they are.
-        truth: the dataset.
-        max_boxes: the first so many of an image; None is all.
-    """
+def _boxes(aligned: Aligned, truth: AnnotationSet, max_boxes: int | None) -> DetectionSet:
+    """Return the proposals of all images of a dataset as detections of its first class."""
     store = ProposalStore.open(aligned.path)
     proposals = [store(position).best(max_boxes) for position in aligned.positions.tolist()]
     counts = [len(found) for found in proposals]
@@ -127,16 +129,4 @@ def found_boxes(aligned: Aligned, truth: AnnotationSet, max_boxes: int | None) -
         scores=np.concatenate([np.zeros(0), *(found.scores for found in proposals)]),
         boxes=from_corners(boxes, truth.box_format),
         box_format=truth.box_format,
-    )
-
-
-def _recall(measured: ProposalResult, truth: AnnotationSet) -> Recall:
-    return Recall(
-        images=truth.num_images,
-        objects=int((~(truth.difficult | truth.crowd)).sum()),
-        boxes_per_image=float(measured.boxes_per_image[0]),
-        recall=dict(zip(RECALL_IOUS, measured.recall[0].tolist(), strict=True)),
-        mabo=float(measured.mabo[0]),
-        ar=float(measured.average_recall[0]),
-        abo=dict(zip(measured.classes, measured.abo[0].tolist(), strict=True)),
     )

@@ -26,45 +26,23 @@ def score(truth: Path, found: Path, metric: Metric) -> Measured:
     Raises:
         UserError: a file is missing or malformed, or the detections are of other images or classes.
     """
-    annotations, detections = read_pair(truth, found)
+    annotations, detections = _read(truth, found)
     measured = measure(annotations, detections, metric)
     say(*zero_notes(annotations, detections, measured.value, measured.per_class))
     return measured
 
 
-def read_pair(truth: Path, found: Path) -> tuple[AnnotationSet, DetectionSet]:
-    """Read annotations and the detections that belong to them.
-
-    Raises:
-        UserError: see `read_truth` and `read_found`.
-    """
+def _read(truth: Path, found: Path) -> tuple[AnnotationSet, DetectionSet]:
+    """Return annotations and the detections that belong to them."""
     if truth.is_file() and found.is_file() and found.suffix != ".txt":
         return read_coco_with_results(truth.parent, truth, found)
-    annotations = read_truth(truth)
-    return annotations, read_found(found, annotations)
+    _require(truth)
+    annotations = read_voc(truth) if truth.is_dir() else read_coco(truth.parent, truth)
+    _require(found)
+    read = read_comp4 if found.is_dir() or found.suffix == ".txt" else read_coco_results
+    return annotations, read(found, annotations)
 
 
-def read_truth(path: Path) -> AnnotationSet:
-    """Read a COCO annotations file or a folder of VOC annotations.
-
-    Raises:
-        UserError: it does not exist or is neither.
-    """
-    if path.is_dir():
-        return read_voc(path)
+def _require(path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
-    return read_coco(path.parent, path)
-
-
-def read_found(path: Path, truth: AnnotationSet) -> DetectionSet:
-    """Read a COCO results file or a folder of comp4 files.
-
-    Raises:
-        UserError: it does not exist, is neither, or does not belong to the annotations.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    if path.is_dir() or path.suffix == ".txt":
-        return read_comp4(path, truth)
-    return read_coco_results(path, truth)

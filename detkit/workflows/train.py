@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,12 +96,17 @@ def train(
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
     resume = resume or goes_on(out)
-    with _pointing_to_check():
+    try:
         train_set, changed = open_training_set(config.data)
         val_set = open_validation_set(config.data) if config.data.val is not None else None
+    except UserError as error:
+        raise UserError(
+            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
+        ) from error
     with session(config, trains=True) as run:
         if rank() == 0:
-            say(f"training on {images_of(train_set.annotations)}", *_changes(changed))
+            changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
+            say(f"training on {images_of(train_set.annotations)}", *changes)
             say(f"on {run.device}, {run.precision_name}")
         proposals = config.detector.external_proposals
         train_set = attach_proposals(proposals, train_set, "train")
@@ -119,21 +123,6 @@ def train(
     if rank() != 0:
         return None
     return Training(task.folder, measured, seconds, progress.steps, progress.images_per_second)
-
-
-@contextmanager
-def _pointing_to_check() -> Iterator[None]:
-    """Say with the first mistake in the data what lists all of them."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(
-            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
-        ) from error
-
-
-def _changes(changed: Mapping[str, int]) -> list[str]:
-    return [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
 
 
 def _folder(config: Config, name: str, out: Path | None, resume: bool) -> Path:

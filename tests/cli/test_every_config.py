@@ -8,8 +8,7 @@ import pytest
 
 from detkit.__main__ import main
 from detkit.cli.exits import DONE, NO, WRONG_INPUT
-from detkit.config.load import load_config
-from detkit.config.names import config_names
+from detkit.config.load import config_names, load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.synthetic.dataset import write_synthetic

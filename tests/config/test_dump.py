@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detkit.config.dump import dump_config, flow
-from detkit.config.load import load_config, parse_config
-from detkit.config.names import config_names
+from detkit.config.load import config_names, load_config, parse_config
 from detkit.config.schema import Config
 from detkit.config.strict_yaml import read_yaml
 from detkit.errors import UserError

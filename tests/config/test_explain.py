@@ -8,8 +8,7 @@ import yaml
 
 from detkit.config.explain import describe, explain, schema
 from detkit.config.keys import every_key
-from detkit.config.load import find_config
-from detkit.config.names import config_names
+from detkit.config.load import config_names, find_config
 from detkit.config.schema import Config
 from detkit.errors import UserError
 

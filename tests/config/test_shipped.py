@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from detkit.config.load import load_config
-from detkit.config.names import config_names, find_config
+from detkit.config.load import config_names, find_config, load_config
 from detkit.detectors.builder import build_detector
 
 NARROW = 0.125

@@ -12,10 +12,9 @@ from detkit.config.schema import Config
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.errors import UserError
 from detkit.lineage import common_settings as lineage_ground
-from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Ground
-from detkit.lineage.common_settings import EMBEDDED, PHOTOS, Terms, backbone_of, terms_for
-from detkit.lineage.page import Row
-from detkit.lineage.ratios import ratios_of
+from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Ground, Terms
+from detkit.lineage.common_settings import EMBEDDED, PHOTOS, backbone_of, terms_for
+from detkit.lineage.page import Row, ratios_of
 from detkit.workflows import lineage as whole
 from detkit.workflows.lineage import Lineage, lineage
 
@@ -35,21 +34,18 @@ def row(name: str, *, train: float = 1, proposals: float = 1, network: float = 1
 
 
 def ground(backbone: str) -> Ground:
-    val = {"type": "voc", "root": "data"}
+    terms = Terms(backbone, "none", 1.0, 300, 6400, 96)
     return Ground(
-        backbone=backbone_of(Terms(backbone, "none", 1.0, 300, 6400, 96)),
+        backbone=backbone_of(terms),
         data={
             "classes": ("cat",),
-            "train": {**val, "augment": ({"type": "flip"},)},
-            "val": val,
+            "train": {"type": "voc", "root": "data", "augment": ({"type": "flip"},)},
             "resize": {"short_px": 400, "long_px": 600},
         },
         anchors={"sizes_px": ((32.0, 64.0),), "ratios": (1.0,)},
         windows={"scales": (0.2,), "ratios": (1.0,)},
-        boxes=300,
-        regions=6400,
+        terms=terms,
         num_images=50,
-        crop_px=96,
         rate=1e-3,
     )
 
@@ -72,7 +68,7 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
             assert detector.head.batch_per_image == REGIONS_PER_IMAGE
         else:
             regions = learning.fine_tune.steps * learning.fine_tune.batch_size
-        assert regions == common.regions
+        assert regions == common.terms.regions
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet19", "vgg", "alexnet7", "lenet", ""])
@@ -82,8 +78,8 @@ def test_a_backbone_that_is_not_there(name: str) -> None:
 
 
 def test_terms_depend_on_the_dataset_and_can_be_changed() -> None:
-    assert terms_for("synthetic", {"boxes": None}) == EMBEDDED
-    assert terms_for("photos", {"boxes": 7, "width": None}) == replace(PHOTOS, boxes=7)
+    assert terms_for("synthetic", boxes=None) == EMBEDDED
+    assert terms_for("photos", boxes=7, width=None) == replace(PHOTOS, boxes=7)
 
 
 def test_gains_are_ratios_of_the_two_detectors() -> None:

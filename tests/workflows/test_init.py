@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from detkit.checks.recommend import choose_freeze
-from detkit.config.load import load_config
-from detkit.config.names import find_config
+from detkit.config.load import find_config, load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.config import ImageFolderConfig, ObjectCropsConfig
 from detkit.data.datasets.readers import read_set
