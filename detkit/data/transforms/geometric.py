@@ -13,6 +13,7 @@ know no rule for objects whose centre leaves.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -33,30 +34,47 @@ class Transform(Protocol):
     """
 
     def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
+        self, image: Tensor, target: Target, generator: np.random.Generator, /
     ) -> tuple[Tensor, Target]:
         """Return the changed image and target."""
         ...
 
 
 @dataclass(frozen=True)
-class Flip:
-    """Mirrors the image.
+class Sometimes(ABC):
+    """A transform of some images only; the others stay as they came.
 
     Attributes:
         probability: how often.
-        direction: horizontal exchanges left and right, vertical top and bottom.
     """
 
     probability: float
-    direction: Literal["horizontal", "vertical"]
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
     ) -> tuple[Tensor, Target]:
-        """Return the image and target, mirrored or as they came."""
+        """Return the image and target, changed or as they came."""
         if generator.random() >= self.probability:
             return image, target
+        return self.change(image, target, generator)
+
+    @abstractmethod
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the changed image and target."""
+
+
+@dataclass(frozen=True)
+class Flip(Sometimes):
+    """Mirrors the image.
+
+    Attributes:
+        direction: horizontal exchanges left and right, vertical top and bottom.
+    """
+
+    direction: Literal["horizontal", "vertical"]
+
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the image and target, mirrored."""
         height, width = image.shape[1:]
         if self.direction == "horizontal":
             image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0)
@@ -68,26 +86,20 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class RandomCrop:
+class RandomCrop(Sometimes):
     """Random crop: a window that holds the centre of at least one object, where there is one.
 
     Objects whose centre leaves the window are dropped, the others clipped.
 
     Attributes:
-        probability: how often.
         min_scale: shortest height and width of the window as a fraction of the image's; both are drawn
             between this and 1, independently.
     """
 
-    probability: float
     min_scale: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the window and what lies in it, or all as it came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the window and what lies in it."""
         centre = _centre_to_keep(target, generator)
         (top, height), (left, width) = (
             self._span(side, None if centre is None else centre[axis], generator)
@@ -107,24 +119,18 @@ class RandomCrop:
 
 
 @dataclass(frozen=True)
-class ZoomOut:
+class ZoomOut(Sometimes):
     """Random zoom out: the image somewhere on a larger canvas of its mean colour.
 
     Attributes:
-        probability: how often.
         max_scale: largest side of the canvas as a multiple of the image's; the factor is drawn
             between 1 and this, the same for both sides.
     """
 
-    probability: float
     max_scale: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the canvas with the moved target, or all as it came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the canvas with the moved target."""
         height, width = image.shape[1:]
         scale = generator.uniform(1.0, self.max_scale)
         size = (round(height * scale), round(width * scale))
@@ -138,30 +144,24 @@ class ZoomOut:
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Sometimes):
     """Turns, shears and stretches the image about its centre; the canvas keeps its size.
 
     What comes in from outside has the image's mean colour. A box becomes the box around its turned
     corners, a little larger than the object, which is why the angles should stay small.
 
     Attributes:
-        probability: how often.
         degrees: largest rotation either way.
         shear_degrees: largest horizontal shear either way.
         stretch: largest factor (or its inverse) of the aspect ratio; the area stays.
     """
 
-    probability: float
     degrees: float
     shear_degrees: float
     stretch: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the turned image and target, or both as they came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the turned image and target."""
         turn, shear, stretch = generator.uniform(-1.0, 1.0, size=3)
         height, width = image.shape[1:]
         matrix = about_centre(
