@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def box_problems(truth: AnnotationSet, sizes: NDArray[np.int32]) -> list[BoxProb
     """Return what is wrong with the boxes of a set, in object order; see `problem_kinds`."""
     kinds = problem_kinds(truth, sizes)
     images = truth.image_index()
-    names: tuple[Problem, ...] = ("not_finite", "degenerate", "normalised", "outside")
+    names = get_args(Problem)
     found = []
     for row in np.flatnonzero(kinds).tolist():
         kind = names[int(kinds[row]) - 1]

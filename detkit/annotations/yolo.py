@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detkit.annotations.assembly import Assembly
-from detkit.annotations.class_names import class_ids, label_names
+from detkit.annotations.class_names import class_ids
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_size
 from detkit.annotations.text_files import read_text
@@ -46,13 +46,7 @@ def read_yolo(
             assembly.add_object(name, box)
     ids = {name: number for number, name in layout.names.items()}
     kept = [name for name in ids if name not in set(ignore_classes)] if classes is None else list(classes)
-
-    def where(position: int) -> str:
-        file, number = assembly.source_of(position)
-        return f"{file}: object {number}"
-
-    labels = label_names(assembly.names(), kept, ignore_classes, where)
-    return assembly.build(base, kept, labels, class_ids(kept, ids))
+    return assembly.build(base, kept, assembly.labels(kept, ignore_classes), class_ids(kept, ids))
 
 
 def _relative(image: Path, base: Path) -> str:

@@ -9,8 +9,7 @@ from typing import Any, Literal
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import image_path, require_images
-from detkit.annotations.labelme import write_labelme
-from detkit.annotations.writers import image_folder, write_dataset
+from detkit.annotations.writers import image_folder, write_dataset, write_labelme
 from detkit.data.datasets.readers import configs_of_sets, read_sets
 from detkit.data.synthetic.dataset import NUM_SYNTHETIC, is_embedded, write_synthetic
 from detkit.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.annotations.coco import read_coco
-from detkit.annotations.coco_results import read_coco_results, read_coco_with_results
+from detkit.annotations.coco_results import read_coco_results
 from detkit.annotations.comp4 import read_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
@@ -38,8 +38,6 @@ def read_pair(truth: Path, found: Path) -> tuple[AnnotationSet, DetectionSet]:
     Raises:
         UserError: see `read_truth` and `read_found`.
     """
-    if truth.is_file() and found.is_file() and found.suffix != ".txt":
-        return read_coco_with_results(truth.parent, truth, found)
     annotations = read_truth(truth)
     return annotations, read_found(found, annotations)
 

@@ -62,8 +62,8 @@ class SyntheticSet:
             assembly.add_image(f"{index:06d}", (plan.height, plan.width), f"synthetic (seed {self.seed})")
             for label, box in zip(plan.labels.tolist(), plan.boxes.tolist(), strict=True):
                 assembly.add_object(self.classes[label], box)
-        labels = [self.classes.index(name) for name in assembly.names()]
-        return assembly.build(SYNTHETIC, self.classes, labels, range(1, len(self.classes) + 1))
+        ids = range(1, len(self.classes) + 1)
+        return assembly.build(SYNTHETIC, self.classes, assembly.labels(self.classes), ids)
 
     def render(self, index: int) -> Pixels:
         """Return the (height, width, 3) RGB pixels of image `index`, the number in its file name."""
