@@ -42,12 +42,10 @@ def our_batches(folder: Path, workers: int, start: str) -> Iterator[Any]:
 
     multiprocessing.set_start_method(start, force=True)
     train = {"type": "coco", "images": str(folder / "images"), "annotations": str(folder / "instances.json")}
-    source, _ = open_training_set(DataConfig.model_validate({"classes": CLASSES, "train": train}))
+    data = DataConfig.model_validate({"classes": CLASSES, "train": train})
+    source, _ = open_training_set(data)
     dataset = DetectionDataset(Index.of(source.annotations), source.pixels, [], seed=0)
-    loader = make_train_loader(
-        dataset, batch_size=4, seed=0, workers=workers, rank=0, world_size=1, group_by_aspect=True,
-        repeat_threshold=0.0, num_classes=len(CLASSES), pin_memory=False,
-    )  # fmt: skip
+    loader = make_train_loader(data, dataset, batch_size=4, seed=0, workers=workers, pin_memory=False)
     del source
     gc.collect()
     return iter(loader.epoch(0))

@@ -196,8 +196,6 @@ def contents_of(root: Path) -> str:
     if not root.is_dir():
         return "the folder does not exist"
     names = sorted(p.name for p in root.iterdir())
-    return (
-        f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
-        if names
-        else "the folder is empty"
-    )
+    if not names:
+        return "the folder is empty"
+    return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
