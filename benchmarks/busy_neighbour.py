@@ -96,7 +96,7 @@ def _answer(config: Any, run: Any) -> None:
     from torch.amp import GradScaler
 
     from detkit.data.datasets.builder import open_training_set
-    from detkit.data.loading.loaders import make_train_loader
+    from detkit.data.loading.loaders import TrainLoader
     from detkit.data.loading.samples import DetectionDataset
     from detkit.data.regions.batch import amount_of
     from detkit.data.transforms.builder import train_transforms
@@ -113,7 +113,7 @@ def _answer(config: Any, run: Any) -> None:
     )
     step = Step(run, model, optimizer)
     dataset = DetectionDataset.of(train_set, train_transforms(config.data), config.seed)
-    loader = make_train_loader(
+    loader = TrainLoader(
         config.data, dataset,
         batch_size=config.train.batch_size, seed=config.seed, workers=0, pin_memory=False,
     )  # fmt: skip

@@ -35,7 +35,7 @@ from detkit.data.config import DataConfig
 from detkit.data.datasets.config import SyntheticDatasetConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import file_source
-from detkit.data.loading.loaders import make_train_loader
+from detkit.data.loading.loaders import TrainLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Flip
 from detkit.data.transforms.resize import Resize
@@ -65,7 +65,7 @@ def ours(annotations: AnnotationSet) -> Callable[[], Iterator[tuple[Tensor, list
     dataset = DetectionDataset(
         Index.of(annotations), source.pixels, [Flip(1.0, "horizontal"), Resize((600,), 1000)], seed=0
     )
-    loader = make_train_loader(DATA, dataset, batch_size=2, seed=0, workers=0, pin_memory=False)
+    loader = TrainLoader(DATA, dataset, batch_size=2, seed=0, workers=0, pin_memory=False)
 
     def run() -> Iterator[tuple[Tensor, list[Tensor]]]:
         for batch in loader.epoch(0):
@@ -175,7 +175,7 @@ def measure(annotations: AnnotationSet) -> list[Claim]:
 def load_order(annotations: AnnotationSet) -> list[list[int]]:
     """Return the images of our batches, so that the peer reads the same ones together."""
     dataset = DetectionDataset(Index.of(annotations), file_source(annotations).pixels, [], seed=0)
-    loader = make_train_loader(DATA, dataset, batch_size=2, seed=0, workers=0, pin_memory=False)
+    loader = TrainLoader(DATA, dataset, batch_size=2, seed=0, workers=0, pin_memory=False)
     return [[target.image for target in batch.targets] for batch in loader.epoch(0)]
 
 

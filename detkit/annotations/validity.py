@@ -42,26 +42,16 @@ class BoxProblem:
     message: str
 
 
-def problem_kinds(truth: AnnotationSet, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
-    """Return the (M,) problem of each object: 0 none, otherwise 1 + its place in `Problem`.
+def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Return the (M,) problem of each box: 0 none, otherwise 1 + its place in `Problem`.
 
     In VOC's inclusive pixels a box with x1 = x2 is one pixel wide and valid, and x2 may equal the image's
     width. A box of COCO may leave the image by less than `TOLERANCE_PX`, a box of VOC not at all.
 
     Args:
-        truth: the set.
-        sizes: (N, 2) height and width of the images; (0, 0) where unknown, which is not checked.
-    """
-    return kinds_of_boxes(truth.boxes, truth.box_format, sizes[truth.image_index()])
-
-
-def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
-    """Return the (M,) problem of each box, as `problem_kinds` does.
-
-    Args:
         raw: (M, 4) boxes as written.
         box_format: their convention.
-        sizes: (M, 2) height and width of each box's image.
+        sizes: (M, 2) height and width of each box's image; (0, 0) where unknown, which is not checked.
     """
     boxes = to_corners(raw, box_format)
     slack = TOLERANCE_PX if box_format == "coco" else 0.0
@@ -79,9 +69,9 @@ def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) 
 
 
 def box_problems(truth: AnnotationSet, sizes: NDArray[np.int32]) -> list[BoxProblem]:
-    """Return what is wrong with the boxes of a set, in object order; see `problem_kinds`."""
-    kinds = problem_kinds(truth, sizes)
+    """Return what is wrong with the boxes of a set whose N images have these sizes, in object order."""
     images = truth.image_index()
+    kinds = kinds_of_boxes(truth.boxes, truth.box_format, sizes[images])
     names = get_args(Problem)
     found = []
     for row in np.flatnonzero(kinds).tolist():

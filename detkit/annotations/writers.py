@@ -1,4 +1,4 @@
-"""Writers of VOC, COCO and YOLO folders, and of LabelMe files."""
+"""Writers of VOC, COCO, YOLO and LabelMe folders."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_names, with_sizes
 from detkit.storage.atomic import write_atomically
 
-Format = Literal["voc", "coco", "yolo"]
+Format = Literal["voc", "coco", "yolo", "labelme"]
 
 
 def image_folder(folder: Path, dataset_format: Format, split: str) -> Path:
     """Return the folder in which a written dataset expects the images of a split."""
     if dataset_format == "voc":
         return folder / "JPEGImages"
-    return folder / split if dataset_format == "coco" else folder / "images" / split
+    return folder / "images" / split if dataset_format == "yolo" else folder / split
 
 
 def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, AnnotationSet]) -> None:
@@ -34,16 +34,16 @@ def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, Ann
 
     Args:
         folder: where the dataset goes.
-        dataset_format: voc, coco or yolo.
+        dataset_format: voc, coco, yolo or labelme.
         splits: the annotation set of each split, such as train and val.
 
     Raises:
         UserError: two images share a name, or an image of unknown size cannot be read.
     """
-    writer = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo}[dataset_format]
+    writers = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo, "labelme": write_labelme}
     for split, truth in splits.items():
         image_names(truth)
-        writer(folder, split, with_sizes(truth))
+        writers[dataset_format](folder, split, with_sizes(truth))
 
 
 def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -119,17 +119,7 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
 
 
 def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
-    """Write <split>/<image>.json for LabelMe, a rectangle an object; `difficult` and `crowd` become flags.
-
-    Args:
-        folder: where the dataset goes.
-        split: name of the part, such as train.
-        truth: the annotations.
-
-    Raises:
-        UserError: two images share a name, or an image of unknown size cannot be read.
-    """
-    truth = with_sizes(truth)
+    """Write <split>/<image>.json with a rectangle for every object; `difficult` and `crowd` become flags."""
     corners = to_corners(truth.boxes, truth.box_format).tolist()
     for index, name in enumerate(image_names(truth)):
         height, width = truth.sizes[index].tolist()

@@ -62,23 +62,12 @@ def _objects(
     for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if words:
-            name = class_of_line(words, layout, f"{file}:{number}")
+            name = _class_of(words[0], layout, f"{file}:{number}")
             found.append((name, box_of_line(words, size, f"{file}:{number}")))
     return found
 
 
-def class_of_line(words: list[str], layout: YoloLayout, place: str) -> str:
-    """Return the class name of a line.
-
-    Args:
-        words: the line's words.
-        layout: has the names.
-        place: file and line, for messages.
-
-    Raises:
-        UserError: the line does not begin with the number of a class.
-    """
-    word = words[0]
+def _class_of(word: str, layout: YoloLayout, place: str) -> str:
     try:
         return layout.names[int(float(word))]
     except (ValueError, OverflowError):

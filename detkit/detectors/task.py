@@ -11,7 +11,7 @@ from torch import nn
 from detkit.annotations.dataset import DetectionSet
 from detkit.data.config import DataConfig
 from detkit.data.datasets.source import Source
-from detkit.data.loading.loaders import TrainLoader, make_train_loader
+from detkit.data.loading.loaders import TrainLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.builder import eval_transforms, train_transforms
 from detkit.detectors.config import DetectorConfig
@@ -89,7 +89,7 @@ class Task:
         Args:
             batch_size: images of one step over all processes.
         """
-        return make_train_loader(
+        return TrainLoader(
             self.data,
             DetectionDataset.of(self.train_set, train_transforms(self.data), self.seed),
             batch_size=batch_size,

@@ -16,7 +16,7 @@ from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import BoxFormat, DetectionSet
 from detkit.capabilities import Detector
 from detkit.data.datasets.source import Source
-from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Transform
 from detkit.models.norm import folds_kept
@@ -127,7 +127,7 @@ def detect_dataset(
         All detections in process 0 (None in the others), and this process's time.
     """
     dataset = DetectionDataset.of(source, transforms, seed=0)
-    loader = make_eval_loader(
+    loader = EvalLoader(
         dataset, batch_size=batch_size, workers=session.workers, pin_memory=session.pin_memory
     )
     batches = session.threads.of("detection").over(loader, lambda batch: batch[0].pixels.numel())

@@ -20,7 +20,7 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.capabilities import Detector, HasProposalNetwork
 from detkit.config.schema import Config
 from detkit.data.datasets.source import Source
-from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
@@ -108,7 +108,7 @@ def _time_with_own_proposals(config: Config, weights: Path, source: Source) -> T
 def _images(config: Config, run: Session, source: Source) -> list[ImageBatch]:
     """Return the first images, each as a batch of its own on the device."""
     dataset = DetectionDataset.of(source, eval_transforms(config.data), config.seed)
-    loader = make_eval_loader(dataset, batch_size=1, workers=0, pin_memory=False)
+    loader = EvalLoader(dataset, batch_size=1, workers=0, pin_memory=False)
     return [images.to(run.device) for images, _ in islice(loader, MOST_IMAGES)]
 
 

@@ -36,7 +36,8 @@ def collate(samples: Sequence[Sample], seed: int) -> TrainBatch:
     targets = tuple(sample.target for sample in samples)
     originals = tuple(sample.original for sample in samples)
     images = ImageBatch(pixels.permute(0, 3, 1, 2), sizes, originals, _proposals(targets))
-    return TrainBatch(images, targets, _batch_seed(seed, samples[0].epoch))
+    (batch_seed,) = np.random.SeedSequence([_BATCH, seed, samples[0].epoch]).generate_state(1)
+    return TrainBatch(images, targets, int(batch_seed))
 
 
 def _proposals(targets: Sequence[Target]) -> tuple[Tensor, ...] | None:
@@ -88,7 +89,3 @@ def _as_array(value: Any) -> Any:
 
 def _as_tensor(value: Any) -> Any:
     return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
-def _batch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([_BATCH, seed, epoch]).generate_state(1)[0])

@@ -29,18 +29,43 @@ _WORKERS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
 class TrainLoader:
-    """Batches for training; `order` says which images, and any epoch can be read from any step.
+    """The training batches of this process; any epoch can be read from any step.
 
     Args:
-        loader: reads the batches that `plan` holds at that moment.
-        plan: shared with `loader`.
-        order: which images are read when.
+        data: says which images are put together, and how often each comes.
+        dataset: what to read.
+        batch_size: images of one step over all processes.
+        seed: which order.
+        workers: processes that read ahead; 0 reads in this process.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+
+    Raises:
+        UserError: there are no images, or the batch does not divide by the number of processes.
     """
 
-    def __init__(self, loader: DataLoader[Sample], plan: list[list[Key]], order: Order) -> None:
-        self._loader = loader
-        self._plan = plan
-        self._order = order
+    def __init__(
+        self,
+        data: DataConfig,
+        dataset: DetectionDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        pin_memory: bool,
+    ) -> None:
+        if not len(dataset):
+            raise UserError("data.train has no images")
+        if batch_size % world_size():
+            raise UserError(
+                f"train.batch_size: {batch_size} images cannot be divided among {world_size()} processes; "
+                f"choose a multiple of {world_size()}"
+            )
+        index = dataset.index
+        groups = aspect_groups(index) if data.group_by_aspect else np.zeros(len(index), dtype=np.int64)
+        repeats = repeat_factors(index, len(data.classes), data.repeat_threshold)
+        self._order = Order(repeats, groups, batch_size, seed, rank(), world_size())
+        self._plan: list[list[Key]] = []  # the batches that the loader is to read
+        self._loader = guarded_loader(dataset, self._plan, partial(_pack, seed=seed), workers, pin_memory)
 
     def num_steps(self, epoch: int) -> int:
         """Return the number of batches in an epoch, the same in every process."""
@@ -58,19 +83,24 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Each image once and in order, in batches together with the indices of the images.
+    """Each image once and in order, for evaluation and prediction, in batches with the images' indices.
+
+    Of several processes each gets images rank, rank + world_size, ...
 
     Args:
-        loader: reads the batches.
-        num_steps: how many there are in this process.
+        dataset: what to read; no images give no batches.
+        batch_size: images of one batch in this process; the last may have fewer.
+        workers: processes that read ahead; 0 reads in this process.
+        pin_memory: put pixels into page-locked memory, for CUDA.
     """
 
-    def __init__(self, loader: DataLoader[Sample], num_steps: int) -> None:
-        self._loader = loader
-        self._num_steps = num_steps
+    def __init__(self, dataset: DetectionDataset, *, batch_size: int, workers: int, pin_memory: bool) -> None:
+        keys = [Key(0, image) for image in range(rank(), len(dataset), world_size())]
+        plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+        self._loader = guarded_loader(dataset, plan, partial(_pack, seed=0), workers, pin_memory)
 
     def __len__(self) -> int:
-        return self._num_steps
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[tuple[ImageBatch, tuple[int, ...]]]:
         """Yield (images, indices).
@@ -81,61 +111,6 @@ class EvalLoader:
         for packed in read_batches(self._loader):
             batch = packed.unpack()
             yield batch.images, batch.numbers
-
-
-def make_train_loader(
-    data: DataConfig,
-    dataset: DetectionDataset,
-    *,
-    batch_size: int,
-    seed: int,
-    workers: int,
-    pin_memory: bool,
-) -> TrainLoader:
-    """Return a loader of the training batches of this process.
-
-    Args:
-        data: says which images are put together, and how often each comes.
-        dataset: what to read.
-        batch_size: images of one step over all processes.
-        seed: which order.
-        workers: processes that read ahead; 0 reads in this process.
-        pin_memory: put pixels into page-locked memory, for CUDA.
-
-    Raises:
-        UserError: there are no images, or the batch does not divide by the number of processes.
-    """
-    if not len(dataset):
-        raise UserError("data.train has no images")
-    if batch_size % world_size():
-        raise UserError(
-            f"train.batch_size: {batch_size} images cannot be divided among {world_size()} processes; "
-            f"choose a multiple of {world_size()}"
-        )
-    groups = aspect_groups(dataset.index) if data.group_by_aspect else np.zeros(len(dataset), dtype=np.int64)
-    repeats = repeat_factors(dataset.index, len(data.classes), data.repeat_threshold)
-    plan: list[list[Key]] = []
-    loader = guarded_loader(dataset, plan, partial(_pack, seed=seed), workers, pin_memory)
-    return TrainLoader(loader, plan, Order(repeats, groups, batch_size, seed, rank(), world_size()))
-
-
-def make_eval_loader(
-    dataset: DetectionDataset, *, batch_size: int, workers: int, pin_memory: bool
-) -> EvalLoader:
-    """Return a loader of each image once, for evaluation and prediction.
-
-    Of several processes each gets images rank, rank + world_size, ...
-
-    Args:
-        dataset: what to read; no images give no batches.
-        batch_size: images of one batch in this process; the last may have fewer.
-        workers: processes that read ahead; 0 reads in this process.
-        pin_memory: put pixels into page-locked memory, for CUDA.
-    """
-    keys = [Key(0, image) for image in range(rank(), len(dataset), world_size())]
-    plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    loader = guarded_loader(dataset, plan, partial(_pack, seed=0), workers, pin_memory)
-    return EvalLoader(loader, len(plan))
 
 
 @dataclass(frozen=True)

@@ -77,11 +77,9 @@ class Flip(Sometimes):
         """Return the image and target, mirrored."""
         height, width = image.shape[1:]
         if self.direction == "horizontal":
-            image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0)
-            matrix[0, 2] = width
+            image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0, width, 0.0)
         else:
-            image, matrix = functional.vertical_flip(image), scaling(1.0, -1.0)
-            matrix[1, 2] = height
+            image, matrix = functional.vertical_flip(image), scaling(1.0, -1.0, 0.0, height)
         return image, move(target, matrix, (height, width))
 
 
@@ -106,7 +104,7 @@ class RandomCrop(Sometimes):
             for axis, side in ((1, image.shape[1]), (0, image.shape[2]))
         )
         window = image[:, top : top + height, left : left + width]
-        return window, move(target, shift(-left, -top), (height, width))
+        return window, move(target, scaling(1.0, 1.0, -left, -top), (height, width))
 
     def _span(self, side: int, centre: float | None, generator: np.random.Generator) -> tuple[int, int]:
         """Return where the window begins along one axis, and its length, so that `centre` is inside."""
@@ -140,7 +138,7 @@ class ZoomOut(Sometimes):
         canvas = np.empty((*size, 3), dtype=np.uint8)
         canvas[:] = mean_colour(pixels)
         canvas[top : top + height, left : left + width] = pixels
-        return as_image(canvas), move(target, shift(left, top), size)
+        return as_image(canvas), move(target, scaling(1.0, 1.0, left, top), size)
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ class Affine(Sometimes):
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=mean_colour(pixels).tolist(),
         )
-        return as_image(turned), move(target, torch.from_numpy(matrix), (height, width))
+        return as_image(turned), move(target, matrix, (height, width))
 
 
 def about_centre(angle: float, shear: float, aspect: float, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -238,7 +236,7 @@ def _of_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return moved
 
 
-def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
+def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> Target:
     """Take a target along with pixels that were mapped by a matrix and cut to a size.
 
     Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
@@ -257,14 +255,14 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
     """
     # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
     limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
-    moved = move_boxes(target.boxes.numpy(), matrix.numpy())
+    moved = move_boxes(target.boxes.numpy(), matrix)
     clipped = moved.clip(0, limits)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
     kept = inside | (target.crowd.numpy() & _has_area(clipped))
     proposals = target.proposals
     if proposals is not None:
-        inner = move_boxes(proposals.numpy(), matrix.numpy()).clip(0, limits)
+        inner = move_boxes(proposals.numpy(), matrix).clip(0, limits)
         proposals = torch.from_numpy(inner[_has_area(inner)])
     return replace(
         target,
@@ -276,26 +274,15 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
     )
 
 
-def scaling(x: float, y: float) -> Tensor:
-    """Return the (2, 3) matrix that multiplies the axes.
+def scaling(x: float, y: float, right: float = 0.0, down: float = 0.0) -> NDArray[np.float64]:
+    """Return the (2, 3) matrix that multiplies the axes, then adds to them.
 
     Example:
-        >>> scaling(2.0, 3.0)
-        tensor([[2., 0., 0.],
-                [0., 3., 0.]], dtype=torch.float64)
+        >>> scaling(2.0, 3.0, right=4.0)
+        array([[2., 0., 4.],
+               [0., 3., 0.]])
     """
-    return torch.tensor([[x, 0.0, 0.0], [0.0, y, 0.0]], dtype=torch.float64)
-
-
-def shift(x: float, y: float) -> Tensor:
-    """Return the (2, 3) matrix that adds to both axes.
-
-    Example:
-        >>> shift(2.0, 3.0)
-        tensor([[1., 0., 2.],
-                [0., 1., 3.]], dtype=torch.float64)
-    """
-    return torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]], dtype=torch.float64)
+    return np.array([[x, 0.0, right], [0.0, y, down]], dtype=np.float64)
 
 
 def move_boxes(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:

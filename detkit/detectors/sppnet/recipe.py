@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-from detkit.data.loading.loaders import TrainLoader, make_train_loader
+from detkit.data.loading.loaders import TrainLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import resizing
@@ -54,7 +54,7 @@ def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> 
         task.seed,
         regions,
     )
-    loader = make_train_loader(
+    loader = TrainLoader(
         task.data,
         images,
         batch_size=config.images_per_step,

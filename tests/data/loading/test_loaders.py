@@ -16,8 +16,6 @@ from detkit.data.loading.loaders import (
     EvalLoader,
     TrainLoader,
     WorkerStatus,
-    make_eval_loader,
-    make_train_loader,
 )
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Flip, RandomCrop, Transform
@@ -39,12 +37,12 @@ def process(rank: int, world_size: int) -> AbstractContextManager[object]:
 
 def train_loader(workers: int, pixels: FlatPixels | None = None, batch_size: int = 2) -> TrainLoader:
     dataset = DetectionDataset(INDEX, pixels or FlatPixels(INDEX), CHANGES, 3)
-    return make_train_loader(DATA, dataset, batch_size=batch_size, seed=3, workers=workers, pin_memory=False)
+    return TrainLoader(DATA, dataset, batch_size=batch_size, seed=3, workers=workers, pin_memory=False)
 
 
 def eval_loader(workers: int, pixels: FlatPixels | None = None) -> EvalLoader:
     dataset = DetectionDataset(INDEX, pixels or FlatPixels(INDEX), [], 0)
-    return make_eval_loader(dataset, batch_size=2, workers=workers, pin_memory=False)
+    return EvalLoader(dataset, batch_size=2, workers=workers, pin_memory=False)
 
 
 def content(batch: TrainBatch) -> tuple[object, ...]:
@@ -142,8 +140,8 @@ def test_settings_that_cannot_work_are_refused() -> None:
     empty = Index.of(small_set(()))
     dataset = DetectionDataset(empty, FlatPixels(empty), [], 0)
     with pytest.raises(UserError, match=r"data\.train has no images"):
-        make_train_loader(DATA, dataset, batch_size=1, seed=0, workers=0, pin_memory=False)
-    assert not list(make_eval_loader(dataset, batch_size=1, workers=0, pin_memory=False))
+        TrainLoader(DATA, dataset, batch_size=1, seed=0, workers=0, pin_memory=False)
+    assert not list(EvalLoader(dataset, batch_size=1, workers=0, pin_memory=False))
 
 
 def test_the_images_of_dead_processes_are_remembered() -> None:
