@@ -96,8 +96,10 @@ def _answer(config: Any, run: Any) -> None:
     from torch.amp import GradScaler
 
     from detkit.data.datasets.builder import open_training_set
-    from detkit.data.loading.builder import build_train_loader
+    from detkit.data.loading.loaders import TrainLoader
+    from detkit.data.loading.samples import DetectionDataset
     from detkit.data.regions.batch import amount_of
+    from detkit.data.transforms.builder import train_transforms
     from detkit.detectors.builder import build_detector
     from detkit.training.loop.builder import build_optimizer
     from detkit.training.loop.fit import backward
@@ -110,8 +112,9 @@ def _answer(config: Any, run: Any) -> None:
         train.optimizer, model, batch_size=train.batch_size, reference_batch=train.reference_batch
     )
     step = Step(run, model, optimizer)
-    loader = build_train_loader(
-        config.data, train_set,
+    dataset = DetectionDataset.of(train_set, train_transforms(config.data), config.seed)
+    loader = TrainLoader(
+        config.data, dataset,
         batch_size=config.train.batch_size, seed=config.seed, workers=0, pin_memory=False,
     )  # fmt: skip
     batches = list(islice(loader.epoch(0), NUM_BATCHES))

@@ -117,10 +117,12 @@ class Ours:
         self.load()
 
     def load(self) -> None:
-        from detkit.annotations.coco_results import read_coco_with_results
+        from detkit.annotations.coco import read_coco
+        from detkit.annotations.coco_results import read_coco_results
 
         truth, found = self.files
-        self.truth, self.found = read_coco_with_results(truth.parent, truth, found)
+        self.truth = read_coco(truth.parent, truth)
+        self.found = read_coco_results(found, self.truth)
 
     def evaluate(self, records: bool = False) -> Any:
         from detkit.evaluation.metrics.coco import evaluate_coco

@@ -26,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detkit.config.load import parse_config
 from detkit.data.datasets.builder import open_training_set
-from detkit.data.loading.builder import build_train_loader
+from detkit.data.loading.loaders import TrainLoader
+from detkit.data.loading.samples import DetectionDataset
+from detkit.data.transforms.builder import train_transforms
 
 GOAL_S = 10.0
 CONFIG = """
@@ -46,9 +48,8 @@ def first_batch(root: Path) -> tuple[int, int]:
     names = ", ".join(f"class{k}" for k in range(80))
     config = parse_config(CONFIG.format(root=root, classes=names))
     train_set, _ = open_training_set(config.data)
-    loader = build_train_loader(
-        config.data, train_set, batch_size=2, seed=config.seed, workers=0, pin_memory=False
-    )
+    dataset = DetectionDataset.of(train_set, train_transforms(config.data), config.seed)
+    loader = TrainLoader(config.data, dataset, batch_size=2, seed=config.seed, workers=0, pin_memory=False)
     assert len(next(iter(loader.epoch(0)))) == 2
     return train_set.annotations.num_images, train_set.annotations.num_objects
 

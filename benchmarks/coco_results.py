@@ -25,9 +25,8 @@ import orjson
 from coco_eval import write_files
 from measuring.turns import Claim, claim_of, deliver, in_turns
 
-from detkit.annotations.coco import read_coco
+from detkit.annotations.coco import paused_collection, read_coco
 from detkit.annotations.coco_results import Results, positions, read_plain_results
-from detkit.annotations.collection import paused_collection
 from detkit.annotations.dataset import DetectionSet
 from detkit.evaluation.metrics.coco import evaluate_coco
 

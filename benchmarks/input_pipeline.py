@@ -31,15 +31,18 @@ from torchvision.transforms import v2
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import SyntheticDatasetConfig
 from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import file_source
-from detkit.data.loading.loaders import make_train_loader
+from detkit.data.loading.loaders import TrainLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Flip
 from detkit.data.transforms.resize import Resize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NUM_IMAGES, ROUNDS = 16, 11
+DATA = DataConfig(classes=("thing",), train=SyntheticDatasetConfig())  # only for the order of images
 
 
 def write_photos(folder: Path) -> AnnotationSet:
@@ -62,10 +65,7 @@ def ours(annotations: AnnotationSet) -> Callable[[], Iterator[tuple[Tensor, list
     dataset = DetectionDataset(
         Index.of(annotations), source.pixels, [Flip(1.0, "horizontal"), Resize((600,), 1000)], seed=0
     )
-    loader = make_train_loader(
-        dataset, batch_size=2, seed=0, workers=0, rank=0, world_size=1, group_by_aspect=True,
-        repeat_threshold=0.0, num_classes=1, pin_memory=False,
-    )  # fmt: skip
+    loader = TrainLoader(DATA, dataset, batch_size=2, seed=0, workers=0, pin_memory=False)
 
     def run() -> Iterator[tuple[Tensor, list[Tensor]]]:
         for batch in loader.epoch(0):
@@ -175,10 +175,7 @@ def measure(annotations: AnnotationSet) -> list[Claim]:
 def load_order(annotations: AnnotationSet) -> list[list[int]]:
     """Return the images of our batches, so that the peer reads the same ones together."""
     dataset = DetectionDataset(Index.of(annotations), file_source(annotations).pixels, [], seed=0)
-    loader = make_train_loader(
-        dataset, batch_size=2, seed=0, workers=0, rank=0, world_size=1, group_by_aspect=True,
-        repeat_threshold=0.0, num_classes=1, pin_memory=False,
-    )  # fmt: skip
+    loader = TrainLoader(DATA, dataset, batch_size=2, seed=0, workers=0, pin_memory=False)
     return [[target.image for target in batch.targets] for batch in loader.epoch(0)]
 
 

@@ -37,17 +37,15 @@ def our_batches(folder: Path, workers: int, start: str) -> Iterator[Any]:
     from detkit.data.config import DataConfig
     from detkit.data.datasets.builder import open_training_set
     from detkit.data.datasets.index import Index
-    from detkit.data.loading.loaders import make_train_loader
+    from detkit.data.loading.loaders import TrainLoader
     from detkit.data.loading.samples import DetectionDataset
 
     multiprocessing.set_start_method(start, force=True)
     train = {"type": "coco", "images": str(folder / "images"), "annotations": str(folder / "instances.json")}
-    source, _ = open_training_set(DataConfig.model_validate({"classes": CLASSES, "train": train}))
+    data = DataConfig.model_validate({"classes": CLASSES, "train": train})
+    source, _ = open_training_set(data)
     dataset = DetectionDataset(Index.of(source.annotations), source.pixels, [], seed=0)
-    loader = make_train_loader(
-        dataset, batch_size=4, seed=0, workers=workers, rank=0, world_size=1, group_by_aspect=True,
-        repeat_threshold=0.0, num_classes=len(CLASSES), pin_memory=False,
-    )  # fmt: skip
+    loader = TrainLoader(data, dataset, batch_size=4, seed=0, workers=workers, pin_memory=False)
     del source
     gc.collect()
     return iter(loader.epoch(0))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from detkit.annotations.class_names import label_names
 from detkit.annotations.coordinates import Boxes, to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat
 
@@ -46,10 +47,18 @@ class Assembly:
         """Return the class name of every object so far, in order."""
         return self._names
 
-    def source_of(self, position: int) -> tuple[str, int]:
-        """Return the annotation file of an object and its number within the image, from 1."""
-        image = int(np.searchsorted(self._starts, position, side="right")) - 1
-        return self._sources[image], position - self._starts[image] + 1
+    def labels(self, classes: Sequence[str], ignore_classes: Sequence[str] = ()) -> list[int]:
+        """Return the label of every object so far, -1 for a class to be ignored.
+
+        Raises:
+            UserError: as `label_names` does; the annotation file and the object's number in it are named.
+        """
+
+        def where(position: int) -> str:
+            image = int(np.searchsorted(self._starts, position, side="right")) - 1
+            return f"{self._sources[image]}: object {position - self._starts[image] + 1}"
+
+        return label_names(self._names, classes, ignore_classes, where)
 
     def build(
         self, root: str, classes: Sequence[str], labels: Sequence[int], category_ids: Sequence[int]

@@ -30,7 +30,7 @@ def label_names(
         >>> label_names(["cat", "dog", "cow"], ["dog", "cat"], ["cow"], str)
         [1, 0, -1]
     """
-    check_classes(classes, ignore_classes)
+    _check(classes, ignore_classes)
     table = {name: label for label, name in enumerate(classes)} | dict.fromkeys(ignore_classes, -1)
     try:
         return [table[name] for name in names]
@@ -39,12 +39,7 @@ def label_names(
         raise UserError(_unknown(names, position, classes, table, where)) from None
 
 
-def check_classes(classes: Sequence[str], ignore_classes: Sequence[str]) -> None:
-    """Refuse a class that is listed twice, or both kept and ignored.
-
-    Raises:
-        UserError: names the class.
-    """
+def _check(classes: Sequence[str], ignore_classes: Sequence[str]) -> None:
     repeated = [name for name, count in Counter(classes).items() if count > 1]
     if repeated:
         raise UserError(f"data.classes: {repeated[0]!r} is listed twice; list each class once")

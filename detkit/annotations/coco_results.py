@@ -11,9 +11,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.coco import Record, box_column, column, read_coco, read_json
-from detkit.annotations.collection import paused_collection
-from detkit.annotations.coordinates import corners_to_xywh, from_corners, to_corners
+from detkit.annotations.coco import Record, box_column, column, paused_collection, read_json
+from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
@@ -50,6 +49,7 @@ class Results(NamedTuple):
     scores: NDArray[np.float64]
 
 
+@paused_collection()
 def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     """Read COCO results for the images of a set, in the set's own box format.
 
@@ -60,32 +60,12 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     Raises:
         UserError: the file is malformed, or has an image or category that the set does not have.
     """
-    return _placed(read_plain_results(file), file, truth)
-
-
-def read_coco_with_results(
-    images: Path, annotations: Path, results: Path
-) -> tuple[AnnotationSet, DetectionSet]:
-    """Read annotations and results for them, as `read_coco` and `read_coco_results` do.
-
-    Args:
-        images: folder that the file names start from.
-        annotations: the annotations' JSON file.
-        results: the results' JSON file.
-
-    Raises:
-        UserError: as the two readers do; the annotations' mistakes come first.
-    """
-    truth = read_coco(images, annotations)
-    return truth, read_coco_results(results, truth)
-
-
-@paused_collection()
-def _placed(quick: Results | None, file: Path, truth: AnnotationSet) -> DetectionSet:
-    """Return results as detections of a set; the general reader is asked where the quick one has none."""
-    known = None if quick is None else _known(quick, truth)
-    if known is not None:
-        return known
+    quick = read_plain_results(file)
+    if quick is not None:
+        images = positions(quick.image_ids, truth.image_ids)
+        labels = positions(quick.category_ids, truth.category_ids)
+        if (images >= 0).all() and (labels >= 0).all():
+            return _detections(images, labels, quick.scores, quick.boxes, truth)
     content = read_json(file)
     if not isinstance(content, list):
         raise UserError(f"{file}: COCO results are a list of detections; found {type(content).__name__}")
@@ -98,8 +78,17 @@ def _placed(quick: Results | None, file: Path, truth: AnnotationSet) -> Detectio
         raise UserError(f"{file}: every score must be a number") from None
     if np.isnan(scores).any():
         raise UserError(f"{file}: results[{int(np.isnan(scores).argmax())}]: score must be a number")
-    if truth.box_format != "coco":
-        boxes = from_corners(to_corners(boxes, "coco"), truth.box_format)
+    return _detections(images, labels, scores, boxes, truth)
+
+
+def _detections(
+    images: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    truth: AnnotationSet,
+) -> DetectionSet:
+    boxes = boxes_as(boxes, "coco", truth.box_format)
     return DetectionSet(images, labels.astype(np.int32), scores, boxes, truth.box_format)
 
 
@@ -137,23 +126,9 @@ def _columns(records: list[PlainResult]) -> Results:
     )
 
 
-def _known(results: Results, truth: AnnotationSet) -> DetectionSet | None:
-    """Return results with the places of their ids; None where the set lacks one."""
-    images = positions(results.image_ids, truth.image_ids)
-    labels = positions(results.category_ids, truth.category_ids)
-    if (images < 0).any() or (labels < 0).any():
-        return None
-    boxes = results.boxes
-    if truth.box_format != "coco":
-        boxes = from_corners(to_corners(boxes, "coco"), truth.box_format)
-    return DetectionSet(images, labels.astype(np.int32), results.scores, boxes, truth.box_format)
-
-
 def write_coco_results(file: Path, detections: DetectionSet, truth: AnnotationSet) -> None:
     """Write detections as COCO results with the set's own image and category ids; numbers stay exact."""
-    boxes = detections.boxes
-    if detections.box_format != "coco":
-        boxes = corners_to_xywh(to_corners(boxes, detections.box_format))
+    boxes = boxes_as(detections.boxes, detections.box_format, "coco")
     records = [
         {"image_id": image, "category_id": category, "bbox": box, "score": score}
         for image, category, box, score in zip(

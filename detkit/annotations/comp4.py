@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations.coordinates import corners_to_voc, from_corners, to_corners, voc_to_corners
+from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.image_files import image_names
 from detkit.errors import UserError
@@ -44,14 +44,11 @@ def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionS
                 values.append(numbers)
         labels += [label] * (len(images) - before)
     numbers_array = np.asarray(values, dtype=np.float64).reshape(-1, 5)
-    boxes = numbers_array[:, 1:]
-    if truth.box_format != "voc":
-        boxes = from_corners(voc_to_corners(boxes), truth.box_format)
     return DetectionSet(
         np.asarray(images, dtype=np.int64),
         np.asarray(labels, dtype=np.int32),
         np.ascontiguousarray(numbers_array[:, 0]),
-        np.ascontiguousarray(boxes),
+        boxes_as(numbers_array[:, 1:], "voc", truth.box_format),
         truth.box_format,
     )
 
@@ -70,11 +67,7 @@ def write_comp4(
         truth: their set.
         set_name: goes into the file names.
     """
-    boxes = (
-        detections.boxes
-        if detections.box_format == "voc"
-        else corners_to_voc(to_corners(detections.boxes, "coco"))
-    )
+    boxes = boxes_as(detections.boxes, detections.box_format, "voc")
     names = image_names(truth)
     written = []
     for label, class_name in enumerate(truth.classes):

@@ -1,4 +1,9 @@
-"""Conversions between box conventions."""
+"""Conversions between box conventions, of (N, 4) boxes in pixels.
+
+- corners: x1 y1 x2 y2, continuous and 0-based;
+- VOC: x1 y1 x2 y2, 1-based, the last pixel included;
+- COCO: x y width height, continuous and 0-based.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +16,7 @@ Boxes = NDArray[np.float64]
 
 
 def voc_to_corners(boxes: Boxes) -> Boxes:
-    """Return continuous corner boxes for VOC's 1-based inclusive pixels.
-
-    Args:
-        boxes: (N, 4) x1 y1 x2 y2, 1-based, the last pixel included.
-
-    Returns:
-        (N, 4) x1 y1 x2 y2 in pixels, continuous and 0-based.
+    """Return corner boxes for VOC's.
 
     Example:
         >>> voc_to_corners(np.array([[1.0, 1.0, 2.0, 4.0]]))
@@ -28,13 +27,7 @@ def voc_to_corners(boxes: Boxes) -> Boxes:
 
 
 def corners_to_voc(boxes: Boxes) -> Boxes:
-    """Return VOC's 1-based inclusive pixels for continuous corner boxes.
-
-    Args:
-        boxes: (N, 4) x1 y1 x2 y2 in pixels, continuous and 0-based.
-
-    Returns:
-        (N, 4) x1 y1 x2 y2, 1-based, the last pixel included.
+    """Return VOC's boxes for corner boxes.
 
     Example:
         >>> corners_to_voc(np.array([[0.0, 0.0, 2.0, 4.0]]))
@@ -45,13 +38,7 @@ def corners_to_voc(boxes: Boxes) -> Boxes:
 
 
 def xywh_to_corners(boxes: Boxes) -> Boxes:
-    """Return corner boxes for COCO's x, y, width, height.
-
-    Args:
-        boxes: (N, 4) x y width height in pixels.
-
-    Returns:
-        (N, 4) x1 y1 x2 y2 in pixels.
+    """Return corner boxes for COCO's.
 
     Example:
         >>> xywh_to_corners(np.array([[1.0, 2.0, 3.0, 4.0]]))
@@ -61,13 +48,7 @@ def xywh_to_corners(boxes: Boxes) -> Boxes:
 
 
 def corners_to_xywh(boxes: Boxes) -> Boxes:
-    """Return COCO's x, y, width, height for corner boxes.
-
-    Args:
-        boxes: (N, 4) x1 y1 x2 y2 in pixels.
-
-    Returns:
-        (N, 4) x y width height in pixels.
+    """Return COCO's boxes for corner boxes.
 
     Example:
         >>> corners_to_xywh(np.array([[1.0, 2.0, 4.0, 6.0]]))
@@ -77,7 +58,7 @@ def corners_to_xywh(boxes: Boxes) -> Boxes:
 
 
 def to_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
-    """Return continuous corner boxes for boxes of either source convention.
+    """Return corner boxes for boxes of a source's convention.
 
     Example:
         >>> to_corners(np.array([[1.0, 1.0, 2.0, 4.0]]), "voc")
@@ -87,10 +68,22 @@ def to_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
 
 
 def from_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
-    """Return boxes of a source convention for continuous corner boxes.
+    """Return boxes of a source's convention for corner boxes.
 
     Example:
         >>> from_corners(np.array([[0.0, 0.0, 2.0, 4.0]]), "coco")
         array([[0., 0., 2., 4.]])
     """
     return corners_to_voc(boxes) if box_format == "voc" else corners_to_xywh(boxes)
+
+
+def boxes_as(boxes: Boxes, box_format: BoxFormat, wanted: BoxFormat) -> Boxes:
+    """Return boxes in another source's convention, untouched (to the last bit) where they already are.
+
+    Example:
+        >>> boxes_as(np.array([[1.0, 1.0, 2.0, 4.0]]), "voc", "coco")
+        array([[0., 0., 2., 4.]])
+    """
+    if box_format == wanted:
+        return np.ascontiguousarray(boxes, np.float64)
+    return from_corners(to_corners(boxes, box_format), wanted)

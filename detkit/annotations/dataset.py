@@ -73,6 +73,11 @@ class AnnotationSet:
         return np.repeat(np.arange(self.num_images, dtype=np.int64), np.diff(self.offsets))
 
 
+OF_IMAGES = ("image_files", "image_ids", "sizes", "sources")
+OF_OBJECTS = ("boxes", "labels", "difficult", "crowd", "areas", "ids")
+"""Fields of an `AnnotationSet` with a row for each image, and for each object."""
+
+
 @dataclass(frozen=True)
 class DetectionSet:
     """D detections over the images of an `AnnotationSet`, in any order: what evaluation counts.
@@ -100,16 +105,7 @@ def select_objects(truth: AnnotationSet, kept: NDArray[np.bool_]) -> AnnotationS
         kept: (M,) True for the objects that stay.
     """
     before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-    return replace(
-        truth,
-        offsets=before[truth.offsets],
-        boxes=truth.boxes[kept],
-        labels=truth.labels[kept],
-        difficult=truth.difficult[kept],
-        crowd=truth.crowd[kept],
-        areas=truth.areas[kept],
-        ids=truth.ids[kept],
-    )
+    return replace(truth, offsets=before[truth.offsets], **_rows(truth, OF_OBJECTS, kept))
 
 
 def select_images(truth: AnnotationSet, images: Sequence[int] | NDArray[np.int64]) -> AnnotationSet:
@@ -124,20 +120,8 @@ def select_images(truth: AnnotationSet, images: Sequence[int] | NDArray[np.int64
     counts = ends - starts
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
-    return replace(
-        truth,
-        image_files=truth.image_files[chosen],
-        image_ids=truth.image_ids[chosen],
-        sizes=truth.sizes[chosen],
-        offsets=offsets,
-        boxes=truth.boxes[rows],
-        labels=truth.labels[rows],
-        difficult=truth.difficult[rows],
-        crowd=truth.crowd[rows],
-        areas=truth.areas[rows],
-        ids=truth.ids[rows],
-        sources=truth.sources[chosen],
-    )
+    of_images, of_objects = _rows(truth, OF_IMAGES, chosen), _rows(truth, OF_OBJECTS, rows)
+    return replace(truth, offsets=offsets, **of_images, **of_objects)
 
 
 def join_sets(parts: Sequence[AnnotationSet], root: Path) -> AnnotationSet:
@@ -158,16 +142,14 @@ def join_sets(parts: Sequence[AnnotationSet], root: Path) -> AnnotationSet:
         kept.append(part if len(new) == part.num_images else select_images(part, new))
         seen.update(part.image_files.tolist())
     counts = np.concatenate([np.diff(part.offsets) for part in kept])
-    per_row = ("image_files", "image_ids", "sizes", "boxes", "labels", "difficult", "crowd", "areas", "ids")
     joined: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in kept]) for name in per_row
+        name: np.concatenate([getattr(part, name) for part in kept]) for name in OF_IMAGES + OF_OBJECTS
     }
-    return replace(
-        kept[0],
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        sources=np.concatenate([part.sources for part in kept]),
-        **joined,
-    )
+    return replace(kept[0], offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), **joined)
+
+
+def _rows(truth: AnnotationSet, names: Sequence[str], rows: NDArray[Any]) -> dict[str, Any]:
+    return {name: getattr(truth, name)[rows] for name in names}
 
 
 def _below(part: AnnotationSet, root: Path) -> list[str]:

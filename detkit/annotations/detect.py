@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detkit.annotations.coco import read_json
-from detkit.annotations.voc import voc_folders, voc_subfolders
+from detkit.annotations.voc import contents_of, voc_folders, voc_subfolders
 from detkit.annotations.yolo_layout import find_data_yaml, yolo_layout
 from detkit.errors import UserError
 
@@ -83,7 +83,7 @@ def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDat
     nested = [p for p in sorted(path.iterdir()) if p.is_dir() and p.name in ("VOCdevkit", path.name)]
     if len(nested) == 1:
         return detect_format(nested[0], broken)
-    raise UserError(f"{path}: {_contents(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
+    raise UserError(f"{path}: {contents_of(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
 
 
 _LOOKED_FOR = """\
@@ -174,10 +174,3 @@ def _image_folder(file: Path, images: list[Any], roots: list[Path], split: str) 
 
 def _holds(folder: Path, names: list[str]) -> bool:
     return any((folder / name).is_file() for name in names)
-
-
-def _contents(root: Path) -> str:
-    names = sorted(p.name for p in root.iterdir())
-    return (
-        f"holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "the folder is empty"
-    )

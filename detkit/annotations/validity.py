@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,26 +42,16 @@ class BoxProblem:
     message: str
 
 
-def problem_kinds(truth: AnnotationSet, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
-    """Return the (M,) problem of each object: 0 none, otherwise 1 + its place in `Problem`.
+def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Return the (M,) problem of each box: 0 none, otherwise 1 + its place in `Problem`.
 
     In VOC's inclusive pixels a box with x1 = x2 is one pixel wide and valid, and x2 may equal the image's
     width. A box of COCO may leave the image by less than `TOLERANCE_PX`, a box of VOC not at all.
 
     Args:
-        truth: the set.
-        sizes: (N, 2) height and width of the images; (0, 0) where unknown, which is not checked.
-    """
-    return kinds_of_boxes(truth.boxes, truth.box_format, sizes[truth.image_index()])
-
-
-def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) -> NDArray[np.int8]:
-    """Return the (M,) problem of each box, as `problem_kinds` does.
-
-    Args:
         raw: (M, 4) boxes as written.
         box_format: their convention.
-        sizes: (M, 2) height and width of each box's image.
+        sizes: (M, 2) height and width of each box's image; (0, 0) where unknown, which is not checked.
     """
     boxes = to_corners(raw, box_format)
     slack = TOLERANCE_PX if box_format == "coco" else 0.0
@@ -78,21 +68,19 @@ def kinds_of_boxes(raw: Boxes, box_format: BoxFormat, sizes: NDArray[np.int32]) 
     return kinds.astype(np.int8)
 
 
-def box_problems(truth: AnnotationSet, sizes: NDArray[np.int32]) -> list[BoxProblem]:
-    """Return what is wrong with the boxes of a set, in object order; see `problem_kinds`."""
-    kinds = problem_kinds(truth, sizes)
+def box_problems(truth: AnnotationSet) -> list[BoxProblem]:
+    """Return what is wrong with the boxes of a set, in object order."""
     images = truth.image_index()
-    names: tuple[Problem, ...] = ("not_finite", "degenerate", "normalised", "outside")
+    kinds = kinds_of_boxes(truth.boxes, truth.box_format, truth.sizes[images])
+    names = get_args(Problem)
     found = []
     for row in np.flatnonzero(kinds).tolist():
         kind = names[int(kinds[row]) - 1]
-        found.append(BoxProblem(row, kind, _message(truth, sizes, row, int(images[row]), kind)))
+        found.append(BoxProblem(row, kind, _message(truth, row, int(images[row]), kind)))
     return found
 
 
-def apply_box_policy(
-    truth: AnnotationSet, policy: Policy, sizes: NDArray[np.int32] | None = None
-) -> tuple[AnnotationSet, dict[str, int]]:
+def apply_box_policy(truth: AnnotationSet, policy: Policy) -> tuple[AnnotationSet, dict[str, int]]:
     """Return the set with its invalid boxes dealt with, and how many there were of each kind.
 
     Boxes that reach beyond the image by less than the tolerance are cut under every policy and not counted.
@@ -102,7 +90,6 @@ def apply_box_policy(
         truth: the set.
         policy: `error` stops at the first; `clip` cuts boxes to the image and drops what has no area left
             or no pixel coordinates; `drop` leaves the objects out.
-        sizes: (N, 2) height and width of the images; None takes the annotated ones.
 
     Returns:
         The set and counts by kind, with `clipped` and `dropped`, which are what was done.
@@ -110,8 +97,7 @@ def apply_box_policy(
     Raises:
         UserError: under `error`, the first invalid boxes with file, image, object and the choices.
     """
-    sizes = truth.sizes if sizes is None else sizes
-    problems = box_problems(truth, sizes)
+    problems = box_problems(truth)
     if problems and policy == "error":
         raise UserError(_refusal(problems))
     counts = dict(Counter(str(problem.kind) for problem in problems))
@@ -119,17 +105,17 @@ def apply_box_policy(
     hopeless = [p.object for p in problems if policy == "drop" or p.kind in ("not_finite", "normalised")]
     kept = np.ones(truth.num_objects, dtype=np.bool_)
     kept[hopeless] = False
-    clipped, empty = _clipped(truth, sizes)
+    clipped, empty = _clipped(truth)
     kept &= ~empty
     dropped = int((~kept).sum())
     result = select_objects(clipped, kept) if dropped else clipped
     return result, counts | {"clipped": int(kept[rows].sum()), "dropped": dropped}
 
 
-def _clipped(truth: AnnotationSet, sizes: NDArray[np.int32]) -> tuple[AnnotationSet, NDArray[np.bool_]]:
+def _clipped(truth: AnnotationSet) -> tuple[AnnotationSet, NDArray[np.bool_]]:
     """Return the set cut to the images, and which objects have no area left; untouched boxes stay exact."""
     corners = to_corners(truth.boxes, truth.box_format)
-    limit = np.tile(sizes[truth.image_index()][:, ::-1].astype(np.float64), 2)
+    limit = np.tile(truth.sizes[truth.image_index()][:, ::-1].astype(np.float64), 2)
     limit[(limit <= 0).any(axis=1)] = np.inf
     cut = np.clip(corners, 0.0, limit)
     changed = (cut != corners).any(axis=1) & np.isfinite(corners).all(axis=1)
@@ -140,9 +126,9 @@ def _clipped(truth: AnnotationSet, sizes: NDArray[np.int32]) -> tuple[Annotation
     return replace(truth, boxes=boxes, areas=areas), (width <= 0) | (height <= 0)
 
 
-def _message(truth: AnnotationSet, sizes: NDArray[np.int32], row: int, image: int, kind: Problem) -> str:
+def _message(truth: AnnotationSet, row: int, image: int, kind: Problem) -> str:
     box = ", ".join(f"{value:g}" for value in truth.boxes[row])
-    height, width = sizes[image]
+    height, width = truth.sizes[image]
     form = "x1 y1 x2 y2, 1-based" if truth.box_format == "voc" else "x y width height"
     number = row - int(truth.offsets[image]) + 1
     said = _SAID[kind]

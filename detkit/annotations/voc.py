@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.annotations.assembly import Assembly
-from detkit.annotations.class_names import label_names
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import ImageFolders
 from detkit.annotations.text_files import read_lines
@@ -110,15 +109,8 @@ def read_voc(
         assembly.add_image(os.path.relpath(image, root), parsed.size, str(source))
         for thing in parsed.objects:
             assembly.add_object(thing.name, thing.box, thing.difficult)
-    names = assembly.names()
-    kept = sorted(set(names) - set(ignore_classes)) if classes is None else list(classes)
-
-    def where(position: int) -> str:
-        file, number = assembly.source_of(position)
-        return f"{file}: object {number}"
-
-    labels = label_names(names, kept, ignore_classes, where)
-    return assembly.build(str(root), kept, labels, range(1, len(kept) + 1))
+    kept = sorted(set(assembly.names()) - set(ignore_classes)) if classes is None else list(classes)
+    return assembly.build(str(root), kept, assembly.labels(kept, ignore_classes), range(1, len(kept) + 1))
 
 
 def _listed(root: Path, sets: list[str]) -> list[tuple[VocFolder, str]]:
@@ -127,7 +119,7 @@ def _listed(root: Path, sets: list[str]) -> list[tuple[VocFolder, str]]:
     if not sets:
         found = [(f, p.stem) for f in folders for p in sorted(f.annotations.glob("*.xml"))]
         if not found:
-            raise UserError(f"{root}: no XML files here or in Annotations/; {_contents(root)}")
+            raise UserError(f"{root}: no XML files here or in Annotations/; {contents_of(root)}")
         return found
     listed = [item for name in sets for item in _one_set(root, name, folders)]
     seen: set[tuple[Path, str]] = set()
@@ -199,8 +191,11 @@ def _owner(folders: list[VocFolder], stem: str, list_file: Path) -> tuple[VocFol
     raise UserError(f"{list_file}: {stem!r} has no {stem}.xml in {places}")
 
 
-def _contents(root: Path) -> str:
+def contents_of(root: Path) -> str:
+    """Return what a folder holds, for a message that misses something in it."""
     if not root.is_dir():
         return "the folder does not exist"
     names = sorted(p.name for p in root.iterdir())
-    return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
+    if not names:
+        return "the folder is empty"
+    return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"

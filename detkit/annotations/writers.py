@@ -1,4 +1,4 @@
-"""Writers of VOC, COCO and YOLO folders."""
+"""Writers of VOC, COCO, YOLO and LabelMe folders."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 import orjson
 import yaml
 
-from detkit.annotations.coordinates import Boxes, corners_to_voc, corners_to_xywh, to_corners
-from detkit.annotations.dataset import AnnotationSet, BoxFormat
+from detkit.annotations.coordinates import Boxes, boxes_as, to_corners
+from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_names, with_sizes
 from detkit.storage.atomic import write_atomically
 
-Format = Literal["voc", "coco", "yolo"]
+Format = Literal["voc", "coco", "yolo", "labelme"]
 
 
 def image_folder(folder: Path, dataset_format: Format, split: str) -> Path:
     """Return the folder in which a written dataset expects the images of a split."""
     if dataset_format == "voc":
         return folder / "JPEGImages"
-    return folder / split if dataset_format == "coco" else folder / "images" / split
+    return folder / "images" / split if dataset_format == "yolo" else folder / split
 
 
 def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, AnnotationSet]) -> None:
@@ -34,16 +34,16 @@ def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, Ann
 
     Args:
         folder: where the dataset goes.
-        dataset_format: voc, coco or yolo.
+        dataset_format: voc, coco, yolo or labelme.
         splits: the annotation set of each split, such as train and val.
 
     Raises:
         UserError: two images share a name, or an image of unknown size cannot be read.
     """
-    writer = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo}[dataset_format]
+    writers = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo, "labelme": write_labelme}
     for split, truth in splits.items():
         image_names(truth)
-        writer(folder, split, with_sizes(truth))
+        writers[dataset_format](folder, split, with_sizes(truth))
 
 
 def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -51,7 +51,7 @@ def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
 
     Crowd regions are marked difficult, which VOC's evaluation passes over likewise.
     """
-    boxes = _boxes(truth, "voc")
+    boxes = boxes_as(truth.boxes, truth.box_format, "voc")
     names = image_names(truth)
     for index, name in enumerate(names):
         rows = range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
@@ -80,7 +80,7 @@ def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
         for category_id, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
     ]
     owners = truth.image_ids[truth.image_index()].tolist()
-    boxes = _boxes(truth, "coco").tolist()
+    boxes = boxes_as(truth.boxes, truth.box_format, "coco").tolist()
     objects: list[dict[str, Any]] = [
         {
             "id": int(truth.ids[row]),
@@ -102,7 +102,7 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
 
     Crowd regions are left out, because YOLO's files cannot mark them.
     """
-    boxes = _boxes(truth, "coco")
+    boxes = boxes_as(truth.boxes, truth.box_format, "coco")
     centres = np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
     values = centres / np.tile(truth.sizes[truth.image_index()][:, ::-1], 2)
     for index, name in enumerate(image_names(truth)):
@@ -118,11 +118,32 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
     write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _boxes(truth: AnnotationSet, box_format: BoxFormat) -> Boxes:
-    if truth.box_format == box_format:
-        return truth.boxes
-    corners = to_corners(truth.boxes, truth.box_format)
-    return corners_to_voc(corners) if box_format == "voc" else corners_to_xywh(corners)
+def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
+    """Write <split>/<image>.json with a rectangle for every object; `difficult` and `crowd` become flags."""
+    corners = to_corners(truth.boxes, truth.box_format).tolist()
+    for index, name in enumerate(image_names(truth)):
+        height, width = truth.sizes[index].tolist()
+        shapes = [
+            {
+                "label": truth.classes[truth.labels[row]],
+                "points": [corners[row][:2], corners[row][2:]],
+                "group_id": None,
+                "shape_type": "rectangle",
+                "flags": {"difficult": bool(truth.difficult[row]), "crowd": bool(truth.crowd[row])},
+            }
+            for row in range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
+        ]
+        content = {
+            "version": "5.0.0",  # of LabelMe's format
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": PurePath(str(truth.image_files[index])).name,
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+        text = orjson.dumps(content, option=orjson.OPT_INDENT_2)
+        write_atomically(folder / split / f"{name}.json", text, sync=False)
 
 
 def _voc_object(truth: AnnotationSet, boxes: Boxes, row: int) -> str:

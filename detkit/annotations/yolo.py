@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detkit.annotations.assembly import Assembly
-from detkit.annotations.class_names import class_ids, label_names
+from detkit.annotations.class_names import class_ids
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_size
 from detkit.annotations.text_files import read_text
@@ -46,13 +46,7 @@ def read_yolo(
             assembly.add_object(name, box)
     ids = {name: number for number, name in layout.names.items()}
     kept = [name for name in ids if name not in set(ignore_classes)] if classes is None else list(classes)
-
-    def where(position: int) -> str:
-        file, number = assembly.source_of(position)
-        return f"{file}: object {number}"
-
-    labels = label_names(assembly.names(), kept, ignore_classes, where)
-    return assembly.build(base, kept, labels, class_ids(kept, ids))
+    return assembly.build(base, kept, assembly.labels(kept, ignore_classes), class_ids(kept, ids))
 
 
 def _relative(image: Path, base: Path) -> str:
@@ -68,23 +62,12 @@ def _objects(
     for number, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split()
         if words:
-            name = class_of_line(words, layout, f"{file}:{number}")
+            name = _class_of(words[0], layout, f"{file}:{number}")
             found.append((name, box_of_line(words, size, f"{file}:{number}")))
     return found
 
 
-def class_of_line(words: list[str], layout: YoloLayout, place: str) -> str:
-    """Return the class name of a line.
-
-    Args:
-        words: the line's words.
-        layout: has the names.
-        place: file and line, for messages.
-
-    Raises:
-        UserError: the line does not begin with the number of a class.
-    """
-    word = words[0]
+def _class_of(word: str, layout: YoloLayout, place: str) -> str:
     try:
         return layout.names[int(float(word))]
     except (ValueError, OverflowError):

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.annotations.coco import is_box, read_json
-from detkit.annotations.collection import paused_collection
+from detkit.annotations.coco import is_box, paused_collection, read_json
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
 from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
 from detkit.errors import UserError

@@ -11,9 +11,9 @@ from torch import nn
 from detkit.annotations.dataset import DetectionSet
 from detkit.data.config import DataConfig
 from detkit.data.datasets.source import Source
-from detkit.data.loading.builder import build_train_loader
 from detkit.data.loading.loaders import TrainLoader
-from detkit.data.transforms.builder import eval_transforms
+from detkit.data.loading.samples import DetectionDataset
+from detkit.data.transforms.builder import eval_transforms, train_transforms
 from detkit.detectors.config import DetectorConfig
 from detkit.evaluation.config import EvaluateConfig
 from detkit.inference.detect_set import Timing, detect_dataset
@@ -89,9 +89,9 @@ class Task:
         Args:
             batch_size: images of one step over all processes.
         """
-        return build_train_loader(
+        return TrainLoader(
             self.data,
-            self.train_set,
+            DetectionDataset.of(self.train_set, train_transforms(self.data), self.seed),
             batch_size=batch_size,
             seed=self.seed,
             workers=self.session.workers,

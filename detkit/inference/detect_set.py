@@ -15,13 +15,12 @@ from torch import nn
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import BoxFormat, DetectionSet
 from detkit.capabilities import Detector
-from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
-from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Transform
 from detkit.models.norm import folds_kept
-from detkit.runtime.processes import gather, rank, world_size
+from detkit.runtime.processes import gather
 from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch
 
@@ -127,15 +126,9 @@ def detect_dataset(
     Returns:
         All detections in process 0 (None in the others), and this process's time.
     """
-    index = Index.of(source.annotations)
-    dataset = DetectionDataset(index, source.pixels, transforms, 0, source.proposals)
-    loader = make_eval_loader(
-        dataset,
-        batch_size=batch_size,
-        workers=session.workers,
-        rank=rank(),
-        world_size=world_size(),
-        pin_memory=session.pin_memory,
+    dataset = DetectionDataset.of(source, transforms, seed=0)
+    loader = EvalLoader(
+        dataset, batch_size=batch_size, workers=session.workers, pin_memory=session.pin_memory
     )
     batches = session.threads.of("detection").over(loader, lambda batch: batch[0].pixels.numel())
     arrays, timing = detect_set(model, batches, device=session.device, precision=session.precision)

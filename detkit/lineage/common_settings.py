@@ -77,7 +77,7 @@ def images_of_dataset(dataset: str, folder: Path) -> Images:
         raise UserError(f"{dataset}: {trained_on.num_images} images to learn from, but no object is labelled")
     train, val = (part.model_dump(exclude={"augment"}) for part in (split.train, split.val))
     data: Values = {"classes": trained_on.classes, "train": train}
-    if any(box_problems(part, part.sizes) for part in parts.values()):
+    if any(box_problems(part) for part in parts.values()):
         data["invalid_boxes"] = "clip"
     return Images(data, val, trained_on, split.note)
 

@@ -19,9 +19,8 @@ from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.capabilities import Detector, HasProposalNetwork
 from detkit.config.schema import Config
-from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
-from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
@@ -104,9 +103,8 @@ def _seconds_of_network(config: Config, run: Session, model: nn.Module, images: 
 
 def _images(config: Config, run: Session, source: Source) -> list[ImageBatch]:
     """Return the first images, each as a batch of its own on the device."""
-    index, transforms = Index.of(source.annotations), eval_transforms(config.data)
-    dataset = DetectionDataset(index, source.pixels, transforms, config.seed, source.proposals)
-    loader = make_eval_loader(dataset, batch_size=1, workers=0, rank=0, world_size=1, pin_memory=False)
+    dataset = DetectionDataset.of(source, eval_transforms(config.data), config.seed)
+    loader = EvalLoader(dataset, batch_size=1, workers=0, pin_memory=False)
     return [images.to(run.device) for images, _ in islice(loader, MOST_IMAGES)]
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 
-_DIGEST_BYTES = 16
-_BLOCK = 1 << 22
+_blake2b = partial(hashlib.blake2b, digest_size=16)
 
 
 def cache_folder() -> Path:
@@ -35,7 +35,7 @@ def key_of(*parts: Any) -> str:
         False
     """
     text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_DIGEST_BYTES).hexdigest()
+    return _blake2b(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def digests_of_files(files: Sequence[str], num_threads: int) -> list[str]:
@@ -66,7 +66,7 @@ def digests_of_pixels(
 
     def digest(image: int) -> str:
         content = np.ascontiguousarray(pixels(image))
-        hasher = hashlib.blake2b(str(content.shape).encode(), digest_size=_DIGEST_BYTES)
+        hasher = _blake2b(str(content.shape).encode())
         hasher.update(content.data)
         return hasher.hexdigest()
 
@@ -75,11 +75,8 @@ def digests_of_pixels(
 
 
 def _digest_of_file(file: str) -> str:
-    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     try:
         with Path(file).open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                hasher.update(block)
+            return hashlib.file_digest(stream, _blake2b).hexdigest()
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-    return hasher.hexdigest()

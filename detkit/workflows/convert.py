@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import image_path, require_images
-from detkit.annotations.labelme import write_labelme
-from detkit.annotations.writers import image_folder, write_dataset
+from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.datasets.readers import configs_of_sets, read_sets
 from detkit.data.synthetic.dataset import NUM_SYNTHETIC, is_embedded, write_synthetic
 from detkit.errors import UserError
 from detkit.storage.run_folder import new_folder
 
-Target = Literal["voc", "coco", "yolo", "labelme"]
 
-
-def convert(dataset: str, *, to: Target, out: Path) -> dict[str, Any]:
+def convert(dataset: str, *, to: Format, out: Path) -> dict[str, Any]:
     """Write a dataset, images and all, in another format; the source is only read.
 
     Args:
@@ -35,38 +32,21 @@ def convert(dataset: str, *, to: Target, out: Path) -> dict[str, Any]:
     """
     folder = new_folder(out, to)
     if is_embedded(dataset):
-        return _synthetic(to, folder)
+        drawn = write_synthetic(folder, to, NUM_SYNTHETIC["train"], NUM_SYNTHETIC["val"])
+        return _result(to, folder, drawn)
     parts = read_sets(configs_of_sets(detect_format(Path(dataset))))
     for truth in parts.values():
         require_images(truth)
     _copy_images(parts, to, folder)
-    _write(parts, to, folder)
+    write_dataset(folder, to, parts)
     return _result(to, folder, parts)
 
 
-def _synthetic(to: Target, folder: Path) -> dict[str, Any]:
-    written: Literal["voc", "coco", "yolo"] = "coco" if to == "labelme" else to
-    write_synthetic(folder, written, NUM_SYNTHETIC["train"], NUM_SYNTHETIC["val"])
-    parts = read_sets(configs_of_sets(detect_format(folder)))
-    if to == "labelme":
-        _write(parts, to, folder)
-        shutil.rmtree(folder / "annotations")
-    return _result(to, folder, parts)
-
-
-def _write(parts: dict[str, AnnotationSet], to: Target, folder: Path) -> None:
-    if to == "labelme":
-        for name, truth in parts.items():
-            write_labelme(folder, name, truth)
-    else:
-        write_dataset(folder, to, parts)
-
-
-def _copy_images(parts: dict[str, AnnotationSet], to: Target, folder: Path) -> None:
+def _copy_images(parts: dict[str, AnnotationSet], to: Format, folder: Path) -> None:
     """Copy the images to where the new format expects them; never one over another."""
     sources: dict[Path, Path] = {}
     for name, truth in parts.items():
-        place = image_folder(folder, "coco" if to == "labelme" else to, name)
+        place = image_folder(folder, to, name)
         for index in range(truth.num_images):
             source = image_path(truth, index)
             target = place / source.name
@@ -79,6 +59,6 @@ def _copy_images(parts: dict[str, AnnotationSet], to: Target, folder: Path) -> N
         shutil.copyfile(source, target)
 
 
-def _result(to: Target, folder: Path, parts: dict[str, AnnotationSet]) -> dict[str, Any]:
+def _result(to: Format, folder: Path, parts: dict[str, AnnotationSet]) -> dict[str, Any]:
     counts = {name: {"images": p.num_images, "objects": p.num_objects} for name, p in parts.items()}
     return {"format": to, "out": str(folder), "parts": counts}

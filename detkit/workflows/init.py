@@ -98,7 +98,7 @@ def _look_at(dataset: Path, out: Path) -> _Look:
     if found.format == "image_folder":  # a million images are not opened for their sizes
         return _Look(found.format, split, train, val, [])
     train, val = with_sizes(train), with_sizes(val)
-    problems = [p.message for part in (train, val) for p in box_problems(part, part.sizes)]
+    problems = [p.message for part in (train, val) for p in box_problems(part)]
     return _Look(found.format, split, train, val, problems)
 
 

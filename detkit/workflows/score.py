@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.annotations.coco import read_coco
-from detkit.annotations.coco_results import read_coco_results, read_coco_with_results
+from detkit.annotations.coco_results import read_coco_results
 from detkit.annotations.comp4 import read_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.voc import read_voc
@@ -34,8 +34,6 @@ def score(truth: Path, found: Path, metric: Metric) -> Measured:
 
 def _read(truth: Path, found: Path) -> tuple[AnnotationSet, DetectionSet]:
     """Return annotations and the detections that belong to them."""
-    if truth.is_file() and found.is_file() and found.suffix != ".txt":
-        return read_coco_with_results(truth.parent, truth, found)
     _require(truth)
     annotations = read_voc(truth) if truth.is_dir() else read_coco(truth.parent, truth)
     _require(found)

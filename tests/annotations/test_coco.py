@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.annotations.coco import read_coco
+from detkit.annotations.coco import paused_collection, read_coco
 from detkit.errors import UserError
 
 BASE: dict[str, Any] = {
@@ -110,3 +111,21 @@ def test_nothing_annotated(tmp_path: Path) -> None:
     assert truth.num_images == 0
     assert truth.sizes.shape == (0, 2)
     assert truth.category_ids.dtype == np.int64
+
+
+@paused_collection()
+def fail() -> None:
+    assert not gc.isenabled()
+    raise ValueError("inside")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(enabled: bool) -> None:
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ValueError, match="inside"):
+            fail()
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()

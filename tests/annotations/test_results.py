@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from detkit.annotations.coco import read_coco
 from detkit.annotations.coco_results import (
     positions,
     read_coco_results,
-    read_coco_with_results,
     write_coco_results,
 )
 from detkit.annotations.comp4 import read_comp4, write_comp4
@@ -152,29 +150,16 @@ def test_wrong_comp4_files_are_named(tmp_path: Path) -> None:
         read_comp4(tmp_path, truth)
 
 
-@pytest.mark.parametrize("count", [50, 20_000])  # one piece of text, and several
-def test_annotations_and_results_read_together(count: int, tmp_path: Path) -> None:
-    truth = three_images("coco")
-    files = tmp_path / "annotations" / "instances_val.json", tmp_path / "found.json"
-    write_coco(tmp_path, "val", truth)
-    write_coco_results(files[1], detections("coco", count), truth)
-    both = read_coco_with_results(tmp_path, *files)
-    alone = read_coco(tmp_path, files[0])
-    for read, expected in ((both[0], alone), (both[1], read_coco_results(files[1], alone))):
-        for field in dataclasses.fields(expected):
-            np.testing.assert_array_equal(getattr(read, field.name), getattr(expected, field.name))
-
-
-def test_mistakes_in_annotations_come_before_those_in_results(tmp_path: Path) -> None:
+def test_mistakes_name_the_file_that_has_them(tmp_path: Path) -> None:
     truth, found = tmp_path / "annotations" / "instances_val.json", tmp_path / "found.json"
     truth.parent.mkdir()
     found.write_text("[" + " " * (1 << 20) + "{]")
     truth.write_text('{"images": 3}')
     with pytest.raises(UserError, match=r"instances_val\.json: 'images' must be a list"):
-        read_coco_with_results(tmp_path, truth, found)
+        read_coco(tmp_path, truth)
     write_coco(tmp_path, "val", three_images("coco"))
     with pytest.raises(UserError, match=r"found\.json:1:1048579: not valid JSON"):
-        read_coco_with_results(tmp_path, truth, found)
+        read_coco_results(found, read_coco(tmp_path, truth))
 
 
 @pytest.mark.parametrize("spread", [1, 3, 10**9, 10**17])

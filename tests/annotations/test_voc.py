@@ -150,7 +150,7 @@ def test_entities_are_refused(encoding: str, tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="it is empty"):
+    with pytest.raises(UserError, match="the folder is empty"):
         read_voc(tmp_path)
     with pytest.raises(UserError, match="the folder does not exist"):
         read_voc(tmp_path / "absent")

@@ -27,8 +27,7 @@ def small_set(sizes: tuple[tuple[int, int], ...] = SIZES) -> AnnotationSet:
         for number in range(image % 3):
             assembly.add_object(CLASSES[count % 3], (1 + number, 2, 8 + number, 9), difficult=count % 2 == 1)
             count += 1
-    labels = [CLASSES.index(name) for name in assembly.names()]
-    return assembly.build("/photos", CLASSES, labels, (1, 2, 3))
+    return assembly.build("/photos", CLASSES, assembly.labels(CLASSES), (1, 2, 3))
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,6 @@ class FileFormat:
     any_sets: bool = False
 
 
-def _unchanged(annotations: AnnotationSet) -> AnnotationSet:
-    return annotations
-
-
 @dataclass(frozen=True)
 class DatasetReader:
     """Reader of one dataset type; its arguments are the config, the classes and the ignored classes.
@@ -69,7 +65,7 @@ class DatasetReader:
 
     read: Callable[[Any, Classes, Sequence[str]], AnnotationSet]
     open: Callable[[Any, Classes, Sequence[str]], Source]
-    for_validation: Callable[[AnnotationSet], AnnotationSet] = _unchanged
+    for_validation: Callable[[AnnotationSet], AnnotationSet] = lambda annotations: annotations
     files: FileFormat | None = None
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.data.loading.samples import Sample
@@ -37,35 +36,14 @@ def collate(samples: Sequence[Sample], seed: int) -> TrainBatch:
     targets = tuple(sample.target for sample in samples)
     originals = tuple(sample.original for sample in samples)
     images = ImageBatch(pixels.permute(0, 3, 1, 2), sizes, originals, _proposals(targets))
-    return TrainBatch(images, targets, _batch_seed(seed, samples[0].epoch))
+    (batch_seed,) = np.random.SeedSequence([_BATCH, seed, samples[0].epoch]).generate_state(1)
+    return TrainBatch(images, targets, int(batch_seed))
 
 
 def _proposals(targets: Sequence[Target]) -> tuple[Tensor, ...] | None:
     given = tuple(target.proposals for target in targets if target.proposals is not None)
     assert len(given) in (0, len(targets)), "proposals for some images of a batch only"
     return given or None
-
-
-class PackedTarget(NamedTuple):
-    """The arrays of one target, as they travel."""
-
-    boxes: NDArray[Any]
-    labels: NDArray[Any]
-    difficult: NDArray[Any]
-    crowd: NDArray[Any]
-    proposals: NDArray[Any] | None
-    image: int
-
-    def unpack(self) -> Target:
-        """Return the target as it was."""
-        return Target(
-            torch.from_numpy(self.boxes),
-            torch.from_numpy(self.labels),
-            torch.from_numpy(self.difficult),
-            torch.from_numpy(self.crowd),
-            None if self.proposals is None else torch.from_numpy(self.proposals),
-            self.image,
-        )
 
 
 @dataclass(frozen=True)
@@ -76,44 +54,38 @@ class PackedBatch:
     So only the pixels travel as a tensor, and the many small ones of the targets as arrays.
 
     Attributes:
-        images: the padded images, without proposals, which travel in `objects`.
-        objects: the target of each.
+        images: the padded images, without proposals, which travel in `targets`.
+        targets: the fields of the target of each.
         seed: of the batch.
     """
 
     images: ImageBatch
-    objects: tuple[PackedTarget, ...]
+    targets: tuple[dict[str, Any], ...]
     seed: int
 
     @staticmethod
     def of(batch: TrainBatch) -> PackedBatch:
         """Return a batch made ready to travel."""
-        objects = tuple(
-            PackedTarget(
-                target.boxes.numpy(),
-                target.labels.numpy(),
-                target.difficult.numpy(),
-                target.crowd.numpy(),
-                None if target.proposals is None else target.proposals.numpy(),
-                target.image,
-            )
-            for target in batch.targets
+        targets = tuple(
+            {name: _as_array(value) for name, value in vars(target).items()} for target in batch.targets
         )
-        return PackedBatch(replace(batch.images, proposals=None), objects, batch.seed)
+        return PackedBatch(replace(batch.images, proposals=None), targets, batch.seed)
 
     def unpack(self) -> TrainBatch:
         """Return the batch as it was."""
-        targets = tuple(each.unpack() for each in self.objects)
-        return TrainBatch(self.unpack_images(), targets, self.seed)
-
-    def unpack_images(self) -> ImageBatch:
-        """Return the images alone, with their proposals."""
-        return replace(self.images, proposals=_proposals([each.unpack() for each in self.objects]))
+        targets = tuple(
+            Target(**{name: _as_tensor(value) for name, value in fields.items()}) for fields in self.targets
+        )
+        return TrainBatch(replace(self.images, proposals=_proposals(targets)), targets, self.seed)
 
     def pin_memory(self) -> PackedBatch:
         """Return the packed with its pixels in page-locked memory; the loader calls this for CUDA."""
         return replace(self, images=replace(self.images, pixels=self.images.pixels.pin_memory()))
 
 
-def _batch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([_BATCH, seed, epoch]).generate_state(1)[0])
+def _as_array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, Tensor) else value
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from detkit.data.config import DataConfig
 from detkit.data.datasets.index import Index
 from detkit.data.loading.batching import PackedBatch, collate
 from detkit.data.loading.order import Order, aspect_groups, repeat_factors
 from detkit.data.loading.samples import DetectionDataset, Key, Sample
 from detkit.errors import UserError
+from detkit.runtime.processes import rank, world_size
 from detkit.structures import ImageBatch, TrainBatch
 
 NOTHING = -1
@@ -27,18 +29,43 @@ _WORKERS = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
 class TrainLoader:
-    """Batches for training; `order` says which images, and any epoch can be read from any step.
+    """The training batches of this process; any epoch can be read from any step.
 
     Args:
-        loader: reads the batches that `plan` holds at that moment.
-        plan: shared with `loader`.
-        order: which images are read when.
+        data: says which images are put together, and how often each comes.
+        dataset: what to read.
+        batch_size: images of one step over all processes.
+        seed: which order.
+        workers: processes that read ahead; 0 reads in this process.
+        pin_memory: put pixels into page-locked memory, for CUDA.
+
+    Raises:
+        UserError: there are no images, or the batch does not divide by the number of processes.
     """
 
-    def __init__(self, loader: DataLoader[Sample], plan: list[list[Key]], order: Order) -> None:
-        self._loader = loader
-        self._plan = plan
-        self._order = order
+    def __init__(
+        self,
+        data: DataConfig,
+        dataset: DetectionDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        pin_memory: bool,
+    ) -> None:
+        if not len(dataset):
+            raise UserError("data.train has no images")
+        if batch_size % world_size():
+            raise UserError(
+                f"train.batch_size: {batch_size} images cannot be divided among {world_size()} processes; "
+                f"choose a multiple of {world_size()}"
+            )
+        index = dataset.index
+        groups = aspect_groups(index) if data.group_by_aspect else np.zeros(len(index), dtype=np.int64)
+        repeats = repeat_factors(index, len(data.classes), data.repeat_threshold)
+        self._order = Order(repeats, groups, batch_size, seed, rank(), world_size())
+        self._plan: list[list[Key]] = []  # the batches that the loader is to read
+        self._loader = guarded_loader(dataset, self._plan, partial(_pack, seed=seed), workers, pin_memory)
 
     def num_steps(self, epoch: int) -> int:
         """Return the number of batches in an epoch, the same in every process."""
@@ -56,19 +83,24 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """Each image once and in order, in batches together with the indices of the images.
+    """Each image once and in order, for evaluation and prediction, in batches with the images' indices.
+
+    Of several processes each gets images rank, rank + world_size, ...
 
     Args:
-        loader: reads the batches.
-        num_steps: how many there are in this process.
+        dataset: what to read; no images give no batches.
+        batch_size: images of one batch in this process; the last may have fewer.
+        workers: processes that read ahead; 0 reads in this process.
+        pin_memory: put pixels into page-locked memory, for CUDA.
     """
 
-    def __init__(self, loader: DataLoader[Sample], num_steps: int) -> None:
-        self._loader = loader
-        self._num_steps = num_steps
+    def __init__(self, dataset: DetectionDataset, *, batch_size: int, workers: int, pin_memory: bool) -> None:
+        keys = [Key(0, image) for image in range(rank(), len(dataset), world_size())]
+        plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+        self._loader = guarded_loader(dataset, plan, partial(_pack, seed=0), workers, pin_memory)
 
     def __len__(self) -> int:
-        return self._num_steps
+        return len(self._loader)
 
     def __iter__(self) -> Iterator[tuple[ImageBatch, tuple[int, ...]]]:
         """Yield (images, indices).
@@ -77,76 +109,8 @@ class EvalLoader:
             UserError: an image cannot be read or contradicts its annotation.
         """
         for packed in read_batches(self._loader):
-            yield packed.unpack_images(), tuple(each.image for each in packed.objects)
-
-
-def make_train_loader(
-    dataset: DetectionDataset,
-    *,
-    batch_size: int,
-    seed: int,
-    workers: int,
-    rank: int,
-    world_size: int,
-    group_by_aspect: bool,
-    repeat_threshold: float,
-    num_classes: int,
-    pin_memory: bool,
-) -> TrainLoader:
-    """Return a loader of training batches.
-
-    Args:
-        dataset: what to read.
-        batch_size: images of one step over all processes.
-        seed: which order.
-        workers: processes that read ahead; 0 reads in this process.
-        rank: this process, from 0.
-        world_size: number of processes.
-        group_by_aspect: batch wide images with wide ones and tall with tall.
-        repeat_threshold: repeat images of classes that fewer than this fraction of the images hold.
-        num_classes: K.
-        pin_memory: put pixels into page-locked memory, for CUDA.
-
-    Raises:
-        UserError: there are no images, or the batch does not divide by the number of processes.
-    """
-    if not len(dataset):
-        raise UserError("data.train has no images")
-    if batch_size % world_size:
-        raise UserError(
-            f"train.batch_size: {batch_size} images cannot be divided among {world_size} processes; "
-            f"choose a multiple of {world_size}"
-        )
-    groups = aspect_groups(dataset.index) if group_by_aspect else np.zeros(len(dataset), dtype=np.int64)
-    repeats = repeat_factors(dataset.index, num_classes, repeat_threshold)
-    plan: list[list[Key]] = []
-    loader = guarded_loader(dataset, plan, partial(_pack, seed=seed), workers, pin_memory)
-    return TrainLoader(loader, plan, Order(repeats, groups, batch_size, seed, rank, world_size))
-
-
-def make_eval_loader(
-    dataset: DetectionDataset,
-    *,
-    batch_size: int,
-    workers: int,
-    rank: int,
-    world_size: int,
-    pin_memory: bool,
-) -> EvalLoader:
-    """Return a loader of each image once, for evaluation and prediction.
-
-    Args:
-        dataset: what to read; no images give no batches.
-        batch_size: images of one batch in this process; the last may have fewer.
-        workers: processes that read ahead; 0 reads in this process.
-        rank: this process, from 0; it gets images rank, rank + world_size, ...
-        world_size: number of processes.
-        pin_memory: put pixels into page-locked memory, for CUDA.
-    """
-    keys = [Key(0, image) for image in range(rank, len(dataset), world_size)]
-    plan = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    loader = guarded_loader(dataset, plan, partial(_pack, seed=0), workers, pin_memory)
-    return EvalLoader(loader, len(plan))
+            batch = packed.unpack()
+            yield batch.images, batch.numbers
 
 
 @dataclass(frozen=True)
@@ -194,12 +158,13 @@ class _Guarded(Dataset[Any]):
             return Refusal(str(error))
 
 
-def _pack(items: Sequence[Sample | Refusal], seed: int) -> PackedBatch | Refusal:
-    samples: list[Sample] = []
-    for item in items:
-        if isinstance(item, Refusal):
-            return item
-        samples.append(item)
+def _unless_refused(items: Sequence[Any], collate_fn: Callable[[Sequence[Any]], Any]) -> Any:
+    """Return items put together, or the first refusal among them."""
+    refused = [item for item in items if isinstance(item, Refusal)]
+    return refused[0] if refused else collate_fn(items)
+
+
+def _pack(samples: Sequence[Sample], seed: int) -> PackedBatch:
     return PackedBatch.of(collate(samples, seed))
 
 
@@ -236,7 +201,7 @@ def guarded_loader(
     Args:
         dataset: what to read.
         plan: the keys of each batch.
-        collate_fn: puts items together; a `Refusal` among them is what it is to return.
+        collate_fn: puts items together.
         workers: processes that read ahead; 0 reads in this process.
         pin_memory: put tensors into page-locked memory, for CUDA.
     """
@@ -244,7 +209,7 @@ def guarded_loader(
         _Guarded(dataset, WorkerStatus(workers)),
         batch_sampler=plan,
         num_workers=workers,
-        collate_fn=collate_fn,
+        collate_fn=partial(_unless_refused, collate_fn=collate_fn),
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,

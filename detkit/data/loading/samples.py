@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detkit.data.datasets.index import Index
+from detkit.data.datasets.source import Source
 from detkit.data.transforms.geometric import Transform, as_image
 from detkit.errors import UserError
 from detkit.structures import Target
@@ -77,6 +78,13 @@ class DetectionDataset(Dataset[Sample]):
         self.transforms = tuple(transforms)
         self.seed = seed
         self.proposals = proposals
+
+    @staticmethod
+    def of(source: Source, transforms: Sequence[Transform], seed: int) -> DetectionDataset:
+        """Return the images of a source, with its proposals where it has some."""
+        return DetectionDataset(
+            Index.of(source.annotations), source.pixels, transforms, seed, source.proposals
+        )
 
     def __len__(self) -> int:
         return len(self.index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -14,15 +14,41 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.loaders import Refusal, guarded_loader, read_batches
+from detkit.data.loading.loaders import guarded_loader, read_batches
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.batch import RegionBatch
 from detkit.errors import UserError
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts
+from detkit.runtime.processes import rank, world_size
 
 _REGIONS = 5  # keeps these random streams apart from those of the order and the augmentation
 BACKGROUND, LEFT_OUT = -1, -2
+
+
+class PixelCache:
+    """Cache of the first images read, up to a limit; nothing is evicted.
+
+    Where images are drawn at random, whatever is kept serves as often as anything else would.
+
+    Args:
+        pixels: returns the (H, W, 3) uint8 RGB pixels of image i.
+        limit_bytes: how much is kept.
+    """
+
+    def __init__(self, pixels: Callable[[int], NDArray[np.uint8]], limit_bytes: float) -> None:
+        self._pixels, self._room = pixels, limit_bytes
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+
+    def __call__(self, image: int) -> NDArray[np.uint8]:
+        """Return the pixels of an image; they are not to be written to."""
+        kept = self._kept.get(image)
+        if kept is None:
+            kept = self._pixels(image)
+            if kept.nbytes <= self._room:
+                self._kept[image] = kept
+                self._room -= kept.nbytes
+        return kept
 
 
 @dataclass(frozen=True)
@@ -81,15 +107,14 @@ class RegionDataset(Dataset[Region]):
 class RegionLoader:
     """The batches of a fine-tuning, from any step on.
 
+    Of several processes each gets regions rank, rank + world_size, ... of every step.
+
     Args:
         dataset: the regions.
         sampler: chooses those of each step.
         num_steps: how many steps there are.
         num_classes: K, the label of background.
         workers: processes that read ahead; 0 reads in this process.
-        rank: this process, from 0; it gets regions rank, rank + world_size, ... of each step.
-        world_size: number of processes.
-        pin_memory: put tensors into page-locked memory, for CUDA.
     """
 
     def __init__(
@@ -100,13 +125,10 @@ class RegionLoader:
         num_steps: int,
         num_classes: int,
         workers: int,
-        rank: int,
-        world_size: int,
-        pin_memory: bool,
     ) -> None:
-        self._keys = _StepKeys(sampler, num_steps, rank, world_size)
+        self._keys = _StepKeys(sampler, num_steps)
         collate = partial(_collate, num_classes=num_classes)
-        self._loader = guarded_loader(dataset, self._keys, collate, workers, pin_memory)
+        self._loader = guarded_loader(dataset, self._keys, collate, workers, pin_memory=False)
 
     def __call__(self, epoch: int, start_step: int) -> Iterator[RegionBatch]:
         """Yield the batches from a step on; all steps count as one epoch.
@@ -122,8 +144,6 @@ class RegionLoader:
 class _StepKeys:
     sampler: RegionSampler
     num_steps: int
-    rank: int
-    world_size: int
     start: int = 0
 
     def __len__(self) -> int:
@@ -131,15 +151,10 @@ class _StepKeys:
 
     def __iter__(self) -> Iterator[list[RegionKey]]:
         for number in range(self.start, self.num_steps):
-            yield self.sampler.step(number)[self.rank :: self.world_size]
+            yield self.sampler.step(number)[rank() :: world_size()]
 
 
-def _collate(items: Sequence[Region | Refusal], num_classes: int) -> RegionBatch | Refusal:
-    regions: list[Region] = []
-    for item in items:
-        if isinstance(item, Refusal):
-            return item
-        regions.append(item)
+def _collate(regions: Sequence[Region], num_classes: int) -> RegionBatch:
     sources = torch.tensor([(part.pixels.shape[1], part.pixels.shape[0]) for part in regions])
     areas = sources.prod(dim=1)
     cuts = Cuts(

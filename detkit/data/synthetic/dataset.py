@@ -62,8 +62,8 @@ class SyntheticSet:
             assembly.add_image(f"{index:06d}", (plan.height, plan.width), f"synthetic (seed {self.seed})")
             for label, box in zip(plan.labels.tolist(), plan.boxes.tolist(), strict=True):
                 assembly.add_object(self.classes[label], box)
-        labels = [self.classes.index(name) for name in assembly.names()]
-        return assembly.build(SYNTHETIC, self.classes, labels, range(1, len(self.classes) + 1))
+        ids = range(1, len(self.classes) + 1)
+        return assembly.build(SYNTHETIC, self.classes, assembly.labels(self.classes), ids)
 
     def render(self, index: int) -> Pixels:
         """Return the (height, width, 3) RGB pixels of image `index`, the number in its file name."""
@@ -90,14 +90,14 @@ def write_synthetic(
     num_val: int,
     seed: int = 0,
     extension: str = ".jpg",
-) -> None:
-    """Write the embedded dataset as a real folder, with a train and a val split.
+) -> dict[str, AnnotationSet]:
+    """Write the embedded dataset as a real folder with train and val, and return the annotations of both.
 
     The images of train have the seed given, those of val the next one.
 
     Args:
         folder: where it goes; it must be empty or absent.
-        dataset_format: voc, coco or yolo.
+        dataset_format: voc, coco, yolo or labelme.
         num_train: images in train.
         num_val: images in val.
         seed: which images.
@@ -119,3 +119,4 @@ def write_synthetic(
             write_atomically(place / name, data.tobytes(), sync=False)
         splits[split] = replace(truth, image_files=np.asarray(names, dtype=np.str_))
     write_dataset(folder, dataset_format, splits)
+    return splits

@@ -11,14 +11,14 @@ from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
 from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform, ZoomOut
-from detkit.data.transforms.resize import KeepSize, Resize, ScaleCrop, WholeImage
+from detkit.data.transforms.resize import Resize, ScaleCrop, keep_size, whole_image
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
 
 
 def resizing(size: spec.ResizeConfig | None) -> Transform:
     """Return the transform that brings images to the size of a config."""
-    return KeepSize() if size is None else Resize((size.short_px,), size.long_px)
+    return keep_size if size is None else Resize((size.short_px,), size.long_px)
 
 
 def eval_transforms(data: DataConfig) -> tuple[Transform, ...]:
@@ -29,7 +29,7 @@ def eval_transforms(data: DataConfig) -> tuple[Transform, ...]:
 def train_transforms(data: DataConfig) -> tuple[Transform, ...]:
     """Return the augmentation of the training images in the config's order, then what sets their size."""
     last = resizing(data.resize)
-    chosen: list[Transform] = [WholeImage()] if isinstance(data.train, ClassifiedDatasetConfig) else []
+    chosen: list[Transform] = [whole_image] if isinstance(data.train, ClassifiedDatasetConfig) else []
     for item in data.train.augment if not isinstance(data.train, CustomConfig) else ():
         transform = TRANSFORMS[type(item)](item, data)
         # A user's own transform may be a plain function, which has no such attribute.

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detkit.data.transforms.geometric import as_image, as_pixels
+from detkit.data.transforms.geometric import Sometimes, as_image, as_pixels
 from detkit.structures import Target
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # weights of R, G, B in grey, ITU-R BT.601
 
 
 @dataclass(frozen=True)
-class ColorJitter:
+class ColorJitter(Sometimes):
     """Changes brightness, contrast, saturation and hue, in this order.
 
     Each of them is linear in R, G and B, so the four are one matrix and cost one pass over the
@@ -30,25 +30,19 @@ class ColorJitter:
     largest and smallest channel instead.
 
     Attributes:
-        probability: how often.
         brightness: the factor is drawn from 1 +- this, at least 0.
         contrast: the same, about the image's mean grey.
         saturation: the same, about each pixel's grey.
         hue: the shift is drawn from +- this fraction of the colour circle.
     """
 
-    probability: float
     brightness: float
     contrast: float
     saturation: float
     hue: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the image in other colours, or as it came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the image in other colours."""
         brightness, contrast, saturation = (
             generator.uniform(max(0.0, 1.0 - range_), 1.0 + range_)
             for range_ in (self.brightness, self.contrast, self.saturation)
@@ -88,23 +82,17 @@ def colour_matrix(
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Sometimes):
     """Adds Gaussian noise to every value, the same strength all over the image.
 
     Attributes:
-        probability: how often.
         sigma: the standard deviation is drawn between 0 and this, in grey levels of 255.
     """
 
-    probability: float
     sigma: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the image with noise, rounded and kept within 0..255, or as it came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the image with noise, rounded and kept within 0..255."""
         sigma = generator.uniform(0.0, self.sigma)
         pixels = as_pixels(image)
         noise = generator.standard_normal(pixels.shape, dtype=np.float32)

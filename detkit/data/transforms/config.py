@@ -24,12 +24,18 @@ class ResizeConfig(Spec):
         return self
 
 
-class FlipConfig(Spec):
+class SometimesConfig(Spec):
+    """Keys of a change that is made to some images only."""
+
+    type: str
+    probability: Fraction = 0.5
+    """Fraction of the images it is applied to."""
+
+
+class FlipConfig(SometimesConfig):
     """Mirror the image."""
 
     type: Literal["flip"] = "flip"
-    probability: Fraction = 0.5
-    """Fraction of the images it is applied to."""
     direction: Literal["horizontal", "vertical"] = "horizontal"
     """Left-right or top-bottom; the second only where up and down mean nothing (microscopy, aerial)."""
 
@@ -42,32 +48,26 @@ class MultiScaleConfig(Spec):
     """The lengths to choose from, in pixels."""
 
 
-class RandomCropConfig(Spec):
+class RandomCropConfig(SometimesConfig):
     """Cut out a window; objects whose centre leaves it are dropped, the others clipped."""
 
     type: Literal["random_crop"] = "random_crop"
-    probability: Fraction = 0.5
-    """Fraction of the images it is applied to."""
     min_scale: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Shortest side of the window as a fraction of the image's."""
 
 
-class ZoomOutConfig(Spec):
+class ZoomOutConfig(SometimesConfig):
     """Put the image on a larger canvas filled with the mean colour, so that objects become smaller."""
 
     type: Literal["zoom_out"] = "zoom_out"
-    probability: Fraction = 0.5
-    """Fraction of the images it is applied to."""
     max_scale: Annotated[float, Field(ge=1)] = 2.0
     """Largest side of the canvas as a multiple of the image's."""
 
 
-class ColorJitterConfig(Spec):
+class ColorJitterConfig(SometimesConfig):
     """Change brightness, contrast, saturation and hue at random."""
 
     type: Literal["color_jitter"] = "color_jitter"
-    probability: Fraction = 0.5
-    """Fraction of the images it is applied to."""
     brightness: NonNegative = 0.2
     """Factor within 1 +- this."""
     contrast: NonNegative = 0.2
@@ -97,22 +97,18 @@ class ScaleCropConfig(Spec):
         return self
 
 
-class NoiseConfig(Spec):
+class NoiseConfig(SometimesConfig):
     """Add Gaussian noise to every pixel."""
 
     type: Literal["noise"] = "noise"
-    probability: Fraction = 0.5
-    """Fraction of the images it is applied to."""
     sigma: NonNegative = 8.0
     """Largest standard deviation, in grey levels of 255."""
 
 
-class AffineConfig(Spec):
+class AffineConfig(SometimesConfig):
     """Rotate, shear and stretch a little; boxes become the box around their turned corners."""
 
     type: Literal["affine"] = "affine"
-    probability: Fraction = 0.5
-    """Fraction of the images it is applied to."""
     degrees: Annotated[float, Field(ge=0, le=45)] = 5.0
     """Largest rotation either way."""
     shear_degrees: Annotated[float, Field(ge=0, le=30)] = 3.0

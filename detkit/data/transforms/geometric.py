@@ -13,6 +13,7 @@ know no rule for objects whose centre leaves.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -33,68 +34,77 @@ class Transform(Protocol):
     """
 
     def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
+        self, image: Tensor, target: Target, generator: np.random.Generator, /
     ) -> tuple[Tensor, Target]:
         """Return the changed image and target."""
         ...
 
 
 @dataclass(frozen=True)
-class Flip:
-    """Mirrors the image.
+class Sometimes(ABC):
+    """A transform of some images only; the others stay as they came.
 
     Attributes:
         probability: how often.
-        direction: horizontal exchanges left and right, vertical top and bottom.
     """
 
     probability: float
-    direction: Literal["horizontal", "vertical"]
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
     ) -> tuple[Tensor, Target]:
-        """Return the image and target, mirrored or as they came."""
+        """Return the image and target, changed or as they came."""
         if generator.random() >= self.probability:
             return image, target
+        return self.change(image, target, generator)
+
+    @abstractmethod
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the changed image and target."""
+
+
+@dataclass(frozen=True)
+class Flip(Sometimes):
+    """Mirrors the image.
+
+    Attributes:
+        direction: horizontal exchanges left and right, vertical top and bottom.
+    """
+
+    direction: Literal["horizontal", "vertical"]
+
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the image and target, mirrored."""
         height, width = image.shape[1:]
         if self.direction == "horizontal":
-            image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0)
-            matrix[0, 2] = width
+            image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0, width, 0.0)
         else:
-            image, matrix = functional.vertical_flip(image), scaling(1.0, -1.0)
-            matrix[1, 2] = height
+            image, matrix = functional.vertical_flip(image), scaling(1.0, -1.0, 0.0, height)
         return image, move(target, matrix, (height, width))
 
 
 @dataclass(frozen=True)
-class RandomCrop:
+class RandomCrop(Sometimes):
     """Random crop: a window that holds the centre of at least one object, where there is one.
 
     Objects whose centre leaves the window are dropped, the others clipped.
 
     Attributes:
-        probability: how often.
         min_scale: shortest height and width of the window as a fraction of the image's; both are drawn
             between this and 1, independently.
     """
 
-    probability: float
     min_scale: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the window and what lies in it, or all as it came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the window and what lies in it."""
         centre = _centre_to_keep(target, generator)
         (top, height), (left, width) = (
             self._span(side, None if centre is None else centre[axis], generator)
             for axis, side in ((1, image.shape[1]), (0, image.shape[2]))
         )
         window = image[:, top : top + height, left : left + width]
-        return window, move(target, shift(-left, -top), (height, width))
+        return window, move(target, scaling(1.0, 1.0, -left, -top), (height, width))
 
     def _span(self, side: int, centre: float | None, generator: np.random.Generator) -> tuple[int, int]:
         """Return where the window begins along one axis, and its length, so that `centre` is inside."""
@@ -107,24 +117,18 @@ class RandomCrop:
 
 
 @dataclass(frozen=True)
-class ZoomOut:
+class ZoomOut(Sometimes):
     """Random zoom out: the image somewhere on a larger canvas of its mean colour.
 
     Attributes:
-        probability: how often.
         max_scale: largest side of the canvas as a multiple of the image's; the factor is drawn
             between 1 and this, the same for both sides.
     """
 
-    probability: float
     max_scale: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the canvas with the moved target, or all as it came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the canvas with the moved target."""
         height, width = image.shape[1:]
         scale = generator.uniform(1.0, self.max_scale)
         size = (round(height * scale), round(width * scale))
@@ -134,34 +138,28 @@ class ZoomOut:
         canvas = np.empty((*size, 3), dtype=np.uint8)
         canvas[:] = mean_colour(pixels)
         canvas[top : top + height, left : left + width] = pixels
-        return as_image(canvas), move(target, shift(left, top), size)
+        return as_image(canvas), move(target, scaling(1.0, 1.0, left, top), size)
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Sometimes):
     """Turns, shears and stretches the image about its centre; the canvas keeps its size.
 
     What comes in from outside has the image's mean colour. A box becomes the box around its turned
     corners, a little larger than the object, which is why the angles should stay small.
 
     Attributes:
-        probability: how often.
         degrees: largest rotation either way.
         shear_degrees: largest horizontal shear either way.
         stretch: largest factor (or its inverse) of the aspect ratio; the area stays.
     """
 
-    probability: float
     degrees: float
     shear_degrees: float
     stretch: float
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the turned image and target, or both as they came."""
-        if generator.random() >= self.probability:
-            return image, target
+    def change(self, image: Tensor, target: Target, generator: np.random.Generator) -> tuple[Tensor, Target]:
+        """Return the turned image and target."""
         turn, shear, stretch = generator.uniform(-1.0, 1.0, size=3)
         height, width = image.shape[1:]
         matrix = about_centre(
@@ -179,7 +177,7 @@ class Affine:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=mean_colour(pixels).tolist(),
         )
-        return as_image(turned), move(target, torch.from_numpy(matrix), (height, width))
+        return as_image(turned), move(target, matrix, (height, width))
 
 
 def about_centre(angle: float, shear: float, aspect: float, size: tuple[int, int]) -> NDArray[np.float64]:
@@ -238,7 +236,7 @@ def _of_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return moved
 
 
-def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
+def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> Target:
     """Take a target along with pixels that were mapped by a matrix and cut to a size.
 
     Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
@@ -257,14 +255,14 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
     """
     # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
     limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
-    moved = move_boxes(target.boxes.numpy(), matrix.numpy())
+    moved = move_boxes(target.boxes.numpy(), matrix)
     clipped = moved.clip(0, limits)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
     kept = inside | (target.crowd.numpy() & _has_area(clipped))
     proposals = target.proposals
     if proposals is not None:
-        inner = move_boxes(proposals.numpy(), matrix.numpy()).clip(0, limits)
+        inner = move_boxes(proposals.numpy(), matrix).clip(0, limits)
         proposals = torch.from_numpy(inner[_has_area(inner)])
     return replace(
         target,
@@ -276,26 +274,15 @@ def move(target: Target, matrix: Tensor, size: tuple[int, int]) -> Target:
     )
 
 
-def scaling(x: float, y: float) -> Tensor:
-    """Return the (2, 3) matrix that multiplies the axes.
+def scaling(x: float, y: float, right: float = 0.0, down: float = 0.0) -> NDArray[np.float64]:
+    """Return the (2, 3) matrix that multiplies the axes, then adds to them.
 
     Example:
-        >>> scaling(2.0, 3.0)
-        tensor([[2., 0., 0.],
-                [0., 3., 0.]], dtype=torch.float64)
+        >>> scaling(2.0, 3.0, right=4.0)
+        array([[2., 0., 4.],
+               [0., 3., 0.]])
     """
-    return torch.tensor([[x, 0.0, 0.0], [0.0, y, 0.0]], dtype=torch.float64)
-
-
-def shift(x: float, y: float) -> Tensor:
-    """Return the (2, 3) matrix that adds to both axes.
-
-    Example:
-        >>> shift(2.0, 3.0)
-        tensor([[1., 0., 2.],
-                [0., 1., 3.]], dtype=torch.float64)
-    """
-    return torch.tensor([[1.0, 0.0, x], [0.0, 1.0, y]], dtype=torch.float64)
+    return np.array([[x, 0.0, right], [0.0, y, down]], dtype=np.float64)
 
 
 def move_boxes(boxes: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:

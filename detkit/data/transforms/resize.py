@@ -48,15 +48,9 @@ class Resize:
         return image, move(target, scaling(size[1] / width, size[0] / height), size)
 
 
-@dataclass(frozen=True)
-class KeepSize:
-    """Leaves the image as it is."""
-
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return what came."""
-        return image, target
+def keep_size(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:
+    """Return the image and target as they came, where no size is asked for."""
+    return image, target
 
 
 def resized(height: int, width: int, short_px: int, long_px: int) -> tuple[int, int]:
@@ -111,27 +105,14 @@ class ScaleCrop:
         left = int(generator.integers(width - side, endpoint=True))
         size = [self.size_px, self.size_px]
         square = functional.resized_crop(image, top, left, side, side, size, antialias=True)
-        return square, of_whole_image(target, (self.size_px, self.size_px))
+        return whole_image(square, target, generator)
 
 
-@dataclass(frozen=True)
-class WholeImage:
-    """The whole image as the box of its object; an image folder does not know its images' sizes."""
+def whole_image(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:
+    """Return the image as it came, and the target with the whole image as the box of each object.
 
-    def __call__(
-        self, image: Tensor, target: Target, generator: np.random.Generator
-    ) -> tuple[Tensor, Target]:
-        """Return the image as it came, and the target with the whole image as the box of each object."""
-        height, width = image.shape[1:]
-        return image, of_whole_image(target, (height, width))
-
-
-def of_whole_image(target: Target, size: tuple[int, int]) -> Target:
-    """Return a target whose objects are all as large as the image.
-
-    Args:
-        target: the labels; its boxes do not matter.
-        size: (height, width) of the image in pixels.
+    An image folder does not know its images' sizes.
     """
-    whole = torch.tensor([[0.0, 0.0, size[1], size[0]]])
-    return replace(target, boxes=whole.repeat(len(target), 1))
+    height, width = image.shape[1:]
+    whole = torch.tensor([[0.0, 0.0, width, height]])
+    return image, replace(target, boxes=whole.repeat(len(target), 1))

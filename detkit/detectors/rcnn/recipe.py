@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from detkit.data.loading.pixel_cache import PixelCache
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.loader import RegionDataset, RegionLoader, RegionSampler
+from detkit.data.regions.loader import PixelCache, RegionDataset, RegionLoader, RegionSampler
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.rcnn.config import RCNNConfig
@@ -67,7 +66,4 @@ def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | N
         num_steps=config.steps,
         num_classes=task.num_classes,
         workers=task.session.workers,
-        rank=rank(),
-        world_size=world_size(),
-        pin_memory=False,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-from detkit.data.loading.loaders import TrainLoader, make_train_loader
+from detkit.data.loading.loaders import TrainLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import resizing
@@ -17,7 +17,6 @@ from detkit.detectors.staged_recipe import train_in_stages
 from detkit.detectors.task import Progress, Task
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.ops.sampling import Sampler
-from detkit.runtime.processes import rank, world_size
 from detkit.structures import TrainBatch
 from detkit.training.staged.config import FineTuneConfig
 from detkit.training.staged.fine_tune import Loader
@@ -55,16 +54,12 @@ def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> 
         task.seed,
         regions,
     )
-    loader = make_train_loader(
+    loader = TrainLoader(
+        task.data,
         images,
         batch_size=config.images_per_step,
         seed=task.seed,
         workers=task.session.workers,
-        rank=rank(),
-        world_size=world_size(),
-        group_by_aspect=task.data.group_by_aspect,
-        repeat_threshold=task.data.repeat_threshold,
-        num_classes=task.num_classes,
         pin_memory=task.session.pin_memory,
     )
     return lambda _, start: islice(_endless(loader, start), config.steps - start)

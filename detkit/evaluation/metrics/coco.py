@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.coco_curves import Curves, curves_of_class
 from detkit.evaluation.metrics.coco_matching import (
@@ -17,7 +18,7 @@ from detkit.evaluation.metrics.coco_matching import (
     counting_objects,
     match_class,
 )
-from detkit.evaluation.metrics.matching import MatchRecords, boxes_as, check_pair, no_matches
+from detkit.evaluation.metrics.matching import MatchRecords, check_pair, no_matches
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import run_all
 from detkit.runtime.cores import num_cores

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import from_corners, to_corners
-from detkit.annotations.dataset import AnnotationSet, BoxFormat, DetectionSet
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
 
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED, UNUSED = 0, 1, 2, 3
@@ -118,23 +117,3 @@ def check_pair(truth: AnnotationSet, detections: DetectionSet) -> None:
         if not np.isfinite(values).all():
             row = int(np.argwhere(~np.isfinite(values))[0, 0])
             raise UserError(f"detection {row}: {name} must be finite, got {values[row]}")
-
-
-def boxes_as(boxes: NDArray[np.float64], box_format: BoxFormat, wanted: BoxFormat) -> NDArray[np.float64]:
-    """Return boxes in the metric's convention, untouched (to the last bit) where they already are.
-
-    This is the only place where evaluation converts: VOC annotations scored by COCO's rules, COCO
-    annotations scored by VOC's.
-
-    Args:
-        boxes: (N, 4) float64.
-        box_format: convention of `boxes`.
-        wanted: convention of the result.
-
-    Example:
-        >>> boxes_as(np.array([[1.0, 1.0, 2.0, 4.0]]), "voc", "coco")
-        array([[0., 0., 2., 4.]])
-    """
-    if box_format == wanted:
-        return np.ascontiguousarray(boxes, np.float64)
-    return from_corners(to_corners(boxes, box_format), wanted)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.curves import Curve, area_ap, curves_by_class, eleven_point_ap, mean_known
 from detkit.evaluation.metrics.matching import (
@@ -14,7 +15,6 @@ from detkit.evaluation.metrics.matching import (
     IGNORED,
     TRUE_POSITIVE,
     MatchRecords,
-    boxes_as,
     check_pair,
     no_matches,
 )

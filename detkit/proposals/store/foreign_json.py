@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coco import box_column, column, read_json
+from detkit.annotations.coco import box_column, column, paused_collection, read_json
 from detkit.annotations.coco_results import read_plain_results
-from detkit.annotations.collection import paused_collection
 from detkit.errors import UserError
 from detkit.proposals.store.foreign import ForeignProposals
 

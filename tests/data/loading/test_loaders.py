@@ -2,42 +2,47 @@ from __future__ import annotations
 
 import itertools
 import os
+from contextlib import AbstractContextManager
+from unittest.mock import patch
 
 import pytest
 import torch
 
+from detkit.data.config import DataConfig
+from detkit.data.datasets.config import SyntheticDatasetConfig
 from detkit.data.datasets.index import Index
+from detkit.data.loading import loaders
 from detkit.data.loading.loaders import (
     EvalLoader,
     TrainLoader,
     WorkerStatus,
-    make_eval_loader,
-    make_train_loader,
 )
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Flip, RandomCrop, Transform
 from detkit.errors import UserError
 from detkit.structures import TrainBatch
-from tests.reference.small_set import FlatPixels, small_set
+from tests.reference.small_set import CLASSES, FlatPixels, small_set
 
 INDEX = Index.of(small_set())
 CHANGES: list[Transform] = [Flip(0.5, "horizontal"), RandomCrop(0.5, 0.5)]
 
 
-def train_loader(workers: int, pixels: FlatPixels | None = None, **changes: int) -> TrainLoader:
-    values = {"batch_size": 2, "rank": 0, "world_size": 1, **changes}
+DATA = DataConfig(classes=CLASSES, train=SyntheticDatasetConfig(), repeat_threshold=0.5)
+
+
+def process(rank: int, world_size: int) -> AbstractContextManager[object]:
+    """Be one of several processes."""
+    return patch.multiple(loaders, rank=lambda: rank, world_size=lambda: world_size)
+
+
+def train_loader(workers: int, pixels: FlatPixels | None = None, batch_size: int = 2) -> TrainLoader:
     dataset = DetectionDataset(INDEX, pixels or FlatPixels(INDEX), CHANGES, 3)
-    return make_train_loader(
-        dataset, seed=3, workers=workers, group_by_aspect=True, repeat_threshold=0.5, num_classes=3,
-        pin_memory=False, **values,
-    )  # fmt: skip
+    return TrainLoader(DATA, dataset, batch_size=batch_size, seed=3, workers=workers, pin_memory=False)
 
 
-def eval_loader(workers: int, pixels: FlatPixels | None = None, rank: int = 0, world: int = 1) -> EvalLoader:
+def eval_loader(workers: int, pixels: FlatPixels | None = None) -> EvalLoader:
     dataset = DetectionDataset(INDEX, pixels or FlatPixels(INDEX), [], 0)
-    return make_eval_loader(
-        dataset, batch_size=2, workers=workers, rank=rank, world_size=world, pin_memory=False
-    )
+    return EvalLoader(dataset, batch_size=2, workers=workers, pin_memory=False)
 
 
 def content(batch: TrainBatch) -> tuple[object, ...]:
@@ -63,7 +68,10 @@ def test_workers_change_nothing_and_an_epoch_can_begin_anywhere() -> None:
 
 def test_processes_share_the_images_of_every_step() -> None:
     alone = train_loader(0).epoch(0)
-    shares = [train_loader(0, rank=rank, world_size=2).epoch(0) for rank in (0, 1)]
+    shares = []
+    for rank in (0, 1):
+        with process(rank, 2):
+            shares.append(train_loader(0).epoch(0))
     for whole, *parts in zip(alone, *shares, strict=True):
         assert len({len(part) for part in parts}) == 1
         images = {target.image for part in parts for target in part.targets}
@@ -109,7 +117,8 @@ def test_other_errors_are_ours_and_stay_as_they_are() -> None:
 def test_evaluation_reads_each_image_once(world: int) -> None:
     read = []
     for rank in range(world):
-        loader = eval_loader(0, rank=rank, world=world)
+        with process(rank, world):
+            loader = eval_loader(0)
         batches = list(loader)
         assert len(batches) == len(loader)
         for images, indices in batches:
@@ -126,18 +135,13 @@ def test_evaluation_keeps_the_order_and_can_run_again() -> None:
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(UserError, match=r"train\.batch_size: 3 images .* 2 processes"):
-        train_loader(0, batch_size=3, world_size=2)
+    with process(0, 2), pytest.raises(UserError, match=r"train\.batch_size: 3 images .* 2 processes"):
+        train_loader(0, batch_size=3)
     empty = Index.of(small_set(()))
-    with pytest.raises(UserError, match=r"data\.train has no images"):
-        make_train_loader(
-            DetectionDataset(empty, FlatPixels(empty), [], 0), batch_size=1, seed=0, workers=0, rank=0,
-            world_size=1, group_by_aspect=False, repeat_threshold=0.0, num_classes=3, pin_memory=False,
-        )  # fmt: skip
     dataset = DetectionDataset(empty, FlatPixels(empty), [], 0)
-    assert not list(
-        make_eval_loader(dataset, batch_size=1, workers=0, rank=0, world_size=1, pin_memory=False)
-    )
+    with pytest.raises(UserError, match=r"data\.train has no images"):
+        TrainLoader(DATA, dataset, batch_size=1, seed=0, workers=0, pin_memory=False)
+    assert not list(EvalLoader(dataset, batch_size=1, workers=0, pin_memory=False))
 
 
 def test_the_images_of_dead_processes_are_remembered() -> None:

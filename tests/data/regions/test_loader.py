@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 
 from detkit.data.datasets.index import Index
-from detkit.data.loading.pixel_cache import PixelCache
 from detkit.data.loading.samples import DetectionDataset
-from detkit.data.regions.loader import RegionDataset, RegionKey, RegionLoader, RegionSampler
+from detkit.data.regions.loader import PixelCache, RegionDataset, RegionKey, RegionLoader, RegionSampler
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
@@ -63,16 +64,8 @@ def test_both_kinds_are_needed(labels: np.ndarray) -> None:
 def test_batches_hold_the_crops_of_the_regions_of_a_step() -> None:
     every = regions()
     images = DetectionDataset(every.index, DRAWN.render, (), 0, every)
-    loader = RegionLoader(
-        RegionDataset(images, 32, 3, square=False),
-        draw(num=6),
-        num_steps=3,
-        num_classes=5,
-        workers=0,
-        rank=0,
-        world_size=1,
-        pin_memory=False,
-    )
+    dataset = RegionDataset(images, 32, 3, square=False)
+    loader = RegionLoader(dataset, draw(num=6), num_steps=3, num_classes=5, workers=0)
     batches = list(loader(0, 0))
     assert [batch.labels.tolist() for batch in loader(0, 1)] == [b.labels.tolist() for b in batches[1:]]
     mean = (120.0, 110.0, 100.0)
@@ -94,22 +87,11 @@ def test_batches_hold_the_crops_of_the_regions_of_a_step() -> None:
 def test_processes_share_the_regions_of_a_step() -> None:
     every = regions()
     dataset = RegionDataset(DetectionDataset(every.index, DRAWN.render, (), 0, every), 8, 1, square=True)
-    shares = [
-        RegionLoader(
-            dataset,
-            draw(),
-            num_steps=1,
-            num_classes=5,
-            workers=0,
-            rank=rank,
-            world_size=2,
-            pin_memory=False,
-        )
-        for rank in range(2)
-    ]
     keys: list[RegionKey] = draw().step(0)
-    for rank, loader in enumerate(shares):
-        (batch,) = loader(0, 0)
+    for rank in range(2):
+        loader = RegionLoader(dataset, draw(), num_steps=1, num_classes=5, workers=0)
+        with patch.multiple("detkit.data.regions.loader", rank=lambda r=rank: r, world_size=lambda: 2):
+            (batch,) = loader(0, 0)
         assert batch.numbers == tuple(key.image for key in keys[rank::2])
 
 

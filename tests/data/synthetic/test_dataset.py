@@ -34,7 +34,7 @@ def test_annotations_fit_the_pictures() -> None:
     truth = source.annotations()
     assert truth.classes == SYNTHETIC_CLASSES
     assert (truth.root, truth.image_files[12]) == ("synthetic", "000012")
-    assert box_problems(truth, truth.sizes) == []
+    assert box_problems(truth) == []
     assert np.bincount(truth.labels, minlength=5).min() > 0
     assert 1 <= truth.num_objects / truth.num_images <= 5
     for index in (0, 5, 39):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.data.transforms.resize import Resize, ScaleCrop, WholeImage
+from detkit.data.transforms.resize import Resize, ScaleCrop, whole_image
 from detkit.structures import Target
 
 LABEL = Target.of(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([3]), image=7)
@@ -55,6 +55,6 @@ def test_every_place_and_scale_comes() -> None:
 
 
 def test_an_image_becomes_the_box_of_its_object() -> None:
-    image, target = WholeImage()(ramp(40, 100), LABEL, np.random.default_rng(0))
+    image, target = whole_image(ramp(40, 100), LABEL, np.random.default_rng(0))
     assert image.shape == (3, 40, 100)
     assert target.boxes.tolist() == [[0, 0, 100, 40]]
