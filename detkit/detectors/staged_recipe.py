@@ -22,12 +22,11 @@ from detkit.training.loop import optim
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.staged.config import FineTuneConfig, StagedConfig
 from detkit.training.staged.decision import fill_box_regression, fill_svms, fit_box_regression, fit_svms
-from detkit.training.staged.feature_store import CachedVectors, StreamedVectors, Vectors
+from detkit.training.staged.feature_store import CachedVectors, RegionReader, Vectors
 from detkit.training.staged.fine_tune import Loader, fine_tune, load_network
 from detkit.training.staged.fingerprint import dataset_key, weights_key
-from detkit.training.staged.hard_negatives import Mining
-from detkit.training.staged.region_reader import RegionReader
 from detkit.training.staged.stages import Artefact, Stages
+from detkit.training.staged.svms import Mining
 
 Batches = Callable[[Task, FineTuneConfig, RegionDetector], Loader]
 """Makes the batches of a detector's fine-tuning, those of this process."""
@@ -82,7 +81,6 @@ def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
         hard_above=config.hard_above,
         evict_below=config.evict_below,
         retrain_after=config.retrain_after,
-        passes=1,
         drop_duplicates=model.equal_features_count_once,
     )
 
@@ -178,7 +176,7 @@ class _StagedTraining:
         """Return the features that the next stages are fitted to, and what tells them apart."""
         inputs = {**self.inputs, "network": tuned, "layer": reader.model.layer, "kept": self.how.cache}
         if "features" not in self.names or self.how.cache == "none":
-            return StreamedVectors(reader), inputs
+            return reader, inputs
         kept, min_iou = self.how.cache, self.regression.min_iou if self.regression else None
 
         def cached(folder: Path) -> CachedVectors:
