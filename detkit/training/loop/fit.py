@@ -92,7 +92,7 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the step is finished and last.pt is written.
         UserError: last.pt does not fit, or cannot be written.
     """
-    loader, timeline = _loader(batches), timeline or _one_epoch(batches)
+    loader, timeline = _epochs(batches, timeline)
     session = session or Session(next(model.parameters()).device)
     on_step = on_step or _ignore
     threads = session.threads.anew("training")
@@ -133,13 +133,13 @@ def fit(
     return state
 
 
-def _loader(batches: Batches) -> Callable[[int, int], Iterable[Batch]]:
-    return batches if callable(batches) else lambda epoch, start: batches[start:]
-
-
-def _one_epoch(batches: Batches) -> Timeline:
-    assert not callable(batches), "a function that returns batches needs a timeline"
-    return Timeline([len(batches)])
+def _epochs(
+    batches: Batches, timeline: Timeline | None
+) -> tuple[Callable[[int, int], Iterable[Batch]], Timeline]:
+    if callable(batches):
+        assert timeline is not None, "a function that returns batches needs a timeline"
+        return batches, timeline
+    return lambda epoch, start: batches[start:], timeline or Timeline([len(batches)])
 
 
 def backward(

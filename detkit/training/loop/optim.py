@@ -53,7 +53,7 @@ def parameter_groups(
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
                 one_dimensional = parameter.ndim <= 1
-                is_bias = name.endswith("bias") and not _is_norm(module)
+                is_bias = name.endswith("bias") and "norm" not in type(module).__name__.lower()
                 (biases if is_bias else norms if one_dimensional else weights).append(parameter)
     groups = [(weights, lr, weight_decay), (biases, lr * bias_lr_factor, 0.0), (norms, lr, 0.0)]
     return [
@@ -184,10 +184,6 @@ def set_rates(optimizer: Optimizer, share: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
     return float(optimizer.param_groups[0]["lr"])
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
 
 
 def _fuses(model: nn.Module) -> bool | None:

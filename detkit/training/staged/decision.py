@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,8 +145,9 @@ def fit_svms(
     own = np.arange(rank(), len(classes), world_size())
     with progress:
         mine(examples, state, classes, how, own=own.tolist(), on_image=on_image)
-    planes = state.weights[own].astype(np.float64), state.bias[own].astype(np.float64), state.trained[own]
-    _leave(part / "svms.safetensors", own, *planes, scale)
+    weights, bias = state.weights[own].astype(np.float64), state.bias[own].astype(np.float64)
+    kept = part / "svms.safetensors"
+    _leave(kept, scale, labels=own, weights=weights, bias=bias, known=state.trained[own])
     file.unlink(missing_ok=True)
 
 
@@ -194,7 +196,8 @@ def fit_box_regression(
                 progress(turn * len(examples) + image + 1)
             found = moments.solve(ridge)
             weights[turn], bias[turn] = found.weights.T, found.bias
-    _leave(part / "box_regression.safetensors", own, weights, bias, np.ones(len(own), np.bool_), scale)
+    kept = part / "box_regression.safetensors"
+    _leave(kept, scale, labels=own, weights=weights, bias=bias, known=np.ones(len(own), np.bool_))
 
 
 def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
@@ -216,25 +219,16 @@ def fill_box_regression(deltas: RidgeDeltas, folder: Path) -> None:
     deltas.fill(kept["weights"], kept["bias"], float(kept["scale"][0]))
 
 
-def _leave(
-    file: Path,
-    labels: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    bias: NDArray[np.float64],
-    known: NDArray[np.bool_],
-    scale: float,
-) -> None:
-    """Write what all processes fitted of their classes, in the order of the classes, in the first process.
+def _leave(file: Path, scale: float, **fitted: NDArray[Any]) -> None:
+    """Write in the first process what all processes fitted of their classes, in the order of the classes.
 
     Args:
         file: where.
-        labels: the classes of this process; none where there are more processes than classes.
-        weights: of each.
-        bias: of each.
-        known: whether each was fitted.
         scale: of the features.
+        fitted: `labels`, the classes of this process, none where there are more processes than classes; and
+            of each its `weights`, its `bias` and whether it is `known`.
     """
-    arrays = gather({"labels": labels, "weights": weights, "bias": bias, "known": known})
+    arrays = gather(fitted)
     if arrays is None:
         return
     order = np.argsort(arrays["labels"], kind="stable")

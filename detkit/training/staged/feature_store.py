@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.capabilities import ReadsRegions
+from detkit.capabilities import Layer, ReadsRegions
 from detkit.data.datasets.source import Source
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import DetectionDataset, Key
@@ -104,12 +104,9 @@ class RegionReader:
 
     def together(self, image: int, rows: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:
         """Return float32 pool5 and decisive vectors of an image's regions at once."""
-        read = list(self(image, rows))
-        if not read:
-            widths = self.model.widths
-            empty = np.zeros((0, widths["pool5"]), np.float32)
-            return empty, np.zeros((0, widths[self.model.layer]), np.float32)
-        pool5, vectors = zip(*read, strict=True)
+        layers: tuple[Layer, Layer] = ("pool5", self.model.layer)
+        empty = [np.zeros((0, self.model.widths[layer]), np.float32) for layer in layers]
+        pool5, vectors = zip(empty, *self(image, rows), strict=True)
         return np.concatenate(pool5), np.concatenate(vectors)
 
     def decision(self, image: int, rows: NDArray[np.int64] | None = None) -> Floats:
@@ -138,7 +135,6 @@ class CachedVectors:
     ) -> None:
         self.folder, self.reader = folder, reader
         model, regions = reader.model, reader.regions
-        counts = regions.counts()
         self.examples: list[NDArray[np.int64]] = []
         if min_iou is not None:
             found = (regression_examples(reader, image, min_iou) for image in range(len(regions)))
@@ -148,7 +144,7 @@ class CachedVectors:
         self._files: dict[str, VectorFile] = {}
         if for_svms:
             width = model.widths[model.layer]
-            self._files["decision"] = VectorFile(folder / f"{model.layer}.npy", counts, width, kept)
+            self._files["decision"] = VectorFile(folder / f"{model.layer}.npy", regions.counts(), width, kept)
         if self.examples and not self._shared:
             width = model.widths["pool5"]
             self._files["pool5"] = VectorFile(folder / "pool5_of_examples.npy", num_examples, width, kept)

@@ -63,13 +63,15 @@ def fine_tune(
     """
     resumes = (part / CHECKPOINT).exists()
     done = steps_done(part) if resumes else 0
+    drops = tuple(range(drop_every, steps, drop_every)) if drop_every else ()
+    warmup = optim.warmup_length(warmup_steps, steps)
     log = TrainingLog(log_folder, steps, done, tensorboard=False) if rank() == 0 else None
     with log or nullcontext():
         fit(
             model,
             batches,
             optimizer,
-            _schedule(steps, drop_every, warmup_steps),
+            optim.Schedule(optim.step_decay(drops, DROP), warmup, WARMUP_START),
             timeline=Timeline([steps]),
             on_step=log,
             folder=part,
@@ -114,12 +116,4 @@ def label_regions(
         chosen = matches.clone()
         chosen[matches >= 0] = target.labels[matches[matches >= 0]]
         labels.append(chosen.numpy().astype(np.int16))
-    counts = [len(part) for part in labels]
-    return np.concatenate(labels), np.cumsum(counts)
-
-
-def _schedule(steps: int, drop_every: int, warmup_steps: int) -> optim.Schedule:
-    drops = tuple(range(drop_every, steps, drop_every)) if drop_every else ()
-    return optim.Schedule(
-        optim.step_decay(drops, DROP), optim.warmup_length(warmup_steps, steps), WARMUP_START
-    )
+    return np.concatenate(labels), np.cumsum([len(part) for part in labels])

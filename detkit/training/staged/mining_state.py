@@ -34,14 +34,10 @@ class NegativeCache:
         """Views of all there is: (n, D) features, and (n, K) of which classes each is a negative."""
         return self._features[: self._size], self._of[: self._size]
 
-    def rows(self, label: int) -> NDArray[np.intp]:
-        """Return where the negatives of a class are."""
-        return np.flatnonzero(self._of[: self._size, label])
-
-    def features(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return a copy of the (n, D) features of some rows."""
-        taken: NDArray[np.float32] = self._features[rows]
-        return taken
+    def negatives(self, label: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Return the rows where the negatives of a class are, and a copy of their (n, D) features."""
+        rows = np.flatnonzero(self._of[: self._size, label])
+        return rows, self._features[rows]
 
     def add(self, features: NDArray[np.float32], of: NDArray[np.bool_]) -> None:
         """Add (n, D) features of boxes, and (n, K) of which classes each is a negative."""

@@ -233,8 +233,7 @@ def _first_alike(features: Floats) -> NDArray[np.intp]:
 
 
 def _learn(state: MiningState, label: int, positives: Floats, name: str, how: Mining) -> None:
-    rows = state.cache.rows(label)
-    negatives = state.cache.features(rows)
+    rows, negatives = state.cache.negatives(label)
     if not len(negatives):
         raise UserError(
             f"SVM of {name}: no box of the training images is a negative of this class; the proposals "

@@ -19,14 +19,16 @@ def test_cache_keeps_a_box_of_several_classes_once_and_forgets_it_with_the_last(
     of = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0]], bool)
     cache.add(rows[:4], of[:4])
     cache.add(rows[4:], of[4:])
-    assert cache.rows(0).tolist() == [0, 3, 4, 5]
+    where, copied = cache.negatives(0)
+    assert where.tolist() == [0, 3, 4, 5]
+    np.testing.assert_array_equal(copied, rows[where])
     cache.remove(np.array([3, 4, 5]), 0)
-    assert cache.rows(1).tolist() == [0, 1]
-    cache.remove(cache.rows(1), 1)
+    assert cache.negatives(1)[0].tolist() == [0, 1]
+    cache.remove(np.array([0, 1]), 1)
     features, left = cache.content  # boxes 0 and 2 moved together
     assert left.tolist() == [[True, False, False], [False, False, True]]
     np.testing.assert_array_equal(features, rows[[0, 2]])
-    np.testing.assert_array_equal(cache.features(cache.rows(2)), rows[[2]])
+    np.testing.assert_array_equal(cache.negatives(2)[1], rows[[2]])
 
 
 def test_cache_grows_and_moves_rows_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:

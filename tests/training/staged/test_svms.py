@@ -69,7 +69,7 @@ def mined(source: Made, how: Mining = HOW, own: Sequence[int] = range(3)) -> Min
 
 
 def negatives_left(state: MiningState, label: int) -> set[tuple[float, ...]]:
-    return set(map(tuple, state.cache.features(state.cache.rows(label)).tolist()))
+    return set(map(tuple, state.cache.negatives(label)[1].tolist()))
 
 
 @pytest.mark.parametrize("retrain_after", [3, 30, 1000])
