@@ -40,7 +40,7 @@ from detkit.report.recall_plot import curves_as_svg
 from detkit.runtime.memory import forget_peak, peak_bytes
 from detkit.runtime.processes import process_group, world_size
 from detkit.structures import ImageBatch, Target, TrainBatch
-from detkit.training.distributed.replicas import replicate
+from detkit.training.distributed import replicate
 
 CPU = torch.device("cpu")
 SIDE, CLASSES, OBJECTS, PROPOSALS = 256, 20, 10, 300

@@ -16,7 +16,7 @@ from detkit.models.compilation import compile_maps
 from detkit.runtime.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.progress import say
-from detkit.training.distributed.divided_fc import divide_fc
+from detkit.training.distributed import divide_fc
 from detkit.training.loop.builder import build_optimizer, build_schedule
 from detkit.training.loop.checkpoint import steps_done
 from detkit.training.loop.config import GradientConfig

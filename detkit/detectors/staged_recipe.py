@@ -22,12 +22,10 @@ from detkit.training.loop import optim
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.staged.config import FineTuneConfig, StagedConfig
 from detkit.training.staged.decision import fill_box_regression, fill_svms, fit_box_regression, fit_svms
-from detkit.training.staged.feature_store import CachedVectors, StreamedVectors, Vectors
+from detkit.training.staged.feature_store import CachedVectors, RegionReader, Vectors
 from detkit.training.staged.fine_tune import Loader, fine_tune, load_network
-from detkit.training.staged.fingerprint import dataset_key, weights_key
-from detkit.training.staged.hard_negatives import Mining
-from detkit.training.staged.region_reader import RegionReader
-from detkit.training.staged.stages import Artefact, Stages
+from detkit.training.staged.stages import Artefact, Stages, dataset_key, weights_key
+from detkit.training.staged.svms import Mining
 
 Batches = Callable[[Task, FineTuneConfig, RegionDetector], Loader]
 """Makes the batches of a detector's fine-tuning, those of this process."""
@@ -82,7 +80,6 @@ def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
         hard_above=config.hard_above,
         evict_below=config.evict_below,
         retrain_after=config.retrain_after,
-        passes=1,
         drop_duplicates=model.equal_features_count_once,
     )
 
@@ -169,7 +166,7 @@ class _StagedTraining:
             rates.append(rate)
 
         inputs = {**self.inputs, "start": start, "how": kept, "dropout": dropout_of(self.head)}
-        made = self.stages.run("fine_tune", inputs, tune, together=True)
+        made = self.stages.run("fine_tune", inputs, tune)
         load_network(model, made.path)
         self.progress = Progress(config.steps, rates[0] if rates else 0.0)
         return made
@@ -178,14 +175,14 @@ class _StagedTraining:
         """Return the features that the next stages are fitted to, and what tells them apart."""
         inputs = {**self.inputs, "network": tuned, "layer": reader.model.layer, "kept": self.how.cache}
         if "features" not in self.names or self.how.cache == "none":
-            return StreamedVectors(reader), inputs
+            return reader, inputs
         kept, min_iou = self.how.cache, self.regression.min_iou if self.regression else None
 
         def cached(folder: Path) -> CachedVectors:
             return CachedVectors(folder, reader, kept, min_iou=min_iou, for_svms=self.for_svms)
 
         wanted = {**inputs, "min_iou": min_iou, "svms": self.for_svms}
-        made = self.stages.run("features", wanted, lambda part: cached(part).fill(), together=True)
+        made = self.stages.run("features", wanted, lambda part: cached(part).fill())
         return cached(made.path), {"features": made}
 
     def fit_svms(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
@@ -203,7 +200,7 @@ class _StagedTraining:
             fit_svms(reader, vectors, mining, classes, part, negative_iou=head.negative_iou, seed=task.seed)
 
         inputs = {**features, "seed": task.seed, "how": how}
-        made = self.stages.run("svms", inputs, fit, together=True)
+        made = self.stages.run("svms", inputs, fit)
         fill_svms(svms, made.path, classes)
 
     def fit_box_regression(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
@@ -226,5 +223,5 @@ class _StagedTraining:
             )
 
         inputs = {**features, "seed": task.seed, "how": config.model_dump()}
-        made = self.stages.run("box_regression", inputs, fit, together=True)
+        made = self.stages.run("box_regression", inputs, fit)
         fill_box_regression(deltas, made.path)

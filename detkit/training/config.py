@@ -14,6 +14,7 @@ class TrainConfig(Spec):
 
     type: str
     precision: Precision = "auto"
+    """Arithmetic of the network: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
 
     @property
     def compiles(self) -> bool:

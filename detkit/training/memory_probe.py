@@ -84,20 +84,6 @@ class Line:
             return 0
         return max(0, int((limit - self.fixed) // max(self.per_image, 1.0)))
 
-    @staticmethod
-    def through(step: Step, batch: Callable[[int], TrainBatch], wanted: int) -> Line:
-        """Return the line through two probes that are smaller than what is wanted, where they can be."""
-        few = max(1, wanted // 4)
-        more = max(few + 1, wanted // 2)
-        step.peak(batch(few))  # the first step also pays for the optimizer's state
-        first, second = step.peak(batch(few)), step.peak(batch(more))
-        if first is None:
-            return Line(math.inf, 0.0)
-        if second is None:
-            return Line(0.0, first / few)
-        slope = max(0.0, (second - first) / (more - few))
-        return Line(first - slope * few, slope)
-
 
 @dataclass(frozen=True)
 class MemoryProbe:
@@ -147,7 +133,16 @@ class MemoryProbe:
 
     def line(self, wanted: int) -> Line:
         """Return memory over the number of images, through two probes below `wanted` where there are any."""
-        return Line.through(self.step, self.batch, wanted)
+        few = max(1, wanted // 4)
+        more = max(few + 1, wanted // 2)
+        self.step.peak(self.batch(few))  # the first step also pays for the optimizer's state
+        first, second = self.step.peak(self.batch(few)), self.step.peak(self.batch(more))
+        if first is None:
+            return Line(math.inf, 0.0)
+        if second is None:
+            return Line(0.0, first / few)
+        slope = max(0.0, (second - first) / (more - few))
+        return Line(first - slope * few, slope)
 
     def shared_bytes(self, batch_size: int) -> int:
         """Return what the loader processes need of /dev/shm."""

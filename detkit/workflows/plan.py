@@ -30,8 +30,8 @@ from detkit.training.loop.builder import build_optimizer
 from detkit.training.loop.config import GradientConfig
 from detkit.training.memory_probe import SAFETY, MemoryProbe, Step
 from detkit.training.staged.config import StagedConfig
+from detkit.training.staged.feature_store import RegionReader
 from detkit.training.staged.plan import StagedPlan, measure_steps, regions_per_second
-from detkit.training.staged.region_reader import RegionReader
 
 TIMED_STEPS = 3
 MOST_PARTS = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.training.staged.linear_svm import LinearSVM, train_svm
+from detkit.training.staged.svms import LinearSVM, train_svm
 
 Array = NDArray[np.float32]
 
@@ -14,7 +14,6 @@ def mine_one_class(
     positives: Array,
     images: list[tuple[Array, NDArray[np.bool_]]],
     *,
-    passes: int,
     retrain_after: int,
     hard_above: float,
     evict_below: float,
@@ -23,16 +22,14 @@ def mine_one_class(
     cache: dict[tuple[int, int], Array] = {}
     svm: LinearSVM | None = None
     added, rounds = 0, 0
-    order = [image for _ in range(passes) for image in range(len(images))]
-    for step, image in enumerate(order):
-        features, negative = images[image]
+    for image, (features, negative) in enumerate(images):
         for box in range(len(features)):
-            if not negative[box] or (image, box) in cache:
+            if not negative[box]:
                 continue
             if svm is None or features[box].astype(np.float64) @ svm.weights + svm.bias > hard_above:
                 cache[image, box] = features[box]
                 added += 1
-        first_time, last = svm is None and added > 0, step == len(order) - 1
+        first_time, last = svm is None and added > 0, image == len(images) - 1
         if first_time or last or added > retrain_after:
             rows = np.stack([*positives, *cache.values()])
             positive = np.arange(len(rows)) < len(positives)

@@ -23,10 +23,8 @@ from detkit.runtime.progress import say
 from detkit.storage.run_folder import MODEL
 from detkit.structures import ImageBatch
 from detkit.training.staged.decision import fill_svms, fit_svms
-from detkit.training.staged.feature_store import StreamedVectors
-from detkit.training.staged.fingerprint import dataset_key, weights_key
-from detkit.training.staged.region_reader import RegionReader
-from detkit.training.staged.stages import Stages
+from detkit.training.staged.feature_store import RegionReader
+from detkit.training.staged.stages import Stages, dataset_key, weights_key
 
 
 class _LastVectors(nn.Module):
@@ -81,12 +79,12 @@ def fit_post_hoc_svms(task: Task, detector: FastRCNNConfig, config: SVMConfig) -
     }
 
     def fit(part: Path) -> None:
-        mining, vectors = mining_of(config, last), StreamedVectors(reader)
+        mining = mining_of(config, last)
         fit_svms(
-            reader, vectors, mining, task.data.classes, part, negative_iou=config.negative_iou, seed=task.seed
+            reader, reader, mining, task.data.classes, part, negative_iou=config.negative_iou, seed=task.seed
         )
 
-    made = Stages(task.folder, ["svms"], say).run("svms", inputs, fit, together=True)
+    made = Stages(task.folder, ["svms"], say).run("svms", inputs, fit)
     fill_svms(svms, made.path, task.data.classes)
     if rank() == 0:
         task.save(model)

@@ -32,7 +32,7 @@ from detkit.runtime.processes import barrier, from_main, rank, world_size
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import CHECKPOINT, METRICS, MODEL
-from detkit.training.loop.freeze import freeze
+from detkit.training.loop.optim import freeze
 from detkit.training.staged.stages import Artefact, Stages
 
 STEPS = ("1-rpn", "1-proposals", "2-fast_rcnn", "3-rpn", "3-proposals", "4-fast_rcnn")
@@ -129,7 +129,7 @@ class _Alternation:
                 freeze(whole.neck)
             self._learn(folder, turn, whole, proposals, continues=start is not None)
 
-        return self.stages.run(name, inputs, learn, together=True)
+        return self.stages.run(name, inputs, learn)
 
     def model(self, step: Artefact | None) -> FasterRCNN:
         """Return the detector as a step left it, or as it is before any step, on the session's device."""
@@ -154,7 +154,7 @@ class _Alternation:
             from_main(lambda: parts.join() and None)
 
         inputs_shown = {"pre_nms": limits.pre_nms, "post_nms": limits.post_nms}
-        return self.stages.run(name, inputs, propose, suffix=".safetensors", together=True)
+        return self.stages.run(name, inputs, propose, suffix=".safetensors")
 
     def _learn(
         self,

@@ -14,13 +14,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from detkit.errors import UserError
+from detkit.runtime.processes import rank
 from detkit.storage.atomic import durable_file
-from detkit.training.distributed.divided_fc import whole_tensors
+from detkit.storage.run_folder import CHECKPOINT
+from detkit.training.distributed import whole_tensors
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.timeline import Timeline
 
 _FORMAT = 1
-LAST = "last.pt"
 
 
 @dataclass
@@ -69,12 +70,18 @@ class TrainingState:
 _COUNTS = ("step", "best", "best_step", "stale")
 
 
-def content_of(state: TrainingState, config_text: str) -> dict[str, Any]:
-    """Return what last.pt holds; of several processes every one has to call it.
+def write_checkpoint(file: Path, state: TrainingState, config_text: str) -> None:
+    """Write last.pt in process 0, beside its place and on the disk before it replaces the previous one.
+
+    Every process has to call it, since each holds its part of what is divided.
 
     Args:
+        file: where it goes.
         state: what to keep.
         config_text: the config, so that a later resume can name what changed.
+
+    Raises:
+        UserError: the disk is full; the previous file is unharmed.
     """
     content = {
         "format": _FORMAT,
@@ -86,22 +93,10 @@ def content_of(state: TrainingState, config_text: str) -> dict[str, Any]:
         "epoch_steps": state.timeline.steps,
         "progress": {name: getattr(state, name) for name in _COUNTS},
     }
-    whole: dict[str, Any] = whole_tensors(content)
-    return whole
-
-
-def write_checkpoint(file: Path, content: dict[str, Any]) -> None:
-    """Write last.pt beside its place, put it on the disk, and only then replace the previous one.
-
-    Args:
-        file: where it goes.
-        content: of `content_of`.
-
-    Raises:
-        UserError: the disk is full; the previous file is unharmed.
-    """
-    with durable_file(file) as part, part.open("wb") as stream:
-        torch.save(content, stream)
+    whole = whole_tensors(content)
+    if rank() == 0:
+        with durable_file(file) as part, part.open("wb") as stream:
+            torch.save(whole, stream)
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -125,20 +120,20 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return content
 
 
-def resume(state: TrainingState, content: dict[str, Any], file: Path) -> None:
-    """Continue from a checkpoint's content.
+def resume(state: TrainingState, file: Path) -> None:
+    """Continue from a checkpoint.
 
     What the config decides (rates, decay, length) comes from `state`; what was trained, from the file, of
     which a divided parameter takes its part (within `implicit_replication`).
 
     Args:
         state: a training at its start, which is changed.
-        content: what `read_checkpoint` returned.
-        file: names the checkpoint in messages.
+        file: the checkpoint.
 
     Raises:
-        UserError: the checkpoint is of another model or optimizer, or an epoch had another length.
+        UserError: it cannot be read, is of another model or optimizer, or an epoch had another length.
     """
+    content = read_checkpoint(file)
     _check_length(state, content, file)
     own, saved = state.optimizer.state_dict()["param_groups"], content["optimizer"]
     try:
@@ -189,4 +184,4 @@ def steps_done(folder: Path) -> int:
     Raises:
         UserError: there is none, or it cannot be read.
     """
-    return int(read_checkpoint(folder / LAST)["progress"]["step"])
+    return int(read_checkpoint(folder / CHECKPOINT)["progress"]["step"])

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
-from detkit.training.config import Precision, TrainConfig
+from detkit.training.config import TrainConfig
 
 # Below this many optimizer steps a fine-tuned detector is visibly under-trained.
 MIN_STEPS = 1200
@@ -109,8 +109,6 @@ class GradientConfig(TrainConfig):
     """How the learning rate changes."""
     warmup: WarmupConfig = WarmupConfig()
     """How it starts."""
-    precision: Precision = "auto"
-    """Arithmetic of the model: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
     divide_fc: bool = False
     """Divide the fully connected layers of the head among the processes instead of copying them to each
     (Krizhevsky 2014, "one weird trick"): regions travel instead of the gradients of these layers. It pays

@@ -87,7 +87,15 @@ class LossWatch:
         ]
         if self._folder:
             file = self._folder / ("nonfinite.pt" if rank() == 0 else f"nonfinite_{rank()}.pt")
-            save_batch(file, seen.step, seen.batch, local)
+            content = {
+                "step": seen.step,  # counted from 0
+                "seed": seen.batch.seed,  # repeats the sampling
+                "losses": local,
+                "images": list(seen.batch.numbers),
+                **seen.batch.content(),
+            }
+            with durable_file(file) as part, part.open("wb") as stream:
+                torch.save(content, stream)
             lines.append(f"the batch is in {file} (torch.load)")
         targets = seen.batch.targets if isinstance(seen.batch, TrainBatch) else ()
         causes = [cause for target in targets for cause in self._causes(target)]
@@ -104,23 +112,3 @@ _LIKELY = (
     "or lengthen train.warmup.steps",
     "otherwise: limit the gradient (train.clip_norm=10), or compute in fp32 (train.precision=fp32)",
 )
-
-
-def save_batch(file: Path, step: int, batch: Batch, terms: dict[str, float]) -> None:
-    """Write a batch and its losses as plain tensors, for a look at what went wrong.
-
-    Args:
-        file: where it goes.
-        step: the step, counted from 0.
-        batch: the batch; its seed repeats the sampling.
-        terms: the loss terms.
-    """
-    content = {
-        "step": step,
-        "seed": batch.seed,
-        "losses": terms,
-        "images": list(batch.numbers),
-        **batch.content(),
-    }
-    with durable_file(file) as part, part.open("wb") as stream:
-        torch.save(content, stream)

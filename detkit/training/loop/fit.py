@@ -18,8 +18,9 @@ from detkit.data.regions.batch import Batch, amount_of
 from detkit.ops.sampling import mix_seed
 from detkit.runtime.processes import rank, world_size
 from detkit.runtime.session import Session
-from detkit.training.distributed.replicas import hold_gradients, replicate
-from detkit.training.loop.checkpoint import LAST, TrainingState, read_checkpoint, resume
+from detkit.storage.run_folder import CHECKPOINT
+from detkit.training.distributed import hold_gradients, replicate
+from detkit.training.loop.checkpoint import TrainingState, resume
 from detkit.training.loop.ema import EMA
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
@@ -91,13 +92,17 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the step is finished and last.pt is written.
         UserError: last.pt does not fit, or cannot be written.
     """
-    loader, timeline = _loader(batches), timeline or _one_epoch(batches)
+    loader, timeline = _epochs(batches, timeline)
     session = session or Session(next(model.parameters()).device)
     on_step = on_step or _ignore
     threads = session.threads.anew("training")
-    state = _begin(model, optimizer, timeline, session.precision, ema_decay)
+    for group in optimizer.param_groups:
+        group.setdefault("base_lr", group["lr"])
+    scaler = GradScaler("cuda", enabled=session.precision is torch.float16)
+    ema = None if ema_decay is None else EMA(model, ema_decay)
+    state = TrainingState(model, optimizer, scaler, ema, timeline)
     if resumes and folder:
-        resume(state, read_checkpoint(folder / LAST), folder / LAST)
+        resume(state, folder / CHECKPOINT)
     network = replicate(model, session.device)
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
@@ -128,28 +133,13 @@ def fit(
     return state
 
 
-def _begin(
-    model: nn.Module,
-    optimizer: Optimizer,
-    timeline: Timeline,
-    precision: torch.dtype | None,
-    ema_decay: float | None,
-) -> TrainingState:
-    """Return the state before the first step."""
-    for group in optimizer.param_groups:
-        group.setdefault("base_lr", group["lr"])
-    scaler = GradScaler("cuda", enabled=precision is torch.float16)
-    ema = None if ema_decay is None else EMA(model, ema_decay)
-    return TrainingState(model, optimizer, scaler, ema, timeline)
-
-
-def _loader(batches: Batches) -> Callable[[int, int], Iterable[Batch]]:
-    return batches if callable(batches) else lambda epoch, start: batches[start:]
-
-
-def _one_epoch(batches: Batches) -> Timeline:
-    assert not callable(batches), "a function that returns batches needs a timeline"
-    return Timeline([len(batches)])
+def _epochs(
+    batches: Batches, timeline: Timeline | None
+) -> tuple[Callable[[int, int], Iterable[Batch]], Timeline]:
+    if callable(batches):
+        assert timeline is not None, "a function that returns batches needs a timeline"
+        return batches, timeline
+    return lambda epoch, start: batches[start:], timeline or Timeline([len(batches)])
 
 
 def backward(

@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import orjson
@@ -15,9 +14,9 @@ import torch
 
 from detkit.errors import UserError
 from detkit.runtime.progress import ProgressLine, say
+from detkit.storage.run_folder import METRICS
 from detkit.training.loop.milestones import Report
 
-METRICS = "metrics.jsonl"
 _STEPS_A_LINE = 20
 _SECONDS_A_LINE = 30.0
 
@@ -35,21 +34,17 @@ class TrainingLog:
         start_step: steps done before; lines of a later step, from a training that was killed after its
             last checkpoint, are dropped.
         tensorboard: whether to write TensorBoard's event files into the folder, too.
-        show: whether to write to stderr.
 
     Raises:
         UserError: TensorBoard is asked for but not installed.
     """
 
-    def __init__(
-        self, folder: Path, total_steps: int, start_step: int = 0, *, tensorboard: bool, show: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, total_steps: int, start_step: int = 0, *, tensorboard: bool) -> None:
         self._board = _tensorboard(folder) if tensorboard else None
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / METRICS
         self._total_steps = total_steps
-        self._show = show
-        self._line = ProgressLine("training", total_steps, start_step, "steps") if show else None
+        self._line = ProgressLine("training", total_steps, start_step, "steps")
         _drop_later_lines(self._file, start_step)
         self._stream = self._file.open("ab")
         self._all_images, self._all_seconds = 0, 0.0
@@ -64,11 +59,8 @@ class TrainingLog:
     def __enter__(self) -> TrainingLog:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._line:
-            self._line.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._line.__exit__(*error)
         self._stream.close()
         if self._board:
             self._board.close()
@@ -86,8 +78,7 @@ class TrainingLog:
             self._sums[name].append(value)
         if self._steps == _STEPS_A_LINE or report.epoch.is_integer() or report.step == self._total_steps:
             self._close_interval(report)
-        if self._line:
-            self._line(report.step)
+        self._line(report.step)
 
     def _close_interval(self, report: Report) -> None:
         seconds = max(time.monotonic() - self._since, 1e-9)
@@ -97,7 +88,7 @@ class TrainingLog:
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         self._write(report, means, rate)
         state = f"{rate:.3g} images/s  {_text(means)}  {_memory()}"
-        if self._line and self._line.is_visible:
+        if self._line.is_visible:
             self._line(report.step, state=state)
         elif report.epoch.is_integer() or time.monotonic() - self._said > _SECONDS_A_LINE:
             self._say(f"epoch {report.epoch:.4g}, step {report.step}/{self._total_steps}: {state}")
@@ -125,8 +116,7 @@ class TrainingLog:
 
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
-        if self._show:
-            say(text)
+        say(text)
 
 
 def _text(values: Mapping[str, float]) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from torch import nn
 
 from detkit.runtime.processes import any_process, rank
-from detkit.training.distributed.divided_fc import undivided
-from detkit.training.loop.checkpoint import LAST, TrainingState, content_of, write_checkpoint
+from detkit.storage.run_folder import CHECKPOINT
+from detkit.training.distributed import undivided
+from detkit.training.loop.checkpoint import TrainingState, write_checkpoint
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
 
@@ -71,12 +72,10 @@ class Keeper:
     watch: LossWatch
 
     def write(self) -> None:
-        """Write last.pt in process 0, unless a loss turns out not to be finite."""
+        """Write last.pt, unless a loss turns out not to be finite."""
         self.watch.settle()
         if self.folder:
-            content = content_of(self.state, self.config_text)
-            if rank() == 0:
-                write_checkpoint(self.folder / LAST, content)
+            write_checkpoint(self.folder / CHECKPOINT, self.state, self.config_text)
 
     def leave_if(self, requested: bool) -> None:
         """Write last.pt and raise KeyboardInterrupt if any process was asked to stop."""

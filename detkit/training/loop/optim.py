@@ -1,15 +1,35 @@
-"""The update rules, and the learning rate as a function of the step."""
+"""Which parameters are trained, by which update rule, and the learning rate as a function of the step."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
+
+
+def freeze(part: nn.Module) -> None:
+    """Freeze a part: its weights get no gradient, and it is in evaluation mode for good.
+
+    The second matters to norms, whose statistics would go on moving where the rest of the model trains.
+
+    Args:
+        part: any module; it is changed.
+
+    Example:
+        >>> model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3))
+        >>> freeze(model[0])
+        >>> [module.training for module in model.train()]
+        [False, True]
+    """
+    part.requires_grad_(False)
+    part.eval()
+    part.train = MethodType(lambda self, mode=True: self, part)  # type: ignore[method-assign]
 
 
 def parameter_groups(
@@ -33,11 +53,11 @@ def parameter_groups(
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
                 one_dimensional = parameter.ndim <= 1
-                is_bias = name.endswith("bias") and not _is_norm(module)
+                is_bias = name.endswith("bias") and "norm" not in type(module).__name__.lower()
                 (biases if is_bias else norms if one_dimensional else weights).append(parameter)
     groups = [(weights, lr, weight_decay), (biases, lr * bias_lr_factor, 0.0), (norms, lr, 0.0)]
     return [
-        {"params": _unique(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
+        {"params": list(dict.fromkeys(parameters)), "lr": rate, "base_lr": rate, "weight_decay": decay}
         for parameters, rate, decay in groups
         if parameters
     ]
@@ -164,14 +184,6 @@ def set_rates(optimizer: Optimizer, share: float) -> float:
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * share
     return float(optimizer.param_groups[0]["lr"])
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return "norm" in type(module).__name__.lower()
-
-
-def _unique(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-    return list(dict.fromkeys(parameters))
 
 
 def _fuses(model: nn.Module) -> bool | None:

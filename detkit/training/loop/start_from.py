@@ -33,12 +33,10 @@ def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str
     for name, value in model.state_dict().items():
         old = file.state.get(name)
         layer = name.rpartition(".")[0]
-        if old is None or old.shape[1:] != value.shape[1:]:
-            fresh.append(name)
-        elif layer in widths:
+        if layer in widths and old is not None and old.shape[1:] == value.shape[1:]:
             _copy_classes(value, old, widths[layer], classes, file.classes)
             partly.append(name)
-        elif old.shape == value.shape:
+        elif old is not None and old.shape == value.shape:
             value.copy_(old)
             copied.append(name)
         else:

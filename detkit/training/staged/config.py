@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec
-from detkit.training.config import Precision, TrainConfig
+from detkit.training.config import TrainConfig
 from detkit.training.loop.config import MIN_STEPS, AnyOptimizerConfig, SGDConfig
 
 PAPERS_IMAGES = 5011
@@ -83,8 +83,6 @@ class StagedConfig(TrainConfig):
     """How the features of all regions are kept on the disk between the network and the SVMs; their size is
     said beforehand. `none` computes them when they are needed, which is slower where SVMs and box regression
     need the same."""
-    precision: Precision = "auto"
-    """Arithmetic of the network: `auto` takes bf16 where the processor computes in it, otherwise fp32."""
 
     def fitted_to(self, num_examples: int) -> tuple[StagedConfig, str]:
         """Return the config with a fine-tuning that is no longer than a dataset needs, and a sentence."""

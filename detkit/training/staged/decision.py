@@ -6,24 +6,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from detkit.models.assignment import CROWD_IOU
 from detkit.models.roi.decision import RidgeDeltas, SVMScores
+from detkit.ops.boxes import pairwise_ioa, pairwise_iou
 from detkit.runtime.processes import gather, rank, world_size
 from detkit.runtime.progress import ProgressLine, say
 from detkit.storage.atomic import durable_file
-from detkit.training.staged.feature_scale import feature_scale
-from detkit.training.staged.feature_store import Vectors, regression_examples
-from detkit.training.staged.hard_negatives import FeatureRows, Mining, MiningState, mine, planes
-from detkit.training.staged.mining_file import load_mining, save_mining
-from detkit.training.staged.region_labels import negatives_of_classes
-from detkit.training.staged.region_reader import Floats, RegionReader
+from detkit.structures import Target
+from detkit.training.staged.feature_store import (
+    Floats,
+    RegionReader,
+    Vectors,
+    feature_scale,
+    regression_examples,
+)
+from detkit.training.staged.mining_state import MiningState, load_mining, save_mining
 from detkit.training.staged.ridge import RidgeMoments
+from detkit.training.staged.svms import Mining, mine
 
 _BETWEEN_SAVES_S = 60.0
 
@@ -46,23 +53,16 @@ class SVMExamples:
     num_classes: int
     negative_iou: float
 
-    @property
-    def num_images(self) -> int:
-        """How many images there are."""
+    def __len__(self) -> int:
         return len(self.reader.regions)
-
-    @property
-    def num_features(self) -> int:
-        """Length of a vector."""
-        return self.reader.model.widths[self.reader.model.layer]
 
     def positives(self, image: int) -> tuple[Floats, NDArray[np.int64]]:
         """Return (P, D) features of an image's objects, and their (P,) classes."""
         labels: NDArray[np.int64] = self.reader.regions.objects(image).labels.numpy()
         return self.vectors.decision(image, np.arange(len(labels))) * self.scale, labels
 
-    def candidates(self, image: int) -> FeatureRows:
-        """Return the boxes that may be negatives: all regions, the objects of other classes too."""
+    def candidates(self, image: int) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return (R, D) features of all regions, and (R, K) of which classes each is a negative."""
         regions = self.reader.regions
         negative = negatives_of_classes(
             regions.boxes(image),
@@ -70,9 +70,37 @@ class SVMExamples:
             self.num_classes,
             below_iou=self.negative_iou,
             crowd_iou=CROWD_IOU,
-        ).numpy()
-        features = self.vectors.decision(image) * np.float32(self.scale)
-        return FeatureRows(features, np.arange(len(features)), negative)
+        )
+        return self.vectors.decision(image) * np.float32(self.scale), negative.numpy()
+
+
+def negatives_of_classes(
+    boxes: Tensor, target: Target, num_classes: int, *, below_iou: float, crowd_iou: float
+) -> Tensor:
+    """Return of which classes each region is a negative: those none of whose objects it overlaps much.
+
+    Objects of other classes play no part: a box right on a dog is a negative of every other class. Regions
+    that overlap more, but are not objects themselves, are neither positive nor negative. Difficult objects
+    keep regions from being negatives as others do, and a crowd those that lie in it.
+
+    Args:
+        boxes: (N, 4) regions in pixels.
+        target: the image's objects.
+        num_classes: K.
+        below_iou: a negative overlaps each object of the class by less (0.3 in R-CNN).
+        crowd_iou: a region that lies in a crowd of the class by more than this share is no negative.
+
+    Returns:
+        (N, K) bool.
+
+    Reference: Girshick et al., CVPR 2014, section 2.3 and appendix B.
+    """
+    negative = torch.ones((len(boxes), num_classes), dtype=torch.bool, device=boxes.device)
+    close = (pairwise_iou(boxes, target.boxes) >= below_iou) & ~target.crowd
+    close |= (pairwise_ioa(boxes, target.boxes) > crowd_iou) & target.crowd
+    for label in set(target.labels.tolist()):
+        negative[:, label] = ~close[:, target.labels == label].any(dim=1)
+    return negative
 
 
 def fit_svms(
@@ -100,12 +128,13 @@ def fit_svms(
         UserError: an image cannot be read, or a class has no negatives.
     """
     part.mkdir(parents=True, exist_ok=True)
-    number = len(reader.regions)
-    scale = feature_scale(vectors.decision, number, seed)
+    num_images, width = len(reader.regions), reader.model.widths[reader.model.layer]
+    scale = feature_scale(vectors.decision, num_images, seed)
     file = part / f"mining_{rank()}_of_{world_size()}.safetensors"
-    progress, saved = ProgressLine("hard negatives", number), time.monotonic()
+    state = load_mining(file) if file.exists() else MiningState.begin(width, len(classes))
+    progress, saved = ProgressLine("hard negatives", num_images), time.monotonic()
 
-    def on_image(state: MiningState) -> None:
+    def on_image() -> None:
         nonlocal saved
         progress(state.done)
         if time.monotonic() - saved > _BETWEEN_SAVES_S:
@@ -113,16 +142,12 @@ def fit_svms(
             saved = time.monotonic()
 
     examples = SVMExamples(reader, vectors, scale, len(classes), negative_iou)
-    begun = load_mining(file) if file.exists() else None
-    own = range(rank(), len(classes), world_size())
+    own = np.arange(rank(), len(classes), world_size())
     with progress:
-        state = mine(examples, classes, how, own=own, state=begun, on_image=on_image)
-    blank = (np.zeros(examples.num_features), np.array(0.0), False)
-    found = planes(state)
-    rows = [
-        blank if (svm := found[label]) is None else (svm.weights, np.array(svm.bias), True) for label in own
-    ]
-    _leave(part / "svms.safetensors", own, rows, blank, scale)
+        mine(examples, state, classes, how, own=own.tolist(), on_image=on_image)
+    weights, bias = state.weights[own].astype(np.float64), state.bias[own].astype(np.float64)
+    kept = part / "svms.safetensors"
+    _leave(kept, scale, labels=own, weights=weights, bias=bias, known=state.trained[own])
     file.unlink(missing_ok=True)
 
 
@@ -156,25 +181,23 @@ def fit_box_regression(
     part.mkdir(parents=True, exist_ok=True)
     examples = [regression_examples(reader, image, min_iou) for image in range(len(reader.regions))]
     scale = feature_scale(
-        lambda image: vectors.pool5(image, examples[image].rows.numpy()),
-        len(examples),
-        seed,
+        lambda image: vectors.pool5(image, examples[image].rows.numpy()), len(examples), seed
     )
-    own = range(rank(), num_classes, world_size())
-    found = []
+    own, width = np.arange(rank(), num_classes, world_size()), reader.model.widths["pool5"]
+    weights, bias = np.zeros((len(own), 4, width)), np.zeros((len(own), 4))
     with ProgressLine("box regression", len(examples) * len(own)) as progress:
-        for turn, label in enumerate(own):
-            moments = RidgeMoments(reader.model.widths["pool5"])
+        for turn, label in enumerate(own.tolist()):
+            moments = RidgeMoments(width)
             for image, all_classes in enumerate(examples):
                 of_class = all_classes.labels == label
                 if bool(of_class.any()):
                     features = vectors.pool5(image, all_classes.rows[of_class].numpy())
                     moments.add(torch.from_numpy(features * np.float32(scale)), all_classes.targets[of_class])
                 progress(turn * len(examples) + image + 1)
-            found.append(moments.solve(ridge))
-    rows = [(one.weights.T.numpy(), one.bias.numpy(), True) for one in found]
-    blank = (np.zeros((4, reader.model.widths["pool5"])), np.zeros(4), True)
-    _leave(part / "box_regression.safetensors", own, rows, blank, scale)
+            found = moments.solve(ridge)
+            weights[turn], bias[turn] = found.weights.T, found.bias
+    kept = part / "box_regression.safetensors"
+    _leave(kept, scale, labels=own, weights=weights, bias=bias, known=np.ones(len(own), np.bool_))
 
 
 def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
@@ -196,23 +219,16 @@ def fill_box_regression(deltas: RidgeDeltas, folder: Path) -> None:
     deltas.fill(kept["weights"], kept["bias"], float(kept["scale"][0]))
 
 
-Row = tuple[NDArray[np.float64], NDArray[np.float64], bool]
-
-
-def _leave(file: Path, own: Sequence[int], rows: Sequence[Row], blank: Row, scale: float) -> None:
-    """Write what all processes fitted of their classes, in the order of the classes.
+def _leave(file: Path, scale: float, **fitted: NDArray[Any]) -> None:
+    """Write in the first process what all processes fitted of their classes, in the order of the classes.
 
     Args:
-        file: written by the first process.
-        own: the classes of this process; there may be more processes than classes.
-        rows: what was fitted of each.
-        blank: has the shapes of a row.
+        file: where.
         scale: of the features.
+        fitted: `labels`, the classes of this process, none where there are more processes than classes; and
+            of each its `weights`, its `bias` and whether it is `known`.
     """
-    # The blank row gives the arrays of a process without classes their shapes, and is left out again.
-    weights, bias, known = (np.stack(values)[:-1] for values in zip(*rows, blank, strict=True))
-    labels = np.array(own, dtype=np.int64)
-    arrays = gather({"labels": labels, "weights": weights, "bias": bias, "known": known})
+    arrays = gather(fitted)
     if arrays is None:
         return
     order = np.argsort(arrays["labels"], kind="stable")

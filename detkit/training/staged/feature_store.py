@@ -1,24 +1,38 @@
-"""Features that SVMs and box regression are fitted to: kept on disk, or computed when needed."""
+"""Features of the regions of training images: read by the network, and kept on the disk or read again."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from detkit.capabilities import Layer, ReadsRegions
+from detkit.data.datasets.source import Source
+from detkit.data.loading.batching import collate
+from detkit.data.loading.samples import DetectionDataset, Key
+from detkit.data.regions.training_regions import TrainingRegions
+from detkit.data.transforms.geometric import Transform
 from detkit.errors import UserError
 from detkit.runtime.memory import shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.progress import ProgressLine, say
+from detkit.runtime.session import Session
 from detkit.storage.atomic import durable_file
-from detkit.training.staged.region_reader import Floats, RegionReader
 from detkit.training.staged.ridge import BoxExamples, box_examples
 from detkit.training.staged.vector_file import Kept, VectorFile
 
+Floats = NDArray[np.float32]
+
+TARGET_NORM = 20.0
+MOST_IMAGES, MOST_BOXES = 200, 200
+_CHOICE = 7  # keeps this random stream apart from others of the same seed
 _IMAGES_A_FLUSH = 32
 
 
@@ -35,18 +49,73 @@ class Vectors(Protocol):
 
 
 @dataclass(frozen=True)
-class StreamedVectors:
-    """Computes features whenever they are asked for."""
+class RegionReader:
+    """Runs the network over regions of one image at a time, whenever their features are asked for.
 
-    reader: RegionReader
+    Attributes:
+        session: where.
+        model: the detector, on the session's device.
+        regions: the regions of each image.
+        images: the images, as a test sees them, with these regions.
+    """
+
+    session: Session
+    model: ReadsRegions
+    regions: TrainingRegions
+    images: DetectionDataset
+
+    @staticmethod
+    def of(
+        session: Session, model: nn.Module, source: Source, transforms: Sequence[Transform]
+    ) -> RegionReader:
+        """Return a reader of a dataset's regions.
+
+        Args:
+            session: where the network runs.
+            model: a detector with the capability `ReadsRegions`.
+            source: the images, with proposals.
+            transforms: what every image goes through in a test.
+        """
+        regions = TrainingRegions.of(source)
+        images = DetectionDataset(regions.index, source.pixels, transforms, 0, regions)
+        return RegionReader(session, cast(ReadsRegions, model), regions, images)
+
+    def __call__(self, image: int, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[Floats, Floats]]:
+        """Yield float32 pool5 and decisive vectors of an image's regions, some at a time.
+
+        Args:
+            image: index of the image.
+            rows: which regions; None takes all.
+
+        Raises:
+            UserError: the image cannot be read.
+        """
+        device = self.session.device
+        batch = collate([self.images[Key(0, image)]], seed=0).images.to(device)
+        assert batch.proposals is not None
+        boxes = batch.proposals[0]
+        chosen = boxes if rows is None else boxes[torch.from_numpy(rows).to(device)]
+        if len(chosen) == 0:
+            return
+        with torch.inference_mode(), self.session.autocast():
+            parts = self.model.read(batch, chosen)
+            for pool5, vectors in self.session.threads.of("features").making(parts, len(chosen)):
+                yield pool5.float().cpu().numpy(), vectors.float().cpu().numpy()
+
+    def together(self, image: int, rows: NDArray[np.int64] | None = None) -> tuple[Floats, Floats]:
+        """Return float32 pool5 and decisive vectors of an image's regions at once."""
+        layers: tuple[Layer, Layer] = ("pool5", self.model.layer)
+        empty = [np.zeros((0, self.model.widths[layer]), np.float32) for layer in layers]
+        pool5, vectors = zip(empty, *self(image, rows), strict=True)
+        return np.concatenate(pool5), np.concatenate(vectors)
 
     def decision(self, image: int, rows: NDArray[np.int64] | None = None) -> Floats:
         """Return (R, D) vectors of the layer that the SVMs see; of all regions, or some."""
-        return self.reader.together(image, rows)[1]
+        return self.together(image, rows)[1]
 
     def pool5(self, image: int, rows: NDArray[np.int64]) -> Floats:
         """Return (E, D) pool5 of some of the regions."""
-        return self.reader.together(image, rows)[0]
+        return self.together(image, rows)[0]
 
 
 class CachedVectors:
@@ -66,7 +135,6 @@ class CachedVectors:
     ) -> None:
         self.folder, self.reader = folder, reader
         model, regions = reader.model, reader.regions
-        counts = regions.counts()
         self.examples: list[NDArray[np.int64]] = []
         if min_iou is not None:
             found = (regression_examples(reader, image, min_iou) for image in range(len(regions)))
@@ -76,7 +144,7 @@ class CachedVectors:
         self._files: dict[str, VectorFile] = {}
         if for_svms:
             width = model.widths[model.layer]
-            self._files["decision"] = VectorFile(folder / f"{model.layer}.npy", counts, width, kept)
+            self._files["decision"] = VectorFile(folder / f"{model.layer}.npy", regions.counts(), width, kept)
         if self.examples and not self._shared:
             width = model.widths["pool5"]
             self._files["pool5"] = VectorFile(folder / "pool5_of_examples.npy", num_examples, width, kept)
@@ -161,3 +229,36 @@ def regression_examples(reader: RegionReader, image: int, min_iou: float) -> Box
     """Return which regions of an image box regression learns from, and what."""
     regions, objects = reader.regions, reader.regions.objects(image)
     return box_examples(regions.boxes(image), objects.boxes, objects.labels, min_iou)
+
+
+def feature_scale(features: Callable[[int], NDArray[np.floating[Any]]], num_images: int, seed: int) -> float:
+    """Return the factor that makes the mean norm of features 20: one for all, so that lengths keep meaning.
+
+    The mean is taken over at most 200 boxes of each of at most 200 images, chosen at random.
+
+    Args:
+        features: returns the (N, D) features of the boxes of image i.
+        num_images: how many images there are.
+        seed: seeds the choice.
+
+    Raises:
+        UserError: there are no boxes, or their features are all 0 or not finite.
+
+    Reference: Girshick et al., R-CNN, CVPR 2014.
+    """
+    chance = np.random.default_rng([_CHOICE, seed])
+    images = np.sort(chance.permutation(num_images)[:MOST_IMAGES])
+    total, count = 0.0, 0
+    for image in images.tolist():
+        of_image = features(image)
+        chosen = np.sort(chance.permutation(len(of_image))[:MOST_BOXES])
+        total += float(np.linalg.norm(of_image[chosen].astype(np.float64), axis=1).sum())
+        count += len(chosen)
+    if count == 0:
+        raise UserError("features: none of the training images has a box to take features from")
+    if not np.isfinite(total) or total == 0:
+        raise UserError(
+            f"features: their mean norm over {count} boxes is {total / count}; the network's weights give "
+            "nothing to learn from. Check backbone.weights"
+        )
+    return TARGET_NORM * count / total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,10 @@ from detkit.data.regions.batch import Batch
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.models.assignment import CROWD_IOU, assign
 from detkit.runtime.processes import rank
-from detkit.runtime.session import Session
 from detkit.storage.atomic import durable_file
+from detkit.storage.run_folder import CHECKPOINT
 from detkit.training.loop import optim
-from detkit.training.loop.checkpoint import LAST, steps_done
+from detkit.training.loop.checkpoint import steps_done
 from detkit.training.loop.fit import fit
 from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.timeline import Timeline
@@ -37,16 +38,10 @@ def fine_tune(
     part: Path,
     *,
     steps: int,
-    session: Session,
-    drop_every: int = 0,
-    warmup_steps: int = 0,
-    accumulate: int = 1,
-    clip_norm: float = 0.0,
-    save_every_steps: int = 0,
-    seed: int = 0,
-    image_name: Callable[[int], str] = "image {}".format,
-    log_folder: Path | None = None,
-    config_text: str = "",
+    drop_every: int,
+    warmup_steps: int,
+    log_folder: Path,
+    **settings: Any,
 ) -> float:
     """Run the training loop and leave the weights in `part`; return the regions (or images) per second.
 
@@ -56,42 +51,32 @@ def fine_tune(
         optimizer: its update rule.
         part: folder of the stage; from a checkpoint of an earlier attempt in it the training is resumed.
         steps: length of the training.
-        session: where it runs.
         drop_every: steps after which the learning rate falls to a tenth, again and again; 0 keeps it.
         warmup_steps: over how many steps the learning rate rises at the start.
-        accumulate: in how many parts a step is processed.
-        clip_norm: upper limit of the gradient's norm; 0 is none.
-        save_every_steps: write a checkpoint so often.
-        seed: seeds sampling and dropout.
-        image_name: name of an image for its index in the dataset, for messages.
-        log_folder: where metrics.jsonl is; None is `part`.
-        config_text: kept in the checkpoint.
+        log_folder: where metrics.jsonl is.
+        settings: whatever else `fit` takes: session, seed, accumulate and so on.
 
     Raises:
         UserError: an image cannot be read.
         NonFiniteLossError: the training diverged.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
-    resumes = (part / LAST).exists()
+    resumes = (part / CHECKPOINT).exists()
     done = steps_done(part) if resumes else 0
-    log = TrainingLog(log_folder or part, steps, done, tensorboard=False) if rank() == 0 else None
+    drops = tuple(range(drop_every, steps, drop_every)) if drop_every else ()
+    warmup = optim.warmup_length(warmup_steps, steps)
+    log = TrainingLog(log_folder, steps, done, tensorboard=False) if rank() == 0 else None
     with log or nullcontext():
         fit(
             model,
             batches,
             optimizer,
-            _schedule(steps, drop_every, warmup_steps),
+            optim.Schedule(optim.step_decay(drops, DROP), warmup, WARMUP_START),
             timeline=Timeline([steps]),
-            seed=seed,
-            session=session,
-            accumulate=accumulate,
-            clip_norm=clip_norm,
             on_step=log,
-            image_name=image_name,
             folder=part,
-            save_every_steps=save_every_steps,
             resumes=resumes,
-            config_text=config_text,
+            **settings,
         )
     if rank() == 0:
         save_network(model, part)
@@ -103,7 +88,7 @@ def save_network(model: nn.Module, folder: Path) -> None:
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with durable_file(folder / NETWORK) as file:
         save_file(state, file)
-    (folder / LAST).unlink(missing_ok=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def load_network(model: nn.Module, folder: Path) -> None:
@@ -131,12 +116,4 @@ def label_regions(
         chosen = matches.clone()
         chosen[matches >= 0] = target.labels[matches[matches >= 0]]
         labels.append(chosen.numpy().astype(np.int16))
-    counts = [len(part) for part in labels]
-    return np.concatenate(labels), np.cumsum(counts)
-
-
-def _schedule(steps: int, drop_every: int, warmup_steps: int) -> optim.Schedule:
-    drops = tuple(range(drop_every, steps, drop_every)) if drop_every else ()
-    return optim.Schedule(
-        optim.step_decay(drops, DROP), optim.warmup_length(warmup_steps, steps), WARMUP_START
-    )
+    return np.concatenate(labels), np.cumsum([len(part) for part in labels])

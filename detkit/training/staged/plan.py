@@ -11,8 +11,8 @@ import numpy as np
 from detkit.runtime.memory import shown_bytes
 from detkit.runtime.threads import Threads
 from detkit.training.memory_probe import SAFETY, Step
+from detkit.training.staged.feature_store import RegionReader
 from detkit.training.staged.fine_tune import Loader
-from detkit.training.staged.region_reader import RegionReader
 
 TIMED_STEPS = 3
 TIMED_IMAGES = 2

@@ -73,16 +73,15 @@ class RidgeMoments:
 
     Args:
         num_features: D.
-        device: where the sums are kept; it must have float64.
     """
 
-    def __init__(self, num_features: int, device: torch.device | str = "cpu") -> None:
-        self.num_features, self.device = num_features, torch.device(device)
+    def __init__(self, num_features: int) -> None:
+        self.num_features = num_features
         self._rows: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._waiting = 0
         self._gram: Tensor | None = None  # X'X, where the last column of X is 1
-        self._cross = torch.zeros((num_features + 1, 4), dtype=torch.float64, device=self.device)  # X'Y
+        self._cross = torch.zeros((num_features + 1, 4), dtype=torch.float64)  # X'Y
 
     def __len__(self) -> int:
         return sum(len(targets) for targets in self._targets)
@@ -96,8 +95,8 @@ class RidgeMoments:
         """
         if len(features) == 0:
             return
-        self._rows.append(features.detach().to(self.device, torch.float32, copy=True))
-        self._targets.append(targets.detach().to(self.device, torch.float64))
+        self._rows.append(features.detach().to(torch.float32, copy=True))
+        self._targets.append(targets.detach().double())
         self._waiting += len(features)
         if self._waiting > (self.num_features if self._gram is None else _BLOCK):
             self._sum_up()
@@ -131,13 +130,13 @@ class RidgeMoments:
             cross = self._cross - torch.outer(gram[:, -1], mean)  # X' (Y - mean)
             gram.diagonal().add_(ridge)
             found = _cholesky_solve(gram, cross @ whiten)
-        found = (found @ back).cpu()
-        return BoxRegressor(found[:-1], found[-1] + mean.cpu())
+        found = found @ back
+        return BoxRegressor(found[:-1], found[-1] + mean)
 
     def _sum_up(self) -> None:
         if self._gram is None:
             size = self.num_features + 1
-            self._gram = torch.zeros((size, size), dtype=torch.float64, device=self.device)
+            self._gram = torch.zeros((size, size), dtype=torch.float64)
         if self._waiting == 0:
             return
         targets = torch.cat(self._targets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import nn
+
+from detkit.data.datasets.source import FilePixels, Source
+from detkit.runtime.cores import num_cores
 from detkit.runtime.processes import barrier, from_main, rank
 from detkit.storage.atomic import flush
-from detkit.storage.content_keys import key_of
+from detkit.storage.content_keys import digests_of_files, digests_of_pixels, key_of
 
 FOLDER = "stages"
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -24,12 +32,10 @@ class Artefact:
         path: the file or folder.
         key: tells apart what the stage makes of other inputs; give the artefact itself as an input of the
             stages that read it.
-        seconds: time the stage took in this process; 0 where it was done before.
     """
 
     path: Path
     key: str
-    seconds: float
 
 
 class Stages:
@@ -54,9 +60,7 @@ class Stages:
         name: str,
         inputs: Mapping[str, Any],
         make: Callable[[Path], object],
-        *,
         suffix: str = "",
-        together: bool = False,
     ) -> Artefact:
         """Return what a stage makes of its inputs, making it where it is not there.
 
@@ -66,10 +70,9 @@ class Stages:
             name: one of the stages' names.
             inputs: all that the artefact depends on: texts, numbers, lists, dicts, and artefacts of stages
                 before it.
-            make: writes the artefact, a file or a folder, at the path it is given; what an earlier attempt
-                left there is still there.
+            make: writes the artefact, a file or a folder, at the path it is given, which is the same in all
+                processes; what an earlier attempt left there is still there.
             suffix: what the artefact's name ends in, such as .safetensors.
-            together: all processes call `make`, each with the same path, instead of the first alone.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C; it says how to go on.
@@ -80,22 +83,20 @@ class Stages:
         title = f"stage {self.names.index(name) + 1} of {len(self.names)}, {name}"
         if from_main(path.exists):
             self._say(f"{title}: done before")
-            return Artefact(path, key, 0.0)
+            return Artefact(path, key)
         self._say(title)
         start = time.perf_counter()
         from_main(lambda: self._make_room(name, part))
         try:
-            if together:
-                make(part)
-            else:
-                from_main(lambda: _call(make, part))
+            make(part)
             barrier()
             from_main(lambda: _finish(part, path))
         except KeyboardInterrupt as interrupt:
-            raise self._farewell(name) from interrupt
-        seconds = time.perf_counter() - start
-        self._say(f"{title}: done in {seconds:.1f} s")
-        return Artefact(path, key, seconds)
+            raise KeyboardInterrupt(
+                f"stopped in stage {name}; the same command with --resume --out {self.folder.parent} goes on"
+            ) from interrupt
+        self._say(f"{title}: done in {time.perf_counter() - start:.1f} s")
+        return Artefact(path, key)
 
     def _say(self, text: str) -> None:
         if rank() == 0:
@@ -112,19 +113,9 @@ class Stages:
             else:
                 old.unlink()
 
-    def _farewell(self, name: str) -> KeyboardInterrupt:
-        """Return the exception that says where the training stands and how it goes on."""
-        return KeyboardInterrupt(
-            f"stopped in stage {name}; the same command with --resume --out {self.folder.parent} goes on"
-        )
-
 
 def _plain(value: Any) -> Any:
     return value.key if isinstance(value, Artefact) else value
-
-
-def _call(make: Callable[[Path], object], part: Path) -> None:
-    make(part)  # what it returns need not travel to the other processes
 
 
 def _finish(part: Path, path: Path) -> None:
@@ -133,3 +124,38 @@ def _finish(part: Path, path: Path) -> None:
         flush(file)
     part.replace(path)
     flush(path.parent)
+
+
+def dataset_key(source: Source) -> str:
+    """Return a text that differs where a dataset's images, labels or proposals do.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    return from_main(lambda: _dataset_key(source))
+
+
+def weights_key(model: nn.Module) -> str:
+    """Return a text that differs where a model's parameters or buffers do."""
+    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for name, value in model.state_dict().items():
+        plain = value.detach().cpu().contiguous().view(-1)
+        hasher.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        hasher.update(plain.view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def _dataset_key(source: Source) -> str:
+    truth, pixels = source.annotations, source.pixels
+    images = range(truth.num_images)
+    hasher = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for array in (truth.boxes, truth.labels, truth.difficult, truth.crowd, truth.offsets):
+        hasher.update(np.ascontiguousarray(array).data)
+    if source.proposals is not None:
+        for image in images:
+            hasher.update(np.ascontiguousarray(source.proposals(image)).data)
+    if isinstance(pixels, FilePixels):
+        content = digests_of_files([pixels.paths[image] for image in images], num_cores())
+    else:
+        content = digests_of_pixels(pixels, images, num_cores())
+    return key_of(hasher.hexdigest(), list(truth.classes), truth.box_format, content)

@@ -14,8 +14,8 @@ from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.detectors.sppnet.model import SPPNet
 from detkit.runs.predictor import build_predictor
 from detkit.training.staged import decision as learn_decision
-from detkit.training.staged.hard_negatives import Mining
 from detkit.training.staged.plan import StagedPlan
+from detkit.training.staged.svms import Mining
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.plan import plan
 from detkit.workflows.show_data import show_data
@@ -108,9 +108,9 @@ def test_negatives_that_look_equal_features_count_once(
     asked: list[Mining] = []
     original = learn_decision.mine
 
-    def mine(source: object, classes: object, how: Mining, **named: object) -> object:
+    def mine(source: object, state: object, classes: object, how: Mining, **named: object) -> None:
         asked.append(how)
-        return original(source, classes, how, **named)  # type: ignore[arg-type]
+        original(source, state, classes, how, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(learn_decision, "mine", mine)
     train(small("train.fine_tune=null"), out=tmp_path / "run")

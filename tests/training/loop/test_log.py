@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.loop.log import METRICS, TrainingLog
+from detkit.storage.run_folder import METRICS
+from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.milestones import Report
 
 
@@ -22,7 +23,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_lines_are_means_over_steps_and_end_with_the_epoch(tmp_path: Path) -> None:
-    with TrainingLog(tmp_path, 35, tensorboard=False, show=False) as log:
+    with TrainingLog(tmp_path, 35, tensorboard=False) as log:
         for number in range(1, 36):
             log(step(number))
         log(Report(35, 35 / 30, "val", 0.1, {"map": 0.5, "odd": float("nan")}, 0))
@@ -39,12 +40,12 @@ def test_lines_are_means_over_steps_and_end_with_the_epoch(tmp_path: Path) -> No
 
 
 def test_resuming_drops_what_came_after_the_checkpoint_and_half_a_line(tmp_path: Path) -> None:
-    with TrainingLog(tmp_path, 60, tensorboard=False, show=False) as log:
+    with TrainingLog(tmp_path, 60, tensorboard=False) as log:
         for number in range(1, 61):
             log(step(number))
     with (tmp_path / METRICS).open("ab") as stream:
         stream.write(b'{"step": 3, "spl')
-    with TrainingLog(tmp_path, 60, start_step=30, tensorboard=False, show=False) as log:
+    with TrainingLog(tmp_path, 60, start_step=30, tensorboard=False) as log:
         for number in range(31, 61):
             log(step(number))
     assert [line["step"] for line in lines(tmp_path)] == [20, 30, 50, 60]
@@ -80,7 +81,7 @@ def test_on_a_terminal_a_line_moves(
 
 
 def test_a_report_without_values_counts_for_the_rate_alone(tmp_path: Path) -> None:
-    with TrainingLog(tmp_path, 2, tensorboard=False, show=False) as log:
+    with TrainingLog(tmp_path, 2, tensorboard=False) as log:
         log(Report(1, 0.5, "train", 0.1, {}, 4))
         log(step(2, 2, head_box=3.0))
     assert lines(tmp_path)[0]["head_box"] == 3.0

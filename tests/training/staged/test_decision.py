@@ -18,6 +18,7 @@ from detkit.detectors.staged_recipe import mining_of
 from detkit.models.roi.decision import RidgeDeltas, SVMScores
 from detkit.models.roi.decision_config import SVMDecisionConfig
 from detkit.ops.boxes import pairwise_iou
+from detkit.structures import Target
 from detkit.training.staged import decision as learn_decision
 from detkit.training.staged.decision import (
     SVMExamples,
@@ -25,14 +26,16 @@ from detkit.training.staged.decision import (
     fill_svms,
     fit_box_regression,
     fit_svms,
+    negatives_of_classes,
 )
-from detkit.training.staged.hard_negatives import MiningState
+from detkit.training.staged.mining_state import MiningState
 from tests.reference.hard_negatives import mine_one_class
 from tests.reference.ridge import encode, fit_and_predict
 
 CLASSES = ("cat", "dog")
 WIDTH = 6
 NUM_IMAGES = 5
+SETTINGS = {"below_iou": 0.3, "crowd_iou": 0.7}
 SPEC = SVMDecisionConfig(features="pool5")
 
 
@@ -110,15 +113,15 @@ def test_positives_are_the_objects_and_negatives_overlap_those_of_the_class_litt
         rows, labels = examples.positives(image)
         assert labels.tolist() == [0, 1]  # the difficult one is not learned
         np.testing.assert_allclose(rows, 3.0 * features.of[image][:2])
-        found = examples.candidates(image)
+        _, negative = examples.candidates(image)
         target = reader.regions.index.target(image)
         iou = pairwise_iou(reader.regions.boxes(image), target.boxes)
         for label in range(2):
             # All objects of the class count, the difficult one too; those of the other class do not.
             best = iou[:, target.labels == label].amax(dim=1)
-            assert found.negative[:, label].tolist() == (best < 0.3).tolist()
-        assert found.negative[1, 0]  # the dog itself is a negative of cats
-        assert not found.negative[0, 0]
+            assert negative[:, label].tolist() == (best < 0.3).tolist()
+        assert negative[1, 0]  # the dog itself is a negative of cats
+        assert not negative[0, 0]
         middle = ((iou >= 0.3) & (iou < 1)).any(dim=1)
         assert bool(middle.any())
 
@@ -137,10 +140,10 @@ def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
         for image in range(NUM_IMAGES):
             rows, labels = examples.positives(image)
             positives += list(rows[labels == label])
-            found = examples.candidates(image)
-            images.append((found.rows, found.negative[:, label]))
+            candidates, negative = examples.candidates(image)
+            images.append((candidates, negative[:, label]))
         expected, _, _ = mine_one_class(
-            np.stack(positives), images, passes=1, retrain_after=20, hard_above=-1.0001, evict_below=-1.2
+            np.stack(positives), images, retrain_after=20, hard_above=-1.0001, evict_below=-1.2
         )
         margins = svms.cls_score(torch.from_numpy(features.of[0]))[:, label].detach().numpy()
         scaled = scale * features.of[0].astype(np.float64)
@@ -178,16 +181,15 @@ def test_mining_is_told_the_papers_numbers(
 ) -> None:
     asked = []
 
-    def mine(source: Any, classes: Any, how: Any, **named: Any) -> MiningState:
+    def mine(source: Any, state: MiningState, classes: Any, how: Any, **named: Any) -> None:
         asked.append(how)
-        return replace(MiningState.begin(WIDTH, 2), trained=np.ones(2, bool))
 
     monkeypatch.setattr(learn_decision, "mine", mine)
     fit(reader, Features(reader.regions), SPEC, tmp_path)
     (how,) = asked
     assert (how.c, how.positive_weight, how.bias_multiplier) == (0.001, 2.0, 10.0)
     assert (how.hard_above, how.evict_below, how.retrain_after) == (-1.0001, -1.2, 2000)
-    assert (how.passes, how.drop_duplicates) == (1, False)
+    assert not how.drop_duplicates
 
 
 def test_more_processes_than_classes_learn_what_one_learns(
@@ -220,3 +222,41 @@ def test_more_processes_than_classes_learn_what_one_learns(
         assert one.keys() == three.keys()
         for key, value in one.items():
             np.testing.assert_array_equal(three[key], value)
+
+
+def test_a_region_is_a_negative_of_the_classes_it_overlaps_little() -> None:
+    target = Target.of(
+        torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [50, 0, 60, 10]]), torch.tensor([0, 2, 0])
+    )
+    boxes = torch.tensor(
+        [
+            [0.0, 0, 10, 10],  # the objects themselves
+            [50, 0, 60, 10],  # another object of class 0 alone
+            [0, 0, 10, 3],  # IoU 0.3 exactly: not below
+            [0, 0, 10, 2.9],
+            [20, 20, 30, 30],
+        ]
+    )
+    negative = negatives_of_classes(boxes, target, 3, **SETTINGS)
+    assert negative.tolist() == [
+        [False, True, False],
+        [False, True, True],
+        [False, True, False],
+        [True, True, True],
+        [True, True, True],
+    ]
+
+
+def test_difficult_objects_and_crowds_keep_regions_from_being_negatives() -> None:
+    target = Target.of(torch.tensor([[0.0, 0, 100, 100], [200, 0, 300, 100]]), torch.tensor([0, 1]))
+    target = replace(target, crowd=torch.tensor([True, False]), difficult=torch.tensor([False, True]))
+    boxes = torch.tensor([[0.0, 0, 10, 10], [95, 0, 105, 10], [0, 0, 200, 100], [200, 0, 300, 90]])
+    negative = negatives_of_classes(boxes, target, 2, **SETTINGS)
+    # Inside the crowd; half inside; around it (IoU 0.5, but only half of it lies in it); on the difficult.
+    assert negative.tolist() == [[False, True], [True, True], [True, True], [True, False]]
+
+
+def test_without_objects_every_region_is_a_negative_of_all() -> None:
+    target = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    assert negatives_of_classes(torch.rand(2, 4), target, 3, **SETTINGS).all()
+    assert negatives_of_classes(torch.zeros(0, 4), target, 3, **SETTINGS).shape == (0, 3)

@@ -1,9 +1,9 @@
-"""Fully connected layers whose weights are divided among the processes, while convolutions stay whole."""
+"""Training by several processes: replicas of a model, and fully connected layers divided among them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,11 +12,36 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from detkit.capabilities import FcLayers, HasFcLayers
 from detkit.errors import UserError
 from detkit.models.roi.box_heads import FcHead
 from detkit.runtime.processes import most_of_processes, world_size
+
+
+def replicate(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return a model whose gradients are the mean over all processes; alone, the model itself.
+
+    Parameters that are divided among the processes are left out.
+
+    Args:
+        model: the model, on `device`.
+        device: where this process's model is.
+    """
+    if world_size() == 1:
+        return model
+    # What PyTorch's own tensor parallelism calls to leave parameters out.
+    leave_out = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+    divided = [name for name, parameter in model.named_parameters() if isinstance(parameter, DTensor)]
+    leave_out(model, divided)  # type: ignore[no-untyped-call]
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def hold_gradients(model: nn.Module, hold: bool) -> AbstractContextManager[None]:
+    """Return a `with` in which a replicated model keeps its gradients to itself, for accumulation."""
+    return model.no_sync() if hold and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 class DividedFcHead(FcHead):

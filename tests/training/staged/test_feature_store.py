@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.staged.feature_scale import feature_scale
+from detkit.training.staged.feature_store import feature_scale
 
 
 def test_one_factor_brings_the_mean_norm_to_twenty() -> None:

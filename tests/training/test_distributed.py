@@ -14,7 +14,7 @@ from detkit.errors import UserError
 from detkit.models.roi.box_heads import FcHead
 from detkit.runtime.processes import process_group, rank, world_size
 from detkit.structures import TrainBatch
-from detkit.training.distributed.divided_fc import DividedFcHead, divide_fc, undivided
+from detkit.training.distributed import DividedFcHead, divide_fc, undivided
 from detkit.training.loop.checkpoint import read_checkpoint
 from detkit.training.loop.milestones import Report
 from detkit.training.loop.optim import adamw, sgd
