@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import EVALUATED, TRAINED, roles_of
+from detkit.checks.roles import role
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
 
 RARE = 10
@@ -55,12 +55,11 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Findi
     known = {*wanted.classes, *wanted.ignored}
     unknown = [label for label, name in enumerate(survey.names) if name not in known]
     for row in np.flatnonzero(np.isin(objects.labels, unknown)).tolist():
-        name, owner = survey.names[survey.labels[row]], survey.owners[row]
+        name = survey.names[survey.labels[row]]
         close = get_close_matches(name, wanted.classes, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         message = f"{name!r} is neither in data.classes nor in data.ignore_classes{hint}"
-        source = survey.sources[owner] if owner != UNKNOWN else None
-        yield found("unknown_class", source, survey.object_name(row), message, objects=[row])
+        yield survey.about_object("unknown_class", row, message)
 
 
 def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
@@ -104,12 +103,10 @@ def _is_typo(name: str, other: str) -> bool:
 
 
 def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
-    trained, evaluated = (
-        _count(survey, objects, [i for part in roles_of(survey.parts, role) for i in survey.parts[part]])
-        for role in (TRAINED, EVALUATED)
-    )
-    if not roles_of(survey.parts, TRAINED):
-        trained = _count(survey, objects, range(len(survey.files)))
+    trained = _count(survey, objects, "train")
+    evaluated = _count(survey, objects, "val", "test")
+    if not any(role(part) == "train" for part in survey.parts):
+        trained = _count(survey, objects)
     names = [n for n in survey.names if wanted is None or n in wanted.classes]
     labels = {name: survey.names.index(name) for name in names}
     for name, label in labels.items():
@@ -133,9 +130,12 @@ def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator
             yield found("imbalanced_classes", None, least, message)
 
 
-def _count(survey: Survey, objects: Arrays, images: Sequence[int] | range) -> NDArray[np.int64]:
-    """Return how many objects of each class some images have."""
-    chosen = np.zeros(len(survey.files) + 1, dtype=np.bool_)  # the last is UNKNOWN
-    chosen[list(images)] = True
+def _count(survey: Survey, objects: Arrays, *roles: str) -> NDArray[np.int64]:
+    """Return how many objects of each class the parts of some roles have; without roles, all images."""
+    chosen = np.zeros(len(survey.files) + 1, dtype=np.bool_)
+    chosen[:-1] = not roles
+    for part, images in survey.parts.items():
+        if role(part) in roles:
+            chosen[images] = True
     labels = objects.labels[chosen[objects.owners] & (objects.labels != UNKNOWN) & ~objects.crowd]
     return np.bincount(labels, minlength=len(survey.names))

@@ -44,7 +44,7 @@ def _edited(fixes: Fixes, image: int, rows: list[int]) -> str:
     """Return the lines of an image's label file as they are to be."""
     survey = fixes.checked.survey
     lines: list[str | None] = list(read_text(survey.sources[image]).splitlines())
-    height, width = fixes.checked.sizes.seen[image].tolist()
+    height, width = fixes.checked.seen[image].tolist()
     for row in rows:
         place = survey.places[row]
         if row in fixes.dropped_objects:

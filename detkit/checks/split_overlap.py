@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.checks.decoding import DecodedImage
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import disjoint, role
+from detkit.checks.roles import ROLES, disjoint, role
 from detkit.checks.survey import Survey
 
 SAME, SIMILAR = 0.06, 0.2
@@ -89,7 +89,7 @@ def _roles(survey: Survey) -> dict[Path, set[str]]:
 
 
 def _order(roles: set[str] | None) -> int:
-    return min((("train", "val", "test").index(name) for name in roles), default=3) if roles else 3
+    return min((ROLES.index(name) for name in roles or ()), default=len(ROLES))
 
 
 def _named(roles: set[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
+from detkit.annotations.coordinates import Boxes, centred_to_corners, voc_to_corners, xywh_to_corners
 from detkit.annotations.detect import Format
 from detkit.checks.findings import Finding, found
 
@@ -139,23 +139,53 @@ class Survey:
         place = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
         return place if label == UNKNOWN else f"{place} ({self.names[label]})"
 
-    def arrays(self) -> Arrays:
-        """Return the objects as arrays, for checks that look at all of them at once."""
+    def about_object(self, kind: str, row: int, message: str) -> Finding:
+        """Return a finding about an object, in the file of its image; in none where there is no image."""
+        owner = self.owners[row]
+        source = self.sources[owner] if owner != UNKNOWN else None
+        return found(kind, source, self.object_name(row), message, objects=[row])
+
+    def arrays(self, seen: NDArray[np.int64], drawn_on: NDArray[np.int64]) -> Arrays:
+        """Return the objects as arrays, for checks that look at all of them at once.
+
+        Args:
+            seen: (N, 2) size of each image as it is seen; see `detkit.checks.sizes.image_sizes`.
+            drawn_on: (N, 2) size in which its boxes were drawn.
+        """
+        owners = np.asarray(self.owners, dtype=np.int64)
+        group = np.asarray([*self.group, UNKNOWN], dtype=np.int64)[owners]  # UNKNOWN is the last row
+        formats = [*(group.format for group in self.groups), ""]
+        nowhere = np.zeros((1, 2), dtype=np.int64)
         return Arrays(
-            owners=np.asarray(self.owners, dtype=np.int64),
-            group=np.asarray([*self.group, UNKNOWN], dtype=np.int64)[np.asarray(self.owners, np.int64)],
+            owners=owners,
+            group=group,
             boxes=np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4),
             labels=np.asarray(self.labels, dtype=np.int64),
             crowd=np.asarray(self.crowd, dtype=np.bool_),
             whole=np.asarray(self.whole, dtype=np.bool_),
-            yolo=np.asarray([group.format == "yolo" for group in self.groups] + [False]),
-            voc=np.asarray([group.format == "voc" for group in self.groups] + [False]),
+            is_yolo=np.asarray([name == "yolo" for name in formats])[group],
+            is_voc=np.asarray([name == "voc" for name in formats])[group],
+            seen=np.concatenate([seen, nowhere])[owners],
+            drawn_on=np.concatenate([drawn_on, nowhere])[owners],
         )
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """The objects of a survey, M of each; see `Survey`."""
+    """The M objects of a survey.
+
+    Attributes:
+        owners: (M,) see `Survey`, as `boxes`, `labels`, `crowd` and `whole`.
+        group: (M,) indices into the survey's groups; UNKNOWN without an image.
+        boxes: (M, 4) as written.
+        labels: (M,).
+        crowd: (M,).
+        whole: (M,).
+        is_yolo: (M,) whether the box is written as fractions of the image.
+        is_voc: (M,) whether it is written in VOC's inclusive pixels.
+        seen: (M, 2) height and width of each object's image as it is seen; (0, 0) without one.
+        drawn_on: (M, 2) those in which its box was drawn.
+    """
 
     owners: NDArray[np.int64]
     group: NDArray[np.int64]
@@ -163,29 +193,30 @@ class Arrays:
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     whole: NDArray[np.bool_]
-    yolo: NDArray[np.bool_]
-    voc: NDArray[np.bool_]
+    is_yolo: NDArray[np.bool_]
+    is_voc: NDArray[np.bool_]
+    seen: NDArray[np.int64]
+    drawn_on: NDArray[np.int64]
 
     @cached_property
-    def is_yolo(self) -> NDArray[np.bool_]:
-        """Whether each object's box is written as fractions of the image."""
-        return np.asarray(self.yolo[self.group])
+    def unscaled(self) -> Boxes:
+        """(M, 4) x1 y1 x2 y2 in the units of the file: VOC's inclusive pixels, YOLO's fractions."""
+        corners = np.where(self.is_voc[:, None], self.boxes, xywh_to_corners(self.boxes))
+        corners[self.is_yolo] = centred_to_corners(self.boxes[self.is_yolo])
+        return corners
 
     @cached_property
-    def is_voc(self) -> NDArray[np.bool_]:
-        """Whether each object's box is written in VOC's inclusive pixels."""
-        return np.asarray(self.voc[self.group])
+    def corners(self) -> Boxes:
+        """(M, 4) continuous corner boxes in pixels of the images as they are seen."""
+        return self._in_pixels(self.seen)
 
-    def corners(self, sizes: NDArray[np.int64]) -> Boxes:
-        """Return (M, 4) continuous corner boxes in pixels.
+    @cached_property
+    def drawn_corners(self) -> Boxes:
+        """(M, 4) continuous corner boxes in pixels of the images in which they were drawn."""
+        return self._in_pixels(self.drawn_on)
 
-        Args:
-            sizes: (M, 2) height and width of each object's image.
-        """
-        corners = xywh_to_corners(self.boxes)
-        corners[self.is_voc] = voc_to_corners(self.boxes[self.is_voc])
-        centred = self.boxes[self.is_yolo]
-        half = centred[:, 2:] / 2
-        scale = np.tile(sizes[self.is_yolo][:, ::-1], 2)
-        corners[self.is_yolo] = np.concatenate([centred[:, :2] - half, centred[:, :2] + half], axis=1) * scale
+    def _in_pixels(self, sizes: NDArray[np.int64]) -> Boxes:
+        corners = self.unscaled.copy()
+        corners[self.is_voc] = voc_to_corners(corners[self.is_voc])
+        corners[self.is_yolo] *= np.tile(sizes[self.is_yolo][:, ::-1], 2)
         return corners
