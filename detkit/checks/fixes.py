@@ -68,18 +68,6 @@ class Fixes:
         done = set(map(id, self.done))
         return [f for f in self.checked.findings if f.is_error and id(f) not in done]
 
-    def changed(self, image: int, rows: list[int]) -> bool:
-        """Return whether anything about an image or its objects, given by their rows, is different."""
-        return image in self.sizes or any(row in self.corners or row in self.dropped_objects for row in rows)
-
-    def rows_of_images(self) -> list[list[int]]:
-        """Return the rows of the objects of each image."""
-        rows: list[list[int]] = [[] for _ in self.checked.survey.files]
-        for row, owner in enumerate(self.checked.survey.owners):
-            if owner != UNKNOWN:
-                rows[owner].append(row)
-        return rows
-
     def to_json(self) -> list[dict[str, str | None]]:
         """Return the list of changes."""
         return [
@@ -224,15 +212,3 @@ def turned(corners: Boxes, size: tuple[int, int], orientation: int) -> Boxes:
     if orientation in (2, 3, 6, 7):
         x1, x2 = width - x2, width - x1
     return np.stack([x1, y1, x2, y2], axis=1)
-
-
-def below(path: Path, root: Path) -> Path:
-    """Return a path relative to a root; the folders of one that lies elsewhere are kept from `images` on."""
-    path, root = path.absolute(), root.absolute()
-    if path.is_relative_to(root):
-        return path.relative_to(root)
-    parts = path.parts
-    for name in ("images", "labels"):
-        if name in parts:
-            return Path(*parts[parts.index(name) :])
-    return Path(path.name)

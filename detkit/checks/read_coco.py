@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +13,55 @@ import numpy as np
 from detkit.annotations.coco import is_box, read_json
 from detkit.annotations.collection import paused_collection
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
-from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
+from detkit.checks.survey import NOWHERE, UNKNOWN, AnnotationGroup, Survey, without_file
+from detkit.data.datasets.config import COCODatasetConfig
 from detkit.errors import UserError
 
 Record = dict[str, Any]
-_SECTIONS = ("images", "annotations", "categories")
-_NOWHERE = (np.nan,) * 4
+SECTIONS = ("images", "annotations", "categories")
+
+
+def survey_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], everything: bool) -> None:
+    """Add COCO JSON files to a survey.
+
+    Args:
+        survey: takes them.
+        sets: image folder and JSON file of each part.
+        everything: also look for images that no file lists.
+    """
+    for part, config in sets.items():
+        _survey_file(survey, part, Path(config.images), Path(config.annotations))
+    if everything:
+        _unlisted_images(survey)
 
 
 @paused_collection()
-def survey_coco(survey: Survey, part: str, images: Path, file: Path) -> None:
-    """Add a COCO JSON file to a survey.
-
-    Args:
-        survey: takes it.
-        part: what the part is called.
-        images: folder that the file names start from.
-        file: the JSON file.
-    """
+def _survey_file(survey: Survey, part: str, images: Path, file: Path) -> None:
     survey.parts.setdefault(part, [])
     try:
         content = read_json(file)
     except UserError as error:
-        message = str(error).removeprefix(str(file)).lstrip(":")
-        survey.report("malformed_file", file, None, message.strip())
+        survey.report("malformed_file", file, None, without_file(error, file))
         return
-    missing = (
-        [key for key in _SECTIONS if not isinstance(content.get(key), list)]
-        if isinstance(content, dict)
-        else list(_SECTIONS)
-    )
-    if missing:
-        survey.report("malformed_file", file, None, f"has no list of {' nor of '.join(missing)}")
+    if message := lacking(content):
+        survey.report("malformed_file", file, None, message)
         return
     _Reading(survey, part, images, file).read(
-        *(_records(survey, content[key], key, file) for key in _SECTIONS)
+        *(_records(survey, content[key], key, file) for key in SECTIONS)
     )
 
 
-def unlisted_images(survey: Survey) -> None:
+def lacking(content: Any) -> str:
+    """Return which lists the content of a COCO file lacks; empty for none."""
+    sections = content if isinstance(content, dict) else {}
+    missing = [key for key in SECTIONS if not isinstance(sections.get(key), list)]
+    return f"has no list of {' nor of '.join(missing)}" if missing else ""
+
+
+def _unlisted_images(survey: Survey) -> None:
     """Note the images in the folders of the images of COCO files that no file lists."""
     listed = set(survey.files)
-    folders = {o.images for o in survey.groups if o.format == "coco" and o.images is not None}
-    for folder in sorted(folders):
+    for folder in sorted({group.root for group in survey.groups if group.format == "coco"}):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix.lower() in IMAGE_EXTENSIONS and path not in listed:
                 survey.report("unlabelled_image", path, None, "no annotation file lists it; it is not read")
@@ -71,7 +78,7 @@ class _Reading:
         """Read the three sections."""
         names = self._categories(categories)
         declared = tuple(names[key] for key in sorted(names))
-        self.survey.groups.append(AnnotationGroup("coco", self.folder, self.file, self.folder, declared))
+        self.survey.groups.append(AnnotationGroup("coco", self.folder, self.file, declared))
         positions = self._images(images)
         self._objects(objects, positions, names)
 
@@ -101,9 +108,8 @@ class _Reading:
         if ids and ids != list(range(1, len(ids) + 1)):
             gaps = ids[-1] - ids[0] + 1 - len(ids)
             message = f"{len(ids)} ids from {ids[0]} to {ids[-1]}" + (f" with {gaps} gap(s)" if gaps else "")
-            self.survey.report(
-                "category_ids", self.file, None, f"{message}; detkit keeps them, other tools may not"
-            )
+            message += "; detkit keeps them, other tools may not"
+            self.survey.report("category_ids", self.file, None, message)
 
     def _images(self, records: list[Record]) -> dict[int, int]:
         survey, positions = self.survey, dict[int, int]()
@@ -115,7 +121,7 @@ class _Reading:
                 survey.report("malformed_object", self.file, f"images[{place}]", message)
                 continue
             path = Path(os.path.normpath(self.folder / name))
-            image = survey.add_image(path, self.file, place, self.group, _size(record))
+            image = survey.add_image(path, self.file, self.group, size=_size(record), row=place)
             survey.parts[self.part].append(image)
             if name in files:
                 message = f"images[{files[name]}] and images[{place}] are the same file"
@@ -211,7 +217,7 @@ def _boxes(records: list[Record]) -> tuple[list[Any], list[bool]]:
     except (ValueError, TypeError):
         pass
     whole = [is_box(value) for value in values]
-    return [value if ok else _NOWHERE for value, ok in zip(values, whole, strict=True)], whole
+    return [value if ok else NOWHERE for value, ok in zip(values, whole, strict=True)], whole
 
 
 def _size(record: Record) -> tuple[int, int]:

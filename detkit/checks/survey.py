@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import Boxes, centred_to_corners, voc_to_corners, xywh_to_corners
 from detkit.annotations.detect import Format
 from detkit.checks.findings import Finding, found
+from detkit.errors import UserError
 
 UNKNOWN = -1
 
+NOWHERE = (np.nan,) * 4
 _LARGEST_PX = 1_000_000
 _OBJECT_NAMES = {"voc": "object", "coco": "annotation", "yolo": "line"}
 
@@ -26,16 +28,14 @@ class AnnotationGroup:
 
     Attributes:
         format: what they are written in.
-        root: the folder that the dataset starts from.
+        root: the folder that the dataset starts from; for COCO that of the images.
         place: the JSON file, the folder of XML files, or the file with the names of the classes.
-        images: the folder of the images, where there is one.
         classes: names that the source lists, in the order of their ids; empty for VOC, which lists none.
     """
 
     format: Format
     root: Path
     place: Path
-    images: Path | None = None
     classes: tuple[str, ...] = ()
 
 
@@ -93,7 +93,14 @@ class Survey:
         return label
 
     def add_image(
-        self, file: Path, source: Path, row: int, group: int, size: tuple[int, int], annotated: bool = True
+        self,
+        file: Path,
+        source: Path,
+        group: int,
+        *,
+        size: tuple[int, int] = (0, 0),
+        row: int = 0,
+        annotated: bool = True,
     ) -> int:
         """Add an image and return its position; a size that no image has counts as none."""
         self.files.append(file)
@@ -104,31 +111,28 @@ class Survey:
         self.annotated.append(annotated)
         return len(self.files) - 1
 
-    def add_object(
-        self, owner: int, label: int, box: Sequence[float], number: int, place: int, whole: bool = True
-    ) -> int:
-        """Add an object and return its row."""
+    def add_object(self, owner: int, label: int, box: Sequence[float], number: int) -> int:
+        """Add the object of a place in a file, counted from 1, and return its row."""
         self.owners.append(owner)
         self.labels.append(label)
         self.boxes.append(box)
         self.numbers.append(number)
-        self.places.append(place)
+        self.places.append(number - 1)
         self.crowd.append(False)
-        self.whole.append(whole)
+        self.whole.append(True)
         return len(self.owners) - 1
 
+    def add_malformed(self, owner: int, number: int, name: str, message: str) -> None:
+        """Add an object that could not be read, and note what is wrong with it."""
+        row = self.add_object(owner, UNKNOWN, NOWHERE, number)
+        self.whole[row] = False
+        self.report("malformed_object", self.sources[owner], name, message, objects=[row])
+
     def report(
-        self,
-        kind: str,
-        file: Path | str | None,
-        thing: object,
-        message: str,
-        *,
-        objects: Iterable[int] = (),
-        images: Iterable[int] = (),
+        self, kind: str, file: Path | str | None, thing: object, message: str, **about: Iterable[int]
     ) -> None:
-        """Note a fault of the files."""
-        self.faults.append(found(kind, file, thing, message, objects=objects, images=images))
+        """Note a fault of the files, and the rows or images it is about; see `found`."""
+        self.faults.append(found(kind, file, thing, message, **about))
 
     def object_name(self, row: int) -> str:
         """Return what people call an object: `object 3 (cat)`."""
@@ -220,3 +224,8 @@ class Arrays:
         corners[self.is_voc] = voc_to_corners(corners[self.is_voc])
         corners[self.is_yolo] *= np.tile(sizes[self.is_yolo][:, ::-1], 2)
         return corners
+
+
+def without_file(error: UserError, file: Path) -> str:
+    """Return the message of an error without the file that it begins with, which findings name apart."""
+    return str(error).removeprefix(str(file)).lstrip(": ")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from detkit.checks.classes import Wanted
-from detkit.checks.corrected_copy import write_copy
+from detkit.checks.corrected_copy import below, list_folder, without_year, write_copy
 from detkit.checks.doctor import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
-from detkit.checks.fix_voc import list_folder, without_year
-from detkit.checks.fixes import Fixes, below
+from detkit.checks.fixes import Fixes
 from detkit.checks.sources import is_dataset, survey_config, survey_dataset
 from detkit.checks.survey import Survey
 from detkit.config.dump import dump_config
