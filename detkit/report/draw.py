@@ -32,6 +32,7 @@ def draw_detections(
     scores: NDArray[Any],
     classes: Sequence[str],
     *,
+    labelled: Boxes | None = None,
     weight: float = 1.0,
 ) -> Image:
     """Return a copy of an image with each detection's box, class and score.
@@ -42,11 +43,14 @@ def draw_detections(
         labels: (N,) class indices.
         scores: (N,) scores; lower ones are drawn first and end up below.
         classes: names that the labels point to.
+        labelled: (M, 4) boxes of the ground truth, dashed in white below the detections.
         weight: multiplies the thickness of lines and the size of letters.
     """
     order = np.argsort(scores, kind="stable")
     colours = [class_colour(int(label)) for label in labels]
     drawn = image.copy()
+    for box in () if labelled is None else labelled:
+        _dashed(drawn, _corners(box), line_width(image, weight))
     _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
     drawing = LabelDrawing(drawn, letter_size(image, weight))
     for i in order[::-1]:
@@ -89,33 +93,6 @@ def draw_targets(
     for box, label, colour in zip(boxes, labels, colours, strict=True):
         drawing.label_box(classes[int(label)], _corners(box), colour)
     return drawn
-
-
-def draw_comparison(
-    image: Image,
-    truth_boxes: Boxes,
-    found_boxes: Boxes,
-    labels: NDArray[Any],
-    scores: NDArray[Any],
-    classes: Sequence[str],
-    *,
-    weight: float = 1.0,
-) -> Image:
-    """Return a copy of an image with the detections and, dashed in white below them, the labelled boxes.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        truth_boxes: (M, 4) labelled boxes, x1 y1 x2 y2 in pixels.
-        found_boxes: (N, 4) detected boxes.
-        labels: (N,) class indices of the detections.
-        scores: (N,) their scores.
-        classes: names that the labels point to.
-        weight: multiplies the thickness of lines and the size of letters.
-    """
-    drawn = image.copy()
-    for box in truth_boxes:
-        _dashed(drawn, _corners(box), line_width(image, weight))
-    return draw_detections(drawn, found_boxes, labels, scores, classes, weight=weight)
 
 
 def tile_images(

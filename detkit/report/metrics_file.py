@@ -51,14 +51,14 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
     """
     train = [r for r in records if r.get("split") == "train"]
     validations = [r for r in records if r.get("split") != "train"]
-    names = _names(train, NOT_LOSSES)
+    names = _names(train)
     summed = [
         {**r, "total": sum(r[name] for name in names)}
         for r in train
         if all(_is_number(r.get(name)) for name in names)
     ]
     losses = _curves(summed, "step", ["total", *names] if len(names) > 1 else names)
-    fractions = [c for c in _curves(validations, "epoch", _names(validations, NOT_LOSSES)) if _is_share(c)]
+    fractions = [c for c in _curves(validations, "epoch", _names(validations)) if _is_share(c)]
     metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in fractions[:MAX_METRICS])
     plots = (
         Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
@@ -68,9 +68,9 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
     return tuple(plot for plot in plots if plot.curves)
 
 
-def _names(records: Sequence[Record], left_out: set[str]) -> list[str]:
-    """Return the keys that hold numbers, in order of first appearance."""
-    found = (key for r in records for key, value in r.items() if key not in left_out and _is_number(value))
+def _names(records: Sequence[Record]) -> list[str]:
+    """Return the keys that hold losses or metrics, in order of first appearance."""
+    found = (key for r in records for key, value in r.items() if key not in NOT_LOSSES and _is_number(value))
     return list(dict.fromkeys(found))
 
 

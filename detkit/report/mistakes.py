@@ -16,7 +16,7 @@ from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.report.content import Picture
-from detkit.report.draw import Image, draw_comparison, fit
+from detkit.report.draw import Image, draw_detections, fit
 
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side
@@ -114,13 +114,13 @@ def _picture(mistake: _Mistake, image: Image, scene: _Scene) -> Picture:
     x, y = origin.tolist()
     crop = image[y : y + side, x : x + side]
     scale = CROP_PX / max(crop.shape[:2])
-    drawn = draw_comparison(
+    drawn = draw_detections(
         fit(crop, CROP_PX),
-        (scene.objects[objects] - np.tile(origin, 2)) * scale,
         (scene.detections[detections] - np.tile(origin, 2)) * scale,
         found.labels[detections],
         found.scores[detections],
         truth.classes,
+        labelled=(scene.objects[objects] - np.tile(origin, 2)) * scale,
         weight=2.0,
     )
     return Picture(drawn, caption, mistake.tag, Path(str(truth.image_files[mistake.image])).name)

@@ -9,11 +9,18 @@ from numpy.typing import NDArray
 
 from detkit.capabilities import MatchesObjects
 from detkit.checks.findings import Finding
-from detkit.checks.fit import MOST_IMAGES, MOST_SEARCHED, Fit, FitImages, measure_fit
-from detkit.checks.learning import PROBED, fit_findings, memory_findings
+from detkit.checks.learning import (
+    MOST_IMAGES,
+    MOST_SEARCHED,
+    PROBED,
+    Fit,
+    FitImages,
+    fit_findings,
+    measure_fit,
+    memory_findings,
+)
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
-from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import train_transforms
@@ -68,17 +75,16 @@ def _fit_images(config: Config, source: Source) -> FitImages:
     def size(height: int, width: int) -> tuple[int, int]:
         return resized(height, width, resize.short_px, resize.long_px) if resize else (height, width)
 
-    index = Index.of(source.annotations)
     if proposals is None:
-        return FitImages(index, size)
+        return FitImages(size)
     if isinstance(proposals, ProposalFileConfig):
-        return FitImages(index, size, attach_proposals(proposals, source, "train").proposals, MOST_IMAGES)
+        return FitImages(size, attach_proposals(proposals, source, "train").proposals, MOST_IMAGES)
     proposer, pixels = build_proposer(proposals), source.pixels
 
     def search(image: int) -> NDArray[np.float32]:
         return proposer(pixels(image)).boxes.astype(np.float32)
 
-    return FitImages(index, size, search, MOST_SEARCHED)
+    return FitImages(size, search, MOST_SEARCHED)
 
 
 def _memory(config: Config, train: GradientConfig, source: Source) -> tuple[list[Finding], dict[str, Any]]:
