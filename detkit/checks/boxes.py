@@ -142,10 +142,9 @@ def check_empty(survey: Survey, objects: Arrays) -> Iterator[Finding]:
     counts = np.bincount(objects.owners[objects.owners != UNKNOWN], minlength=len(survey.files))
     for image in np.flatnonzero(counts == 0).tolist():
         if survey.annotated[image]:
-            message = f"{survey.files[image].name} has no objects; it is kept as background"
-            yield found(
-                "empty_image", survey.sources[image], survey.files[image].name, message, images=[image]
-            )
+            name = survey.files[image].name
+            message = f"{name} has no objects; it is kept as background"
+            yield found("empty_image", survey.sources[image], name, message, images=[image])
     if survey.files and not counts.any():
         yield found("no_objects", survey.sources[0], None, f"{len(survey.files)} images, but no object")
     elif survey.files:

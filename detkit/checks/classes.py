@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from detkit.checks.findings import Finding, found
 from detkit.checks.roles import role
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
+from detkit.data.config import DataConfig
 
 RARE = 10
 """A class with fewer training objects is hardly learned."""
@@ -22,26 +22,13 @@ IMBALANCE = 100
 _TYPO_LENGTH, _TYPO_RATIO, _TYPO_SHARE = 5, 0.84, 0.05
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The classes of a config.
-
-    Attributes:
-        classes: those of the model.
-        ignored: those that are left out on purpose.
-    """
-
-    classes: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-
-def check_classes(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
+def check_classes(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iterator[Finding]:
     """Yield what is wrong with the classes.
 
     Args:
         survey: the annotations.
         objects: of the survey.
-        wanted: the classes of a config; None where there is none.
+        wanted: has the classes of a config; None where there is none.
     """
     counts = np.bincount(objects.labels[objects.labels != UNKNOWN], minlength=len(survey.names))
     if wanted is not None:
@@ -51,8 +38,8 @@ def check_classes(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Ite
     yield from _balance(survey, objects, wanted)
 
 
-def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Finding]:
-    known = {*wanted.classes, *wanted.ignored}
+def _unlisted(survey: Survey, objects: Arrays, wanted: DataConfig) -> Iterator[Finding]:
+    known = {*wanted.classes, *wanted.ignore_classes}
     unknown = [label for label, name in enumerate(survey.names) if name not in known]
     for row in np.flatnonzero(np.isin(objects.labels, unknown)).tolist():
         name = survey.names[survey.labels[row]]
@@ -62,7 +49,7 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Findi
         yield survey.about_object("unknown_class", row, message)
 
 
-def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
+def _unused(survey: Survey, counts: NDArray[np.int64], wanted: DataConfig | None) -> Iterator[Finding]:
     used = {name for name, count in zip(survey.names, counts.tolist(), strict=True) if count}
     if wanted is not None:
         # Drawn images and those sorted by class have no annotations to be checked.
@@ -70,11 +57,10 @@ def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) ->
             if name not in used:
                 yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
         return
-    message: set[str] = set()
     for group in survey.groups:
         for name in group.classes:
-            if name not in used and name not in message:
-                message.add(name)
+            if name not in used:
+                used.add(name)  # so that it is told once
                 yield found("unused_class", group.place, name, f"{name!r} is listed but has no object")
 
 
@@ -102,13 +88,13 @@ def _is_typo(name: str, other: str) -> bool:
     return ratio >= _TYPO_RATIO and abs(len(name) - len(other)) <= 1 and digits[0] == digits[1]
 
 
-def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
+def _balance(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iterator[Finding]:
     trained = _count(survey, objects, "train")
     evaluated = _count(survey, objects, "val", "test")
     if not any(role(part) == "train" for part in survey.parts):
         trained = _count(survey, objects)
-    names = [n for n in survey.names if wanted is None or n in wanted.classes]
-    labels = {name: survey.names.index(name) for name in names}
+    known = survey.names if wanted is None else wanted.classes
+    labels = {name: label for label, name in enumerate(survey.names) if name in known}
     for name, label in labels.items():
         here, there = int(trained[label]), int(evaluated[label])
         if here == 0 and there:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.checks.boxes import box_faults, check_boxes, check_empty, check_repeats, odd_boxes
-from detkit.checks.classes import Wanted, check_classes
+from detkit.checks.classes import check_classes
 from detkit.checks.conventions import Explanation, explanations, suspected_shifts
 from detkit.checks.decoding import DecodedImage, check_images, look_at
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.sizes import check_sizes, image_sizes
 from detkit.checks.split_overlap import check_near_duplicates, check_splits
 from detkit.checks.survey import Arrays, Survey
+from detkit.data.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -43,48 +44,41 @@ class Checked:
 def check_survey(
     survey: Survey,
     *,
-    wanted: Wanted | None,
+    wanted: DataConfig | None,
     everything: bool,
     num_threads: int,
-    done: Callable[[int], None] = lambda count: None,
+    done: Callable[[int], None],
 ) -> Checked:
     """Decode the images of a survey and check it.
 
     Args:
         survey: what the files say.
-        wanted: the classes of a config, where there is one.
+        wanted: has the classes of a config, where there is one.
         everything: whether all of a dataset was read.
         num_threads: images that are decoded at the same time.
         done: called after each image how many are done.
     """
     decoded = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
-    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
-        return _checked(survey, decoded, wanted, everything)
-
-
-def _checked(
-    survey: Survey, decoded: Mapping[Path, DecodedImage], wanted: Wanted | None, everything: bool
-) -> Checked:
     seen, drawn_on = image_sizes(survey, decoded)
-    objects = survey.arrays(seen, drawn_on)
-    faults = box_faults(objects)
-    explained = list(explanations(survey, objects, faults))
-    suspected = list(suspected_shifts(survey, objects, faults)) if not explained else []
-    for explanation in explained:
-        faults[list(explanation.finding.objects)] = ""
-    odd = odd_boxes(objects, faults) if not explained else np.full_like(faults, "")
-    findings = [
-        *survey.faults,
-        *check_images(survey, decoded),
-        *check_sizes(survey, decoded, objects),
-        *(explanation.finding for explanation in explained),
-        *suspected,
-        *check_boxes(survey, objects, faults),
-        *check_boxes(survey, objects, odd),
-        *check_repeats(survey, objects),
-        *check_empty(survey, objects),
-        *check_classes(survey, objects, wanted),
-        *check_splits(survey, everything=everything),
-        *check_near_duplicates(survey, decoded),
-    ]
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
+        objects = survey.arrays(seen, drawn_on)
+        faults = box_faults(objects)
+        explained = list(explanations(survey, objects, faults))
+        for explanation in explained:
+            faults[list(explanation.finding.objects)] = ""
+        findings = [
+            *survey.faults,
+            *check_images(survey, decoded),
+            *check_sizes(survey, decoded, objects),
+            *(explanation.finding for explanation in explained),
+            *check_boxes(survey, objects, faults),
+            *check_repeats(survey, objects),
+            *check_empty(survey, objects),
+            *check_classes(survey, objects, wanted),
+            *check_splits(survey, everything=everything),
+            *check_near_duplicates(survey, decoded),
+        ]
+        if not explained:
+            findings += suspected_shifts(survey, objects, faults)
+            findings += check_boxes(survey, objects, odd_boxes(objects, faults))
     return Checked(survey, decoded, objects, seen, ranked(findings), explained)

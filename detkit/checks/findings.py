@@ -99,8 +99,6 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind by name, ranked: what spoils most comes first."""
 
-RANKS = {name: rank for rank, name in enumerate(KINDS)}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -150,4 +148,5 @@ def found(
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings worst first, those of a kind in the order in which they were found."""
-    return sorted(findings, key=lambda finding: RANKS[finding.kind])
+    ranks = {name: rank for rank, name in enumerate(KINDS)}
+    return sorted(findings, key=lambda finding: ranks[finding.kind])

@@ -18,8 +18,6 @@ from detkit.ops.boxes import pairwise_iou
 from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.training.memory_probe import SAFETY, MemoryProbe
 
-MOST_IMAGES = 300  # looked at for anchors
-MOST_SEARCHED = 16  # for proposals that have to be found first, which takes a second or more for each
 FAIR_IOU = 0.5
 PROBED = 2  # images of a step whose memory is measured
 _MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is reported
@@ -75,31 +73,22 @@ class Fit:
         return {"objects": len(best), "mean": mean, "share_0.5": share}
 
 
-@dataclass(frozen=True)
-class FitImages:
-    """How a detector would be trained on the images that a fit is measured on.
-
-    Attributes:
-        size: (height, width) of an image file -> (height, width) of what the detector reads, in pixels.
-        proposals: returns the (P, 4) float32 boxes of an image in pixels of its file; None where the
-            detector has anchors.
-        most: how many images to look at.
-    """
-
-    size: Callable[[int, int], tuple[int, int]]
-    proposals: Callable[[int], NDArray[np.float32]] | None = None
-    most: int = MOST_IMAGES
-
-
-def measure_fit(model: MatchesObjects, annotations: AnnotationSet, images: FitImages) -> Fit:
+def measure_fit(
+    model: MatchesObjects,
+    annotations: AnnotationSet,
+    resized: Callable[[int, int], tuple[int, int]],
+    proposals: Callable[[int], NDArray[np.float32]] | None,
+    most: int,
+) -> Fit:
     """Lay the anchors or proposals of a detector over its objects, as training would.
-
-    All images are looked at, or a fixed sample of many.
 
     Args:
         model: the detector.
         annotations: of the training images.
-        images: what is done with them.
+        resized: (height, width) of an image file -> (height, width) of what the detector reads, in pixels.
+        proposals: returns the (P, 4) float32 boxes of an image in pixels of its file; None where the
+            detector has anchors.
+        most: how many images to look at, a fixed sample.
 
     Raises:
         UserError: an image cannot be read.
@@ -107,14 +96,14 @@ def measure_fit(model: MatchesObjects, annotations: AnnotationSet, images: FitIm
     assert model.candidates is not None
     index = Index.of(annotations)
     fit = Fit(model.candidates, model.finest_stride, model.candidates_per_image)
-    for image in sample_images(annotations, images.most):
+    for image in sample_images(annotations, most):
         height, width = index.size(image)
-        size = images.size(height, width)
+        size = resized(height, width)
         scale = torch.tensor([size[1] / width, size[0] / height] * 2)
         target = index.target(image)
         target = replace(target, boxes=target.boxes * scale)
-        proposals = None if images.proposals is None else torch.tensor(images.proposals(image)) * scale
-        candidates, positives = model.candidate_boxes(target, size, proposals)
+        given = None if proposals is None else torch.tensor(proposals(image)) * scale
+        candidates, positives = model.candidate_boxes(target, size, given)
         counted = ~(target.crowd | target.difficult)
         ious = pairwise_iou(candidates, target.boxes)
         fit.best += (ious.amax(0) if len(ious) else torch.zeros(len(counted)))[counted].tolist()

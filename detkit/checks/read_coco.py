@@ -46,9 +46,7 @@ def _survey_file(survey: Survey, part: str, images: Path, file: Path) -> None:
     if message := lacking(content):
         survey.report("malformed_file", file, None, message)
         return
-    _Reading(survey, part, images, file).read(
-        *(_records(survey, content[key], key, file) for key in SECTIONS)
-    )
+    _Reading(survey, part, images, file).read(content)
 
 
 def lacking(content: Any) -> str:
@@ -72,15 +70,24 @@ class _Reading:
 
     def __init__(self, survey: Survey, part: str, folder: Path, file: Path) -> None:
         self.survey, self.part, self.folder, self.file = survey, part, folder, file
-        self.group = len(survey.groups)
+        self.group, self.first = len(survey.groups), len(survey.owners)
 
-    def read(self, images: list[Record], objects: list[Record], categories: list[Record]) -> None:
+    def read(self, content: dict[str, list[Any]]) -> None:
         """Read the three sections."""
+        images, objects, categories = (self._records(content[key], key) for key in SECTIONS)
         names = self._categories(categories)
         declared = tuple(names[key] for key in sorted(names))
         self.survey.groups.append(AnnotationGroup("coco", self.folder, self.file, declared))
         positions = self._images(images)
         self._objects(objects, positions, names)
+
+    def _records(self, values: list[Any], section: str) -> list[Record]:
+        """Return the entries of a section; one that is no object is noted and stands as an empty one."""
+        for place, value in enumerate(values):
+            if not isinstance(value, dict):
+                message = f"must be an object with keys; found {value!r:.80}"
+                self.survey.report("malformed_object", self.file, f"{section}[{place}]", message)
+        return [value if isinstance(value, dict) else {} for value in values]
 
     def _categories(self, records: list[Record]) -> dict[int, str]:
         names: dict[int, str] = {}
@@ -121,7 +128,7 @@ class _Reading:
                 survey.report("malformed_object", self.file, f"images[{place}]", message)
                 continue
             path = Path(os.path.normpath(self.folder / name))
-            image = survey.add_image(path, self.file, self.group, size=_size(record), row=place)
+            image = survey.add_image(path, self.file, self.group, _size(record), place)
             survey.parts[self.part].append(image)
             if name in files:
                 message = f"images[{files[name]}] and images[{place}] are the same file"
@@ -134,8 +141,8 @@ class _Reading:
         return positions
 
     def _objects(self, records: list[Record], positions: dict[int, int], names: dict[int, str]) -> None:
-        survey, first = self.survey, len(self.survey.owners)
-        survey.first_rows[self.group] = first
+        survey = self.survey
+        survey.first_rows[self.group] = self.first
         boxes, whole = _boxes(records)
         labels = {number: survey.label(name) for number, name in names.items()}
         images, categories = _numbers(records, "image_id"), _numbers(records, "category_id")
@@ -152,21 +159,15 @@ class _Reading:
                 message = (
                     f"bbox must be 4 numbers [x, y, width, height]; found {records[place].get('bbox')!r:.80}"
                 )
-                self._object("malformed_object", first + place, message)
-        self._unknown(records, first, "unknown_image_id", "image_id", survey.owners, positions)
-        self._unknown(records, first, "unknown_category", "category_id", survey.labels, names)
-        self._repeated(ids, first)
+                self._object("malformed_object", place, message)
+        self._unknown(records, "unknown_image_id", "image_id", survey.owners, positions)
+        self._unknown(records, "unknown_category", "category_id", survey.labels, names)
+        self._repeated(ids)
 
     def _unknown(
-        self,
-        records: list[Record],
-        first: int,
-        kind: str,
-        key: str,
-        found: list[int],
-        known: dict[int, Any],
+        self, records: list[Record], kind: str, key: str, found: list[int], known: dict[int, Any]
     ) -> None:
-        wrong = [place for place in range(len(records)) if found[first + place] == UNKNOWN]
+        wrong = [place for place in range(len(records)) if found[self.first + place] == UNKNOWN]
         if not wrong:
             return
         shown = ", ".join(map(str, sorted(known)[:10])) + (", ..." if len(known) > 10 else "")
@@ -179,28 +180,20 @@ class _Reading:
             hint = "; they seem to be counted from one more"
         for place in wrong:
             message = f"{key} {records[place].get(key)!r} is not in the file, which has {shown}{hint}"
-            self._object(kind, first + place, message)
+            self._object(kind, place, message)
 
-    def _repeated(self, ids: list[int], first: int) -> None:
+    def _repeated(self, ids: list[int]) -> None:
         if len(set(ids)) == len(ids):
             return
         seen: dict[int, int] = {}
         for place, number in enumerate(ids):
             if number != UNKNOWN and seen.setdefault(number, place) != place:
                 message = f"annotations[{seen[number]}] and annotations[{place}] have the same id"
-                self._object("duplicate_annotation_id", first + place, message)
+                self._object("duplicate_annotation_id", place, message)
 
-    def _object(self, kind: str, row: int, message: str) -> None:
+    def _object(self, kind: str, place: int, message: str) -> None:
+        row = self.first + place
         self.survey.report(kind, self.file, self.survey.object_name(row), message, objects=[row])
-
-
-def _records(survey: Survey, values: list[Any], section: str, file: Path) -> list[Record]:
-    """Return the entries of a section; one that is no object is noted and stands as an empty one."""
-    for place, value in enumerate(values):
-        if not isinstance(value, dict):
-            message = f"must be an object with keys; found {value!r:.80}"
-            survey.report("malformed_object", file, f"{section}[{place}]", message)
-    return [value if isinstance(value, dict) else {} for value in values]
 
 
 def _numbers(records: list[Record], key: str) -> list[int]:

@@ -42,8 +42,7 @@ class _Reading:
         self.folders = voc_folders(root)
         self.every_folder = self.folders or [VocFolder(root / n, root / n, "") for n in voc_subfolders(root)]
         self.images: dict[Path, int] = {}
-        self.groups: dict[Path, int] = {}
-        self.looked_up: dict[Path, ImageFolders] = {}
+        self.opened: dict[Path, tuple[int, ImageFolders]] = {}
 
     def part(self, name: str, sets: Sequence[str]) -> None:
         """Read the annotations of one part."""
@@ -84,21 +83,21 @@ class _Reading:
         if source in self.images:
             return self.images[source]
         survey = self.survey
-        if folder.base not in self.looked_up:
-            self.looked_up[folder.base] = folder.images()
-            self.groups[folder.base] = len(survey.groups)
+        if folder.base not in self.opened:
+            self.opened[folder.base] = len(survey.groups), folder.images()
             survey.groups.append(AnnotationGroup("voc", self.root, folder.annotations))
-        look_up, group = self.looked_up[folder.base], self.groups[folder.base]
+        group, look_up = self.opened[folder.base]
         nowhere = folder.base / IMAGE_FOLDERS[0] / f"{stem}.jpg"
         try:
             tree = voc_tree(source)
         except UserError as error:
             file = look_up.find(stem, None) or nowhere
-            image = survey.add_image(file, source, group, annotated=False)
+            image = survey.add_image(file, source, group)
+            survey.annotated[image] = False
             survey.report("malformed_file", source, None, without_file(error, source), images=[image])
         else:
             file = look_up.find(stem, tree.findtext("filename")) or nowhere
-            image = survey.add_image(file, source, group, size=voc_size(tree))
+            image = survey.add_image(file, source, group, voc_size(tree))
             for number, node in enumerate(tree.findall("object"), 1):
                 self._object(image, node, number, source)
         self.images[source] = image

@@ -68,10 +68,9 @@ class _Reading:
         if image in self.images:
             return self.images[image]
         file, survey = self.layout.label_file(image), self.survey
-        there = file.is_file()
-        position = survey.add_image(image, file, self.group, annotated=there)
-        self.images[image] = position
-        if not there:
+        position = self.images[image] = survey.add_image(image, file, self.group)
+        if not file.is_file():
+            survey.annotated[position] = False
             survey.report("unlabelled_image", image, None, f"there is no {file}; the image counts as empty")
             return position
         try:
@@ -116,9 +115,9 @@ class _Reading:
         """Note label files in the folders of labels that no image file belongs to."""
         used = {self.layout.label_file(image) for image in self.images}
         for folder in sorted({file.parent for file in used}):
-            swapped = str(folder).rpartition(f"{os.sep}labels")
-            beside = Path(f"{swapped[0]}{os.sep}images{swapped[2]}") if swapped[1] else folder
-            if not beside.is_dir() or not swapped[1]:
+            head, labels, tail = str(folder).rpartition(f"{os.sep}labels")
+            beside = Path(f"{head}{os.sep}images{tail}")
+            if not labels or not beside.is_dir():
                 continue
             stems = {p.stem for p in beside.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS}
             for file in sorted(folder.glob("*.txt")):

@@ -93,14 +93,7 @@ class Survey:
         return label
 
     def add_image(
-        self,
-        file: Path,
-        source: Path,
-        group: int,
-        *,
-        size: tuple[int, int] = (0, 0),
-        row: int = 0,
-        annotated: bool = True,
+        self, file: Path, source: Path, group: int, size: tuple[int, int] = (0, 0), row: int = 0
     ) -> int:
         """Add an image and return its position; a size that no image has counts as none."""
         self.files.append(file)
@@ -108,7 +101,7 @@ class Survey:
         self.rows.append(row)
         self.group.append(group)
         self.sizes.append(size if max(size) <= _LARGEST_PX else (0, 0))
-        self.annotated.append(annotated)
+        self.annotated.append(True)
         return len(self.files) - 1
 
     def add_object(self, owner: int, label: int, box: Sequence[float], number: int) -> int:

@@ -58,7 +58,8 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
         if all(_is_number(r.get(name)) for name in names)
     ]
     losses = _curves(summed, "step", ["total", *names] if len(names) > 1 else names)
-    fractions = [c for c in _curves(validations, "epoch", _names(validations)) if _is_share(c)]
+    measured = _curves(validations, "epoch", _names(validations))
+    fractions = [curve for curve in measured if ((curve.y >= 0) & (curve.y <= 1)).all()]
     metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in fractions[:MAX_METRICS])
     plots = (
         Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
@@ -88,10 +89,6 @@ def _usual_top(curves: Sequence[Curve]) -> float:
     """Return a top for the axis that a few spikes at the start do not push up."""
     tops = [float(np.nanquantile(curve.y, 0.98)) for curve in curves if np.isfinite(curve.y).any()]
     return 1.1 * max(tops, default=1.0) or 1.0
-
-
-def _is_share(curve: Curve) -> bool:
-    return bool(np.all((curve.y >= 0) & (curve.y <= 1)))
 
 
 def _is_number(value: Any) -> bool:

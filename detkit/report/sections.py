@@ -35,13 +35,6 @@ SERIES = tuple(f"var(--series-{i})" for i in range(1, 9))
 SIDES_PX = (0, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
-THRESHOLD_HINT = (
-    "From which score on should a detection count? The score of the best F1, the one that keeps a precision "
-    "of 0.9 with the most recall, and the one that keeps a recall of 0.9 with the most precision; "
-    "n/a: out of reach."
-)
-
-
 def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
     """Return heading and content of each section that has data, in reading order."""
     offered = [
@@ -136,7 +129,12 @@ def confusion_section(matrix: ConfusionMatrix) -> Markup:
 
 def thresholds(content: Table) -> Markup:
     """Return the table of score thresholds, with what they are."""
-    return joined(_hint(THRESHOLD_HINT), table(content))
+    hint = _hint(
+        "From which score on should a detection count? The score of the best F1, the one that keeps a "
+        "precision of 0.9 with the most recall, and the one that keeps a recall of 0.9 with the most "
+        "precision; n/a: out of reach."
+    )
+    return joined(hint, table(content))
 
 
 def dataset(data: DatasetSummary) -> Markup:
