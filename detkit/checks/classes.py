@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,12 @@ def check_classes(survey: Survey, objects: Arrays, wanted: DataConfig | None) ->
         objects: of the survey.
         wanted: has the classes of a config; None where there is none.
     """
-    counts = np.bincount(objects.labels[objects.labels != UNKNOWN], minlength=len(survey.names))
+    labelled = np.bincount(objects.labels[objects.labels != UNKNOWN], minlength=len(survey.names))
+    counts = Counter(dict(zip(survey.names, labelled.tolist(), strict=True)))
     if wanted is not None:
         yield from _unlisted(survey, objects, wanted)
     yield from _unused(survey, counts, wanted)
-    yield from _alike(survey.names if wanted is None else [*survey.names, *wanted.classes], survey, counts)
+    yield from _alike(survey.names if wanted is None else [*survey.names, *wanted.classes], counts)
     yield from _balance(survey, objects, wanted)
 
 
@@ -49,34 +51,34 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: DataConfig) -> Iterator[F
         yield survey.about_object("unknown_class", row, message)
 
 
-def _unused(survey: Survey, counts: NDArray[np.int64], wanted: DataConfig | None) -> Iterator[Finding]:
-    used = {name for name, count in zip(survey.names, counts.tolist(), strict=True) if count}
+def _unused(survey: Survey, counts: Counter[str], wanted: DataConfig | None) -> Iterator[Finding]:
     if wanted is not None:
         # Drawn images and those sorted by class have no annotations to be checked.
         for name in wanted.classes if survey.files else ():
-            if name not in used:
+            if not counts[name]:
                 yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
         return
+    listed: dict[str, Path] = {}
     for group in survey.groups:
         for name in group.classes:
-            if name not in used:
-                used.add(name)  # so that it is told once
-                yield found("unused_class", group.place, name, f"{name!r} is listed but has no object")
+            listed.setdefault(name, group.place)
+    for name, place in listed.items():
+        if not counts[name]:
+            yield found("unused_class", place, name, f"{name!r} is listed but has no object")
 
 
-def _alike(names: Sequence[str], survey: Survey, counts: NDArray[np.int64]) -> Iterator[Finding]:
+def _alike(names: Sequence[str], counts: Counter[str]) -> Iterator[Finding]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):
         groups["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
-    by_name = dict(zip(survey.names, counts.tolist(), strict=True))
     for group in groups.values():
         if len(group) > 1:
-            message = " and ".join(f"{name!r} ({by_name.get(name, 0)} objects)" for name in group)
+            message = " and ".join(f"{name!r} ({counts[name]} objects)" for name in group)
             yield found("similar_classes", None, group[1], f"{message} are two classes")
     plain = [group[0] for group in groups.values()]
     for name in plain:
         for other in plain if len(name) >= _TYPO_LENGTH else ():
-            rare, usual = by_name.get(name, 0), by_name.get(other, 0)
+            rare, usual = counts[name], counts[other]
             if name != other and 0 < rare <= _TYPO_SHARE * usual and _is_typo(name, other):
                 message = f"{name!r} ({rare} objects) looks like {other!r} ({usual} objects) misspelt"
                 yield found("similar_classes", None, name, message)

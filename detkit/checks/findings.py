@@ -133,7 +133,7 @@ class Finding:
 def found(
     kind: str,
     file: Path | str | None,
-    thing: object,
+    thing: str | None,
     message: str,
     *,
     objects: Iterable[int] = (),
@@ -142,8 +142,7 @@ def found(
     """Return a finding of a kind that there is; see `Finding`."""
     assert kind in KINDS, kind
     place = None if file is None else str(file)
-    name = None if thing is None else str(thing)
-    return Finding(kind, place, name, message, tuple(map(int, objects)), tuple(map(int, images)))
+    return Finding(kind, place, thing, message, tuple(map(int, objects)), tuple(map(int, images)))
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:

@@ -16,6 +16,9 @@ from detkit.checks.roles import ROLES, role
 from detkit.checks.sizes import same_shape
 from detkit.checks.survey import UNKNOWN, Arrays
 
+_ByKind = dict[str, list[int]]
+"""Images or rows of objects that findings of each kind are about."""
+
 _BROKEN_IMAGES = ("missing_image", "empty_file", "unreadable_image", "malformed_file")
 _BROKEN_OBJECTS = ("not_finite", "degenerate_box", "duplicate_box")
 _WRONG_SIZES = ("exif_ignored", "size_swapped", "size_mismatch", "missing_size")
@@ -51,14 +54,15 @@ class Fixes:
     def of(checked: Checked) -> Fixes:
         """Return what is to be done about the findings of a check."""
         fixes = Fixes(checked, {name: list(images) for name, images in checked.survey.parts.items()})
-        flagged = _Flagged()
+        images: _ByKind = defaultdict(list)
+        objects: _ByKind = defaultdict(list)
         for finding in checked.findings:
-            flagged.images[finding.kind] += finding.images
-            flagged.objects[finding.kind] += finding.objects
-        _leave_out_images(fixes, flagged)
-        _leave_out_objects(fixes, flagged)
+            images[finding.kind] += finding.images
+            objects[finding.kind] += finding.objects
+        _leave_out_images(fixes, images)
+        _leave_out_objects(fixes, objects)
         with np.errstate(invalid="ignore", over="ignore"):  # of numbers that are none
-            _rewrite_boxes(fixes, flagged)
+            _rewrite_boxes(fixes, images, objects)
         fixes.done = [finding for finding in checked.findings if fixes._does(finding)]
         return fixes
 
@@ -85,26 +89,18 @@ class Fixes:
         return True
 
 
-@dataclass
-class _Flagged:
-    """Images and objects that findings are about, by kind."""
-
-    images: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    objects: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-
-
-def _leave_out_images(fixes: Fixes, flagged: _Flagged) -> None:
+def _leave_out_images(fixes: Fixes, flagged: _ByKind) -> None:
     """Leave images out: of the dataset, or of the training split."""
     survey = fixes.checked.survey
     for kind in _BROKEN_IMAGES:
-        fixes.dropped_images.update(flagged.images[kind])
+        fixes.dropped_images.update(flagged[kind])
     entries = list(zip(survey.sources, survey.files, strict=True))
-    for image in flagged.images["duplicate_file_name"]:
+    for image in flagged["duplicate_file_name"]:
         fixes.dropped_images.add(image)
         rows = (row for row, owner in enumerate(survey.owners) if owner == image)
         fixes.owners.update(dict.fromkeys(rows, entries.index(entries[image])))
-    leaked = {survey.files[image] for image in flagged.images["leaked_image"]}
-    shared = leaked | {survey.files[image] for image in flagged.images["split_overlap"]}
+    leaked = {survey.files[image] for image in flagged["leaked_image"]}
+    shared = leaked | {survey.files[image] for image in flagged["split_overlap"]}
     orders = [(ROLES.index(name), part) for part in survey.parts if (name := role(part))]
     last: dict[Path, int] = {}
     for order, part in orders:
@@ -123,7 +119,7 @@ def _leave_out_images(fixes: Fixes, flagged: _Flagged) -> None:
         fixes.parts[part] = [image for image in images if image not in fixes.dropped_images]
 
 
-def _leave_out_objects(fixes: Fixes, flagged: _Flagged) -> None:
+def _leave_out_objects(fixes: Fixes, flagged: _ByKind) -> None:
     """Leave objects out, and give those that share an id another."""
     survey, dropped = fixes.checked.survey, fixes.dropped_objects
     for row, (label, whole) in enumerate(zip(survey.labels, survey.whole, strict=True)):
@@ -131,12 +127,12 @@ def _leave_out_objects(fixes: Fixes, flagged: _Flagged) -> None:
         if UNKNOWN in (owner, label) or not whole or owner in fixes.dropped_images:
             dropped.add(row)
     for kind in _BROKEN_OBJECTS:
-        dropped.update(flagged.objects[kind])
+        dropped.update(flagged[kind])
     free = max(survey.numbers, default=0) + 1
-    fixes.ids.update((row, free + i) for i, row in enumerate(flagged.objects["duplicate_annotation_id"]))
+    fixes.ids.update((row, free + i) for i, row in enumerate(flagged["duplicate_annotation_id"]))
 
 
-def _rewrite_boxes(fixes: Fixes, flagged: _Flagged) -> None:
+def _rewrite_boxes(fixes: Fixes, images: _ByKind, flagged: _ByKind) -> None:
     """Rewrite boxes, and correct sizes."""
     checked, objects = fixes.checked, fixes.checked.objects
     corners = objects.drawn_corners.copy()
@@ -145,16 +141,16 @@ def _rewrite_boxes(fixes: Fixes, flagged: _Flagged) -> None:
         corners[explanation.rows] = explanation.corners
         changed[explanation.rows] = True
     scale = np.tile(objects.drawn_on[:, ::-1], 2)
-    rows = flagged.objects["normalised_box"]
+    rows = flagged["normalised_box"]
     corners[rows] = objects.unscaled[rows] * scale[rows]
-    rows = flagged.objects["pixel_box"]
+    rows = flagged["pixel_box"]
     corners[rows] = objects.unscaled[rows]
-    rows = flagged.objects["swapped_corners"]
+    rows = flagged["swapped_corners"]
     corners[rows] = _swapped_back(objects, scale)[rows]
     for kind in ("normalised_box", "pixel_box", "swapped_corners", "outside_box"):
-        changed[flagged.objects[kind]] = True
+        changed[flagged[kind]] = True
     for kind in _WRONG_SIZES:
-        for image in flagged.images[kind]:
+        for image in images[kind]:
             height, width = checked.seen[image].tolist()
             fixes.sizes[image] = (height, width)
             owned = objects.owners == image

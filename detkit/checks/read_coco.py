@@ -21,6 +21,7 @@ Record = dict[str, Any]
 SECTIONS = ("images", "annotations", "categories")
 
 
+@paused_collection()
 def survey_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], everything: bool) -> None:
     """Add COCO JSON files to a survey.
 
@@ -30,23 +31,9 @@ def survey_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], 
         everything: also look for images that no file lists.
     """
     for part, config in sets.items():
-        _survey_file(survey, part, Path(config.images), Path(config.annotations))
+        _Reading(survey, part, Path(config.images), Path(config.annotations)).read()
     if everything:
         _unlisted_images(survey)
-
-
-@paused_collection()
-def _survey_file(survey: Survey, part: str, images: Path, file: Path) -> None:
-    survey.parts.setdefault(part, [])
-    try:
-        content = read_json(file)
-    except UserError as error:
-        survey.report("malformed_file", file, None, without_file(error, file))
-        return
-    if message := lacking(content):
-        survey.report("malformed_file", file, None, message)
-        return
-    _Reading(survey, part, images, file).read(content)
 
 
 def lacking(content: Any) -> str:
@@ -72,8 +59,17 @@ class _Reading:
         self.survey, self.part, self.folder, self.file = survey, part, folder, file
         self.group, self.first = len(survey.groups), len(survey.owners)
 
-    def read(self, content: dict[str, list[Any]]) -> None:
-        """Read the three sections."""
+    def read(self) -> None:
+        """Read the three sections, or note why the file cannot be read."""
+        self.survey.parts.setdefault(self.part, [])
+        try:
+            content = read_json(self.file)
+        except UserError as error:
+            self.survey.report("malformed_file", self.file, None, without_file(error, self.file))
+            return
+        if message := lacking(content):
+            self.survey.report("malformed_file", self.file, None, message)
+            return
         images, objects, categories = (self._records(content[key], key) for key in SECTIONS)
         names = self._categories(categories)
         declared = tuple(names[key] for key in sorted(names))

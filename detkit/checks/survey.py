@@ -122,7 +122,7 @@ class Survey:
         self.report("malformed_object", self.sources[owner], name, message, objects=[row])
 
     def report(
-        self, kind: str, file: Path | str | None, thing: object, message: str, **about: Iterable[int]
+        self, kind: str, file: Path | str | None, thing: str | None, message: str, **about: Iterable[int]
     ) -> None:
         """Note a fault of the files, and the rows or images it is about; see `found`."""
         self.faults.append(found(kind, file, thing, message, **about))

@@ -96,21 +96,21 @@ def draw_targets(
 
 
 def tile_images(
-    images: Sequence[Image], columns: int, *, cell_px: int = 480, captions: Sequence[str] | None = None
+    images: Sequence[Image], columns: int, *, captions: Sequence[str], cell_px: int = 480
 ) -> Image:
     """Return one image with all images in a grid, each scaled to fit a square cell.
 
     Args:
         images: (H, W, 3) uint8 RGB, of any sizes.
         columns: cells in a row.
-        cell_px: side of a cell.
         captions: a line below each image.
+        cell_px: side of a cell.
 
     Returns:
         (H, W, 3) uint8; an empty dark cell when there are no images.
     """
     gap = max(4, cell_px // 40)
-    line_px = 0 if captions is None else round(cell_px / 12)
+    line_px = round(cell_px / 12)
     columns = max(1, min(columns, len(images)))
     fitted = [fit(image, cell_px) for image in images]
     rows = [range(first, min(first + columns, len(images))) for first in range(0, len(images), columns)]
@@ -125,8 +125,7 @@ def tile_images(
             left = gap + (i - row.start) * (cell_px + gap)
             y, x = top + (tallest - height) // 2, left + (cell_px - width) // 2
             sheet[y : y + height, x : x + width] = fitted[i]
-            if captions is not None:
-                drawing.line(captions[i], left, top + tallest, cell_px, SHEET)
+            drawing.line(captions[i], left, top + tallest, cell_px, SHEET)
         top += tallest + line_px + gap
     return sheet
 

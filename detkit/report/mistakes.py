@@ -59,7 +59,6 @@ def worst_mistakes(
     records: MatchRecords,
     pixels: Callable[[int], Image],
     *,
-    iou: float = 0.5,
     limit: int = 50,
 ) -> tuple[Picture, ...]:
     """Return crops of the most confident false detections and the largest missed objects, in turns.
@@ -69,10 +68,9 @@ def worst_mistakes(
         found: the detections, in the box format of `truth`.
         records: what became of each of them.
         pixels: image index to (H, W, 3) uint8 RGB.
-        iou: the threshold whose records are used.
         limit: at most so many crops.
     """
-    chosen = _choose(truth, found, find_errors(truth, found, records, iou))[:limit]
+    chosen = _choose(truth, found, find_errors(truth, found, records))[:limit]
     boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
     scene = _Scene(truth, found, *boxes)
     pictures: dict[_Mistake, Picture] = {}
