@@ -52,19 +52,17 @@ def _unlisted(survey: Survey, objects: Arrays, wanted: DataConfig) -> Iterator[F
 
 
 def _unused(survey: Survey, counts: Counter[str], wanted: DataConfig | None) -> Iterator[Finding]:
-    if wanted is not None:
-        # Drawn images and those sorted by class have no annotations to be checked.
-        for name in wanted.classes if survey.files else ():
-            if not counts[name]:
-                yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
-        return
-    listed: dict[str, Path] = {}
-    for group in survey.groups:
-        for name in group.classes:
-            listed.setdefault(name, group.place)
+    listed: dict[str, Path | None] = {}
+    if wanted is None:
+        for group in survey.groups:
+            for name in group.classes:
+                listed.setdefault(name, group.place)
+    elif survey.files:  # drawn images and those sorted by class have no annotations to be checked
+        listed = dict.fromkeys(wanted.classes)
+    told = "is listed but has no object" if wanted is None else "of data.classes has no object"
     for name, place in listed.items():
         if not counts[name]:
-            yield found("unused_class", place, name, f"{name!r} is listed but has no object")
+            yield found("unused_class", place, name, f"{name!r} {told}")
 
 
 def _alike(names: Sequence[str], counts: Counter[str]) -> Iterator[Finding]:

@@ -54,10 +54,8 @@ def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) 
     """
     places = {path: image for image, path in reversed(list(enumerate(survey.files)))}
     paths = sorted(path for path in places if decoded[path].thumbnail is not None)
-    if len(paths) < 2:
-        return
     roles = _roles(survey)
-    thumbnails = np.stack([np.asarray(decoded[path].thumbnail) for path in paths])
+    thumbnails = np.asarray([decoded[path].thumbnail for path in paths], dtype=np.uint8)
     for one, other, difference in near_duplicates(thumbnails):
         first, second = sorted((paths[one], paths[other]), key=lambda p: (_order(roles[p]), p))
         exact = decoded[first].digest == decoded[second].digest
