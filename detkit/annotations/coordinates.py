@@ -57,6 +57,17 @@ def corners_to_xywh(boxes: Boxes) -> Boxes:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
+def centred_to_corners(boxes: Boxes) -> Boxes:
+    """Return corner boxes for YOLO's centre x, centre y, width, height, (N, 4) each.
+
+    Example:
+        >>> centred_to_corners(np.array([[0.5, 0.5, 0.25, 1.0]]))
+        array([[0.375, 0.   , 0.625, 1.   ]])
+    """
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
 def to_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
     """Return corner boxes for boxes of a source's convention.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import EVALUATED, TRAINED, roles_of
+from detkit.checks.roles import role
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
+from detkit.data.config import DataConfig
 
 RARE = 10
 """A class with fewer training objects is hardly learned."""
@@ -22,76 +23,60 @@ IMBALANCE = 100
 _TYPO_LENGTH, _TYPO_RATIO, _TYPO_SHARE = 5, 0.84, 0.05
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The classes of a config.
-
-    Attributes:
-        classes: those of the model.
-        ignored: those that are left out on purpose.
-    """
-
-    classes: tuple[str, ...]
-    ignored: tuple[str, ...]
-
-
-def check_classes(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
+def check_classes(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iterator[Finding]:
     """Yield what is wrong with the classes.
 
     Args:
         survey: the annotations.
         objects: of the survey.
-        wanted: the classes of a config; None where there is none.
+        wanted: has the classes of a config; None where there is none.
     """
-    counts = np.bincount(objects.labels[objects.labels != UNKNOWN], minlength=len(survey.names))
+    labelled = np.bincount(objects.labels[objects.labels != UNKNOWN], minlength=len(survey.names))
+    counts = Counter(dict(zip(survey.names, labelled.tolist(), strict=True)))
     if wanted is not None:
         yield from _unlisted(survey, objects, wanted)
     yield from _unused(survey, counts, wanted)
-    yield from _alike(survey.names if wanted is None else [*survey.names, *wanted.classes], survey, counts)
+    yield from _alike(survey.names if wanted is None else [*survey.names, *wanted.classes], counts)
     yield from _balance(survey, objects, wanted)
 
 
-def _unlisted(survey: Survey, objects: Arrays, wanted: Wanted) -> Iterator[Finding]:
-    known = {*wanted.classes, *wanted.ignored}
+def _unlisted(survey: Survey, objects: Arrays, wanted: DataConfig) -> Iterator[Finding]:
+    known = {*wanted.classes, *wanted.ignore_classes}
     unknown = [label for label, name in enumerate(survey.names) if name not in known]
     for row in np.flatnonzero(np.isin(objects.labels, unknown)).tolist():
-        name, owner = survey.names[survey.labels[row]], survey.owners[row]
+        name = survey.names[survey.labels[row]]
         close = get_close_matches(name, wanted.classes, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         message = f"{name!r} is neither in data.classes nor in data.ignore_classes{hint}"
-        source = survey.sources[owner] if owner != UNKNOWN else None
-        yield found("unknown_class", source, survey.object_name(row), message, objects=[row])
+        yield survey.about_object("unknown_class", row, message)
 
 
-def _unused(survey: Survey, counts: NDArray[np.int64], wanted: Wanted | None) -> Iterator[Finding]:
-    used = {name for name, count in zip(survey.names, counts.tolist(), strict=True) if count}
-    if wanted is not None:
-        # Drawn images and those sorted by class have no annotations to be checked.
-        for name in wanted.classes if survey.files else ():
-            if name not in used:
-                yield found("unused_class", None, name, f"{name!r} of data.classes has no object")
-        return
-    message: set[str] = set()
-    for group in survey.groups:
-        for name in group.classes:
-            if name not in used and name not in message:
-                message.add(name)
-                yield found("unused_class", group.place, name, f"{name!r} is listed but has no object")
+def _unused(survey: Survey, counts: Counter[str], wanted: DataConfig | None) -> Iterator[Finding]:
+    listed: dict[str, Path | None] = {}
+    if wanted is None:
+        for group in survey.groups:
+            for name in group.classes:
+                listed.setdefault(name, group.place)
+    elif survey.files:  # drawn images and those sorted by class have no annotations to be checked
+        listed = dict.fromkeys(wanted.classes)
+    told = "is listed but has no object" if wanted is None else "of data.classes has no object"
+    for name, place in listed.items():
+        if not counts[name]:
+            yield found("unused_class", place, name, f"{name!r} {told}")
 
 
-def _alike(names: Sequence[str], survey: Survey, counts: NDArray[np.int64]) -> Iterator[Finding]:
+def _alike(names: Sequence[str], counts: Counter[str]) -> Iterator[Finding]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):
         groups["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
-    by_name = dict(zip(survey.names, counts.tolist(), strict=True))
     for group in groups.values():
         if len(group) > 1:
-            message = " and ".join(f"{name!r} ({by_name.get(name, 0)} objects)" for name in group)
+            message = " and ".join(f"{name!r} ({counts[name]} objects)" for name in group)
             yield found("similar_classes", None, group[1], f"{message} are two classes")
     plain = [group[0] for group in groups.values()]
     for name in plain:
         for other in plain if len(name) >= _TYPO_LENGTH else ():
-            rare, usual = by_name.get(name, 0), by_name.get(other, 0)
+            rare, usual = counts[name], counts[other]
             if name != other and 0 < rare <= _TYPO_SHARE * usual and _is_typo(name, other):
                 message = f"{name!r} ({rare} objects) looks like {other!r} ({usual} objects) misspelt"
                 yield found("similar_classes", None, name, message)
@@ -103,15 +88,13 @@ def _is_typo(name: str, other: str) -> bool:
     return ratio >= _TYPO_RATIO and abs(len(name) - len(other)) <= 1 and digits[0] == digits[1]
 
 
-def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator[Finding]:
-    trained, evaluated = (
-        _count(survey, objects, [i for part in roles_of(survey.parts, role) for i in survey.parts[part]])
-        for role in (TRAINED, EVALUATED)
-    )
-    if not roles_of(survey.parts, TRAINED):
-        trained = _count(survey, objects, range(len(survey.files)))
-    names = [n for n in survey.names if wanted is None or n in wanted.classes]
-    labels = {name: survey.names.index(name) for name in names}
+def _balance(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iterator[Finding]:
+    trained = _count(survey, objects, "train")
+    evaluated = _count(survey, objects, "val", "test")
+    if not any(role(part) == "train" for part in survey.parts):
+        trained = _count(survey, objects)
+    known = survey.names if wanted is None else wanted.classes
+    labels = {name: label for label, name in enumerate(survey.names) if name in known}
     for name, label in labels.items():
         here, there = int(trained[label]), int(evaluated[label])
         if here == 0 and there:
@@ -133,9 +116,12 @@ def _balance(survey: Survey, objects: Arrays, wanted: Wanted | None) -> Iterator
             yield found("imbalanced_classes", None, least, message)
 
 
-def _count(survey: Survey, objects: Arrays, images: Sequence[int] | range) -> NDArray[np.int64]:
-    """Return how many objects of each class some images have."""
-    chosen = np.zeros(len(survey.files) + 1, dtype=np.bool_)  # the last is UNKNOWN
-    chosen[list(images)] = True
+def _count(survey: Survey, objects: Arrays, *roles: str) -> NDArray[np.int64]:
+    """Return how many objects of each class the parts of some roles have; without roles, all images."""
+    chosen = np.zeros(len(survey.files) + 1, dtype=np.bool_)
+    chosen[:-1] = not roles
+    for part, images in survey.parts.items():
+        if role(part) in roles:
+            chosen[images] = True
     labels = objects.labels[chosen[objects.owners] & (objects.labels != UNKNOWN) & ~objects.crowd]
     return np.bincount(labels, minlength=len(survey.names))

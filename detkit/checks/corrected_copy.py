@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import orjson
+import yaml
 
-from detkit.checks.fix_coco import copy_coco
-from detkit.checks.fix_voc import copy_voc
-from detkit.checks.fix_yolo import copy_yolo
-from detkit.checks.fixes import Fixes, below
-from detkit.checks.survey import Survey
+from detkit.annotations.coco import read_json
+from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
+from detkit.annotations.text_files import read_text
+from detkit.annotations.voc_xml import voc_tree
+from detkit.annotations.yolo_layout import yolo_layout
+from detkit.checks.fixes import Fixes
+from detkit.checks.survey import AnnotationGroup, Survey
 from detkit.storage.atomic import write_atomically
 
 CHANGES = "changes.json"
 
-_COPIES: dict[str, Callable[[Fixes, Path, Path], None]] = {
-    "voc": copy_voc,
-    "coco": copy_coco,
-    "yolo": copy_yolo,
-}
+_Record = dict[str, Any]
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_copy(fixes: Fixes, folder: Path) -> dict[tuple[str, Path], Path]:
@@ -36,15 +40,17 @@ def write_copy(fixes: Fixes, folder: Path) -> dict[tuple[str, Path], Path]:
         For each format and root of the source, the root of its copy.
     """
     survey = fixes.checked.survey
-    roots = roots_of(survey)
+    roots = _roots(survey)
+    unique = list(dict.fromkeys(roots))
     places = {
-        key: folder if len(roots) == 1 else folder / str(number) for number, key in enumerate(roots, start=1)
+        key: folder if len(unique) == 1 else folder / str(number)
+        for number, key in enumerate(unique, start=1)
     }
     for (name, root), place in places.items():
         _COPIES[name](fixes, root, place)
     for image, file in enumerate(survey.files):
         if image not in fixes.dropped_images and file.is_file():
-            key = root_of(survey, image, roots)
+            key = roots[survey.group[image]]
             target = places[key] / below(file, key[1])
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,19 +61,197 @@ def write_copy(fixes: Fixes, folder: Path) -> dict[tuple[str, Path], Path]:
     return places
 
 
-def roots_of(survey: Survey) -> list[tuple[str, Path]]:
-    """Return the formats and roots of a survey; the root of COCO files is what they and images share."""
-    roots: list[tuple[str, Path]] = []
+def _roots(survey: Survey) -> list[tuple[str, Path]]:
+    """Return the format and root of each group; the root of COCO files is what they and images share."""
     coco = [path for o in survey.groups if o.format == "coco" for path in (o.place.parent, o.root)]
-    for group in survey.groups:
-        common = Path(os.path.commonpath([path.absolute() for path in coco])) if coco else group.root
-        key = (str(group.format), common if group.format == "coco" else group.root)
-        if key not in roots:
-            roots.append(key)
-    return roots
+    common = Path(os.path.commonpath([path.absolute() for path in coco])) if coco else Path()
+    return [(group.format, common if group.format == "coco" else group.root) for group in survey.groups]
 
 
-def root_of(survey: Survey, image: int, roots: list[tuple[str, Path]]) -> tuple[str, Path]:
-    """Return the format and root of an image."""
-    group = survey.groups[survey.group[image]]
-    return next(key for key in roots if key[0] == group.format and (key[0] == "coco" or key[1] == group.root))
+def below(path: Path, root: Path) -> Path:
+    """Return a path relative to a root; the folders of one that lies elsewhere are kept from `images` on."""
+    path, root = path.absolute(), root.absolute()
+    if path.is_relative_to(root):
+        return path.relative_to(root)
+    parts = path.parts
+    for name in ("images", "labels"):
+        if name in parts:
+            return Path(*parts[parts.index(name) :])
+    return Path(path.name)
+
+
+def _copy_files(
+    fixes: Fixes, root: Path, folder: Path, name: str, edited: Callable[[Fixes, int, list[int]], str]
+) -> None:
+    """Write the annotation file of each image that stays.
+
+    Args:
+        fixes: what is different.
+        root: of the source.
+        folder: of the copy.
+        name: the format.
+        edited: returns the content of an image's file, given the rows of its objects; others are copied.
+    """
+    survey = fixes.checked.survey
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row, owner in enumerate(survey.owners):
+        rows[owner].append(row)
+    for image, source in enumerate(survey.sources):
+        group = survey.groups[survey.group[image]]
+        if group.format != name or group.root != root or image in fixes.dropped_images:
+            continue
+        target = folder / below(source, root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if image in fixes.sizes or any(r in fixes.corners or r in fixes.dropped_objects for r in rows[image]):
+            write_atomically(target, edited(fixes, image, rows[image]), sync=False)
+        elif source.is_file():
+            shutil.copyfile(source, target)
+
+
+def _copy_voc(fixes: Fixes, root: Path, folder: Path) -> None:
+    _copy_files(fixes, root, folder, "voc", _edited_xml)
+    # ImageSets/Main/<part>.txt goes beside the annotations of each part's images.
+    survey = fixes.checked.survey
+    for part, images in fixes.parts.items():
+        stems: dict[Path, list[str]] = defaultdict(list)
+        for image in images:
+            group = survey.groups[survey.group[image]]
+            if group.format == "voc" and group.root == root and group.place != root / part:
+                stems[list_folder(group.place)].append(survey.sources[image].stem)
+        for base, names in stems.items():
+            file = folder / base.relative_to(root) / f"{without_year(part, base)}.txt"
+            write_atomically(file, "".join(f"{name}\n" for name in names))
+
+
+def _edited_xml(fixes: Fixes, image: int, rows: list[int]) -> str:
+    survey = fixes.checked.survey
+    tree = voc_tree(survey.sources[image])
+    if image in fixes.sizes:
+        size = tree.find("size")
+        if size is None:
+            size = ElementTree.SubElement(tree, "size")
+        for key, value in zip(("height", "width"), fixes.sizes[image], strict=True):
+            _set(size, key, str(value))
+    nodes = tree.findall("object")
+    for row in rows:
+        node = nodes[survey.places[row]]
+        if row in fixes.dropped_objects:
+            tree.remove(node)
+        elif row in fixes.corners:
+            box = node.find("bndbox")
+            assert box is not None
+            values = corners_to_voc(fixes.corners[row][None])[0]
+            for key, value in zip(_CORNERS, np.round(values, 2).tolist(), strict=True):
+                _set(box, key, f"{value:g}" if value.is_integer() else str(value))
+    return ElementTree.tostring(tree, encoding="unicode") + "\n"
+
+
+def _set(parent: ElementTree.Element, key: str, text: str) -> None:
+    child = parent.find(key)
+    if child is None:
+        child = ElementTree.SubElement(parent, key)
+    child.text = text
+
+
+def list_folder(annotations: Path) -> Path:
+    """Return the folder of the lists that belong to a folder of annotations."""
+    base = annotations.parent if annotations.name.lower() == "annotations" else annotations
+    return base / "ImageSets" / "Main"
+
+
+def without_year(part: str, lists: Path) -> str:
+    """Return the name of a part's list: `train` for 2007_train in the folder VOC2007."""
+    return part.removeprefix(f"{lists.parent.parent.name.removeprefix('VOC')}_")
+
+
+def _copy_coco(fixes: Fixes, root: Path, folder: Path) -> None:
+    survey = fixes.checked.survey
+    for number, group in enumerate(survey.groups):
+        if group.format != "coco":
+            continue
+        content = read_json(group.place)
+        entries = {
+            image: content["images"][survey.rows[image]]
+            for image, own in enumerate(survey.group)
+            if own == number
+        }
+        for image, entry in entries.items():
+            if image in fixes.sizes:
+                entry["height"], entry["width"] = fixes.sizes[image]
+        content["annotations"] = [
+            _edited_record(record, fixes, row, entries)
+            for row, record in enumerate(content["annotations"], survey.first_rows[number])
+            if row not in fixes.dropped_objects
+        ]
+        content["images"] = [entry for image, entry in entries.items() if image not in fixes.dropped_images]
+        write_atomically(folder / below(group.place, root), orjson.dumps(content))
+
+
+def _edited_record(record: _Record, fixes: Fixes, row: int, entries: dict[int, _Record]) -> _Record:
+    """Return the record of an object, given the entries of the images of its file."""
+    if row in fixes.ids:
+        record["id"] = fixes.ids[row]
+    if fixes.owners.get(row) in entries:
+        record["image_id"] = entries[fixes.owners[row]]["id"]
+    if row in fixes.corners:
+        box = corners_to_xywh(fixes.corners[row][None])[0].tolist()
+        record["bbox"] = [round(value, 4) for value in box]
+        whole = record["bbox"][2] * record["bbox"][3]
+        record["area"] = min(record.get("area") or whole, whole) if record.get("segmentation") else whole
+    return record
+
+
+def _copy_yolo(fixes: Fixes, root: Path, folder: Path) -> None:
+    _copy_files(fixes, root, folder, "yolo", _edited_lines)
+    for group in fixes.checked.survey.groups:
+        if group.format == "yolo" and group.root == root:
+            _write_names(fixes, group, folder)
+
+
+def _edited_lines(fixes: Fixes, image: int, rows: list[int]) -> str:
+    survey = fixes.checked.survey
+    lines: list[str | None] = list(read_text(survey.sources[image]).splitlines())
+    height, width = fixes.checked.seen[image].tolist()
+    for row in rows:
+        place = survey.places[row]
+        if row in fixes.dropped_objects:
+            lines[place] = None
+        elif row in fixes.corners:
+            x1, y1, x2, y2 = fixes.corners[row] / np.array([width, height, width, height])
+            box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+            lines[place] = " ".join([str(lines[place]).split()[0], *(f"{value:.8g}" for value in box)])
+    return "".join(f"{line}\n" for line in lines if line is not None)
+
+
+def _write_names(fixes: Fixes, group: AnnotationGroup, folder: Path) -> None:
+    """Write the names of the classes and the parts: a folder stays one, anything else becomes a list."""
+    survey, root = fixes.checked.survey, group.root
+    has_yaml = group.place.suffix.lower() in (".yaml", ".yml")
+    layout = yolo_layout(group.place if has_yaml else root)
+    content: dict[str, Any] = {"path": ".", "names": dict(layout.names)}
+    for part, images in fixes.parts.items():
+        own = [image for image in images if survey.groups[survey.group[image]] is group]
+        if not own:
+            continue
+        places = layout.splits.get(part, [])
+        read = {survey.files[image] for image in survey.parts[part]}
+        if places and all(place.is_dir() for place in places) and read == set(layout.images(part)):
+            names = [str(below(place, root)) for place in places]
+            content[part] = names[0] if len(names) == 1 else names
+        else:
+            lines = [f"./{below(survey.files[image], root)}\n" for image in own]
+            write_atomically(folder / f"{part}.txt", "".join(lines))
+            content[part] = f"{part}.txt"
+    if not has_yaml:
+        shutil.copyfile(group.place, folder / below(group.place, root))
+    if has_yaml or any(str(value).endswith(".txt") for value in content.values()):
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        write_atomically(folder / "data.yaml", text)
+
+
+_COPIES: dict[str, Callable[[Fixes, Path, Path], None]] = {
+    "voc": _copy_voc,
+    "coco": _copy_coco,
+    "yolo": _copy_yolo,
+}
+"""Writers of annotations and lists, given the roots of source and copy; images are copied for all alike."""

@@ -23,7 +23,7 @@ from detkit.errors import UserError
 from detkit.runtime.thread_map import map_threads
 
 THUMBNAIL_PX = 32
-_PLAIN_MODES = ("RGB", "P")
+_COLOURS = ("RGB", "P", "RGBA", "PA")
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jfif"),
     "PNG": (".png",),
@@ -43,7 +43,7 @@ class DecodedImage:
 
     Attributes:
         fault: the kind of fault for which it cannot be read; empty if it can.
-        message: what was found: of the fault, or of its mode.
+        message: what the fault is.
         size: (height, width) in pixels as it is seen; (0, 0) where it cannot be read.
         orientation: EXIF orientation, 1 to 8.
         odd_mode: says which pixels it has that are not 8-bit colours; empty otherwise.
@@ -53,8 +53,8 @@ class DecodedImage:
         blank: whether all pixels have the same colour.
     """
 
-    fault: str
-    message: str
+    fault: str = ""
+    message: str = ""
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
     odd_mode: str = ""
@@ -64,9 +64,7 @@ class DecodedImage:
     blank: bool = False
 
 
-def look_at(
-    paths: Sequence[Path], num_threads: int, done: Callable[[int], None] = lambda count: None
-) -> dict[Path, DecodedImage]:
+def look_at(paths: Sequence[Path], num_threads: int, done: Callable[[int], None]) -> dict[Path, DecodedImage]:
     """Decode every image, several at the same time.
 
     Args:
@@ -77,11 +75,9 @@ def look_at(
     decoded = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are findings here
-        for count, (path, decoded_image) in enumerate(
-            zip(paths, map_threads(look, paths, num_threads), strict=True), start=1
-        ):
+        for path, decoded_image in zip(paths, map_threads(look, paths, num_threads), strict=True):
             decoded[path] = decoded_image
-            done(count)
+            done(len(decoded))
     return decoded
 
 
@@ -112,8 +108,6 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
     height, width = pixels.shape[:2]
     small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return DecodedImage(
-        fault="",
-        message="",
         size=(height, width),
         orientation=turn,
         odd_mode=_odd(mode, alpha, frames),
@@ -130,7 +124,7 @@ def _odd(mode: str, alpha: bool, frames: int) -> str:
         oddities.append("more than 8 bits a value, which are divided to 8")
     elif mode in ("1", "L", "LA"):
         oddities.append("grey, which becomes three equal channels")
-    elif mode not in _PLAIN_MODES and mode not in ("RGBA", "PA"):
+    elif mode not in _COLOURS:
         oddities.append(f"{mode}, which is converted plainly")
     if alpha:
         oddities.append("an alpha channel, which is dropped")
@@ -149,14 +143,16 @@ def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterat
     positions: dict[Path, list[int]] = defaultdict(list)
     for image, path in enumerate(survey.files):
         positions[path].append(image)
-    plain_grey = _is_mostly_grey(decoded)
+    # Where most images are grey, that is what the dataset consists of, and not worth a word for each.
+    grey = [decoded_image.odd_mode.startswith("grey") for decoded_image in decoded.values()]
+    plain_grey = 2 * sum(grey) > len(grey)
     for path, images in positions.items():
         decoded_image = decoded[path]
         if decoded_image.fault:
-            wanted = (
-                f"; wanted by {survey.sources[images[0]]}" if decoded_image.fault == "missing_image" else ""
-            )
-            yield found(decoded_image.fault, path, None, decoded_image.message + wanted, images=images)
+            message = decoded_image.message
+            if decoded_image.fault == "missing_image":
+                message += f"; wanted by {survey.sources[images[0]]}"
+            yield found(decoded_image.fault, path, None, message, images=images)
             continue
         if decoded_image.wrong_suffix:
             message = (
@@ -171,9 +167,3 @@ def check_images(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterat
         if max(height, width) > LONGEST_IMAGE * min(height, width):
             message = f"the image is {width}x{height} pixels: cut it, or its objects become tiny"
             yield found("extreme_aspect", path, None, message, images=images)
-
-
-def _is_mostly_grey(decoded: Mapping[Path, DecodedImage]) -> bool:
-    """Return whether grey is what this dataset consists of, and so not worth a word for each image."""
-    grey = sum(decoded_image.odd_mode.startswith("grey") for decoded_image in decoded.values())
-    return 2 * grey > len(decoded)

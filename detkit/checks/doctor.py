@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detkit.checks.boxes import box_faults, check_boxes, odd_boxes
-from detkit.checks.classes import Wanted, check_classes
+from detkit.checks.boxes import box_faults, check_boxes, check_empty, check_repeats, odd_boxes
+from detkit.checks.classes import check_classes
 from detkit.checks.conventions import Explanation, explanations, suspected_shifts
 from detkit.checks.decoding import DecodedImage, check_images, look_at
 from detkit.checks.findings import Finding, ranked
-from detkit.checks.repeats import check_empty, check_repeats
-from detkit.checks.sizes import Sizes, check_sizes
+from detkit.checks.sizes import check_sizes, image_sizes
 from detkit.checks.split_overlap import check_near_duplicates, check_splits
 from detkit.checks.survey import Arrays, Survey
+from detkit.data.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Checked:
         survey: what its files say.
         decoded: what was seen of each image file.
         objects: of the survey, as arrays.
-        sizes: of the survey's images.
+        seen: (N, 2) height and width of each image as it is seen.
         findings: worst first.
         explained: what explains many wrong boxes at once.
     """
@@ -35,7 +36,7 @@ class Checked:
     survey: Survey
     decoded: Mapping[Path, DecodedImage]
     objects: Arrays
-    sizes: Sizes
+    seen: NDArray[np.int64]
     findings: list[Finding]
     explained: list[Explanation]
 
@@ -43,47 +44,41 @@ class Checked:
 def check_survey(
     survey: Survey,
     *,
-    wanted: Wanted | None,
+    wanted: DataConfig | None,
     everything: bool,
     num_threads: int,
-    done: Callable[[int], None] = lambda count: None,
+    done: Callable[[int], None],
 ) -> Checked:
     """Decode the images of a survey and check it.
 
     Args:
         survey: what the files say.
-        wanted: the classes of a config, where there is one.
+        wanted: has the classes of a config, where there is one.
         everything: whether all of a dataset was read.
         num_threads: images that are decoded at the same time.
         done: called after each image how many are done.
     """
     decoded = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
+    seen, drawn_on = image_sizes(survey, decoded)
     with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
-        return _checked(survey, decoded, wanted, everything)
-
-
-def _checked(
-    survey: Survey, decoded: Mapping[Path, DecodedImage], wanted: Wanted | None, everything: bool
-) -> Checked:
-    objects, sizes = survey.arrays(), Sizes.of(survey, decoded)
-    faults = box_faults(objects, sizes)
-    explained = list(explanations(survey, objects, sizes, faults))
-    suspected = list(suspected_shifts(survey, objects, sizes, faults)) if not explained else []
-    for explanation in explained:
-        faults[explanation.rows] = ""
-    odd = odd_boxes(objects, sizes, faults) if not explained else np.full_like(faults, "")
-    findings = [
-        *survey.faults,
-        *check_images(survey, decoded),
-        *check_sizes(survey, decoded, sizes, objects),
-        *(explanation.finding for explanation in explained),
-        *suspected,
-        *check_boxes(survey, objects, sizes, faults),
-        *check_boxes(survey, objects, sizes, odd),
-        *check_repeats(survey, objects, sizes),
-        *check_empty(survey, objects),
-        *check_classes(survey, objects, wanted),
-        *check_splits(survey, everything=everything),
-        *check_near_duplicates(survey, decoded),
-    ]
-    return Checked(survey, decoded, objects, sizes, ranked(findings), explained)
+        objects = survey.arrays(seen, drawn_on)
+        faults = box_faults(objects)
+        explained = list(explanations(survey, objects, faults))
+        for explanation in explained:
+            faults[list(explanation.finding.objects)] = ""
+        findings = [
+            *survey.faults,
+            *check_images(survey, decoded),
+            *check_sizes(survey, decoded, objects),
+            *(explanation.finding for explanation in explained),
+            *check_boxes(survey, objects, faults),
+            *check_repeats(survey, objects),
+            *check_empty(survey, objects),
+            *check_classes(survey, objects, wanted),
+            *check_splits(survey, everything=everything),
+            *check_near_duplicates(survey, decoded),
+        ]
+        if not explained:
+            findings += suspected_shifts(survey, objects, faults)
+            findings += check_boxes(survey, objects, odd_boxes(objects, faults))
+    return Checked(survey, decoded, objects, seen, ranked(findings), explained)

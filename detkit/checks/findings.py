@@ -99,8 +99,6 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind by name, ranked: what spoils most comes first."""
 
-RANKS = {name: rank for rank, name in enumerate(KINDS)}
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -135,7 +133,7 @@ class Finding:
 def found(
     kind: str,
     file: Path | str | None,
-    thing: object,
+    thing: str | None,
     message: str,
     *,
     objects: Iterable[int] = (),
@@ -144,10 +142,10 @@ def found(
     """Return a finding of a kind that there is; see `Finding`."""
     assert kind in KINDS, kind
     place = None if file is None else str(file)
-    name = None if thing is None else str(thing)
-    return Finding(kind, place, name, message, tuple(map(int, objects)), tuple(map(int, images)))
+    return Finding(kind, place, thing, message, tuple(map(int, objects)), tuple(map(int, images)))
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings worst first, those of a kind in the order in which they were found."""
-    return sorted(findings, key=lambda finding: RANKS[finding.kind])
+    ranks = {name: rank for rank, name in enumerate(KINDS)}
+    return sorted(findings, key=lambda finding: ranks[finding.kind])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +12,40 @@ import numpy as np
 
 from detkit.annotations.coco import is_box, paused_collection, read_json
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
-from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
+from detkit.checks.survey import NOWHERE, UNKNOWN, AnnotationGroup, Survey, without_file
+from detkit.data.datasets.config import COCODatasetConfig
 from detkit.errors import UserError
 
 Record = dict[str, Any]
-_SECTIONS = ("images", "annotations", "categories")
-_NOWHERE = (np.nan,) * 4
+SECTIONS = ("images", "annotations", "categories")
 
 
 @paused_collection()
-def survey_coco(survey: Survey, part: str, images: Path, file: Path) -> None:
-    """Add a COCO JSON file to a survey.
+def survey_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], everything: bool) -> None:
+    """Add COCO JSON files to a survey.
 
     Args:
-        survey: takes it.
-        part: what the part is called.
-        images: folder that the file names start from.
-        file: the JSON file.
+        survey: takes them.
+        sets: image folder and JSON file of each part.
+        everything: also look for images that no file lists.
     """
-    survey.parts.setdefault(part, [])
-    try:
-        content = read_json(file)
-    except UserError as error:
-        message = str(error).removeprefix(str(file)).lstrip(":")
-        survey.report("malformed_file", file, None, message.strip())
-        return
-    missing = (
-        [key for key in _SECTIONS if not isinstance(content.get(key), list)]
-        if isinstance(content, dict)
-        else list(_SECTIONS)
-    )
-    if missing:
-        survey.report("malformed_file", file, None, f"has no list of {' nor of '.join(missing)}")
-        return
-    _Reading(survey, part, images, file).read(
-        *(_records(survey, content[key], key, file) for key in _SECTIONS)
-    )
+    for part, config in sets.items():
+        _Reading(survey, part, Path(config.images), Path(config.annotations)).read()
+    if everything:
+        _unlisted_images(survey)
 
 
-def unlisted_images(survey: Survey) -> None:
+def lacking(content: Any) -> str:
+    """Return which lists the content of a COCO file lacks; empty for none."""
+    sections = content if isinstance(content, dict) else {}
+    missing = [key for key in SECTIONS if not isinstance(sections.get(key), list)]
+    return f"has no list of {' nor of '.join(missing)}" if missing else ""
+
+
+def _unlisted_images(survey: Survey) -> None:
     """Note the images in the folders of the images of COCO files that no file lists."""
     listed = set(survey.files)
-    folders = {o.images for o in survey.groups if o.format == "coco" and o.images is not None}
-    for folder in sorted(folders):
+    for folder in sorted({group.root for group in survey.groups if group.format == "coco"}):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix.lower() in IMAGE_EXTENSIONS and path not in listed:
                 survey.report("unlabelled_image", path, None, "no annotation file lists it; it is not read")
@@ -64,15 +56,33 @@ class _Reading:
 
     def __init__(self, survey: Survey, part: str, folder: Path, file: Path) -> None:
         self.survey, self.part, self.folder, self.file = survey, part, folder, file
-        self.group = len(survey.groups)
+        self.group, self.first = len(survey.groups), len(survey.owners)
 
-    def read(self, images: list[Record], objects: list[Record], categories: list[Record]) -> None:
-        """Read the three sections."""
+    def read(self) -> None:
+        """Read the three sections, or note why the file cannot be read."""
+        self.survey.parts.setdefault(self.part, [])
+        try:
+            content = read_json(self.file)
+        except UserError as error:
+            self.survey.report("malformed_file", self.file, None, without_file(error, self.file))
+            return
+        if message := lacking(content):
+            self.survey.report("malformed_file", self.file, None, message)
+            return
+        images, objects, categories = (self._records(content[key], key) for key in SECTIONS)
         names = self._categories(categories)
         declared = tuple(names[key] for key in sorted(names))
-        self.survey.groups.append(AnnotationGroup("coco", self.folder, self.file, self.folder, declared))
+        self.survey.groups.append(AnnotationGroup("coco", self.folder, self.file, declared))
         positions = self._images(images)
         self._objects(objects, positions, names)
+
+    def _records(self, values: list[Any], section: str) -> list[Record]:
+        """Return the entries of a section; one that is no object is noted and stands as an empty one."""
+        for place, value in enumerate(values):
+            if not isinstance(value, dict):
+                message = f"must be an object with keys; found {value!r:.80}"
+                self.survey.report("malformed_object", self.file, f"{section}[{place}]", message)
+        return [value if isinstance(value, dict) else {} for value in values]
 
     def _categories(self, records: list[Record]) -> dict[int, str]:
         names: dict[int, str] = {}
@@ -100,9 +110,8 @@ class _Reading:
         if ids and ids != list(range(1, len(ids) + 1)):
             gaps = ids[-1] - ids[0] + 1 - len(ids)
             message = f"{len(ids)} ids from {ids[0]} to {ids[-1]}" + (f" with {gaps} gap(s)" if gaps else "")
-            self.survey.report(
-                "category_ids", self.file, None, f"{message}; detkit keeps them, other tools may not"
-            )
+            message += "; detkit keeps them, other tools may not"
+            self.survey.report("category_ids", self.file, None, message)
 
     def _images(self, records: list[Record]) -> dict[int, int]:
         survey, positions = self.survey, dict[int, int]()
@@ -114,7 +123,7 @@ class _Reading:
                 survey.report("malformed_object", self.file, f"images[{place}]", message)
                 continue
             path = Path(os.path.normpath(self.folder / name))
-            image = survey.add_image(path, self.file, place, self.group, _size(record))
+            image = survey.add_image(path, self.file, self.group, _size(record), place)
             survey.parts[self.part].append(image)
             if name in files:
                 message = f"images[{files[name]}] and images[{place}] are the same file"
@@ -127,8 +136,8 @@ class _Reading:
         return positions
 
     def _objects(self, records: list[Record], positions: dict[int, int], names: dict[int, str]) -> None:
-        survey, first = self.survey, len(self.survey.owners)
-        survey.first_rows[self.group] = first
+        survey = self.survey
+        survey.first_rows[self.group] = self.first
         boxes, whole = _boxes(records)
         labels = {number: survey.label(name) for number, name in names.items()}
         images, categories = _numbers(records, "image_id"), _numbers(records, "category_id")
@@ -145,21 +154,15 @@ class _Reading:
                 message = (
                     f"bbox must be 4 numbers [x, y, width, height]; found {records[place].get('bbox')!r:.80}"
                 )
-                self._object("malformed_object", first + place, message)
-        self._unknown(records, first, "unknown_image_id", "image_id", survey.owners, positions)
-        self._unknown(records, first, "unknown_category", "category_id", survey.labels, names)
-        self._repeated(ids, first)
+                self._object("malformed_object", place, message)
+        self._unknown(records, "unknown_image_id", "image_id", survey.owners, positions)
+        self._unknown(records, "unknown_category", "category_id", survey.labels, names)
+        self._repeated(ids)
 
     def _unknown(
-        self,
-        records: list[Record],
-        first: int,
-        kind: str,
-        key: str,
-        found: list[int],
-        known: dict[int, Any],
+        self, records: list[Record], kind: str, key: str, found: list[int], known: dict[int, Any]
     ) -> None:
-        wrong = [place for place in range(len(records)) if found[first + place] == UNKNOWN]
+        wrong = [place for place in range(len(records)) if found[self.first + place] == UNKNOWN]
         if not wrong:
             return
         shown = ", ".join(map(str, sorted(known)[:10])) + (", ..." if len(known) > 10 else "")
@@ -172,28 +175,20 @@ class _Reading:
             hint = "; they seem to be counted from one more"
         for place in wrong:
             message = f"{key} {records[place].get(key)!r} is not in the file, which has {shown}{hint}"
-            self._object(kind, first + place, message)
+            self._object(kind, place, message)
 
-    def _repeated(self, ids: list[int], first: int) -> None:
+    def _repeated(self, ids: list[int]) -> None:
         if len(set(ids)) == len(ids):
             return
         seen: dict[int, int] = {}
         for place, number in enumerate(ids):
             if number != UNKNOWN and seen.setdefault(number, place) != place:
                 message = f"annotations[{seen[number]}] and annotations[{place}] have the same id"
-                self._object("duplicate_annotation_id", first + place, message)
+                self._object("duplicate_annotation_id", place, message)
 
-    def _object(self, kind: str, row: int, message: str) -> None:
+    def _object(self, kind: str, place: int, message: str) -> None:
+        row = self.first + place
         self.survey.report(kind, self.file, self.survey.object_name(row), message, objects=[row])
-
-
-def _records(survey: Survey, values: list[Any], section: str, file: Path) -> list[Record]:
-    """Return the entries of a section; one that is no object is noted and stands as an empty one."""
-    for place, value in enumerate(values):
-        if not isinstance(value, dict):
-            message = f"must be an object with keys; found {value!r:.80}"
-            survey.report("malformed_object", file, f"{section}[{place}]", message)
-    return [value if isinstance(value, dict) else {} for value in values]
 
 
 def _numbers(records: list[Record], key: str) -> list[int]:
@@ -210,7 +205,7 @@ def _boxes(records: list[Record]) -> tuple[list[Any], list[bool]]:
     except (ValueError, TypeError):
         pass
     whole = [is_box(value) for value in values]
-    return [value if ok else _NOWHERE for value, ok in zip(values, whole, strict=True)], whole
+    return [value if ok else NOWHERE for value, ok in zip(values, whole, strict=True)], whole
 
 
 def _size(record: Record) -> tuple[int, int]:

@@ -3,95 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from xml.etree.ElementTree import Element
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, ImageFolders
 from detkit.annotations.voc import IMAGE_FOLDERS, VocFolder, find_set, voc_folders, voc_subfolders
 from detkit.annotations.voc_xml import voc_object, voc_size, voc_tree
-from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
+from detkit.checks.survey import AnnotationGroup, Survey, without_file
+from detkit.data.datasets.config import VOCDatasetConfig
 from detkit.errors import UserError
 
-_NOWHERE = (np.nan,) * 4
 
-
-def survey_voc(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, everything: bool) -> None:
+def survey_voc(survey: Survey, root: Path, sets: Mapping[str, VOCDatasetConfig], everything: bool) -> None:
     """Add VOC annotations to a survey.
 
     Args:
         survey: takes them.
         root: see `detkit.annotations.voc.read_voc`.
-        parts: sets of each part; none names every annotation.
+        sets: the lists of each part; none in a config names every annotation.
         everything: also read annotations, and look for images, that no part names.
 
     Raises:
         UserError: there is no such set.
     """
     reading = _Reading(survey, root)
-    for name, sets in parts.items():
-        reading.part(name, sets)
+    for name, config in sets.items():
+        reading.part(name, config.sets)
     if everything:
         reading.rest()
 
 
-@dataclass
 class _Reading:
     """State of the reading."""
 
-    survey: Survey
-    root: Path
-    images: dict[Path, int] = field(default_factory=dict)
-    groups: dict[Path, int] = field(default_factory=dict)
-    looked_up: dict[Path, ImageFolders] = field(default_factory=dict)
+    def __init__(self, survey: Survey, root: Path) -> None:
+        self.survey, self.root = survey, root
+        self.folders = voc_folders(root)
+        self.every_folder = self.folders or [VocFolder(root / n, root / n, "") for n in voc_subfolders(root)]
+        self.images: dict[Path, int] = {}
+        self.opened: dict[Path, tuple[int, ImageFolders]] = {}
 
     def part(self, name: str, sets: Sequence[str]) -> None:
         """Read the annotations of one part."""
-        folders = voc_folders(self.root)
-        if not sets:
-            self._all(name, folders or [_subfolder(self.root, n) for n in voc_subfolders(self.root)])
-            return
         positions = self.survey.parts.setdefault(name, [])
+        if not sets:
+            positions.extend(self.read(folder, stem) for folder, stem in self._every_file())
         for item in sets:
-            wanted = find_set(self.root, item, folders)
-            counts = Counter(wanted.stems)
-            for stem, count in counts.items():
-                folder = _owner(wanted.folders, stem)
+            wanted = find_set(self.root, item, self.folders)
+            for stem, count in Counter(wanted.stems).items():
                 if count > 1:
-                    self.survey.report(
-                        "split_repeats", wanted.list_file, stem, f"named {count} times; once is enough"
-                    )
-                if folder is not None:
+                    message = f"named {count} times; once is enough"
+                    self.survey.report("split_repeats", wanted.list_file, stem, message)
+                owners = (f for f in wanted.folders if (f.annotations / f"{stem}.xml").is_file())
+                if (folder := next(owners, None)) is not None:
                     positions.append(self.read(folder, stem))
                     continue
                 places = ", ".join(str(other.annotations) for other in wanted.folders) or "any folder"
-                self.survey.report(
-                    "split_unknown_image", wanted.list_file, stem, f"there is no {stem}.xml in {places}"
-                )
+                message = f"there is no {stem}.xml in {places}"
+                self.survey.report("split_unknown_image", wanted.list_file, stem, message)
 
-    def _all(self, name: str, folders: list[VocFolder]) -> None:
-        self.survey.parts.setdefault(name, []).extend(
-            self.read(folder, path.stem)
-            for folder in folders
-            for path in sorted(folder.annotations.glob("*.xml"))
-        )
+    def _every_file(self) -> list[tuple[VocFolder, str]]:
+        return [(f, path.stem) for f in self.every_folder for path in sorted(f.annotations.glob("*.xml"))]
 
     def rest(self) -> None:
         """Read what no part names, and note images without annotation."""
-        folders = voc_folders(self.root) or [_subfolder(self.root, n) for n in voc_subfolders(self.root)]
-        for folder in folders:
-            stems = sorted(path.stem for path in folder.annotations.glob("*.xml"))
-            for stem in stems:
-                self.read(folder, stem)
-            known = {self.survey.files[self.images[folder.annotations / f"{stem}.xml"]] for stem in stems}
-            for name in IMAGE_FOLDERS:
-                for image in sorted((folder.base / name).glob("*")):
-                    if image.suffix.lower() in IMAGE_EXTENSIONS and image not in known:
-                        self.survey.report(
-                            "unlabelled_image", image, None, f"there is no {image.stem}.xml; it is not read"
-                        )
+        for folder, stem in self._every_file():
+            self.read(folder, stem)
+        known = set(self.survey.files)
+        for folder in self.every_folder:
+            for image in (path for name in IMAGE_FOLDERS for path in sorted((folder.base / name).glob("*"))):
+                if image.suffix.lower() in IMAGE_EXTENSIONS and image not in known:
+                    message = f"there is no {image.stem}.xml; it is not read"
+                    self.survey.report("unlabelled_image", image, None, message)
 
     def read(self, folder: VocFolder, stem: str) -> int:
         """Read one file, once, and return the image's position."""
@@ -99,48 +83,30 @@ class _Reading:
         if source in self.images:
             return self.images[source]
         survey = self.survey
-        if folder.base not in self.looked_up:
-            self.looked_up[folder.base] = folder.images()
-            self.groups[folder.base] = len(survey.groups)
-            survey.groups.append(
-                AnnotationGroup("voc", self.root, folder.annotations, folder.base / IMAGE_FOLDERS[0])
-            )
-        look_up, group = self.looked_up[folder.base], self.groups[folder.base]
+        if folder.base not in self.opened:
+            self.opened[folder.base] = len(survey.groups), folder.images()
+            survey.groups.append(AnnotationGroup("voc", self.root, folder.annotations))
+        group, look_up = self.opened[folder.base]
         nowhere = folder.base / IMAGE_FOLDERS[0] / f"{stem}.jpg"
         try:
             tree = voc_tree(source)
         except UserError as error:
             file = look_up.find(stem, None) or nowhere
-            image = survey.add_image(file, source, 0, group, (0, 0), annotated=False)
-            survey.report("malformed_file", source, None, _without(str(error), source), images=[image])
+            image = survey.add_image(file, source, group)
+            survey.annotated[image] = False
+            survey.report("malformed_file", source, None, without_file(error, source), images=[image])
         else:
             file = look_up.find(stem, tree.findtext("filename")) or nowhere
-            image = survey.add_image(file, source, 0, group, voc_size(tree))
+            image = survey.add_image(file, source, group, voc_size(tree))
             for number, node in enumerate(tree.findall("object"), 1):
                 self._object(image, node, number, source)
         self.images[source] = image
         return image
 
-    def _object(self, image: int, node: object, number: int, source: Path) -> None:
-        survey = self.survey
+    def _object(self, image: int, node: Element, number: int, source: Path) -> None:
         try:
-            thing = voc_object(node, number, source)  # type: ignore[arg-type]
+            thing = voc_object(node, number, source)
         except UserError as error:
-            row = survey.add_object(image, UNKNOWN, _NOWHERE, number, number - 1, whole=False)
-            sentence = _without(str(error), source)
-            survey.report("malformed_object", source, f"object {number}", sentence, objects=[row])
+            self.survey.add_malformed(image, number, f"object {number}", without_file(error, source))
         else:
-            survey.add_object(image, survey.label(thing.name), thing.box, number, number - 1)
-
-
-def _owner(folders: list[VocFolder], stem: str) -> VocFolder | None:
-    return next((folder for folder in folders if (folder.annotations / f"{stem}.xml").is_file()), None)
-
-
-def _subfolder(root: Path, name: str) -> VocFolder:
-    return VocFolder(root / name, root / name, "")
-
-
-def _without(message: str, file: Path) -> str:
-    """Return a message without the file's name, which is told apart."""
-    return message.removeprefix(str(file)).lstrip(": ")
+            self.survey.add_object(image, self.survey.label(thing.name), thing.box, number)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
 from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo import box_of_line
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
-from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey
+from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey, without_file
+from detkit.data.datasets.config import YOLODatasetConfig
 from detkit.errors import UserError
 
-_NOWHERE = (np.nan,) * 4
 
-
-def survey_yolo(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, everything: bool) -> None:
+def survey_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig], everything: bool) -> None:
     """Add YOLO annotations to a survey.
 
     Args:
         survey: takes them.
         root: see `detkit.annotations.yolo.read_yolo`.
-        parts: the splits of each part.
+        sets: the split of each part.
         everything: also look for labels that belong to no image.
 
     Raises:
@@ -34,12 +31,10 @@ def survey_yolo(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, 
     names = tuple(layout.names.values())
     for name in names:
         survey.label(name)
-    group = len(survey.groups)
-    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, None, names))
-    reading = _Reading(survey, layout, group)
-    for part, splits in parts.items():
-        for split in splits:
-            reading.part(part, split)
+    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, names))
+    reading = _Reading(survey, layout)
+    for part, config in sets.items():
+        reading.part(part, config.split)
     if everything:
         reading.labels_without_image()
 
@@ -47,10 +42,9 @@ def survey_yolo(survey: Survey, root: Path, parts: dict[str, Sequence[str]], *, 
 class _Reading:
     """State of the reading."""
 
-    def __init__(self, survey: Survey, layout: YoloLayout, group: int) -> None:
-        self.survey, self.layout, self.group = survey, layout, group
+    def __init__(self, survey: Survey, layout: YoloLayout) -> None:
+        self.survey, self.layout, self.group = survey, layout, len(survey.groups) - 1
         self.images: dict[Path, int] = {}
-        self.labels = dict(layout.names)
 
     def part(self, name: str, split: str) -> None:
         """Read the labels of one split."""
@@ -74,48 +68,42 @@ class _Reading:
         if image in self.images:
             return self.images[image]
         file, survey = self.layout.label_file(image), self.survey
-        there = file.is_file()
-        position = survey.add_image(image, file, 0, self.group, (0, 0), annotated=there)
-        self.images[image] = position
-        if not there:
+        position = self.images[image] = survey.add_image(image, file, self.group)
+        if not file.is_file():
+            survey.annotated[position] = False
             survey.report("unlabelled_image", image, None, f"there is no {file}; the image counts as empty")
             return position
         try:
             lines = read_text(file).splitlines()
         except UserError as error:
             survey.annotated[position] = False
-            message = str(error).removeprefix(str(file)).lstrip(": ")
-            survey.report("malformed_file", file, None, message, images=[position])
+            survey.report("malformed_file", file, None, without_file(error, file), images=[position])
             return position
         for number, line in enumerate(lines, 1):
             if words := line.split():
-                self._line(position, file, number, words)
+                self._line(position, number, words)
         return position
 
-    def _line(self, image: int, file: Path, number: int, words: list[str]) -> None:
-        survey = self.survey
+    def _line(self, image: int, number: int, words: list[str]) -> None:
+        survey, thing = self.survey, f"line {number}"
         try:
             left, top, width, height = box_of_line(words, (1, 1), "")
             label = int(float(words[0]))
         except (UserError, ValueError, OverflowError) as error:
-            row = survey.add_object(image, UNKNOWN, _NOWHERE, number, number - 1, whole=False)
-            message = str(error).lstrip(": ")
-            if not isinstance(error, UserError):
-                message = f"a line begins with the number of a class; found {words[0]!r}"
-            survey.report("malformed_object", file, f"line {number}", message, objects=[row])
+            message = f"a line begins with the number of a class; found {words[0]!r}"
+            if isinstance(error, UserError):
+                message = str(error).lstrip(": ")
+            survey.add_malformed(image, number, thing, message)
             return
-        name = self.labels.get(label)
+        name = self.layout.names.get(label)
         box = (left + width / 2, top + height / 2, width, height)
-        row = survey.add_object(
-            image, UNKNOWN if name is None else survey.label(name), box, number, number - 1
-        )
+        row = survey.add_object(image, UNKNOWN if name is None else survey.label(name), box, number)
         if name is None:
-            survey.report(
-                "unknown_class", file, f"line {number}", self._unknown(label, words[0]), objects=[row]
-            )
+            message = self._unknown(label, words[0])
+            survey.report("unknown_class", survey.sources[image], thing, message, objects=[row])
 
     def _unknown(self, label: int, word: str) -> str:
-        known = self.labels
+        known = self.layout.names
         lowest, highest = min(known, default=0), max(known, default=0)
         hint = "; numbers start from 0, are these counted from 1?" if label == highest + 1 else ""
         return (
@@ -127,9 +115,9 @@ class _Reading:
         """Note label files in the folders of labels that no image file belongs to."""
         used = {self.layout.label_file(image) for image in self.images}
         for folder in sorted({file.parent for file in used}):
-            swapped = str(folder).rpartition(f"{os.sep}labels")
-            beside = Path(f"{swapped[0]}{os.sep}images{swapped[2]}") if swapped[1] else folder
-            if not beside.is_dir() or not swapped[1]:
+            head, labels, tail = str(folder).rpartition(f"{os.sep}labels")
+            beside = Path(f"{head}{os.sep}images{tail}")
+            if not labels or not beside.is_dir():
                 continue
             stems = {p.stem for p in beside.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS}
             for file in sorted(folder.glob("*.txt")):

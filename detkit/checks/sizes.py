@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,65 +16,43 @@ _SAME_SHAPE = 0.01
 """Two images have the same shape if the ratios of their sides differ by less than this share."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Heights and widths of N images.
+def image_sizes(
+    survey: Survey, decoded: Mapping[Path, DecodedImage]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the (N, 2) height and width of each image as it is seen, and those its boxes were drawn in.
 
-    Attributes:
-        seen: as decoded and turned; the annotated where the image cannot be read, (0, 0) where unknown.
-        drawn_on: in which boxes seem to have been drawn: the annotated ones where the two differ.
+    Seen is what was decoded and turned; the annotated size where the image cannot be read, (0, 0) where it is
+    unknown. Where the two differ, boxes seem to have been drawn in the annotated one.
     """
-
-    seen: NDArray[np.int64]
-    drawn_on: NDArray[np.int64]
-
-    @staticmethod
-    def of(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Sizes:
-        """Return the sizes of a survey's images."""
-        annotated = np.asarray(survey.sizes, dtype=np.int64).reshape(-1, 2)
-        seen = np.asarray([decoded[path].size for path in survey.files], dtype=np.int64).reshape(-1, 2)
-        seen = np.where(seen > 0, seen, annotated)
-        return Sizes(seen, np.where(annotated > 0, annotated, seen))
-
-    def of_objects(self, objects: Arrays) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the (M, 2) sizes seen and drawn on of each object's image; (0, 0) without an image."""
-        nowhere = np.zeros((1, 2), dtype=np.int64)  # UNKNOWN is the last row
-        return (
-            np.concatenate([self.seen, nowhere])[objects.owners],
-            np.concatenate([self.drawn_on, nowhere])[objects.owners],
-        )
+    annotated = np.asarray(survey.sizes, dtype=np.int64).reshape(-1, 2)
+    seen = np.asarray([decoded[path].size for path in survey.files], dtype=np.int64).reshape(-1, 2)
+    seen = np.where(seen > 0, seen, annotated)
+    return seen, np.where(annotated > 0, annotated, seen)
 
 
-def check_sizes(
-    survey: Survey, decoded: Mapping[Path, DecodedImage], sizes: Sizes, objects: Arrays
-) -> Iterator[Finding]:
+def check_sizes(survey: Survey, decoded: Mapping[Path, DecodedImage], objects: Arrays) -> Iterator[Finding]:
     """Yield images whose annotated size is another than the one decoded, and what that means.
 
     Args:
         survey: the annotations.
         decoded: what was seen of each file.
-        sizes: of the images.
         objects: of the survey.
     """
-    reach = _reach(objects, sizes)
+    reach = _reach(objects, len(survey.files))
     for image, path in enumerate(survey.files):
         decoded_image, annotated = decoded[path], survey.sizes[image]
         if decoded_image.fault:
             continue
         place, kind = survey.sources[image], survey.groups[survey.group[image]].format
-        thing = str(path.name)
-        if annotated == (0, 0):
-            if kind != "yolo" and survey.annotated[image]:
-                message = f"no size is stated; the image is {_shown(decoded_image.size)}"
-                yield found("missing_size", place, thing, message, images=[image])
-            if decoded_image.orientation != 1:
-                yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
-        elif annotated == decoded_image.size:
-            if decoded_image.orientation != 1:
-                yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
-        else:
+        if annotated not in ((0, 0), decoded_image.size):
             fault, message = _difference(decoded_image, annotated, reach[image])
-            yield found(fault, place, thing, message, images=[image])
+            yield found(fault, place, path.name, message, images=[image])
+            continue
+        if annotated == (0, 0) and kind != "yolo" and survey.annotated[image]:
+            message = f"no size is stated; the image is {_shown(decoded_image.size)}"
+            yield found("missing_size", place, path.name, message, images=[image])
+        if decoded_image.orientation != 1:
+            yield found("exif_turned", path, None, _turned(decoded_image, kind), images=[image])
 
 
 def _difference(
@@ -88,12 +65,8 @@ def _difference(
                 f"{message} once its EXIF orientation ({decoded_image.orientation}) is applied: the labels "
                 "belong to the image before it is turned"
             )
-        fits = (
-            "its boxes fit the image"
-            if _fits(reach, decoded_image.size)
-            else "its boxes do not fit the image"
-        )
-        return "size_swapped", f"{message}; {fits}"
+        fit = "fit" if (reach <= np.asarray(decoded_image.size) + 1).all() else "do not fit"
+        return "size_swapped", f"{message}; its boxes {fit} the image"
     if same_shape(annotated, decoded_image.size):
         return "size_mismatch", (
             f"{message}: the same shape, so the image was resized after it was labelled, by "
@@ -123,18 +96,12 @@ def _turned(decoded_image: DecodedImage, kind: str) -> str:
     )
 
 
-def _reach(objects: Arrays, sizes: Sizes) -> NDArray[np.float64]:
+def _reach(objects: Arrays, num_images: int) -> NDArray[np.float64]:
     """Return how far (down, right) the boxes of each image reach."""
-    seen, _ = sizes.of_objects(objects)
-    corners = objects.corners(seen)
-    reach = np.zeros((len(sizes.seen), 2))
-    known = (objects.owners != UNKNOWN) & np.isfinite(corners).all(axis=1)
-    np.maximum.at(reach, objects.owners[known], corners[known][:, [3, 2]])
+    reach = np.zeros((num_images, 2))
+    known = (objects.owners != UNKNOWN) & np.isfinite(objects.corners).all(axis=1)
+    np.maximum.at(reach, objects.owners[known], objects.corners[known][:, [3, 2]])
     return reach
-
-
-def _fits(reach: NDArray[np.float64], size: tuple[int, int]) -> bool:
-    return bool((reach <= np.asarray(size) + 1).all())
 
 
 def _shown(size: tuple[int, int]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from detkit.annotations.coco import read_json
-from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.checks.read_coco import survey_coco, unlisted_images
+from detkit.annotations.detect import detect_format
+from detkit.checks.read_coco import SECTIONS, lacking, survey_coco
 from detkit.checks.read_voc import survey_voc
 from detkit.checks.read_yolo import survey_yolo
 from detkit.checks.survey import Survey
@@ -26,8 +26,6 @@ from detkit.data.datasets.config import (
 from detkit.data.datasets.readers import config_type, configs_of_sets
 from detkit.errors import UserError
 from detkit.spec import Spec
-
-_COCO_KEYS = ("images", "annotations", "categories")
 
 
 def is_dataset(target: str) -> bool:
@@ -62,15 +60,11 @@ def survey_dataset(path: Path) -> Survey:
         file, sentence = _divided(str(error))
         survey.report("malformed_file", file, None, sentence)
     if found is not None:
-        _read(survey, found)
+        sets = configs_of_sets(found) if found.sets else {}
+        SURVEYORS[config_type(found.format)].read(survey, found.root, sets, True)
     if not survey.files and not survey.faults:
         raise UserError(f"{path}: the dataset holds no image")
     return survey
-
-
-def _read(survey: Survey, found: FoundDataset) -> None:
-    sets = configs_of_sets(found) if found.sets else {}
-    SURVEYORS[config_type(found.format)].read(survey, found.root, sets, True)
 
 
 def survey_config(data: DataConfig) -> Survey:
@@ -95,21 +89,6 @@ def survey_config(data: DataConfig) -> Survey:
         if not images and not survey.faults:
             raise UserError(f"data.{part}: no image is there")
     return survey
-
-
-def _read_voc(survey: Survey, root: Path, sets: Mapping[str, VOCDatasetConfig], everything: bool) -> None:
-    survey_voc(survey, root, {name: config.sets for name, config in sets.items()}, everything=everything)
-
-
-def _read_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig], everything: bool) -> None:
-    survey_yolo(survey, root, {name: [config.split] for name, config in sets.items()}, everything=everything)
-
-
-def _read_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], everything: bool) -> None:
-    for name, config in sets.items():
-        survey_coco(survey, name, Path(config.images), Path(config.annotations))
-    if everything:
-        unlisted_images(survey)
 
 
 def _require_folder(config: VOCDatasetConfig, part: str) -> None:
@@ -138,39 +117,29 @@ class Surveyor:
 
 
 SURVEYORS: dict[type[Spec], Surveyor] = {
-    VOCDatasetConfig: Surveyor(_read_voc, lambda config: str(config.root), _require_folder),
-    YOLODatasetConfig: Surveyor(_read_yolo, lambda config: str(config.root)),
-    COCODatasetConfig: Surveyor(_read_coco, lambda config: str(config.annotations), _require_file),
+    VOCDatasetConfig: Surveyor(survey_voc, lambda config: str(config.root), _require_folder),
+    YOLODatasetConfig: Surveyor(survey_yolo, lambda config: str(config.root)),
+    COCODatasetConfig: Surveyor(survey_coco, lambda config: str(config.annotations), _require_file),
 }
 """The types of datasets with annotation files, the ones that `detkit check` can look at."""
 
 
 def _unreadable(path: Path) -> Iterator[UserError]:
     """Yield what is wrong with files that might have been the annotations of a dataset."""
-    if not path.exists():
-        return
-    folders = [path, path / "annotations"] if path.is_dir() else []
-    for file in [path] if path.is_file() else sorted(f for d in folders for f in d.glob("*.json")):
-        if file.suffix.lower() == ".json":
-            yield from _broken_json(file)
-    for file in [path] if path.is_file() else sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
-        if file.suffix.lower() in (".yaml", ".yml"):
-            try:
+    jsons = sorted([*path.glob("*.json"), *path.glob("annotations/*.json")])
+    yamls = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+    for file in [path] if path.is_file() else [*jsons, *yamls]:
+        try:
+            if file.suffix.lower() == ".json":
+                content = read_json(file)
+                if isinstance(content, dict) and any(key in content for key in SECTIONS) and lacking(content):
+                    yield UserError(f"{file}: {lacking(content)}")
+            elif file.suffix.lower() in (".yaml", ".yml"):
                 yaml.safe_load(file.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                yield UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}")
-
-
-def _broken_json(file: Path) -> Iterator[UserError]:
-    try:
-        content = read_json(file)
-    except UserError as error:
-        yield error
-        return
-    if isinstance(content, dict) and any(key in content for key in _COCO_KEYS):
-        missing = [key for key in _COCO_KEYS if not isinstance(content.get(key), list)]
-        if missing:
-            yield UserError(f"{file}: has no list of {' nor of '.join(missing)}")
+        except UserError as error:
+            yield error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            yield UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}")
 
 
 def _divided(message: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from detkit.checks.decoding import DecodedImage
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import disjoint, role
+from detkit.checks.roles import ROLES, disjoint, role
 from detkit.checks.survey import Survey
 
 SAME, SIMILAR = 0.06, 0.2
@@ -53,43 +54,38 @@ def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) 
     """
     places = {path: image for image, path in reversed(list(enumerate(survey.files)))}
     paths = sorted(path for path in places if decoded[path].thumbnail is not None)
-    if len(paths) < 2:
-        return
     roles = _roles(survey)
-    thumbnails = np.stack([np.asarray(decoded[path].thumbnail) for path in paths])
+    thumbnails = np.asarray([decoded[path].thumbnail for path in paths], dtype=np.uint8)
     for one, other, difference in near_duplicates(thumbnails):
-        first, second = sorted((paths[one], paths[other]), key=lambda p: (_order(roles.get(p)), p))
-        apart = roles.get(first) and roles.get(second) and not roles[first] & roles[second]
+        first, second = sorted((paths[one], paths[other]), key=lambda p: (_order(roles[p]), p))
         exact = decoded[first].digest == decoded[second].digest
         same = exact or (difference <= SAME and not decoded[first].blank)
-        how = "the very same file" if exact else f"the same image but for {difference:.1%} of its contrast"
-        if apart and same:
-            message = (
-                f"{how} is {second}; one is in {_named(roles[first])}, the other in {_named(roles[second])}"
+        how = f"nearly the same image (a difference of {difference:.0%})"
+        if same:
+            how = (
+                "the very same file" if exact else f"the same image but for {difference:.1%} of its contrast"
             )
-            yield found("leaked_image", first, _named(roles[first]), message, images=[places[first]])
-        elif apart:
-            message = (
-                f"nearly the same image (a difference of {difference:.0%}) is {second}; one is in "
-                f"{_named(roles[first])}, the other in {_named(roles[second])}"
-            )
-            yield found("similar_across_splits", first, _named(roles[first]), message, images=[places[first]])
+        if roles[first] and roles[second] and not roles[first] & roles[second]:
+            here, there = _named(roles[first]), _named(roles[second])
+            message = f"{how} is {second}; one is in {here}, the other in {there}"
+            kind = "leaked_image" if same else "similar_across_splits"
+            yield found(kind, first, here, message, images=[places[first]])
         elif same:
             yield found("duplicate_image", second, None, f"{how} is {first}", images=[places[second]])
 
 
 def _roles(survey: Survey) -> dict[Path, set[str]]:
-    roles: dict[Path, set[str]] = {}
+    """Return the roles of the parts that an image is in; an empty set for any other path."""
+    roles: dict[Path, set[str]] = defaultdict(set)
     for part, images in survey.parts.items():
-        name = role(part)
-        if name is not None:
+        if name := role(part):
             for image in images:
-                roles.setdefault(survey.files[image], set()).add(name)
+                roles[survey.files[image]].add(name)
     return roles
 
 
-def _order(roles: set[str] | None) -> int:
-    return min((("train", "val", "test").index(name) for name in roles), default=3) if roles else 3
+def _order(roles: set[str]) -> int:
+    return min(map(ROLES.index, roles), default=len(ROLES))
 
 
 def _named(roles: set[str]) -> str:

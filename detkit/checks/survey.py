@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
+from detkit.annotations.coordinates import Boxes, centred_to_corners, voc_to_corners, xywh_to_corners
 from detkit.annotations.detect import Format
 from detkit.checks.findings import Finding, found
+from detkit.errors import UserError
 
 UNKNOWN = -1
 
+NOWHERE = (np.nan,) * 4
 _LARGEST_PX = 1_000_000
 _OBJECT_NAMES = {"voc": "object", "coco": "annotation", "yolo": "line"}
 
@@ -26,16 +28,14 @@ class AnnotationGroup:
 
     Attributes:
         format: what they are written in.
-        root: the folder that the dataset starts from.
+        root: the folder that the dataset starts from; for COCO that of the images.
         place: the JSON file, the folder of XML files, or the file with the names of the classes.
-        images: the folder of the images, where there is one.
         classes: names that the source lists, in the order of their ids; empty for VOC, which lists none.
     """
 
     format: Format
     root: Path
     place: Path
-    images: Path | None = None
     classes: tuple[str, ...] = ()
 
 
@@ -93,7 +93,7 @@ class Survey:
         return label
 
     def add_image(
-        self, file: Path, source: Path, row: int, group: int, size: tuple[int, int], annotated: bool = True
+        self, file: Path, source: Path, group: int, size: tuple[int, int] = (0, 0), row: int = 0
     ) -> int:
         """Add an image and return its position; a size that no image has counts as none."""
         self.files.append(file)
@@ -101,34 +101,31 @@ class Survey:
         self.rows.append(row)
         self.group.append(group)
         self.sizes.append(size if max(size) <= _LARGEST_PX else (0, 0))
-        self.annotated.append(annotated)
+        self.annotated.append(True)
         return len(self.files) - 1
 
-    def add_object(
-        self, owner: int, label: int, box: Sequence[float], number: int, place: int, whole: bool = True
-    ) -> int:
-        """Add an object and return its row."""
+    def add_object(self, owner: int, label: int, box: Sequence[float], number: int) -> int:
+        """Add the object of a place in a file, counted from 1, and return its row."""
         self.owners.append(owner)
         self.labels.append(label)
         self.boxes.append(box)
         self.numbers.append(number)
-        self.places.append(place)
+        self.places.append(number - 1)
         self.crowd.append(False)
-        self.whole.append(whole)
+        self.whole.append(True)
         return len(self.owners) - 1
 
+    def add_malformed(self, owner: int, number: int, name: str, message: str) -> None:
+        """Add an object that could not be read, and note what is wrong with it."""
+        row = self.add_object(owner, UNKNOWN, NOWHERE, number)
+        self.whole[row] = False
+        self.report("malformed_object", self.sources[owner], name, message, objects=[row])
+
     def report(
-        self,
-        kind: str,
-        file: Path | str | None,
-        thing: object,
-        message: str,
-        *,
-        objects: Iterable[int] = (),
-        images: Iterable[int] = (),
+        self, kind: str, file: Path | str | None, thing: str | None, message: str, **about: Iterable[int]
     ) -> None:
-        """Note a fault of the files."""
-        self.faults.append(found(kind, file, thing, message, objects=objects, images=images))
+        """Note a fault of the files, and the rows or images it is about; see `found`."""
+        self.faults.append(found(kind, file, thing, message, **about))
 
     def object_name(self, row: int) -> str:
         """Return what people call an object: `object 3 (cat)`."""
@@ -139,23 +136,53 @@ class Survey:
         place = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
         return place if label == UNKNOWN else f"{place} ({self.names[label]})"
 
-    def arrays(self) -> Arrays:
-        """Return the objects as arrays, for checks that look at all of them at once."""
+    def about_object(self, kind: str, row: int, message: str) -> Finding:
+        """Return a finding about an object, in the file of its image; in none where there is no image."""
+        owner = self.owners[row]
+        source = self.sources[owner] if owner != UNKNOWN else None
+        return found(kind, source, self.object_name(row), message, objects=[row])
+
+    def arrays(self, seen: NDArray[np.int64], drawn_on: NDArray[np.int64]) -> Arrays:
+        """Return the objects as arrays, for checks that look at all of them at once.
+
+        Args:
+            seen: (N, 2) size of each image as it is seen; see `detkit.checks.sizes.image_sizes`.
+            drawn_on: (N, 2) size in which its boxes were drawn.
+        """
+        owners = np.asarray(self.owners, dtype=np.int64)
+        group = np.asarray([*self.group, UNKNOWN], dtype=np.int64)[owners]  # UNKNOWN is the last row
+        formats = [*(group.format for group in self.groups), ""]
+        nowhere = np.zeros((1, 2), dtype=np.int64)
         return Arrays(
-            owners=np.asarray(self.owners, dtype=np.int64),
-            group=np.asarray([*self.group, UNKNOWN], dtype=np.int64)[np.asarray(self.owners, np.int64)],
+            owners=owners,
+            group=group,
             boxes=np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4),
             labels=np.asarray(self.labels, dtype=np.int64),
             crowd=np.asarray(self.crowd, dtype=np.bool_),
             whole=np.asarray(self.whole, dtype=np.bool_),
-            yolo=np.asarray([group.format == "yolo" for group in self.groups] + [False]),
-            voc=np.asarray([group.format == "voc" for group in self.groups] + [False]),
+            is_yolo=np.asarray([name == "yolo" for name in formats])[group],
+            is_voc=np.asarray([name == "voc" for name in formats])[group],
+            seen=np.concatenate([seen, nowhere])[owners],
+            drawn_on=np.concatenate([drawn_on, nowhere])[owners],
         )
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """The objects of a survey, M of each; see `Survey`."""
+    """The M objects of a survey.
+
+    Attributes:
+        owners: (M,) see `Survey`, as `boxes`, `labels`, `crowd` and `whole`.
+        group: (M,) indices into the survey's groups; UNKNOWN without an image.
+        boxes: (M, 4) as written.
+        labels: (M,).
+        crowd: (M,).
+        whole: (M,).
+        is_yolo: (M,) whether the box is written as fractions of the image.
+        is_voc: (M,) whether it is written in VOC's inclusive pixels.
+        seen: (M, 2) height and width of each object's image as it is seen; (0, 0) without one.
+        drawn_on: (M, 2) those in which its box was drawn.
+    """
 
     owners: NDArray[np.int64]
     group: NDArray[np.int64]
@@ -163,29 +190,35 @@ class Arrays:
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     whole: NDArray[np.bool_]
-    yolo: NDArray[np.bool_]
-    voc: NDArray[np.bool_]
+    is_yolo: NDArray[np.bool_]
+    is_voc: NDArray[np.bool_]
+    seen: NDArray[np.int64]
+    drawn_on: NDArray[np.int64]
 
     @cached_property
-    def is_yolo(self) -> NDArray[np.bool_]:
-        """Whether each object's box is written as fractions of the image."""
-        return np.asarray(self.yolo[self.group])
-
-    @cached_property
-    def is_voc(self) -> NDArray[np.bool_]:
-        """Whether each object's box is written in VOC's inclusive pixels."""
-        return np.asarray(self.voc[self.group])
-
-    def corners(self, sizes: NDArray[np.int64]) -> Boxes:
-        """Return (M, 4) continuous corner boxes in pixels.
-
-        Args:
-            sizes: (M, 2) height and width of each object's image.
-        """
-        corners = xywh_to_corners(self.boxes)
-        corners[self.is_voc] = voc_to_corners(self.boxes[self.is_voc])
-        centred = self.boxes[self.is_yolo]
-        half = centred[:, 2:] / 2
-        scale = np.tile(sizes[self.is_yolo][:, ::-1], 2)
-        corners[self.is_yolo] = np.concatenate([centred[:, :2] - half, centred[:, :2] + half], axis=1) * scale
+    def unscaled(self) -> Boxes:
+        """(M, 4) x1 y1 x2 y2 in the units of the file: VOC's inclusive pixels, YOLO's fractions."""
+        corners = np.where(self.is_voc[:, None], self.boxes, xywh_to_corners(self.boxes))
+        corners[self.is_yolo] = centred_to_corners(self.boxes[self.is_yolo])
         return corners
+
+    @cached_property
+    def corners(self) -> Boxes:
+        """(M, 4) continuous corner boxes in pixels of the images as they are seen."""
+        return self._in_pixels(self.seen)
+
+    @cached_property
+    def drawn_corners(self) -> Boxes:
+        """(M, 4) continuous corner boxes in pixels of the images in which they were drawn."""
+        return self._in_pixels(self.drawn_on)
+
+    def _in_pixels(self, sizes: NDArray[np.int64]) -> Boxes:
+        corners = self.unscaled.copy()
+        corners[self.is_voc] = voc_to_corners(corners[self.is_voc])
+        corners[self.is_yolo] *= np.tile(sizes[self.is_yolo][:, ::-1], 2)
+        return corners
+
+
+def without_file(error: UserError, file: Path) -> str:
+    """Return the message of an error without the file that it begins with, which findings name apart."""
+    return str(error).removeprefix(str(file)).lstrip(": ")

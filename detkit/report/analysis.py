@@ -70,17 +70,15 @@ def outcome_table(truth: AnnotationSet, detections: DetectionSet, records: Match
 
 def group_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table | None:
     """Return the AP of objects by size and by crowding, the mean over classes; None without objects."""
+    if not truth.num_objects:
+        return None
     rows: list[tuple[Cell, ...]] = []
     for breakdown in (ap_by_size(truth, detections, records), ap_by_crowding(truth, detections, records)):
         counts = breakdown.num_objects.sum(axis=0)
         for g, name in enumerate(breakdown.groups):
             known = breakdown.ap[~np.isnan(breakdown.ap[:, g]), g]
             rows.append((GROUPS[name], int(counts[g]), float(known.mean()) if len(known) else None))
-    return (
-        Table(("objects that are", "objects", GROUP_AP), tuple(rows), (GROUP_AP,))
-        if len(truth.labels)
-        else None
-    )
+    return Table(("objects that are", "objects", GROUP_AP), tuple(rows), (GROUP_AP,))
 
 
 def threshold_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table:

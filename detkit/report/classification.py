@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.evaluation.metrics.accuracy import Accuracy
@@ -63,16 +62,15 @@ def _per_class(accuracy: Accuracy, classes: tuple[str, ...]) -> Table:
 def _mistakes(
     accuracy: Accuracy, truth: AnnotationSet, pixels: Callable[[int], Image]
 ) -> tuple[Picture, ...]:
+    """Return the images that are classified wrongly with the highest scores."""
     wrong = np.flatnonzero((accuracy.first != accuracy.labels) & (accuracy.first >= 0))
     worst = wrong[np.argsort(-accuracy.scores[wrong], kind="stable")][:NUM_MISTAKES]
-    return tuple(_picture(image, accuracy, truth, pixels(image)) for image in worst.tolist())
-
-
-def _picture(image: int, accuracy: Accuracy, truth: AnnotationSet, shown: NDArray[np.uint8]) -> Picture:
-    small = fit(shown, SIDE_PX)
-    whole = np.array([[0.0, 0.0, small.shape[1], small.shape[0]]])
-    one = slice(image, image + 1)
-    guess, score = accuracy.first[one], accuracy.scores[one]
-    drawn = draw_detections(small, whole, guess, score, truth.classes, weight=2.0)
-    name = Path(str(truth.image_files[image])).name
-    return Picture(drawn, f"labelled {truth.classes[accuracy.labels[image]]}", "wrong class", name)
+    pictures = []
+    for image in worst.tolist():
+        small = fit(pixels(image), SIDE_PX)
+        whole = np.array([[0.0, 0.0, small.shape[1], small.shape[0]]])
+        guess, score = accuracy.first[[image]], accuracy.scores[[image]]
+        drawn = draw_detections(small, whole, guess, score, truth.classes, weight=2.0)
+        caption = f"labelled {truth.classes[accuracy.labels[image]]}"
+        pictures.append(Picture(drawn, caption, "wrong class", Path(str(truth.image_files[image])).name))
+    return tuple(pictures)

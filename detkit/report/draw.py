@@ -32,6 +32,7 @@ def draw_detections(
     scores: NDArray[Any],
     classes: Sequence[str],
     *,
+    labelled: Boxes | None = None,
     weight: float = 1.0,
 ) -> Image:
     """Return a copy of an image with each detection's box, class and score.
@@ -42,11 +43,14 @@ def draw_detections(
         labels: (N,) class indices.
         scores: (N,) scores; lower ones are drawn first and end up below.
         classes: names that the labels point to.
+        labelled: (M, 4) boxes of the ground truth, dashed in white below the detections.
         weight: multiplies the thickness of lines and the size of letters.
     """
     order = np.argsort(scores, kind="stable")
     colours = [class_colour(int(label)) for label in labels]
     drawn = image.copy()
+    for box in () if labelled is None else labelled:
+        _dashed(drawn, _corners(box), line_width(image, weight))
     _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
     drawing = LabelDrawing(drawn, letter_size(image, weight))
     for i in order[::-1]:
@@ -91,49 +95,22 @@ def draw_targets(
     return drawn
 
 
-def draw_comparison(
-    image: Image,
-    truth_boxes: Boxes,
-    found_boxes: Boxes,
-    labels: NDArray[Any],
-    scores: NDArray[Any],
-    classes: Sequence[str],
-    *,
-    weight: float = 1.0,
-) -> Image:
-    """Return a copy of an image with the detections and, dashed in white below them, the labelled boxes.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        truth_boxes: (M, 4) labelled boxes, x1 y1 x2 y2 in pixels.
-        found_boxes: (N, 4) detected boxes.
-        labels: (N,) class indices of the detections.
-        scores: (N,) their scores.
-        classes: names that the labels point to.
-        weight: multiplies the thickness of lines and the size of letters.
-    """
-    drawn = image.copy()
-    for box in truth_boxes:
-        _dashed(drawn, _corners(box), line_width(image, weight))
-    return draw_detections(drawn, found_boxes, labels, scores, classes, weight=weight)
-
-
 def tile_images(
-    images: Sequence[Image], columns: int, *, cell_px: int = 480, captions: Sequence[str] | None = None
+    images: Sequence[Image], columns: int, *, captions: Sequence[str], cell_px: int = 480
 ) -> Image:
     """Return one image with all images in a grid, each scaled to fit a square cell.
 
     Args:
         images: (H, W, 3) uint8 RGB, of any sizes.
         columns: cells in a row.
-        cell_px: side of a cell.
         captions: a line below each image.
+        cell_px: side of a cell.
 
     Returns:
         (H, W, 3) uint8; an empty dark cell when there are no images.
     """
     gap = max(4, cell_px // 40)
-    line_px = 0 if captions is None else round(cell_px / 12)
+    line_px = round(cell_px / 12)
     columns = max(1, min(columns, len(images)))
     fitted = [fit(image, cell_px) for image in images]
     rows = [range(first, min(first + columns, len(images))) for first in range(0, len(images), columns)]
@@ -148,8 +125,7 @@ def tile_images(
             left = gap + (i - row.start) * (cell_px + gap)
             y, x = top + (tallest - height) // 2, left + (cell_px - width) // 2
             sheet[y : y + height, x : x + width] = fitted[i]
-            if captions is not None:
-                drawing.line(captions[i], left, top + tallest, cell_px, SHEET)
+            drawing.line(captions[i], left, top + tallest, cell_px, SHEET)
         top += tallest + line_px + gap
     return sheet
 

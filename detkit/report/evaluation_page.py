@@ -13,7 +13,6 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.measure import RULES, Measured
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE
-from detkit.evaluation.metrics.voc import VocResult
 from detkit.report.analysis import (
     class_confusion,
     error_bars,
@@ -24,7 +23,7 @@ from detkit.report.analysis import (
 )
 from detkit.report.classification import with_classification
 from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
-from detkit.report.draw import draw_comparison, fit
+from detkit.report.draw import draw_detections, fit
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
@@ -151,38 +150,33 @@ def _per_class(run: EvaluatedRun) -> Table:
     measured = run.measured
     counts = np.bincount(run.truth.labels, minlength=len(measured.classes))
     if measured.voc is not None:
-        columns = ("AP 2007", "AP 2010+")
-        values = (measured.voc.ap07, measured.voc.ap10)
+        values = {"AP 2007": measured.voc.ap07, "AP 2010+": measured.voc.ap10}
     else:
         assert measured.coco is not None
-        columns = ("AP", "AP50")
-        values = (measured.coco.per_class_ap, measured.coco.per_class_ap50)
+        values = {"AP": measured.coco.per_class_ap, "AP50": measured.coco.per_class_ap50}
     rows = tuple(
-        (name, int(counts[k]), float(values[0][k]), float(values[1][k]))
-        for k, name in enumerate(measured.classes)
+        (name, int(count), float(one), float(other))
+        for name, count, one, other in zip(measured.classes, counts, *values.values(), strict=True)
     )
-    return Table(("class", "objects", *columns), rows, bars=columns, colours=True)
+    return Table(("class", "objects", *values), rows, bars=tuple(values), colours=True)
 
 
 def _curves(measured: Measured) -> tuple[Curve, ...]:
-    if measured.voc is not None:
-        return tuple(_voc_curve(measured.voc, k) for k in range(len(measured.classes)))
+    if (voc := measured.voc) is not None:
+        return tuple(
+            Curve(name, curve.recall, curve.precision, value=float(ap))
+            for name, curve, ap in zip(voc.classes, voc.curves, voc.ap10, strict=True)
+        )
     coco = measured.coco
     assert coco is not None
     recalls = np.linspace(0, 1, coco.precision.shape[1])
-    curves: list[Curve | None] = [None] * len(measured.classes)
-    for column, label in enumerate(coco.class_order):
+    curves = []
+    for label, column in sorted((label, column) for column, label in enumerate(coco.class_order)):
         precision = coco.precision[0, :, column, 0, -1]
         shown = np.where(precision > -1, precision, np.nan)
-        curves[label] = Curve(
-            measured.classes[label], recalls, shown, value=float(coco.per_class_ap50[label])
-        )
-    return tuple(curve for curve in curves if curve is not None)
-
-
-def _voc_curve(result: VocResult, k: int) -> Curve:
-    curve = result.curves[k]
-    return Curve(result.classes[k], curve.recall, curve.precision, value=float(result.ap10[k]))
+        value = float(coco.per_class_ap50[label])
+        curves.append(Curve(measured.classes[label], recalls, shown, value))
+    return tuple(curves)
 
 
 def _samples(run: EvaluatedRun) -> tuple[Picture, ...]:
@@ -194,13 +188,13 @@ def _samples(run: EvaluatedRun) -> tuple[Picture, ...]:
     for image in chosen if truth.num_images else []:
         rows = slice(int(truth.offsets[image]), int(truth.offsets[image + 1]))
         mine = np.flatnonzero((found.images == image) & (found.scores >= SHOWN_SCORE))
-        drawn = draw_comparison(
+        drawn = draw_detections(
             run.pixels(image),
-            true_boxes[rows],
             found_boxes[mine],
             found.labels[mine],
             found.scores[mine],
             run.measured.classes,
+            labelled=true_boxes[rows],
         )
         name = Path(str(truth.image_files[image])).name
         caption = f"{name}: {rows.stop - rows.start} labelled (dashed), {len(mine)} found"

@@ -51,14 +51,15 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
     """
     train = [r for r in records if r.get("split") == "train"]
     validations = [r for r in records if r.get("split") != "train"]
-    names = _names(train, NOT_LOSSES)
+    names = _names(train)
     summed = [
         {**r, "total": sum(r[name] for name in names)}
         for r in train
         if all(_is_number(r.get(name)) for name in names)
     ]
     losses = _curves(summed, "step", ["total", *names] if len(names) > 1 else names)
-    fractions = [c for c in _curves(validations, "epoch", _names(validations, NOT_LOSSES)) if _is_share(c)]
+    measured = _curves(validations, "epoch", _names(validations))
+    fractions = [curve for curve in measured if ((curve.y >= 0) & (curve.y <= 1)).all()]
     metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in fractions[:MAX_METRICS])
     plots = (
         Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
@@ -68,9 +69,9 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
     return tuple(plot for plot in plots if plot.curves)
 
 
-def _names(records: Sequence[Record], left_out: set[str]) -> list[str]:
-    """Return the keys that hold numbers, in order of first appearance."""
-    found = (key for r in records for key, value in r.items() if key not in left_out and _is_number(value))
+def _names(records: Sequence[Record]) -> list[str]:
+    """Return the keys that hold losses or metrics, in order of first appearance."""
+    found = (key for r in records for key, value in r.items() if key not in NOT_LOSSES and _is_number(value))
     return list(dict.fromkeys(found))
 
 
@@ -88,10 +89,6 @@ def _usual_top(curves: Sequence[Curve]) -> float:
     """Return a top for the axis that a few spikes at the start do not push up."""
     tops = [float(np.nanquantile(curve.y, 0.98)) for curve in curves if np.isfinite(curve.y).any()]
     return 1.1 * max(tops, default=1.0) or 1.0
-
-
-def _is_share(curve: Curve) -> bool:
-    return bool(np.all((curve.y >= 0) & (curve.y <= 1)))
 
 
 def _is_number(value: Any) -> bool:

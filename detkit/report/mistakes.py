@@ -16,7 +16,7 @@ from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.report.content import Picture
-from detkit.report.draw import Image, draw_comparison, fit
+from detkit.report.draw import Image, draw_detections, fit
 
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side
@@ -59,7 +59,6 @@ def worst_mistakes(
     records: MatchRecords,
     pixels: Callable[[int], Image],
     *,
-    iou: float = 0.5,
     limit: int = 50,
 ) -> tuple[Picture, ...]:
     """Return crops of the most confident false detections and the largest missed objects, in turns.
@@ -69,10 +68,9 @@ def worst_mistakes(
         found: the detections, in the box format of `truth`.
         records: what became of each of them.
         pixels: image index to (H, W, 3) uint8 RGB.
-        iou: the threshold whose records are used.
         limit: at most so many crops.
     """
-    chosen = _choose(truth, found, find_errors(truth, found, records, iou))[:limit]
+    chosen = _choose(truth, found, find_errors(truth, found, records))[:limit]
     boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
     scene = _Scene(truth, found, *boxes)
     pictures: dict[_Mistake, Picture] = {}
@@ -114,13 +112,13 @@ def _picture(mistake: _Mistake, image: Image, scene: _Scene) -> Picture:
     x, y = origin.tolist()
     crop = image[y : y + side, x : x + side]
     scale = CROP_PX / max(crop.shape[:2])
-    drawn = draw_comparison(
+    drawn = draw_detections(
         fit(crop, CROP_PX),
-        (scene.objects[objects] - np.tile(origin, 2)) * scale,
         (scene.detections[detections] - np.tile(origin, 2)) * scale,
         found.labels[detections],
         found.scores[detections],
         truth.classes,
+        labelled=(scene.objects[objects] - np.tile(origin, 2)) * scale,
         weight=2.0,
     )
     return Picture(drawn, caption, mistake.tag, Path(str(truth.image_files[mistake.image])).name)

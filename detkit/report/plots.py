@@ -104,14 +104,14 @@ def thin_out(
     return np.concatenate([x[:1], mean_x, x[-1:]]), np.concatenate([y[:1], mean_y, y[-1:]])
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return round numbers within [low, high], at most about `most` of them.
+def ticks(low: float, high: float) -> list[float]:
+    """Return about five round numbers within [low, high].
 
     Example:
         >>> ticks(0.0, 1.0)
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    raw = (high - low) / most
+    raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import Boxes, to_corners
 from detkit.data.datasets.named_images import NamedImages
 from detkit.proposals.store.store import ProposalStore
-from detkit.report.draw import draw_comparison, write_image
+from detkit.report.draw import draw_detections, write_image
 
 SHOWN = 10  # boxes of an image without labels
 
@@ -31,17 +31,15 @@ def draw_proposals(store: ProposalStore, images: NamedImages, out: Path) -> Path
         boxes = store(image).boxes.astype(np.float64)
         picture = images.pixels(image)
         if images.truth is None:
-            shown, nothing = boxes[:SHOWN], np.zeros((0, 4))
+            shown, scores = boxes[:SHOWN], store(image).scores[:SHOWN]
             ranks = np.arange(len(shown))
-            drawn = draw_comparison(
-                picture, nothing, shown, ranks, store(image).scores[:SHOWN], [f"{i + 1}:" for i in ranks]
-            )
+            drawn = draw_detections(picture, shown, ranks, scores, [f"{i + 1}:" for i in ranks])
         else:
             rows = slice(*images.truth.offsets[image : image + 2].tolist())
             objects = to_corners(images.truth.boxes[rows], images.truth.box_format)
             best, ious = best_boxes(boxes, objects)
             labels = images.truth.labels[rows][: len(best)]
-            drawn = draw_comparison(picture, objects, best, labels, ious, images.truth.classes)
+            drawn = draw_detections(picture, best, labels, ious, images.truth.classes, labelled=objects)
         parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
         write_image(folder.joinpath(*parts).with_suffix(".jpg"), drawn)
     return folder

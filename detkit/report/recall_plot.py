@@ -43,15 +43,11 @@ def write_recall_plot(file: Path, truth: AnnotationSet, detections: DetectionSet
     """
     limits = (*(limit for limit in LIMITS if limit < most), max(most, 1))
     measured = evaluate_proposals(truth, detections, limits=limits, ious=IOUS)
-    write_atomically(
-        file,
-        curves_as_svg(
-            [
-                ("recall at IoU", "IoU", _over_iou(measured), (0.5, 1.0)),
-                ("recall by boxes an image", "boxes an image, log10", _over_boxes(measured), None),
-            ]
-        ),
-    )
+    panels: list[Panel] = [
+        ("recall at IoU", "IoU", _over_iou(measured), (0.5, 1.0)),
+        ("recall by boxes an image", "boxes an image, log10", _over_boxes(measured), None),
+    ]
+    write_atomically(file, curves_as_svg(panels))
 
 
 def _over_iou(measured: ProposalResult) -> list[Curve]:
@@ -81,17 +77,11 @@ def curves_as_svg(panels: Sequence[Panel]) -> str:
     for number, (title, x_label, curves, x_limits) in enumerate(panels):
         row, column = divmod(number, _IN_A_ROW)
         left, top = _GAP_PX + column * (_SIZE[0] + _GAP_PX), row * row_px + _TITLE_PX
-        plot = line_plot(
-            curves,
-            _COLOURS[: len(curves)],
-            x_label=x_label,
-            x_limits=x_limits,
-            y_limits=(0.0, 1.0),
-            size=_SIZE,
-        )
+        colours, y_limits = _COLOURS[: len(curves)], (0.0, 1.0)
+        plot = line_plot(curves, colours, x_label=x_label, x_limits=x_limits, y_limits=y_limits, size=_SIZE)
         place = element("svg", plot, x=left, y=top, width=_SIZE[0], height=_SIZE[1])
         parts += [element("text", title, x=left, y=top - 12, class_="title"), place]
-        for line, (curve, colour) in enumerate(zip(curves, _COLOURS, strict=False)):
+        for line, (curve, colour) in enumerate(zip(curves, colours, strict=True)):
             y = top + _SIZE[1] + 16 + line * _LINE_PX
             parts.append(element("rect", x=left + 40, y=y - 8, width=12, height=8, fill=colour))
             parts.append(element("text", curve.name, x=left + 60, y=y))

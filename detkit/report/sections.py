@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import cv2
@@ -32,13 +33,6 @@ SHOWN_MISTAKES = 15  # the others are folded away
 PICTURE_PX = 1100
 SERIES = tuple(f"var(--series-{i})" for i in range(1, 9))
 SIDES_PX = (0, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-
-THRESHOLD_HINT = (
-    "From which score on should a detection count? The score of the best F1, the one that keeps a precision "
-    "of 0.9 with the most recall, and the one that keeps a recall of 0.9 with the most precision; "
-    "n/a: out of reach."
-)
 
 
 def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
@@ -74,23 +68,17 @@ def summary(numbers: Sequence[Number]) -> Markup:
 def pr_curves(curves: Sequence[Curve]) -> Markup:
     """Return one plot for a few classes, a small one for each of many."""
     colours = [as_hex(class_colour(i)) for i in range(len(curves))]
-    whole = (0.0, 1.0)
+    plot = partial(line_plot, x_limits=(0.0, 1.0), y_limits=(0.0, 1.0))
     if len(curves) <= MAX_CURVES:
-        plot = line_plot(
-            curves, colours, x_label="recall", x_limits=whole, y_limits=whole, size=(440, 300)
-        )  # fmt: skip
-        hint = element(
-            "p", "Precision (upwards) at each recall; the number is the class's AP.", class_="hint"
-        )
-        return element(
-            "div", element("figure", plot), element("div", legend(curves, colours), hint), class_="beside"
-        )
+        hint = _hint("Precision (upwards) at each recall; the number is the class's AP.")
+        figure = element("figure", plot(curves, colours, x_label="recall", size=(440, 300)))
+        return element("div", figure, element("div", legend(curves, colours), hint), class_="beside")
     small = []
     for curve, colour in zip(curves, colours, strict=True):
-        plot = line_plot([curve], [colour], x_label="", x_limits=whole, y_limits=whole, size=(220, 160))
-        value = element("b", cell_text(curve.value))
-        small.append(element("figure", element("figcaption", curve.name, Markup(" "), value), plot))
-    hint = element("p", "Precision (upwards) over recall; the number is the class's AP.", class_="hint")
+        heading = element("figcaption", curve.name, Markup(" "), element("b", cell_text(curve.value)))
+        drawing = plot([curve], [colour], x_label="", size=(220, 160))
+        small.append(element("figure", heading, drawing))
+    hint = _hint("Precision (upwards) over recall; the number is the class's AP.")
     return joined(hint, element("div", *small, class_="grid small"))
 
 
@@ -109,13 +97,13 @@ def training(plots: Sequence[Plot]) -> Markup:
 
 def samples(pictures: Sequence[Picture]) -> Markup:
     """Return images with ground truth and detections."""
-    hint = element("p", "Solid: found, with its score. Dashed white: labelled.", class_="hint")
+    hint = _hint("Solid: found, with its score. Dashed white: labelled.")
     return joined(hint, element("div", *map(_figure, pictures), class_="columns"))
 
 
 def mistakes(pictures: Sequence[Picture]) -> Markup:
     """Return crops of mistakes."""
-    hint = element("p", "Worst first. Solid: found, with its score. Dashed white: labelled.", class_="hint")
+    hint = _hint("Worst first. Solid: found, with its score. Dashed white: labelled.")
     first = element("div", *map(_figure, pictures[:SHOWN_MISTAKES]), class_="grid crops")
     rest = pictures[SHOWN_MISTAKES:]
     if not rest:
@@ -127,10 +115,8 @@ def mistakes(pictures: Sequence[Picture]) -> Markup:
 def errors(kinds: Sequence[Bar]) -> Markup:
     """Return what each kind of error costs, with its meaning."""
     notes = [joined(element("dt", kind.name), element("dd", kind.note)) for kind in kinds if kind.note]
-    hint = element(
-        "p",
-        "AP at IoU 0.5 that would be gained if no error of this kind were made, and how many there are.",
-        class_="hint",
+    hint = _hint(
+        "AP at IoU 0.5 that would be gained if no error of this kind were made, and how many there are."
     )
     meaning = element("dl", *notes, class_="meaning") if notes else Markup()
     return joined(hint, element("div", bars(kinds), meaning, class_="beside"))
@@ -138,8 +124,17 @@ def errors(kinds: Sequence[Bar]) -> Markup:
 
 def confusion_section(matrix: ConfusionMatrix) -> Markup:
     """Return the confusion matrix and what it counts."""
-    note = element("p", matrix.note, class_="hint") if matrix.note else Markup()
-    return joined(note, confusion(matrix))
+    return joined(_hint(matrix.note) if matrix.note else Markup(), confusion(matrix))
+
+
+def thresholds(content: Table) -> Markup:
+    """Return the table of score thresholds, with what they are."""
+    hint = _hint(
+        "From which score on should a detection count? The score of the best F1, the one that keeps a "
+        "precision of 0.9 with the most recall, and the one that keeps a recall of 0.9 with the most "
+        "precision; n/a: out of reach."
+    )
+    return joined(hint, table(content))
 
 
 def dataset(data: DatasetSummary) -> Markup:
@@ -157,20 +152,12 @@ def dataset(data: DatasetSummary) -> Markup:
     sizes = [Bar(name, float(n), f"{n:,}") for name, n in zip(names, found.tolist(), strict=True)]
     shown = np.flatnonzero(found)
     sizes = sizes[shown[0] : shown[-1] + 1] if len(shown) else []
-    return element(
-        "div",
-        element("h3", data.name),
-        element("p", line, class_="hint"),
-        element(
-            "div",
-            element("div", element("h4", "Objects of each class"), bars(counts, colours)),
-            element("div", element("h4", "Size of objects (square root of the area)"), bars(sizes))
-            if sizes
-            else Markup(),
-            class_="grid wide",
-        ),
-        class_="dataset",
-    )
+    drawn = [element("div", element("h4", "Objects of each class"), bars(counts, colours))]
+    if sizes:
+        heading = element("h4", "Size of objects (square root of the area)")
+        drawn.append(element("div", heading, bars(sizes)))
+    grid = element("div", *drawn, class_="grid wide")
+    return element("div", element("h3", data.name), _hint(line), grid, class_="dataset")
 
 
 def reproduce(data: ReportData) -> Markup:
@@ -185,6 +172,10 @@ def reproduce(data: ReportData) -> Markup:
         config = element("pre", element("code", data.config_yaml))
         parts.append(element("details", element("summary", "config.yaml"), config))
     return joined(*parts)
+
+
+def _hint(text: str) -> Markup:
+    return element("p", text, class_="hint")
 
 
 def _figure(picture: Picture) -> Markup:
@@ -208,8 +199,3 @@ def _data_uri(image: NDArray[np.uint8]) -> str:
     done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
-
-
-def thresholds(content: Table) -> Markup:
-    """Return the table of score thresholds, with what they are."""
-    return joined(element("p", THRESHOLD_HINT, class_="hint"), table(content))

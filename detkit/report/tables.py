@@ -45,7 +45,7 @@ def table(content: Table) -> Markup:
         swatch = colour_swatch(i) if content.colours else Markup()
         cells = [element("th", swatch, cell_text(row[0]), scope="row")]
         for name, value in zip(content.columns[1:], row[1:], strict=True):
-            cells.append(_bar_cell(value) if name in content.bars else _number_cell(value))
+            cells.append(_cell(value, with_bar=name in content.bars))
         rows.append(element("tr", *cells))
     inner = joined(element("thead", head), element("tbody", *rows))
     return element("div", element("table", inner), class_="scroll")
@@ -114,20 +114,16 @@ def _largest_pairs(matrix: ConfusionMatrix) -> Table:
     return Table(("labelled", "found as", "times", "share of the class"), tuple(rows))
 
 
-def _number_cell(value: Cell) -> Markup:
+def _cell(value: Cell, *, with_bar: bool) -> Markup:
     text = cell_text(value)
     if text == "n/a":
         return element("td", text, class_="none")
-    return element("td", text, class_="text" if _is_text([value]) else None)
+    if not with_bar or not isinstance(value, float):
+        return element("td", text, class_="text" if _is_text([value]) else None)
+    fill = element("span", class_="fill", style=f"width:{100 * min(max(value, 0.0), 1.0):.1f}%")
+    bar = element("span", fill, class_="track")
+    return element("td", element("span", bar, element("span", text), class_="meter"))
 
 
 def _is_text(values: Sequence[Cell]) -> bool:
     return any(isinstance(value, str) and not value[:1].isdigit() for value in values)
-
-
-def _bar_cell(value: Cell) -> Markup:
-    if not isinstance(value, float) or math.isnan(value):
-        return _number_cell(value)
-    fill = element("span", class_="fill", style=f"width:{100 * min(max(value, 0.0), 1.0):.1f}%")
-    bar = element("span", fill, class_="track")
-    return element("td", element("span", bar, element("span", cell_text(value)), class_="meter"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,9 @@ from numpy.typing import NDArray
 
 from detkit.capabilities import MatchesObjects
 from detkit.checks.findings import Finding
-from detkit.checks.fit import MOST_IMAGES, MOST_SEARCHED, Fit, FitImages, measure_fit
-from detkit.checks.learning import PROBED, fit_findings, memory_findings
+from detkit.checks.learning import PROBED, Fit, fit_findings, measure_fit, memory_findings
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
-from detkit.data.datasets.index import Index
 from detkit.data.datasets.source import Source
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import train_transforms
@@ -25,6 +24,9 @@ from detkit.runs.session import session
 from detkit.training.loop.builder import build_optimizer
 from detkit.training.loop.config import GradientConfig
 from detkit.training.memory_probe import MemoryProbe
+
+MOST_IMAGES = 300  # looked at for anchors
+MOST_SEARCHED = 16  # for proposals that have to be found first, which takes a second or more for each
 
 
 def check_learning(config: Config) -> tuple[list[Finding], dict[str, Any] | None]:
@@ -59,26 +61,27 @@ def fit_of(config: Config, source: Source) -> Fit | None:
     model: object = build_detector(config.detector, len(config.data.classes), config.seed, pretrained=False)
     if not isinstance(model, MatchesObjects) or model.candidates is None:
         return None
-    return measure_fit(model, source.annotations, _fit_images(config, source))
-
-
-def _fit_images(config: Config, source: Source) -> FitImages:
-    resize, proposals = config.data.resize, config.detector.external_proposals
+    resize = config.data.resize
 
     def size(height: int, width: int) -> tuple[int, int]:
         return resized(height, width, resize.short_px, resize.long_px) if resize else (height, width)
 
-    index = Index.of(source.annotations)
+    return measure_fit(model, source.annotations, size, *_proposals(config, source))
+
+
+def _proposals(config: Config, source: Source) -> tuple[Callable[[int], NDArray[np.float32]] | None, int]:
+    """Return the boxes of an image, None for a detector with anchors, and how many images to look at."""
+    proposals = config.detector.external_proposals
     if proposals is None:
-        return FitImages(index, size)
+        return None, MOST_IMAGES
     if isinstance(proposals, ProposalFileConfig):
-        return FitImages(index, size, attach_proposals(proposals, source, "train").proposals, MOST_IMAGES)
+        return attach_proposals(proposals, source, "train").proposals, MOST_IMAGES
     proposer, pixels = build_proposer(proposals), source.pixels
 
     def search(image: int) -> NDArray[np.float32]:
         return proposer(pixels(image)).boxes.astype(np.float32)
 
-    return FitImages(index, size, search, MOST_SEARCHED)
+    return search, MOST_SEARCHED
 
 
 def _memory(config: Config, train: GradientConfig, source: Source) -> tuple[list[Finding], dict[str, Any]]:

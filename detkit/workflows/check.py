@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detkit.checks.classes import Wanted
-from detkit.checks.corrected_copy import write_copy
+from detkit.checks.corrected_copy import below, list_folder, without_year, write_copy
 from detkit.checks.doctor import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
-from detkit.checks.fix_voc import list_folder, without_year
-from detkit.checks.fixes import Fixes, below
+from detkit.checks.fixes import Fixes
 from detkit.checks.sources import is_dataset, survey_config, survey_dataset
 from detkit.checks.survey import Survey
 from detkit.config.dump import dump_config
@@ -122,7 +120,7 @@ def _training(config: Config, checked: Checked) -> tuple[list[Finding], dict[str
 
 
 def _looked_at(survey: Survey, config: Config | None) -> Checked:
-    wanted = None if config is None else Wanted(config.data.classes, config.data.ignore_classes)
+    wanted = None if config is None else config.data
     with ProgressLine("decoding", len(set(survey.files))) as progress:
         return check_survey(
             survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress

@@ -7,7 +7,6 @@ from detkit.report.colours import as_hex, class_colour, ink_on
 from detkit.report.draw import (
     LabelDrawing,
     Rectangle,
-    draw_comparison,
     draw_detections,
     draw_targets,
     fit,
@@ -62,7 +61,7 @@ def test_boxes_outside_or_without_area_are_drawn_without_error(grey: np.ndarray,
 def test_nothing_to_draw_leaves_the_image(grey: np.ndarray) -> None:
     assert (draw_detections(grey, NONE, EMPTY, np.zeros(0), ()) == grey).all()
     assert (draw_targets(grey, NONE, EMPTY, (), anchors=NONE, regions=NONE) == grey).all()
-    assert (draw_comparison(grey, NONE, NONE, EMPTY, np.zeros(0), ()) == grey).all()
+    assert (draw_detections(grey, NONE, EMPTY, np.zeros(0), (), labelled=NONE) == grey).all()
 
 
 def test_targets_show_anchors_and_regions_thin(grey: np.ndarray) -> None:
@@ -78,8 +77,9 @@ def test_targets_show_anchors_and_regions_thin(grey: np.ndarray) -> None:
     assert tuple(drawn[80, 90]) != tuple(drawn[30, 80])
 
 
-def test_comparison_dashes_what_is_labelled(grey: np.ndarray) -> None:
-    drawn = draw_comparison(grey, np.array([[10.0, 10, 150, 110]]), NONE, EMPTY, np.zeros(0), ())
+def test_what_is_labelled_is_dashed(grey: np.ndarray) -> None:
+    labelled = np.array([[10.0, 10, 150, 110]])
+    drawn = draw_detections(grey, NONE, EMPTY, np.zeros(0), (), labelled=labelled)
     edge = (drawn[10, 10:150] == 255).all(axis=1)
     assert 0.3 < edge.mean() < 0.8
 

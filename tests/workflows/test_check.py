@@ -13,8 +13,7 @@ from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.checks import learning
 from detkit.checks.findings import KINDS
-from detkit.checks.fit import Fit, sample_images
-from detkit.checks.learning import fit_findings
+from detkit.checks.learning import Fit, fit_findings, sample_images
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
