@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 from torch import nn
 
-from detkit.detectors.config import CustomDetectorConfig
+from detkit.detectors.config import CustomDetectorConfig, MapDetectorConfig
 from detkit.models.backbones.builder import build_backbone, build_neck, load_pretrained
-from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.custom_builder import custom_module
-from detkit.models.necks.config import AnyNeckConfig
 from detkit.models.necks.fpn import Neck
 from detkit.models.pretrained import LoadReport
 from detkit.models.roi.box_heads import FcHead
@@ -23,42 +21,12 @@ from detkit.models.roi.builder import (
     pretrained_parts,
     ranks_of,
 )
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.wiring import reads_pyramid
 from detkit.spec import CustomConfig
 
 OnWeights = Callable[[LoadReport], None]
-
-
-class MapDetectorConfig(Protocol):
-    """What is asked of the config of a detector that takes regions from maps of the whole image."""
-
-    @property
-    def backbone(self) -> AnyBackboneConfig:
-        """The network that reads the image."""
-        ...
-
-    @property
-    def neck(self) -> AnyNeckConfig:
-        """What stands between it and the rest."""
-        ...
-
-    @property
-    def regions(self) -> AnyRegionsConfig:
-        """How features of a region are taken."""
-        ...
-
-    @property
-    def head(self) -> AnyHeadConfig:
-        """How a region is classified and refined."""
-        ...
-
-    @property
-    def image_scales_px(self) -> tuple[int, ...]:
-        """Short sides of the copies of an image that are read in a test; empty reads one."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from torch.optim import Optimizer
 
 from detkit.capabilities import ReadsRegions
 from detkit.data.datasets.index import Index
 from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.config import StagedDetectorConfig
 from detkit.detectors.task import Progress, Task
 from detkit.models.roi.decision_builder import dropout_of
-from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMConfig
+from detkit.models.roi.decision_config import SVMConfig
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.runtime.processes import barrier, rank
 from detkit.runtime.progress import say
@@ -31,20 +32,6 @@ from detkit.training.staged.stages import Artefact, Stages
 
 Batches = Callable[[Task, FineTuneConfig, RegionDetector], Loader]
 """Makes the batches of a detector's fine-tuning, those of this process."""
-
-
-class StagedDetectorConfig(Protocol):
-    """What the stages ask of a detector's config."""
-
-    @property
-    def head(self) -> AnyDecisionConfig:
-        """How it decides on the class."""
-        ...
-
-    @property
-    def box_regression(self) -> BoxRegressionConfig | None:
-        """How it decides on the box."""
-        ...
 
 
 def train_in_stages(task: Task, batches: Batches) -> Progress:
