@@ -20,10 +20,10 @@ from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.score_floor import advice_of
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import announce_changes, begins_again, goes_on
-from detkit.runs.session import images_of, session, task_of
+from detkit.runs.session import session, task_of
 from detkit.runtime.processes import barrier, from_main, rank
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
@@ -102,7 +102,8 @@ def train(
         val_set = open_validation_set(config.data) if config.data.val is not None else None
     with session(config, trains=True) as run:
         if rank() == 0:
-            say(f"training on {images_of(train_set.annotations)}", *_changes(changed))
+            seen = train_set.annotations
+            say(f"training on {seen.num_images:,} images, {seen.num_objects:,} objects", *_changes(changed))
             say(f"on {run.device}, {run.precision_name}")
         proposals = config.detector.external_proposals
         train_set = attach_proposals(proposals, train_set, "train")
