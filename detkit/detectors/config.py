@@ -185,6 +185,7 @@ class MapDetectorConfig(DetectorConfig):
 
     backbone: AnyBackboneConfig
     neck: AnyNeckConfig
+    proposals: Spec
     regions: AnyRegionsConfig
     head: AnyHeadConfig
 
@@ -209,6 +210,7 @@ class StagedDetectorConfig(DetectorConfig):
 
     backbone: AnyBackboneConfig
     proposals: ExternalProposalsConfig
+    regions: Spec
     head: AnyDecisionConfig
     box_regression: BoxRegressionConfig | None
 
