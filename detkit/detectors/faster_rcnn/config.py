@@ -24,34 +24,34 @@ from detkit.training.loop.config import (
     WarmupConfig,
 )
 
-# With an FPN these values replace the defaults of the parts' classes, which follow the papers for
-# one feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
-FPN_DEFAULTS: Values = {
-    "proposals": {
-        "anchors": {
-            "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
-            "rounding": "corners",
-            "offset": 0.0,
-        },
-        "channels": 0,
-        "border_px": None,
-        "pre_nms_train": 2000,
-        "pre_nms_test": 1000,
-        "post_nms_test": 1000,
-        "min_size_px": 0.0,
-    },
-    "head": {"batch_per_image": 512, "nms_iou": 0.5},
-}
-
-GIVEN_PROPOSALS = ("selective_search", "edge_boxes", "sliding_window", "file")
-
 
 class FasterRCNNConfig(MapDetectorConfig):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
-    pyramid_defaults: ClassVar[Values] = FPN_DEFAULTS
-    refused: ClassVar[Refused] = {"proposals": dict.fromkeys(GIVEN_PROPOSALS, "is fast_rcnn")}
+    # With an FPN these values replace the defaults of the parts' classes, which follow the papers for one
+    # feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
+    pyramid_defaults: ClassVar[Values] = {
+        "proposals": {
+            "anchors": {
+                "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
+                "rounding": "corners",
+                "offset": 0.0,
+            },
+            "channels": 0,
+            "border_px": None,
+            "pre_nms_train": 2000,
+            "pre_nms_test": 1000,
+            "post_nms_test": 1000,
+            "min_size_px": 0.0,
+        },
+        "head": {"batch_per_image": 512, "nms_iou": 0.5},
+    }
+    refused: ClassVar[Refused] = {
+        "proposals": dict.fromkeys(
+            ("selective_search", "edge_boxes", "sliding_window", "file"), "is fast_rcnn"
+        )
+    }
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
     backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)

@@ -66,10 +66,7 @@ class SPPNetConfig(StagedDetectorConfig):
     @classmethod
     def complete(cls, config: Values) -> Values:
         """Leave regions out of the fine-tuning that overlap no object at all."""
-        train = config.get("train")
-        if not isinstance(train, dict) or train.get("type") != "staged":
+        if kind_of(config.get("train")) != "staged":
             return config
-        tuned = train.get("fine_tune", {})
-        if not isinstance(tuned, dict):
-            return config
-        return {**config, "train": {**train, "fine_tune": {"bg_low_iou": 0.1, **tuned}}}
+        train = {"fine_tune": {}, **config["train"]}
+        return fill({**config, "train": train}, {"train": {"fine_tune": {"bg_low_iou": 0.1}}})
