@@ -1,18 +1,32 @@
-"""Base class of detector configs: what the rest of the house may ask of one."""
+"""Base classes of detector configs: what the house may ask of each, and what related ones share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
 
 from detkit.data.config import DataConfig
 from detkit.models.backbones.config import BackboneConfig
-from detkit.models.backbones.families import family_of
+from detkit.models.backbones.families import AnyBackboneConfig, family_of
+from detkit.models.necks.config import AnyNeckConfig, FPNConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.decision_config import (
+    AnyDecisionConfig,
+    BoxRegressionConfig,
+    require_features,
+    with_features,
+)
+from detkit.models.roi.wiring import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import CustomConfig, Spec, mapping_of
+from detkit.spec import CustomConfig, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig
 
 Values = dict[str, Any]
+
+Refused = Mapping[str, Mapping[str, str]]
+"""By part and `type`: what is said of a part that would make another detector, or none."""
 
 ChooseAnchors = Callable[[int], tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]]
 """Given the number of feature maps, returns anchor sizes for each map and the ratios."""
@@ -27,14 +41,44 @@ class DetectorConfig(Spec):
     Attributes:
         train_types: values of `train.type` that it can be trained by.
         classifies_images: whether it finds classes of whole images, and no boxes.
-        pyramid_defaults: values that take the place of its defaults with a feature pyramid.
+        paper_defaults: its paper's values, in the place of the defaults of its parts.
+        pyramid_defaults: the same with a feature pyramid.
+        refused: types of its parts that it does not have, though the user may look for them here.
     """
 
     train_types: ClassVar[tuple[str, ...]] = ()
     classifies_images: ClassVar[bool] = False
+    paper_defaults: ClassVar[Values] = {}
     pyramid_defaults: ClassVar[Values] = {}
+    refused: ClassVar[Refused] = {}
 
     type: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        parts = cls.with_parts(data)
+        for part, said in cls.refused.items():
+            if (kind := kind_of(parts.get(part))) and kind in said:
+                raise ValueError(f"{cls.model_fields['type'].default} with {part}: {kind} {said[kind]}")
+        return cls.filled(parts)
+
+    @classmethod
+    def filled(cls, parts: Values) -> Values:
+        """Return the detector's mappings with its paper's values for what they leave out."""
+        pyramid = kind_of(parts.get("neck")) == "fpn"
+        return fill(parts, cls.pyramid_defaults if pyramid else cls.paper_defaults)
+
+    @model_validator(mode="after")
+    def _copies_can_be_read(self) -> Self:
+        scales_px = self.image_scales_px
+        if list(scales_px) != sorted(set(scales_px)):
+            raise ValueError(f"scales_px must rise, got {list(scales_px)}")
+        if scales_px and isinstance(getattr(self, "regions", None), CustomConfig):
+            raise ValueError("scales_px needs regions of detkit's own, not custom")
+        return self
 
     @classmethod
     def with_parts(cls, given: Values) -> Values:
@@ -65,9 +109,17 @@ class DetectorConfig(Spec):
     def check(self, data: DataConfig, train: TrainConfig) -> None:
         """Check that the other parts of a config go with this detector.
 
+        Smaller copies of an image are made of the size that images come in.
+
         Raises:
             ValueError: they do not; the message names the key.
         """
+        scales_px, short_px = self.image_scales_px, data.resize.short_px if data.resize else None
+        if scales_px and scales_px[-1] != short_px:
+            raise ValueError(
+                f"detector.scales_px ends with {scales_px[-1]}, but images come with data.resize.short_px "
+                f"{short_px}; smaller copies are made of it, so the two must be equal"
+            )
 
     @property
     def external_proposals(self) -> ExternalProposalsConfig | None:
@@ -94,7 +146,8 @@ class DetectorConfig(Spec):
     @property
     def image_scales_px(self) -> tuple[int, ...]:
         """Short sides of the copies of an image that are read in a test; empty reads one of any size."""
-        return ()
+        scales_px: tuple[int, ...] = getattr(self, "scales_px", ())
+        return scales_px
 
     @property
     def summary(self) -> str:
@@ -124,6 +177,59 @@ class DetectorConfig(Spec):
         return self.model_copy(update={"backbone": frozen})
 
 
+class MapDetectorConfig(DetectorConfig):
+    """A detector that takes regions from maps of the whole image: Fast R-CNN and what came of it.
+
+    Each declares its keys itself, with its defaults, in the order of its YAML.
+    """
+
+    backbone: AnyBackboneConfig
+    neck: AnyNeckConfig
+    proposals: Spec
+    regions: AnyRegionsConfig
+    head: AnyHeadConfig
+
+    @model_validator(mode="after")
+    def _parts_can_be_joined(self) -> Self:
+        require_wiring(self.backbone, self.neck, self.head)
+        return self
+
+    @property
+    def finest_stride(self) -> int:
+        """Pixels per cell of the finest feature map."""
+        return 4 if isinstance(self.neck, FPNConfig) else super().finest_stride
+
+
+class StagedDetectorConfig(DetectorConfig):
+    """A detector that is trained in stages, and decides by an SVM and ridge regression: R-CNN and SPP-net.
+
+    Each declares its keys itself, with its defaults, in the order of its YAML.
+    """
+
+    train_types: ClassVar[tuple[str, ...]] = ("staged",)
+
+    backbone: AnyBackboneConfig
+    proposals: ExternalProposalsConfig
+    regions: Spec
+    head: AnyDecisionConfig
+    box_regression: BoxRegressionConfig | None
+
+    @classmethod
+    def filled(cls, parts: Values) -> Values:
+        """Return the mappings with the paper's values, and the layer that the SVMs see."""
+        return with_features(super().filled(parts))
+
+    @model_validator(mode="after")
+    def _svms_see_a_layer(self) -> Self:
+        require_features(self.backbone.type, self.head)
+        return self
+
+    @property
+    def external_proposals(self) -> ExternalProposalsConfig:
+        """The proposals that it is given."""
+        return self.proposals
+
+
 class CustomDetectorConfig(CustomConfig, DetectorConfig):  # type: ignore[misc]  # its `type` is narrower
     """A detector of the user's own, called with `num_classes` and `args`.
 
@@ -132,16 +238,13 @@ class CustomDetectorConfig(CustomConfig, DetectorConfig):  # type: ignore[misc] 
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient",)
 
+    @classmethod
+    def with_parts(cls, given: Values) -> Values:
+        """Return what is given: `args` are the user's own, and no parts."""
+        return given
 
-def check_image_scales(scales_px: tuple[int, ...], data: DataConfig) -> None:
-    """Check that smaller copies of an image are made of the size that images come in.
 
-    Raises:
-        ValueError: the largest is not `data.resize.short_px`.
-    """
-    short_px = data.resize.short_px if data.resize else None
-    if scales_px and scales_px[-1] != short_px:
-        raise ValueError(
-            f"detector.scales_px ends with {scales_px[-1]}, but images come with data.resize.short_px "
-            f"{short_px}; smaller copies are made of it, so the two must be equal"
-        )
+def kind_of(part: Any) -> str | None:
+    """Return the `type` that a part's mapping names; None where it names none, or is no mapping."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) else None

@@ -7,29 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.classifier.model import build_classifier
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
-from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.fast_rcnn.model import build_fast_rcnn
 from detkit.detectors.fast_rcnn.recipe import train_fast_rcnn
-from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.faster_rcnn.model import build_faster_rcnn
 from detkit.detectors.faster_rcnn.recipe import train_alternately
 from detkit.detectors.gradient_recipe import train_by_gradient
-from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.rcnn.recipe import region_batches, train_rcnn
-from detkit.detectors.rcnn.training_images import draw_regions
+from detkit.detectors.rcnn.model import build_rcnn
+from detkit.detectors.rcnn.recipe import draw_regions, region_batches
 from detkit.detectors.shared_parts import build_custom_detector
-from detkit.detectors.sppnet.builder import build_sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
-from detkit.detectors.sppnet.recipe import image_batches, train_sppnet
-from detkit.detectors.staged_recipe import Batches
+from detkit.detectors.sppnet.model import build_sppnet
+from detkit.detectors.sppnet.recipe import image_batches
+from detkit.detectors.staged_recipe import Batches, train_in_stages
 from detkit.detectors.task import Progress, Task
 from detkit.detectors.training_images import TrainingImages, draw_images
 
@@ -43,7 +43,9 @@ class DetectorFamily:
 
     Attributes:
         config: its part of the YAML, with the facts that need no torch.
-        build: (config, K, on_weights or None) -> model.
+        build: (config, K without background, on_weights) -> model. `on_weights` is called with what became of
+            pretrained weights; None leaves them unread. A `UserError` says that weights cannot be read, or
+            that a part does not fit.
         recipes: how it is trained, by `train.type`.
         fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
         draw_training: draws what a training step sees, step by step.
@@ -56,6 +58,15 @@ class DetectorFamily:
     draw_training: Callable[[Task], Iterator[TrainingImages]] = field(default=draw_images)
 
 
+def _staged(
+    config: type[DetectorConfig], build: Callable[..., nn.Module], batches: Batches, **more: Any
+) -> DetectorFamily:
+    """Return a detector that is trained in stages, of which the first sees these batches."""
+    return DetectorFamily(
+        config, build, {"staged": partial(train_in_stages, batches=batches)}, batches, **more
+    )
+
+
 FAMILIES = (
     DetectorFamily(
         FasterRCNNConfig,
@@ -63,8 +74,8 @@ FAMILIES = (
         {"gradient": train_by_gradient, "alternating": train_alternately},
     ),
     DetectorFamily(FastRCNNConfig, build_fast_rcnn, {"gradient": train_fast_rcnn}),
-    DetectorFamily(SPPNetConfig, build_sppnet, {"staged": train_sppnet}, image_batches),
-    DetectorFamily(RCNNConfig, build_rcnn, {"staged": train_rcnn}, region_batches, draw_regions),
+    _staged(SPPNetConfig, build_sppnet, image_batches),
+    _staged(RCNNConfig, build_rcnn, region_batches, draw_training=draw_regions),
     DetectorFamily(ClassifierConfig, build_classifier, {"gradient": train_by_gradient}),
     DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),
 )

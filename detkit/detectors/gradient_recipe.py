@@ -37,7 +37,7 @@ def train_by_gradient(
         train: length, optimizer and all else about the training; None takes the task's.
 
     Raises:
-        UserError: weights or an image cannot be read, or a checkpoint does not fit.
+        UserError: weights or an image cannot be read, a checkpoint does not fit, or memory runs out.
         NonFiniteLossError: the training diverged.
         KeyboardInterrupt: after Ctrl-C, once a checkpoint is written.
     """
@@ -59,7 +59,7 @@ def train_by_gradient(
     log = (
         TrainingLog(task.folder, timeline.total, done, tensorboard=train.tensorboard) if rank() == 0 else None
     )
-    with log or nullcontext(), explained_memory(task, train):
+    with log or nullcontext(), _explained_memory(task, train):
         state = fit(
             model,
             loader.epoch,
@@ -84,16 +84,8 @@ def train_by_gradient(
 
 
 @contextmanager
-def explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
-    """Say what to lower, and by how much, where memory runs out.
-
-    Args:
-        task: what was being trained.
-        train: how.
-
-    Raises:
-        UserError: instead of the error of torch or Python.
-    """
+def _explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
+    """Say what to lower, and by how much, where memory runs out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,18 +1,17 @@
-"""Parts that Fast R-CNN and Faster R-CNN share: config -> modules."""
+"""What Fast R-CNN and Faster R-CNN share: a network that reads the image once, and a head on its maps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from detkit.detectors.config import CustomDetectorConfig
+from detkit.capabilities import SamplesRegions
+from detkit.detectors.config import CustomDetectorConfig, MapDetectorConfig
 from detkit.models.backbones.builder import build_backbone, build_neck, load_pretrained
-from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.custom_builder import custom_module
-from detkit.models.necks.config import AnyNeckConfig
+from detkit.models.image_input import ImageInput
 from detkit.models.necks.fpn import Neck
 from detkit.models.pretrained import LoadReport
 from detkit.models.roi.box_heads import FcHead
@@ -23,72 +22,61 @@ from detkit.models.roi.builder import (
     pretrained_parts,
     ranks_of,
 )
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.wiring import reads_pyramid
 from detkit.spec import CustomConfig
+from detkit.structures import ImageBatch, TrainBatch
 
 OnWeights = Callable[[LoadReport], None]
 
 
-class MapDetectorConfig(Protocol):
-    """What is asked of the config of a detector that takes regions from maps of the whole image."""
-
-    @property
-    def backbone(self) -> AnyBackboneConfig:
-        """The network that reads the image."""
-        ...
-
-    @property
-    def neck(self) -> AnyNeckConfig:
-        """What stands between it and the rest."""
-        ...
-
-    @property
-    def regions(self) -> AnyRegionsConfig:
-        """How features of a region are taken."""
-        ...
-
-    @property
-    def head(self) -> AnyHeadConfig:
-        """How a region is classified and refined."""
-        ...
-
-    @property
-    def image_scales_px(self) -> tuple[int, ...]:
-        """Short sides of the copies of an image that are read in a test; empty reads one."""
-        ...
-
-
-@dataclass(frozen=True)
-class SharedParts:
-    """What a detector with one map of the image has beside its proposals.
+class MapDetector(ImageInput):
+    """A detector that classifies regions on maps of the whole image.
 
     Attributes:
-        backbone: reads the image.
-        neck: stands between it and the rest.
-        roi_head: classifies regions.
+        backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
+        neck: feature maps -> feature maps; a pyramid, or nothing.
+        roi_head: what is there, what is it, and where exactly.
     """
 
     backbone: nn.Module
-    neck: Neck
+    neck: nn.Module
     roi_head: RoIHead
+
+    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the (B, C, H, W) feature maps of images, finest first."""
+        return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
+
+    def positive_regions(self, proposals: Sequence[Tensor], batch: TrainBatch) -> list[Tensor]:
+        """Return for each image the (R, 4) regions that would train for an object.
+
+        A head of the user's own that does not sample regions gives none.
+        """
+        head = self.roi_head
+        if not isinstance(head, SamplesRegions):
+            return [own.new_zeros((0, 4)) for own in proposals]
+        each = zip(proposals, batch.targets, strict=True)
+        return [head.positive_regions(own, target, batch.seed) for own, target in each]
+
+    def map_modules(self) -> list[nn.Module]:
+        """Return the modules that compute maps of whole images."""
+        return [self.backbone, self.neck]
+
+    @property
+    def fc_layers(self) -> nn.Module | None:
+        """The module with fc6 and fc7; None where the head has other layers."""
+        return getattr(self.roi_head, "fc_layers", None)
+
+    def replace_fc_layers(self, layers: nn.Module) -> None:
+        """Put another module with the same input and output in their place."""
+        self.roi_head.head = layers
 
 
 def build_shared_parts(
     spec: MapDetectorConfig, num_classes: int, on_weights: OnWeights | None
-) -> SharedParts:
-    """Return the backbone, the neck and the head.
-
-    Args:
-        spec: the config's `detector`.
-        num_classes: K, without background.
-        on_weights: called with what became of pretrained weights; None leaves them unread.
-
-    Raises:
-        UserError: weights cannot be read or a part does not fit.
-    """
+) -> tuple[nn.Module, Neck, RoIHead]:
+    """Return the backbone, the neck and the head; see `DetectorFamily`."""
     backbone = build_backbone(spec.backbone, pyramid=reads_pyramid(spec.backbone, spec.neck))
     channels, strides = cast(Sequence[int], backbone.channels), cast(Sequence[int], backbone.strides)
     neck = build_neck(spec.neck, channels, strides)
@@ -116,7 +104,7 @@ def build_shared_parts(
         on_weights(load_pretrained(spec.backbone, parts))
         if not isinstance(spec.head, CustomConfig) and isinstance(roi_head.head, FcHead):
             roi_head.head.compress(ranks_of(spec.head))
-    return SharedParts(backbone, neck, roi_head)
+    return backbone, neck, roi_head
 
 
 def _features(

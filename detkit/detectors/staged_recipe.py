@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from torch.optim import Optimizer
 
 from detkit.capabilities import ReadsRegions
 from detkit.data.datasets.index import Index
 from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.config import StagedDetectorConfig
 from detkit.detectors.task import Progress, Task
+from detkit.models.roi.decision import SVMScores
 from detkit.models.roi.decision_builder import dropout_of
-from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMConfig
+from detkit.models.roi.decision_config import SVMConfig
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.runtime.processes import barrier, rank
 from detkit.runtime.progress import say
@@ -29,20 +31,6 @@ from detkit.training.staged.svms import Mining
 
 Batches = Callable[[Task, FineTuneConfig, RegionDetector], Loader]
 """Makes the batches of a detector's fine-tuning, those of this process."""
-
-
-class StagedDetectorConfig(Protocol):
-    """What the stages ask of a detector's config."""
-
-    @property
-    def head(self) -> AnyDecisionConfig:
-        """How it decides on the class."""
-        ...
-
-    @property
-    def box_regression(self) -> BoxRegressionConfig | None:
-        """How it decides on the box."""
-        ...
 
 
 def train_in_stages(task: Task, batches: Batches) -> Progress:
@@ -84,6 +72,45 @@ def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
     )
 
 
+def stage_inputs(task: Task) -> dict[str, Any]:
+    """Return what of a task every stage depends on, whatever the detector."""
+    return {
+        "data": dataset_key(task.train_set),
+        "resize": task.data.resize.model_dump() if task.data.resize else None,
+        "seed": task.seed,
+        "precision": str(task.session.precision),
+    }
+
+
+def run_svm_stage(
+    stages: Stages,
+    inputs: Mapping[str, Any],
+    task: Task,
+    config: SVMConfig,
+    svms: SVMScores,
+    reader: RegionReader,
+    vectors: Vectors,
+) -> None:
+    """Fit SVMs, unless that is done, and fill them in.
+
+    Args:
+        stages: those of the training; one is `svms`.
+        inputs: all that the SVMs depend on.
+        task: the classes and the seed.
+        config: how they are fitted.
+        svms: those of the model, which are changed.
+        reader: knows the regions.
+        vectors: their features.
+    """
+    classes, mining = task.data.classes, mining_of(config, reader.model)
+
+    def fit(part: Path) -> None:
+        fit_svms(reader, vectors, mining, classes, part, negative_iou=config.negative_iou, seed=task.seed)
+
+    made = stages.run("svms", inputs, fit)
+    fill_svms(svms, made.path, classes)
+
+
 def new_layer_optimizer(config: FineTuneConfig, model: RegionDetector) -> Optimizer:
     """Return the optimizer of a fine-tuning, in which the last layer, which is new, has a rate of its own."""
     optimizer, _ = build_optimizer(config.optimizer, model, batch_size=config.batch_size)
@@ -121,20 +148,9 @@ class _StagedTraining:
         }
         self.names = [name for name, wanted in plan.items() if wanted]
         self.stages = Stages(task.folder, self.names, say)
-        self.inputs = self._inputs()
-
-    def _inputs(self) -> dict[str, Any]:
-        """Return what every stage depends on."""
-        task = self.task
-        detector = task.detector.model_dump(include={"type", "backbone", "regions", "scales_px"})
-        detector.get("regions", {}).pop("at_once", None)  # it changes no result
-        return {
-            "data": dataset_key(task.train_set),
-            "detector": detector,
-            "resize": task.data.resize.model_dump() if task.data.resize else None,
-            "seed": task.seed,
-            "precision": str(task.session.precision),
-        }
+        network = detector.model_dump(include={"type", "backbone", "regions", "scales_px"})
+        network["regions"].pop("at_once", None)  # it changes no result
+        self.inputs = {**stage_inputs(task), "detector": network}
 
     def fine_tune(self, batches: Batches) -> Artefact | str:
         """Fine-tune the network; return what tells its weights apart."""
@@ -192,16 +208,9 @@ class _StagedTraining:
             return
         svms = self.model.decision.svms
         assert svms is not None
-        classes = task.data.classes
         how = head.model_dump(include=set(SVMConfig.model_fields) | {"type", "features"})
-
-        def fit(part: Path) -> None:
-            mining = mining_of(head, reader.model)
-            fit_svms(reader, vectors, mining, classes, part, negative_iou=head.negative_iou, seed=task.seed)
-
         inputs = {**features, "seed": task.seed, "how": how}
-        made = self.stages.run("svms", inputs, fit)
-        fill_svms(svms, made.path, classes)
+        run_svm_stage(self.stages, inputs, task, head, svms, reader, vectors)
 
     def fit_box_regression(self, reader: RegionReader, vectors: Vectors, features: Mapping[str, Any]) -> None:
         """Fit box regression, where there is one."""

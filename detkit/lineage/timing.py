@@ -27,8 +27,7 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.errors import UserError
 from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from detkit.proposals.builder import build_proposer
-from detkit.runs.model import load_detector
-from detkit.runs.predictor import build_rpn_proposer
+from detkit.runs.predictor import build_rpn_proposer, load_detector
 from detkit.runs.session import session
 from detkit.runtime.cores import num_cores
 from detkit.runtime.session import Session

@@ -1,25 +1,66 @@
-"""Model file -> a detector that takes images of any size, or proposes regions in them."""
+"""Model file -> its detector: as it is, for images of any size, or as what proposes regions in them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from detkit.capabilities import HasProposalNetwork
+from detkit.config.load import parse_config
 from detkit.config.schema import Config
 from detkit.data.transforms.builder import resizing
+from detkit.detectors.builder import build_detector
 from detkit.errors import UserError
+from detkit.inference.model_file import ModelFile, read_model_file
 from detkit.inference.predictor import Predictor
 from detkit.inference.rpn_proposer import RPNProposer, rpn_proposer
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
 from detkit.proposals.builder import build_proposer
-from detkit.runs.model import load_detector
 from detkit.runtime.device import choose_device, predicting_precision
 from detkit.runtime.processes import local_rank
 from detkit.runtime.session import Session
 from detkit.runtime.threads import Threads, number_kept, numbers_of_threads
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A trained detector, ready to run.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        config: what it was trained with.
+        file: classes, category ids and whatever else its file holds.
+    """
+
+    model: nn.Module
+    config: Config
+    file: ModelFile
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that the labels of detections point to."""
+        return self.file.classes
+
+
+def load_detector(weights: Path, device: torch.device | str = "cpu") -> LoadedDetector:
+    """Read a model.safetensors and build its detector.
+
+    Args:
+        weights: the file; its metadata hold the config.
+        device: where the model goes.
+
+    Raises:
+        UserError: the file is missing, is not a model of detkit, or does not fit its own config.
+    """
+    file = read_model_file(weights)
+    config = parse_config(file.config_yaml, f"{weights} (config)")
+    model = build_detector(config.detector, len(file.classes), config.seed, pretrained=False)
+    file.load_into(model)
+    return LoadedDetector(model.to(device).eval(), config, file)
 
 
 def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from detkit.config.strict_yaml import read_yaml
 from detkit.errors import UserError
 from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
 from detkit.proposals.config import AnyProposerConfig
 from detkit.proposals.proposals import Proposer
-from detkit.spec import Spec, with_tuples
+from detkit.spec import Spec, tagged, with_tuples
 from detkit.storage.content_keys import digests_of_files
 
-_SPECS: dict[str, type[Spec]] = {
-    get_args(spec.model_fields["type"].annotation)[0]: spec
-    for spec in get_args(get_args(AnyProposerConfig)[0])
-}
+_SPECS: dict[str, type[Spec]] = tagged(AnyProposerConfig)
 _MODEL = ".safetensors"
 
 
@@ -60,7 +57,7 @@ def find_method(name: str, overrides: Sequence[str], device: str = "auto") -> Me
     if name not in _SPECS:
         return _by_model(Path(name), values, device)
     try:
-        spec = TypeAdapter[Any](AnyProposerConfig).validate_python({"type": name, **values})
+        spec: Any = _SPECS[name].model_validate({"type": name, **values})
     except ValidationError as error:
         raise UserError(
             "\n".join(_message(e, name, values) for e in error.errors(include_url=False))
@@ -110,7 +107,7 @@ def _values(overrides: Sequence[str], spec: type[Spec] | None) -> dict[str, Any]
 def _message(error: Any, method: str, values: Any) -> str:
     path: list[str] = []
     place = values
-    for part in error["loc"][1:]:
+    for part in error["loc"]:
         if (isinstance(place, dict) and part in place) or part == error["loc"][-1]:  # the others are types
             path.append(str(part))
             place = place.get(part) if isinstance(place, dict) else None

@@ -1,21 +1,24 @@
-"""Results of an evaluation in a run folder: detections, comp4 files and the report."""
+"""Results of an evaluation in a run folder, detections, comp4 files and the report: written and read back."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.annotations.coco_results import write_coco_results
+from detkit.annotations.coco_results import read_coco_results, write_coco_results
 from detkit.annotations.comp4 import write_comp4
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.config.dump import dump_config
+from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_validation_set
 from detkit.data.datasets.source import Source
 from detkit.errors import UserError
 from detkit.evaluation.measure import Measured
 from detkit.report.analysis import zero_notes
 from detkit.report.evaluation_page import EvaluatedRun, write_page
 from detkit.runtime.progress import say
-from detkit.storage.run_folder import DETECTIONS, REPORT
+from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT
 
 
 def evaluated_run(
@@ -80,3 +83,40 @@ def require_same_classes(classes: tuple[str, ...], truth: AnnotationSet, weights
         "Write the model's classes, in its order, into data.classes (and those it does not know into "
         "data.ignore_classes), or fine-tune the model to yours: detkit train CONFIG --from WEIGHTS"
     )
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A training or an evaluation, read back from its folder.
+
+    Attributes:
+        folder: where it is.
+        config: what it was made with.
+        source: the images that it was evaluated on.
+        found: what it found in them.
+    """
+
+    folder: Path
+    config: Config
+    source: Source
+    found: DetectionSet
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read what `detkit train` or `detkit eval` left in a folder, and the images it was evaluated on.
+
+    Args:
+        folder: holds config.yaml and detections.json.
+
+    Raises:
+        UserError: a file is missing or damaged, or the dataset is not where the config says.
+    """
+    for name in (CONFIG, DETECTIONS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder}: has no {name}, so it is not the folder of a finished run; give one that "
+                "detkit train (with data.val) or detkit eval wrote"
+            )
+    config = load_config(folder / CONFIG)
+    source = open_validation_set(config.data)
+    return FinishedRun(folder, config, source, read_coco_results(folder / DETECTIONS, source.annotations))

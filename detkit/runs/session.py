@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.dataset import DetectionSet
 from detkit.config.dump import dump_config
 from detkit.config.schema import Config
 from detkit.data.datasets.source import Source
@@ -80,14 +80,3 @@ def detect_with(
     return detect_dataset(
         model, source, run, transforms=eval_transforms(config.data), batch_size=config.evaluate.batch_size
     )
-
-
-def images_of(annotations: AnnotationSet) -> str:
-    """Return a few words on the size of a dataset.
-
-    Example:
-        >>> from detkit.evaluation.example import two_images
-        >>> images_of(two_images()[0])
-        '2 images, 3 objects'
-    """
-    return f"{annotations.num_images:,} images, {annotations.num_objects:,} objects"

@@ -13,7 +13,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 from detkit.evaluation.analysis.compare import Comparison, Difference, compare_detections
 from detkit.evaluation.measure import RULES, shown
-from detkit.runs.finished_run import FinishedRun, read_run
+from detkit.runs.results import FinishedRun, read_run
 
 
 @dataclass(frozen=True)

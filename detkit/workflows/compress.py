@@ -23,7 +23,7 @@ from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known, measure
 from detkit.inference.model_file import save_model
 from detkit.inference.score_floor import Advice, advice_of
-from detkit.runs.model import LoadedDetector, load_detector
+from detkit.runs.predictor import LoadedDetector, load_detector
 from detkit.runs.results import require_same_classes
 from detkit.runs.session import detect_with, session
 from detkit.runtime.device import choose_device

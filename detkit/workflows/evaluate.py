@@ -14,7 +14,7 @@ from detkit.data.datasets.builder import open_validation_set
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.evaluation.measure import Measured, measure
 from detkit.models.compilation import compile_maps
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
 from detkit.runs.session import detect_with, session
 from detkit.storage.atomic import write_atomically

@@ -9,8 +9,7 @@ from typing import Any
 from detkit.data.datasets.builder import open_training_set
 from detkit.evaluation.measure import Measured, measure
 from detkit.report.evaluation_page import write_page
-from detkit.runs.finished_run import read_run
-from detkit.runs.results import evaluated_run
+from detkit.runs.results import evaluated_run, read_run
 from detkit.storage.run_folder import METRICS, REPORT
 
 

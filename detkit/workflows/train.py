@@ -19,10 +19,10 @@ from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.score_floor import advice_of
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import announce_changes, begins_again, goes_on
-from detkit.runs.session import images_of, session, task_of
+from detkit.runs.session import session, task_of
 from detkit.runtime.processes import barrier, from_main, rank
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
@@ -106,7 +106,8 @@ def train(
     with session(config, trains=True) as run:
         if rank() == 0:
             changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
-            say(f"training on {images_of(train_set.annotations)}", *changes)
+            seen = train_set.annotations
+            say(f"training on {seen.num_images:,} images, {seen.num_objects:,} objects", *changes)
             say(f"on {run.device}, {run.precision_name}")
         proposals = config.detector.external_proposals
         train_set = attach_proposals(proposals, train_set, "train")

@@ -16,7 +16,7 @@ from detkit.data.datasets.builder import open_validation_set
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.data.synthetic.shapes import shape_mask
 from detkit.errors import UserError
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.workflows.check import check
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate

@@ -8,7 +8,7 @@ import pytest
 from detkit.__main__ import main
 from detkit.errors import UserError
 from detkit.evaluation.measure import measure
-from detkit.runs.finished_run import read_run
+from detkit.runs.results import read_run
 from detkit.workflows.compare import compare
 from tests.workflows.made_run import make_run
 

@@ -15,7 +15,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import save_model
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.workflows.compress import compress
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train

@@ -18,8 +18,7 @@ from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import measure
 from detkit.inference.score_floor import advice_of
-from detkit.runs.model import load_detector
-from detkit.runs.predictor import build_predictor
+from detkit.runs.predictor import build_predictor, load_detector
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.predict import predict

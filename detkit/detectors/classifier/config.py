@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from detkit.detectors.config import DetectorConfig, Values
+from detkit.detectors.config import DetectorConfig, Values, kind_of
 from detkit.models.backbones.families import PublishedBackboneConfig, family_named
 from detkit.spec import Count, Fraction, Positive, Spec, fill
 
@@ -42,18 +42,14 @@ class ClassifierConfig(DetectorConfig):
     top: Count = 5
     """How many classes are reported for an image, best first."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _complete(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = cls.with_parts(data)
-        backbone = data.get("backbone")
-        family = family_named(backbone.get("type")) if isinstance(backbone, dict) else None
+    def filled(cls, parts: Values) -> Values:
+        """Return the mappings with what the backbone's own classifier has."""
+        family = family_named(kind_of(parts.get("backbone")))
         if family is None:
-            return data
+            return parts
         own = {"freeze_at": 0} | ({"norm": "trainable"} if family.has_norm else {})
-        return fill(data, {"backbone": own, "dropout": family.classifier_dropout})
+        return fill(parts, {"backbone": own, "dropout": family.classifier_dropout})
 
     @classmethod
     def complete(cls, config: Values) -> Values:

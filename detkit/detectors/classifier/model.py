@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.detectors.classifier.views import Crops, views
+from detkit.detectors.classifier.config import ClassifierConfig
+from detkit.detectors.classifier.tails import build_tail
+from detkit.detectors.shared_parts import OnWeights
 from detkit.errors import UserError
+from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.image_input import ImageInput
 from detkit.structures import Detections, ImageBatch, TrainBatch
+
+Crops = Literal["center", "ten"]
 
 
 class Classifier(ImageInput):
@@ -49,7 +56,8 @@ class Classifier(ImageInput):
         """
         pixels = self.prepare(batch.images)
         if {pixels.shape[2:]} != {torch.Size(size) for size in batch.images.sizes}:
-            pixels = torch.cat([self._views(*image, "center", (1.0,)) for image in self._each(batch.images)])
+            cuts = [views(image, self.crop_px, "center", (1.0,)) for image in self._unpadded(batch.images)]
+            pixels = torch.cat(cuts)
         for target in batch.targets:
             if len(target) != 1:
                 raise UserError(f"image {target.image} has {len(target)} classes; a classifier learns one")
@@ -60,7 +68,7 @@ class Classifier(ImageInput):
     @torch.no_grad()
     def detect(self, images: ImageBatch) -> list[Detections]:
         """Return the best classes of each image, best first, with the whole image as their box."""
-        cuts = [self._views(*image, self.crops, self.scales) for image in self._each(images)]
+        cuts = [views(image, self.crop_px, self.crops, self.scales) for image in self._unpadded(images)]
         scores = self.logits(torch.cat(cuts)).float().softmax(dim=1)
         means = scores.view(len(cuts), -1, scores.shape[1]).mean(dim=1)  # each image has as many cuts
         return [self._best(mean, size) for mean, size in zip(means, images.originals, strict=True)]
@@ -74,14 +82,69 @@ class Classifier(ImageInput):
         """Return the modules that compute maps of whole images."""
         return [self.backbone]
 
-    def _each(self, images: ImageBatch) -> list[tuple[Tensor, tuple[int, int]]]:
-        return list(zip(self.prepare(images), images.sizes, strict=True))
-
-    def _views(self, image: Tensor, size: tuple[int, int], crops: Crops, scales: tuple[float, ...]) -> Tensor:
-        return views(image[:, : size[0], : size[1]], self.crop_px, crops, scales)
+    def _unpadded(self, images: ImageBatch) -> list[Tensor]:
+        """Return the (3, H, W) normalised pixels of each image."""
+        each = zip(self.prepare(images), images.sizes, strict=True)
+        return [image[:, :height, :width] for image, (height, width) in each]
 
     def _best(self, scores: Tensor, size: tuple[int, int]) -> Detections:
         best = torch.sort(scores, descending=True, stable=True)
         count = min(self.top, len(scores))
         box = scores.new_tensor((0.0, 0.0, float(size[1]), float(size[0])))
         return Detections(box.repeat(count, 1), best.values[:count], best.indices[:count])
+
+
+def views(image: Tensor, side: int, crops: Crops, scales: tuple[float, ...]) -> Tensor:
+    """Return the cuts of one image, at each scale one after another.
+
+    Args:
+        image: (C, H, W).
+        side: height and width of a cut in pixels; what an image lacks at its end is 0.
+        crops: `center`, or `ten` for the corners, the centre and the mirror images of these five.
+        scales: factors of the image's size; it is resized bilinearly, averaged where it shrinks.
+
+    Returns:
+        (V, C, side, side); V is the number of scales times 1 or 10.
+
+    Example:
+        >>> views(torch.arange(16.0).view(1, 4, 4), 2, "center", (1.0,))
+        tensor([[[[ 5.,  6.],
+                  [ 9., 10.]]]])
+        >>> views(torch.zeros(3, 30, 40), 16, "ten", (1.0, 0.75)).shape
+        torch.Size([20, 3, 16, 16])
+    """
+    found = []
+    for scale in scales:
+        scaled = image if scale == 1 else _resized(image, scale)
+        height, width = scaled.shape[1:]
+        scaled = F.pad(scaled, (0, max(0, side - width), 0, max(0, side - height)))
+        bottom, right = max(0, height - side), max(0, width - side)
+        places = [(bottom // 2, right // 2)]
+        if crops == "ten":
+            places += [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+        cuts = torch.stack([scaled[:, top : top + side, left : left + side] for top, left in places])
+        found.append(cuts if crops == "center" else torch.cat([cuts, cuts.flip(3)]))
+    return torch.cat(found)
+
+
+def _resized(image: Tensor, scale: float) -> Tensor:
+    size = [max(1, round(length * scale)) for length in image.shape[1:]]
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+def build_classifier(spec: ClassifierConfig, num_classes: int, on_weights: OnWeights | None) -> Classifier:
+    """Return the classifier of a config; see `DetectorFamily`."""
+    backbone = build_backbone(spec.backbone, pyramid=False)
+    tail = build_tail(spec.backbone, backbone, spec.dropout, num_classes)
+    if on_weights is not None and spec.backbone.weights != "none":
+        rest = {f"{name}.": part for name, part in tail.named_children()}
+        on_weights(load_pretrained(spec.backbone, {"": backbone, **rest}))
+    return Classifier(
+        backbone,
+        tail,
+        crop_px=spec.crop_px,
+        crops=spec.views.crops,
+        scales=spec.views.scales,
+        label_smoothing=spec.label_smoothing,
+        top=spec.top,
+    )

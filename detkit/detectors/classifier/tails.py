@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.models.backbones.families import PublishedBackboneConfig, family_of
+from detkit.models.backbones.family import FcLayers
 from detkit.models.initialisation import gaussian, he_normal
-
-LAST_FC = "6"
 
 
 class FcTail(nn.Module):
@@ -47,7 +48,7 @@ class FcTail(nn.Module):
         self.classifier = nn.Sequential(*layers)
         he_normal(self.classifier)
         self.classifier.append(gaussian_linear(channels, num_classes))
-        self.outputs_per_class = {f"classifier.{LAST_FC}": 1}
+        self.outputs_per_class = {"classifier.6": 1}
 
     def forward(self, conv5: Tensor) -> Tensor:
         """Return (B, K) logits of a (B, C, H, W) map."""
@@ -107,3 +108,35 @@ def gaussian_linear(channels_in: int, num_classes: int) -> nn.Linear:
     layer = nn.Linear(channels_in, num_classes)
     gaussian(layer, 0.01)
     return layer
+
+
+def build_tail(
+    spec: PublishedBackboneConfig, backbone: nn.Module, dropout: float, num_classes: int
+) -> FcTail | StageTail:
+    """Return the rest of a published network, from scratch.
+
+    Args:
+        spec: the config's `detector.backbone`.
+        backbone: what was built of it.
+        dropout: fraction of activations dropped.
+        num_classes: K.
+    """
+    family = family_of(spec)
+    behind = family.behind
+    if isinstance(behind, FcLayers):
+        return FcTail(
+            cast(Sequence[int], backbone.channels)[-1],
+            behind.cells,
+            channels=cast(int, backbone.fc_channels),
+            dropout_first=behind.dropout_first,
+            dropout=dropout,
+            num_classes=num_classes,
+        )
+    stage = behind.build(spec)
+    return StageTail(
+        {key.removesuffix("."): stage.get_submodule(part) for key, part in behind.parts.items()},
+        pooled=behind.pooled,
+        channels=family.channels(spec)[-1],
+        dropout=dropout,
+        num_classes=num_classes,
+    )

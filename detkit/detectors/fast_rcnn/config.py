@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detkit.data.config import DataConfig
-from detkit.detectors.config import DetectorConfig, Values, check_image_scales
+from detkit.detectors.config import MapDetectorConfig, Refused, Values
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.config import VGGConfig
-from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
+from detkit.models.necks.config import AnyNeckConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.decision_config import SVMConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig
-from detkit.models.roi.wiring import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
-from detkit.spec import Count, CustomConfig, fill
-from detkit.training.config import TrainConfig
-
-# These values replace the defaults of the heads, which are Faster R-CNN's.
-PAPER_DEFAULTS: Values = {"head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}}
-FPN_STRIDE = 4
+from detkit.spec import Count, CustomConfig
 
 
-class FastRCNNConfig(DetectorConfig):
+class FastRCNNConfig(MapDetectorConfig):
     """Fast R-CNN (Girshick 2015): classifies the boxes it is given, on maps of the whole image."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient",)
+    # The defaults of the heads are Faster R-CNN's.
+    paper_defaults: ClassVar[Values] = {
+        "head": {"batch_per_image": 64, "bg_iou": (0.1, 0.5), "box_targets": "measured"}
+    }
     pyramid_defaults: ClassVar[Values] = {"head": {"batch_per_image": 512, "nms_iou": 0.5}}
+    refused: ClassVar[Refused] = {"proposals": {"rpn": "is faster_rcnn"}}
 
     type: Literal["fast_rcnn"] = "fast_rcnn"
     backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
@@ -51,46 +49,15 @@ class FastRCNNConfig(DetectorConfig):
     """SVMs that take the place of the softmax once the network is trained (its `post-hoc SVMs`); the boxes
     stay the network's own. Null keeps the softmax, which is better in the paper."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = cls.with_parts(data)
-        proposals, neck = data.get("proposals"), data.get("neck")
-        if isinstance(proposals, dict) and proposals.get("type") == "rpn":
-            raise ValueError("fast_rcnn with proposals: rpn is faster_rcnn")
-        pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
-        return fill(data, cls.pyramid_defaults if pyramid else PAPER_DEFAULTS)
-
     @model_validator(mode="after")
-    def _parts_fit(self) -> FastRCNNConfig:
-        require_wiring(self.backbone, self.neck, self.head)
+    def _parts_fit(self) -> Self:
         if self.svms and isinstance(self.head, CustomConfig):
             raise ValueError("svms needs a head of detkit's own, not custom")
         if self.scales_px and not isinstance(self.neck, NoNeckConfig):
             raise ValueError("scales_px needs neck: none; a pyramid of features has its scales already")
-        if self.scales_px and isinstance(self.regions, CustomConfig):
-            raise ValueError("scales_px needs regions of detkit's own, not custom")
-        if list(self.scales_px) != sorted(set(self.scales_px)):
-            raise ValueError(f"scales_px must rise, got {list(self.scales_px)}")
         return self
-
-    def check(self, data: DataConfig, train: TrainConfig) -> None:
-        """Check that smaller copies of an image are made of the size that images come in."""
-        check_image_scales(self.scales_px, data)
 
     @property
     def external_proposals(self) -> ExternalProposalsConfig:
         """The proposals that it is given."""
         return self.proposals
-
-    @property
-    def finest_stride(self) -> int:
-        """Pixels per cell of the finest feature map."""
-        return FPN_STRIDE if isinstance(self.neck, FPNConfig) else super().finest_stride
-
-    @property
-    def image_scales_px(self) -> tuple[int, ...]:
-        """Short sides of the copies of an image that are read in a test."""
-        return self.scales_px

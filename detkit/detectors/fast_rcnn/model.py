@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from detkit.capabilities import SamplesRegions
+from detkit.detectors.fast_rcnn.config import FastRCNNConfig
+from detkit.detectors.shared_parts import MapDetector, OnWeights, build_shared_parts
 from detkit.errors import UserError
-from detkit.models.image_input import ImageInput, in_file_pixels, shrunk
+from detkit.models.image_input import in_file_pixels, shrunk
+from detkit.models.roi.box_heads import BoxHead
+from detkit.models.roi.decision import SVMScores
 from detkit.models.roi.roi_head import RoIHead
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
-class FastRCNN(ImageInput):
+class FastRCNN(MapDetector):
     """A backbone that reads the image once, and a head that classifies the proposals it is given.
 
     Args:
@@ -42,7 +46,7 @@ class FastRCNN(ImageInput):
             UserError: the batch does not say where to look.
         """
         proposals = self._proposals(batch.images)
-        maps = self.neck(self.backbone(self.prepare(batch.images)))
+        maps = self.feature_maps(batch.images)
         head_class, head_box = self.roi_head.losses(maps, proposals, batch.targets, batch.seed)
         return {"head_class": head_class, "head_box": head_box}
 
@@ -66,16 +70,9 @@ class FastRCNN(ImageInput):
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
-        """Return for each image no anchors and the (R, 4) regions that would train for an object.
-
-        A head of the user's own that does not sample regions gives none.
-        """
-        head, boxes = self.roi_head, []
-        for own, target in zip(self._proposals(batch.images), batch.targets, strict=True):
-            nothing = own.new_zeros((0, 4))
-            samples = isinstance(head, SamplesRegions)
-            boxes.append((nothing, head.positive_regions(own, target, batch.seed) if samples else nothing))
-        return boxes
+        """Return for each image no anchors and the (R, 4) regions that would train for an object."""
+        regions = self.positive_regions(self._proposals(batch.images), batch)
+        return [(own.new_zeros((0, 4)), own) for own in regions]
 
     @property
     def candidates(self) -> Literal["proposals"] | None:
@@ -94,20 +91,16 @@ class FastRCNN(ImageInput):
         assert proposals is not None
         return proposals, len(self.roi_head.positive_regions(proposals, target, seed=0))
 
-    def map_modules(self) -> list[nn.Module]:
-        """Return the modules that compute maps of whole images."""
-        return [self.backbone, self.neck]
-
-    @property
-    def fc_layers(self) -> nn.Module | None:
-        """The module with fc6 and fc7; None where the head has other layers."""
-        return getattr(self.roi_head, "fc_layers", None)
-
-    def replace_fc_layers(self, layers: nn.Module) -> None:
-        """Put another module with the same input and output in their place."""
-        self.roi_head.head = layers
-
     def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         if images.proposals is None:
             raise UserError("fast_rcnn needs proposals: give ImageBatch.proposals, boxes for each image")
         return [boxes.to(self.mean.device) for boxes in images.proposals]
+
+
+def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> FastRCNN:
+    """Return the Fast R-CNN of a config; see `DetectorFamily`."""
+    backbone, neck, roi_head = build_shared_parts(spec, num_classes, on_weights)
+    if spec.svms is not None:
+        roi_head.predictor.svms = SVMScores(cast(BoxHead, roi_head.head).channels, num_classes)
+    factors = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
+    return FastRCNN(backbone, neck, roi_head, factors[1:])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import ChooseAnchors, DetectorConfig, Values
+from detkit.detectors.config import ChooseAnchors, MapDetectorConfig, Refused, Values
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.config import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
-from detkit.models.roi.wiring import require_wiring
 from detkit.models.rpn.config import AnyRPNConfig, RPNConfig
 from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec, fill
 from detkit.training.config import Precision, TrainConfig
@@ -25,40 +24,34 @@ from detkit.training.loop.config import (
     WarmupConfig,
 )
 
-# With an FPN these values replace the defaults of the classes above, which follow the papers for
-# one feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
-FPN_DEFAULTS: Values = {
-    "proposals": {
-        "anchors": {
-            "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
-            "rounding": "corners",
-            "offset": 0.0,
-        },
-        "channels": 0,
-        "border_px": None,
-        "pre_nms_train": 2000,
-        "pre_nms_test": 1000,
-        "post_nms_test": 1000,
-        "min_size_px": 0.0,
-    },
-    "head": {"batch_per_image": 512, "nms_iou": 0.5},
-}
 
-FPN_STRIDE = 4
-
-OTHER_NAMES = {
-    "selective_search": "fast_rcnn",
-    "edge_boxes": "fast_rcnn",
-    "sliding_window": "fast_rcnn",
-    "file": "fast_rcnn",
-}
-
-
-class FasterRCNNConfig(DetectorConfig):
+class FasterRCNNConfig(MapDetectorConfig):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
-    pyramid_defaults: ClassVar[Values] = FPN_DEFAULTS
+    # With an FPN these values replace the defaults of the parts' classes, which follow the papers for one
+    # feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
+    pyramid_defaults: ClassVar[Values] = {
+        "proposals": {
+            "anchors": {
+                "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
+                "rounding": "corners",
+                "offset": 0.0,
+            },
+            "channels": 0,
+            "border_px": None,
+            "pre_nms_train": 2000,
+            "pre_nms_test": 1000,
+            "post_nms_test": 1000,
+            "min_size_px": 0.0,
+        },
+        "head": {"batch_per_image": 512, "nms_iou": 0.5},
+    }
+    refused: ClassVar[Refused] = {
+        "proposals": dict.fromkeys(
+            ("selective_search", "edge_boxes", "sliding_window", "file"), "is fast_rcnn"
+        )
+    }
 
     type: Literal["faster_rcnn"] = "faster_rcnn"
     backbone: AnyBackboneConfig = Field(default_factory=VGGConfig)
@@ -72,23 +65,13 @@ class FasterRCNNConfig(DetectorConfig):
     head: AnyHeadConfig = Field(default_factory=Fc6Fc7HeadConfig)
     """What is it, and where exactly."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _complete(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = cls.with_parts(data)
-        proposals = data.get("proposals")
-        kind = proposals.get("type") if isinstance(proposals, dict) else None
-        if isinstance(kind, str) and kind in OTHER_NAMES:
-            raise ValueError(f"faster_rcnn with proposals: {kind} is {OTHER_NAMES[kind]}")
-        neck = data.get("neck")
-        pyramid = isinstance(neck, dict) and neck.get("type") == "fpn"
-        return fill(fill(data, {"proposals": {"type": "rpn"}}), cls.pyramid_defaults if pyramid else {})
+    def filled(cls, parts: Values) -> Values:
+        """Return the mappings with the paper's values; proposals are those of an RPN."""
+        return super().filled(fill(parts, {"proposals": {"type": "rpn"}}))
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> FasterRCNNConfig:
-        require_wiring(self.backbone, self.neck, self.head)
+    def _maps_have_anchors(self) -> Self:
         pyramid = isinstance(self.neck, FPNConfig)
         own = any(isinstance(part, CustomConfig) for part in (self.backbone, self.neck))
         if own or isinstance(self.proposals, CustomConfig):
@@ -109,11 +92,6 @@ class FasterRCNNConfig(DetectorConfig):
                 "faster_rcnn are not where both stages are trained together: take fixed, or train.type: "
                 "alternating"
             )
-
-    @property
-    def finest_stride(self) -> int:
-        """Pixels per cell of the finest feature map."""
-        return FPN_STRIDE if isinstance(self.neck, FPNConfig) else super().finest_stride
 
     def with_anchors(self, choose: ChooseAnchors) -> FasterRCNNConfig | None:
         """Return the config with other anchors; None with a proposal network of the user's own."""

@@ -8,14 +8,17 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import ProposesRegions, SamplesAnchors, SamplesRegions
-from detkit.models.image_input import ImageInput, in_file_pixels
+from detkit.capabilities import ProposesRegions, SamplesAnchors
+from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.shared_parts import MapDetector, OnWeights, build_shared_parts
+from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.roi_head import RoIHead
+from detkit.models.rpn.builder import build_rpn
 from detkit.models.rpn.rpn import RPN
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
-class FasterRCNN(ImageInput):
+class FasterRCNN(MapDetector):
     """A backbone whose maps serve the proposal network and the head that classifies its proposals.
 
     Proposals carry no gradient back: the paper's approximate joint training.
@@ -57,26 +60,16 @@ class FasterRCNN(ImageInput):
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
         """Return for each image the (A, 4) anchors and (R, 4) regions that would train for an object.
 
-        A part of the user's own that samples neither gives none.
+        A proposal network of the user's own that does not sample anchors gives none.
         """
         sizes = batch.images.sizes
         maps = self.feature_maps(batch.images)
         output = self.rpn(maps, sizes)
         proposals = self.rpn.propose(output, sizes, self.rpn.train_limits)
-        nothing = [own.new_zeros((0, 4)) for own in proposals]
-        anchors = regions = nothing
+        anchors = [own.new_zeros((0, 4)) for own in proposals]
         if isinstance(self.rpn, SamplesAnchors):
             anchors = self.rpn.positive_anchors(output, batch.targets, sizes, batch.seed)
-        if isinstance(self.roi_head, SamplesRegions):
-            regions = [
-                self.roi_head.positive_regions(own, target, batch.seed)
-                for own, target in zip(proposals, batch.targets, strict=True)
-            ]
-        return list(zip(anchors, regions, strict=True))
-
-    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
-        """Return the (B, C, H, W) feature maps of images, finest first."""
-        return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
+        return list(zip(anchors, self.positive_regions(proposals, batch), strict=True))
 
     def propose(
         self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
@@ -107,14 +100,11 @@ class FasterRCNN(ImageInput):
 
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""
-        head = [self.rpn.head] if isinstance(self.rpn, RPN) else []
-        return [self.backbone, self.neck, *head]
+        return [*super().map_modules(), *([self.rpn.head] if isinstance(self.rpn, RPN) else [])]
 
-    @property
-    def fc_layers(self) -> nn.Module | None:
-        """The module with fc6 and fc7; None where the head has other layers."""
-        return getattr(self.roi_head, "fc_layers", None)
 
-    def replace_fc_layers(self, layers: nn.Module) -> None:
-        """Put another module with the same input and output in their place."""
-        self.roi_head.head = layers
+def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> FasterRCNN:
+    """Return the Faster R-CNN of a config; see `DetectorFamily`."""
+    backbone, neck, roi_head = build_shared_parts(spec, num_classes, on_weights)
+    rpn = build_rpn(spec.proposals, neck.channels, neck.strides)
+    return FasterRCNN(backbone, neck, rpn, roi_head)

@@ -121,15 +121,7 @@ class _Alternation:
         """
         inputs = {**self.inputs, "turn": turn.model_dump(mode="json")}
         inputs |= {"start": start, "proposals": proposals}
-
-        def learn(folder: Path) -> None:
-            whole = self.model(start)
-            if start is not None:
-                freeze(whole.backbone)
-                freeze(whole.neck)
-            self._learn(folder, turn, whole, proposals, continues=start is not None)
-
-        return self.stages.run(name, inputs, learn)
+        return self.stages.run(name, inputs, lambda folder: self._learn(folder, turn, start, proposals))
 
     def model(self, step: Artefact | None) -> FasterRCNN:
         """Return the detector as a step left it, or as it is before any step, on the session's device."""
@@ -157,27 +149,24 @@ class _Alternation:
         return self.stages.run(name, inputs, propose, suffix=".safetensors")
 
     def _learn(
-        self,
-        folder: Path,
-        turn: TurnConfig,
-        whole: FasterRCNN,
-        proposals: Artefact | None,
-        *,
-        continues: bool,
+        self, folder: Path, turn: TurnConfig, start: Artefact | None, proposals: Artefact | None
     ) -> None:
+        whole = self.model(start)
+        if start is not None:
+            freeze(whole.backbone)
+            freeze(whole.neck)
         train_set, device = self.task.train_set, self.task.session.device
         resumes = from_main((folder / CHECKPOINT).exists)
         how = as_gradient(turn, self.train.precision)
         step = _Step(**{**vars(self.task), "folder": folder, "resume": resumes, "val_set": None}, whole=whole)
         try:
             if proposals is None:
-                proposing = ProposalNetwork(whole.backbone, whole.neck, whole.rpn).to(device)
-                done = train_by_gradient(step, proposing, how)
+                part: ProposalNetwork | FastRCNN = ProposalNetwork(whole.backbone, whole.neck, whole.rpn)
             else:
                 step = replace(step, train_set=_with_boxes(train_set, proposals))
                 part = FastRCNN(whole.backbone, whole.neck, whole.roi_head).to(device)
-                measure_box_targets(self.head, part, step, continues=continues)
-                done = train_by_gradient(step, part, how)
+                measure_box_targets(self.head, part, step, continues=start is not None)
+            done = train_by_gradient(step, part.to(device), how)
         except KeyboardInterrupt:
             raise KeyboardInterrupt from None  # the stage says how the run is resumed, not this folder
         self.steps_done += done.steps

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import DetectorConfig, Values
+from detkit.detectors.config import Refused, StagedDetectorConfig, Values
 from detkit.models.backbones.alexnet.config import AlexNetConfig
 from detkit.models.backbones.families import AnyBackboneConfig
-from detkit.models.roi.decision_config import (
-    AnyDecisionConfig,
-    BoxRegressionConfig,
-    SVMDecisionConfig,
-    require_features,
-    with_features,
-)
+from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMDecisionConfig
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, Index, Spec, fill
 from detkit.training.config import TrainConfig
-
-# The paper fine-tunes the whole network.
-PAPER_DEFAULTS: dict[str, Any] = {"backbone": {"freeze_at": 0}}
-
-OTHER_REGIONS = {"roi_pool": "fast_rcnn", "roi_align": "fast_rcnn", "spp": "sppnet"}
 
 
 class WarpConfig(Spec):
@@ -47,10 +36,23 @@ class WarpConfig(Spec):
         return self
 
 
-class RCNNConfig(DetectorConfig):
+class RCNNConfig(StagedDetectorConfig):
     """R-CNN (Girshick 2014): a network reads each region by itself, cut out and warped to its input."""
 
-    train_types: ClassVar[tuple[str, ...]] = ("staged",)
+    # The paper fine-tunes the whole network.
+    paper_defaults: ClassVar[Values] = {"backbone": {"freeze_at": 0}}
+    refused: ClassVar[Refused] = {
+        "proposals": {
+            "rpn": "has no maps for the rpn; a proposal network on the maps of the detector is faster_rcnn; "
+            "detkit propose writes its boxes for proposals: file"
+        },
+        "regions": {
+            "roi_pool": "is fast_rcnn",
+            "roi_align": "is fast_rcnn",
+            "spp": "is sppnet",
+            "custom": "cannot be; regions are cut out while images are loaded: take warp",
+        },
+    }
 
     type: Literal["rcnn"] = "rcnn"
     backbone: AnyBackboneConfig = Field(default_factory=AlexNetConfig)
@@ -64,32 +66,6 @@ class RCNNConfig(DetectorConfig):
     box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly; null leaves the boxes as they are proposed."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = cls.with_parts(data)
-        proposals, regions = data.get("proposals"), data.get("regions")
-        if isinstance(proposals, dict) and proposals.get("type") == "rpn":
-            raise ValueError(
-                "rcnn with proposals: rpn has no maps for the rpn; a proposal network on "
-                "the maps of the detector is faster_rcnn; detkit propose writes its boxes for proposals: file"
-            )
-        if isinstance(regions, dict) and regions.get("type") in OTHER_REGIONS:
-            kind = regions["type"]
-            raise ValueError(f"rcnn with regions: {kind} is {OTHER_REGIONS[kind]}")
-        if isinstance(regions, dict) and regions.get("type") == "custom":
-            raise ValueError(
-                "rcnn with regions: custom cannot be; regions are cut out while images are loaded: take warp"
-            )
-        return with_features(fill(data, PAPER_DEFAULTS))
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> RCNNConfig:
-        require_features(self.backbone.type, self.head)
-        return self
-
     @classmethod
     def complete(cls, config: Values) -> Values:
         """Leave images as they are, which regions are cut out of, unless a size is asked for."""
@@ -102,8 +78,3 @@ class RCNNConfig(DetectorConfig):
                 "data.train.augment must be empty with rcnn, which is trained on regions as they are; "
                 "train.fine_tune.flip mirrors them"
             )
-
-    @property
-    def external_proposals(self) -> ExternalProposalsConfig:
-        """The proposals that it is given."""
-        return self.proposals

@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.data.regions.batch import RegionBatch
-from detkit.detectors.rcnn.crop_network import CropNetwork
+from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.shared_parts import OnWeights
+from detkit.models.backbones.builder import build_backbone, load_pretrained
+from detkit.models.backbones.families import AnyBackboneConfig, family_of
+from detkit.models.roi.box_heads import BoxHead, FcHead, MeanHead
 from detkit.models.roi.decision import StagedDecision
+from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
+from detkit.models.roi.own_head import build_own_head, weight_parts
 from detkit.models.roi.region_detector import SELECTION, RegionDetector
+from detkit.models.roi.region_layers import RegionLayers
 from detkit.models.roi.selection import Selection
 from detkit.ops.kernels.warp_plan import plan_warp
 from detkit.ops.warp import Cuts, warp
+from detkit.spec import CustomConfig
 from detkit.structures import ImageBatch
+
+
+class CropNetwork(RegionLayers):
+    """Convolutions, pool5, and fc6 and fc7 where the network has them.
+
+    With fc6 and fc7 the last map is max-pooled to as many cells as fc6 wants, whatever the size of the crops;
+    for a VGG and 224 pixels that is its own pool5. Without them pool5 is the mean of the last stage.
+
+    Args:
+        backbone: (R, 3, S, S) normalised crops -> maps, of which the last is taken.
+        head: the layers behind it: fc6 and fc7, or the last stage.
+        size: cells along each side that fc6 sees; without fc6 it has no meaning.
+    """
+
+    def __init__(self, backbone: nn.Module, head: BoxHead, size: int) -> None:
+        fc = head if isinstance(head, FcHead) else None
+        channels = cast(Sequence[int], backbone.channels)[-1]
+        super().__init__(fc, channels * size * size if fc else head.channels)
+        self.backbone, self.size = backbone, size
+        self.stage = None if fc else head
+
+    def pool5(self, crops: Tensor) -> Tensor:
+        """Return (R, D) vectors of (R, 3, S, S) normalised crops."""
+        features: Tensor = self.backbone(crops)[-1]
+        if self.stage is None:
+            return F.adaptive_max_pool2d(features, self.size).flatten(1)
+        vectors: Tensor = self.stage(features)
+        return vectors
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return (R, D) vectors of the last layer, with dropout while training."""
+        return self.last_vectors(self.pool5(crops))
 
 
 @dataclass(frozen=True)
@@ -100,3 +142,35 @@ class RCNN(RegionDetector):
             return None
         side = self.crops.size
         return torch.empty((min(num_regions, self.crops.at_once), side, side, 3))
+
+
+def build_crop_network(spec: AnyBackboneConfig, dropout: float, on_weights: OnWeights | None) -> CropNetwork:
+    """Return a backbone with the rest of its network but the last layer, with its pretrained weights.
+
+    Args:
+        spec: the config's `detector.backbone`.
+        dropout: share of activations dropped after fc6 and fc7 while training.
+        on_weights: see `DetectorFamily`.
+    """
+    backbone = build_backbone(spec, pyramid=False)
+    if isinstance(spec, CustomConfig):
+        return CropNetwork(backbone, MeanHead(cast(Sequence[int], backbone.channels)[-1]), 1)
+    fc = family_of(spec).fc
+    cells = fc.cells if fc else 1
+    head = build_own_head(spec, backbone, cells, dropout=dropout)
+    if on_weights is not None and spec.weights != "none":
+        on_weights(load_pretrained(spec, {"": backbone, **weight_parts(spec, head)}))
+    return CropNetwork(backbone, head, cells)
+
+
+def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None) -> RCNN:
+    """Return the R-CNN of a config, whose decision is yet to be fitted; see `DetectorFamily`."""
+    network = build_crop_network(spec.backbone, dropout_of(spec.head), on_weights)
+    regions = spec.regions
+    return RCNN(
+        network,
+        build_decision(spec.head, spec.box_regression, network.widths, num_classes),
+        num_classes=num_classes,
+        crops=Crops(regions.size, regions.context_px, regions.mode == "square", regions.at_once),
+        selection=selection_of(spec.head),
+    )

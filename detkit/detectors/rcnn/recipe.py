@@ -1,31 +1,32 @@
-"""R-CNN's training: the regions of a fine-tuning step are sampled from all images alike."""
+"""R-CNN's fine-tuning: the regions of a step are sampled from all images alike; and drawings of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
+import torch
+
 from detkit.data.loading.samples import DetectionDataset
+from detkit.data.regions.batch import RegionBatch
 from detkit.data.regions.loader import PixelCache, RegionDataset, RegionLoader, RegionSampler
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.staged_recipe import train_in_stages
-from detkit.detectors.task import Progress, Task
+from detkit.detectors.task import Task
+from detkit.detectors.training_images import TrainingImages
 from detkit.errors import UserError
+from detkit.models.pretrained import IMAGENET_MEAN
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.ops.matching import BACKGROUND
+from detkit.ops.warp import warp
+from detkit.report.draw import tile_images
 from detkit.runtime.processes import rank, world_size
 from detkit.runtime.progress import say
-from detkit.training.staged.config import FineTuneConfig
+from detkit.training.staged.config import FineTuneConfig, StagedConfig
 from detkit.training.staged.fine_tune import label_regions
 
-
-def train_rcnn(task: Task) -> Progress:
-    """Train an R-CNN in stages; see `train_in_stages`.
-
-    Reference: Girshick et al., CVPR 2014, section 2.3 and appendix B.
-    """
-    return train_in_stages(task, region_batches)
+COLUMNS, ROWS, CELL_PX = 8, 4, 200  # of a drawing
 
 
 def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | None = None) -> RegionLoader:
@@ -38,6 +39,8 @@ def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | N
 
     Raises:
         UserError: a step cannot be divided among the processes, or there is nothing to sample regions from.
+
+    Reference: Girshick et al., CVPR 2014, section 2.3 and appendix B.
     """
     if config.batch_size % world_size():
         raise UserError(
@@ -67,3 +70,28 @@ def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | N
         num_classes=task.num_classes,
         workers=task.session.workers,
     )
+
+
+def draw_regions(task: Task) -> Iterator[TrainingImages]:
+    """Yield the regions of step after step: some with an object, then some of background.
+
+    Args:
+        task: an R-CNN and its data, with proposals.
+    """
+    size = cast(RCNNConfig, task.detector).regions.size
+    config = task.train.fine_tune if isinstance(task.train, StagedConfig) else None
+    for batch in region_batches(task, config or FineTuneConfig())(0, 0):
+        yield _draw(batch, size, (*task.data.classes, "background"))
+
+
+def _draw(batch: RegionBatch, size: int, names: tuple[str, ...]) -> TrainingImages:
+    is_object = batch.labels < len(names) - 1
+    half = COLUMNS * ROWS // 2
+    objects, others = torch.nonzero(is_object)[:half, 0], torch.nonzero(~is_object)[:half, 0]
+    mean = 255 * torch.tensor(IMAGENET_MEAN)
+    crops = warp(batch.table, batch.cuts, size, mean, torch.ones(3)) + mean.view(3, 1, 1)
+    pixels = crops.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    shown = torch.cat([objects, others]).tolist()
+    captions = [names[label] for label in batch.labels[shown].tolist()]
+    picture = tile_images([pixels[row] for row in shown], COLUMNS, cell_px=CELL_PX, captions=captions)
+    return TrainingImages(picture, len(set(batch.numbers)), int(is_object.sum()))

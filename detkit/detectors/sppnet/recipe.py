@@ -13,21 +13,12 @@ from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.geometric import Flip
 from detkit.data.transforms.resize import Resize
 from detkit.detectors.sppnet.model import RegionSampling, SPPNet
-from detkit.detectors.staged_recipe import train_in_stages
-from detkit.detectors.task import Progress, Task
+from detkit.detectors.task import Task
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.ops.sampling import Sampler
 from detkit.structures import TrainBatch
 from detkit.training.staged.config import FineTuneConfig
 from detkit.training.staged.fine_tune import Loader
-
-
-def train_sppnet(task: Task) -> Progress:
-    """Train an SPP-net in stages; see `train_in_stages`.
-
-    Reference: He et al., ECCV 2014, section 4.
-    """
-    return train_in_stages(task, image_batches)
 
 
 def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> Loader:
@@ -39,6 +30,8 @@ def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> 
         task: the data and where it runs.
         config: what a step sees.
         model: an SPP-net.
+
+    Reference: He et al., ECCV 2014, section 4.
     """
     regions = TrainingRegions.of(task.train_set)
     per_image = config.batch_size // config.images_per_step

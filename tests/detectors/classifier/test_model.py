@@ -9,13 +9,12 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.transforms.v2 import functional
 
 from detkit.detectors.builder import build_detector
-from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.classifier.model import Classifier
+from detkit.detectors.classifier.model import Classifier, build_classifier, views
 from detkit.detectors.classifier.tails import FcTail
-from detkit.detectors.classifier.views import views
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import save_model
@@ -204,3 +203,28 @@ def test_the_config_knows_what_a_classifier_needs() -> None:
     assert spec("alexnet").backbone.freeze_at == 0
     assert (spec("vgg11").dropout, spec("googlenet").dropout, spec("resnet18").dropout) == (0.5, 0.4, 0.0)
     assert spec("resnet18", backbone={"norm": "frozen", "freeze_at": 3}).backbone.freeze_at == 3
+
+
+def test_centre_and_ten_are_torchvisions() -> None:
+    image = torch.rand(3, 35, 45)
+    assert torch.equal(views(image, 21, "center", (1.0,))[0], functional.center_crop(image, [21, 21]))
+    corners = functional.ten_crop(image, [21, 21])  # four corners, centre; then their mirror images
+    ten = views(image, 21, "ten", (1.0,))
+    order = [1, 2, 3, 4, 0, 6, 7, 8, 9, 5]
+    mirrored = {tuple(cut.flatten().tolist()) for cut in corners}
+    assert {tuple(cut.flatten().tolist()) for cut in ten} == mirrored
+    assert all(torch.equal(ten[ours], peer) for ours, peer in zip(order[:5], corners[:5], strict=True))
+
+
+def test_each_scale_gives_its_own_cuts() -> None:
+    image = torch.rand(3, 40, 60)
+    both = views(image, 16, "center", (1.0, 0.5))
+    half = torch.nn.functional.interpolate(image[None], (20, 30), mode="bilinear", antialias=True)[0]
+    assert torch.equal(both[1], functional.center_crop(half, [16, 16]))
+
+
+def test_a_small_image_is_padded_at_its_end() -> None:
+    cut = views(torch.ones(3, 5, 9), 8, "ten", (1.0,))
+    assert cut.shape == (10, 3, 8, 8)
+    assert torch.equal(cut[0, :, :5], torch.ones(3, 5, 8))
+    assert not cut[0, :, 5:].any()

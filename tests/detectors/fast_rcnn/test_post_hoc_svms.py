@@ -13,7 +13,7 @@ from detkit.config.schema import Config
 from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.errors import UserError
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.structures import ImageBatch
 from detkit.workflows.train import train
 

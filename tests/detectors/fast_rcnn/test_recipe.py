@@ -12,8 +12,7 @@ import yaml
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.proposals.config import SlidingWindowConfig
-from detkit.runs.model import load_detector
-from detkit.runs.predictor import build_predictor
+from detkit.runs.predictor import build_predictor, load_detector
 from detkit.training.loop.checkpoint import read_checkpoint
 from detkit.training.loop.config import ConstantScheduleConfig, SGDConfig, WarmupConfig
 from detkit.workflows.evaluate import evaluate

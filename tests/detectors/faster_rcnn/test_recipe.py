@@ -18,7 +18,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn import recipe as train_alternating
 from detkit.detectors.faster_rcnn.recipe import STEPS
 from detkit.errors import UserError
-from detkit.runs.model import load_detector
+from detkit.runs.predictor import load_detector
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.propose import propose
 from detkit.workflows.train import train

@@ -15,8 +15,7 @@ from detkit.config.schema import Config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
-from detkit.runs.model import load_detector
-from detkit.runs.predictor import build_predictor
+from detkit.runs.predictor import build_predictor, load_detector
 from detkit.training.staged import decision as learn_decision
 from detkit.training.staged import feature_store as region_vectors
 from detkit.training.staged.plan import StagedPlan
