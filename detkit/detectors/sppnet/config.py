@@ -10,7 +10,7 @@ from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Values, check_image_scales
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig, family_named
-from detkit.models.backbones.zfnet.config import ZFNetConfig
+from detkit.models.backbones.zfnet.family import ZFNetConfig
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,

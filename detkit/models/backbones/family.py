@@ -1,6 +1,6 @@
 """The record of a backbone family: all that the rest of the house asks about it.
 
-It imports no torch, so that configs can ask; the functions of a record import it when they build.
+It imports no torch, so that configs can ask; what needs it is imported when it is built.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from detkit.models.backbones.config import BackboneConfig
@@ -55,11 +56,6 @@ class LastStage(Generic[ConfigT]):
     costly: bool = False
 
 
-def type_as_name(spec: BackboneConfig) -> str:
-    """Return torchvision's name of a network that comes in one size."""
-    return spec.type
-
-
 @dataclass(frozen=True)
 class BackboneFamily(Generic[ConfigT]):
     """Facts about a family of backbones, and how one is built.
@@ -68,28 +64,39 @@ class BackboneFamily(Generic[ConfigT]):
 
     Attributes:
         config: its part of the YAML.
-        build: returns a network from scratch for (config, whether to give all maps or the one at stride 16);
-            it has `channels` and `strides`, those of the maps it gives.
+        network: its class, as module:name; it takes the config's keys, and `pyramid` where it has one. It has
+            `channels` and `strides`, those of the maps it gives.
         strides: pixels per cell.
         channels: returns the number of channels.
         cell_offset: middle of what the first cell sees, in cells; 0.5 is the middle of the cell itself.
         behind: the layers behind the last map of a detector without a pyramid.
         head: the `head` of a config that is made of these layers.
         classifier_dropout: fraction of activations that the published classifier drops.
-        published_name: returns torchvision's name of a network.
         stages: number of stages that can be frozen, the last one included.
     """
 
     config: type[ConfigT]
-    build: Callable[[ConfigT, bool], nn.Module]
+    network: str
     strides: tuple[int, ...]
     channels: Callable[[ConfigT], tuple[int, ...]]
     cell_offset: tuple[float, ...]
     behind: FcLayers | LastStage[ConfigT]
     head: type[HeadConfig] = Fc6Fc7HeadConfig
     classifier_dropout: float = 0.0
-    published_name: Callable[[ConfigT], str] = type_as_name
     stages: int = 5
+
+    def build(self, spec: ConfigT, pyramid: bool) -> nn.Module:
+        """Return a network from scratch that gives all its maps, or the one at stride 16."""
+        keys = {key: value for key, value in spec if key not in BackboneConfig.model_fields}
+        if self.has_pyramid:
+            keys["pyramid"] = pyramid
+        network: type[nn.Module] = resolve_name(self.network)
+        return network(width=spec.width, freeze_at=spec.frozen_stages, **keys)
+
+    def published_name(self, spec: ConfigT) -> str:
+        """Return torchvision's name of a network, such as vgg16_bn."""
+        keys = spec.model_dump()
+        return f"{self.name}{keys.get('depth', '')}{'_bn' if keys.get('batch_norm') else ''}"
 
     @cached_property
     def name(self) -> str:

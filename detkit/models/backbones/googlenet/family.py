@@ -1,12 +1,13 @@
-"""GoogLeNet's record."""
+"""GoogLeNet's part of the YAML, the backbone and the head made of its last stage, and its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from detkit.models.backbones.config import BackboneConfig, Norm
 from detkit.models.backbones.family import BackboneFamily, LastStage
-from detkit.models.backbones.googlenet.config import GoogLeNetConfig, Inception5HeadConfig
 from detkit.models.backbones.width import scaled
+from detkit.models.roi.head_config import HeadConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,11 +18,19 @@ STAGES = 5
 BRANCHES = ((192,), (128, 192, 96, 64), (256, 320, 128, 128), (384, 384, 128, 128))
 
 
-def build_googlenet(spec: GoogLeNetConfig, pyramid: bool) -> nn.Module:
-    """Return a GoogLeNet from scratch, with one map or four."""
-    from detkit.models.backbones.googlenet.network import GoogLeNet
+class GoogLeNetConfig(BackboneConfig):
+    """GoogLeNet (Szegedy 2015) with batch normalisation, up to inception4e, stride 16."""
 
-    return GoogLeNet(width=spec.width, norm=spec.norm, freeze_at=spec.frozen_stages, pyramid=pyramid)
+    type: Literal["googlenet"] = "googlenet"
+    norm: Norm = "frozen"
+    """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
+    them from each process's batch, `sync` from the batch of all processes."""
+
+
+class Inception5HeadConfig(HeadConfig):
+    """GoogLeNet's own last stage on every region, then a mean over it."""
+
+    type: Literal["inception5"] = "inception5"
 
 
 def build_inception5(spec: GoogLeNetConfig) -> nn.Module:
@@ -39,7 +48,7 @@ def channels(spec: GoogLeNetConfig) -> tuple[int, ...]:
 
 GOOGLENET = BackboneFamily(
     config=GoogLeNetConfig,
-    build=build_googlenet,
+    network="detkit.models.backbones.googlenet.network:GoogLeNet",
     strides=(4, 8, 16, 32),
     channels=channels,
     # Its poolings are not padded at the left, so each shifts the map by a part of a cell.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.backbones.sequential import side
 from detkit.models.backbones.width import scaled
 from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
@@ -35,7 +33,7 @@ class Block(nn.Module):
 
     def __init__(self, channels_in: int, planes: int, channels: int, *, stride: int, norm: Norm) -> None:
         super().__init__()
-        self.channels, self.stride = channels, stride
+        self.channels = channels
         self.bottleneck = planes != channels
         if self.bottleneck:
             plan = [(channels_in, planes, 1, 1), (planes, planes, 3, stride), (planes, channels, 1, 1)]
@@ -137,13 +135,8 @@ class ResNet(nn.Module):
             frozen = stage <= freeze_at
             self.add_module(name, make_stage(depth=depth, stage=stage, width=width, norm=norm, frozen=frozen))
         self.given = self.names if pyramid else self.names[-1:]
-        ends = [self.names.index(name) + 1 for name in self.given]
-        self.channels = tuple(self._blocks(end)[-1].channels for end in ends)
-        before = side(self.conv1.stride) * side(self.maxpool.stride)
-        self.strides = tuple(before * prod(block.stride for block in self._blocks(end)) for end in ends)
-
-    def _blocks(self, end: int) -> list[Block]:
-        return [block for name in self.names[:end] for block in getattr(self, name)]
+        self.channels = tuple(getattr(self, name)[-1].channels for name in self.given)
+        self.strides = (4, 8, 16, 32) if pyramid else (16,)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps of (B, 3, H, W) normalised images, finest first."""
