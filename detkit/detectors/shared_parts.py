@@ -20,10 +20,10 @@ from detkit.models.roi.builder import (
     build_box_head,
     build_features,
     build_roi_head,
-    pretrained_parts,
     ranks_of,
+    weight_parts,
 )
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.config import OWN_HEADS, AnyHeadConfig, AnyRegionsConfig
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.wiring import reads_pyramid
@@ -110,7 +110,8 @@ def build_shared_parts(
         # Files hold whole layers, which are made thin once they are read.
         ranks = (None, None) if reads else ranks_of(spec.head)
         box_head = build_box_head(spec.head, spec.backbone, backbone, *shape, ranks)
-        parts |= pretrained_parts(spec.head, box_head, spec.backbone)
+        if isinstance(spec.head, OWN_HEADS):
+            parts |= weight_parts(spec.backbone, box_head)
         roi_head = build_roi_head(spec.head, features, box_head, num_classes)
     if reads and on_weights is not None and not isinstance(spec.backbone, CustomConfig):
         on_weights(load_pretrained(spec.backbone, parts))

@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al., NIPS 2015), both stages trained together."""
+"""Faster R-CNN (Ren et al., NIPS 2015), both stages trained together, and its proposal network alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,39 @@ from detkit.models.rpn.rpn import RPN
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
-class FasterRCNN(ImageInput):
+class ProposalNetwork(ImageInput):
+    """A backbone that reads the image, and the network that says where objects may be; the RPN alone.
+
+    Args:
+        backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
+        neck: feature maps -> feature maps; a pyramid, or nothing.
+        rpn: where to look.
+    """
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: ProposesRegions) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.rpn = backbone, neck, rpn
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Return the two losses, weighted: rpn_objectness and rpn_box."""
+        sizes = batch.images.sizes
+        output = self.rpn(self.feature_maps(batch.images), sizes)
+        objectness, rpn_box = self.rpn.losses(output, batch.targets, sizes, batch.seed)
+        return {"rpn_objectness": objectness, "rpn_box": rpn_box}
+
+    @torch.no_grad()
+    def propose(
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
+    ) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
+        return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
+
+    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the (B, C, H, W) feature maps of images, finest first."""
+        return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
+
+
+class FasterRCNN(ProposalNetwork):
     """A backbone whose maps serve the proposal network and the head that classifies its proposals.
 
     Proposals carry no gradient back: the paper's approximate joint training.
@@ -28,8 +60,8 @@ class FasterRCNN(ImageInput):
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: ProposesRegions, roi_head: RoIHead) -> None:
-        super().__init__()
-        self.backbone, self.neck, self.rpn, self.roi_head = backbone, neck, rpn, roi_head
+        super().__init__(backbone, neck, rpn)
+        self.roi_head = roi_head
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Return the four losses, weighted: rpn_objectness, rpn_box, head_class and head_box."""
@@ -73,16 +105,6 @@ class FasterRCNN(ImageInput):
                 for own, target in zip(proposals, batch.targets, strict=True)
             ]
         return list(zip(anchors, regions, strict=True))
-
-    def feature_maps(self, images: ImageBatch) -> list[Tensor]:
-        """Return the (B, C, H, W) feature maps of images, finest first."""
-        return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
-
-    def propose(
-        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
-    ) -> list[Tensor]:
-        """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
-        return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
 
     @property
     def candidates(self) -> Literal["anchors"] | None:

@@ -17,14 +17,13 @@ from detkit.data.transforms.builder import resizing
 from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig, TurnConfig, as_gradient
-from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.detectors.faster_rcnn.model import FasterRCNN, ProposalNetwork
 from detkit.detectors.gradient_recipe import train_by_gradient
 from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
 from detkit.inference.rpn_proposer import rpn_proposer
 from detkit.inference.score_floor import Advice
-from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.roi.box_heads import BoxHead, FcHead
-from detkit.models.roi.region_layers import RegionLayers
+from detkit.models.roi.region_detector import RegionLayers
 
 
 class CropNetwork(RegionLayers):

@@ -10,7 +10,7 @@ from detkit.detectors.shared_parts import OnWeights
 from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import AnyBackboneConfig, family_of
 from detkit.models.roi.box_heads import MeanHead
-from detkit.models.roi.own_head import build_own_head, weight_parts
+from detkit.models.roi.builder import build_own_head, weight_parts
 from detkit.spec import CustomConfig
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from detkit.models.image_input import shrunk
 from detkit.models.roi.box_heads import FcHead
+from detkit.models.roi.region_detector import RegionLayers
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures
-from detkit.models.roi.region_layers import RegionLayers
 
 
 class PyramidNetwork(RegionLayers):

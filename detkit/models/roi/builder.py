@@ -10,11 +10,11 @@ from typing import Any, assert_never, cast
 from torch import nn
 
 from detkit.errors import UserError
-from detkit.models.backbones.families import AnyBackboneConfig, any_of, owners_of
+from detkit.models.backbones.families import AnyBackboneConfig, any_of, family_of, owners_of
+from detkit.models.backbones.family import FcLayers, LastStage
 from detkit.models.custom_builder import custom_module
-from detkit.models.roi.box_heads import BoxHead, BoxPredictor, ConvFcHead, FcHead
+from detkit.models.roi.box_heads import BoxHead, BoxPredictor, ConvFcHead, FcHead, LastStageHead
 from detkit.models.roi.config import (
-    OWN_HEADS,
     AnyRegionsConfig,
     ConvFcHeadConfig,
     RoIAlignConfig,
@@ -22,7 +22,6 @@ from detkit.models.roi.config import (
     TwoFcHeadConfig,
 )
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, FcHeadConfig, HeadConfig
-from detkit.models.roi.own_head import build_own_head, weight_parts
 from detkit.models.roi.region_features import CustomRegionFeatures, Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.selection import Selection
@@ -148,16 +147,49 @@ def _require_own(spec: HeadConfig, backbone_spec: AnyBackboneConfig, backbone: n
         )
 
 
+def build_own_head(
+    spec: AnyBackboneConfig,
+    backbone: nn.Module,
+    size: int,
+    *,
+    dropout: float,
+    ranks: tuple[int | None, int | None] = (None, None),
+) -> FcHead | LastStageHead:
+    """Return a network's own layers behind its last map, from scratch.
+
+    Args:
+        spec: the config's `detector.backbone`; one of the user's own is taken for one with fc6 and fc7.
+        backbone: what was built of it.
+        size: cells along each side that fc6 sees; a last stage takes any.
+        dropout: fraction of activations dropped after fc6 and fc7.
+        ranks: of fc6 and fc7; None is a whole layer.
+    """
+    if not isinstance(spec, CustomConfig):
+        family = family_of(spec)
+        if isinstance(family.behind, LastStage):
+            return LastStageHead(family.behind.build(spec), family.channels(spec)[-1], family.head_name)
+    channels, width = cast(Sequence[int], backbone.channels)[-1], cast(int, backbone.fc_channels)
+    return FcHead(channels, size, channels=width, dropout=dropout, ranks=ranks)
+
+
+def weight_parts(spec: AnyBackboneConfig, head: BoxHead) -> dict[str, nn.Module]:
+    """Return the parts of a network's own head by what their keys begin with in its weight files.
+
+    Args:
+        spec: the config's `detector.backbone`.
+        head: what `build_own_head` made of it.
+    """
+    behind = None if isinstance(spec, CustomConfig) else family_of(spec).behind
+    if isinstance(behind, LastStage) and isinstance(head, LastStageHead):
+        return {key: head.stage.get_submodule(part) for key, part in behind.parts.items()}
+    if isinstance(behind, FcLayers) and isinstance(head, FcHead):
+        return dict(zip(behind.keys, (head.fc6, head.fc7), strict=True))
+    return {}
+
+
 def ranks_of(spec: HeadConfig | CustomConfig) -> tuple[int | None, int | None]:
     """Return the ranks of fc6 and fc7; None is a whole layer, or none of that name."""
     return (spec.fc6_rank, spec.fc7_rank) if isinstance(spec, FcHeadConfig) else (None, None)
-
-
-def pretrained_parts(
-    spec: HeadConfig, box_head: BoxHead, backbone_spec: AnyBackboneConfig
-) -> dict[str, nn.Module]:
-    """Return the parts of the head that the backbone's weights file holds, by what their keys begin with."""
-    return weight_parts(backbone_spec, box_head) if isinstance(spec, OWN_HEADS) else {}
 
 
 def build_roi_head(
