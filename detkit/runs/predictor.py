@@ -11,7 +11,7 @@ from detkit.config.schema import Config
 from detkit.data.transforms.builder import resizing
 from detkit.errors import UserError
 from detkit.inference.predictor import Predictor
-from detkit.inference.rpn_proposer import RPNProposer, rpn_proposer
+from detkit.inference.rpn_proposer import RPNProposer
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
 from detkit.proposals.builder import build_proposer
@@ -71,7 +71,7 @@ def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto
             "has one, such as a faster_rcnn"
         )
     session = _session(loaded.config, place)
-    return rpn_proposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)
+    return RPNProposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)
 
 
 def _session(config: Config, device: torch.device) -> Session:

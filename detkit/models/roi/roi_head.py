@@ -140,9 +140,10 @@ class RoIHead(nn.Module):
         rows = leading(
             torch.arange(len(labels), device=labels.device), counts, [len(own.encoded) for own in drawn]
         )
-        encoded = torch.cat([regions.encoded for regions in drawn])
-        unit = self._unit(labels[rows])
-        found = self._of_class(deltas, rows, labels[rows])
+        encoded, classes = torch.cat([regions.encoded for regions in drawn]), labels[rows]
+        unit = self.predictor.delta_std
+        unit = unit[classes] if len(unit) > 1 else unit
+        found = deltas[rows, classes if deltas.shape[1] > 1 else 0]
         wrong_by = smooth_l1(found / unit, encoded / unit, self.beta).sum(1)
         return classification, self.box_loss_weight * (wrong_by * weights[rows]).sum()
 
@@ -170,15 +171,6 @@ class RoIHead(nn.Module):
                 proposals, torch.split(scores, counts), torch.split(deltas, counts), sizes, strict=True
             )
         ]
-
-    def _of_class(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return the (N, 4) deltas of these rows for these classes, or the one there is for all."""
-        return deltas[rows, labels if deltas.shape[1] > 1 else 0]
-
-    def _unit(self, labels: Tensor) -> Tensor:
-        """Return the (N, 4) or (1, 4) units in which the box loss of these classes is measured."""
-        unit = self.predictor.delta_std
-        return unit[labels] if len(unit) > 1 else unit
 
     @torch.no_grad()
     def labelled(self, proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:

@@ -35,10 +35,10 @@ class Inception5HeadConfig(HeadConfig):
 
 def build_inception5(spec: GoogLeNetConfig) -> nn.Module:
     """Return the last stage from scratch."""
-    from detkit.models.backbones.googlenet.network import Inception5
+    from detkit.models.backbones.googlenet.network import make_stage
 
     frozen = spec.frozen_stages >= STAGES
-    return Inception5(channels(spec)[-2], width=spec.width, norm=spec.norm, frozen=frozen)
+    return make_stage(STAGES, channels(spec)[-2], width=spec.width, norm=spec.norm, frozen=frozen)
 
 
 def channels(spec: GoogLeNetConfig) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -84,10 +86,8 @@ class Inception(nn.Module):
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
 
 
-def make_modules(
-    stage: int, channels_in: int, *, width: float, norm: Norm, frozen: bool
-) -> dict[str, Inception]:
-    """Return the inception modules of stage 3, 4 or 5 from scratch, by name.
+def make_stage(stage: int, channels_in: int, *, width: float, norm: Norm, frozen: bool) -> nn.Sequential:
+    """Return the inception modules of stage 3, 4 or 5 from scratch, without the pooling before them.
 
     Args:
         stage: 3, 4 or 5.
@@ -96,40 +96,15 @@ def make_modules(
         norm: what follows every convolution.
         frozen: whether the stage stays as it is.
     """
-    made: dict[str, Inception] = {}
+    layers = nn.Sequential()
     for name, full in MODULES.items():
         if name.startswith(f"inception{stage}"):
             plan = tuple(scaled(channels, width) for channels in full)
             module = Inception(channels_in, plan, norm="frozen" if frozen else norm)
             he_normal(module)
-            made[name] = module.requires_grad_(not frozen)
+            layers.add_module(name, module.requires_grad_(not frozen))
             channels_in = module.channels
-    return made
-
-
-class Inception5(nn.Module):
-    """The last stage without the pooling before it, as a head uses it on regions of an inception4e map.
-
-    Args:
-        channels_in: channels of inception4e.
-        width: multiplier of every number of channels.
-        norm: what follows every convolution.
-        frozen: whether the stage stays as it is.
-
-    Attributes:
-        channels: channels of the output.
-    """
-
-    def __init__(self, channels_in: int, *, width: float, norm: Norm, frozen: bool) -> None:
-        super().__init__()
-        modules = make_modules(LAST, channels_in, width=width, norm=norm, frozen=frozen)
-        self.inception5a, self.inception5b = modules["inception5a"], modules["inception5b"]
-        self.channels = self.inception5b.channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, channels, H, W) features."""
-        out: Tensor = self.inception5b(self.inception5a(x))
-        return out
+    return layers
 
 
 class GoogLeNet(nn.Module):
@@ -166,11 +141,11 @@ class GoogLeNet(nn.Module):
         channels = [last]
         self.names: list[list[str]] = []
         for stage in range(3, LAST + 1 if pyramid else LAST):
-            made = make_modules(stage, channels[-1], width=width, norm=norm, frozen=stage <= freeze_at)
-            for name, module in made.items():
+            made = make_stage(stage, channels[-1], width=width, norm=norm, frozen=stage <= freeze_at)
+            for name, module in made.named_children():
                 self.add_module(name, module)
-            self.names.append(list(made))
-            channels.append(list(made.values())[-1].channels)
+            self.names.append([name for name, _ in made.named_children()])
+            channels.append(cast(Inception, made[-1]).channels)
         self.pyramid = pyramid
         self.channels = tuple(channels) if pyramid else (channels[-1],)
         self.strides = (4, 8, 16, 32) if pyramid else (16,)
