@@ -23,10 +23,9 @@ from detkit.models.roi.builder import (
     ranks_of,
     weight_parts,
 )
-from detkit.models.roi.config import OWN_HEADS, AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.config import OWN_HEADS, AnyHeadConfig, AnyRegionsConfig, reads_pyramid
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.roi.wiring import reads_pyramid
 from detkit.spec import CustomConfig
 
 OnWeights = Callable[[LoadReport], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -152,10 +153,10 @@ class Predictor:
         batch_size: int,
         threads: int,
     ) -> Iterator[Prediction]:
-        work = ((picture, tiling) for picture in pictures)
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
-        prepared = map_threads(self._prepare, work, threads, started=threads + batch_size)
+        prepare = partial(self._prepare, tiling=tiling)
+        prepared = map_threads(prepare, pictures, threads, started=threads + batch_size)
         for batch in _chunks(_views(prepared, waiting), batch_size):
             found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
             while waiting and len(found) >= len(waiting[0].views):
@@ -184,8 +185,7 @@ class Predictor:
             detections = cast(Detector, self.model).detect(images.to(self.session.device))
             return [found.to("cpu") for found in detections]
 
-    def _prepare(self, item: tuple[Picture, Tiling | None]) -> _Prepared:
-        picture, tiling = item
+    def _prepare(self, picture: Picture, tiling: Tiling | None) -> _Prepared:
         pixels = _pixels(picture)
         size = (pixels.shape[0], pixels.shape[1])
         views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]

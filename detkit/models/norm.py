@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from detkit.models.conv import Conv2d
+from detkit.ops.convolution import Conv2d
 
 Norm = Literal["none", "frozen", "trainable", "sync"]
 

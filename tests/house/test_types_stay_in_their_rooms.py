@@ -169,7 +169,7 @@ def test_what_detectors_share_knows_none_of_them(path: Path) -> None:
 
 LEARNING = [HOUSE / name for name in ("ops", "inference", "training", "models")]
 # What a config is, and what turns one into arguments.
-OF_CONFIGS = re.compile(r"(\w+_)?config|(\w+_)?builder|family|families|wiring")
+OF_CONFIGS = re.compile(r"(\w+_)?config|(\w+_)?builder|family|families")
 CONFIG_MODULES = re.compile(r"detkit\.spec|pydantic|detkit\.config|detkit\.(\w+\.)+(\w+_)?config")
 
 

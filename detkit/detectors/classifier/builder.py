@@ -57,7 +57,7 @@ def _tail(spec: ClassifierConfig, backbone: nn.Module, num_classes: int) -> FcTa
             dropout=spec.dropout,
             num_classes=num_classes,
         )
-    stage = behind.build(spec.backbone)
+    stage = family.build_last_stage(spec.backbone)
     return StageTail(
         {key.removesuffix("."): stage.get_submodule(part) for key, part in behind.parts.items()},
         pooled=behind.pooled,

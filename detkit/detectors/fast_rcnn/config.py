@@ -11,10 +11,9 @@ from detkit.detectors.config import DetectorConfig, Values, check_image_scales
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.family import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig, require_wiring
 from detkit.models.roi.decision_config import SVMConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig
-from detkit.models.roi.wiring import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, CustomConfig, fill
 from detkit.training.config import TrainConfig

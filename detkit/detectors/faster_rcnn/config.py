@@ -11,9 +11,8 @@ from detkit.detectors.config import ChooseAnchors, DetectorConfig, Values
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.family import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig, require_wiring
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
-from detkit.models.roi.wiring import require_wiring
 from detkit.models.rpn.config import AnyRPNConfig, RPNConfig
 from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec, fill
 from detkit.training.config import Precision, TrainConfig

@@ -8,7 +8,7 @@ from detkit.detectors.rcnn import model as rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.rcnn.network_builder import build_crop_network
 from detkit.detectors.shared_parts import OnWeights
-from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
+from detkit.models.roi.builder import build_decision, dropout_of, selection_of
 
 
 def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None) -> nn.Module:

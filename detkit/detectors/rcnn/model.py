@@ -13,8 +13,7 @@ from detkit.detectors.rcnn.crop_network import CropNetwork
 from detkit.models.roi.decision import StagedDecision
 from detkit.models.roi.region_detector import SELECTION, RegionDetector
 from detkit.models.roi.selection import Selection
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts, warp
+from detkit.ops.warp import Cuts, plan_warp, warp
 from detkit.structures import ImageBatch
 
 

@@ -16,8 +16,7 @@ from detkit.detectors.sppnet.pyramid_network import PyramidNetwork
 from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import family_of
 from detkit.models.roi.box_heads import FcHead
-from detkit.models.roi.builder import build_custom_features
-from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
+from detkit.models.roi.builder import build_custom_features, build_decision, dropout_of, selection_of
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
 from detkit.spec import CustomConfig

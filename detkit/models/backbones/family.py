@@ -38,11 +38,12 @@ class FcLayers:
 
 
 @dataclass(frozen=True)
-class LastStage(Generic[ConfigT]):
+class LastStage:
     """The stage of a residual or inception network behind the map at stride 16.
 
     Attributes:
-        build: returns the stage from scratch, which takes (B, C, H, W) features.
+        make: what returns a stage from scratch, as module:name; it takes the number of the `stage`, the
+            config's keys, and whether it is `frozen`.
         parts: what its weights begin with in files -> submodules, which run one after another; "" is the
             stage itself.
         pooled: whether the whole network max-pools the map before it. On regions it is not pooled.
@@ -50,7 +51,7 @@ class LastStage(Generic[ConfigT]):
             take two new layers on regions instead.
     """
 
-    build: Callable[[ConfigT], nn.Module]
+    make: str
     parts: Mapping[str, str]
     pooled: bool = False
     costly: bool = False
@@ -80,18 +81,23 @@ class BackboneFamily(Generic[ConfigT]):
     strides: tuple[int, ...]
     channels: Callable[[ConfigT], tuple[int, ...]]
     cell_offset: tuple[float, ...]
-    behind: FcLayers | LastStage[ConfigT]
+    behind: FcLayers | LastStage
     head: type[HeadConfig] = Fc6Fc7HeadConfig
     classifier_dropout: float = 0.0
     stages: int = 5
 
     def build(self, spec: ConfigT, pyramid: bool) -> nn.Module:
         """Return a network from scratch that gives all its maps, or the one at stride 16."""
-        keys = {key: value for key, value in spec if key not in BackboneConfig.model_fields}
-        if self.has_pyramid:
-            keys["pyramid"] = pyramid
         network: type[nn.Module] = resolve_name(self.network)
-        return network(width=spec.width, freeze_at=spec.frozen_stages, **keys)
+        more = {"pyramid": pyramid} if self.has_pyramid else {}
+        return network(freeze_at=spec.frozen_stages, **_keys_of_network(spec), **more)
+
+    def build_last_stage(self, spec: ConfigT) -> nn.Module:
+        """Return the stage behind the last map from scratch, which takes (B, C, H, W) features."""
+        assert isinstance(self.behind, LastStage)
+        make: Callable[..., nn.Module] = resolve_name(self.behind.make)
+        frozen = spec.frozen_stages >= self.stages
+        return make(stage=self.stages, frozen=frozen, **_keys_of_network(spec))
 
     def published_name(self, spec: ConfigT) -> str:
         """Return torchvision's name of a network, such as vgg16_bn."""
@@ -141,3 +147,8 @@ class BackboneFamily(Generic[ConfigT]):
             return {self.name: {"type": self.name}}
         depths = get_args(depth.annotation)
         return {f"{self.name}{depth}": {"type": self.name, "depth": depth} for depth in depths}
+
+
+def _keys_of_network(spec: BackboneConfig) -> dict[str, Any]:
+    """Return the keys that say what layers a network has."""
+    return {key: value for key, value in spec if key not in ("type", "weights", "freeze_at")}

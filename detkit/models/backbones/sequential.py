@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from detkit.models.backbones.width import scaled
-from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import run_layers
+from detkit.ops.convolution import Conv2d
 
 
 class SequentialBackbone(nn.Module):
@@ -31,9 +31,17 @@ class SequentialBackbone(nn.Module):
         super().__init__()
         self.features = features
         self.ends = tuple(ends)
-        shapes = [channels_and_stride(list(features)[:end]) for end in self.ends]
-        self.channels = tuple(channels for channels, _ in shapes)
-        self.strides = tuple(stride for _, stride in shapes)
+        self.channels: tuple[int, ...] = ()
+        self.strides: tuple[int, ...] = ()
+        channels, stride = 0, 1
+        for number, layer in enumerate(features, 1):
+            if isinstance(layer, nn.Conv2d):
+                channels = layer.out_channels
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+                stride *= layer.stride if isinstance(layer.stride, int) else layer.stride[0]
+            if number in self.ends:
+                self.channels += (channels,)
+                self.strides += (stride,)
         self.fc_channels = scaled(4096, width)
         he_normal(self)
 
@@ -76,14 +84,3 @@ class ConvRow(SequentialBackbone):
                 layers.append(nn.MaxPool2d(3, 2, padding=1))
             channels_in = channels
         super().__init__(nn.Sequential(*layers), [len(layers)], width=width)
-
-
-def channels_and_stride(layers: Iterable[nn.Module]) -> tuple[int, int]:
-    """Return the channels after a row of layers and how many input pixels one cell advances."""
-    channels, stride = 0, 1
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            channels = layer.out_channels
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            stride *= layer.stride if isinstance(layer.stride, int) else layer.stride[0]
-    return channels, stride

@@ -1,14 +1,15 @@
-"""The `regions` and `head` of a config -> modules."""
+"""The `regions`, `head` and `box_regression` of a config -> modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, assert_never, cast
 
 from torch import nn
 
+from detkit.capabilities import Layer
 from detkit.errors import UserError
 from detkit.models.backbones.families import AnyBackboneConfig, any_of, family_of, owners_of
 from detkit.models.backbones.family import FcLayers, LastStage
@@ -20,6 +21,13 @@ from detkit.models.roi.config import (
     RoIAlignConfig,
     RoIPoolConfig,
     TwoFcHeadConfig,
+)
+from detkit.models.roi.decision import RidgeDeltas, StagedDecision, SVMScores
+from detkit.models.roi.decision_config import (
+    AnyDecisionConfig,
+    BoxRegressionConfig,
+    DecisionConfig,
+    SVMDecisionConfig,
 )
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, FcHeadConfig, HeadConfig
 from detkit.models.roi.region_features import CustomRegionFeatures, Level, RegionFeatures
@@ -167,7 +175,7 @@ def build_own_head(
     if not isinstance(spec, CustomConfig):
         family = family_of(spec)
         if isinstance(family.behind, LastStage):
-            return LastStageHead(family.behind.build(spec), family.channels(spec)[-1], family.head_name)
+            return LastStageHead(family.build_last_stage(spec), family.channels(spec)[-1], family.head_name)
     channels, width = cast(Sequence[int], backbone.channels)[-1], cast(int, backbone.fc_channels)
     return FcHead(channels, size, channels=width, dropout=dropout, ranks=ranks)
 
@@ -214,3 +222,42 @@ def build_roi_head(
             spec.score_threshold, spec.nms_iou, None, spec.detections_per_image, BoxCoder(spec.box_weights)
         ),
     )
+
+
+def build_decision(
+    head: AnyDecisionConfig,
+    box_regression: BoxRegressionConfig | None,
+    widths: Mapping[Layer, int],
+    num_classes: int,
+) -> StagedDecision:
+    """Return a decision whose SVMs detect nothing yet and whose regression leaves boxes as they are.
+
+    Args:
+        head: how it scores.
+        box_regression: how it moves boxes; None leaves them as they are proposed.
+        widths: the layers of the network, and the length of their vectors.
+        num_classes: K, without background.
+
+    Raises:
+        UserError: a decision of the user's own cannot be made or does not fit.
+    """
+    if isinstance(head, CustomConfig):
+        wanted = ("layer", "loss", "scores", "deltas")
+        own = custom_module("head", head, wanted, widths=dict(widths), num_classes=num_classes)
+        return cast(StagedDecision, own)
+    svms = None
+    if isinstance(head, SVMDecisionConfig):
+        svms = SVMScores(widths[head.features], num_classes), head.features
+    deltas = RidgeDeltas(widths["pool5"], num_classes) if box_regression else None
+    return StagedDecision(widths, num_classes, svms, deltas)
+
+
+def selection_of(head: AnyDecisionConfig) -> Selection:
+    """Return what is reported, by the keys of a head; with one of the user's own, by their defaults."""
+    keys = DecisionConfig() if isinstance(head, CustomConfig) else head
+    return Selection(keys.score_threshold, keys.nms_iou, keys.detections_per_class, None)
+
+
+def dropout_of(head: AnyDecisionConfig) -> float:
+    """Return the fraction of activations dropped after fc6 and fc7 in fine-tuning."""
+    return DecisionConfig().dropout if isinstance(head, CustomConfig) else head.dropout

@@ -90,12 +90,7 @@ class RoIHead(nn.Module):
         return self.head if isinstance(self.head, FcHead) else None
 
     def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions, image by image.
-
-        Args:
-            maps: (B, C, H, W) feature maps, finest first.
-            boxes: for each image, (R_i, 4) boxes in pixels.
-        """
+        """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions; see `vectors`."""
         logits, deltas = self.predictor(self.vectors(maps, boxes))
         return logits, deltas
 

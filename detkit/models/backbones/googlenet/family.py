@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from detkit.models.backbones.config import BackboneConfig, Norm
 from detkit.models.backbones.family import BackboneFamily, LastStage
 from detkit.models.backbones.width import scaled
 from detkit.models.roi.head_config import HeadConfig
-
-if TYPE_CHECKING:
-    from torch import nn
-
-STAGES = 5
 
 # Channels of conv3 and of the four branches of inception3b, inception4e and inception5b.
 BRANCHES = ((192,), (128, 192, 96, 64), (256, 320, 128, 128), (384, 384, 128, 128))
@@ -33,14 +28,6 @@ class Inception5HeadConfig(HeadConfig):
     type: Literal["inception5"] = "inception5"
 
 
-def build_inception5(spec: GoogLeNetConfig) -> nn.Module:
-    """Return the last stage from scratch."""
-    from detkit.models.backbones.googlenet.network import make_stage
-
-    frozen = spec.frozen_stages >= STAGES
-    return make_stage(STAGES, channels(spec)[-2], width=spec.width, norm=spec.norm, frozen=frozen)
-
-
 def channels(spec: GoogLeNetConfig) -> tuple[int, ...]:
     """Return the channels of conv3, inception3b, inception4e and inception5b."""
     return tuple(sum(scaled(full, spec.width) for full in branches) for branches in BRANCHES)
@@ -54,11 +41,10 @@ GOOGLENET = BackboneFamily(
     # Its poolings are not padded at the left, so each shifts the map by a part of a cell.
     cell_offset=(2.5 / 4, 6.5 / 8, 14.5 / 16, 22.5 / 32),
     behind=LastStage(
-        build=build_inception5,
+        make="detkit.models.backbones.googlenet.network:make_stage",
         parts={"inception5a.": "inception5a", "inception5b.": "inception5b"},
         pooled=True,
     ),
     head=Inception5HeadConfig,
     classifier_dropout=0.4,
-    stages=STAGES,
 )

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from detkit.models.backbones.config import BackboneConfig, Norm
 from detkit.models.backbones.family import BackboneFamily, LastStage
 from detkit.models.backbones.width import scaled
 from detkit.models.roi.head_config import HeadConfig
-
-if TYPE_CHECKING:
-    from torch import nn
-
-STAGES = 5
 
 
 class ResNetConfig(BackboneConfig):
@@ -32,14 +27,6 @@ class Layer4HeadConfig(HeadConfig):
     type: Literal["layer4"] = "layer4"
 
 
-def build_layer4(spec: ResNetConfig) -> nn.Module:
-    """Return the last stage from scratch."""
-    from detkit.models.backbones.resnet.network import make_stage
-
-    frozen = spec.frozen_stages >= STAGES
-    return make_stage(depth=spec.depth, stage=STAGES, width=spec.width, norm=spec.norm, frozen=frozen)
-
-
 def channels(spec: ResNetConfig) -> tuple[int, ...]:
     """Return the channels of layer1 to layer4; a bottleneck's output is four times its planes."""
     expansion = 4 if spec.depth >= 50 else 1
@@ -52,7 +39,8 @@ RESNET = BackboneFamily(
     strides=(4, 8, 16, 32),
     channels=channels,
     cell_offset=(0.5 / 4, 0.5 / 8, 0.5 / 16, 0.5 / 32),
-    behind=LastStage(build=build_layer4, parts={"layer4.": ""}, costly=True),
+    behind=LastStage(
+        make="detkit.models.backbones.resnet.network:make_stage", parts={"layer4.": ""}, costly=True
+    ),
     head=Layer4HeadConfig,
-    stages=STAGES,
 )

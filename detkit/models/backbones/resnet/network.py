@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.backbones.width import scaled
-from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm, run_layers
+from detkit.ops.convolution import Conv2d
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 PLANES = (64, 128, 256, 512)

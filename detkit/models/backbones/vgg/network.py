@@ -6,8 +6,8 @@ from torch import nn
 
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.backbones.width import scaled
-from detkit.models.conv import Conv2d
 from detkit.models.norm import Norm, make_norm
+from detkit.ops.convolution import Conv2d
 
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 CHANNELS = (64, 128, 256, 512, 512)
