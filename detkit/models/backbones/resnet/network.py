@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,10 +47,6 @@ class Block(nn.Module):
             shortcut = Conv2d(channels_in, channels, 1, stride, bias=False)
             self.downsample = nn.Sequential(shortcut, make_norm(norm, channels))
 
-    def last_conv(self) -> nn.Conv2d:
-        """Return the convolution whose output is added to the shortcut."""
-        return cast(nn.Conv2d, getattr(self, f"conv{self.steps}"))
-
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, H / stride, W / stride) features."""
         out = x
@@ -96,7 +90,7 @@ def make_stage(*, depth: int, stage: int, width: float, norm: Norm, frozen: bool
     if norm == "frozen":
         with torch.no_grad():
             for block in blocks:
-                block.last_conv().weight.mul_(sum(BLOCKS[depth]) ** -0.5)
+                getattr(block, f"conv{block.steps}").weight.mul_(sum(BLOCKS[depth]) ** -0.5)
     return layers.requires_grad_(not frozen)
 
 
