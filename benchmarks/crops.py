@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
-from detkit.ops.kernels.warp_plan import WarpPlan, plan_warp
-from detkit.ops.warp import Cuts, warp
+from detkit.ops.warp import Cuts, WarpPlan, plan_warp, warp
 
 HEIGHT, WIDTH, SIZE, CONTEXT, REGIONS, AT_ONCE = 375, 500, 227, 16, 2000, 128
 MEAN, STD = 255 * torch.tensor(IMAGENET_MEAN), 255 * torch.tensor(IMAGENET_STD)

@@ -48,11 +48,10 @@ from detkit.data.regions.batch import RegionBatch
 from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.faster_rcnn.model import ProposalNetwork
 from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.ops import convolution
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts
+from detkit.ops.warp import Cuts, plan_warp
 from detkit.proposals.selective_search.search import SelectiveSearch
 from detkit.runtime.cores import num_cores
 from detkit.structures import ImageBatch, Target, TrainBatch

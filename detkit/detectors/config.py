@@ -18,7 +18,7 @@ from detkit.models.roi.decision_config import (
     require_features,
     with_features,
 )
-from detkit.models.roi.wiring import require_wiring
+from detkit.models.roi.config import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig
 from detkit.spec import CustomConfig, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig

@@ -19,34 +19,42 @@ from detkit.models.roi.builder import (
     build_box_head,
     build_features,
     build_roi_head,
-    pretrained_parts,
     ranks_of,
+    weight_parts,
 )
+from detkit.models.roi.config import OWN_HEADS, reads_pyramid
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.roi.wiring import reads_pyramid
 from detkit.spec import CustomConfig
 from detkit.structures import ImageBatch, TrainBatch
 
 OnWeights = Callable[[LoadReport], None]
 
 
-class MapDetector(ImageInput):
-    """A detector that classifies regions on maps of the whole image.
+class MapNetwork(ImageInput):
+    """A network that reads the whole image once.
 
     Attributes:
         backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
         neck: feature maps -> feature maps; a pyramid, or nothing.
-        roi_head: what is there, what is it, and where exactly.
     """
 
     backbone: nn.Module
     neck: nn.Module
-    roi_head: RoIHead
 
     def feature_maps(self, images: ImageBatch) -> list[Tensor]:
         """Return the (B, C, H, W) feature maps of images, finest first."""
         return cast(list[Tensor], self.neck(self.backbone(self.prepare(images))))
+
+
+class MapDetector(MapNetwork):
+    """A detector that classifies regions on maps of the whole image.
+
+    Attributes:
+        roi_head: what is there, what is it, and where exactly.
+    """
+
+    roi_head: RoIHead
 
     def positive_regions(self, proposals: Sequence[Tensor], batch: TrainBatch) -> list[Tensor]:
         """Return for each image the (R, 4) regions that would train for an object.
@@ -98,7 +106,8 @@ def build_shared_parts(
         # Files hold whole layers, which are made thin once they are read.
         ranks = (None, None) if reads else ranks_of(spec.head)
         box_head = build_box_head(spec.head, spec.backbone, backbone, *shape, ranks)
-        parts |= pretrained_parts(spec.head, box_head, spec.backbone)
+        if isinstance(spec.head, OWN_HEADS):
+            parts |= weight_parts(spec.backbone, box_head)
         roi_head = build_roi_head(spec.head, features, box_head, num_classes)
     if reads and on_weights is not None and not isinstance(spec.backbone, CustomConfig):
         on_weights(load_pretrained(spec.backbone, parts))

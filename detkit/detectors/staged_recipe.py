@@ -13,8 +13,8 @@ from detkit.data.datasets.index import Index
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.config import StagedDetectorConfig
 from detkit.detectors.task import Progress, Task
+from detkit.models.roi.builder import dropout_of
 from detkit.models.roi.decision import SVMScores
-from detkit.models.roi.decision_builder import dropout_of
 from detkit.models.roi.decision_config import SVMConfig
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.runtime.processes import barrier, rank

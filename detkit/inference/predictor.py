@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,10 +25,13 @@ from detkit.errors import UserError
 from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.proposals.proposals import Proposer
+from detkit.runtime.processes import rank, world_size
 from detkit.runtime.session import Session
 from detkit.runtime.thread_map import map_threads
 from detkit.runtime.threads import number_kept
 from detkit.structures import Detections, ImageBatch, Target
+
+_ROUND = 64  # images of a process between two meetings
 
 T = TypeVar("T")
 Picture = str | Path | NDArray[np.uint8]
@@ -148,10 +153,10 @@ class Predictor:
         batch_size: int,
         threads: int,
     ) -> Iterator[Prediction]:
-        work = ((picture, tiling) for picture in pictures)
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
-        prepared = map_threads(self._prepare, work, threads, started=threads + batch_size)
+        prepare = partial(self._prepare, tiling=tiling)
+        prepared = map_threads(prepare, pictures, threads, started=threads + batch_size)
         for batch in _chunks(_views(prepared, waiting), batch_size):
             found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
             while waiting and len(found) >= len(waiting[0].views):
@@ -180,20 +185,50 @@ class Predictor:
             detections = cast(Detector, self.model).detect(images.to(self.session.device))
             return [found.to("cpu") for found in detections]
 
-    def _prepare(self, item: tuple[Picture, Tiling | None]) -> _Prepared:
-        picture, tiling = item
+    def _prepare(self, picture: Picture, tiling: Tiling | None) -> _Prepared:
         pixels = _pixels(picture)
         size = (pixels.shape[0], pixels.shape[1])
         views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]
-        samples = [(view, self._sample(pixels[view.y1 : view.y2, view.x1 : view.x2])) for view in views]
+        samples = [
+            (view, sample_of(pixels[view.y1 : view.y2, view.x1 : view.x2], self.resize, self.proposer))
+            for view in views
+        ]
         return _Prepared(None if isinstance(picture, np.ndarray) else str(picture), size, samples)
 
-    def _sample(self, pixels: NDArray[np.uint8]) -> Sample:
-        nothing = Target.of(torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64))
-        if self.proposer is not None:
-            nothing = replace(nothing, proposals=torch.from_numpy(self.proposer(pixels).boxes))
-        image, target = self.resize(as_image(pixels), nothing, np.random.default_rng(0))
-        return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
+
+def sample_of(pixels: NDArray[np.uint8], resize: Transform, proposer: Proposer | None = None) -> Sample:
+    """Return (H, W, 3) uint8 RGB pixels as a detector takes them, with no objects, and perhaps proposals."""
+    nothing = Target.of(torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64))
+    if proposer is not None:
+        nothing = replace(nothing, proposals=torch.from_numpy(proposer(pixels).boxes))
+    image, target = resize(as_image(pixels), nothing, np.random.default_rng(0))
+    return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
+
+
+def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Iterator[Prediction]:
+    """Return what is in each image, in order, in process 0; for the others nothing, but they work.
+
+    Process r takes images r, r + world size, and so on. All have to iterate to the end.
+
+    Args:
+        predictor: in each process, on its own device.
+        files: all images, the same in each process.
+        settings: see `Predictor.stream`.
+
+    Raises:
+        UserError: a setting is wrong; what is wrong with an image is reported when it comes.
+    """
+    stream = predictor.stream(files[rank() :: world_size()], **settings)
+    return stream if world_size() == 1 else _in_turn(stream, -(-len(files) // world_size()))
+
+
+def _in_turn(stream: Iterator[Prediction], most: int) -> Iterator[Prediction]:
+    for _ in range(-(-most // _ROUND)):
+        parts: list[list[Prediction]] | None = [[]] * world_size() if rank() == 0 else None
+        dist.gather_object(list(islice(stream, _ROUND)), parts, dst=0)
+        for found in chain.from_iterable(zip_longest(*(parts or ()))):
+            if found is not None:
+                yield found
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Literal
 from xml.sax.saxutils import escape
@@ -40,8 +41,14 @@ def write_predictions(
     Raises:
         UserError: two images share a name that a file of their own would get.
     """
-    writer = {"json": _json, "coco": _coco, "voc": _voc, "yolo": _yolo, "csv": _csv}[result_format]
-    return writer(predictions, folder, category_ids)
+    writers: dict[ResultFormat, Callable[..., Iterator[Prediction]]] = {
+        "json": _json,
+        "coco": _coco,
+        "voc": partial(_one_file_each, suffix=".xml", text=_voc_text),
+        "yolo": partial(_one_file_each, suffix=".txt", text=_yolo_text),
+        "csv": _csv,
+    }
+    return writers[result_format](predictions, folder, category_ids)
 
 
 def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any]:
@@ -115,16 +122,13 @@ def _coco(predictions: Iterable[Prediction], folder: Path, ids: Sequence[int]) -
     write_atomically(folder / "detections.json", orjson.dumps(results))
 
 
-def _voc(predictions: Iterable[Prediction], folder: Path, ids: Sequence[int]) -> Iterator[Prediction]:
-    return _one_file_each(predictions, folder, ".xml", _voc_text)
-
-
-def _yolo(predictions: Iterable[Prediction], folder: Path, ids: Sequence[int]) -> Iterator[Prediction]:
-    return _one_file_each(predictions, folder, ".txt", _yolo_text)
-
-
 def _one_file_each(
-    predictions: Iterable[Prediction], folder: Path, suffix: str, text: Callable[[Prediction], str]
+    predictions: Iterable[Prediction],
+    folder: Path,
+    ids: Sequence[int],
+    *,
+    suffix: str,
+    text: Callable[[Prediction], str],
 ) -> Iterator[Prediction]:
     owners: dict[str, str] = {}
     for prediction in predictions:

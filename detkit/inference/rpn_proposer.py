@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, cast
 
@@ -13,11 +13,10 @@ from torch import nn
 
 from detkit.capabilities import HasProposalNetwork
 from detkit.data.loading.batching import collate
-from detkit.data.loading.samples import Sample
-from detkit.data.transforms.geometric import Transform, as_image
+from detkit.data.transforms.geometric import Transform
+from detkit.inference.predictor import sample_of
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.runtime.session import Session
-from detkit.structures import Target
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class RPNProposer:
     """A proposer like selective search: a model that stops after the proposals of an image.
 
     Attributes:
-        model: with a proposal network; in evaluation mode, on the session's device.
+        model: with a proposal network, on the session's device; it is put into evaluation mode.
         resize: the size rule it was trained with.
         session: where it runs.
         limits: how many boxes are kept before and after non-maximum suppression; None takes those that the
@@ -37,16 +36,17 @@ class RPNProposer:
     model: HasProposalNetwork
     resize: Transform
     session: Session
-    limits: Any
-    max_boxes: int | None
-    alone: Lock
+    limits: Any = None
+    max_boxes: int | None = None
+    alone: Lock = field(default_factory=Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        cast(nn.Module, self.model).eval()
 
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Return the proposals of (H, W, 3) uint8 RGB pixels, in pixels of the image."""
-        nothing = Target.of(torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64))
         height, width = image.shape[:2]
-        resized, target = self.resize(as_image(image), nothing, np.random.default_rng(0))
-        images = collate([Sample(resized, target, (height, width), 0)], seed=0).images
+        images = collate([sample_of(image, self.resize)], seed=0).images
         with self.alone, torch.inference_mode(), self.session.autocast():
             batch = images.to(self.session.device)
             (boxes,) = self.model.propose(self.model.feature_maps(batch), batch.sizes, self.limits)
@@ -55,19 +55,3 @@ class RPNProposer:
         scale = np.array([width / new_width, height / new_height] * 2, np.float32)
         inside = np.clip(found * scale, 0, np.array([width, height] * 2, np.float32))
         return ranked(inside[(inside[:, 2:] > inside[:, :2]).all(axis=1)]).best(self.max_boxes)
-
-
-def rpn_proposer(
-    model: nn.Module, resize: Transform, session: Session, limits: Any = None, max_boxes: int | None = None
-) -> RPNProposer:
-    """Return the proposal network of a model, ready for images of any size.
-
-    Args:
-        model: has the capability `HasProposalNetwork`; it is put into evaluation mode.
-        resize: the size rule it was trained with.
-        session: where it runs.
-        limits: how many boxes are kept before and after non-maximum suppression; None takes those that the
-            model is tested with.
-        max_boxes: keep the best so many of an image; None keeps all that the limits let through.
-    """
-    return RPNProposer(cast(HasProposalNetwork, model.eval()), resize, session, limits, max_boxes, Lock())

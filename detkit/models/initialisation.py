@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
 
 
 def he_normal(module: nn.Module) -> None:
@@ -10,26 +13,22 @@ def he_normal(module: nn.Module) -> None:
 
     Reference: He et al., Delving Deep into Rectifiers, ICCV 2015.
     """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    _fill(module, partial(nn.init.kaiming_normal_, mode="fan_in", nonlinearity="relu"))
 
 
 def gaussian(module: nn.Module, std: float) -> None:
     """Fill convolutions and linear layers from a normal distribution, as the papers do in new layers."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.normal_(layer.weight, std=std)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    _fill(module, partial(nn.init.normal_, std=std))
 
 
 def lecun_uniform(module: nn.Module) -> None:
     """Fill layers without a ReLU behind them, or fully connected ones, with variance one over fan-in."""
+    _fill(module, partial(nn.init.kaiming_uniform_, a=1))
+
+
+def _fill(module: nn.Module, fill_weight: Callable[[Tensor], Tensor]) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, a=1)
+            fill_weight(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -10,9 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from detkit.models.conv import Conv2d
+from detkit.ops.convolution import Conv2d
 
 Norm = Literal["none", "frozen", "trainable", "sync"]
+
+IDENTITY = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+"""What a batch normalisation that changes nothing holds for each channel."""
 
 
 class FrozenBatchNorm(nn.Module):
@@ -39,7 +42,7 @@ class FrozenBatchNorm(nn.Module):
         super().__init__()
         self.eps = eps
         self.kept: dict[torch.dtype, tuple[Tensor, Tensor]] | None = None
-        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+        for name, value in IDENTITY.items():
             self.register_buffer(name, torch.full((channels,), value))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:

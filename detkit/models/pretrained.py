@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from detkit.errors import UserError
-from detkit.models.norm import BATCH_NORMS
+from detkit.models.norm import BATCH_NORMS, IDENTITY
 
 SHOWN = 8  # names of a kind in a printed report
 COUNTER = "num_batches_tracked"
@@ -137,12 +137,7 @@ def _reset_orphans(part: nn.Module, prefix: str, at_random: Iterable[str]) -> li
         if isinstance(module, nn.Conv2d):
             orphaned = f"{prefix}{key}.weight" in at_random
         elif isinstance(module, BATCH_NORMS) and orphaned:
-            for buffer, value in (
-                ("weight", 1.0),
-                ("bias", 0.0),
-                ("running_mean", 0.0),
-                ("running_var", 1.0),
-            ):
+            for buffer, value in IDENTITY.items():
                 getattr(module, buffer).data.fill_(value)
             reset.append(prefix + key)
     return reset

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
@@ -47,6 +47,16 @@ class _Plan(NamedTuple):
     padding: tuple[int, ...]
     maps: _Way
     weight: _Way
+
+
+class Conv2d(nn.Conv2d):
+    """`torch.nn.Conv2d`, whose weights get their gradient by `convolve`."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if isinstance(self.padding, str) or self.padding_mode != "zeros" or self.groups != 1:
+            result: Tensor = super()._conv_forward(input, weight, bias)
+            return result
+        return convolve(input, weight, bias, self.stride, self.padding, self.dilation)
 
 
 def convolve(

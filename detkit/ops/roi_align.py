@@ -179,15 +179,7 @@ def _align(
 
 
 @_align.register_fake
-def _(
-    maps: Sequence[Tensor],
-    boxes: Tensor,
-    image: Tensor,
-    level: Tensor,
-    size: int,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
+def _(maps: Sequence[Tensor], boxes: Tensor, image: Tensor, level: Tensor, size: int, *how: Any) -> Tensor:
     shape, like = (boxes.shape[0], maps[0].shape[1], size, size), maps[0]
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
@@ -221,9 +213,7 @@ def _align_gradient(
 
 
 @_align_gradient.register_fake
-def _(
-    grad: Tensor, boxes: Tensor, image: Tensor, shape: list[int], sampling_ratio: int, aligned: bool
-) -> Tensor:
+def _(grad: Tensor, boxes: Tensor, image: Tensor, shape: list[int], *how: Any) -> Tensor:
     return torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
 
 

@@ -4,16 +4,83 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.errors import UserError
 from detkit.ops.kernels.warp_loops import warp_regions
-from detkit.ops.kernels.warp_plan import WarpPlan
 from detkit.runtime.compiled import run_all
 
 _CROPS_AT_ONCE = 4
 """Crops a thread takes at a time."""
+
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WarpPlan:
+    """The cuts of R regions, in whole pixels.
+
+    Attributes:
+        sources: (R, 4) x, y, width and height of the cut in the image.
+        places: (R, 4) x, y, width and height of what it is resized to, in the output. What it leaves free of
+            the output lies outside the image.
+    """
+
+    sources: Whole
+    places: Whole
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def plan_warp(
+    boxes: NDArray[np.floating], image_size: tuple[int, int], size: int, context_px: int, *, square: bool
+) -> WarpPlan:
+    """Return where regions are cut so that each has `context_px` pixels around it, once it is resized.
+
+    The context is measured in the output: a box is widened about its centre by size / (size - 2 context)
+    and its edges are rounded to pixels, half away from zero. What lies outside the image is cut off, and
+    keeps its share of the output. As in the paper's code, the centre lies half a pixel to the right of, and
+    below, the box's own, which widens the cut by a pixel.
+
+    Args:
+        boxes: (R, 4) corner boxes in pixels, each with some of its area in the image.
+        image_size: (height, width) in pixels.
+        size: side of the output in pixels.
+        context_px: pixels of context on every side of the output.
+        square: widen the shorter side of each box to the longer one first, so that nothing is stretched.
+
+    Raises:
+        UserError: the context leaves no room for the region.
+
+    Example:
+        >>> box = np.array([[100.0, 100.0, 200.0, 200.0]])
+        >>> plan = plan_warp(box, (400, 400), 227, 16, square=False)
+        >>> plan.sources.tolist(), plan.places.tolist()
+        ([[92, 92, 117, 117]], [[0, 0, 227, 227]])
+
+    Reference: Girshick et al., R-CNN, CVPR 2014, appendix A.
+    """
+    if 2 * context_px >= size:
+        raise UserError(f"regions.context_px: {context_px} on both sides leave nothing of {size} pixels")
+    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    half = (corners[:, 2:] - corners[:, :2]) / 2
+    centre = corners[:, :2] + 1 + half  # in the papers' coordinates, which count pixels from 1
+    if square:
+        half = half.max(axis=1, keepdims=True)
+    reach = half * (size / (size - 2 * context_px))
+    first, last = _round(centre - reach), _round(centre + reach)
+    sides = last - first + 1
+    limits = np.array([image_size[1], image_size[0]], dtype=np.float64)
+    low = np.clip(first, 1, limits)
+    cut = np.maximum(np.minimum(last, limits) - low + 1, 1)
+    free = _round(np.maximum(1 - first, 0) * (size / sides))
+    place = np.minimum(free, size - 1)
+    shown = np.minimum(np.maximum(_round(cut * (size / sides)), 1), size - place)
+    return WarpPlan(_whole(low - 1, cut), _whole(place, shown))
 
 
 @dataclass(frozen=True)
@@ -83,8 +150,7 @@ def warp(
         UserError: the table has another shape, or a cut reaches beyond its end.
 
     Example:
-        >>> from detkit.ops.kernels.warp_plan import WarpPlan
-        >>> table = torch.arange(4.0).repeat_interleave(3).view(4, 3)  # an image of 2 x 2 pixels
+        >>>         >>> table = torch.arange(4.0).repeat_interleave(3).view(4, 3)  # an image of 2 x 2 pixels
         >>> whole = torch.tensor([[0, 0, 2, 2]]).numpy()
         >>> cuts = Cuts.in_image(WarpPlan(whole, torch.tensor([[1, 0, 2, 2]]).numpy()), width=2)
         >>> warp(table, cuts, 3, torch.zeros(3), torch.ones(3))[0, 0]
@@ -147,3 +213,13 @@ def _taps(length: Tensor, start: Tensor, shown: Tensor, size: int) -> tuple[Tens
     last = (length - 1)[:, None]
     first, second = floor.long().clamp(min=0).minimum(last), (floor.long() + 1).clamp(min=0).minimum(last)
     return first, second, (at - floor).float(), (cell >= 0) & (cell < shown[:, None])
+
+
+def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round half away from zero; NumPy rounds half to even."""
+    rounded: NDArray[np.float64] = np.copysign(np.floor(np.abs(values) + 0.5), values)
+    return rounded
+
+
+def _whole(start: NDArray[np.float64], length: NDArray[np.float64]) -> Whole:
+    return np.concatenate([start, length], axis=1).astype(np.int64)

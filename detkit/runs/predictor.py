@@ -16,7 +16,7 @@ from detkit.detectors.builder import build_detector
 from detkit.errors import UserError
 from detkit.inference.model_file import ModelFile, read_model_file
 from detkit.inference.predictor import Predictor
-from detkit.inference.rpn_proposer import RPNProposer, rpn_proposer
+from detkit.inference.rpn_proposer import RPNProposer
 from detkit.inference.score_floor import FIXED_SCORE
 from detkit.models.norm import keep_folds
 from detkit.proposals.builder import build_proposer
@@ -112,7 +112,7 @@ def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto
             "has one, such as a faster_rcnn"
         )
     session = _session(loaded.config, place)
-    return rpn_proposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)
+    return RPNProposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)
 
 
 def _session(config: Config, device: torch.device) -> Session:

@@ -10,8 +10,7 @@ from typing import Any
 
 from detkit.data.datasets.named_images import find_images
 from detkit.data.images import decode_image
-from detkit.inference.predict_together import predict_together
-from detkit.inference.predictor import Prediction
+from detkit.inference.predictor import Prediction, predict_together
 from detkit.inference.results import ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
 from detkit.report.draw import draw_detections, write_image

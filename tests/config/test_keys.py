@@ -8,7 +8,7 @@ from detkit.config.keys import every_key, fields_of, holds, wanted
 from detkit.config.schema import Config
 from detkit.data.datasets.config import VOCDatasetConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.models.backbones.alexnet.config import AlexNetConfig
+from detkit.models.backbones.alexnet.family import AlexNetConfig
 from detkit.models.roi.config import TwoFcHeadConfig
 from detkit.spec import Spec
 from detkit.training.loop.config import GradientConfig

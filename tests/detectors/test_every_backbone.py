@@ -16,8 +16,7 @@ from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.models.backbones.families import FAMILIES
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts
+from detkit.ops.warp import Cuts, plan_warp
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NORMS = ("frozen", "trainable")

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detkit.models.conv import Conv2d
 from detkit.ops import convolution
-from detkit.ops.convolution import convolve, weight_gradient
+from detkit.ops.convolution import Conv2d, convolve, weight_gradient
 
 SHAPES = [
     ((2, 64, 9, 12), 5, (3, 3), (1, 1), (1, 1)),

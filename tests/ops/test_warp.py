@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from detkit.errors import UserError
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts, _gathered, warp
+from detkit.ops.warp import Cuts, _gathered, plan_warp, warp
 from tests.reference.warp import crop
 
 MEAN = (123.0, 116.5, 104.25)

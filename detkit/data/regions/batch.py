@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts
+from detkit.ops.warp import Cuts, plan_warp
 from detkit.structures import ImageBatch, TrainBatch
 
 

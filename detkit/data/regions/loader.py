@@ -18,8 +18,7 @@ from detkit.data.loading.loaders import guarded_loader, read_batches
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.batch import RegionBatch
 from detkit.errors import UserError
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts
+from detkit.ops.warp import Cuts, plan_warp
 from detkit.runtime.processes import rank, world_size
 
 _REGIONS = 5  # keeps these random streams apart from those of the order and the augmentation

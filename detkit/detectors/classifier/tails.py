@@ -132,7 +132,7 @@ def build_tail(
             dropout=dropout,
             num_classes=num_classes,
         )
-    stage = behind.build(spec)
+    stage = family.build_last_stage(spec)
     return StageTail(
         {key.removesuffix("."): stage.get_submodule(part) for key, part in behind.parts.items()},
         pooled=behind.pooled,

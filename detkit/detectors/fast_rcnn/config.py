@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from detkit.detectors.config import MapDetectorConfig, Refused, Values
 from detkit.models.backbones.families import AnyBackboneConfig
-from detkit.models.backbones.vgg.config import VGGConfig
+from detkit.models.backbones.vgg.family import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.decision_config import SVMConfig

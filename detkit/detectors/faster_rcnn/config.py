@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from detkit.data.config import DataConfig
 from detkit.detectors.config import ChooseAnchors, MapDetectorConfig, Refused, Values
 from detkit.models.backbones.families import AnyBackboneConfig
-from detkit.models.backbones.vgg.config import VGGConfig
+from detkit.models.backbones.vgg.family import VGGConfig
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig

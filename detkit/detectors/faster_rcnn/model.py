@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al., NIPS 2015), both stages trained together."""
+"""Faster R-CNN (Ren et al., NIPS 2015), both stages trained together, and its proposal network alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from detkit.capabilities import ProposesRegions, SamplesAnchors
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.detectors.shared_parts import MapDetector, OnWeights, build_shared_parts
+from detkit.detectors.shared_parts import MapDetector, MapNetwork, OnWeights, build_shared_parts
 from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.rpn.builder import build_rpn
@@ -18,7 +18,35 @@ from detkit.models.rpn.rpn import RPN
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 
-class FasterRCNN(MapDetector):
+class ProposalNetwork(MapNetwork):
+    """A backbone that reads the image, and the network that says where objects may be; the RPN alone.
+
+    Args:
+        backbone: (B, 3, H, W) normalised images -> feature maps, finest first.
+        neck: feature maps -> feature maps; a pyramid, or nothing.
+        rpn: where to look.
+    """
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: ProposesRegions) -> None:
+        super().__init__()
+        self.backbone, self.neck, self.rpn = backbone, neck, rpn
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Return the two losses, weighted: rpn_objectness and rpn_box."""
+        sizes = batch.images.sizes
+        output = self.rpn(self.feature_maps(batch.images), sizes)
+        objectness, rpn_box = self.rpn.losses(output, batch.targets, sizes, batch.seed)
+        return {"rpn_objectness": objectness, "rpn_box": rpn_box}
+
+    @torch.no_grad()
+    def propose(
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
+    ) -> list[Tensor]:
+        """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
+        return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
+
+
+class FasterRCNN(ProposalNetwork, MapDetector):
     """A backbone whose maps serve the proposal network and the head that classifies its proposals.
 
     Proposals carry no gradient back: the paper's approximate joint training.
@@ -31,8 +59,8 @@ class FasterRCNN(MapDetector):
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, rpn: ProposesRegions, roi_head: RoIHead) -> None:
-        super().__init__()
-        self.backbone, self.neck, self.rpn, self.roi_head = backbone, neck, rpn, roi_head
+        super().__init__(backbone, neck, rpn)
+        self.roi_head = roi_head
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Return the four losses, weighted: rpn_objectness, rpn_box, head_class and head_box."""
@@ -70,12 +98,6 @@ class FasterRCNN(MapDetector):
         if isinstance(self.rpn, SamplesAnchors):
             anchors = self.rpn.positive_anchors(output, batch.targets, sizes, batch.seed)
         return list(zip(anchors, self.positive_regions(proposals, batch), strict=True))
-
-    def propose(
-        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], limits: Any = None
-    ) -> list[Tensor]:
-        """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
-        return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
 
     @property
     def candidates(self) -> Literal["anchors"] | None:

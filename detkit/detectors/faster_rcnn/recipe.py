@@ -17,14 +17,13 @@ from detkit.data.transforms.builder import resizing
 from detkit.detectors.fast_rcnn.box_targets import measure_box_targets
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig, TurnConfig, as_gradient
-from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.detectors.faster_rcnn.model import FasterRCNN, ProposalNetwork
 from detkit.detectors.gradient_recipe import train_by_gradient
 from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
 from detkit.inference.model_file import read_model_file
-from detkit.inference.rpn_proposer import rpn_proposer
+from detkit.inference.rpn_proposer import RPNProposer
 from detkit.inference.score_floor import Advice
-from detkit.models.rpn.proposal_network import ProposalNetwork
 from detkit.models.rpn.rpn import Limits
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin, ProposalStore
@@ -139,7 +138,7 @@ class _Alternation:
         def propose(file: Path) -> None:
             parts = StoreParts(file, annotations.image_files.tolist(), Origin("rpn", inputs_shown, step.key))
             session, resize = self.task.session, resizing(self.task.data.resize)
-            proposer = rpn_proposer(self.model(step), resize, session, limits)
+            proposer = RPNProposer(self.model(step), resize, session, limits)
             share = range(rank(), annotations.num_images, world_size())
             propose_images(parts, share, pixels, proposer, num_threads=_THREADS)
             barrier()

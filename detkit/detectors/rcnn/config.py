@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
 from detkit.detectors.config import Refused, StagedDetectorConfig, Values
-from detkit.models.backbones.alexnet.config import AlexNetConfig
+from detkit.models.backbones.alexnet.family import AlexNetConfig
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMDecisionConfig
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig

@@ -16,14 +16,17 @@ from detkit.detectors.shared_parts import OnWeights
 from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import AnyBackboneConfig, family_of
 from detkit.models.roi.box_heads import BoxHead, FcHead, MeanHead
+from detkit.models.roi.builder import (
+    build_decision,
+    build_own_head,
+    dropout_of,
+    selection_of,
+    weight_parts,
+)
 from detkit.models.roi.decision import StagedDecision
-from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
-from detkit.models.roi.own_head import build_own_head, weight_parts
-from detkit.models.roi.region_detector import SELECTION, RegionDetector
-from detkit.models.roi.region_layers import RegionLayers
+from detkit.models.roi.region_detector import SELECTION, RegionDetector, RegionLayers
 from detkit.models.roi.selection import Selection
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts, warp
+from detkit.ops.warp import Cuts, plan_warp, warp
 from detkit.spec import CustomConfig
 from detkit.structures import ImageBatch
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from detkit.detectors.config import Refused, StagedDetectorConfig, Values, kind_of
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig, family_named
-from detkit.models.backbones.zfnet.config import ZFNetConfig
+from detkit.models.backbones.zfnet.family import ZFNetConfig
 from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMDecisionConfig
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, CustomConfig, Spec, fill

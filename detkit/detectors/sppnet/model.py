@@ -17,12 +17,10 @@ from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import family_of
 from detkit.models.image_input import shrunk
 from detkit.models.roi.box_heads import FcHead
-from detkit.models.roi.builder import build_custom_features
+from detkit.models.roi.builder import build_custom_features, build_decision, dropout_of, selection_of
 from detkit.models.roi.decision import StagedDecision
-from detkit.models.roi.decision_builder import build_decision, dropout_of, selection_of
-from detkit.models.roi.region_detector import SELECTION, RegionDetector
+from detkit.models.roi.region_detector import SELECTION, RegionDetector, RegionLayers
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
-from detkit.models.roi.region_layers import RegionLayers
 from detkit.models.roi.selection import Selection
 from detkit.ops.sampling import Sampler, mix_seed
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool

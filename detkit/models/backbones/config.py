@@ -13,6 +13,8 @@ Norm = Literal["frozen", "sync", "trainable"]
 ALL_STAGES = 5
 """A value of `freeze_at` that freezes the whole of any backbone."""
 
+Stages = Annotated[int, Field(ge=0, le=ALL_STAGES)]
+
 
 class BackboneConfig(Spec):
     """The config of a published backbone; each family has its own."""
@@ -22,7 +24,7 @@ class BackboneConfig(Spec):
     """Multiplies the number of channels of every layer; 1 is the published size."""
     weights: str = "none"
     """`none`, a torchvision weights name such as IMAGENET1K_V1 (downloaded when first used), or a file."""
-    freeze_at: Annotated[int, Field(ge=0, le=ALL_STAGES)] = 2
+    freeze_at: Stages = 2
     """How many stages from the input on stay as they are; 0 trains everything. Without weights nothing
     is frozen: it would be noise."""
 

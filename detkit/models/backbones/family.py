@@ -1,6 +1,6 @@
 """The record of a backbone family: all that the rest of the house asks about it.
 
-It imports no torch, so that configs can ask; the functions of a record import it when they build.
+It imports no torch, so that configs can ask; what needs it is imported when it is built.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from detkit.models.backbones.config import BackboneConfig
@@ -37,11 +38,12 @@ class FcLayers:
 
 
 @dataclass(frozen=True)
-class LastStage(Generic[ConfigT]):
+class LastStage:
     """The stage of a residual or inception network behind the map at stride 16.
 
     Attributes:
-        build: returns the stage from scratch, which takes (B, C, H, W) features.
+        make: what returns a stage from scratch, as module:name; it takes the number of the `stage`, the
+            config's keys, and whether it is `frozen`.
         parts: what its weights begin with in files -> submodules, which run one after another; "" is the
             stage itself.
         pooled: whether the whole network max-pools the map before it. On regions it is not pooled.
@@ -49,15 +51,10 @@ class LastStage(Generic[ConfigT]):
             take two new layers on regions instead.
     """
 
-    build: Callable[[ConfigT], nn.Module]
+    make: str
     parts: Mapping[str, str]
     pooled: bool = False
     costly: bool = False
-
-
-def type_as_name(spec: BackboneConfig) -> str:
-    """Return torchvision's name of a network that comes in one size."""
-    return spec.type
 
 
 @dataclass(frozen=True)
@@ -68,28 +65,44 @@ class BackboneFamily(Generic[ConfigT]):
 
     Attributes:
         config: its part of the YAML.
-        build: returns a network from scratch for (config, whether to give all maps or the one at stride 16);
-            it has `channels` and `strides`, those of the maps it gives.
+        network: its class, as module:name; it takes the config's keys, and `pyramid` where it has one. It has
+            `channels` and `strides`, those of the maps it gives.
         strides: pixels per cell.
         channels: returns the number of channels.
         cell_offset: middle of what the first cell sees, in cells; 0.5 is the middle of the cell itself.
         behind: the layers behind the last map of a detector without a pyramid.
         head: the `head` of a config that is made of these layers.
         classifier_dropout: fraction of activations that the published classifier drops.
-        published_name: returns torchvision's name of a network.
         stages: number of stages that can be frozen, the last one included.
     """
 
     config: type[ConfigT]
-    build: Callable[[ConfigT, bool], nn.Module]
+    network: str
     strides: tuple[int, ...]
     channels: Callable[[ConfigT], tuple[int, ...]]
     cell_offset: tuple[float, ...]
-    behind: FcLayers | LastStage[ConfigT]
+    behind: FcLayers | LastStage
     head: type[HeadConfig] = Fc6Fc7HeadConfig
     classifier_dropout: float = 0.0
-    published_name: Callable[[ConfigT], str] = type_as_name
     stages: int = 5
+
+    def build(self, spec: ConfigT, pyramid: bool) -> nn.Module:
+        """Return a network from scratch that gives all its maps, or the one at stride 16."""
+        network: type[nn.Module] = resolve_name(self.network)
+        more = {"pyramid": pyramid} if self.has_pyramid else {}
+        return network(freeze_at=spec.frozen_stages, **_keys_of_network(spec), **more)
+
+    def build_last_stage(self, spec: ConfigT) -> nn.Module:
+        """Return the stage behind the last map from scratch, which takes (B, C, H, W) features."""
+        assert isinstance(self.behind, LastStage)
+        make: Callable[..., nn.Module] = resolve_name(self.behind.make)
+        frozen = spec.frozen_stages >= self.stages
+        return make(stage=self.stages, frozen=frozen, **_keys_of_network(spec))
+
+    def published_name(self, spec: ConfigT) -> str:
+        """Return torchvision's name of a network, such as vgg16_bn."""
+        keys = spec.model_dump()
+        return f"{self.name}{keys.get('depth', '')}{'_bn' if keys.get('batch_norm') else ''}"
 
     @cached_property
     def name(self) -> str:
@@ -134,3 +147,8 @@ class BackboneFamily(Generic[ConfigT]):
             return {self.name: {"type": self.name}}
         depths = get_args(depth.annotation)
         return {f"{self.name}{depth}": {"type": self.name, "depth": depth} for depth in depths}
+
+
+def _keys_of_network(spec: BackboneConfig) -> dict[str, Any]:
+    """Return the keys that say what layers a network has."""
+    return {key: value for key, value in spec if key not in ("type", "weights", "freeze_at")}

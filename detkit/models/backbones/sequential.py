@@ -1,17 +1,16 @@
-"""Backbones that are one row of layers: VGG and AlexNet."""
+"""Backbones that are one row of layers: VGG, AlexNet and ZFNet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from detkit.models.backbones.width import scaled
+from detkit.models.initialisation import he_normal
 from detkit.models.norm import run_layers
-
-
-def side(value: int | tuple[int, ...]) -> int:
-    """Return the one number of a layer's stride or kernel, which is the same along both sides."""
-    return value if isinstance(value, int) else value[0]
+from detkit.ops.convolution import Conv2d
 
 
 class SequentialBackbone(nn.Module):
@@ -20,6 +19,7 @@ class SequentialBackbone(nn.Module):
     Args:
         features: the layers, under the indices that their weights have in files.
         ends: for each map, the index one past its last layer, rising.
+        width: multiplier of every number of channels.
 
     Attributes:
         channels: number of channels of each map.
@@ -27,17 +27,23 @@ class SequentialBackbone(nn.Module):
         fc_channels: width of fc6 and fc7.
     """
 
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    fc_channels: int
-
-    def __init__(self, features: nn.Sequential, ends: Sequence[int]) -> None:
+    def __init__(self, features: nn.Sequential, ends: Sequence[int], *, width: float) -> None:
         super().__init__()
         self.features = features
         self.ends = tuple(ends)
-        shapes = [channels_and_stride(list(features)[:end]) for end in self.ends]
-        self.channels = tuple(channels for channels, _ in shapes)
-        self.strides = tuple(stride for _, stride in shapes)
+        self.channels: tuple[int, ...] = ()
+        self.strides: tuple[int, ...] = ()
+        channels, stride = 0, 1
+        for number, layer in enumerate(features, 1):
+            if isinstance(layer, nn.Conv2d):
+                channels = layer.out_channels
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+                stride *= layer.stride if isinstance(layer.stride, int) else layer.stride[0]
+            if number in self.ends:
+                self.channels += (channels,)
+                self.strides += (stride,)
+        self.fc_channels = scaled(4096, width)
+        he_normal(self)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps of (B, 3, H, W) normalised images, finest first."""
@@ -50,12 +56,31 @@ class SequentialBackbone(nn.Module):
         return maps
 
 
-def channels_and_stride(layers: Iterable[nn.Module]) -> tuple[int, int]:
-    """Return the channels after a row of layers and how many input pixels one cell advances."""
-    channels, stride = 0, 1
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            channels = layer.out_channels
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            stride *= side(layer.stride)
-    return channels, stride
+class ConvRow(SequentialBackbone):
+    """Convolutions of AlexNet's kind, some of them pooled; one map, that of the last.
+
+    Args:
+        width: multiplier of every number of channels.
+        freeze_at: how many convolutions from the input on stay as they are.
+
+    Attributes:
+        plan: of each convolution its channels, kernel, stride and padding, and whether it is pooled.
+        normalises: whether what is pooled is normalised across three channels before.
+    """
+
+    plan: ClassVar[Sequence[tuple[int, int, int, int, bool]]]
+    normalises: ClassVar[bool] = False
+
+    def __init__(self, *, width: float = 1.0, freeze_at: int = 0) -> None:
+        layers: list[nn.Module] = []
+        channels_in = 3
+        for number, (full, kernel, stride, padding, pooled) in enumerate(self.plan):
+            channels = scaled(full, width)
+            conv = Conv2d(channels_in, channels, kernel, stride, padding)
+            layers += [conv.requires_grad_(number >= freeze_at), nn.ReLU(inplace=True)]
+            if pooled and self.normalises:
+                layers.append(nn.LocalResponseNorm(3, alpha=5e-5, beta=0.75))
+            if pooled:
+                layers.append(nn.MaxPool2d(3, 2, padding=1))
+            channels_in = channels
+        super().__init__(nn.Sequential(*layers), [len(layers)], width=width)

@@ -36,11 +36,6 @@ class FPN(Neck):
         strides_in: their strides.
         channels: channels of every map of the pyramid.
         norm: batch normalisation after each convolution.
-
-    Attributes:
-        channels: channels of each map of the pyramid.
-        strides: their strides, one more than came in.
-        region_strides: those that came in.
     """
 
     def __init__(

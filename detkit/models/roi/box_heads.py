@@ -36,7 +36,7 @@ class LastStageHead(nn.Module):
 
     def forward(self, regions: Tensor) -> Tensor:
         """Return (R, channels) vectors of (R, C, size, size) features."""
-        out: Tensor = getattr(self, self.name)(regions)
+        out: Tensor = self.stage(regions)
         return out.mean(dim=(2, 3))
 
 

@@ -1,28 +1,35 @@
-"""The `regions` and `head` of a config -> modules."""
+"""The `regions`, `head` and `box_regression` of a config -> modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, assert_never, cast
 
 from torch import nn
 
+from detkit.capabilities import Layer
 from detkit.errors import UserError
-from detkit.models.backbones.families import AnyBackboneConfig, any_of, owners_of
+from detkit.models.backbones.families import AnyBackboneConfig, any_of, family_of, owners_of
+from detkit.models.backbones.family import FcLayers, LastStage
 from detkit.models.custom_builder import custom_module
-from detkit.models.roi.box_heads import BoxHead, BoxPredictor, ConvFcHead, FcHead
+from detkit.models.roi.box_heads import BoxHead, BoxPredictor, ConvFcHead, FcHead, LastStageHead
 from detkit.models.roi.config import (
-    OWN_HEADS,
     AnyRegionsConfig,
     ConvFcHeadConfig,
     RoIAlignConfig,
     RoIPoolConfig,
     TwoFcHeadConfig,
 )
+from detkit.models.roi.decision import RidgeDeltas, StagedDecision, SVMScores
+from detkit.models.roi.decision_config import (
+    AnyDecisionConfig,
+    BoxRegressionConfig,
+    DecisionConfig,
+    SVMDecisionConfig,
+)
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, FcHeadConfig, HeadConfig
-from detkit.models.roi.own_head import build_own_head, weight_parts
 from detkit.models.roi.region_features import CustomRegionFeatures, Level, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.selection import Selection
@@ -148,16 +155,49 @@ def _require_own(spec: HeadConfig, backbone_spec: AnyBackboneConfig, backbone: n
         )
 
 
+def build_own_head(
+    spec: AnyBackboneConfig,
+    backbone: nn.Module,
+    size: int,
+    *,
+    dropout: float,
+    ranks: tuple[int | None, int | None] = (None, None),
+) -> FcHead | LastStageHead:
+    """Return a network's own layers behind its last map, from scratch.
+
+    Args:
+        spec: the config's `detector.backbone`; one of the user's own is taken for one with fc6 and fc7.
+        backbone: what was built of it.
+        size: cells along each side that fc6 sees; a last stage takes any.
+        dropout: fraction of activations dropped after fc6 and fc7.
+        ranks: of fc6 and fc7; None is a whole layer.
+    """
+    if not isinstance(spec, CustomConfig):
+        family = family_of(spec)
+        if isinstance(family.behind, LastStage):
+            return LastStageHead(family.build_last_stage(spec), family.channels(spec)[-1], family.head_name)
+    channels, width = cast(Sequence[int], backbone.channels)[-1], cast(int, backbone.fc_channels)
+    return FcHead(channels, size, channels=width, dropout=dropout, ranks=ranks)
+
+
+def weight_parts(spec: AnyBackboneConfig, head: BoxHead) -> dict[str, nn.Module]:
+    """Return the parts of a network's own head by what their keys begin with in its weight files.
+
+    Args:
+        spec: the config's `detector.backbone`.
+        head: what `build_own_head` made of it.
+    """
+    behind = None if isinstance(spec, CustomConfig) else family_of(spec).behind
+    if isinstance(behind, LastStage) and isinstance(head, LastStageHead):
+        return {key: head.stage.get_submodule(part) for key, part in behind.parts.items()}
+    if isinstance(behind, FcLayers) and isinstance(head, FcHead):
+        return dict(zip(behind.keys, (head.fc6, head.fc7), strict=True))
+    return {}
+
+
 def ranks_of(spec: HeadConfig | CustomConfig) -> tuple[int | None, int | None]:
     """Return the ranks of fc6 and fc7; None is a whole layer, or none of that name."""
     return (spec.fc6_rank, spec.fc7_rank) if isinstance(spec, FcHeadConfig) else (None, None)
-
-
-def pretrained_parts(
-    spec: HeadConfig, box_head: BoxHead, backbone_spec: AnyBackboneConfig
-) -> dict[str, nn.Module]:
-    """Return the parts of the head that the backbone's weights file holds, by what their keys begin with."""
-    return weight_parts(backbone_spec, box_head) if isinstance(spec, OWN_HEADS) else {}
 
 
 def build_roi_head(
@@ -182,3 +222,42 @@ def build_roi_head(
             spec.score_threshold, spec.nms_iou, None, spec.detections_per_image, BoxCoder(spec.box_weights)
         ),
     )
+
+
+def build_decision(
+    head: AnyDecisionConfig,
+    box_regression: BoxRegressionConfig | None,
+    widths: Mapping[Layer, int],
+    num_classes: int,
+) -> StagedDecision:
+    """Return a decision whose SVMs detect nothing yet and whose regression leaves boxes as they are.
+
+    Args:
+        head: how it scores.
+        box_regression: how it moves boxes; None leaves them as they are proposed.
+        widths: the layers of the network, and the length of their vectors.
+        num_classes: K, without background.
+
+    Raises:
+        UserError: a decision of the user's own cannot be made or does not fit.
+    """
+    if isinstance(head, CustomConfig):
+        wanted = ("layer", "loss", "scores", "deltas")
+        own = custom_module("head", head, wanted, widths=dict(widths), num_classes=num_classes)
+        return cast(StagedDecision, own)
+    svms = None
+    if isinstance(head, SVMDecisionConfig):
+        svms = SVMScores(widths[head.features], num_classes), head.features
+    deltas = RidgeDeltas(widths["pool5"], num_classes) if box_regression else None
+    return StagedDecision(widths, num_classes, svms, deltas)
+
+
+def selection_of(head: AnyDecisionConfig) -> Selection:
+    """Return what is reported, by the keys of a head; with one of the user's own, by their defaults."""
+    keys = DecisionConfig() if isinstance(head, CustomConfig) else head
+    return Selection(keys.score_threshold, keys.nms_iou, keys.detections_per_class, None)
+
+
+def dropout_of(head: AnyDecisionConfig) -> float:
+    """Return the fraction of activations dropped after fc6 and fc7 in fine-tuning."""
+    return DecisionConfig().dropout if isinstance(head, CustomConfig) else head.dropout

@@ -1,4 +1,4 @@
-"""How features of a region are taken from the map (what is there), and the heads that decide."""
+"""How features of a region are taken from the map, the heads that decide, and what goes with them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from detkit.models.backbones.families import FAMILIES
+from detkit.models.backbones.families import FAMILIES, AnyBackboneConfig, any_of, family_named, owners_of
+from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
 from detkit.models.roi.head_config import FcHeadConfig, HeadConfig
 from detkit.spec import Count, CustomConfig, Index, Spec, one_of
 
@@ -64,3 +65,31 @@ if TYPE_CHECKING:
     AnyHeadConfig: TypeAlias = HeadConfig | CustomConfig
 else:
     AnyHeadConfig = one_of((*OWN_HEADS, TwoFcHeadConfig, ConvFcHeadConfig, CustomConfig))
+
+
+def require_wiring(backbone: AnyBackboneConfig, neck: AnyNeckConfig, head: AnyHeadConfig) -> None:
+    """Check that the parts of a detector with regions can be joined.
+
+    Whether a backbone of the user's own goes with a head is seen when it is built.
+
+    Raises:
+        ValueError: they cannot; the message names the parts that can.
+    """
+    pyramid = isinstance(neck, FPNConfig)
+    family, owners = family_named(backbone.type), owners_of(head.type)
+    if pyramid and family and not family.has_pyramid:
+        able = any_of(other for other in FAMILIES if other.has_pyramid)
+        raise ValueError(f"neck: fpn needs a backbone with four stages: {able}, not {family.name}")
+    if owners and (not isinstance(neck, NoNeckConfig) or (family and family not in owners)):
+        raise ValueError(f"head: {head.type} needs backbone: {any_of(owners)} and neck: none")
+
+
+def reads_pyramid(backbone: AnyBackboneConfig, neck: AnyNeckConfig) -> bool:
+    """Return whether a backbone gives the maps of all its stages, or its last map alone.
+
+    A neck of the user's own gets all that the backbone can give.
+    """
+    if isinstance(neck, CustomConfig):
+        family = family_named(backbone.type)
+        return family is not None and family.has_pyramid
+    return isinstance(neck, FPNConfig)

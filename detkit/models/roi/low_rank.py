@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -29,10 +32,8 @@ def low_rank(layer: nn.Linear, rank: int) -> nn.Sequential:
     """
     weight = layer.weight.detach().double()
     has_bias = layer.bias is not None
-    first, second = (
-        thin.to(layer.weight)
-        for thin in _thin_layers(layer.in_features, layer.out_features, rank, bias=has_bias)
-    )
+    pair = thin_pair(layer.in_features, layer.out_features, rank, bias=has_bias).to(layer.weight)
+    first, second = cast(Iterable[nn.Linear], pair)
     kept = first.out_features
     with torch.no_grad():
         if layer.out_features <= layer.in_features:
@@ -45,25 +46,20 @@ def low_rank(layer: nn.Linear, rank: int) -> nn.Sequential:
             second.weight.copy_(weight @ right)
         if has_bias:
             second.bias.copy_(layer.bias)
-    return nn.Sequential(first, second)
+    return pair
 
 
-def thin_pair(features_in: int, features_out: int, rank: int) -> nn.Sequential:
+def thin_pair(features_in: int, features_out: int, rank: int, *, bias: bool = True) -> nn.Sequential:
     """Return two layers as `low_rank` makes them, with weights at random.
 
     Args:
         features_in: D.
         features_out: N.
         rank: width between them, min(N, D) at most.
+        bias: whether the second has one; the first never has.
     """
-    return nn.Sequential(*_thin_layers(features_in, features_out, rank, bias=True))
-
-
-def _thin_layers(
-    features_in: int, features_out: int, rank: int, *, bias: bool
-) -> tuple[nn.Linear, nn.Linear]:
     kept = min(rank, features_in, features_out)
-    return nn.Linear(features_in, kept, bias=False), nn.Linear(kept, features_out, bias=bias)
+    return nn.Sequential(nn.Linear(features_in, kept, bias=False), nn.Linear(kept, features_out, bias=bias))
 
 
 def _strongest(symmetric: Tensor, kept: int) -> Tensor:

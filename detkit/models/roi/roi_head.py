@@ -90,12 +90,7 @@ class RoIHead(nn.Module):
         return self.head if isinstance(self.head, FcHead) else None
 
     def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions, image by image.
-
-        Args:
-            maps: (B, C, H, W) feature maps, finest first.
-            boxes: for each image, (R_i, 4) boxes in pixels.
-        """
+        """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions; see `vectors`."""
         logits, deltas = self.predictor(self.vectors(maps, boxes))
         return logits, deltas
 
@@ -140,9 +135,10 @@ class RoIHead(nn.Module):
         rows = leading(
             torch.arange(len(labels), device=labels.device), counts, [len(own.encoded) for own in drawn]
         )
-        encoded = torch.cat([regions.encoded for regions in drawn])
-        unit = self._unit(labels[rows])
-        found = self._of_class(deltas, rows, labels[rows])
+        encoded, classes = torch.cat([regions.encoded for regions in drawn]), labels[rows]
+        unit = self.predictor.delta_std
+        unit = unit[classes] if len(unit) > 1 else unit
+        found = deltas[rows, classes if deltas.shape[1] > 1 else 0]
         wrong_by = smooth_l1(found / unit, encoded / unit, self.beta).sum(1)
         return classification, self.box_loss_weight * (wrong_by * weights[rows]).sum()
 
@@ -170,15 +166,6 @@ class RoIHead(nn.Module):
                 proposals, torch.split(scores, counts), torch.split(deltas, counts), sizes, strict=True
             )
         ]
-
-    def _of_class(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-        """Return the (N, 4) deltas of these rows for these classes, or the one there is for all."""
-        return deltas[rows, labels if deltas.shape[1] > 1 else 0]
-
-    def _unit(self, labels: Tensor) -> Tensor:
-        """Return the (N, 4) or (1, 4) units in which the box loss of these classes is measured."""
-        unit = self.predictor.delta_std
-        return unit[labels] if len(unit) > 1 else unit
 
     @torch.no_grad()
     def labelled(self, proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:

@@ -172,14 +172,7 @@ class RPN(nn.Module):
     def sample(
         self, output: RPNOutput, targets: Sequence[Target], sizes: Sequence[tuple[int, int]], seed: int
     ) -> list[DrawnAnchors]:
-        """Return the anchors that train, image by image.
-
-        Args:
-            output: from `forward`.
-            targets: the objects of each image.
-            sizes: (height, width) in pixels of each image inside the padding.
-            seed: seeds the choice, with each target's image index.
-        """
+        """Return the anchors that train, image by image; see `losses`."""
         anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
         within = inside & torch.stack([self._within_border(anchors, size) for size in sizes])
         counts = within.sum(dim=1).tolist()

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.conv import Conv2d
 from detkit.models.initialisation import gaussian
 from detkit.models.norm import conv_block
+from detkit.ops.convolution import Conv2d
 
 
 class RPNHead(nn.Module):

@@ -11,10 +11,9 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.rcnn.config import RCNNConfig, WarpConfig
 from detkit.detectors.rcnn.model import RCNN
 from detkit.errors import UserError
-from detkit.models.backbones.resnet.config import ResNetConfig
+from detkit.models.backbones.resnet.family import ResNetConfig
 from detkit.models.roi.decision_config import BoxRegressionConfig, SoftmaxDecisionConfig, SVMDecisionConfig
-from detkit.ops.kernels.warp_plan import plan_warp
-from detkit.ops.warp import Cuts
+from detkit.ops.warp import Cuts, plan_warp
 from detkit.proposals.config import SlidingWindowConfig
 from detkit.structures import ImageBatch
 from detkit.training.staged.ridge import CODER

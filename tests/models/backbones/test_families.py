@@ -107,7 +107,7 @@ def test_stages_are_as_many_as_can_be_frozen(name: str) -> None:
         spec = config(family, **keys, width=0.125, weights="file.pth", freeze_at=frozen)
         parts = [family.build(spec, False)]
         if isinstance(family.behind, LastStage):
-            parts.append(family.behind.build(spec))
+            parts.append(family.build_last_stage(spec))
         return sum(p.requires_grad for part in parts for p in part.parameters())
 
     left = [num_trainable(frozen) for frozen in range(family.stages + 1)]
@@ -130,7 +130,7 @@ def test_weight_keys_are_those_of_torchvision(name: str) -> None:
             theirs = torchvision.models.get_model(published, **more)
             ours = family.build(spec, False).state_dict()
             if isinstance(family.behind, LastStage):
-                stage = family.behind.build(spec)
+                stage = family.build_last_stage(spec)
                 for prefix, part in family.behind.parts.items():
                     layers = stage.get_submodule(part).state_dict()
                     ours |= {prefix + key: value for key, value in layers.items()}
@@ -151,7 +151,7 @@ def test_the_last_stage_gives_the_last_channels_half_as_fine(name: str) -> None:
     if not isinstance(family.behind, LastStage):
         pytest.skip("has fc6 and fc7")
     spec = config(family, **keys, width=0.125)
-    stage, x = family.behind.build(spec).eval(), torch.randn(1, family.channels(spec)[-2], 8, 8)
+    stage, x = family.build_last_stage(spec).eval(), torch.randn(1, family.channels(spec)[-2], 8, 8)
     y = x
     for part in family.behind.parts.values():
         y = stage.get_submodule(part)(y)

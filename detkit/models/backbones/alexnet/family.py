@@ -1,28 +1,25 @@
-"""AlexNet's record."""
+"""AlexNet's part of the YAML, and its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from detkit.models.backbones.alexnet.config import AlexNetConfig
+from detkit.models.backbones.config import BackboneConfig, Stages
 from detkit.models.backbones.family import BackboneFamily, FcLayers
 from detkit.models.backbones.width import scaled
 
-if TYPE_CHECKING:
-    from torch import nn
 
+class AlexNetConfig(BackboneConfig):
+    """AlexNet (Krizhevsky 2012, in torchvision's one-tower form): conv1 to conv5, stride 16."""
 
-def build_alexnet(spec: AlexNetConfig, pyramid: bool) -> nn.Module:
-    """Return an AlexNet from scratch; it has no pyramid."""
-    from detkit.models.backbones.alexnet.network import AlexNet
-
-    assert not pyramid
-    return AlexNet(width=spec.width, freeze_at=spec.frozen_stages)
+    type: Literal["alexnet"] = "alexnet"
+    freeze_at: Stages = 1
+    """How many convolutions from the input on stay as they are (Fast R-CNN freezes conv1)."""
 
 
 ALEXNET = BackboneFamily(
     config=AlexNetConfig,
-    build=build_alexnet,
+    network="detkit.models.backbones.alexnet.network:AlexNet",
     strides=(16,),
     channels=lambda spec: (scaled(256, spec.width),),
     cell_offset=(0.5 / 16,),

@@ -1,35 +1,31 @@
-"""GoogLeNet's record."""
+"""GoogLeNet's part of the YAML, the backbone and the head made of its last stage, and its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from detkit.models.backbones.config import BackboneConfig, Norm
 from detkit.models.backbones.family import BackboneFamily, LastStage
-from detkit.models.backbones.googlenet.config import GoogLeNetConfig, Inception5HeadConfig
 from detkit.models.backbones.width import scaled
-
-if TYPE_CHECKING:
-    from torch import nn
-
-STAGES = 5
+from detkit.models.roi.head_config import HeadConfig
 
 # Channels of conv3 and of the four branches of inception3b, inception4e and inception5b.
 BRANCHES = ((192,), (128, 192, 96, 64), (256, 320, 128, 128), (384, 384, 128, 128))
 
 
-def build_googlenet(spec: GoogLeNetConfig, pyramid: bool) -> nn.Module:
-    """Return a GoogLeNet from scratch, with one map or four."""
-    from detkit.models.backbones.googlenet.network import GoogLeNet
+class GoogLeNetConfig(BackboneConfig):
+    """GoogLeNet (Szegedy 2015) with batch normalisation, up to inception4e, stride 16."""
 
-    return GoogLeNet(width=spec.width, norm=spec.norm, freeze_at=spec.frozen_stages, pyramid=pyramid)
+    type: Literal["googlenet"] = "googlenet"
+    norm: Norm = "frozen"
+    """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
+    them from each process's batch, `sync` from the batch of all processes."""
 
 
-def build_inception5(spec: GoogLeNetConfig) -> nn.Module:
-    """Return the last stage from scratch."""
-    from detkit.models.backbones.googlenet.network import Inception5
+class Inception5HeadConfig(HeadConfig):
+    """GoogLeNet's own last stage on every region, then a mean over it."""
 
-    frozen = spec.frozen_stages >= STAGES
-    return Inception5(channels(spec)[-2], width=spec.width, norm=spec.norm, frozen=frozen)
+    type: Literal["inception5"] = "inception5"
 
 
 def channels(spec: GoogLeNetConfig) -> tuple[int, ...]:
@@ -39,17 +35,16 @@ def channels(spec: GoogLeNetConfig) -> tuple[int, ...]:
 
 GOOGLENET = BackboneFamily(
     config=GoogLeNetConfig,
-    build=build_googlenet,
+    network="detkit.models.backbones.googlenet.network:GoogLeNet",
     strides=(4, 8, 16, 32),
     channels=channels,
     # Its poolings are not padded at the left, so each shifts the map by a part of a cell.
     cell_offset=(2.5 / 4, 6.5 / 8, 14.5 / 16, 22.5 / 32),
     behind=LastStage(
-        build=build_inception5,
+        make="detkit.models.backbones.googlenet.network:make_stage",
         parts={"inception5a.": "inception5a", "inception5b.": "inception5b"},
         pooled=True,
     ),
     head=Inception5HeadConfig,
     classifier_dropout=0.4,
-    stages=STAGES,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.backbones.width import scaled
-from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm
 from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
+from detkit.ops.convolution import Conv2d
 
+CONV3 = 192  # channels
 EPS = 1e-3  # of the norms in the published weights
 LAST = 5  # conv1 is stage 1, conv2 and conv3 are stage 2, inception3 to inception5 stages 3 to 5
 
@@ -67,7 +70,7 @@ class Inception(nn.Module):
     def __init__(self, channels_in: int, plan: tuple[int, ...], *, norm: Norm) -> None:
         super().__init__()
         one, before3, three, before5, five, pooled = plan
-        self.channels = one + three + five + pooled
+        self.channels = channels_of(plan)
         self.branch1 = ConvNorm(channels_in, one, 1, norm=norm)
         self.branch2 = nn.Sequential(
             ConvNorm(channels_in, before3, 1, norm=norm), ConvNorm(before3, three, 3, norm=norm)
@@ -84,52 +87,30 @@ class Inception(nn.Module):
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
 
 
-def make_modules(
-    stage: int, channels_in: int, *, width: float, norm: Norm, frozen: bool
-) -> dict[str, Inception]:
-    """Return the inception modules of stage 3, 4 or 5 from scratch, by name.
+def make_stage(*, stage: int, width: float, norm: Norm, frozen: bool) -> nn.Sequential:
+    """Return the inception modules of stage 3, 4 or 5 from scratch, without the pooling before them.
 
     Args:
         stage: 3, 4 or 5.
-        channels_in: channels of the stage before.
         width: multiplier of every number of channels.
         norm: what follows every convolution.
         frozen: whether the stage stays as it is.
     """
-    made: dict[str, Inception] = {}
+    layers, channels_in = nn.Sequential(), scaled(CONV3, width)
     for name, full in MODULES.items():
+        plan = tuple(scaled(channels, width) for channels in full)
         if name.startswith(f"inception{stage}"):
-            plan = tuple(scaled(channels, width) for channels in full)
             module = Inception(channels_in, plan, norm="frozen" if frozen else norm)
             he_normal(module)
-            made[name] = module.requires_grad_(not frozen)
-            channels_in = module.channels
-    return made
+            layers.add_module(name, module.requires_grad_(not frozen))
+        channels_in = channels_of(plan)
+    return layers
 
 
-class Inception5(nn.Module):
-    """The last stage without the pooling before it, as a head uses it on regions of an inception4e map.
-
-    Args:
-        channels_in: channels of inception4e.
-        width: multiplier of every number of channels.
-        norm: what follows every convolution.
-        frozen: whether the stage stays as it is.
-
-    Attributes:
-        channels: channels of the output.
-    """
-
-    def __init__(self, channels_in: int, *, width: float, norm: Norm, frozen: bool) -> None:
-        super().__init__()
-        modules = make_modules(LAST, channels_in, width=width, norm=norm, frozen=frozen)
-        self.inception5a, self.inception5b = modules["inception5a"], modules["inception5b"]
-        self.channels = self.inception5b.channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, channels, H, W) features."""
-        out: Tensor = self.inception5b(self.inception5a(x))
-        return out
+def channels_of(plan: tuple[int, ...]) -> int:
+    """Return the channels that the four branches of an inception module give together."""
+    one, _, three, _, five, pooled = plan
+    return one + three + five + pooled
 
 
 class GoogLeNet(nn.Module):
@@ -156,7 +137,7 @@ class GoogLeNet(nn.Module):
         self, *, width: float = 1.0, norm: Norm = "frozen", freeze_at: int = 0, pyramid: bool = False
     ) -> None:
         super().__init__()
-        stem, last = scaled(64, width), scaled(192, width)
+        stem, last = scaled(64, width), scaled(CONV3, width)
         norms: list[Norm] = ["frozen" if stage <= freeze_at else norm for stage in (1, 2)]
         self.conv1 = ConvNorm(3, stem, 7, stride=2, norm=norms[0]).requires_grad_(freeze_at < 1)
         self.conv2 = ConvNorm(stem, stem, 1, norm=norms[1]).requires_grad_(freeze_at < 2)
@@ -166,11 +147,11 @@ class GoogLeNet(nn.Module):
         channels = [last]
         self.names: list[list[str]] = []
         for stage in range(3, LAST + 1 if pyramid else LAST):
-            made = make_modules(stage, channels[-1], width=width, norm=norm, frozen=stage <= freeze_at)
-            for name, module in made.items():
+            made = make_stage(stage=stage, width=width, norm=norm, frozen=stage <= freeze_at)
+            for name, module in made.named_children():
                 self.add_module(name, module)
-            self.names.append(list(made))
-            channels.append(list(made.values())[-1].channels)
+            self.names.append([name for name, _ in made.named_children()])
+            channels.append(cast(Inception, made[-1]).channels)
         self.pyramid = pyramid
         self.channels = tuple(channels) if pyramid else (channels[-1],)
         self.strides = (4, 8, 16, 32) if pyramid else (16,)

@@ -1,34 +1,30 @@
-"""ResNet's record."""
+"""ResNet's part of the YAML, the backbone and the head made of its last stage, and its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from detkit.models.backbones.config import BackboneConfig, Norm
 from detkit.models.backbones.family import BackboneFamily, LastStage
-from detkit.models.backbones.resnet.config import Layer4HeadConfig, ResNetConfig
 from detkit.models.backbones.width import scaled
-
-if TYPE_CHECKING:
-    from torch import nn
-
-STAGES = 5
+from detkit.models.roi.head_config import HeadConfig
 
 
-def build_resnet(spec: ResNetConfig, pyramid: bool) -> nn.Module:
-    """Return a ResNet from scratch, with one map or four."""
-    from detkit.models.backbones.resnet.network import ResNet
+class ResNetConfig(BackboneConfig):
+    """ResNet (He 2016) with torchvision's stride in the 3x3 convolution."""
 
-    return ResNet(
-        depth=spec.depth, width=spec.width, norm=spec.norm, freeze_at=spec.frozen_stages, pyramid=pyramid
-    )
+    type: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50, 101, 152] = 50
+    """Number of layers with weights."""
+    norm: Norm = "frozen"
+    """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
+    them from each process's batch, `sync` from the batch of all processes."""
 
 
-def build_layer4(spec: ResNetConfig) -> nn.Module:
-    """Return the last stage from scratch."""
-    from detkit.models.backbones.resnet.network import make_stage
+class Layer4HeadConfig(HeadConfig):
+    """The ResNet's own last stage on every region, then a mean over it (He 2016, the C4 wiring)."""
 
-    frozen = spec.frozen_stages >= STAGES
-    return make_stage(depth=spec.depth, stage=STAGES, width=spec.width, norm=spec.norm, frozen=frozen)
+    type: Literal["layer4"] = "layer4"
 
 
 def channels(spec: ResNetConfig) -> tuple[int, ...]:
@@ -37,19 +33,14 @@ def channels(spec: ResNetConfig) -> tuple[int, ...]:
     return tuple(scaled(planes, spec.width) * expansion for planes in (64, 128, 256, 512))
 
 
-def published_name(spec: ResNetConfig) -> str:
-    """Return torchvision's name, such as resnet50."""
-    return f"resnet{spec.depth}"
-
-
 RESNET = BackboneFamily(
     config=ResNetConfig,
-    build=build_resnet,
+    network="detkit.models.backbones.resnet.network:ResNet",
     strides=(4, 8, 16, 32),
     channels=channels,
     cell_offset=(0.5 / 4, 0.5 / 8, 0.5 / 16, 0.5 / 32),
-    behind=LastStage(build=build_layer4, parts={"layer4.": ""}, costly=True),
+    behind=LastStage(
+        make="detkit.models.backbones.resnet.network:make_stage", parts={"layer4.": ""}, costly=True
+    ),
     head=Layer4HeadConfig,
-    published_name=published_name,
-    stages=STAGES,
 )

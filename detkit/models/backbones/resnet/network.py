@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.backbones.sequential import side
 from detkit.models.backbones.width import scaled
-from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm, run_layers
+from detkit.ops.convolution import Conv2d
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 PLANES = (64, 128, 256, 512)
@@ -35,7 +31,7 @@ class Block(nn.Module):
 
     def __init__(self, channels_in: int, planes: int, channels: int, *, stride: int, norm: Norm) -> None:
         super().__init__()
-        self.channels, self.stride = channels, stride
+        self.channels = channels
         self.bottleneck = planes != channels
         if self.bottleneck:
             plan = [(channels_in, planes, 1, 1), (planes, planes, 3, stride), (planes, channels, 1, 1)]
@@ -50,10 +46,6 @@ class Block(nn.Module):
         if stride != 1 or channels_in != channels:
             shortcut = Conv2d(channels_in, channels, 1, stride, bias=False)
             self.downsample = nn.Sequential(shortcut, make_norm(norm, channels))
-
-    def last_conv(self) -> nn.Conv2d:
-        """Return the convolution whose output is added to the shortcut."""
-        return cast(nn.Conv2d, getattr(self, f"conv{self.steps}"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, channels, H / stride, W / stride) features."""
@@ -98,7 +90,7 @@ def make_stage(*, depth: int, stage: int, width: float, norm: Norm, frozen: bool
     if norm == "frozen":
         with torch.no_grad():
             for block in blocks:
-                block.last_conv().weight.mul_(sum(BLOCKS[depth]) ** -0.5)
+                getattr(block, f"conv{block.steps}").weight.mul_(sum(BLOCKS[depth]) ** -0.5)
     return layers.requires_grad_(not frozen)
 
 
@@ -137,13 +129,8 @@ class ResNet(nn.Module):
             frozen = stage <= freeze_at
             self.add_module(name, make_stage(depth=depth, stage=stage, width=width, norm=norm, frozen=frozen))
         self.given = self.names if pyramid else self.names[-1:]
-        ends = [self.names.index(name) + 1 for name in self.given]
-        self.channels = tuple(self._blocks(end)[-1].channels for end in ends)
-        before = side(self.conv1.stride) * side(self.maxpool.stride)
-        self.strides = tuple(before * prod(block.stride for block in self._blocks(end)) for end in ends)
-
-    def _blocks(self, end: int) -> list[Block]:
-        return [block for name in self.names[:end] for block in getattr(self, name)]
+        self.channels = tuple(getattr(self, name)[-1].channels for name in self.given)
+        self.strides = (4, 8, 16, 32) if pyramid else (16,)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps of (B, 3, H, W) normalised images, finest first."""

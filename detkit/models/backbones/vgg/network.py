@@ -6,9 +6,8 @@ from torch import nn
 
 from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.backbones.width import scaled
-from detkit.models.conv import Conv2d
-from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, make_norm
+from detkit.ops.convolution import Conv2d
 
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 CHANNELS = (64, 128, 256, 512, 512)
@@ -51,8 +50,5 @@ class VGG(SequentialBackbone):
                 channels_in = channels
             pools.append(len(layers))
             layers.append(nn.MaxPool2d(2))
-        super().__init__(
-            nn.Sequential(*layers), [*pools[FIRST_OF_PYRAMID:], len(layers)] if pyramid else pools[-1:]
-        )
-        self.fc_channels = scaled(4096, width)
-        he_normal(self)
+        ends = [*pools[FIRST_OF_PYRAMID:], len(layers)] if pyramid else pools[-1:]
+        super().__init__(nn.Sequential(*layers), ends, width=width)

@@ -1,28 +1,25 @@
-"""ZFNet's record."""
+"""ZFNet's part of the YAML, and its record."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
+from detkit.models.backbones.config import BackboneConfig, Stages
 from detkit.models.backbones.family import BackboneFamily, FcLayers
 from detkit.models.backbones.width import scaled
-from detkit.models.backbones.zfnet.config import ZFNetConfig
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
-def build_zfnet(spec: ZFNetConfig, pyramid: bool) -> nn.Module:
-    """Return a ZFNet from scratch; it has no pyramid."""
-    from detkit.models.backbones.zfnet.network import ZFNet
+class ZFNetConfig(BackboneConfig):
+    """ZFNet (Zeiler and Fergus 2014, as in SPP-net and Faster R-CNN): conv1 to conv5, stride 16."""
 
-    assert not pyramid
-    return ZFNet(width=spec.width, freeze_at=spec.frozen_stages)
+    type: Literal["zfnet"] = "zfnet"
+    freeze_at: Stages = 1
+    """How many convolutions from the input on stay as they are."""
 
 
 ZFNET = BackboneFamily(
     config=ZFNetConfig,
-    build=build_zfnet,
+    network="detkit.models.backbones.zfnet.network:ZFNet",
     strides=(16,),
     channels=lambda spec: (scaled(256, spec.width),),
     cell_offset=(0.5 / 16,),

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detkit.models.backbones.googlenet.network import GoogLeNet, Inception5
+from detkit.models.backbones.googlenet.network import GoogLeNet, make_stage
 from detkit.models.pretrained import load_weights
 from tests.models.backbones.networks import fresh, trainable
 
@@ -28,7 +28,7 @@ def test_googlenet_gives_torchvisions_features() -> None:
 
 def test_inception5_as_a_head_is_the_last_stage_of_the_pyramid() -> None:
     pyramid = GoogLeNet(width=0.25, norm="frozen", freeze_at=0, pyramid=True).eval()
-    head = Inception5(pyramid.channels[2], width=0.25, norm="frozen", frozen=True).eval()
+    head = make_stage(stage=5, width=0.25, norm="frozen", frozen=True).eval()
     state = {k: v for k, v in pyramid.state_dict().items() if k.startswith("inception5")}
     head.load_state_dict(state)
     *_, before, last = pyramid(torch.randn(1, 3, 64, 96))

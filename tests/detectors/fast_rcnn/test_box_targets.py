@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from detkit.detectors.builder import build_detector
+from detkit.detectors.fast_rcnn.box_targets import TargetMoments, target_moments
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.models.roi.box_heads import BoxPredictor
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.roi.target_statistics import TargetMoments, target_moments
 from detkit.ops.boxes import pairwise_iou
 from detkit.structures import Target
 
