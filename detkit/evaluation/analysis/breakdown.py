@@ -91,9 +91,8 @@ def ap_by_crowding(
     corners = to_corners(truth.boxes, truth.box_format)
     neighbour = highest_neighbour_iou(np.ascontiguousarray(truth.offsets, np.int64), corners)
     groups = np.digitize(neighbour, CROWDING_LIMITS, right=True)
-    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
-    nearest = np.where(near.same_iou >= near.other_iou, near.same, near.other)
-    own = np.append(groups, EVERY_GROUP)[np.where(near.any_iou >= 0.1, nearest, -1)]
+    near = nearest_objects(truth, detections)
+    own = np.append(groups, EVERY_GROUP)[np.where(near.any_iou >= 0.1, near.any, -1)]
     return _breakdown(truth, detections, records, iou, CROWDING, groups, own)
 
 
