@@ -9,7 +9,7 @@ from detkit.custom import build_custom
 from detkit.errors import UserError
 from detkit.proposals import config as specs
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
-from detkit.proposals.edge_boxes.edge_gradient import GradientEdges
+from detkit.proposals.edge_boxes.edge_map import GradientEdges
 from detkit.proposals.proposals import Proposer
 from detkit.proposals.selective_search.search import SelectiveSearch
 from detkit.proposals.sliding_window import (
