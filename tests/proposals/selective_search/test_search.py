@@ -22,7 +22,7 @@ from detkit.proposals.selective_search.search import (
     by_merge,
     put_in_order,
 )
-from detkit.proposals.selective_search.segmentation import segment
+from detkit.proposals.selective_search.segmentation import pixel_graph, smooth
 
 
 def scene() -> NDArray[np.uint8]:
@@ -119,7 +119,7 @@ def test_a_layer_is_smoothed_then_segmented_and_every_plane_of_it_measured() -> 
     planes = to_hsv(SCENE).planes
     assert (layer.codes == np.concatenate([gradient_codes(plane) for plane in planes])).all()
     for k in (50, 100):
-        parts = segment(planes.transpose(1, 2, 0), k=k, min_size=k, sigma=0.8)
+        parts = pixel_graph(smooth(planes, 0.8, "nearest"), 8, k).segment(k, k)
         sizes = layer.regions(k, k, opencv=False).sizes
         assert sizes.tolist() == np.bincount(parts.labels.ravel()).tolist()
         assert sizes.min() >= k
