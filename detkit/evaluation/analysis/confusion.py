@@ -54,10 +54,8 @@ def confusion_matrix(
         min_score: lowest score of a detection that counts, one or (K,), as a user would set it.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> confusion_matrix(truth, detections, evaluate_coco(truth, detections, records=True).records)
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> confusion_matrix(*two_images_matched())
         array([[1, 0, 0],
                [0, 1, 1],
                [0, 1, 0]])

@@ -78,10 +78,8 @@ def find_errors(
         background_iou: IoU below which a detection has nothing to do with an object.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> errors = find_errors(truth, detections, evaluate_coco(truth, detections, records=True).records)
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> errors = find_errors(*two_images_matched())
         >>> errors.counts["background"], errors.counts["missed"]
         (2, 1)
     """

@@ -49,12 +49,8 @@ def object_outcomes(
         background_iou: IoU below which a detection has nothing to do with an object.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> outcomes = object_outcomes(truth, detections, records)
-        >>> [OUTCOMES[outcome] for outcome in outcomes]
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> [OUTCOMES[outcome] for outcome in object_outcomes(*two_images_matched())]
         ['found', 'found', 'unseen']
     """
     column = records.at(iou)

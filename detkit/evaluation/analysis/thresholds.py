@@ -64,11 +64,8 @@ def advise_thresholds(
         recall: the recall that `at_recall` reaches.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> advise_thresholds(truth, detections, records).max_f1.threshold
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> advise_thresholds(*two_images_matched()).max_f1.threshold
         array([0.9, 0.7])
     """
     max_f1, at_precision, at_recall = [], [], []
