@@ -12,12 +12,7 @@ from detkit.proposals.edge_boxes.edge_files import EdgeFiles
 from detkit.proposals.edge_boxes.edge_map import GradientEdges
 from detkit.proposals.proposals import Proposer
 from detkit.proposals.selective_search.search import SelectiveSearch
-from detkit.proposals.sliding_window import (
-    PyramidWindows,
-    RelativeWindows,
-    SlidingWindow,
-    WindowLayout,
-)
+from detkit.proposals.sliding_window import PyramidWindows, RelativeWindows, SlidingWindow, WindowLayout
 from detkit.spec import CustomConfig
 
 METHOD_VERSIONS = {"selective_search": 2, "edge_boxes": 1, "sliding_window": 1, "custom": 1}

@@ -117,13 +117,8 @@ class GradientEdges:
     The gradients of the three CIE Lab channels at all scales are added as tensors (Di Zenzo, "A note on the
     gradient of a multi-image", CVGIP 1986), so that what agrees on a direction adds up. The mean of what is
     around is taken off, which weakens texture (surround suppression; Grigorescu et al., "Contour detection
-    based on nonclassical receptive field inhibition", TIP 2003).
-
-    Attributes:
-        scales_px: standard deviations of the Gaussians that smooth the image.
-        surround_px: standard deviation of the Gaussian that takes the mean of what is around.
-        surround: how much of it is taken off; 0 is none.
-        full_share: this fraction of the contour pixels gets less than the full magnitude of 1.
+    based on nonclassical receptive field inhibition", TIP 2003). The attributes are those of
+    `GradientEdgesConfig`.
     """
 
     scales_px: tuple[float, ...]

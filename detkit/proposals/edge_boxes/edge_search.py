@@ -83,8 +83,7 @@ def search(
     """
     height, width = tables.rows.members.shape
     boxes = _place(grid.shapes(height, width), grid.step, height, width)
-    scores = np.zeros(len(boxes))
-    _look(tables, scratch_for(len(tables.masses)), boxes, scores, grid.step, kappa, min_score)
+    scores = _look(tables, scratch_for(len(tables.masses)), boxes, grid.step, kappa, min_score)
     found = scores > 0
     return boxes[found], scores[found]
 
@@ -120,17 +119,19 @@ def _look(
     tables: ScoreTables,
     scratch: Scratch,
     boxes: NDArray[np.int64],
-    scores: NDArray[np.float64],
     step: float,
     kappa: float,
     least: float,
-) -> None:
+) -> NDArray[np.float64]:
+    """Return the scores of boxes, and refine those that have one in place."""
+    scores = np.empty(len(boxes))
     for number in range(len(boxes)):
         top, left, bottom, right = boxes[number]
         score = box_score(tables, scratch, (top, left, bottom, right), kappa, least)
         if score > 0:
             score = _refine(tables, scratch, boxes[number], score, step, kappa, least)
         scores[number] = score
+    return scores
 
 
 @compiled

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,10 +96,14 @@ class ProposalStore:
         """(N,) number of boxes of each image."""
         return np.diff(self._offsets)
 
-    @property
-    def names(self) -> Sequence[str]:
-        """N image names, read from the file as they are asked for."""
-        return _Names(self._letters, self._name_offsets)
+    @cached_property
+    def names(self) -> list[str]:
+        """N image names."""
+        letters, offsets = self._letters.tobytes(), self._name_offsets.tolist()
+        return [
+            letters[start:end].decode("utf-8", "surrogateescape")
+            for start, end in itertools.pairwise(offsets)
+        ]
 
     def find(self, name: str) -> int:
         """Return the position of an image.
@@ -117,30 +122,6 @@ class ProposalStore:
     @cached_property
     def _positions(self) -> dict[str, int]:
         return {name: position for position, name in enumerate(self.names)}
-
-
-@dataclass(frozen=True)
-class _Names(Sequence[str]):
-    letters: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @overload
-    def __getitem__(self, position: int) -> str: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-
-    def __getitem__(self, position: int | slice) -> str | list[str]:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        if not -len(self) <= position < len(self):
-            raise IndexError(position)
-        position %= len(self)
-        start, end = self.offsets[position : position + 2].tolist()
-        return self.letters[start:end].tobytes().decode("utf-8", "surrogateescape")
 
 
 def write_store(
