@@ -50,23 +50,17 @@ def explain_zero(truth: AnnotationSet, detections: DetectionSet) -> tuple[Cause,
         'normalised_coordinates'
     """
     if not truth.num_objects:
-        return (
-            Cause("no_objects", 1.0, "the annotations hold no objects, so there is no AP; check the split"),
-        )
+        message = "the annotations hold no objects, so there is no AP; check the split"
+        return (Cause("no_objects", 1.0, message),)
     if not len(detections.scores):
-        return (
-            Cause(
-                "no_detections", 1.0, "there are no detections; lower the score threshold they were kept by"
-            ),
-        )
+        message = "there are no detections; lower the score threshold they were kept by"
+        return (Cause("no_detections", 1.0, message),)
     causes = [
         *_wrong_images(truth, detections),
         *_other_readings(truth, detections),
         *_low_scores(detections),
     ]
-    if not causes:
-        causes.append(_far_off(truth, detections))
-    return tuple(sorted(causes, key=lambda cause: -cause.likelihood))
+    return tuple(sorted(causes, key=lambda cause: -cause.likelihood)) or (_far_off(truth, detections),)
 
 
 def covered(truth: AnnotationSet, detections: DetectionSet) -> float:

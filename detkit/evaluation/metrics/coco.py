@@ -17,7 +17,7 @@ from detkit.evaluation.metrics.coco_matching import (
     counting_objects,
     match_class,
 )
-from detkit.evaluation.metrics.curves import HUNDRED_AND_ONE_RECALLS
+from detkit.evaluation.metrics.curves import HUNDRED_AND_ONE_RECALLS, mean_known
 from detkit.evaluation.metrics.matching import MatchRecords, boxes_as, check_pair, no_matches
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import run_all
@@ -105,8 +105,7 @@ def mean_existing(values: NDArray[np.float64]) -> float:
         >>> mean_existing(np.array([[0.5, -1.0], [1.0, -1.0]]))
         0.75
     """
-    existing = values[values > -1]
-    return float(np.mean(existing)) if len(existing) else float("nan")
+    return mean_known(values[values > -1])
 
 
 def evaluate_coco(

@@ -123,8 +123,7 @@ def check_pair(truth: AnnotationSet, detections: DetectionSet) -> None:
 def boxes_as(boxes: NDArray[np.float64], box_format: BoxFormat, wanted: BoxFormat) -> NDArray[np.float64]:
     """Return boxes in the metric's convention, untouched (to the last bit) where they already are.
 
-    This is the only place where evaluation converts: VOC annotations scored by COCO's rules, COCO
-    annotations scored by VOC's.
+    This is where metrics convert: VOC annotations scored by COCO's rules, COCO annotations by VOC's.
 
     Args:
         boxes: (N, 4) float64.
