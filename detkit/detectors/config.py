@@ -11,14 +11,13 @@ from detkit.data.config import DataConfig
 from detkit.models.backbones.config import BackboneConfig
 from detkit.models.backbones.families import AnyBackboneConfig, family_of
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, require_wiring
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
     require_features,
     with_features,
 )
-from detkit.models.roi.config import require_wiring
 from detkit.proposals.config import ExternalProposalsConfig
 from detkit.spec import CustomConfig, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig

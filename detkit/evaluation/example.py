@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.metrics.coco import evaluate_coco
+from detkit.evaluation.metrics.matching import MatchRecords
 
 
 def two_images() -> tuple[AnnotationSet, DetectionSet]:
@@ -43,3 +45,16 @@ def two_images() -> tuple[AnnotationSet, DetectionSet]:
         box_format="coco",
     )
     return truth, detections
+
+
+def two_images_matched() -> tuple[AnnotationSet, DetectionSet, MatchRecords]:
+    """Return the same, and what became of each box by COCO's rules.
+
+    Example:
+        >>> two_images_matched()[2].counts
+        array([ True,  True,  True])
+    """
+    truth, detections = two_images()
+    records = evaluate_coco(truth, detections, records=True).records
+    assert records is not None
+    return truth, detections, records

@@ -24,6 +24,12 @@ RULES = {
     "coco": "COCO, IoU 0.50:0.95",
     "top1": "images whose class comes first",
 }
+HEADINGS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "voc07": "AP (VOC2007, 11 points)",
+    "voc10": "AP (VOC2010+, area)",
+}
 
 
 @dataclass(frozen=True)
@@ -47,24 +53,33 @@ class Measured:
     accuracy: Accuracy | None = None
 
     @property
+    def columns(self) -> dict[str, tuple[NDArray[np.float64], float]]:
+        """Two numbers by name, each as (K,) of the classes and in total; NaN without objects."""
+        if self.accuracy is not None:
+            own = self.accuracy
+            return {"top1": (own.per_class, own.top1), "top5": (own.per_class_top5, own.top5)}
+        if self.voc is not None:
+            return {"voc07": (self.voc.ap07, self.voc.map07), "voc10": (self.voc.ap10, self.voc.map10)}
+        assert self.coco is not None
+        stats = self.coco.stats
+        return {
+            "AP": (self.coco.per_class_ap, stats["AP"]),
+            "AP50": (self.coco.per_class_ap50, stats["AP50"]),
+        }
+
+    @property
     def value(self) -> float:
         """The one number that decides; NaN where no class has objects."""
-        if self.accuracy is not None:
-            return self.accuracy.top1
-        if self.voc is not None:
-            return self.voc.map07 if self.metric == "voc07" else self.voc.map10
-        assert self.coco is not None
-        return self.coco.stats["AP"]
+        return self._deciding[1]
 
     @property
     def per_class(self) -> NDArray[np.float64]:
         """(K,) the deciding number of each class; NaN without objects."""
-        if self.accuracy is not None:
-            return self.accuracy.per_class
-        if self.voc is not None:
-            return self.voc.ap07 if self.metric == "voc07" else self.voc.ap10
-        assert self.coco is not None
-        return self.coco.per_class_ap
+        return self._deciding[0]
+
+    @property
+    def _deciding(self) -> tuple[NDArray[np.float64], float]:
+        return self.columns["AP" if self.metric == "coco" else self.metric]
 
     @property
     def records(self) -> MatchRecords:
@@ -76,47 +91,30 @@ class Measured:
 
     def numbers(self) -> dict[str, float]:
         """Return the named totals for a log; NaN where there is nothing to measure."""
-        if self.accuracy is not None:
-            return {"top1": self.accuracy.top1, "top5": self.accuracy.top5}
-        if self.voc is not None:
-            return {"map_voc07": self.voc.map07, "map_voc10": self.voc.map10}
-        assert self.coco is not None
-        return dict(self.coco.stats)
+        if self.coco is not None:
+            return self.coco.stats
+        prefix = "map_" if self.voc is not None else ""
+        return {prefix + name: total for name, (_, total) in self.columns.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `eval` and `score` write; null where there is nothing to measure."""
-        if self.accuracy is not None:
-            return self._accuracy_to_json(self.accuracy)
-        if self.coco is not None:
-            ap, ap50 = self.coco.per_class_ap, self.coco.per_class_ap50
-            return {
-                "metric": self.metric,
-                "stats": {name: known(value) for name, value in self.coco.stats.items()},
-                "per_class": {
-                    name: {"AP": known(ap[k]), "AP50": known(ap50[k])} for k, name in enumerate(self.classes)
-                },
-                "seconds": self.seconds,
+        columns = self.columns
+        if self.voc is not None:
+            other = "voc10" if self.metric == "voc07" else "voc07"
+            ap = {name: known(value) for name, value in zip(self.classes, self.per_class, strict=True)}
+            found: dict[str, Any] = {
+                "map": known(self.value),
+                "ap": ap,
+                f"map_{other}": known(columns[other][1]),
             }
-        assert self.voc is not None
-        other = "voc10" if self.metric == "voc07" else "voc07"
-        other_map = self.voc.map10 if other == "voc10" else self.voc.map07
-        return {
-            "metric": self.metric,
-            "map": known(self.value),
-            "ap": {name: known(value) for name, value in zip(self.classes, self.per_class, strict=True)},
-            f"map_{other}": known(other_map),
-            "seconds": self.seconds,
-        }
-
-    def _accuracy_to_json(self, accuracy: Accuracy) -> dict[str, Any]:
-        pairs = zip(self.classes, accuracy.per_class, accuracy.per_class_top5, strict=True)
-        return {
-            "metric": self.metric,
-            "top1": known(accuracy.top1),
-            "top5": known(accuracy.top5),
-            "per_class": {name: {"top1": known(one), "top5": known(five)} for name, one, five in pairs},
-            "seconds": self.seconds,
-        }
+        else:
+            totals = {name: known(total) for name, total in self.numbers().items()}
+            found = dict(totals) if self.coco is None else {"stats": totals}
+            found["per_class"] = {
+                name: {column: known(values[k]) for column, (values, _) in columns.items()}
+                for k, name in enumerate(self.classes)
+            }
+        return {"metric": self.metric, **found, "seconds": self.seconds}
 
 
 def known(value: float) -> float | None:
@@ -148,22 +146,15 @@ def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> M
 
 def table(measured: Measured) -> list[tuple[str, list[str]]]:
     """Return rows of name and cells to print, the heading first; `n/a` where there are no objects."""
-    if measured.accuracy is not None:
-        own = measured.accuracy
-        shares = zip(measured.classes, own.per_class, own.per_class_top5, strict=True)
-        rows = [("class", ["top-1", "top-5"]), *((name, [shown(a), shown(b)]) for name, a, b in shares)]
-        return [*rows, ("all", [shown(own.top1), shown(own.top5)])]
-    if measured.coco is not None:
-        rows = [("class", ["AP", "AP50"])]
-        pairs = zip(measured.classes, measured.coco.per_class_ap, measured.coco.per_class_ap50, strict=True)
-        rows += [(name, [shown(ap), shown(ap50)]) for name, ap, ap50 in pairs]
-        stats = measured.coco.stats
-        return [*rows, ("all", [shown(stats["AP"]), shown(stats["AP50"])])]
-    assert measured.voc is not None
-    rows = [("class", ["AP (VOC2007, 11 points)", "AP (VOC2010+, area)"])]
-    triples = zip(measured.classes, measured.voc.ap07, measured.voc.ap10, strict=True)
-    rows += [(name, [shown(ap07), shown(ap10)]) for name, ap07, ap10 in triples]
-    return [*rows, ("mean", [shown(measured.voc.map07), shown(measured.voc.map10)])]
+    columns = measured.columns
+    return [
+        ("class", [HEADINGS.get(name, name) for name in columns]),
+        *(
+            (name, [shown(values[k]) for values, _ in columns.values()])
+            for k, name in enumerate(measured.classes)
+        ),
+        ("all" if measured.voc is None else "mean", [shown(total) for _, total in columns.values()]),
+    ]
 
 
 def shown(value: float) -> str:

@@ -9,15 +9,10 @@ from detkit.custom import build_custom
 from detkit.errors import UserError
 from detkit.proposals import config as specs
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
-from detkit.proposals.edge_boxes.edge_gradient import GradientEdges
+from detkit.proposals.edge_boxes.edge_map import GradientEdges
 from detkit.proposals.proposals import Proposer
 from detkit.proposals.selective_search.search import SelectiveSearch
-from detkit.proposals.sliding_window import (
-    PyramidWindows,
-    RelativeWindows,
-    SlidingWindow,
-    WindowLayout,
-)
+from detkit.proposals.sliding_window import PyramidWindows, RelativeWindows, SlidingWindow, WindowLayout
 from detkit.spec import CustomConfig
 
 METHOD_VERSIONS = {"selective_search": 2, "edge_boxes": 1, "sliding_window": 1, "custom": 1}

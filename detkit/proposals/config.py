@@ -8,6 +8,7 @@ from pydantic import Field
 
 from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
 
+ModeName = Literal["single", "fast", "quality", "opencv_single", "opencv_fast", "opencv_quality"]
 Positives = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -15,7 +16,7 @@ class SelectiveSearchConfig(Spec):
     """Selective search (Uijlings 2013): merge a segmentation step by step, every region gives a box."""
 
     type: Literal["selective_search"] = "selective_search"
-    mode: Literal["single", "fast", "quality", "opencv_single", "opencv_fast", "opencv_quality"] = "fast"
+    mode: ModeName = "fast"
     """Number of segmentations times merging rules: `single` 1, `fast` 8, `quality` 80 (the paper);
     the others give what OpenCV's `ximgproc` gives."""
     seed: Index = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,21 +37,11 @@ class WindowGrid:
         return np.stack([left, top, left + self.size_px[0], top + self.size_px[1]], axis=1)
 
 
-class WindowLayout(Protocol):
-    """Lays windows on an image of a given size."""
-
-    def grids(self, height: int, width: int) -> list[WindowGrid]:
-        """Return the windows, in any order."""
-
-
 @dataclass(frozen=True)
 class RelativeWindows:
     """Windows that grow with the image, evenly spread so that the first and the last touch its border.
 
-    Attributes:
-        scales: square roots of the windows' areas, as fractions of the square root of the image's area.
-        ratios: height over width. A window that is wider or higher than the image is cut to it.
-        stride: distance of neighbours as a fraction of the window's side, at most.
+    The attributes are those of `RelativeWindowsConfig`.
     """
 
     scales: tuple[float, ...]
@@ -80,12 +69,8 @@ class PyramidWindows:
     """Windows of fixed size over smaller and smaller copies of the image, as a detector with templates looks.
 
     The copies are only imagined; their boxes are given in pixels of the image. Where a window does not
-    fit the image there are no boxes of it.
-
-    Attributes:
-        sizes_px: width and height of each window, in pixels of a copy.
-        stride_px: distance of neighbours in each copy; the first window starts in the corner.
-        scale_step: factor from one copy to the next, greater than 1.
+    fit the image there are no boxes of it. The first window of a copy starts in the corner. The attributes
+    are those of `PyramidWindowsConfig`.
     """
 
     sizes_px: tuple[tuple[int, int], ...]
@@ -103,6 +88,9 @@ class PyramidWindows:
                 found.append(WindowGrid(size, _steps(width - size[0], step), _steps(height - size[1], step)))
                 factor *= self.scale_step
         return found
+
+
+WindowLayout = RelativeWindows | PyramidWindows
 
 
 @dataclass(frozen=True)

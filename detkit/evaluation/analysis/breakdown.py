@@ -58,11 +58,8 @@ def ap_by_size(
     the numbers can differ a little from COCO's, which matches each size anew.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> ap_by_size(truth, detections, records).num_objects
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> ap_by_size(*two_images_matched()).num_objects
         array([[0, 1, 0],
                [1, 1, 0]])
     """
@@ -80,20 +77,16 @@ def ap_by_crowding(
     0.1 with every object) counts against every group.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> ap_by_crowding(truth, detections, records).num_objects
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> ap_by_crowding(*two_images_matched()).num_objects
         array([[1, 0, 0],
                [2, 0, 0]])
     """
     corners = to_corners(truth.boxes, truth.box_format)
     neighbour = highest_neighbour_iou(np.ascontiguousarray(truth.offsets, np.int64), corners)
     groups = np.digitize(neighbour, CROWDING_LIMITS, right=True)
-    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
-    nearest = np.where(near.same_iou >= near.other_iou, near.same, near.other)
-    own = np.append(groups, EVERY_GROUP)[np.where(near.any_iou >= 0.1, nearest, -1)]
+    near = nearest_objects(truth, detections)
+    own = np.append(groups, EVERY_GROUP)[np.where(near.any_iou >= 0.1, near.any, -1)]
     return _breakdown(truth, detections, records, iou, CROWDING, groups, own)
 
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE, MatchRecords
-from detkit.evaluation.metrics.overlaps import corner_iou
+from detkit.evaluation.metrics.overlaps import Columns, columns_of, corner_iou
 from detkit.runtime.compiled import compiled
 
 
 @compiled
 def claim_free_objects(
-    rows: NDArray[np.int64],
-    images: NDArray[np.int64],
-    boxes: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    object_boxes: NDArray[np.float64],
-    free: NDArray[np.bool_],
-    iou_threshold: float,
+    rows: NDArray[np.int64], columns: Columns, free: NDArray[np.bool_], iou_threshold: float
 ) -> NDArray[np.int64]:
     """Give each detection, in turn, the free object of its image with the highest IoU; -1 for none."""
+    images, _, boxes, offsets, _, object_boxes = columns
     claimed = np.full(len(rows), -1)
     for i in range(len(rows)):
         image = images[rows[i]]
@@ -60,10 +54,8 @@ def confusion_matrix(
         min_score: lowest score of a detection that counts, one or (K,), as a user would set it.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> confusion_matrix(truth, detections, evaluate_coco(truth, detections, records=True).records)
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> confusion_matrix(*two_images_matched())
         array([[1, 0, 0],
                [0, 1, 1],
                [0, 1, 0]])
@@ -76,15 +68,7 @@ def confusion_matrix(
     false = false[np.argsort(-detections.scores[false], kind="stable")]
     free = records.counts.copy()
     free[matched[true]] = False
-    claimed = claim_free_objects(
-        false,
-        np.ascontiguousarray(detections.images, np.int64),
-        to_corners(detections.boxes, detections.box_format),
-        np.ascontiguousarray(truth.offsets, np.int64),
-        to_corners(truth.boxes, truth.box_format),
-        free,
-        iou,
-    )
+    claimed = claim_free_objects(false, columns_of(truth, detections), free, iou)
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     np.add.at(matrix, (truth.labels[matched[true]], detections.labels[true]), 1)
     of_object = np.append(truth.labels, num_classes)[claimed]  # -1 reads the appended background

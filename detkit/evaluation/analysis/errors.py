@@ -42,15 +42,14 @@ class Errors:
 class _Outcome:
     """One state of things that has an AP.
 
-    Ties in score go by `place`. `objects` are those that true positives found, `num_objects` those to
-    find by class, and `existing` the classes that have any at all.
+    Ties in score go by `order`. `num_objects` are those to find by class, and `existing` the classes
+    that have any at all.
     """
 
     scores: NDArray[np.float64]
-    place: NDArray[np.int64]
+    order: NDArray[np.int32]
     labels: NDArray[np.int32]
     states: NDArray[np.uint8]
-    objects: NDArray[np.int32]
     num_objects: NDArray[np.int64]
     existing: NDArray[np.bool_]
 
@@ -79,39 +78,30 @@ def find_errors(
         background_iou: IoU below which a detection has nothing to do with an object.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> errors = find_errors(truth, detections, evaluate_coco(truth, detections, records=True).records)
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> errors = find_errors(*two_images_matched())
         >>> errors.counts["background"], errors.counts["missed"]
         (2, 1)
     """
     column = records.at(iou)
-    states = records.state[:, column]
+    states, matched = records.state[:, column], records.matched[:, column]
     near = nearest_objects(truth, detections, records.counts)
     kind = _kinds(states, near, iou, background_iou)
+    onto = {CLASSIFICATION: near.other, LOCALISATION: near.same}
     reached = np.zeros(truth.num_objects, np.bool_)
-    reached[near.other[kind == CLASSIFICATION]] = True
-    reached[near.same[kind == LOCALISATION]] = True
-    unfound = records.counts & ~_found(states, records.matched[:, column], truth.num_objects)
+    for k, objects in onto.items():
+        reached[objects[kind == k]] = True
+    unfound = records.counts.copy()
+    unfound[matched[states == TRUE_POSITIVE]] = False
     missed = unfound & ~reached
     num_objects = np.bincount(truth.labels[records.counts], minlength=len(truth.classes))
-    place = np.empty(len(states), np.int64)
-    place[records.order] = np.arange(len(states))
-    now = _Outcome(
-        detections.scores,
-        place,
-        detections.labels,
-        states,
-        records.matched[:, column],
-        num_objects,
-        num_objects > 0,
-    )
+    now = _Outcome(detections.scores, records.order, detections.labels, states, num_objects, num_objects > 0)
     ap = _mean_ap(now)
-    mended = {name: _mended(now, kind, k, near, truth) for k, name in enumerate(DETECTION_ERRORS)}
+    mended = {name: _removed(now, kind == k) for k, name in enumerate(DETECTION_ERRORS)}
+    for k, objects in onto.items():
+        mended[DETECTION_ERRORS[k]] = _moved(now, kind == k, objects, matched, truth.labels)
     mended["missed"] = _without(now, truth.labels[missed])
-    true_alone = np.where(states == FALSE_POSITIVE, UNUSED, states).astype(np.uint8)
-    mended["false_positives"] = replace(now, states=true_alone)
+    mended["false_positives"] = _removed(now, states == FALSE_POSITIVE)
     mended["false_negatives"] = _without(now, truth.labels[unfound])
     counts = {name: int((kind == k).sum()) for k, name in enumerate(DETECTION_ERRORS)}
     counts["missed"] = int(missed.sum())
@@ -133,51 +123,38 @@ def _kinds(states: NDArray[np.uint8], near: Nearest, iou: float, background_iou:
     return np.where(states == FALSE_POSITIVE, kind, NO_ERROR).astype(np.int8)
 
 
-def _found(states: NDArray[np.uint8], matched: NDArray[np.int32], num_objects: int) -> NDArray[np.bool_]:
-    detections = np.zeros(num_objects, np.bool_)
-    detections[matched[states == TRUE_POSITIVE]] = True
-    return detections
-
-
 def _without(now: _Outcome, labels: NDArray[np.int32]) -> _Outcome:
     taken = np.bincount(labels, minlength=len(now.num_objects))
     return replace(now, num_objects=now.num_objects - taken)
 
 
-def _mended(
+def _removed(now: _Outcome, wrong: NDArray[np.bool_]) -> _Outcome:
+    return replace(now, states=np.where(wrong, UNUSED, now.states).astype(np.uint8))
+
+
+def _moved(
     now: _Outcome,
-    kind: NDArray[np.int8],
-    which: int,
-    near: Nearest,
-    truth: AnnotationSet,
+    wrong: NDArray[np.bool_],
+    onto: NDArray[np.int32],
+    matched: NDArray[np.int32],
+    object_labels: NDArray[np.int32],
 ) -> _Outcome:
-    """Return how things would stand without one kind of false positive."""
-    rows = np.flatnonzero(kind == which)
-    states, labels, objects = now.states.copy(), now.labels.copy(), now.objects.copy()
-    states[rows] = UNUSED
-    if which in {LOCALISATION, CLASSIFICATION}:
-        objects[rows] = (near.same if which == LOCALISATION else near.other)[rows]
-        labels[rows] = truth.labels[objects[rows]]
-        states[rows] = TRUE_POSITIVE
-        _keep_one_per_object(states, objects, now.scores)
-    return replace(now, labels=labels, states=states, objects=objects)
-
-
-def _keep_one_per_object(
-    states: NDArray[np.uint8], objects: NDArray[np.int32], scores: NDArray[np.float64]
-) -> None:
-    """Of several true positives on one object leave the one with the highest score."""
+    """Return how things would stand with wrong detections on their objects, the highest score on each."""
+    objects, labels, states = np.where(wrong, onto, matched), now.labels.copy(), now.states.copy()
+    labels[wrong] = object_labels[onto[wrong]]
+    states[wrong] = TRUE_POSITIVE
     rows = np.flatnonzero(states == TRUE_POSITIVE)
-    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    rows = rows[np.argsort(-now.scores[rows], kind="stable")]
     first = np.unique(objects[rows], return_index=True)[1]
     states[rows] = UNUSED
     states[rows[first]] = TRUE_POSITIVE
+    return replace(now, labels=labels, states=states)
 
 
 def _mean_ap(outcome: _Outcome) -> float:
     """Return the mean over classes of the AP at one threshold."""
-    rows = np.flatnonzero((outcome.states != UNUSED) & (outcome.states != IGNORED))
-    rows = rows[np.lexsort((outcome.place[rows], -outcome.scores[rows], outcome.labels[rows]))]
+    rows = outcome.order[~np.isin(outcome.states[outcome.order], (UNUSED, IGNORED))]
+    rows = rows[np.lexsort((-outcome.scores[rows], outcome.labels[rows]))]
     starts = np.searchsorted(outcome.labels[rows], np.arange(len(outcome.num_objects) + 1))
     ap = np.where(outcome.existing, 1.0, np.nan)
     for k in np.flatnonzero(outcome.num_objects):

@@ -50,23 +50,17 @@ def explain_zero(truth: AnnotationSet, detections: DetectionSet) -> tuple[Cause,
         'normalised_coordinates'
     """
     if not truth.num_objects:
-        return (
-            Cause("no_objects", 1.0, "the annotations hold no objects, so there is no AP; check the split"),
-        )
+        message = "the annotations hold no objects, so there is no AP; check the split"
+        return (Cause("no_objects", 1.0, message),)
     if not len(detections.scores):
-        return (
-            Cause(
-                "no_detections", 1.0, "there are no detections; lower the score threshold they were kept by"
-            ),
-        )
+        message = "there are no detections; lower the score threshold they were kept by"
+        return (Cause("no_detections", 1.0, message),)
     causes = [
         *_wrong_images(truth, detections),
         *_other_readings(truth, detections),
         *_low_scores(detections),
     ]
-    if not causes:
-        causes.append(_far_off(truth, detections))
-    return tuple(sorted(causes, key=lambda cause: -cause.likelihood))
+    return tuple(sorted(causes, key=lambda cause: -cause.likelihood)) or (_far_off(truth, detections),)
 
 
 def covered(truth: AnnotationSet, detections: DetectionSet) -> float:
@@ -77,7 +71,7 @@ def covered(truth: AnnotationSet, detections: DetectionSet) -> float:
         >>> round(covered(*two_images()), 3)
         0.667
     """
-    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
+    near = nearest_objects(truth, detections)
     return len(np.unique(near.same[near.same_iou >= IOU])) / max(1, truth.num_objects)
 
 
@@ -135,11 +129,10 @@ def _if_better(
 def _renamed(truth: AnnotationSet, detections: DetectionSet, as_is: float) -> Iterator[Cause]:
     """Classes in another order: boxes lie on objects, and each found class lies on one true class."""
     num_classes = len(truth.classes)
-    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
+    near = nearest_objects(truth, detections)
     on = near.any_iou >= IOU
-    objects = np.where(near.same_iou >= near.other_iou, near.same, near.other)[on]
     pairs = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(pairs, (detections.labels[on], truth.labels[objects]), 1)
+    np.add.at(pairs, (detections.labels[on], truth.labels[near.any[on]]), 1)
     best = np.where(pairs.any(1), pairs.argmax(1), np.arange(num_classes))
     if (best == np.arange(num_classes)).all() or len({best[k] for k in np.flatnonzero(pairs.any(1))}) < 2:
         return  # in order, or every detection lies on the one commonest class: not a matter of order
@@ -153,9 +146,8 @@ def _renamed(truth: AnnotationSet, detections: DetectionSet, as_is: float) -> It
 
 
 def _far_off(truth: AnnotationSet, detections: DetectionSet) -> Cause:
-    near = nearest_objects(truth, detections, np.ones(truth.num_objects, np.bool_))
-    nearest = np.where(near.same_iou >= near.other_iou, near.same, near.other)
-    anyhow = len(np.unique(nearest[near.any_iou >= IOU])) / truth.num_objects
+    near = nearest_objects(truth, detections)
+    anyhow = len(np.unique(near.any[near.any_iou >= IOU])) / truth.num_objects
     return Cause(
         "not_learned",
         0.2,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.matching import UNUSED, MatchRecords
-from detkit.evaluation.metrics.overlaps import corner_iou
+from detkit.evaluation.metrics.overlaps import Columns, columns_of, corner_iou
 from detkit.runtime.compiled import compiled
 
 OUTCOMES = ("found", "ignored", "shared", "over_limit", "misnamed", "misplaced", "unseen")
@@ -17,17 +16,9 @@ OWN, LATE, OTHER = range(3)  # detections of the object's class, those of them o
 
 
 @compiled
-def fill_best(
-    images: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    late: NDArray[np.bool_],
-    boxes: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    object_labels: NDArray[np.int64],
-    object_boxes: NDArray[np.float64],
-    best: NDArray[np.float64],
-) -> None:
+def fill_best(columns: Columns, late: NDArray[np.bool_], best: NDArray[np.float64]) -> None:
     """Fill each object's (M, 3) highest IoU with detections of its class, late ones and other classes."""
+    images, labels, boxes, offsets, object_labels, object_boxes = columns
     for d in range(len(images)):
         for m in range(offsets[images[d]], offsets[images[d] + 1]):
             own = OTHER
@@ -58,26 +49,13 @@ def object_outcomes(
         background_iou: IoU below which a detection has nothing to do with an object.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> outcomes = object_outcomes(truth, detections, records)
-        >>> [OUTCOMES[outcome] for outcome in outcomes]
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> [OUTCOMES[outcome] for outcome in object_outcomes(*two_images_matched())]
         ['found', 'found', 'unseen']
     """
     column = records.at(iou)
     best = np.zeros((truth.num_objects, 3))
-    fill_best(
-        np.ascontiguousarray(detections.images, np.int64),
-        np.ascontiguousarray(detections.labels, np.int64),
-        records.state[:, column] == UNUSED,
-        to_corners(detections.boxes, detections.box_format),
-        np.ascontiguousarray(truth.offsets, np.int64),
-        np.ascontiguousarray(truth.labels, np.int64),
-        to_corners(truth.boxes, truth.box_format),
-        best,
-    )
+    fill_best(columns_of(truth, detections), records.state[:, column] == UNUSED, best)
     conditions = [
         ~records.counts,
         records.found_by[:, column] >= 0,

@@ -64,11 +64,8 @@ def advise_thresholds(
         recall: the recall that `at_recall` reaches.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> advise_thresholds(truth, detections, records).max_f1.threshold
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> advise_thresholds(*two_images_matched()).max_f1.threshold
         array([0.9, 0.7])
     """
     max_f1, at_precision, at_recall = [], [], []
@@ -77,14 +74,14 @@ def advise_thresholds(
         max_f1.append(_best(cuts, cuts[3], cuts[3] > 0))
         at_precision.append(_best(cuts, cuts[2], (cuts[1] >= precision) & (cuts[2] > 0)))
         at_recall.append(_best(cuts, cuts[1], (cuts[2] >= recall) & (cuts[2] > 0)))
-    return Thresholds(*(_operating(rows) for rows in (max_f1, at_precision, at_recall)))
+    columns = [np.array(rows).reshape(-1, 4).T for rows in (max_f1, at_precision, at_recall)]
+    return Thresholds(*(Operating(*of_aim) for of_aim in columns))
 
 
 def _cuts(of_class: Curve) -> NDArray[np.float64]:
     """Return (4, n): threshold, precision, recall and F1 of each distinct score, falling."""
-    last = (
-        np.diff(of_class.scores, append=-np.inf) != 0
-    )  # detections of one score are kept or dropped together
+    # Detections of one score are kept or dropped together.
+    last = np.diff(of_class.scores, append=-np.inf) != 0
     precision, recall = of_class.precision[last], of_class.recall[last]
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return np.stack([of_class.scores[last], precision, recall, f1])
@@ -97,7 +94,3 @@ def _best(
         return np.full(4, np.nan)
     best: NDArray[np.float64] = cuts[:, np.argmax(np.where(allowed, aim, -np.inf))]
     return best
-
-
-def _operating(rows: list[NDArray[np.float64]]) -> Operating:
-    return Operating(*np.array(rows).reshape(-1, 4).T)

@@ -18,13 +18,13 @@ from detkit.evaluation.metrics.coco_matching import (
     counting_objects,
     match_class,
 )
+from detkit.evaluation.metrics.curves import HUNDRED_AND_ONE_RECALLS, mean_known
 from detkit.evaluation.metrics.matching import MatchRecords, check_pair, no_matches
 from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score, stable_by_key
 from detkit.runtime.compiled import run_all
 from detkit.runtime.cores import num_cores
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = np.array([[0.0, 1e10], [0.0, 32.0**2], [32.0**2, 96.0**2], [96.0**2, 1e10]])
 """Smallest and largest area of all, small, medium and large objects, both included."""
 SMALL_JOB = 20_000  # detections below which starting threads costs more than it saves
@@ -106,8 +106,7 @@ def mean_existing(values: NDArray[np.float64]) -> float:
         >>> mean_existing(np.array([[0.5, -1.0], [1.0, -1.0]]))
         0.75
     """
-    existing = values[values > -1]
-    return float(np.mean(existing)) if len(existing) else float("nan")
+    return mean_known(values[values > -1])
 
 
 def evaluate_coco(
@@ -191,7 +190,7 @@ class _Work:
         self.num_objects = np.zeros((num_classes, num_areas), np.int64)
         # one class at a time is written, so a class is one block; the official axes are a view of it
         combinations = num_areas * len(IOU_THRESHOLDS)
-        shape = (num_classes, len(limits), combinations, len(RECALL_THRESHOLDS))
+        shape = (num_classes, len(limits), combinations, len(HUNDRED_AND_ONE_RECALLS))
         self.precision, self.scores = np.full(shape, -1.0), np.full(shape, -1.0)
         self.recall = np.full(shape[:3], -1.0)
         counts, rows, starts = (self.truth.counts & np.uint64(1)).astype(np.bool_), self.rows, self.starts
@@ -217,7 +216,7 @@ class _Work:
         self.num_objects[label] = counts
         for m, limit in enumerate(self.limits):
             part = Curves(self.precision[k, m], self.recall[k, m], self.scores[k, m])
-            curves_of_class(bits, counts, limit, RECALL_THRESHOLDS, part)
+            curves_of_class(bits, counts, limit, HUNDRED_AND_ONE_RECALLS, part)
 
 
 def by_image_id(truth: AnnotationSet, images: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE
+from detkit.evaluation.metrics.score_order import objects_by_image
 from detkit.runtime.compiled import compiled
 
 NUM_AREAS, NUM_IOUS = 4, 10
@@ -219,20 +220,6 @@ def record(
 
 
 @compiled
-def objects_by_image(
-    objects: NDArray[np.int32], images: NDArray[np.int64], num_images: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the (N,) start and stop of each image's objects in a list that is grouped by image."""
-    starts, stops = np.zeros(num_images, np.int32), np.zeros(num_images, np.int32)
-    for position in range(len(objects)):
-        image = images[objects[position]]
-        if stops[image] == 0:
-            starts[image] = position
-        stops[image] = position + 1
-    return starts, stops
-
-
-@compiled
 def match_class(
     rows: NDArray[np.int32],
     detections: DetectionColumns,
@@ -246,11 +233,7 @@ def match_class(
     out: Recorded,
 ) -> MatchBits:
     """Match one class: its detections by falling score, its objects by image."""
-    images, boxes, scores = (
-        detections.images,
-        detections.boxes,
-        detections.scores,
-    )  # a field read in a loop costs an atomic
+    images, boxes, scores = detections  # a field read in a loop costs an atomic
     starts, stops = objects_by_image(objects, truth.images, num_images)
     object_boxes, crowd, counts, zero_id = truth.boxes, truth.crowd, truth.counts, truth.zero_id
     most = max(1, (stops - starts).max()) if num_images else 1

@@ -54,11 +54,8 @@ def curves_by_class(
     """Return the K curves behind a metric at one IoU threshold.
 
     Example:
-        >>> from detkit.evaluation.metrics.coco import evaluate_coco
-        >>> from detkit.evaluation.example import two_images
-        >>> truth, detections = two_images()
-        >>> records = evaluate_coco(truth, detections, records=True).records
-        >>> curves_by_class(truth, detections, records)[1].recall
+        >>> from detkit.evaluation.example import two_images_matched
+        >>> curves_by_class(*two_images_matched())[1].recall
         array([0. , 0.5, 0.5])
     """
     column = records.at(iou)

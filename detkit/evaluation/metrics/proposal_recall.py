@@ -122,7 +122,7 @@ def evaluate_proposals(
     """
     check_pair(truth, detections)
     counts = ~(truth.difficult | truth.crowd)
-    num_objects = max(1, int(counts.sum()))
+    num_objects = int(counts.sum()) or np.nan  # recall of nothing is not known
     rows = np.arange(len(detections.scores), dtype=np.int32)
     rows = sort_by_score(falling_keys(np.ascontiguousarray(detections.scores, np.float64)), rows)
     rows, starts = stable_by_key(np.ascontiguousarray(detections.images, np.int64), truth.num_images, rows)
@@ -136,6 +136,8 @@ def evaluate_proposals(
     for i, limit in enumerate(limits):
         cover(rows, starts, boxes, objects, object_starts, object_boxes, limit, best[i], own[i])
     recall = np.stack([(own[:, counts] >= iou).sum(1) / num_objects for iou in ious], axis=1)
+    # Twice the area under recall over IoU from 0.5 to 1 is the mean of 2 max(IoU - 0.5, 0).
+    average_recall = (2 * np.maximum(own[:, counts] - 0.5, 0)).sum(axis=1) / num_objects
     per_image = np.stack([np.minimum(np.diff(starts), limit) for limit in limits])
     abo = np.full((len(limits), len(truth.classes)), np.nan)
     for k in np.unique(truth.labels[counts]):
@@ -145,26 +147,7 @@ def evaluate_proposals(
         limits=limits,
         ious=ious,
         boxes_per_image=per_image.sum(1) / max(1, truth.num_images),
-        recall=recall if counts.any() else np.full_like(recall, np.nan),
-        average_recall=area_over_half(own[:, counts]),
+        recall=recall,
+        average_recall=average_recall,
         abo=abo,
     )
-
-
-def area_over_half(ious: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return twice the area under recall over IoU from 0.5 to 1: the mean of 2 max(IoU - 0.5, 0).
-
-    Args:
-        ious: (L, M) IoU of each object with its box.
-
-    Returns:
-        (L,), NaN without objects.
-
-    Example:
-        >>> area_over_half(np.array([[1.0, 0.75, 0.4]]))
-        array([0.5])
-    """
-    if not ious.shape[1]:
-        return np.full(len(ious), np.nan)
-    average: NDArray[np.float64] = (2 * np.maximum(ious - 0.5, 0)).mean(axis=1)
-    return average

@@ -33,6 +33,20 @@ def stable_by_key(
 
 
 @compiled
+def objects_by_image(
+    objects: NDArray[np.int32], images: NDArray[np.int64], num_images: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the (N,) start and stop of each image's objects in a list that is grouped by image."""
+    starts, stops = np.zeros(num_images, np.int32), np.zeros(num_images, np.int32)
+    for position in range(len(objects)):
+        image = images[objects[position]]
+        if stops[image] == 0:
+            starts[image] = position
+        stops[image] = position + 1
+    return starts, stops
+
+
+@compiled
 def falling_keys(scores: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Return integers that rise where the scores fall; -0.0 and 0.0 are equal."""
     keys = (scores + 0.0).view(np.uint64)

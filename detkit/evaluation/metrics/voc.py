@@ -18,7 +18,7 @@ from detkit.evaluation.metrics.matching import (
     check_pair,
     no_matches,
 )
-from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score
+from detkit.evaluation.metrics.score_order import by_class, falling_keys, objects_by_image, sort_by_score
 from detkit.runtime.compiled import compiled
 
 
@@ -143,17 +143,11 @@ def match_voc_class(
     `object_rows` are the objects of the class by image. Each detection is compared with every one of
     its image; the first of the highest IoU decides, with no second choice when it is already taken.
     """
-    first = np.zeros(num_images, np.int32)
-    count = np.zeros(num_images, np.int32)
-    for position in range(len(object_rows)):
-        image = object_images[object_rows[position]]
-        if count[image] == 0:
-            first[image] = position
-        count[image] += 1
+    starts, stops = objects_by_image(object_rows, object_images, num_images)
     for row in rows:
         image = images[row]
         best, best_object = -1.0, -1
-        for position in range(first[image], first[image] + count[image]):
+        for position in range(starts[image], stops[image]):
             overlap = inclusive_iou(boxes[row], object_boxes[object_rows[position]])
             if overlap > best:
                 best, best_object = overlap, object_rows[position]

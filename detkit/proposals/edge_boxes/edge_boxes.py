@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.proposals.edge_boxes.edge_affinity import affinities
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
-from detkit.proposals.edge_boxes.edge_groups import group_edges
+from detkit.proposals.edge_boxes.edge_groups import affinities, group_edges
 from detkit.proposals.edge_boxes.edge_map import EdgeMap
-from detkit.proposals.edge_boxes.edge_score import score_tables, scratch_for
+from detkit.proposals.edge_boxes.edge_score import score_tables
 from detkit.proposals.edge_boxes.edge_search import BoxGrid, search
-from detkit.proposals.edge_boxes.edge_suppression import suppress
 from detkit.proposals.proposals import Proposals
+from detkit.runtime.compiled import compiled
+
+_BINS_PER_OCTAVE = 4
+_LOOSEST_TIGHTENED = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,8 @@ class EdgeBoxes:
 
     Attributes:
         edges: takes the (H, W, 3) uint8 RGB pixels and returns the contours, thinned.
-        alpha: IoU of neighbours among the boxes evaluated.
-        beta: of boxes that overlap by more than this only the better one stays; above 0.99 all stay.
-        eta: factor on `beta` after each box that stays, while it is above 0.5.
-        min_score: boxes of lower scores are left out.
-        max_boxes: keep the best so many; None keeps all.
-        min_edge: edges of this magnitude or less do not count.
-        max_turn: a group of edges ends where its turns sum to this, in units of pi.
-        min_group: groups whose magnitudes sum to this or less are taken apart.
-        max_ratio: longest side over shortest of the boxes evaluated.
-        min_area_px: area of the smallest boxes evaluated.
-        gamma: how fast the affinity of groups falls with the angle between them.
-        kappa: how much the size of a box counts.
+
+    The other attributes are those of `EdgeBoxesConfig`.
 
     Example:
         >>> from detkit.proposals.builder import build_proposer
@@ -83,7 +75,6 @@ class EdgeBoxes:
         tables = score_tables(edges.magnitude, groups, near, min_edge=self.min_edge)
         boxes, scores = search(
             tables,
-            scratch_for(len(groups.masses)),
             BoxGrid(self.alpha, self.max_ratio, self.min_area_px),
             kappa=self.kappa,
             min_score=self.min_score,
@@ -91,3 +82,73 @@ class EdgeBoxes:
         order = np.argsort(-scores, kind="stable")
         order = order[suppress(boxes[order], iou=self.beta, eta=self.eta, at_most=self.max_boxes)]
         return Proposals(boxes[order][:, [1, 0, 3, 2]].astype(np.float32), scores[order].astype(np.float32))
+
+
+def suppress(boxes: NDArray[np.int64], *, iou: float, eta: float, at_most: int | None) -> NDArray[np.int64]:
+    """Return the boxes that overlap no better one by more than a limit.
+
+    After each box that is kept, the limit is multiplied by `eta` while it is above 0.5, so that many boxes
+    are kept near the best objects and the rest is spread out (Hosang et al., "What makes for effective
+    detection proposals?", PAMI 2016).
+
+    Args:
+        boxes: (N, 4) corners of any order of the axes, continuous, best first.
+        iou: greatest overlap with a better box at first; above 0.99 nothing is suppressed.
+        eta: factor, at most 1, which leaves the limit alone.
+        at_most: how many are wanted; None wants all.
+
+    Returns:
+        (kept,) positions, rising.
+
+    Example:
+        >>> suppress(np.array([[0, 0, 9, 9], [0, 0, 9, 8], [5, 5, 9, 9]]), iou=0.75, eta=1.0, at_most=None)
+        array([0, 2])
+    """
+    room = len(boxes) if at_most is None else min(at_most, len(boxes))
+    if iou > 0.99:
+        return np.arange(room)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    bins = (np.log2(sides.prod(axis=1)) * _BINS_PER_OCTAVE).astype(np.int64)
+    kept = np.empty(room, dtype=np.int64)
+    return kept[: _suppress(boxes, bins, iou, eta, kept)]
+
+
+@compiled
+def _suppress(
+    boxes: NDArray[np.int64], bins: NDArray[np.int64], limit: float, eta: float, kept: NDArray[np.int64]
+) -> int:
+    """Fill in the positions that are kept, and return how many.
+
+    A box is compared with kept ones of similar area only: the IoU is at most the ratio of the areas.
+    """
+    last = np.full(bins.max() + 1 if len(bins) else 1, -1, dtype=np.int64)
+    previous = np.full(len(kept), -1, dtype=np.int64)
+    num = 0
+    for row in range(len(boxes)):
+        if num == len(kept):
+            break
+        apart = int(np.log2(1 / limit) * _BINS_PER_OCTAVE) + 1
+        stays = True
+        for near in range(max(0, bins[row] - apart), min(len(last), bins[row] + apart + 1)):
+            other = last[near]
+            while other >= 0 and stays:
+                stays = _iou(boxes[row], boxes[kept[other]]) <= limit
+                other = previous[other]
+            if not stays:
+                break
+        if stays:
+            kept[num], previous[num], last[bins[row]] = row, last[bins[row]], num
+            num += 1
+            if limit > _LOOSEST_TIGHTENED:
+                limit *= eta
+    return num
+
+
+@compiled
+def _iou(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+    down, across = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if down <= 0 or across <= 0:
+        return 0.0
+    shared = down * across
+    iou: float = shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+    return iou

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.proposals.edge_boxes.edge_affinity import WEAKEST, Affinities
-from detkit.proposals.edge_boxes.edge_groups import EdgeGroups
+from detkit.proposals.edge_boxes.edge_groups import WEAKEST, Affinities, EdgeGroups
 from detkit.proposals.edge_boxes.edge_map import Plane
 from detkit.runtime.compiled import compiled
 
@@ -112,13 +111,8 @@ def _summed(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.pad(plane.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
 
 
-def _runs(members: NDArray[np.int32]) -> Runs:
-    before, groups = _find_runs(members)
-    return Runs(before, members, groups)
-
-
 @compiled
-def _find_runs(members: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _runs(members: NDArray[np.int32]) -> Runs:
     lines, length = members.shape
     before = np.zeros((lines, length), dtype=np.int32)
     groups = np.empty(lines * length, dtype=np.int32)
@@ -132,7 +126,7 @@ def _find_runs(members: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[n
                 num += 1
             before[line, pixel] = num - 1 if here >= 0 else num
             previous = here
-    return before, groups[:num].copy()
+    return Runs(before, members, groups[:num].copy())
 
 
 @compiled

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.proposals.edge_boxes.edge_score import ScoreTables, Scratch, box_score
+from detkit.proposals.edge_boxes.edge_score import ScoreTables, Scratch, box_score, scratch_for
 from detkit.runtime.compiled import compiled
 
 _LEAST_STEP_PX = 2
@@ -54,13 +54,12 @@ class BoxGrid:
 
 
 def search(
-    tables: ScoreTables, scratch: Scratch, grid: BoxGrid, *, kappa: float, min_score: float
+    tables: ScoreTables, grid: BoxGrid, *, kappa: float, min_score: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Score the boxes of a grid and refine those that have a score.
 
     Args:
         tables: of the image.
-        scratch: room for the search.
         grid: the boxes.
         kappa: how much the size of a box counts.
         min_score: boxes of lower scores are left out.
@@ -69,24 +68,22 @@ def search(
         (B, 4) row and column of the first pixel, row and column after the last; (B,) scores.
 
     Example:
-        >>> from detkit.proposals.edge_boxes.edge_affinity import affinities
-        >>> from detkit.proposals.edge_boxes.edge_groups import group_edges
+        >>> from detkit.proposals.edge_boxes.edge_groups import affinities, group_edges
         >>> from detkit.proposals.edge_boxes.edge_map import EdgeMap
-        >>> from detkit.proposals.edge_boxes.edge_score import score_tables, scratch_for
+        >>> from detkit.proposals.edge_boxes.edge_score import score_tables
         >>> magnitude, across = np.zeros((2, 20, 20), np.float32)
         >>> magnitude[5:15, [5, 14]] = 1
         >>> edges = EdgeMap(magnitude, across)
         >>> groups = group_edges(edges, min_edge=0.1, max_turn=0.5, min_mass=0.5)
         >>> tables = score_tables(magnitude, groups, affinities(groups, gamma=2.0), min_edge=0.1)
         >>> grid = BoxGrid(alpha=0.65, max_ratio=1.0, min_area_px=150.0)
-        >>> boxes, scores = search(tables, scratch_for(2), grid, kappa=1.5, min_score=0.01)
+        >>> boxes, scores = search(tables, grid, kappa=1.5, min_score=0.01)
         >>> boxes[scores.argmax()], scores.max().round(2)  # it encloses both strokes of 10 pixels
         (array([ 4,  4, 16, 16]), np.float64(0.48))
     """
     height, width = tables.rows.members.shape
     boxes = _place(grid.shapes(height, width), grid.step, height, width)
-    scores = np.zeros(len(boxes))
-    _look(tables, scratch, boxes, scores, grid.step, kappa, min_score)
+    scores = _look(tables, scratch_for(len(tables.masses)), boxes, grid.step, kappa, min_score)
     found = scores > 0
     return boxes[found], scores[found]
 
@@ -122,17 +119,19 @@ def _look(
     tables: ScoreTables,
     scratch: Scratch,
     boxes: NDArray[np.int64],
-    scores: NDArray[np.float64],
     step: float,
     kappa: float,
     least: float,
-) -> None:
+) -> NDArray[np.float64]:
+    """Return the scores of boxes, and refine those that have one in place."""
+    scores = np.empty(len(boxes))
     for number in range(len(boxes)):
         top, left, bottom, right = boxes[number]
         score = box_score(tables, scratch, (top, left, bottom, right), kappa, least)
         if score > 0:
             score = _refine(tables, scratch, boxes[number], score, step, kappa, least)
         scores[number] = score
+    return scores
 
 
 @compiled

@@ -92,10 +92,6 @@ def fill_chromaticity(image: NDArray[np.uint8], planes: NDArray[np.uint8]) -> No
                         planes[c, y, x] = np.uint8(0)
 
 
-def _empty(image: NDArray[np.uint8], num: int) -> NDArray[np.uint8]:
-    return np.empty((num, *image.shape[:2]), dtype=np.uint8)
-
-
 def _planes(image: NDArray[Any]) -> ColourPlanes:
     return ColourPlanes(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
 
@@ -107,7 +103,7 @@ def to_hsv(image: NDArray[np.uint8]) -> ColourPlanes:
         >>> to_hsv(np.array([[[0, 255, 255]]], np.uint8)).planes.ravel()  # hue 180 of 360 degrees
         array([128, 255, 255], dtype=uint8)
     """
-    planes = _empty(image, 3)
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
     fill_hsv(image, planes)
     return ColourPlanes(planes)
 
@@ -130,7 +126,7 @@ def to_rgi(image: NDArray[np.uint8]) -> ColourPlanes:
         >>> to_rgi(pixels).planes[0]
         array([[255,   0,  85]], dtype=uint8)
     """
-    planes = _empty(image, 3)
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
     fill_chromaticity(image, planes[:2])
     fill_intensity(image, planes[2])
     return ColourPlanes(planes)
@@ -153,7 +149,7 @@ def to_intensity(image: NDArray[np.uint8]) -> ColourPlanes:
         >>> to_intensity(np.array([[[0, 255, 0]]], np.uint8)).planes.ravel()
         array([150], dtype=uint8)
     """
-    planes = _empty(image, 1)
+    planes = np.empty((1, *image.shape[:2]), np.uint8)
     fill_intensity(image, planes[0])
     return ColourPlanes(planes, copies=3)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.proposals.selective_search.region_loops import count_colours, count_directions, measure, touching
 from detkit.proposals.selective_search.region_texture import NUM_BINS
 from detkit.proposals.selective_search.segmentation import Segmentation
+from detkit.runtime.compiled import compiled
+
+Array = NDArray[Any]
 
 COLOUR_BINS = 25
 PAPER_BINS = np.floor(np.arange(256) / 255 * (COLOUR_BINS - 1) + 0.5).astype(np.uint8)
@@ -106,3 +109,85 @@ def complete(
     halves[:, :, 0, 0] += missing[:, :, 0]
     halves[:, :, 1, negative_zero] += missing[:, :, 1]
     return directions.reshape(num, axes * 2 * NUM_BINS)
+
+
+@compiled
+def measure(labels: Array, boxes: Array, sizes: Array) -> None:
+    """Fill the corner boxes (R, 4) and the pixel counts (R,) of the regions of (H, W) labels, both int32."""
+    boxes[:, :2] = np.iinfo(np.int32).max
+    boxes[:, 2:] = 0
+    sizes[:] = 0
+    for y in range(labels.shape[0]):
+        x = 0
+        while x < labels.shape[1]:
+            region, start = labels[y, x], x
+            while x < labels.shape[1] and labels[y, x] == region:
+                x += 1
+            sizes[region] += x - start
+            boxes[region, 0] = min(boxes[region, 0], start)
+            boxes[region, 1] = min(boxes[region, 1], y)
+            boxes[region, 2] = max(boxes[region, 2], x)
+            boxes[region, 3] = y + 1
+
+
+@compiled
+def touching(labels: Array, num: int, opencv: bool) -> Array:
+    """Return the pairs of regions that touch.
+
+    Args:
+        labels: (H, W) int32.
+        num: how many regions there are.
+        opencv: whether pixels left, above and above left touch, but none in the first row and column;
+            otherwise left and above do.
+
+    Returns:
+        (E, 2) int32, the smaller number first, in rising order.
+    """
+    found = {np.int64(0)}
+    found.clear()
+    first = 1 if opencv else 0
+    for y in range(first, labels.shape[0]):
+        for x in range(first, labels.shape[1]):
+            here = labels[y, x]
+            for other in range(3 if opencv else 2):
+                if (other == 0 and x == 0) or (other > 0 and y == 0):
+                    continue
+                there = labels[y - (other > 0), x - (other != 1)]
+                if there != here:
+                    found.add(np.int64(min(here, there)) * num + max(here, there))
+    keys = np.sort(np.array(list(found)))
+    pairs = np.empty((len(keys), 2), np.int32)
+    pairs[:, 0], pairs[:, 1] = keys // num, keys % num
+    return pairs
+
+
+@compiled
+def count_colours(planes: Array, labels: Array, bins: Array, num_bins: int, counts: Array) -> None:
+    """Count the values of each plane in each region.
+
+    Args:
+        planes: (C, N) uint8.
+        labels: (N,) int32.
+        bins: (256,) bin of each value.
+        num_bins: of a plane.
+        counts: (R, C * num_bins) float32, to be added to.
+    """
+    for pixel in range(len(labels)):
+        row = counts[labels[pixel]]
+        for c in range(len(planes)):
+            row[c * num_bins + bins[planes[c, pixel]]] += np.float32(1)
+
+
+@compiled
+def count_directions(codes: Array, labels: Array, counts: Array) -> None:
+    """Count the coded gradients of each region.
+
+    Args:
+        codes: (A, N) uint8, of A axes: the bin, plus the number of bins where the gradient is negative.
+        labels: (N,) int32.
+        counts: (R, A, number of codes) float32, to be added to.
+    """
+    for pixel in range(len(labels)):
+        rows = counts[labels[pixel]]
+        for axis in range(len(codes)):
+            rows[axis, codes[axis, pixel]] += np.float32(1)

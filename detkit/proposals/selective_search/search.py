@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
+from detkit.proposals.config import ModeName
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.proposals.selective_search.colour_spaces import COLOUR_SPACES, ColourName, ColourPlanes, to_opencv
 from detkit.proposals.selective_search.grouping import Hierarchy, Similarity, group
@@ -20,12 +20,13 @@ from detkit.runtime.compiled import run_all
 
 SIGMA = 0.8
 
-ModeName = Literal["single", "fast", "quality", "opencv_single", "opencv_fast", "opencv_quality"]
-MODE_NAMES: tuple[ModeName, ...] = get_args(ModeName)
 ALL_TERMS = Similarity(colour=True, texture=True, size=True, fill=True)
 NO_COLOUR = Similarity(texture=True, size=True, fill=True)
 ONLY_FILL = Similarity(fill=True)
 ONLY_SIZE = Similarity(size=True)
+
+Weighted = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""(N, 4) corner boxes, and (N,) what their random numbers are multiplied by."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class SelectiveSearch:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise UserError(f"selective search: mode must be one of {', '.join(MODE_NAMES)}, not {self.mode}")
+            raise UserError(f"selective search: mode must be one of {', '.join(MODES)}, not {self.mode}")
 
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Return the boxes of an image, (H, W, 3) uint8 RGB; none of an image without pixels."""
@@ -107,9 +108,7 @@ class Layer:
         return describe(self.graph.segment(k, min_size), self.colour.planes, self.codes, opencv=opencv)
 
 
-def search(
-    image: NDArray[np.uint8], mode: Mode, num_threads: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def search(image: NDArray[np.uint8], mode: Mode, num_threads: int) -> Weighted:
     """Return the box of every region, and what its random number is multiplied by: small goes first.
 
     Args:
@@ -125,60 +124,46 @@ def search(
         >>> search(flat, MODES["single"], 1)
         (array([[ 0,  0, 30, 30]], dtype=int32), array([1], dtype=int32))
     """
-    layers: list[Layer | None] = [None] * len(mode.colours)
+    layers: dict[int, Layer] = {}
 
     def prepare(part: int) -> None:
         layers[part] = Layer.of(image, mode.colours[part], mode)
 
-    run_all(prepare, range(len(layers)), num_threads)
-    results: list[list[tuple[NDArray[np.int32], NDArray[np.int32]]]] = [
-        [] for _ in range(len(mode.colours) * len(mode.scales))
-    ]
+    run_all(prepare, range(len(mode.colours)), num_threads)
+    results: list[list[Weighted]] = [[] for _ in range(len(mode.colours) * len(mode.scales))]
 
     def work(part: int) -> None:
         layer, k = layers[part // len(mode.scales)], mode.scales[part % len(mode.scales)]
-        assert layer is not None
         regions = layer.regions(k, mode.min_size(k), opencv=mode.opencv)
         hierarchies = [group(regions, similarity) for similarity in mode.similarities]
-        results[part] = by_level(regions, hierarchies) if mode.opencv else by_merge(regions, hierarchies)
+        results[part] = (by_level if mode.opencv else by_merge)(regions.boxes, hierarchies)
 
     run_all(work, range(len(results)), num_threads)
     every = [one for result in results for one in result]
     return np.concatenate([boxes for boxes, _ in every]), np.concatenate([weights for _, weights in every])
 
 
-def by_merge(
-    regions: Regions, hierarchies: list[Hierarchy]
-) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Give the last merge 1, the first one their number M, and each initial region M + 1, once.
+def by_merge(initial: NDArray[np.int32], hierarchies: list[Hierarchy]) -> list[Weighted]:
+    """Give the last merge 1, the first one their number M, and each of the (R, 4) initial boxes M + 1, once.
 
     Example:
-        >>> none, boxes = np.zeros((2, 0), np.float32), np.array([[0, 0, 1, 1], [1, 0, 2, 1]], np.int32)
-        >>> regions = Regions(boxes, np.ones(2, np.int32), none, none, np.array([[0, 1]], np.int32), 2)
-        >>> merges = group(regions, MODES["single"].similarities[0])
-        >>> [weights.tolist() for _, weights in by_merge(regions, [merges])]
+        >>> merges = Hierarchy(boxes=np.zeros((1, 4), np.int32), levels=np.array([2], np.int32))
+        >>> [weights.tolist() for _, weights in by_merge(np.zeros((2, 4), np.int32), [merges])]
         [[1], [2, 2]]
     """
-    merges = [
-        (hierarchy.boxes, np.arange(len(hierarchy.boxes), 0, -1, dtype=np.int32)) for hierarchy in hierarchies
-    ]
-    last = np.full(len(regions.sizes), len(merges[0][0]) + 1, dtype=np.int32)
-    return [*merges, (regions.boxes, last)]
+    merges = [(one.boxes, np.arange(len(one.boxes), 0, -1, dtype=np.int32)) for one in hierarchies]
+    return [*merges, (initial, np.full(len(initial), len(merges[0][0]) + 1, dtype=np.int32))]
 
 
-def by_level(
-    regions: Regions, hierarchies: list[Hierarchy]
-) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Give initial regions 1 and merged ones more than their parts, in each hierarchy: OpenCV's order.
+def by_level(initial: NDArray[np.int32], hierarchies: list[Hierarchy]) -> list[Weighted]:
+    """Give initial boxes 1 and merged ones more than their parts, in each hierarchy: OpenCV's order.
 
     Example:
-        >>> none, boxes = np.zeros((2, 0), np.float32), np.array([[0, 0, 1, 1], [1, 0, 2, 1]], np.int32)
-        >>> regions = Regions(boxes, np.ones(2, np.int32), none, none, np.array([[0, 1]], np.int32), 2)
-        >>> merges = group(regions, MODES["single"].similarities[0])
-        >>> [weights.tolist() for _, weights in by_level(regions, [merges])]
+        >>> merges = Hierarchy(boxes=np.zeros((1, 4), np.int32), levels=np.array([2], np.int32))
+        >>> [weights.tolist() for _, weights in by_level(np.zeros((2, 4), np.int32), [merges])]
         [[1, 1], [2]]
     """
-    first = (regions.boxes, np.ones(len(regions.sizes), dtype=np.int32))
+    first = (initial, np.ones(len(initial), dtype=np.int32))
     return [pair for one in hierarchies for pair in (first, (one.boxes, one.levels))]
 
 

@@ -1,4 +1,7 @@
-"""Graph-based segmentation: components of pixels with no evident boundary within and one around them."""
+"""Graph-based segmentation: components of pixels with no evident boundary within and one around them.
+
+P. Felzenszwalb and D. Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.errors import UserError
 from detkit.proposals.selective_search.segmentation_loops import (
     convolve,
     join,
@@ -64,8 +66,9 @@ class PixelGraph:
         """
         assert k >= self.least_k
         parents = join(self.ends, self.weights, k, min_size, self.sizes.copy(), self.heaviest)
-        labels = np.empty_like(self.nodes)
-        return Segmentation(labels, number(parents, self.nodes.reshape(-1), labels.reshape(-1)))
+        names = np.empty_like(parents)
+        num = number(parents, names)
+        return Segmentation(names[self.nodes], num)
 
 
 def gaussian(sigma: float, radius: int) -> NDArray[np.float32]:
@@ -85,7 +88,7 @@ def smooth(planes: NDArray[Any], sigma: float, border: Literal["nearest", "mirro
 
     Args:
         planes: (C, H, W).
-        sigma: in pixels; 0 leaves the planes as they are.
+        sigma: in pixels.
         border: what lies outside: the nearest pixel, and weights up to 4 sigma, as Felzenszwalb's code
             has it; or the image mirrored about its outermost pixels, as OpenCV has it.
 
@@ -97,8 +100,6 @@ def smooth(planes: NDArray[Any], sigma: float, border: Literal["nearest", "mirro
         array([[9., 9.],
                [9., 9.]], dtype=float32)
     """
-    if sigma == 0:
-        return planes.astype(np.float32)
     radius = ceil(4 * sigma) if border == "nearest" else round(4 * sigma)
     kernel = gaussian(sigma, radius)
     smoothed = np.empty(planes.shape, dtype=np.float32)
@@ -129,29 +130,3 @@ def pixel_graph(
     edges, rising = sort_edges(weights.reshape(len(weights), -1))
     nodes = np.empty((height, width), dtype=np.int32)
     return PixelGraph(nodes, *share(edges, rising, width, least_k, nodes.reshape(-1)), least_k)
-
-
-def segment(image: NDArray[np.uint8], *, k: float, min_size: int, sigma: float) -> Segmentation:
-    """Segment an image.
-
-    P. Felzenszwalb and D. Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
-
-    Args:
-        image: (H, W, C) uint8, of any number of channels.
-        k: the scale; larger ones give larger components.
-        min_size: pixels; smaller components are joined to a neighbour.
-        sigma: of the Gaussian that smooths the image first, in pixels.
-
-    Raises:
-        UserError: the image has no pixels, or is not (H, W, C) of bytes.
-
-    Example:
-        >>> halves = np.zeros((4, 6, 3), np.uint8)
-        >>> halves[:, 3:] = 200
-        >>> segment(halves, k=10, min_size=1, sigma=0).labels[0]
-        array([0, 0, 0, 1, 1, 1], dtype=int32)
-    """
-    if image.ndim != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise UserError(f"the image must be (H, W, C) uint8 with pixels, not {image.shape} {image.dtype}")
-    planes = np.moveaxis(image, -1, 0)
-    return pixel_graph(smooth(planes, sigma, "nearest"), 8, k).segment(k, min_size)

@@ -176,25 +176,33 @@ def share(
             limits[a] = limits[b] = _LEFT_ALONE
             left[count] = e
             count += 1
-    num = name_nodes(parents, sizes, heaviest, nodes)
+    num = number(parents, nodes)
+    kept_sizes, kept_heaviest = np.empty(num, np.int32), np.empty(num, np.float32)
+    for pixel in range(len(nodes)):
+        if parents[pixel] == pixel:
+            kept_sizes[nodes[pixel]], kept_heaviest[nodes[pixel]] = sizes[pixel], heaviest[pixel]
     ends = np.empty((count, 2), np.int32)
     for row in range(count):
         pixel = edges[left[row]] >> 2
         ends[row, 0], ends[row, 1] = nodes[pixel], nodes[pixel + offsets[edges[left[row]] & 3]]
-    return sizes[:num].copy(), heaviest[:num].copy(), ends, weights[left[:count]]
+    return kept_sizes, kept_heaviest, ends, weights[left[:count]]
 
 
 @compiled
-def name_nodes(parents: Array, sizes: Array, heaviest: Array, names: Array) -> int:
-    """Number components as they are met, move what is known of them to the front, return their number."""
+def number(parents: Array, names: Array) -> int:
+    """Fill (N,) int32 names of the N nodes of a forest with the numbers of their components.
+
+    Components are numbered in the order in which they are met.
+
+    Returns:
+        How many there are.
+    """
     names[:] = -1
     num = 0
     for node in range(len(parents)):
         top = root(parents, node)
         if names[top] < 0:
             names[top] = num
-            # The roots before this place have all been met, so nothing is lost that is still wanted.
-            sizes[num], heaviest[num] = sizes[top], heaviest[top]
             num += 1
         names[node] = names[top]
     return num
@@ -241,29 +249,3 @@ def join(ends: Array, weights: Array, k: float, min_size: int, sizes: Array, hea
             parents[b] = a
             sizes[a] += sizes[b]
     return parents
-
-
-@compiled
-def number(parents: Array, nodes: Array, labels: Array) -> int:
-    """Fill (N,) int32 labels with consecutive numbers of the components, in the order of the pixels.
-
-    Args:
-        parents: (M,) int32 forest of the nodes.
-        nodes: (N,) int32 node of each pixel; numbered in the order of the pixels.
-        labels: (N,) int32 to be filled.
-
-    Returns:
-        How many there are.
-    """
-    names = np.full(len(parents), -1, np.int32)
-    num = 0
-    for node in range(len(parents)):
-        top = root(parents, node)
-        if names[top] < 0:
-            names[top] = num
-            num += 1
-    for node in range(len(parents)):
-        names[node] = names[root(parents, node)]
-    for pixel in range(len(labels)):
-        labels[pixel] = names[nodes[pixel]]
-    return num

@@ -13,8 +13,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals
 from detkit.proposals.store.foreign import ForeignProposals, order_of, proposals_of
-from detkit.proposals.store.foreign_json import read_proposal_json
-from detkit.proposals.store.foreign_mat import read_proposal_mat
+from detkit.proposals.store.foreign_files import read_proposal_json, read_proposal_mat
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
 
@@ -36,7 +35,7 @@ class Aligned:
     """
 
     path: Path
-    positions: NDArray[np.int64]
+    positions: Positions
     unlisted: int = 0
 
 
@@ -140,7 +139,7 @@ def positions_of(names: Sequence[str], truth: AnnotationSet) -> Positions:
     ):
         if (best >= 0).all():
             break
-        best = max(best, _look_up(other, wanted), key=_num_found)
+        best = max(best, _look_up(other, wanted), key=lambda found: np.count_nonzero(found >= 0))
     return best
 
 
@@ -173,7 +172,3 @@ def _if_different(positions: list[int]) -> Positions:
     found = np.array(positions, dtype=np.int64)
     known = found[found >= 0]
     return found if len(np.unique(known)) == len(known) else np.full_like(found, -1)
-
-
-def _num_found(positions: Positions) -> int:
-    return int((positions >= 0).sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from detkit.errors import UserError
@@ -97,7 +98,7 @@ class StoreParts:
             return
         stop = self._first + len(self._waiting)
         file = self.folder / f"{self._first:08d}-{stop:08d}.safetensors"
-        origin = Origin(self.origin.method, self.origin.parameters, self.origin.key, self._seconds)
+        origin = replace(self.origin, seconds=self._seconds)
         write_store(file, origin, self.names[self._first : stop], self._waiting.__getitem__)
         self._waiting = []
 
@@ -111,7 +112,13 @@ class StoreParts:
         places = {first + i: (part, i) for first, part in parts for i in range(len(part))}
         missing = [name for image, name in enumerate(self.names) if image not in places]
         if not missing:
-            self._write(places, sum(part.origin.seconds for _, part in parts))
+            seconds = sum(part.origin.seconds for _, part in parts)
+            write_store(
+                self.file,
+                replace(self.origin, seconds=seconds),
+                self.names,
+                lambda image: places[image][0](places[image][1]),
+            )
         elif not self.is_joined():  # otherwise somebody else has joined and removed the parts meanwhile
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(self.names)} images are not done yet, such as "
@@ -119,14 +126,6 @@ class StoreParts:
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         return ProposalStore.open(self.file)
-
-    def _write(self, places: dict[int, tuple[ProposalStore, int]], seconds: float) -> None:
-        def proposals(image: int) -> Proposals:
-            part, position = places[image]
-            return part(position)
-
-        origin = Origin(self.origin.method, self.origin.parameters, self.origin.key, seconds)
-        write_store(self.file, origin, self.names, proposals)
 
     def _parts(self) -> list[tuple[int, ProposalStore]]:
         parts = []

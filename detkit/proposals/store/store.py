@@ -1,24 +1,31 @@
-"""Proposal store: the boxes of many images in one file."""
+"""Proposal store: the boxes of many images in one safetensors file, written in pieces and memory-mapped."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals
-from detkit.proposals.store.arrays import Column, map_arrays, write_arrays
+from detkit.storage.atomic import durable_file
 from detkit.version import VERSION
 
 _MARK = "detkit_proposals"  # its presence in the metadata marks our files; its value is the format's version
 _FORMAT = "1"
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "I64": np.dtype("<i8"),
+    "F32": np.dtype("<f4"),
+    "U8": np.dtype("u1"),
+}
+_LONGEST_HEADER = 100_000_000  # bytes; the limit that safetensors sets itself
 
 
 @dataclass(frozen=True)
@@ -95,10 +102,14 @@ class ProposalStore:
         """(N,) number of boxes of each image."""
         return np.diff(self._offsets)
 
-    @property
-    def names(self) -> Sequence[str]:
-        """N image names, read from the file as they are asked for."""
-        return _Names(self._letters, self._name_offsets)
+    @cached_property
+    def names(self) -> list[str]:
+        """N image names."""
+        letters, offsets = self._letters.tobytes(), self._name_offsets.tolist()
+        return [
+            letters[start:end].decode("utf-8", "surrogateescape")
+            for start, end in itertools.pairwise(offsets)
+        ]
 
     def find(self, name: str) -> int:
         """Return the position of an image.
@@ -117,30 +128,6 @@ class ProposalStore:
     @cached_property
     def _positions(self) -> dict[str, int]:
         return {name: position for position, name in enumerate(self.names)}
-
-
-@dataclass(frozen=True)
-class _Names(Sequence[str]):
-    letters: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @overload
-    def __getitem__(self, position: int) -> str: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> list[str]: ...
-
-    def __getitem__(self, position: int | slice) -> str | list[str]:
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        if not -len(self) <= position < len(self):
-            raise IndexError(position)
-        position %= len(self)
-        start, end = self.offsets[position : position + 2].tolist()
-        return self.letters[start:end].tobytes().decode("utf-8", "surrogateescape")
 
 
 def write_store(
@@ -190,3 +177,89 @@ def write_store(
 
 def _offsets(lengths: list[int]) -> NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+
+
+@dataclass(frozen=True)
+class Column:
+    """An array that may be too large to be held in memory while it is written.
+
+    Attributes:
+        dtype: I64, F32 or U8.
+        shape: of the whole array.
+        pieces: its content from first to last, cut along the first axis.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    pieces: Callable[[], Iterable[NDArray[Any]]]
+
+    @staticmethod
+    def of(dtype: str, array: NDArray[Any]) -> Column:
+        """Return an array that is in memory already."""
+        return Column(dtype, array.shape, lambda: [array])
+
+
+def write_arrays(file: Path, metadata: Mapping[str, str], columns: Mapping[str, Column]) -> None:
+    """Write a safetensors file atomically; folders are made as needed, and several processes may do it.
+
+    Args:
+        file: the file to make or to replace.
+        metadata: texts for its header.
+        columns: the arrays, those with the widest numbers first, so that all lie at multiples of their width.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "x.safetensors"
+        ...     write_arrays(file, {"by": "me"}, {"ids": Column.of("I64", np.arange(3))})
+        ...     metadata, arrays = map_arrays(file)
+        ...     metadata["by"], arrays["ids"].tolist()
+        ('me', [0, 1, 2])
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, column in columns.items():
+        start, end = end, end + int(np.prod(column.shape)) * _DTYPES[column.dtype].itemsize
+        header[name] = {"dtype": column.dtype, "shape": list(column.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with durable_file(file, alone=False) as part, part.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for column in columns.values():
+            for piece in column.pieces():
+                out.write(np.ascontiguousarray(piece, _DTYPES[column.dtype]).data)
+        assert out.tell() == 8 + len(text) + end, "the pieces do not have the shape that was announced"
+
+
+def map_arrays(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Return the metadata of a safetensors file, and its arrays as read-only views of the file.
+
+    Raises:
+        UserError: the file is missing, is not a safetensors file, or is shorter than it says.
+    """
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if 2 <= length <= _LONGEST_HEADER else None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise UserError(f"{file}: not a safetensors file")
+    metadata = header.pop("__metadata__", {})
+    content = np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))[8 + length :]
+    try:
+        return metadata, {name: _view(content, **about) for name, about in header.items()}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{file}: the file is damaged or cut off; write it again") from None
+
+
+def _view(
+    content: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: tuple[int, int]
+) -> NDArray[Any]:
+    start, end = data_offsets
+    return content[start:end].view(_DTYPES[dtype]).reshape(shape)

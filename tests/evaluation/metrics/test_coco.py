@@ -8,7 +8,8 @@ import pytest
 
 from detkit.annotations.coordinates import corners_to_voc, xywh_to_corners
 from detkit.evaluation.example import two_images
-from detkit.evaluation.metrics.coco import IOU_THRESHOLDS, RECALL_THRESHOLDS, evaluate_coco
+from detkit.evaluation.metrics.coco import IOU_THRESHOLDS, evaluate_coco
+from detkit.evaluation.metrics.curves import HUNDRED_AND_ONE_RECALLS
 from tests.reference.official_coco import official_coco
 from tests.reference.random_sets import random_sets
 
@@ -25,7 +26,7 @@ def assert_official(seed: int) -> None:
     stats = np.array([ours.stats[name] for name in STATS])
     np.testing.assert_array_equal(np.where(np.isnan(stats), -1.0, stats), official.stats, f"seed {seed}")
     np.testing.assert_array_equal(IOU_THRESHOLDS, official.params.iouThrs)
-    np.testing.assert_array_equal(RECALL_THRESHOLDS, official.params.recThrs)
+    np.testing.assert_array_equal(HUNDRED_AND_ONE_RECALLS, official.params.recThrs)
 
 
 @pytest.mark.parametrize("block", range(8))

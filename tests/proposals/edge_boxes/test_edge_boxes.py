@@ -11,14 +11,12 @@ import pytest
 from detkit.errors import UserError
 from detkit.proposals.builder import build_proposer
 from detkit.proposals.config import EdgeBoxesConfig
-from detkit.proposals.edge_boxes.edge_affinity import affinities
-from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes
+from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes, suppress
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
-from detkit.proposals.edge_boxes.edge_groups import EdgeGroups, group_edges
+from detkit.proposals.edge_boxes.edge_groups import EdgeGroups, affinities, group_edges
 from detkit.proposals.edge_boxes.edge_map import EdgeMap, orientation_of
 from detkit.proposals.edge_boxes.edge_score import box_score, score_tables, scratch_for
 from detkit.proposals.edge_boxes.edge_search import BoxGrid, search
-from detkit.proposals.edge_boxes.edge_suppression import suppress
 from detkit.proposals.proposals import NamedProposer
 from tests.reference import edge_boxes as reference
 
@@ -149,10 +147,10 @@ def test_refinement_never_lowers_a_score_and_what_is_below_the_least_is_left_out
     edges = random_edges(5, 70, 80)
     groups = grouped(edges)
     tables = score_tables(edges.magnitude, groups, affinities(groups, gamma=2.0), min_edge=0.1)
-    scratch = scratch_for(len(groups.masses))
-    boxes, scores = search(tables, scratch, BoxGrid(0.65, 3.0, 400.0), kappa=1.5, min_score=0.02)
+    boxes, scores = search(tables, BoxGrid(0.65, 3.0, 400.0), kappa=1.5, min_score=0.02)
     assert len(boxes)
     assert (scores >= 0.02).all()
+    scratch = scratch_for(len(groups.masses))
     again = [box_score(tables, scratch, tuple(box.tolist()), 1.5, 0.02) for box in boxes]
     assert again == pytest.approx(scores.tolist())
     assert (boxes[:, :2] >= 0).all()
@@ -169,7 +167,7 @@ def test_every_box_of_the_grid_is_refined_as_the_reference_does(seed: int, alpha
     def score(box: tuple[int, int, int, int]) -> float:
         return float(box_score(tables, scratch, box, 1.5, 0.01))
 
-    boxes, scores = search(tables, scratch, BoxGrid(alpha, 3.0, 200.0), kappa=1.5, min_score=0.01)
+    boxes, scores = search(tables, BoxGrid(alpha, 3.0, 200.0), kappa=1.5, min_score=0.01)
     looked_at = reference.grid(60, 70, alpha, 3.0, 200.0)
     expected = [reference.refine(box, score, 60, 70, alpha) for box in looked_at if score(box) > 0]
     assert len(looked_at) > len(expected) > 20

@@ -11,10 +11,8 @@ from detkit.errors import UserError
 from detkit.proposals.selective_search import search as selective_search
 from detkit.proposals.selective_search.colour_spaces import to_hsv
 from detkit.proposals.selective_search.grouping import Hierarchy
-from detkit.proposals.selective_search.region_features import Regions
 from detkit.proposals.selective_search.region_texture import gradient_codes
 from detkit.proposals.selective_search.search import (
-    MODE_NAMES,
     MODES,
     Layer,
     SelectiveSearch,
@@ -22,7 +20,7 @@ from detkit.proposals.selective_search.search import (
     by_merge,
     put_in_order,
 )
-from detkit.proposals.selective_search.segmentation import segment
+from detkit.proposals.selective_search.segmentation import pixel_graph, smooth
 
 
 def scene() -> NDArray[np.uint8]:
@@ -48,7 +46,7 @@ def search(mode: str, image: NDArray[np.uint8] = SCENE, **changed: object) -> ND
     return SelectiveSearch(mode=mode, **settings)(image).boxes
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", MODES)
 def test_boxes_lie_in_the_image_and_differ(mode: str) -> None:
     found = SelectiveSearch(mode=mode, seed=0, max_boxes=None)(SCENE)
     boxes = found.boxes
@@ -61,7 +59,7 @@ def test_boxes_lie_in_the_image_and_differ(mode: str) -> None:
     assert (np.diff(found.scores) < 0).all()
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", MODES)
 def test_threads_do_not_change_the_boxes(mode: str) -> None:
     assert (search(mode, num_threads=2) == search(mode)).all()
 
@@ -119,7 +117,7 @@ def test_a_layer_is_smoothed_then_segmented_and_every_plane_of_it_measured() -> 
     planes = to_hsv(SCENE).planes
     assert (layer.codes == np.concatenate([gradient_codes(plane) for plane in planes])).all()
     for k in (50, 100):
-        parts = segment(planes.transpose(1, 2, 0), k=k, min_size=k, sigma=0.8)
+        parts = pixel_graph(smooth(planes, 0.8, "nearest"), 8, k).segment(k, k)
         sizes = layer.regions(k, k, opencv=False).sizes
         assert sizes.tolist() == np.bincount(parts.labels.ravel()).tolist()
         assert sizes.min() >= k
@@ -133,21 +131,19 @@ def test_small_boxes_go_in_the_papers_modes_only() -> None:
     assert (boxes[:, 2:] - boxes[:, :2]).min() < 20
 
 
-def two_parts() -> Regions:
-    none, pairs = np.zeros((3, 0), np.float32), np.zeros((0, 2), np.int32)
-    return Regions(np.arange(12, dtype=np.int32).reshape(3, 4), np.ones(3, np.int32), none, none, pairs, 3)
+INITIAL = np.arange(12, dtype=np.int32).reshape(3, 4)
 
 
 def test_the_whole_image_comes_first_and_initial_regions_last_and_once() -> None:
     merges = Hierarchy(np.zeros((2, 4), np.int32), np.array([2, 3], np.int32))
-    found = by_merge(two_parts(), [merges, merges])
+    found = by_merge(INITIAL, [merges, merges])
     assert [weights.tolist() for _, weights in found] == [[2, 1], [2, 1], [3, 3, 3]]
-    assert (found[-1][0] == two_parts().boxes).all()
+    assert (found[-1][0] == INITIAL).all()
 
 
 def test_opencv_has_small_regions_first_and_initial_ones_in_each_hierarchy() -> None:
     merges = Hierarchy(np.zeros((2, 4), np.int32), np.array([2, 3], np.int32))
-    found = by_level(two_parts(), [merges, merges])
+    found = by_level(INITIAL, [merges, merges])
     assert [weights.tolist() for _, weights in found] == [[1, 1, 1], [2, 3]] * 2
 
 
@@ -167,14 +163,14 @@ def test_boxes_of_less_than_20_px_go_before_equal_ones() -> None:
     assert sorted(found.tolist()) == [[0, 0, 20, 20], [5, 5, 25, 25]]
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2), (30, 40)])
 def test_images_of_one_colour_give_the_whole_image(mode: str, shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), (10, 200, 90), np.uint8)
     assert search(mode, image).tolist() == [[0, 0, shape[1], shape[0]]]
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", [(1, 300), (300, 1), (3, 200)])
 def test_thin_images_give_something(mode: str, shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
@@ -183,7 +179,7 @@ def test_thin_images_give_something(mode: str, shape: tuple[int, int]) -> None:
     assert (boxes[:, 2:] <= [shape[1], shape[0]]).all()
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", MODES)
 def test_grey_images(mode: str) -> None:
     grey = np.repeat(SCENE[..., 1:2], 3, axis=2)
     assert len(search(mode, grey)) > 5

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.segmentation import felzenszwalb
 
-from detkit.errors import UserError
-from detkit.proposals.selective_search.segmentation import Segmentation, pixel_graph, segment, smooth
+from detkit.proposals.selective_search.segmentation import Segmentation, pixel_graph, smooth
 from tests.reference import segmentation as reference
 
 
@@ -82,22 +81,14 @@ def test_pixels_are_joined_beforehand_only_as_all_scales_would() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2)])
 def test_thin_images(shape: tuple[int, int]) -> None:
-    found = segment(np.full((*shape, 3), 7, np.uint8), k=10, min_size=1, sigma=0.8)
+    found = pixel_graph(smooth(np.full((3, *shape), 7, np.uint8), 0.8, "nearest"), 8, 10).segment(10, 1)
     assert found.num == 1
     assert found.labels.shape == shape
 
 
 def test_labels_are_numbered_as_pixels_meet_them() -> None:
-    image = np.repeat([[90, 0, 200, 90]], 3, axis=0).astype(np.uint8)[..., None]
-    assert segment(image, k=1, min_size=1, sigma=0).labels[1].tolist() == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    "image", [np.zeros((3, 3), np.uint8), np.zeros((3, 3, 3), np.float32), np.zeros((0, 3, 3), np.uint8)]
-)
-def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
-    with pytest.raises(UserError, match="uint8"):
-        segment(image, k=10, min_size=1, sigma=0.8)
+    plane = np.repeat([[90, 0, 200, 90]], 3, axis=0).astype(np.float32)
+    assert pixel_graph(plane[None], 8, 1).segment(1, 1).labels[1].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("shape", [(2, 21, 30), (1, 1, 1), (1, 3, 2), (1, 1, 8)])

@@ -97,7 +97,7 @@ def coco_results() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("quick", [True, False])
 def test_coco_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool) -> None:
     if not quick:
-        reader = "detkit.proposals.store.foreign_json.read_plain_results"
+        reader = "detkit.proposals.store.foreign_files.read_plain_results"
         monkeypatch.setattr(reader, lambda file: None)
     (tmp_path / "x.json").write_text(json.dumps(coco_results()), encoding="utf-8")
     assert read(tmp_path / "x.json") == wanted()

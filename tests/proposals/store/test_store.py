@@ -9,9 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
-from detkit.proposals.store.arrays import map_arrays
 from detkit.proposals.store.parts import StoreParts
-from detkit.proposals.store.store import Origin, ProposalStore, write_store
+from detkit.proposals.store.store import Origin, ProposalStore, map_arrays, write_store
 
 NAMES = ["a.jpg", "b/ü.jpg", "", "d.jpg"]
 
