@@ -12,22 +12,22 @@ from typing import Any
 
 from torch import nn
 
+from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.classifier.model import build_classifier
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
-from detkit.detectors.fast_rcnn.model import build_fast_rcnn
 from detkit.detectors.fast_rcnn.recipe import train_fast_rcnn
+from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.detectors.faster_rcnn.model import build_faster_rcnn
 from detkit.detectors.faster_rcnn.recipe import train_alternately
 from detkit.detectors.gradient_recipe import train_by_gradient
+from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.rcnn.model import build_rcnn
 from detkit.detectors.rcnn.recipe import draw_regions, region_batches
 from detkit.detectors.shared_parts import build_custom_detector
+from detkit.detectors.sppnet.builder import build_sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
-from detkit.detectors.sppnet.model import build_sppnet
 from detkit.detectors.sppnet.recipe import image_batches
 from detkit.detectors.staged_recipe import Batches, train_in_stages
 from detkit.detectors.task import Progress, Task

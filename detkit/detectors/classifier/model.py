@@ -8,11 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.classifier.tails import build_tail
-from detkit.detectors.shared_parts import OnWeights
 from detkit.errors import UserError
-from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.image_input import ImageInput
 from detkit.structures import Detections, ImageBatch, TrainBatch
 
@@ -130,21 +126,3 @@ def views(image: Tensor, side: int, crops: Crops, scales: tuple[float, ...]) -> 
 def _resized(image: Tensor, scale: float) -> Tensor:
     size = [max(1, round(length * scale)) for length in image.shape[1:]]
     return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-
-
-def build_classifier(spec: ClassifierConfig, num_classes: int, on_weights: OnWeights | None) -> Classifier:
-    """Return the classifier of a config; see `DetectorFamily`."""
-    backbone = build_backbone(spec.backbone, pyramid=False)
-    tail = build_tail(spec.backbone, backbone, spec.dropout, num_classes)
-    if on_weights is not None and spec.backbone.weights != "none":
-        rest = {f"{name}.": part for name, part in tail.named_children()}
-        on_weights(load_pretrained(spec.backbone, {"": backbone, **rest}))
-    return Classifier(
-        backbone,
-        tail,
-        crop_px=spec.crop_px,
-        crops=spec.views.crops,
-        scales=spec.views.scales,
-        label_smoothing=spec.label_smoothing,
-        top=spec.top,
-    )

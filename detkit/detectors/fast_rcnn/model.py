@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from detkit.capabilities import SamplesRegions
-from detkit.detectors.fast_rcnn.config import FastRCNNConfig
-from detkit.detectors.shared_parts import MapDetector, OnWeights, build_shared_parts
+from detkit.detectors.shared_parts import MapDetector
 from detkit.errors import UserError
 from detkit.models.image_input import in_file_pixels, shrunk
-from detkit.models.roi.box_heads import BoxHead
-from detkit.models.roi.decision import SVMScores
 from detkit.models.roi.roi_head import RoIHead
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
@@ -95,12 +92,3 @@ class FastRCNN(MapDetector):
         if images.proposals is None:
             raise UserError("fast_rcnn needs proposals: give ImageBatch.proposals, boxes for each image")
         return [boxes.to(self.mean.device) for boxes in images.proposals]
-
-
-def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> FastRCNN:
-    """Return the Fast R-CNN of a config; see `DetectorFamily`."""
-    backbone, neck, roi_head = build_shared_parts(spec, num_classes, on_weights)
-    if spec.svms is not None:
-        roi_head.predictor.svms = SVMScores(cast(BoxHead, roi_head.head).channels, num_classes)
-    factors = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
-    return FastRCNN(backbone, neck, roi_head, factors[1:])

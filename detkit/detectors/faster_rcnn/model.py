@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from detkit.capabilities import ProposesRegions, SamplesAnchors
-from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.detectors.shared_parts import MapDetector, MapNetwork, OnWeights, build_shared_parts
+from detkit.detectors.shared_parts import MapDetector, MapNetwork
 from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.roi_head import RoIHead
-from detkit.models.rpn.builder import build_rpn
 from detkit.models.rpn.rpn import RPN
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
@@ -123,10 +121,3 @@ class FasterRCNN(ProposalNetwork, MapDetector):
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""
         return [*super().map_modules(), *([self.rpn.head] if isinstance(self.rpn, RPN) else [])]
-
-
-def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWeights | None) -> FasterRCNN:
-    """Return the Faster R-CNN of a config; see `DetectorFamily`."""
-    backbone, neck, roi_head = build_shared_parts(spec, num_classes, on_weights)
-    rpn = build_rpn(spec.proposals, neck.channels, neck.strides)
-    return FasterRCNN(backbone, neck, rpn, roi_head)

@@ -11,23 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.data.regions.batch import RegionBatch
-from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.shared_parts import OnWeights
-from detkit.models.backbones.builder import build_backbone, load_pretrained
-from detkit.models.backbones.families import AnyBackboneConfig, family_of
-from detkit.models.roi.box_heads import BoxHead, FcHead, MeanHead
-from detkit.models.roi.builder import (
-    build_decision,
-    build_own_head,
-    dropout_of,
-    selection_of,
-    weight_parts,
-)
+from detkit.models.roi.box_heads import BoxHead, FcHead
 from detkit.models.roi.decision import StagedDecision
 from detkit.models.roi.region_detector import SELECTION, RegionDetector, RegionLayers
 from detkit.models.roi.selection import Selection
 from detkit.ops.warp import Cuts, plan_warp, warp
-from detkit.spec import CustomConfig
 from detkit.structures import ImageBatch
 
 
@@ -145,35 +133,3 @@ class RCNN(RegionDetector):
             return None
         side = self.crops.size
         return torch.empty((min(num_regions, self.crops.at_once), side, side, 3))
-
-
-def build_crop_network(spec: AnyBackboneConfig, dropout: float, on_weights: OnWeights | None) -> CropNetwork:
-    """Return a backbone with the rest of its network but the last layer, with its pretrained weights.
-
-    Args:
-        spec: the config's `detector.backbone`.
-        dropout: share of activations dropped after fc6 and fc7 while training.
-        on_weights: see `DetectorFamily`.
-    """
-    backbone = build_backbone(spec, pyramid=False)
-    if isinstance(spec, CustomConfig):
-        return CropNetwork(backbone, MeanHead(cast(Sequence[int], backbone.channels)[-1]), 1)
-    fc = family_of(spec).fc
-    cells = fc.cells if fc else 1
-    head = build_own_head(spec, backbone, cells, dropout=dropout)
-    if on_weights is not None and spec.weights != "none":
-        on_weights(load_pretrained(spec, {"": backbone, **weight_parts(spec, head)}))
-    return CropNetwork(backbone, head, cells)
-
-
-def build_rcnn(spec: RCNNConfig, num_classes: int, on_weights: OnWeights | None) -> RCNN:
-    """Return the R-CNN of a config, whose decision is yet to be fitted; see `DetectorFamily`."""
-    network = build_crop_network(spec.backbone, dropout_of(spec.head), on_weights)
-    regions = spec.regions
-    return RCNN(
-        network,
-        build_decision(spec.head, spec.box_regression, network.widths, num_classes),
-        num_classes=num_classes,
-        crops=Crops(regions.size, regions.context_px, regions.mode == "square", regions.at_once),
-        selection=selection_of(spec.head),
-    )

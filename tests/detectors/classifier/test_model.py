@@ -12,8 +12,9 @@ from torch import nn
 from torchvision.transforms.v2 import functional
 
 from detkit.detectors.builder import build_detector
+from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
-from detkit.detectors.classifier.model import Classifier, build_classifier, views
+from detkit.detectors.classifier.model import Classifier, views
 from detkit.detectors.classifier.tails import FcTail
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detkit.detectors.rcnn.model import build_crop_network
+from detkit.detectors.rcnn.builder import build_crop_network
 from detkit.models.backbones.families import FAMILIES, AnyBackboneConfig, family_named
 
 EVERY: dict[str, AnyBackboneConfig] = {
