@@ -74,7 +74,10 @@ def test_classes_in_the_order_given(tmp_path: Path) -> None:
         ({"categories": BASE["categories"] * 2}, "categories: id 18 is used more than once"),
         ({"annotations": None}, "'annotations' must be a list"),
         ({"images": [{"id": 7}]}, r"images\[0\] has no 'file_name'"),
-        ({"images": [{"id": "x", "file_name": "a"}]}, r"images\[0\]: id must be a whole number; found 'x'"),
+        (
+            {"images": [{"id": "x", "file_name": "a"}]},
+            r"images\[0\]: id must be a whole number of 64 bits; found 'x'",
+        ),
         ({"annotations": with_object(category_id=3)}, r"annotations\[1\] \(id 5\): category_id 3 is not in"),
         ({"annotations": with_object(image_id=4)}, r"annotations\[1\] \(id 5\): image_id 4 is not in"),
         ({"annotations": with_object(bbox="gone")}, r"annotations\[1\] has no 'bbox'"),

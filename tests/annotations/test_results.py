@@ -74,8 +74,8 @@ def test_coco_results_of_a_voc_set(tmp_path: Path) -> None:
         ),
         ({"category_id": 4}, r"category_id that the annotations lack: 4 .*the annotations have 18, 3, 90"),
         ({"bbox": [1, 2, 3]}, r"results\[1\] .*bbox must be 4 numbers"),
-        ({"score": "high"}, "every score must be a number"),
-        ({"score": None}, r"results\[1\]: score must be a number"),
+        ({"score": "high"}, r"results\[1\]: score must be a number; found 'high'"),
+        ({"score": None}, r"results\[1\]: score must be a number; found None"),
     ],
 )
 def test_wrong_coco_results_are_named(change: dict[str, object], message: str, tmp_path: Path) -> None:

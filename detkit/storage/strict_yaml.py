@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from detkit.config.problems import KeyPath, Problem
 from detkit.errors import UserError
+
+KeyPath = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -24,6 +25,21 @@ _WORDS |= {"": None, "~": None}
 _INFINITE = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": -float("inf"), ".nan": float("nan")}
 # An alias in an alias in an alias grows without end; no config comes near this.
 _MAX_VALUES = 200_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        path: the keys that lead to it; empty for the whole file.
+        message: what is wrong and what is allowed.
+        place: "file:line" or the override; None takes the place of the nearest key around it.
+    """
+
+    path: KeyPath
+    message: str
+    place: str | None = None
 
 
 @dataclass

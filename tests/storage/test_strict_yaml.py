@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detkit.config.strict_yaml import read_yaml, resolve
 from detkit.errors import UserError
+from detkit.storage.strict_yaml import read_yaml, resolve
 
 
 @pytest.mark.parametrize(
