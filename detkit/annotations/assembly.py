@@ -76,8 +76,8 @@ class Assembly:
         boxes: Boxes = np.asarray(self._boxes, dtype=np.float64).reshape(-1, 4)[kept]
         count = len(boxes)
         kept_before = np.concatenate([[0], np.cumsum(kept)])
-        corners = to_corners(boxes, self.box_format)
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):  # whoever called decides about such numbers
+            corners = to_corners(boxes, self.box_format)
             areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
         return AnnotationSet(
             classes=tuple(classes),

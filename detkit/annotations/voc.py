@@ -14,7 +14,7 @@ from detkit.annotations.image_files import ImageFolders
 from detkit.annotations.text_files import is_file, read_lines
 from detkit.annotations.validity import require_boxes
 from detkit.annotations.voc_xml import read_voc_xml
-from detkit.errors import UserError, cut, shown
+from detkit.errors import UserError, shown
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
 """Folders that the images of a VOC folder may lie in."""
@@ -191,7 +191,7 @@ def _owner(folders: list[VocFolder], stem: str, list_file: Path) -> tuple[VocFol
         if is_file(folder.annotations / f"{stem}.xml"):
             return folder, stem
     places = ", ".join(str(folder.annotations) for folder in folders) or "any folder"
-    raise UserError(f"{list_file}: {shown(stem)} has no {cut(stem)}.xml in {places}")
+    raise UserError(f"{list_file}: there is no {shown(f'{stem}.xml')} in {places}")
 
 
 def contents_of(root: Path) -> str:

@@ -13,7 +13,7 @@ from detkit.annotations.voc import IMAGE_FOLDERS, VocFolder, find_set, voc_folde
 from detkit.annotations.voc_xml import voc_object, voc_size, voc_tree
 from detkit.checks.survey import AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import VOCDatasetConfig
-from detkit.errors import UserError, cut
+from detkit.errors import UserError, shown
 
 
 def survey_voc(survey: Survey, root: Path, sets: Mapping[str, VOCDatasetConfig], everything: bool) -> None:
@@ -61,7 +61,7 @@ class _Reading:
                     positions.append(self.read(folder, stem))
                     continue
                 places = ", ".join(str(other.annotations) for other in wanted.folders) or "any folder"
-                message = f"there is no {cut(stem)}.xml in {places}"
+                message = f"there is no {shown(f'{stem}.xml')} in {places}"
                 self.survey.report("split_unknown_image", wanted.list_file, stem, message)
 
     def _every_file(self) -> list[tuple[VocFolder, str]]:
