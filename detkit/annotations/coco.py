@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from detkit.annotations.class_names import LARGEST_ID, class_ids, free_ids, label_names, listed, name_fault
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.text_files import read_bytes
 from detkit.annotations.validity import FARTHEST_PX, require_boxes, stated_size
 from detkit.errors import UserError, shown
+from detkit.storage.regular_files import read_bytes
 
 Record = dict[str, Any]
 LONGEST_PATH = 4096

@@ -15,10 +15,10 @@ from detkit.annotations.class_names import LARGEST_ID, listed
 from detkit.annotations.coco import Record, box_column, column, number_array, paused_collection, read_json
 from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.annotations.text_files import is_file
 from detkit.annotations.validity import FARTHEST_PX
 from detkit.errors import UserError, shown
 from detkit.storage.atomic import write_atomically
+from detkit.storage.regular_files import is_file
 
 PIECE = 1 << 17  # bytes; the records of so much text stay in the processor's cache
 SPACE = b" \n\r\t"

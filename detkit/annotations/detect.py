@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detkit.annotations.coco import read_json
-from detkit.annotations.text_files import is_file, is_folder
 from detkit.annotations.voc import contents_of, voc_folders, voc_subfolders
 from detkit.annotations.yolo_layout import find_data_yaml, yolo_layout
 from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file, is_folder
 
 Format = Literal["voc", "coco", "yolo", "image_folder"]
 

@@ -13,8 +13,9 @@ from detkit.annotations.class_names import label_names, listed
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, FoundSet
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below, with_sizes
-from detkit.annotations.text_files import is_file, is_folder, read_text
+from detkit.annotations.text_files import read_text
 from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file, is_folder
 
 UNDIVIDED = "all"
 SPLITS = ("train", "training", "val", "valid", "validation", "test")

@@ -11,10 +11,11 @@ from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import listed
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import ImageFolders
-from detkit.annotations.text_files import is_file, read_lines
+from detkit.annotations.text_files import read_lines
 from detkit.annotations.validity import require_boxes
 from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError, shown
+from detkit.storage.regular_files import is_file
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
 """Folders that the images of a VOC folder may lie in."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from detkit.annotations.class_names import name_fault
-from detkit.annotations.text_files import MEBIBYTE, read_bytes
 from detkit.annotations.validity import stated_size
 from detkit.errors import UserError, cut, shown
+from detkit.storage.regular_files import MEBIBYTE, read_bytes
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LARGEST = 64 * MEBIBYTE  # of one image's objects

@@ -10,10 +10,11 @@ from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import class_ids
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_size
-from detkit.annotations.text_files import is_file, read_text
+from detkit.annotations.text_files import read_text
 from detkit.annotations.validity import require_boxes
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
 from detkit.errors import UserError, cut, shown
+from detkit.storage.regular_files import is_file
 
 
 def read_yolo(

@@ -10,14 +10,15 @@ from typing import Any
 
 from detkit.annotations.class_names import listed, name_fault
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
-from detkit.annotations.text_files import MEBIBYTE, is_file, is_folder, read_lines, read_text
+from detkit.annotations.text_files import read_lines
 from detkit.errors import UserError, cut, shown
-from detkit.storage.strict_yaml import read_yaml
+from detkit.storage.regular_files import is_file, is_folder
+from detkit.storage.strict_yaml import read_yaml_file
 
 _SPLITS = ("train", "val", "test")
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_LARGEST = MEBIBYTE  # of a data.yaml; 20,000 names have half of it
-_NUMBER = re.compile("[0-9]{1,9}")
+_NOTHING: tuple[Any, ...] = ("", "~", "null", [])
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 _NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
@@ -70,26 +71,12 @@ def find_data_yaml(root: Path) -> Path | None:
         return root if is_file(root) else None
     for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda p: (p.stem != "data", p.name)):
         try:
-            content = read_data_yaml(file)
+            content = read_yaml_file(file).value
         except UserError:
             continue
         if isinstance(content, dict) and "names" in content and any(key in content for key in _SPLITS):
             return file
     return None
-
-
-def read_data_yaml(file: Path) -> Any:
-    """Return the content of a YAML file by the strict rules of `detkit.storage.strict_yaml`.
-
-    Raises:
-        UserError: the file cannot be read or is not valid YAML; the line is named.
-    """
-    document = read_yaml(read_text(file, _LARGEST), str(file))
-    if document.problems:
-        problem = document.problems[0]
-        keys = cut(".".join(map(str, problem.path)))
-        raise UserError(": ".join(filter(None, (problem.place or str(file), keys, problem.message))))
-    return document.value
 
 
 def yolo_layout(root: Path) -> YoloLayout:
@@ -128,16 +115,17 @@ def _folder_splits(root: Path) -> dict[str, list[Path]]:
 
 
 def _from_yaml(file: Path) -> YoloLayout:
-    content = read_data_yaml(file)
+    content = read_yaml_file(file, as_text=True).whole()
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{file}: a YOLO data file needs `names` and at least one of train, val, test")
-    base = file.parent / str(content.get("path") or "")
+    content = {key: value for key, value in content.items() if value not in _NOTHING}
+    base = file.parent / str(content.get("path", ""))
     if not is_folder(base):
         base = file.parent
     splits = {}
     for key in _SPLITS:
         value = content.get(key)
-        if value:
+        if value is not None:
             entries = value if isinstance(value, list) else [value]
             if not all(isinstance(entry, str) for entry in entries):
                 raise UserError(f"{file}: {key} must be a path or a list of paths; found {shown(value)}")

@@ -8,12 +8,12 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, ImageFolders
-from detkit.annotations.text_files import is_file
 from detkit.annotations.voc import IMAGE_FOLDERS, VocFolder, find_set, voc_folders, voc_subfolders
 from detkit.annotations.voc_xml import voc_object, voc_size, voc_tree
 from detkit.checks.survey import AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import VOCDatasetConfig
 from detkit.errors import UserError, shown
+from detkit.storage.regular_files import is_file
 
 
 def survey_voc(survey: Survey, root: Path, sets: Mapping[str, VOCDatasetConfig], everything: bool) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
-from detkit.annotations.text_files import is_file, read_text
+from detkit.annotations.text_files import read_text
 from detkit.annotations.yolo import box_of_line, class_of_line
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
 from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import YOLODatasetConfig
 from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file
 
 
 def survey_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig], everything: bool) -> None:

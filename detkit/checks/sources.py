@@ -10,8 +10,6 @@ from typing import Any
 
 from detkit.annotations.coco import read_json
 from detkit.annotations.detect import detect_format
-from detkit.annotations.text_files import is_file, is_folder
-from detkit.annotations.yolo_layout import read_data_yaml
 from detkit.checks.read_coco import SECTIONS, lacking, survey_coco
 from detkit.checks.read_voc import survey_voc
 from detkit.checks.read_yolo import survey_yolo
@@ -26,6 +24,8 @@ from detkit.data.datasets.config import (
 from detkit.data.datasets.readers import config_type, configs_of_sets
 from detkit.errors import UserError
 from detkit.spec import Spec
+from detkit.storage.regular_files import is_file, is_folder
+from detkit.storage.strict_yaml import read_yaml_file
 
 
 def is_dataset(target: str) -> bool:
@@ -35,7 +35,7 @@ def is_dataset(target: str) -> bool:
         return True
     if path.suffix.lower() in (".yaml", ".yml") and is_file(path):
         try:
-            content = read_data_yaml(path)
+            content = read_yaml_file(path).value
         except UserError:
             return False  # the reader of configs says what is wrong with it
         return isinstance(content, dict) and "names" in content and "detector" not in content
@@ -135,7 +135,7 @@ def _unreadable(path: Path) -> Iterator[UserError]:
                 if isinstance(content, dict) and any(key in content for key in SECTIONS) and lacking(content):
                     yield UserError(f"{file}: {lacking(content)}")
             elif file.suffix.lower() in (".yaml", ".yml"):
-                read_data_yaml(file)
+                read_yaml_file(file).whole()
         except UserError as error:
             yield UserError(" ".join(str(error).split()))
 

@@ -6,19 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from detkit.errors import UserError
-from detkit.storage.strict_yaml import KeyPath, Problem
+from detkit.storage.strict_yaml import KeyPath, Problem, dotted
 
 _ON_ONE_SCREEN = 20
-
-
-def dotted(path: KeyPath) -> str:
-    """Return a path as it is written in overrides.
-
-    Example:
-        >>> dotted(("data", "train", "augment", 0, "type"))
-        'data.train.augment.0.type'
-    """
-    return ".".join(map(str, path))
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
