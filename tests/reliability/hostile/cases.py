@@ -74,7 +74,7 @@ def _data_command(data: str, rng: random.Random) -> list[str]:
 def _change_one(folder: Path, pattern: str, rng: random.Random, change: Callable[..., str]) -> None:
     file = rng.choice(sorted(folder.rglob(pattern)))
     text = change(file.read_text(encoding="utf-8"), rng)
-    file.write_bytes(text.encode("utf-8", "surrogateescape" if rng.random() < 0.2 else "replace"))
+    file.write_bytes(text.encode("utf-8", "surrogatepass" if rng.random() < 0.2 else "replace"))
 
 
 @family
@@ -540,3 +540,137 @@ def class_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
         "--threshold",
         "0",
     ]
+
+
+def _with_data(kind: str, valid: Path, rng: random.Random) -> list[str]:
+    """Return a command that reads a changed dataset as a config's."""
+    spec = {
+        "coco": "{type: coco, images: data/PART, annotations: data/annotations/instances_PART.json}",
+        "voc": "{type: voc, root: data, sets: [PART]}",
+        "yolo": "{type: yolo, root: data, split: PART}",
+    }[kind]
+    data = [f"data.{part}={spec.replace('PART', part)}" for part in ("train", "val")]
+    config, model = str(valid / "run" / "config.yaml"), str(valid / "run" / "model.safetensors")
+    return rng.choice(
+        [
+            ["check", config, *data],
+            ["check", config, *data, "--fix", "out"],
+            ["plan", config, *data],
+            ["show-data", config, *data, "--out", "out"],
+            ["eval", config, *data, "--weights", model, "--out", "out"],
+            ["train", config, *data, "--out", "out"],
+            ["recall", str(valid / "boxes.safetensors"), "--dataset", "data"],
+            ["propose", "sliding_window", "data", "--max-boxes", "10", "--out", "out.safetensors"],
+        ]
+    )
+
+
+@family
+def annotations_of_configs(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    kind = rng.choice(("coco", "voc", "yolo"))
+    shutil.copytree(valid / kind, folder / "data")
+    pattern, change = {
+        "coco": ("*.json", changed_json),
+        "voc": ("*.xml", changed_xml),
+        "yolo": ("labels/*/*.txt", changed_text),
+    }[kind]
+    for _ in range(rng.choice((1, 3))):
+        _change_one(folder / "data", pattern, rng, change)
+    return _with_data(kind, valid, rng)
+
+
+@family
+def annotation_files(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    """Something else where a file of annotations was."""
+    kind = rng.choice(("coco", "voc", "yolo"))
+    shutil.copytree(valid / kind, folder / "data")
+    files = [f for f in (folder / "data").rglob("*") if f.suffix in (".json", ".xml", ".txt", ".yaml")]
+    for file in rng.sample(sorted(files), min(2, len(files))):
+        content = file.read_bytes()
+        file.unlink()
+        way = rng.randrange(6)
+        if way < 2:
+            target = rng.choice((file.name, "/dev/zero", "/dev/tty", "/proc/self/environ", "nowhere"))
+            file.symlink_to(target)
+        elif way == 2:
+            os.mkfifo(file)
+        elif way == 3:
+            file.mkdir()
+        elif way == 4:
+            name = rng.choice((b"\xff\xfe", b"x" * 240, b"a\nb", b"\x1b[31m", b"-rf"))
+            Path(os.fsdecode(os.fsencode(file.parent) + b"/" + name + os.fsencode(file.suffix))).write_bytes(
+                content
+            )
+        else:
+            file.write_bytes(
+                rng.choice((b"", b"\xff" * 100, b"\x00" * 1000, content.decode().encode("utf-16")))
+            )
+    return rng.choice((_data_command("data", rng), _with_data(kind, valid, rng)))
+
+
+LINES = (
+    "",
+    "\x00",
+    "..",
+    "../../secret",
+    "/etc/passwd",
+    "x" * 300,
+    "x" * 100_000,
+    "a b",
+    "\x1b[31m",
+)
+
+
+def _spoil_list(file: Path, rng: random.Random) -> None:
+    lines = file.read_text().splitlines()
+    lines.insert(rng.randrange(len(lines) + 1), rng.choice((*LINES, lines[0])))
+    file.write_bytes("\n".join(lines).encode() + rng.choice((b"\n", b"", b"\r\n\xff\n")))
+
+
+@family
+def lists(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    """Lists of the images of a part: of VOC, and of YOLO as text files."""
+    kind = rng.choice(("voc", "yolo"))
+    shutil.copytree(valid / kind, folder / "data")
+    if kind == "voc":
+        _spoil_list(rng.choice(sorted((folder / "data").rglob("ImageSets/Main/*.txt"))), rng)
+    else:
+        for part in ("train", "val"):
+            images = sorted((folder / "data" / "images" / part).iterdir())
+            lines = "".join(f"./images/{part}/{image.name}\n" for image in images)
+            (folder / "data" / f"{part}.txt").write_text(lines)
+        file = folder / "data" / "data.yaml"
+        file.write_text(
+            file.read_text().replace("images/train", "train.txt").replace("images/val", "val.txt")
+        )
+        _spoil_list(folder / "data" / rng.choice(("train.txt", "val.txt")), rng)
+    return rng.choice((_data_command("data", rng), _with_data(kind, valid, rng)))
+
+
+@family
+def image_folders(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    """Images in a folder for each class, and lists of them."""
+    images = sorted((valid / "coco").rglob("*.jpg"))
+    for number, part in enumerate(("train", "val")):
+        for name in ("cat", "dog"):
+            (folder / "data" / part / name).mkdir(parents=True)
+            shutil.copy(images[number], folder / "data" / part / name / "a.jpg")
+    odd = rng.choice((b"\xff\xfe", b"x" * 250, b"a\nb", b"\x1b[31m", b"...", b"-rf", b" "))
+    place = Path(os.fsdecode(os.fsencode(folder / "data" / rng.choice(("train", "val"))) + b"/" + odd))
+    place.mkdir()
+    shutil.copy(images[2], place / "b.jpg")
+    if rng.random() < 0.5:
+        _spoil_image(folder / "data" / "train" / "cat" / "a.jpg", rng)
+    (folder / "data" / "mine.txt").write_text("train/cat/a.jpg\ntrain/dog/a.jpg\n")
+    _spoil_list(folder / "data" / "mine.txt", rng)
+    split = rng.choice(("train", "data/mine.txt"))
+    data = [f"data.{part}={{type: image_folder, root: data, split: {split}}}" for part in ("train", "val")]
+    classifier = "classifier_resnet18_folder"
+    return rng.choice(
+        [
+            ["init", "data", "--out", "out.yaml"],
+            ["check", classifier, *data, "data.classes=[train, cat, dog]", "device=cpu"],
+            ["plan", classifier, *data, "data.classes=[cat, dog]", "device=cpu"],
+            ["convert", "data", "--to", "coco", "--out", "out"],
+        ]
+    )
