@@ -76,7 +76,9 @@ class Assembly:
         boxes: Boxes = np.asarray(self._boxes, dtype=np.float64).reshape(-1, 4)[kept]
         count = len(boxes)
         kept_before = np.concatenate([[0], np.cumsum(kept)])
-        corners = to_corners(boxes, self.box_format)
+        with np.errstate(invalid="ignore", over="ignore"):  # whoever called decides about such numbers
+            corners = to_corners(boxes, self.box_format)
+            areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
         return AnnotationSet(
             classes=tuple(classes),
             category_ids=np.asarray(category_ids, dtype=np.int64),
@@ -89,7 +91,7 @@ class Assembly:
             labels=flat[kept],
             difficult=np.asarray(self._difficult, dtype=np.bool_)[kept],
             crowd=np.zeros(count, dtype=np.bool_),
-            areas=(corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]),
+            areas=areas,
             ids=np.arange(1, count + 1, dtype=np.int64),
             root=root,
             sources=np.asarray(self._sources, dtype=np.str_),

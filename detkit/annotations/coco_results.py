@@ -11,11 +11,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detkit.annotations.coco import Record, box_column, column, paused_collection, read_json
+from detkit.annotations.class_names import LARGEST_ID, listed
+from detkit.annotations.coco import Record, box_column, column, number_array, paused_collection, read_json
 from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.errors import UserError
+from detkit.annotations.validity import FARTHEST_PX
+from detkit.errors import UserError, shown
 from detkit.storage.atomic import write_atomically
+from detkit.storage.regular_files import is_file
 
 PIECE = 1 << 17  # bytes; the records of so much text stay in the processor's cache
 SPACE = b" \n\r\t"
@@ -64,7 +67,7 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     if quick is not None:
         images = positions(quick.image_ids, truth.image_ids)
         labels = positions(quick.category_ids, truth.category_ids)
-        if (images >= 0).all() and (labels >= 0).all():
+        if (images >= 0).all() and (labels >= 0).all() and (np.abs(quick.boxes) <= FARTHEST_PX).all():
             return _detections(images, labels, quick.scores, quick.boxes, truth)
     content = read_json(file)
     if not isinstance(content, list):
@@ -72,12 +75,11 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     images = _look_up(content, "image_id", truth.image_ids, file)
     labels = _look_up(content, "category_id", truth.category_ids, file)
     boxes = box_column(content, "results", file)
-    try:
-        scores = np.asarray(column(content, "score", "results", file), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"{file}: every score must be a number") from None
-    if np.isnan(scores).any():
-        raise UserError(f"{file}: results[{int(np.isnan(scores).argmax())}]: score must be a number")
+    values = column(content, "score", "results", file)
+    scores = number_array(values)
+    if scores is None or scores.shape != (len(values),):
+        bad = next(i for i, value in enumerate(values) if not isinstance(value, int | float))
+        raise UserError(f"{file}: results[{bad}]: score must be a number; found {shown(values[bad])}")
     return _detections(images, labels, scores, boxes, truth)
 
 
@@ -98,7 +100,7 @@ def read_plain_results(file: Path) -> Results | None:
 
     Unusual are other keys, ids that are no 64-bit integers, scores that are no finite number, an empty list.
     """
-    if not file.is_file():
+    if not is_file(file):
         return None
     text, parts = file.read_bytes(), []
     at, end = text.find(b"[") + 1, text.rfind(b"]")
@@ -148,12 +150,11 @@ def _look_up(records: list[Record], key: str, ids: NDArray[np.int64], file: Path
     try:
         return np.asarray([table[value] for value in values], dtype=np.int64)
     except (KeyError, TypeError):
-        unknown = [(i, v) for i, v in enumerate(values) if not isinstance(v, int) or v not in table]
-        examples = ", ".join(f"{v!r} (results[{i}])" for i, v in unknown[:3])
-        known = ", ".join(map(str, ids[:5].tolist())) + (", ..." if len(ids) > 5 else "")
+        unknown = [(i, v) for i, v in enumerate(values) if not isinstance(v, int | float) or v not in table]
+        examples = ", ".join(f"{shown(v)} (results[{i}])" for i, v in unknown[:3])
         raise UserError(
             f"{file}: {len(unknown)} detection(s) have a {key} that the annotations lack: {examples}; "
-            f"the annotations have {known or 'none'}"
+            f"the annotations have {listed(ids.tolist(), 5)}"
         ) from None
 
 
@@ -170,8 +171,8 @@ def positions(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.in
     """
     if not len(known):
         return np.full(len(ids), -1)
-    low, high = known.min(), known.max()
-    if high - low > 4 * (len(ids) + len(known)):
+    low, high = int(known.min()), int(known.max())  # of Python, which do not overflow
+    if high - low > 4 * (len(ids) + len(known)) or max(high, -low) >= LARGEST_ID:
         order = np.argsort(known)
         at = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
         return np.where(known[at] == ids, at, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.image_files import image_names
-from detkit.errors import UserError
+from detkit.annotations.text_files import read_text
+from detkit.annotations.validity import FARTHEST_PX
+from detkit.errors import UserError, shown
 from detkit.storage.atomic import write_atomically
 
 _PREFIX = "comp4_det_"
@@ -28,7 +31,7 @@ def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionS
 
     Raises:
         UserError: there is no file, a file is of no class of the set or of a class twice, or a line is
-            not `image score x1 y1 x2 y2` or names an unknown image.
+            not `image score x1 y1 x2 y2`, all of them finite, or names an unknown image.
     """
     by_class = _files_by_class(files, truth)
     table = {name: index for index, name in enumerate(image_names(truth))}
@@ -37,7 +40,7 @@ def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionS
     labels: list[int] = []
     for label, file in sorted(by_class.items()):
         before = len(images)
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_text(file).splitlines(), 1):
             if line.strip():
                 image, numbers = _line(line, table, f"{file}:{number}")
                 images.append(image)
@@ -113,7 +116,10 @@ def _line(line: str, table: dict[str, int], place: str) -> tuple[int, list[float
     except ValueError:
         numbers = []
     if len(numbers) != 5 or not name:
-        raise UserError(f"{place}: expected `image score x1 y1 x2 y2`; found {line.strip()!r}")
+        raise UserError(f"{place}: expected `image score x1 y1 x2 y2`; found {shown(line.strip())}")
+    if not (isfinite(numbers[0]) and all(abs(number) <= FARTHEST_PX for number in numbers[1:])):
+        limits = f"a finite score and 4 coordinates of at most {FARTHEST_PX:g}"
+        raise UserError(f"{place}: expected {limits}; found {shown(' '.join(words[-5:]))}")
     if name not in table:
-        raise UserError(f"{place}: the annotations have no image {name!r}")
+        raise UserError(f"{place}: the annotations have no image {shown(name)}")
     return table[name], numbers

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from detkit.annotations.coco import read_json
 from detkit.annotations.voc import contents_of, voc_folders, voc_subfolders
 from detkit.annotations.yolo_layout import find_data_yaml, yolo_layout
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file, is_folder
 
 Format = Literal["voc", "coco", "yolo", "image_folder"]
 
@@ -66,10 +67,10 @@ def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDat
     Raises:
         UserError: nothing matches; the message says what was looked for and what is there.
     """
-    if not path.exists():
-        raise UserError(f"{path}: the folder or file does not exist")
-    if path.is_file():
+    if is_file(path):
         return _detect_file(path)
+    if not is_folder(path):
+        raise UserError(f"{cut(str(path), 300)}: the folder or file does not exist")
     if voc_folders(path):
         names = [name for folder in voc_folders(path) for name in folder.set_names()]
         return FoundDataset("voc", path, tuple(map(FoundSet, names)))
@@ -173,4 +174,4 @@ def _image_folder(file: Path, images: list[Any], roots: list[Path], split: str) 
 
 
 def _holds(folder: Path, names: list[str]) -> bool:
-    return any((folder / name).is_file() for name in names)
+    return any(is_file(folder / name) for name in names)

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from detkit.annotations.assembly import Assembly
-from detkit.annotations.class_names import label_names
+from detkit.annotations.class_names import label_names, listed
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, FoundSet
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below, with_sizes
-from detkit.errors import UserError
+from detkit.annotations.text_files import read_text
+from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file, is_folder
 
 UNDIVIDED = "all"
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
@@ -49,7 +51,7 @@ def read_image_folder(
     files = [(name, file) for name, file in files if label_of[name] >= 0]
     if not files:
         raise UserError(
-            f"{root}: no image in {split}/CLASS/ for the classes {', '.join(kept) or '(none)'}; wanted are "
+            f"{root}: no image in {split}/CLASS/ for the classes {listed(kept)}; wanted are "
             "images in one folder for each class"
         )
     assembly = Assembly("coco")
@@ -77,7 +79,7 @@ def whole_images(truth: AnnotationSet) -> AnnotationSet:
 
 def find_image_folder(root: Path) -> FoundDataset | None:
     """Recognise a folder of images by class, divided into train and val (or not); None where it is none."""
-    if not root.is_dir():
+    if not is_folder(root):
         return None
     parts = [folder for folder in _folders(root) if folder.name.lower() in SPLITS]
     divided = [part.name for part in parts if _has_classes(part)]
@@ -94,10 +96,11 @@ def _has_classes(folder: Path) -> bool:
 
 
 def _found(root: Path, split: str) -> list[tuple[str, str]]:
-    folder = root if split == UNDIVIDED and not (root / split).is_dir() else root / split
-    if not folder.is_dir():
-        there = ", ".join(inner.name for inner in _folders(root)) if root.is_dir() else ""
-        raise UserError(f"{folder}: no such folder; {root} has {there or 'no folders'}")
+    folder = root if split == UNDIVIDED and not is_folder(root / split) else root / split
+    if not is_folder(folder):
+        there = [inner.name for inner in _folders(root)] if is_folder(root) else []
+        has = listed(there) if there else "no folders"
+        raise UserError(f"{cut(str(folder), 300)}: no such folder; {root} has {has}")
     return [
         (inner.name, str(file.relative_to(root)))
         for inner in _folders(folder)
@@ -106,16 +109,16 @@ def _found(root: Path, split: str) -> list[tuple[str, str]]:
 
 
 def _listed(root: Path, file: Path) -> list[tuple[str, str]]:
-    if not file.is_file():
+    if not is_file(file):
         raise UserError(f"{file}: no such file; wanted is a text file with one image path a line")
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         image = Path(line.strip())
         if not line.strip():
             continue
         inner = image.relative_to(root.resolve()) if image.is_relative_to(root.resolve()) else image
-        if inner.is_absolute() or len(inner.parts) < 2:
-            raise UserError(f"{file}:{number}: {image} is not in a class's folder in {root}")
+        if inner.is_absolute() or ".." in inner.parts or len(inner.parts) < 2:
+            raise UserError(f"{file}:{number}: {cut(str(image), 300)} is not in a class's folder in {root}")
         found.append((inner.parts[0], str(inner)))
     return found
 

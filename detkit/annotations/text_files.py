@@ -5,22 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.errors import UserError
+from detkit.storage.regular_files import MEBIBYTE, read_bytes
+
+LARGEST_TEXT = 256 * MEBIBYTE
+"""Bytes of a text file; a list of a million images has half of it."""
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, largest: int = LARGEST_TEXT) -> str:
     """Return the content of a text file.
 
+    Args:
+        file: the file.
+        largest: the most bytes that it may have.
+
     Raises:
-        UserError: the file is missing, cannot be read or is not UTF-8; it is named.
+        UserError: the file is missing, too large, cannot be read or is not UTF-8; it is named.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return read_bytes(file, largest).decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from None
-    except FileNotFoundError:
-        raise UserError(f"{file}: the file does not exist") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def read_lines(file: Path) -> list[str]:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.annotations.assembly import Assembly
+from detkit.annotations.class_names import listed
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import ImageFolders
 from detkit.annotations.text_files import read_lines
+from detkit.annotations.validity import require_boxes
 from detkit.annotations.voc_xml import read_voc_xml
-from detkit.errors import UserError
+from detkit.errors import UserError, shown
+from detkit.storage.regular_files import is_file
 
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
 """Folders that the images of a VOC folder may lie in."""
@@ -94,7 +97,7 @@ def read_voc(
         ignore_classes: names whose objects are left out; their images are kept.
 
     Raises:
-        UserError: a set, a file, or an object's class is not there or is malformed.
+        UserError: a set, a file, or an object's class is not there or is malformed; see also `require_boxes`.
     """
     listed = _listed(root, list(sets))
     assembly = Assembly("voc")
@@ -110,7 +113,8 @@ def read_voc(
         for thing in parsed.objects:
             assembly.add_object(thing.name, thing.box, thing.difficult)
     kept = sorted(set(assembly.names()) - set(ignore_classes)) if classes is None else list(classes)
-    return assembly.build(str(root), kept, assembly.labels(kept, ignore_classes), range(1, len(kept) + 1))
+    labels = assembly.labels(kept, ignore_classes)
+    return require_boxes(assembly.build(str(root), kept, labels, range(1, len(kept) + 1)))
 
 
 def _listed(root: Path, sets: list[str]) -> list[tuple[VocFolder, str]]:
@@ -125,7 +129,7 @@ def _listed(root: Path, sets: list[str]) -> list[tuple[VocFolder, str]]:
     seen: set[tuple[Path, str]] = set()
     for folder, stem in listed:
         if (folder.base, stem) in seen:
-            raise UserError(f"{root}: image {stem!r} is in more than one of the sets {', '.join(sets)}")
+            raise UserError(f"{root}: image {shown(stem)} is in more than one of the sets {', '.join(sets)}")
         seen.add((folder.base, stem))
     if not listed:
         raise UserError(f"{root}: the sets {', '.join(sets)} name no image")
@@ -168,27 +172,27 @@ def find_set(root: Path, name: str, folders: list[VocFolder]) -> VocSet:
     for folder in folders:
         split = name.removeprefix(f"{folder.year}_") if folder.year else name
         list_file = folder.lists / f"{split}.txt"
-        if (not folder.year or split != name) and list_file.is_file():
+        if (not folder.year or split != name) and is_file(list_file):
             return VocSet(read_lines(list_file), [folder], list_file)
     if name in voc_subfolders(root):
         folder = VocFolder(root / name, root / name, "")
         return VocSet([p.stem for p in sorted(folder.annotations.glob("*.xml"))], [folder], None)
     for list_file in (Path(name), root / name):
-        if list_file.suffix == ".txt" and list_file.is_file():
+        if list_file.suffix == ".txt" and is_file(list_file):
             return VocSet(read_lines(list_file), folders, list_file)
     offered = [s for folder in folders for s in folder.set_names()] + voc_subfolders(root)
     raise UserError(
-        f"{root}: no set {name!r}; it may be one of: {', '.join(offered) or '(none found)'}; "
+        f"{root}: no set {shown(name)}; it may be one of: {listed(offered)}; "
         f"or the path of a text file with one image name a line"
     )
 
 
 def _owner(folders: list[VocFolder], stem: str, list_file: Path) -> tuple[VocFolder, str]:
     for folder in folders:
-        if (folder.annotations / f"{stem}.xml").is_file():
+        if is_file(folder.annotations / f"{stem}.xml"):
             return folder, stem
     places = ", ".join(str(folder.annotations) for folder in folders) or "any folder"
-    raise UserError(f"{list_file}: {stem!r} has no {stem}.xml in {places}")
+    raise UserError(f"{list_file}: there is no {shown(f'{stem}.xml')} in {places}")
 
 
 def contents_of(root: Path) -> str:
@@ -198,4 +202,4 @@ def contents_of(root: Path) -> str:
     names = sorted(p.name for p in root.iterdir())
     if not names:
         return "the folder is empty"
-    return f"it holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+    return f"it holds {listed(names, 8)}"

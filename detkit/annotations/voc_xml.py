@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from detkit.errors import UserError
+from detkit.annotations.class_names import name_fault
+from detkit.annotations.validity import stated_size
+from detkit.errors import UserError, cut, shown
+from detkit.storage.regular_files import MEBIBYTE, read_bytes
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_LARGEST = 64 * MEBIBYTE  # of one image's objects
+_DEEPEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +50,33 @@ def voc_tree(path: Path) -> ElementTree.Element:
     """Return the root element of an annotation file.
 
     Raises:
-        UserError: the file is missing, is not well-formed XML (the line is named), or declares a document
-            type (entities could expand without end).
+        UserError: the file cannot be read, is not well-formed XML (the line is named), is nested deeply, or
+            declares a document type (entities could expand without end).
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: the annotation file does not exist") from None
+    data = read_bytes(path, _LARGEST)
     plain = data.replace(b"\0", b"")  # UTF-16 would hide the word
     if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise UserError(f"{path}: declares a document type or entities, which are not read; delete that line")
     try:
-        return ElementTree.fromstring(data)
+        tree = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         line = getattr(error, "position", (1, 0))[0]
         raise UserError(f"{path}:{line}: not well-formed XML ({error})") from None
+    level, depth = list(tree), 1
+    while level:
+        level, depth = [node for outer in level for node in outer], depth + 1
+        if depth > _DEEPEST:
+            raise UserError(f"{path}: elements in elements more than {_DEEPEST} deep; VOC has 4")
+    return tree
 
 
 def voc_size(tree: ElementTree.Element) -> tuple[int, int]:
     """Return (height, width) as a file states it, (0, 0) where it does not."""
     try:
-        height, width = (int(float(tree.findtext(f"size/{key}") or 0)) for key in ("height", "width"))
-    except (ValueError, OverflowError):
+        height, width = (float(tree.findtext(f"size/{key}") or 0) for key in ("height", "width"))
+    except ValueError:
         return 0, 0
-    return (height, width) if height > 0 and width > 0 else (0, 0)
+    return stated_size(height, width)
 
 
 def voc_object(node: ElementTree.Element, number: int, path: Path) -> VocObject:
@@ -85,15 +93,21 @@ def voc_object(node: ElementTree.Element, number: int, path: Path) -> VocObject:
     name = (node.findtext("name") or "").strip()
     if not name:
         raise UserError(f"{path}: object {number} has no <name>")
-    corners = node.find("bndbox")
+    if fault := name_fault(name):
+        raise UserError(f"{path}: object {number}: the name {shown(name)} {fault}")
+    place, corners = f"{path}: object {number} ({cut(name)})", node.find("bndbox")
     if corners is None:
-        raise UserError(f"{path}: object {number} ({name}) has no <bndbox>")
+        raise UserError(f"{place} has no <bndbox>")
     try:
         x1, y1, x2, y2 = (float(corners.findtext(key) or "") for key in _CORNERS)
     except ValueError:
         raise UserError(
-            f"{path}: object {number} ({name}): <bndbox> needs a number in each of xmin, ymin, xmax, ymax; "
-            f"found {', '.join(f'{key}={corners.findtext(key)}' for key in _CORNERS)}"
+            f"{place}: <bndbox> needs a number in each of xmin, ymin, xmax, ymax; "
+            f"found {', '.join(f'{key}={_brief(corners.findtext(key))}' for key in _CORNERS)}"
         ) from None
     difficult = (node.findtext("difficult") or "0").strip().lower() in ("1", "true")
     return VocObject(name, (x1, y1, x2, y2), difficult)
+
+
+def _brief(text: str | None) -> str:
+    return cut(" ".join(str(text).split()), 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite, nan
 from pathlib import Path
 
 from detkit.annotations.assembly import Assembly
@@ -10,8 +11,10 @@ from detkit.annotations.class_names import class_ids
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_size
 from detkit.annotations.text_files import read_text
+from detkit.annotations.validity import require_boxes
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
-from detkit.errors import UserError
+from detkit.errors import UserError, cut, shown
+from detkit.storage.regular_files import is_file
 
 
 def read_yolo(
@@ -33,7 +36,8 @@ def read_yolo(
         ignore_classes: names whose objects are left out; their images are kept.
 
     Raises:
-        UserError: the split, an image or a name is not there, or a line is malformed (file and line).
+        UserError: the split, an image or a name is not there, or a line is malformed (file and line);
+            see also `require_boxes`.
     """
     layout = yolo_layout(root)
     base = str(layout.base)
@@ -46,7 +50,8 @@ def read_yolo(
             assembly.add_object(name, box)
     ids = {name: number for number, name in layout.names.items()}
     kept = [name for name in ids if name not in set(ignore_classes)] if classes is None else list(classes)
-    return assembly.build(base, kept, assembly.labels(kept, ignore_classes), class_ids(kept, ids))
+    labels = assembly.labels(kept, ignore_classes)
+    return require_boxes(assembly.build(base, kept, labels, class_ids(kept, ids)))
 
 
 def _relative(image: Path, base: Path) -> str:
@@ -56,7 +61,7 @@ def _relative(image: Path, base: Path) -> str:
 def _objects(
     file: Path, size: tuple[int, int], layout: YoloLayout
 ) -> list[tuple[str, tuple[float, float, float, float]]]:
-    if not file.is_file():
+    if not is_file(file):
         return []
     found = []
     for number, line in enumerate(read_text(file).splitlines(), 1):
@@ -68,15 +73,33 @@ def _objects(
 
 
 def _class_of(word: str, layout: YoloLayout, place: str) -> str:
-    try:
-        return layout.names[int(float(word))]
-    except (ValueError, OverflowError):
-        raise UserError(f"{place}: a line begins with the number of a class; found {word!r}") from None
-    except KeyError:
+    number = class_of_line(word, place)
+    if number not in layout.names:
+        lowest, highest = min(layout.names, default=0), max(layout.names, default=0)
         raise UserError(
-            f"{place}: class {word} is not in {layout.names_file}, which has {len(layout.names)} classes "
-            f"({min(layout.names, default=0)} to {max(layout.names, default=0)})"
-        ) from None
+            f"{place}: class {cut(word)} is not in {layout.names_file}, "
+            f"which has {len(layout.names)} classes ({lowest} to {highest})"
+        )
+    return layout.names[number]
+
+
+def class_of_line(word: str, place: str) -> int:
+    """Return the number of a class that a line begins with; some tools write 2 as 2.0.
+
+    Args:
+        word: the line's first word.
+        place: file and line, for the message.
+
+    Raises:
+        UserError: it is no whole number.
+    """
+    try:
+        number = float(word)
+    except ValueError:
+        number = nan
+    if not number.is_integer():
+        raise UserError(f"{place}: a line begins with the number of a class; found {shown(word)}")
+    return int(number)
 
 
 def box_of_line(words: list[str], size: tuple[int, int], place: str) -> tuple[float, float, float, float]:
@@ -93,13 +116,15 @@ def box_of_line(words: list[str], size: tuple[int, int], place: str) -> tuple[fl
     try:
         values = [float(word) for word in words[1:]]
     except ValueError:
-        words_found = " ".join(words[1:])
-        raise UserError(f"{place}: expected numbers after the class; found {words_found!r}") from None
+        words_found = shown(" ".join(words[1:]))
+        raise UserError(f"{place}: expected numbers after the class; found {words_found}") from None
     height, width = size
     if len(values) == 4:
         cx, cy, w, h = values
         return (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height
     if len(values) >= 6 and len(values) % 2 == 0:
+        if not all(map(isfinite, values)):
+            return nan, nan, nan, nan  # min and max may pass over one
         xs, ys = values[::2], values[1::2]
         left, top = min(xs), min(ys)
         return left * width, top * height, (max(xs) - left) * width, (max(ys) - top) * height

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from detkit.annotations.class_names import listed, name_fault
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
-from detkit.annotations.text_files import read_lines, read_text
-from detkit.errors import UserError
+from detkit.annotations.text_files import read_lines
+from detkit.errors import UserError, cut, shown
+from detkit.storage.regular_files import is_file, is_folder
+from detkit.storage.strict_yaml import read_yaml_file
 
 _SPLITS = ("train", "val", "test")
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_NOTHING: tuple[Any, ...] = ("", "~", "null", [])
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 _NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
@@ -42,16 +46,16 @@ class YoloLayout:
         """
         places = self.splits.get(split)
         if places is None and split.endswith(".txt"):
-            places = [p for p in (Path(split), self.base / split) if p.is_file()][:1]
+            places = [p for p in (Path(split), self.base / split) if is_file(p)][:1]
         if not places:
             raise UserError(
-                f"{self.base}: no split {split!r}; it may be one of: "
+                f"{self.base}: no split {shown(split)}; it may be one of: "
                 f"{', '.join(self.splits) or '(none found)'}; or a text file with one image path a line"
             )
         found = [image for place in places for image in _images_at(place)]
         if not found:
-            looked = ", ".join(map(str, places))
-            raise UserError(f"{self.base}: the split {split!r} has no images; looked in {looked}")
+            looked = listed(places, 3)
+            raise UserError(f"{self.base}: the split {shown(split)} has no images; looked in {looked}")
         return found
 
     def label_file(self, image: Path) -> Path:
@@ -64,11 +68,11 @@ class YoloLayout:
 def find_data_yaml(root: Path) -> Path | None:
     """Return the data file of a YOLO dataset (a YAML file with `names` and a split), or None."""
     if root.suffix.lower() in (".yaml", ".yml"):
-        return root if root.is_file() else None
+        return root if is_file(root) else None
     for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda p: (p.stem != "data", p.name)):
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            content = read_yaml_file(file).value
+        except UserError:
             continue
         if isinstance(content, dict) and "names" in content and any(key in content for key in _SPLITS):
             return file
@@ -87,13 +91,13 @@ def yolo_layout(root: Path) -> YoloLayout:
     file = find_data_yaml(root)
     if file is not None:
         return _from_yaml(file)
-    names_file = next((root / n for n in _NAMES_FILES if (root / n).is_file()), None)
+    names_file = next((root / n for n in _NAMES_FILES if is_file(root / n)), None)
     if names_file is None:
         raise UserError(
             f"{root}: no YOLO dataset: looked for a data.yaml with `names` and a split, "
             f"and for classes.txt (one class name a line) beside images/ and labels/"
         )
-    names = dict(enumerate(read_lines(names_file)))
+    names = _faultless(dict(enumerate(read_lines(names_file))), names_file)
     return YoloLayout(root, names, names_file, _folder_splits(root))
 
 
@@ -111,47 +115,56 @@ def _folder_splits(root: Path) -> dict[str, list[Path]]:
 
 
 def _from_yaml(file: Path) -> YoloLayout:
-    try:
-        content = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML: {error}") from None
+    content = read_yaml_file(file, as_text=True).whole()
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{file}: a YOLO data file needs `names` and at least one of train, val, test")
-    base = file.parent / str(content.get("path") or "")
-    if not base.is_dir():
+    content = {key: value for key, value in content.items() if value not in _NOTHING}
+    base = file.parent / str(content.get("path", ""))
+    if not is_folder(base):
         base = file.parent
     splits = {}
     for key in _SPLITS:
         value = content.get(key)
-        if value:
+        if value is not None:
             entries = value if isinstance(value, list) else [value]
-            splits[key] = [_place(base, file.parent, str(entry)) for entry in entries]
+            if not all(isinstance(entry, str) for entry in entries):
+                raise UserError(f"{file}: {key} must be a path or a list of paths; found {shown(value)}")
+            splits[key] = [_place(base, file.parent, entry) for entry in entries]
     return YoloLayout(base, _names(content["names"], file), file, splits)
 
 
 def _place(base: Path, beside: Path, entry: str) -> Path:
     """Return a split's place; exporters often write ../train/images for a folder beside the file."""
     candidates = [base / entry, beside / entry, base / entry.removeprefix("../")]
-    return next((Path(os.path.normpath(p)) for p in candidates if p.exists()), base / entry)
+    return next((Path(os.path.normpath(p)) for p in candidates if os.path.exists(p)), base / entry)  # noqa: PTH110
 
 
 def _names(value: Any, file: Path) -> dict[int, str]:
-    if isinstance(value, list):
-        return {number: str(name) for number, name in enumerate(value)}
-    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
-        return {number: str(value[number]) for number in sorted(value)}
+    numbered: dict[Any, Any] = dict(enumerate(value)) if isinstance(value, list) else value
+    if isinstance(numbered, dict) and all(
+        _NUMBER.fullmatch(str(number)) and not isinstance(name, list | dict)
+        for number, name in numbered.items()
+    ):
+        return _faultless({int(number): str(numbered[number]) for number in sorted(numbered, key=int)}, file)
     raise UserError(
-        f"{file}: `names` must be a list of names, or numbers with names (0: cat); found {value!r}"
+        f"{file}: `names` must be a list of names, or numbers with names (0: cat); found {shown(value)}"
     )
 
 
 def _images_at(place: Path) -> list[Path]:
-    if place.is_dir():
+    if is_folder(place):
         return images_below(place)
-    if not place.is_file():
-        raise UserError(f"{place}: the folder or list of images does not exist")
+    if not is_file(place):
+        raise UserError(f"{cut(str(place), 300)}: the folder or list of images does not exist")
     return [
         Path(os.path.normpath(place.parent / line))
         for line in read_lines(place)
         if Path(line).suffix.lower() in IMAGE_EXTENSIONS
     ]
+
+
+def _faultless(names: dict[int, str], file: Path) -> dict[int, str]:
+    for number, name in names.items():
+        if fault := name_fault(name):
+            raise UserError(f"{file}: the name {shown(name)} of class {number} {fault}")
+    return names

@@ -14,12 +14,13 @@ import numpy as np
 import orjson
 import yaml
 
-from detkit.annotations.coco import read_json
+from detkit.annotations.coco import json_text, read_json
 from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
 from detkit.annotations.text_files import read_text
 from detkit.annotations.voc_xml import voc_tree
 from detkit.annotations.yolo_layout import yolo_layout
 from detkit.checks.fixes import Fixes
+from detkit.checks.read_coco import is_category
 from detkit.checks.survey import AnnotationGroup, Survey
 from detkit.storage.atomic import write_atomically
 
@@ -183,8 +184,9 @@ def _copy_coco(fixes: Fixes, root: Path, folder: Path) -> None:
             for row, record in enumerate(content["annotations"], survey.first_rows[number])
             if row not in fixes.dropped_objects
         ]
+        content["categories"] = [entry for entry in content["categories"] if is_category(entry)]
         content["images"] = [entry for image, entry in entries.items() if image not in fixes.dropped_images]
-        write_atomically(folder / below(group.place, root), orjson.dumps(content))
+        write_atomically(folder / below(group.place, root), json_text(content, group.place))
 
 
 def _edited_record(record: _Record, fixes: Fixes, row: int, entries: dict[int, _Record]) -> _Record:
@@ -197,7 +199,9 @@ def _edited_record(record: _Record, fixes: Fixes, row: int, entries: dict[int, _
         box = corners_to_xywh(fixes.corners[row][None])[0].tolist()
         record["bbox"] = [round(value, 4) for value in box]
         whole = record["bbox"][2] * record["bbox"][3]
-        record["area"] = min(record.get("area") or whole, whole) if record.get("segmentation") else whole
+        area = record.get("area")
+        known = isinstance(area, int | float) and area > 0 and record.get("segmentation")
+        record["area"] = min(area, whole) if known else whole
     return record
 
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from detkit.annotations.coco import LONGEST_PATH
+from detkit.errors import cut
+
+_LONGEST_THING = 200
+_LONGEST_MESSAGE = 1000
+
 Severity = Literal["error", "warning"]
 
 
@@ -139,9 +145,14 @@ def found(
     objects: Iterable[int] = (),
     images: Iterable[int] = (),
 ) -> Finding:
-    """Return a finding of a kind that there is; see `Finding`."""
+    """Return a finding of a kind that there is; what is said is cut where a name in it has no end.
+
+    See `Finding`.
+    """
     assert kind in KINDS, kind
-    place = None if file is None else str(file)
+    place = None if file is None else cut(str(file), LONGEST_PATH)
+    thing = None if thing is None else cut(thing, _LONGEST_THING)
+    message = cut(message, _LONGEST_MESSAGE)
     return Finding(kind, place, thing, message, tuple(map(int, objects)), tuple(map(int, images)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.class_names import free_ids
 from detkit.annotations.coordinates import Boxes, voc_to_corners
 from detkit.checks.doctor import Checked
 from detkit.checks.findings import KINDS, Finding
@@ -128,8 +129,8 @@ def _leave_out_objects(fixes: Fixes, flagged: _ByKind) -> None:
             dropped.add(row)
     for kind in _BROKEN_OBJECTS:
         dropped.update(flagged[kind])
-    free = max(survey.numbers, default=0) + 1
-    fixes.ids.update((row, free + i) for i, row in enumerate(flagged["duplicate_annotation_id"]))
+    rows = flagged["duplicate_annotation_id"]
+    fixes.ids.update(zip(rows, free_ids(survey.numbers, len(rows)), strict=True))
 
 
 def _rewrite_boxes(fixes: Fixes, images: _ByKind, flagged: _ByKind) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from detkit.annotations.coco import is_box, paused_collection, read_json
+from detkit.annotations.class_names import listed
+from detkit.annotations.coco import box_array, is_id, object_fault, paused_collection, read_json, text_fault
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
+from detkit.annotations.validity import stated_size
 from detkit.checks.survey import NOWHERE, UNKNOWN, AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import COCODatasetConfig
-from detkit.errors import UserError
+from detkit.errors import UserError, shown
 
 Record = dict[str, Any]
 SECTIONS = ("images", "annotations", "categories")
@@ -33,6 +33,11 @@ def survey_coco(survey: Survey, _: Path, sets: Mapping[str, COCODatasetConfig], 
         _Reading(survey, part, Path(config.images), Path(config.annotations)).read()
     if everything:
         _unlisted_images(survey)
+
+
+def is_category(record: object) -> bool:
+    """Return whether an entry of the categories has an id and a name."""
+    return isinstance(record, dict) and is_id(record.get("id")) and not text_fault("name", record.get("name"))
 
 
 def lacking(content: Any) -> str:
@@ -80,7 +85,7 @@ class _Reading:
         """Return the entries of a section; one that is no object is noted and stands as an empty one."""
         for place, value in enumerate(values):
             if not isinstance(value, dict):
-                message = f"must be an object with keys; found {value!r:.80}"
+                message = f"must be an object with keys; found {shown(value)}"
                 self.survey.report("malformed_object", self.file, f"{section}[{place}]", message)
         return [value if isinstance(value, dict) else {} for value in values]
 
@@ -88,18 +93,18 @@ class _Reading:
         names: dict[int, str] = {}
         for place, record in enumerate(records):
             number, name = record.get("id"), record.get("name")
-            if not isinstance(number, int) or name is None:
-                message = f"needs a whole number as id and a name; found {record!r:.80}"
+            if not is_id(number) or not is_category(record):
+                message = f"needs a whole number as id and a name; found {shown(record)}"
                 self.survey.report("malformed_object", self.file, f"categories[{place}]", message)
             elif number in names:
-                message = f"{names[number]!r} and {str(name)!r} have the same id {number}"
+                message = f"{shown(names[number])} and {shown(str(name))} have the same id {number}"
                 self.survey.report("duplicate_category", self.file, f"category {number}", message)
             else:
                 names[number] = str(name)
         for name, count in Counter(names.values()).items():
             if count > 1:
                 ids = ", ".join(str(key) for key, value in names.items() if value == name)
-                message = f"{name!r} is the name of the categories {ids}; they become one class"
+                message = f"{shown(name)} is the name of the categories {ids}; they become one class"
                 self.survey.report("duplicate_category", self.file, name, message)
         for name in names.values():
             self.survey.label(name)
@@ -118,12 +123,13 @@ class _Reading:
         files: dict[str, int] = {}
         for place, record in enumerate(records):
             number, name = record.get("id"), record.get("file_name")
-            if not isinstance(number, int) or not isinstance(name, str) or not name:
-                message = f"needs a whole number as id and a file_name; found {record!r:.80}"
+            if not is_id(number) or text_fault("file_name", name):
+                message = f"needs a whole number as id and a file_name; found {shown(record)}"
                 survey.report("malformed_object", self.file, f"images[{place}]", message)
                 continue
+            name, size = str(name), stated_size(record.get("height"), record.get("width"))
             path = Path(os.path.normpath(self.folder / name))
-            image = survey.add_image(path, self.file, self.group, _size(record), place)
+            image = survey.add_image(path, self.file, self.group, size, place)
             survey.parts[self.part].append(image)
             if name in files:
                 message = f"images[{files[name]}] and images[{place}] are the same file"
@@ -147,13 +153,14 @@ class _Reading:
         survey.boxes.extend(boxes)
         survey.numbers.extend(ids)
         survey.places.extend(range(len(records)))
-        survey.crowd.extend(bool(record.get("iscrowd", 0)) for record in records)
+        survey.crowd.extend(bool(record.get("iscrowd")) for record in records)
         survey.whole.extend(whole)
-        for place, is_whole in enumerate(whole):
-            if not is_whole and records[place]:
-                message = (
-                    f"bbox must be 4 numbers [x, y, width, height]; found {records[place].get('bbox')!r:.80}"
-                )
+        for place, record in enumerate(records):
+            if fault := object_fault(record):
+                survey.whole[self.first + place] = False
+                self._object("malformed_object", place, fault)
+            elif not whole[place] and record:
+                message = f"bbox must be 4 numbers [x, y, width, height]; found {shown(record.get('bbox'))}"
                 self._object("malformed_object", place, message)
         self._unknown(records, "unknown_image_id", "image_id", survey.owners, positions)
         self._unknown(records, "unknown_category", "category_id", survey.labels, names)
@@ -165,7 +172,7 @@ class _Reading:
         wrong = [place for place in range(len(records)) if found[self.first + place] == UNKNOWN]
         if not wrong:
             return
-        shown = ", ".join(map(str, sorted(known)[:10])) + (", ..." if len(known) > 10 else "")
+        there = listed(sorted(known), 10)
         values = {value for place in wrong if isinstance(value := records[place].get(key), int)}
         used = set(_numbers(records, key))
         hint = ""
@@ -174,7 +181,7 @@ class _Reading:
         if values == {max(known, default=0) + 1} and min(known, default=0) not in used:
             hint = "; they seem to be counted from one more"
         for place in wrong:
-            message = f"{key} {records[place].get(key)!r} is not in the file, which has {shown}{hint}"
+            message = f"{key} {shown(records[place].get(key))} is not in the file, which has {there}{hint}"
             self._object(kind, place, message)
 
     def _repeated(self, ids: list[int]) -> None:
@@ -193,23 +200,18 @@ class _Reading:
 
 def _numbers(records: list[Record], key: str) -> list[int]:
     values = [record.get(key, UNKNOWN) for record in records]
-    return [value if isinstance(value, int) else UNKNOWN for value in values]
+    return [int(value) if is_id(value) else UNKNOWN for value in values]
 
 
 def _boxes(records: list[Record]) -> tuple[list[Any], list[bool]]:
     """Return the box of each annotation, NaN where there is none, and whether there is one."""
     values = [record.get("bbox") for record in records]
-    try:
-        if np.asarray(values, dtype=np.float64).shape == (len(values), 4):
-            return values, [True] * len(values)
-    except (ValueError, TypeError):
-        pass
-    whole = [is_box(value) for value in values]
+    if box_array(values) is not None:
+        return values, [True] * len(values)
+    whole = [isinstance(v, list) and len(v) == 4 and all(map(_may_be_coordinate, v)) for v in values]
     return [value if ok else NOWHERE for value, ok in zip(values, whole, strict=True)], whole
 
 
-def _size(record: Record) -> tuple[int, int]:
-    height, width = record.get("height"), record.get("width")
-    if isinstance(height, int | float) and isinstance(width, int | float) and height > 0 and width > 0:
-        return int(height), int(width)
-    return 0, 0
+def _may_be_coordinate(value: object) -> bool:
+    """Return whether a value is a number, too large perhaps, or null, which some write for NaN."""
+    return value is None or isinstance(value, int | float)

@@ -12,7 +12,8 @@ from detkit.annotations.voc import IMAGE_FOLDERS, VocFolder, find_set, voc_folde
 from detkit.annotations.voc_xml import voc_object, voc_size, voc_tree
 from detkit.checks.survey import AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import VOCDatasetConfig
-from detkit.errors import UserError
+from detkit.errors import UserError, shown
+from detkit.storage.regular_files import is_file
 
 
 def survey_voc(survey: Survey, root: Path, sets: Mapping[str, VOCDatasetConfig], everything: bool) -> None:
@@ -55,12 +56,12 @@ class _Reading:
                 if count > 1:
                     message = f"named {count} times; once is enough"
                     self.survey.report("split_repeats", wanted.list_file, stem, message)
-                owners = (f for f in wanted.folders if (f.annotations / f"{stem}.xml").is_file())
+                owners = (f for f in wanted.folders if is_file(f.annotations / f"{stem}.xml"))
                 if (folder := next(owners, None)) is not None:
                     positions.append(self.read(folder, stem))
                     continue
                 places = ", ".join(str(other.annotations) for other in wanted.folders) or "any folder"
-                message = f"there is no {stem}.xml in {places}"
+                message = f"there is no {shown(f'{stem}.xml')} in {places}"
                 self.survey.report("split_unknown_image", wanted.list_file, stem, message)
 
     def _every_file(self) -> list[tuple[VocFolder, str]]:

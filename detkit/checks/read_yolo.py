@@ -8,11 +8,12 @@ from pathlib import Path
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
 from detkit.annotations.text_files import read_text
-from detkit.annotations.yolo import box_of_line
+from detkit.annotations.yolo import box_of_line, class_of_line
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
 from detkit.checks.survey import UNKNOWN, AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import YOLODatasetConfig
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file
 
 
 def survey_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig], everything: bool) -> None:
@@ -69,7 +70,7 @@ class _Reading:
             return self.images[image]
         file, survey = self.layout.label_file(image), self.survey
         position = self.images[image] = survey.add_image(image, file, self.group)
-        if not file.is_file():
+        if not is_file(file):
             survey.annotated[position] = False
             survey.report("unlabelled_image", image, None, f"there is no {file}; the image counts as empty")
             return position
@@ -88,12 +89,9 @@ class _Reading:
         survey, thing = self.survey, f"line {number}"
         try:
             left, top, width, height = box_of_line(words, (1, 1), "")
-            label = int(float(words[0]))
-        except (UserError, ValueError, OverflowError) as error:
-            message = f"a line begins with the number of a class; found {words[0]!r}"
-            if isinstance(error, UserError):
-                message = str(error).lstrip(": ")
-            survey.add_malformed(image, number, thing, message)
+            label = class_of_line(words[0], "")
+        except UserError as error:
+            survey.add_malformed(image, number, thing, str(error).lstrip(": "))
             return
         name = self.layout.names.get(label)
         box = (left + width / 2, top + height / 2, width, height)
@@ -107,7 +105,7 @@ class _Reading:
         lowest, highest = min(known, default=0), max(known, default=0)
         hint = "; numbers start from 0, are these counted from 1?" if label == highest + 1 else ""
         return (
-            f"class {word} is not in {self.layout.names_file}, which has {len(known)} classes "
+            f"class {cut(word)} is not in {self.layout.names_file}, which has {len(known)} classes "
             f"({lowest} to {highest}){hint}"
         )
 

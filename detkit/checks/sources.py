@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detkit.annotations.coco import read_json
 from detkit.annotations.detect import detect_format
 from detkit.checks.read_coco import SECTIONS, lacking, survey_coco
@@ -26,17 +24,19 @@ from detkit.data.datasets.config import (
 from detkit.data.datasets.readers import config_type, configs_of_sets
 from detkit.errors import UserError
 from detkit.spec import Spec
+from detkit.storage.regular_files import is_file, is_folder
+from detkit.storage.strict_yaml import read_yaml_file
 
 
 def is_dataset(target: str) -> bool:
     """Return whether a path is a dataset; otherwise it is a config, or nothing at all."""
     path = Path(target)
-    if path.is_dir() or path.suffix.lower() == ".json":
+    if is_folder(path) or path.suffix.lower() == ".json":
         return True
-    if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
+    if path.suffix.lower() in (".yaml", ".yml") and is_file(path):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            content = read_yaml_file(path).value
+        except UserError:
             return False  # the reader of configs says what is wrong with it
         return isinstance(content, dict) and "names" in content and "detector" not in content
     return False
@@ -92,12 +92,12 @@ def survey_config(data: DataConfig) -> Survey:
 
 
 def _require_folder(config: VOCDatasetConfig, part: str) -> None:
-    if not Path(config.root).is_dir():
+    if not is_folder(Path(config.root)):
         raise UserError(f"data.{part}.root: {config.root}: the folder does not exist")
 
 
 def _require_file(config: COCODatasetConfig, part: str) -> None:
-    if not Path(config.annotations).is_file():
+    if not is_file(Path(config.annotations)):
         raise UserError(f"data.{part}.annotations: {config.annotations}: the file does not exist")
 
 
@@ -128,18 +128,16 @@ def _unreadable(path: Path) -> Iterator[UserError]:
     """Yield what is wrong with files that might have been the annotations of a dataset."""
     jsons = sorted([*path.glob("*.json"), *path.glob("annotations/*.json")])
     yamls = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-    for file in [path] if path.is_file() else [*jsons, *yamls]:
+    for file in [path] if is_file(path) else [*jsons, *yamls]:
         try:
             if file.suffix.lower() == ".json":
                 content = read_json(file)
                 if isinstance(content, dict) and any(key in content for key in SECTIONS) and lacking(content):
                     yield UserError(f"{file}: {lacking(content)}")
             elif file.suffix.lower() in (".yaml", ".yml"):
-                yaml.safe_load(file.read_text(encoding="utf-8"))
+                read_yaml_file(file).whole()
         except UserError as error:
-            yield error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}")
+            yield UserError(" ".join(str(error).split()))
 
 
 def _divided(message: str) -> tuple[str, str]:

@@ -13,12 +13,12 @@ from pydantic.fields import FieldInfo
 
 from detkit.config.dump import flow
 from detkit.config.keys import holds
-from detkit.config.problems import KeyPath, Problem, dotted, nearest, raise_all
+from detkit.config.problems import nearest, raise_all
 from detkit.config.schema import Config
-from detkit.config.strict_yaml import Document, read_yaml
 from detkit.config.translate import translate
 from detkit.errors import UserError
 from detkit.spec import Spec, mapping_of, with_lists, with_tuples
+from detkit.storage.strict_yaml import Document, KeyPath, Problem, dotted, read_yaml
 
 
 def config_folder() -> Path:

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from detkit.config.strict_yaml import read_yaml
 from detkit.errors import UserError
 from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
 from detkit.proposals.config import AnyProposerConfig
 from detkit.proposals.proposals import Proposer
 from detkit.spec import Spec, tagged, with_tuples
 from detkit.storage.content_keys import digests_of_files
+from detkit.storage.strict_yaml import read_yaml
 
 _SPECS: dict[str, type[Spec]] = tagged(AnyProposerConfig)
 _MODEL = ".safetensors"

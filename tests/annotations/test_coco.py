@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detkit.annotations.coco import paused_collection, read_coco
+from detkit.annotations.coco import json_text, paused_collection, read_coco
 from detkit.errors import UserError
 
 BASE: dict[str, Any] = {
@@ -74,7 +74,10 @@ def test_classes_in_the_order_given(tmp_path: Path) -> None:
         ({"categories": BASE["categories"] * 2}, "categories: id 18 is used more than once"),
         ({"annotations": None}, "'annotations' must be a list"),
         ({"images": [{"id": 7}]}, r"images\[0\] has no 'file_name'"),
-        ({"images": [{"id": "x", "file_name": "a"}]}, r"images\[0\]: id must be a whole number; found 'x'"),
+        (
+            {"images": [{"id": "x", "file_name": "a"}]},
+            r"images\[0\]: id must be a whole number of 64 bits; found 'x'",
+        ),
         ({"annotations": with_object(category_id=3)}, r"annotations\[1\] \(id 5\): category_id 3 is not in"),
         ({"annotations": with_object(image_id=4)}, r"annotations\[1\] \(id 5\): image_id 4 is not in"),
         ({"annotations": with_object(bbox="gone")}, r"annotations\[1\] has no 'bbox'"),
@@ -83,12 +86,92 @@ def test_classes_in_the_order_given(tmp_path: Path) -> None:
         ({"annotations": with_object(bbox=[1, 2, 3, "x"])}, r"annotations\[1\].*bbox must be 4 numbers"),
         ({"annotations": with_object(area="big")}, "area must be a number; found 'big'"),
         ({"annotations": [{}]}, r"annotations\[0\] has no 'image_id'"),
+        (
+            {"images": [{"id": 2**63, "file_name": "a"}]},
+            "id must be a whole number of 64 bits; found 92",
+        ),
+        ({"images": [{"id": True, "file_name": "a"}]}, "id must be a whole number of 64 bits; found True"),
+        ({"images": [{"id": 1, "file_name": ["a"]}]}, r"images\[0\]: file_name must be text; found \['a'\]"),
+        ({"images": [{"id": 1, "file_name": ""}]}, r"images\[0\]: file_name must have 1 to 4096 letters"),
+        ({"images": [{"id": 1, "file_name": "x" * 10**6}]}, "file_name must have 1 to 4096 letters"),
+        ({"categories": [{"id": 1, "name": None}]}, r"categories\[0\]: name must be text; found None"),
+        ({"categories": [{"id": 1, "name": "x" * 10**6}]}, "name 'xx.* has 1000000 letters; 1000 are the"),
+        ({"categories": [{"id": 1, "name": " "}]}, "name ' ' is empty"),
+        ({"annotations": with_object(id=-(2**63) - 1)}, r"annotations\[1\] .*: id must be a whole number"),
+        (
+            {"annotations": with_object(id="five")},
+            r"\(id 'five'\): id must be a whole number",
+        ),
+        ({"annotations": with_object(id=0)}, "annotations: id 0 is used more than once"),
+        (
+            {"annotations": with_object(image_id=[3])},
+            r"image_id \[3\] is not in the file, which has 3, 7",
+        ),
+        ({"annotations": with_object(image_id=2**64)}, r"image_id 1\.84.*e\+19 is not in the file"),
+        (
+            {"annotations": with_object(bbox=["1", "2", "3", "4"])},
+            r"annotations\[1\].*bbox must be 4 numbers",
+        ),
+        ({"annotations": with_object(bbox=[1, 2, 1e30, 4])}, r"annotations\[1\].* of at most 1e\+09; found"),
+        ({"annotations": with_object(bbox=[1, 2, -3, 4])}, "object 1 .cat.: the box ends before it begins"),
+        ({"annotations": with_object(bbox=[[[[1]]]] * 4)}, r"annotations\[1\].*bbox must be 4 numbers"),
+        ({"annotations": with_object(area=[1])}, r"annotations\[1\].*area must be a number; found \[1\]"),
+        ({"annotations": with_object(area="5")}, r"annotations\[1\].*area must be a number; found '5'"),
+        ({"annotations": with_object(iscrowd="0")}, r"annotations\[1\].*iscrowd must be 0 or 1; found '0'"),
+        ({"annotations": with_object(iscrowd=[0])}, r"annotations\[1\].*iscrowd must be 0 or 1; found \[0\]"),
+        ({"annotations": with_object(difficult=2)}, r"annotations\[1\].*difficult must be 0 or 1; found 2"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read_coco(tmp_path, put(tmp_path, **changes))
     assert "instances.json" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("key", ["area", "bbox"])
+def test_one_list_for_all_is_refused_too(key: str, tmp_path: Path) -> None:
+    objects = [item | {key: [1]} for item in BASE["annotations"]]  # of one length, so they make an array
+    with pytest.raises(UserError, match=rf"annotations\[0\].*{key} must be"):
+        read_coco(tmp_path, put(tmp_path, annotations=objects))
+
+
+def test_a_size_that_no_image_has_is_none(tmp_path: Path) -> None:
+    sides = [0.5, "480", [1], 1e30, -3, None, 2**31, {}, True, 480.0]
+    images = [{"id": i, "file_name": f"{i}", "width": side, "height": 640} for i, side in enumerate(sides)]
+    truth = read_coco(tmp_path, put(tmp_path, images=images, annotations=[]))
+    assert truth.sizes.tolist() == [[0, 0]] * 8 + [[640, 1], [640, 480]]
+
+
+@pytest.mark.parametrize("largest", [2**63 - 1, 2**63 - 2])
+def test_missing_ids_beside_the_largest_there_is(largest: int, tmp_path: Path) -> None:
+    objects = [dict(item) for item in BASE["annotations"]]
+    objects[0]["id"], objects[1]["id"] = 1, largest
+    truth = read_coco(tmp_path, put(tmp_path, annotations=objects))
+    assert truth.ids.tolist() == [largest, 1, 2 if largest == 2**63 - 1 else 2**63 - 1]
+    categories = [{"id": 2**63 - 1, "name": "dog"}]
+    truth = read_coco(tmp_path, put(tmp_path, annotations=[], categories=categories), ["emu", "dog", "cow"])
+    assert truth.category_ids.tolist() == [1, 2**63 - 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a":' * 50_000, '{"images": [' + "9" * 10_000 + "]}", "\ufeff{}", '{"a": "\\ud800"}'],
+    ids=["lists", "objects", "digits", "mark", "half a pair"],
+)
+def test_json_without_end_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"deep\.json:1:[0-9]+: not valid JSON") as caught:
+        read_coco(tmp_path, tmp_path / "deep.json")
+    assert len(str(caught.value)) < 300
+
+
+def test_what_is_nested_too_deeply_is_not_written_again(tmp_path: Path) -> None:
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    with pytest.raises(UserError, match=r"a\.json: cannot be written again"):
+        json_text({"images": nested}, Path("a.json"))
 
 
 def test_files_that_are_not_coco(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from detkit.annotations.coco_results import (
     read_plain_results,
     write_coco_results,
 )
-from detkit.annotations.dataset import DetectionSet
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
 from tests.reference.random_sets import random_sets
 
@@ -188,3 +189,59 @@ def test_an_unknown_image_is_still_named(tmp_path: Path) -> None:
     (tmp_path / "found.json").write_text(f"[{GOOD.replace('1', '987654')}]")
     with pytest.raises(UserError, match="987654"):
         read_coco_results(tmp_path / "found.json", truth)
+
+
+STRANGE = [
+    "-0", "01", "1.0", "1e5", "1e400", "1e308", "5e-324", "NaN", "null", "true", "[]", "[0.5]", "-", ".5",
+    "5.", "1000000001", "1e9", "-1e9", "1e10", "18446744073709551615", "18446744073709551616",
+    "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", '"0.5"',
+    '"\\ud800"', "1e" + "9" * 50, "9" * 30, "9" * 10_000, "9" * 310 + ".0", "0." + "1" * 10_000,
+]  # fmt: skip
+
+
+def strange_results(rng: random.Random, images: list[int], categories: list[int]) -> bytes:
+    """Return results in which a value, a key, a record or a byte is perhaps another."""
+    records = []
+    for _ in range(rng.choice((1, 2, 3))):
+        box = [rng.choice(STRANGE) if rng.random() < 0.1 else str(rng.choice((1, 2.5, 30))) for _ in range(4)]
+        fields = {
+            "image_id": str(rng.choice(images)),
+            "category_id": str(rng.choice(categories)),
+            "bbox": f"[{','.join(box)}]",
+            "score": str(rng.random()),
+        }
+        if rng.random() < 0.4:
+            fields[rng.choice([*fields, "area", "}},"])] = rng.choice(STRANGE)
+        items = [f'"{key}":{value}' for key, value in fields.items()]
+        rng.shuffle(items)
+        records.append("{" + ",".join(items + rng.choices(items, k=rng.random() < 0.05)) + "}")
+    text = bytearray(f"[{','.join(records)}]".encode())
+    if rng.random() < 0.2:
+        text[rng.randrange(len(text))] = rng.choice((rng.randrange(256), *b'[]{},":e.-0 '))
+    return bytes(text)
+
+
+def outcome(file: Path, truth: AnnotationSet) -> str:
+    try:
+        found = read_coco_results(file, truth)
+    except UserError as error:
+        return "refused" if len(str(error)) < 600 else "a message without end"
+    return repr([found.images.tolist(), found.labels.tolist(), found.scores.tolist(), found.boxes.tolist()])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_one_reader_refuses_the_other_refuses(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, truth = random.Random(seed), random_sets(0)[0]
+    file, quick_reader = tmp_path / "found.json", read_plain_results
+    outcomes = []
+    for _ in range(400):
+        monkeypatch.setattr(coco_results, "PIECE", rng.choice((1, 50, 1 << 17)))
+        file.write_bytes(strange_results(rng, truth.image_ids.tolist(), truth.category_ids.tolist()))
+        monkeypatch.setattr(coco_results, "read_plain_results", quick_reader)
+        quick = outcome(file, truth)
+        monkeypatch.setattr(coco_results, "read_plain_results", lambda file: None)
+        assert quick == outcome(file, truth), file.read_bytes()
+        outcomes.append(quick)
+    assert 50 < outcomes.count("refused") < 350

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,30 @@ def test_lists_name_images_of_an_undivided_folder(tmp_path: Path) -> None:
     listed.write_text("/elsewhere/dog/c.png\n")
     with pytest.raises(UserError, match=r"mine\.txt:1: .* is not in a class's folder"):
         read_image_folder(tmp_path, str(listed))
+
+
+def test_a_list_that_is_hostile_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "cat/a.png")
+    listed = tmp_path / "mine.txt"
+    listed.write_bytes("cat/Bär.png".encode("latin-1"))
+    with pytest.raises(UserError, match=r"mine\.txt: not a text file in UTF-8 \(byte 5\)"):
+        read_image_folder(tmp_path, str(listed))
+    for line in ("../cat/a.png", "cat/../../../a.png", "x" * 10**6):
+        listed.write_text(f"cat/a.png\n{line}\n")
+        with pytest.raises(UserError, match=r"mine\.txt:2: .* is not in a class's folder") as caught:
+            read_image_folder(tmp_path, str(listed))
+        assert len(str(caught.value)) < 1000
+    with pytest.raises(UserError, match="no such f"):
+        read_image_folder(tmp_path, "y" * 300)
+
+
+def test_a_folder_whose_name_is_no_text_is_no_class(tmp_path: Path) -> None:
+    picture(tmp_path / "cat/a.png")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).mkdir()
+    picture(tmp_path / os.fsdecode(b"\xff") / "b.png")
+    with pytest.raises(UserError, match=r"the class name '\\udcff' is not valid Unicode"):
+        read_image_folder(tmp_path, "all")
+    assert read_image_folder(tmp_path, "all", ["cat"], [os.fsdecode(b"\xff")]).num_images == 1
 
 
 def test_what_is_not_there_is_named(root: Path) -> None:

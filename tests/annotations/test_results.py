@@ -74,8 +74,14 @@ def test_coco_results_of_a_voc_set(tmp_path: Path) -> None:
         ),
         ({"category_id": 4}, r"category_id that the annotations lack: 4 .*the annotations have 18, 3, 90"),
         ({"bbox": [1, 2, 3]}, r"results\[1\] .*bbox must be 4 numbers"),
-        ({"score": "high"}, "every score must be a number"),
-        ({"score": None}, r"results\[1\]: score must be a number"),
+        ({"score": "high"}, r"results\[1\]: score must be a number; found 'high'"),
+        ({"score": [0.5]}, r"results\[1\]: score must be a number; found \[0.5\]"),
+        ({"score": "0.5"}, r"results\[1\]: score must be a number; found '0.5'"),
+        ({"bbox": [1, 2, 3, 1e10]}, r"results\[1\] .*bbox must be 4 numbers .* of at most 1e\+09"),
+        ({"bbox": ["1", "2", "3", "4"]}, r"results\[1\] .*bbox must be 4 numbers"),
+        ({"image_id": [1]}, r"lack: \[1\] \(results\[1\]\)"),
+        ({"image_id": "x" * 10**6}, "lack: 'xx"),
+        ({"score": None}, r"results\[1\]: score must be a number; found None"),
     ],
 )
 def test_wrong_coco_results_are_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -140,6 +146,21 @@ def test_wrong_comp4_files_are_named(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError, match=message):
             read_comp4(tmp_path, truth)
+    for text, message in (
+        ("c nan 1 2 3 4", "a finite score and 4 coordinates"),
+        ("c inf 1 2 3 4", "a finite score and 4 coordinates"),
+        ("c 0.5 1 2 nan 4", "a finite score and 4 coordinates"),
+        ("c 0.5 1 2 3 -1e308", "a finite score and 4 coordinates"),
+        ("x" * 10**6 + " 0.5 1 2 3 4", "no image 'xx"),
+        ("y" * 10**6, "expected `image score x1 y1 x2 y2`; found 'yy"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=rf"dog\.txt:1: .*{message}") as caught:
+            read_comp4(tmp_path, truth)
+        assert len(str(caught.value)) < 400
+    file.write_bytes("c 0.5 1 2 3 4\nBär".encode("latin-1"))
+    with pytest.raises(UserError, match=r"dog\.txt: not a text file in UTF-8 \(byte 15\)"):
+        read_comp4(tmp_path, truth)
     file.write_text("")
     other = tmp_path / "comp4_det_val_dog.txt"
     other.write_text("")
@@ -170,6 +191,15 @@ def test_ids_are_found_where_a_dictionary_finds_them(spread: int, seed: int) -> 
     ids = rng.choice(np.concatenate([known, known + 1, [-(2**62), 2**62]]), 50)
     table = {value: place for place, value in enumerate(known.tolist())}
     assert positions(ids, known).tolist() == [table.get(value, -1) for value in ids.tolist()]
+
+
+@pytest.mark.parametrize(
+    "known", [[2**63 - 1], [-(2**63)], [-(2**63), 2**63 - 1], [2**63 - 1, 2**63 - 3], [-(2**63), 0]]
+)
+def test_ids_at_the_ends_of_64_bits_are_found(known: list[int]) -> None:
+    ids = np.array([2**63 - 1, 2**63 - 2, 0, -(2**63), 1 - 2**63])
+    table = {value: place for place, value in enumerate(known)}
+    assert positions(ids, np.array(known)).tolist() == [table.get(value, -1) for value in ids.tolist()]
 
 
 def test_without_known_ids_none_is_found() -> None:

@@ -86,7 +86,7 @@ def test_xml_beside_images_and_a_list_of_names(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     assert read_voc(root, ["split.txt"]).num_images == 1
     (tmp_path / "split.txt").write_text("four\n")
-    with pytest.raises(UserError, match=r"split\.txt: 'four' has no four\.xml in .*my data"):
+    with pytest.raises(UserError, match=r"split\.txt: there is no 'four\.xml' in .*my data"):
         read_voc(root, ["split.txt"])
 
 
@@ -133,12 +133,37 @@ def test_unknown_and_ignored_classes(tmp_path: Path) -> None:
         (thing() + "<object><name>cat</name></object>", r"object 2 \(cat\) has no <bndbox>"),
         (thing(box=(1, "x", 3, 4)), r"object 1 \(cat\).*ymin=x"),
         ("<object><name>cat</name><bndbox><xmin>1</xmin></bndbox></object>", "ymin=None"),
+        (thing(box=(1, "9" * 10_000, 3, 4)), "object 1 .cat.: a coordinate is not a number of at most 1e"),
+        (thing(box=(1, "nan", 3, 4)), "object 1 .cat.: a coordinate is not a number of at most 1e"),
+        (thing(box=(1, 2, "1e308", 4)), "object 1 .cat.: a coordinate is not a number of at most 1e"),
+        (thing(box=(5, 2, 3, 4)), r"object 1 .cat.: the box ends before it begins: \[5, 2, 3, 4\]"),
+        (thing(box=(1, "x" * 10**6, 3, 4)), "ymin=xx"),
+        (thing(name="x" * 10**6), r"object 1: the name 'xx.* has 1000000 letters; 1000 are the most"),
+        ("<a>" * 50_000 + "</a>" * 50_000, "elements in elements more than 100 deep"),
     ],
 )
 def test_malformed_files_are_named(body: str, message: str, tmp_path: Path) -> None:
     put(tmp_path, "a", body)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         read_voc(tmp_path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("side", ["1e308", "nan", "-4", "0.5", "9" * 10_000, "wide", "<b/>"])
+def test_a_size_that_no_image_has_is_none(side: str, tmp_path: Path) -> None:
+    put(tmp_path, "a", f"<size><width>{side}</width><height>30</height></size>{thing()}")
+    assert read_voc(tmp_path).sizes.tolist() == [[0, 0]]
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a", thing())
+    (tmp_path / "Annotations" / "b.xml").symlink_to("b.xml")
+    with pytest.raises(UserError, match=r"b\.xml: cannot be read \(Too many levels of symbolic links\)"):
+        read_voc(tmp_path)
+    put_set(tmp_path, "long", "a", "x" * 5000)
+    with pytest.raises(UserError, match=r"long\.txt: there is no 'xx.*\.\.\. in") as caught:
+        read_voc(tmp_path, ["long"])
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -157,7 +182,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     put(tmp_path, "a", thing())
     put_set(tmp_path, "train", "a", "b")
     put_set(tmp_path, "none")
-    with pytest.raises(UserError, match=r"'b' has no b\.xml in"):
+    with pytest.raises(UserError, match=r"there is no 'b\.xml' in"):
         read_voc(tmp_path, ["train"])
     with pytest.raises(UserError, match="name no image"):
         read_voc(tmp_path, ["none"])

@@ -83,13 +83,46 @@ def test_classes_and_ignored_ones(tmp_path: Path) -> None:
         ("cat 0.5 0.5 1 1", r"a\.txt:1: a line begins with the number of a class; found 'cat'"),
         ("4 0.5 0.5 1 1", r"a\.txt:1: class 4 is not in .*classes\.txt, which has 1 classes \(0 to 0\)"),
         ("0 0.5 x 1 1", "expected numbers after the class"),
+        ("0.9 0.5 0.5 1 1", "begins with the number of a class; found '0.9'"),
+        ("-0.5 0.5 0.5 1 1", "begins with the number of a class; found '-0.5'"),
+        ("nan 0.5 0.5 1 1", "begins with the number of a class; found 'nan'"),
+        ("inf 0.5 0.5 1 1", "begins with the number of a class; found 'inf'"),
+        ("9" * 10_000 + " 0.5 0.5 1 1", "begins with the number of a class; found '99"),
+        ("1e300 0.5 0.5 1 1", "class 1e300 is not in"),
+        ("-1 0.5 0.5 1 1", "class -1 is not in"),
+        ("0 nan 0.5 1 1", r"a\.txt: image .*a.jpg, object 1 .cat.: a coordinate is not a number of at most"),
+        ("0 0.5 0.5 inf 1", "a coordinate is not a number of at most"),
+        ("0 0.5 0.5 1 1e308", "a coordinate is not a number of at most"),
+        ("0 0.5 0.5 1 " + "9" * 10_000, "a coordinate is not a number of at most"),
+        ("0 0.5 0.5 -0.5 1", "the box ends before it begins"),
+        ("0 0.1 0.1 0.9 0.1 0.9 nan", "a coordinate is not a number of at most"),
+        ("0 0.1 0.1 inf 0.1 0.9 0.9", "a coordinate is not a number of at most"),
+        ("0 " + "x" * 10**6, "expected numbers after the class; found 'xx"),
     ],
 )
 def test_malformed_lines_are_named(text: str, message: str, tmp_path: Path) -> None:
     put(tmp_path, "train", "a", text)
     (tmp_path / "classes.txt").write_text("cat\n")
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         read_yolo(tmp_path, "train")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_class_may_be_written_as_a_decimal(tmp_path: Path) -> None:
+    put(tmp_path, "train", "a", "1.0 0.5 0.5 1 1\n0e0 0.5 0.5 1 1")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert read_yolo(tmp_path, "train").labels.tolist() == [1, 0]
+
+
+def test_a_data_yaml_means_what_it_looks_like(tmp_path: Path) -> None:
+    put(tmp_path, "train", "a", "1 0.5 0.5 1 1")
+    (tmp_path / "data.yaml").write_text("train: images/train\nnames: {1: on, 0: 007, 2: yes, 3: 1e-4}\n")
+    assert read_yolo(tmp_path, "train").classes == ("007", "on", "yes", "1e-4")
+
+
+BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
 
 
 @pytest.mark.parametrize(
@@ -98,11 +131,26 @@ def test_malformed_lines_are_named(text: str, message: str, tmp_path: Path) -> N
         ("train: [", "not valid YAML"),
         ("train: x", "needs `names`"),
         ("names: cat\ntrain: x", "must be a list"),
+        (BOMB + "train: x\nnames: *a9", "more than 100000 values"),
+        ("names: [a]\ntrain: " + "[" * 20_000, "nested more than 64 deep"),
+        ("names: [a]\ntrain: !!python/name:os.system x", "tags such as .* are not allowed"),
+        ("names: [a]\nnames: [b]\ntrain: x", r"my\.yaml:2: names: repeated key"),
+        ("names: [a]\ntrain: x\n# " + "x" * 2**20, r"my\.yaml: longer than 1,000,000 letters"),
+        ("names: [" + "x" * 900_000 + "]\ntrain: x", "the name 'xx.* of class 0 has 900000 letters"),
+        ("names: [a, '']\ntrain: x", "the name '' of class 1 is empty"),
+        ('names: ["\\ud800"]\ntrain: x', "is not valid Unicode"),
+        ("names: [[a], {b: c}]\ntrain: x", r"must be a list of names.*found \[\['a'\], \{'b': 'c'\}\]"),
+        ("names: {-1: a}\ntrain: x", "must be a list of names"),
+        ("names: {99999999999999999999: a}\ntrain: x", "must be a list of names"),
+        ("names: [a]\ntrain: [x, {a: b}]", "train must be a path or a list of paths"),
+        ("names: [a]\ntrain: " + "x" * 5000, "the folder or list of images does not exist"),
+        ("names: [a]\ntrain: x\npath: " + "y" * 5000, "the folder or list of images does not exist"),
     ],
 )
 def test_a_broken_data_yaml(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         read_yolo(tmp_path / "my.yaml", "train")
+    assert len(str(caught.value)) < 800
     with pytest.raises(UserError, match="no YOLO dataset"):
         read_yolo(tmp_path / "absent", "train")

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
-
-from detkit.annotations.coco import read_coco, read_json
+from detkit.annotations.coco import json_text, read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset
 from detkit.annotations.image_files import image_path, require_images, with_sizes
@@ -168,7 +166,7 @@ def _coco_images(
     content["images"] = [image for image in content["images"] if image["id"] in kept]
     content["annotations"] = [item for item in content["annotations"] if item["image_id"] in kept]
     file = file.with_name(f"{file.name}.json")
-    write_atomically(file, orjson.dumps(content))
+    write_atomically(file, json_text(content, Path(config.annotations)))
     return config.model_copy(update={"annotations": str(file.resolve())}), file
 
 

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detkit.annotations.coco import read_coco
 from detkit.annotations.coordinates import corners_to_voc, xywh_to_corners
+from detkit.annotations.writers import write_coco
+from detkit.errors import UserError
 from detkit.evaluation.example import two_images
 from detkit.evaluation.metrics.coco import IOU_THRESHOLDS, evaluate_coco
 from detkit.evaluation.metrics.curves import HUNDRED_AND_ONE_RECALLS
@@ -54,6 +58,24 @@ def test_other_limits_of_detections(seed: int) -> None:
     for name in ("precision", "recall", "scores"):
         np.testing.assert_array_equal(getattr(ours, name), official.eval[name])
     assert {"AR2", "AR7", "AR300"} <= set(ours.stats)
+
+
+def test_repeated_annotation_ids_are_refused_because_pycocotools_mixes_their_objects_up(
+    tmp_path: Path,
+) -> None:
+    truth, found = random_sets(3)
+    mixed = replace(truth, ids=truth.ids % 5 + 1)
+    assert not np.array_equal(official_coco(mixed, found).stats, official_coco(truth, found).stats)
+    file = tmp_path / "annotations" / "instances_val.json"
+    write_coco(tmp_path, "val", mixed)
+    with pytest.raises(UserError, match=r"annotations: id [1-5] is used more than once; ids must differ"):
+        read_coco(tmp_path, file)
+    write_coco(tmp_path, "val", truth)
+    read = read_coco(tmp_path, file)
+    ours = evaluate_coco(read, found).stats
+    stats = np.array([ours[name] for name in STATS])
+    expected = official_coco(truth, found).stats
+    np.testing.assert_array_equal(np.where(np.isnan(stats), -1.0, stats), expected)
 
 
 def test_voc_annotations_are_scored_in_coco_boxes() -> None:
