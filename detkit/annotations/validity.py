@@ -19,6 +19,10 @@ Problem = Literal["not_finite", "degenerate", "normalised", "outside"]
 TOLERANCE_PX = 1.0
 """A COCO or YOLO box may reach less than this beyond the image: tools round. It is cut without a word."""
 
+LARGEST_SIDE_PX = 1_000_000
+FARTHEST_PX = 1e9
+"""No image is so large; sums and products of smaller numbers stay finite."""
+
 _SAID = {
     "not_finite": "a coordinate is not a finite number",
     "degenerate": "the box has no width or no height",
