@@ -42,8 +42,7 @@ def shown(value: object, limit: int = _SHOWN) -> str:
         ("'cat'", "[1, None, 'x']", "'bbbbb...")
     """
     parts = reprlib.Repr()
-    parts.maxstring = parts.maxother = parts.maxlong = limit
-    # Repr itself would leave out the middle of a long text.
+    parts.maxstring = parts.maxother = parts.maxlong = 12 * limit  # or it leaves out the middle
     return cut(parts.repr(value[:limit] if isinstance(value, str) else value), limit)
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.text_files import is_file
 from detkit.errors import UserError, cut
 from detkit.proposals.proposals import Proposals
 from detkit.proposals.store.foreign import ForeignProposals, order_of, outside, proposals_of, require_numbers
 from detkit.proposals.store.foreign_files import read_proposal_json, read_proposal_mat
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
+from detkit.storage.regular_files import is_file
 
 _READER_VERSION = 1  # to be raised when a reader comes to read other boxes
 _READERS = {".mat": read_proposal_mat, ".json": read_proposal_json}

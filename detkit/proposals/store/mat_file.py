@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.text_files import read_bytes
 from detkit.errors import UserError
+from detkit.storage.regular_files import read_bytes
 
 _HEADER_BYTES = 128
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.text_files import is_file
 from detkit.annotations.validity import FARTHEST_PX
 from detkit.errors import UserError, cut, shown
 from detkit.proposals.proposals import Proposals
 from detkit.storage.atomic import durable_file
+from detkit.storage.regular_files import is_file
 from detkit.version import VERSION
 
 _MARK = "detkit_proposals"  # its presence in the metadata marks our files; its value is the format's version
