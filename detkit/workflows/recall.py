@@ -14,7 +14,7 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.data.datasets.named_images import labelled_images, split_names
 from detkit.errors import UserError
 from detkit.evaluation.metrics.proposal_recall import RECALL_IOUS, evaluate_proposals
-from detkit.proposals.store.aligned import Aligned, aligned_store
+from detkit.proposals.store.aligned import Aligned, OtherImagesError, aligned_store
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.recall_plot import write_recall_plot
 from detkit.runtime.progress import say
@@ -102,7 +102,7 @@ def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSe
     truth = labelled_images(dataset, sets).annotations
     try:
         return truth, aligned_store(file, truth)
-    except UserError as error:
+    except OtherImagesError as error:
         names = split_names(dataset)
         if sets or len(names) < 2:
             raise
@@ -110,7 +110,7 @@ def _beside(file: Path, dataset: str, sets: Sequence[str]) -> tuple[AnnotationSe
         for name in sorted(names, key=lambda name: -parts[name].num_images):
             try:
                 aligned = aligned_store(file, parts[name])
-            except UserError:
+            except OtherImagesError:
                 continue
             say(f"{file}: has the images of {name}: they are evaluated, and the rest of {dataset} is not")
             return parts[name], aligned

@@ -10,18 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
 from detkit.proposals.proposals import Proposals
-from detkit.proposals.store.foreign import ForeignProposals, order_of, proposals_of
+from detkit.proposals.store.foreign import ForeignProposals, order_of, outside, proposals_of, require_numbers
 from detkit.proposals.store.foreign_files import read_proposal_json, read_proposal_mat
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.storage.content_keys import cache_folder, digests_of_files, key_of
+from detkit.storage.regular_files import is_file
 
 _READER_VERSION = 1  # to be raised when a reader comes to read other boxes
 _READERS = {".mat": read_proposal_mat, ".json": read_proposal_json}
 _PICKLES = (".pkl", ".pickle")
 
 Positions = NDArray[np.int64]
+
+
+class OtherImagesError(UserError):
+    """The proposals are of other images than those of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def aligned_store(file: Path, truth: AnnotationSet) -> Aligned:
         store = ProposalStore.open(file)
         positions = positions_of(store.names, truth)
         _require_every_image(positions, truth, file)
+        _require_inside(store, positions, truth)
         return Aligned(store.path, positions)
     if file.suffix.lower() not in _READERS:
         kind = "pickles are not read, because they can run code" if file.suffix.lower() in _PICKLES else ""
@@ -67,11 +73,14 @@ def aligned_store(file: Path, truth: AnnotationSet) -> Aligned:
 
 
 def _converted(file: Path, truth: AnnotationSet) -> Aligned:
+    if not is_file(file):
+        raise UserError(f"{cut(str(file), 300)}: cannot be read: no such file, or not a regular one")
     names, ids, sizes = truth.image_files.tolist(), truth.image_ids.tolist(), truth.sizes.tolist()
     key = key_of("foreign", _READER_VERSION, digests_of_files([str(file)], 1), file.suffix, names, ids, sizes)
     kept = cache_folder() / "proposals" / f"file-{key}.safetensors"
     if not kept.exists():
         found = _READERS[file.suffix.lower()](file)
+        require_numbers(found, file)
         positions = _positions(found, truth, file)
         order = order_of(found, positions, truth, file)
 
@@ -88,7 +97,7 @@ def _converted(file: Path, truth: AnnotationSet) -> Aligned:
 def _positions(found: ForeignProposals, truth: AnnotationSet, file: Path) -> NDArray[np.int64]:
     if found.names is None:
         if len(found.boxes) != truth.num_images:
-            raise UserError(
+            raise OtherImagesError(
                 f"{file}: holds boxes of {len(found.boxes)} images and does not say which; the dataset has "
                 f"{truth.num_images}, and their order must be the same"
             )
@@ -102,11 +111,25 @@ def _positions(found: ForeignProposals, truth: AnnotationSet, file: Path) -> NDA
 def _require_every_image(positions: NDArray[np.int64], truth: AnnotationSet, file: Path) -> None:
     missing = np.flatnonzero(positions < 0)
     if len(missing):
-        names = ", ".join(truth.image_files[missing[:5]].tolist()) + (", ..." if len(missing) > 5 else "")
-        raise UserError(
-            f"{file}: has no proposals for {len(missing)} of {truth.num_images} images: {names}; images are "
-            "known by path, file name or id, and the file must have all of the dataset"
+        names = ", ".join(cut(name) for name in truth.image_files[missing[:5]].tolist())
+        raise OtherImagesError(
+            f"{file}: has no proposals for {len(missing)} of {truth.num_images} images: "
+            f"{names}{', ...' if len(missing) > 5 else ''}; images are known by path, file name or id, and "
+            "the file must have all of the dataset"
         )
+
+
+def _require_inside(store: ProposalStore, positions: Positions, truth: AnnotationSet) -> None:
+    """Raise unless every box can be read and lies in its image: here, and not in the middle of a training."""
+    for image, position in enumerate(positions.tolist()):
+        boxes, (height, width) = store(position).boxes, truth.sizes[image].tolist()
+        beyond = outside(boxes, (height, width))
+        if beyond.any():
+            box, name = boxes[int(beyond.argmax())].tolist(), cut(str(truth.image_files[image]), 200)
+            raise UserError(
+                f"{store.path}: box {box} of {name} reaches beyond the image of {height} x {width} pixels. "
+                "Are the boxes of other images, or of these in another size?"
+            )
 
 
 def positions_of(names: Sequence[str], truth: AnnotationSet) -> Positions:
@@ -146,11 +169,10 @@ def positions_of(names: Sequence[str], truth: AnnotationSet) -> Positions:
 def _by_ends(paths: list[str], files: list[str]) -> Positions:
     """Find the entry whose path is the longest end of each file's path."""
     table = _table(paths)
-    lengths = sorted({path.count("/") + 1 for path in paths}, reverse=True)
     found = []
     for file in files:
         parts = file.split("/")
-        ends = ("/".join(parts[-length:]) for length in lengths)
+        ends = ("/".join(parts[first:]) for first in range(len(parts)))
         found.append(next((table[end] for end in ends if end in table), -1))
     return _if_different(found)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, voc_to_corners, xywh_to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.errors import UserError
+from detkit.annotations.validity import FARTHEST_PX
+from detkit.errors import UserError, cut, shown
 from detkit.proposals.proposals import Proposals, ranked
 
 Order = Literal["xywh", "matlab_yxyx", "matlab_xyxy", "matlab_xywh"]
@@ -69,11 +70,31 @@ def order_of(
             return order
     image, box = next(_outside(found, found.orders[0], positions, truth))
     height, width = truth.sizes[image].tolist()
+    size = f" of {height} x {width} pixels" if height and width else ""
+    name, read = cut(str(truth.image_files[image]), 200), " and as ".join(found.orders)
     raise UserError(
-        f"{file}: box {box} of {truth.image_files[image]} reaches beyond the image of {width} x {height} "
-        f"pixels, read as {' and as '.join(found.orders)}. Are the boxes of other images, or of these in "
-        "another size?"
+        f"{file}: box {box} of {name} is no box within the image{size}, read as {read}. "
+        "Are the boxes of other images, or of these in another size?"
     )
+
+
+def require_numbers(found: ForeignProposals, file: Path) -> None:
+    """Check that boxes and scores are numbers which a store can hold.
+
+    Raises:
+        UserError: one is not; the image is named.
+    """
+    for entry, (raw, raw_scores) in enumerate(zip(found.boxes, found.scores, strict=True)):
+        boxes = raw.astype(np.float64)
+        scores = np.zeros(len(raw)) if raw_scores is None else raw_scores.astype(np.float64)
+        sound = (np.abs(boxes) <= FARTHEST_PX).all(axis=1) & (np.abs(scores) <= np.finfo(np.float32).max)
+        if not sound.all():
+            first = int(sound.argmin())
+            name = f"image {entry + 1}" if found.names is None else shown(found.names[entry])
+            raise UserError(
+                f"{file}: {name}: coordinates up to {FARTHEST_PX:g} and scores that are finite in 32 "
+                f"bits are allowed; found the box {boxes[first].tolist()} with the score {scores[first]}"
+            )
 
 
 def proposals_of(found: ForeignProposals, entry: int, order: Order, size: tuple[int, int]) -> Proposals:
@@ -125,6 +146,23 @@ def corners_of(boxes: Boxes, order: Order) -> Boxes:
             assert_never(order)
 
 
+def outside(corners: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which of (P, 4) corner boxes reach so far beyond an image that they must be of another.
+
+    Args:
+        corners: boxes in pixels.
+        size: (height, width) of the image in pixels; (0, 0) where it is not known.
+
+    Example:
+        >>> outside(np.array([[0.0, 0, 20, 11], [0, 0, 11, 20]]), (10, 20))
+        array([False,  True])
+    """
+    height, width = size if all(size) else (np.inf, np.inf)
+    low, high = -_TOLERANCE_PX, np.array([width, height] * 2) + _TOLERANCE_PX
+    beyond: NDArray[np.bool_] = np.any((corners < low) | (corners > high), axis=1)
+    return beyond
+
+
 def _outside(
     found: ForeignProposals, order: Order, positions: NDArray[np.int64], truth: AnnotationSet
 ) -> Iterator[tuple[int, list[float]]]:
@@ -132,12 +170,8 @@ def _outside(
     for image, entry in enumerate(positions.tolist()):
         height, width = truth.sizes[image].tolist()
         boxes = found.boxes[entry] if entry >= 0 else np.zeros((0, 4))
-        if not (height and width and len(boxes)):
-            continue
         corners = corners_of(boxes.astype(np.float64), order)
-        low = corners < -_TOLERANCE_PX
-        high = corners > np.array([width, height] * 2) + _TOLERANCE_PX
-        turned = (corners[:, :2] > corners[:, 2:] + _TOLERANCE_PX).any(axis=1)
-        wrong = (low | high | ~np.isfinite(corners)).any(axis=1) | turned
+        turned = np.any(corners[:, :2] > corners[:, 2:] + _TOLERANCE_PX, axis=1)
+        wrong = outside(corners, (height, width)) | turned
         if wrong.any():
             yield image, boxes[int(wrong.argmax())].tolist()

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coco import box_column, column, paused_collection, read_json
+from detkit.annotations.coco import paused_collection, read_json
 from detkit.annotations.coco_results import read_plain_results
-from detkit.errors import UserError
+from detkit.errors import UserError, cut, shown
 from detkit.proposals.store.foreign import ForeignProposals, Order
+from detkit.proposals.store.mat_file import read_mat
+from detkit.storage.regular_files import read_bytes
 
 _BOX_NAMES = ("boxes", "bbs", "proposals")
+_NO_BOXES = np.zeros((0, 4))
 _NAME_NAMES = ("images", "image_ids", "ids", "names")
 # Selective search has y1 x1 y2 x2; some copies of its boxes were turned to x1 y1 x2 y2.
 _CORNERS: tuple[Order, ...] = ("matlab_yxyx", "matlab_xyxy")
@@ -43,66 +47,59 @@ def read_proposal_mat(file: Path) -> ForeignProposals:
         >>> found.boxes[0].tolist(), found.orders
         ([[2.0, 1.0, 40.0, 30.0]], ('matlab_yxyx', 'matlab_xyxy'))
     """
-    content = _load(file)
+    held, content = read_mat(file, {*_BOX_NAMES, *_NAME_NAMES, "scores"})
     name = next((name for name in _BOX_NAMES if name in content), None)
     if name is None:
-        held = ", ".join(key for key in content if not key.startswith("__")) or "nothing"
-        raise UserError(f"{file}: has no cell {', '.join(_BOX_NAMES)}; it holds {held}")
+        wanted, found = ", ".join(_BOX_NAMES), cut(", ".join(map(shown, filter(None, held))) or "nothing")
+        raise UserError(f"{file}: has no cell {wanted}; it holds {found}")
     cells = content[name]
     if cells.dtype != object:
         raise UserError(
             f"{file}: {name} must be a cell with the boxes of each image, but is one array {cells.shape}; "
             "put the images of a dataset together in one file"
         )
-    rows = [_rows(cell, name, number, file) for number, cell in enumerate(cells.ravel().tolist(), start=1)]
+    rows = [_rows(cell, f"{file}: {name}{{{number}}}") for number, cell in enumerate(cells, start=1)]
     given = {row.shape[1] for row in rows if len(row)}
     if len(given) > 1:
         raise UserError(f"{file}: {name} has boxes of 4 numbers and of 5; all must be alike")
-    names = next((_texts(content[key]) for key in _NAME_NAMES if key in content), None)
-    if names is not None and len(names) != len(rows):
-        raise UserError(f"{file}: holds boxes of {len(rows)} images and names of {len(names)}")
+    names = next((content[key] for key in _NAME_NAMES if key in content), None)
+    if names is not None and names.size != len(rows):
+        raise UserError(f"{file}: holds boxes of {len(rows)} images and names of {names.size}")
     return ForeignProposals(
-        names,
+        None if names is None else _texts(names, file),
         [row[:, :4] for row in rows],
         _scores(rows, content.get("scores"), file),
         _SIDES if name == "bbs" or given == {5} else _CORNERS,
     )
 
 
-def _load(file: Path) -> dict[str, Any]:
-    from scipy.io import loadmat  # loaded late: most never read such a file
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content: dict[str, Any] = loadmat(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from None
-    except NotImplementedError:
-        raise UserError(f"{file}: a MATLAB file of version 7.3; save it again in MATLAB with '-v7'") from None
-    except (MatReadError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{file}: not a MATLAB file that can be read ({error})") from None
-    return content
-
-
-def _rows(cell: Any, name: str, number: int, file: Path) -> NDArray[np.float64]:
-    values = np.asarray(cell)
+def _rows(values: NDArray[Any], place: str) -> NDArray[Any]:
     if not values.size:
-        return np.zeros((0, 4))
+        return _NO_BOXES
     if values.ndim != 2 or values.shape[1] not in (4, 5) or values.dtype.kind not in "iuf":
-        raise UserError(f"{file}: {name}{{{number}}} must be (P, 4) or (P, 5) numbers, found {values.shape}")
-    return values.astype(np.float64)
+        raise UserError(f"{place} must be (P, 4) or (P, 5) numbers, found {values.dtype} {values.shape}")
+    return values
 
 
-def _texts(cells: NDArray[Any]) -> list[str]:
-    return [str(np.asarray(cell).ravel()[0]) if np.size(cell) else "" for cell in cells.ravel().tolist()]
+def _texts(names: NDArray[Any], file: Path) -> list[str]:
+    """Return the names in a cell, in the rows of a text, or ids."""
+    texts = []
+    for number, name in enumerate(names.ravel(order="F").tolist(), start=1):
+        one = name.item() if isinstance(name, np.ndarray) and name.size == 1 else name
+        if isinstance(one, float) and one.is_integer():
+            one = int(one)
+        if not isinstance(one, int | str):
+            raise UserError(f"{file}: the name of image {number} must be a text or a whole number")
+        texts.append(str(one))
+    return texts
 
 
-def _scores(rows: list[NDArray[np.float64]], cells: Any, file: Path) -> list[NDArray[np.float64] | None]:
+def _scores(rows: list[NDArray[Any]], cells: NDArray[Any] | None, file: Path) -> list[NDArray[Any] | None]:
     if cells is None:
         return [row[:, 4] if row.shape[1] == 5 else None for row in rows]
-    scores = [np.asarray(cell, np.float64).ravel() for cell in np.asarray(cells).ravel().tolist()]
-    if [len(score) for score in scores] != [len(row) for row in rows]:
-        raise UserError(f"{file}: scores do not have a number for each box")
+    scores = [np.ravel(cell) for cell in cells] if cells.dtype == object else []
+    if any(score.dtype.kind not in "iuf" for score in scores) or [*map(len, scores)] != [*map(len, rows)]:
+        raise UserError(f"{file}: scores must be a cell with a number for each box")
     return list(scores)
 
 
@@ -123,31 +120,48 @@ def read_proposal_json(file: Path) -> ForeignProposals:
         (['7'], [[1.0, 2.0, 3.0, 4.0]], ('xywh',))
     """
     quick = read_plain_results(file)
-    ids, boxes, scores = (
-        _read_objects(file) if quick is None else (quick.image_ids, quick.boxes, quick.scores)
-    )
-    order = np.argsort(ids, kind="stable")
-    named, starts = np.unique(ids[order], return_index=True)
+    if quick is None:
+        names, owners, boxes, scores = _read_objects(file)
+    else:
+        ids, owners = np.unique(quick.image_ids, return_inverse=True)
+        names, boxes, scores = list(map(str, ids.tolist())), quick.boxes, quick.scores
+    order = np.argsort(owners, kind="stable")
+    starts = np.searchsorted(owners[order], np.arange(1, len(names)))
     return ForeignProposals(
-        [str(name) for name in named.tolist()],
-        np.split(boxes[order], starts[1:]) if len(named) else [],
-        list(np.split(scores[order], starts[1:])) if len(named) else [],
+        names,
+        np.split(boxes[order], starts) if names else [],
+        list(np.split(scores[order], starts)) if names else [],
         ("xywh",),
         lists_all=False,
     )
 
 
-def _read_objects(file: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    content = read_json(file)
-    if not isinstance(content, list):
-        raise UserError(
-            f"{file}: proposals as JSON are a list of {{image_id, bbox, score}}, as COCO results are; found "
-            f"{type(content).__name__}"
-        )
-    ids = np.asarray(column(content, "image_id", "results", file))
-    said = column(content, "score", "results", file)
+class _Box(msgspec.Struct, gc=False):
+    """What is read of one result; other keys are passed over."""
+
+    image_id: int | str
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+_DECODER = msgspec.json.Decoder(list[_Box])
+
+
+def _read_objects(
+    file: Path,
+) -> tuple[list[str], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the names of E images, and of P results the positions of their images, the boxes and scores."""
     try:
-        scores = np.asarray(said, np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"{file}: every score must be a number") from None
-    return ids, box_column(content, "results", file), scores
+        found = _DECODER.decode(read_bytes(file))
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{file}: proposals as JSON are a list of {{image_id, bbox, score}}, as COCO results are, with "
+            f"bbox [x, y, width, height]: {cut(str(error), 200)}"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        read_json(file)  # says where the mistake is
+        raise UserError(f"{file}: not valid JSON ({cut(str(error), 200)})") from None
+    table = dict[str, int]()
+    owners = np.array([table.setdefault(str(one.image_id), len(table)) for one in found], np.int64)
+    boxes = np.array([one.bbox for one in found], np.float64).reshape(-1, 4)
+    return list(table), owners, boxes, np.array([one.score for one in found], np.float64)

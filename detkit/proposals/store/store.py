@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.errors import UserError
+from detkit.annotations.validity import FARTHEST_PX
+from detkit.errors import UserError, cut, shown
 from detkit.proposals.proposals import Proposals
 from detkit.storage.atomic import durable_file
+from detkit.storage.regular_files import is_file
 from detkit.version import VERSION
 
 _MARK = "detkit_proposals"  # its presence in the metadata marks our files; its value is the format's version
@@ -25,7 +29,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "U8": np.dtype("u1"),
 }
-_LONGEST_HEADER = 100_000_000  # bytes; the limit that safetensors sets itself
+_LONGEST_HEADER = 10_000_000  # bytes; ours have a thousand, since names are an array
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,17 @@ class ProposalStore:
         if _MARK not in metadata:
             raise UserError(f"{file}: a safetensors file, but not one that `detkit propose` wrote")
         if metadata[_MARK] != _FORMAT:
+            writer, its = cut(metadata.get("written_by", "?")), cut(metadata[_MARK])
             raise UserError(
-                f"{file}: detkit {metadata.get('written_by')} wrote it in format {metadata[_MARK]}; this is "
-                f"detkit {VERSION}, which reads format {_FORMAT}. Write it again with detkit propose"
+                f"{file}: detkit {writer} wrote it in format {its}; this is detkit {VERSION}, which reads "
+                f"format {_FORMAT}. Write it again with detkit propose"
             )
-        about = json.loads(metadata["origin"])
-        return ProposalStore(file, Origin(**about), arrays)
+        try:
+            origin = msgspec.json.decode(metadata.get("origin", ""), type=Origin)
+        except _NO_JSON:
+            raise _damaged(file, "it does not say what its boxes come from") from None
+        _require_whole(file, arrays)
+        return ProposalStore(file, origin, arrays)
 
     def __reduce__(self) -> tuple[Callable[[Path], ProposalStore], tuple[Path]]:
         return ProposalStore.open, (self.path,)
@@ -88,9 +97,20 @@ class ProposalStore:
         return len(self._offsets) - 1
 
     def __call__(self, image: int) -> Proposals:
-        """Return the proposals of the image at a position, as arrays of their own."""
+        """Return the proposals of the image at a position, as arrays of their own.
+
+        Raises:
+            UserError: a number is none, or a box ends before it begins.
+        """
         start, end = self._offsets[image : image + 2].tolist()
-        return Proposals(self._boxes[start:end].copy(), self._scores[start:end].copy())
+        found = Proposals(self._boxes[start:end].copy(), self._scores[start:end].copy())
+        sound = (np.abs(found.boxes) <= FARTHEST_PX).all(axis=1) & np.isfinite(found.scores)
+        sound &= (found.boxes[:, :2] <= found.boxes[:, 2:]).all(axis=1)
+        if not sound.all():
+            first = int(sound.argmin())
+            said = f"box {found.boxes[first].tolist()} (x1 y1 x2 y2) with score {found.scores[first]}"
+            raise _damaged(self.path, f"image {shown(self.names[image])} has the {said}")
+        return found
 
     @property
     def num_boxes(self) -> int:
@@ -234,32 +254,73 @@ def write_arrays(file: Path, metadata: Mapping[str, str], columns: Mapping[str, 
         assert out.tell() == 8 + len(text) + end, "the pieces do not have the shape that was announced"
 
 
+class _Tensor(msgspec.Struct):
+    """What the header says of an array."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_HEADER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_METADATA = msgspec.json.Decoder(dict[str, str])
+_TENSOR = msgspec.json.Decoder(_Tensor)
+
+
 def map_arrays(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     """Return the metadata of a safetensors file, and its arrays as read-only views of the file.
+
+    Arrays of other types than those of a `Column` are left out.
 
     Raises:
         UserError: the file is missing, is not a safetensors file, or is shorter than it says.
     """
+    if not is_file(file):
+        raise UserError(f"{cut(str(file), 300)}: cannot be read: no such file, or not a regular one")
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if 2 <= length <= _LONGEST_HEADER else None
+            text = stream.read(length) if length <= _LONGEST_HEADER else b""
+        header = _HEADER.decode(text)
+        metadata = _METADATA.decode(header.pop("__metadata__", b"{}"))
+        tensors = {name: _TENSOR.decode(about) for name, about in header.items()}
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        header = None
-    if not isinstance(header, dict):
-        raise UserError(f"{file}: not a safetensors file")
-    metadata = header.pop("__metadata__", {})
+    except _NO_JSON:
+        raise UserError(f"{file}: not a safetensors file") from None
     content = np.asarray(np.memmap(file, dtype=np.uint8, mode="r"))[8 + length :]
-    try:
-        return metadata, {name: _view(content, **about) for name, about in header.items()}
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{file}: the file is damaged or cut off; write it again") from None
+    return metadata, {
+        name: _view(content, tensor, file) for name, tensor in tensors.items() if tensor.dtype in _DTYPES
+    }
 
 
-def _view(
-    content: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: tuple[int, int]
-) -> NDArray[Any]:
-    start, end = data_offsets
-    return content[start:end].view(_DTYPES[dtype]).reshape(shape)
+def _view(content: NDArray[np.uint8], tensor: _Tensor, file: Path) -> NDArray[Any]:
+    start, end = tensor.data_offsets
+    dtype, shape = _DTYPES[tensor.dtype], tensor.shape
+    possible = len(shape) <= 8 and all(0 <= side <= len(content) for side in shape)
+    if not (possible and start >= 0 and start + math.prod(shape) * dtype.itemsize == end <= len(content)):
+        raise _damaged(file, "the arrays are not as long as it says")
+    return content[start:end].view(dtype).reshape(shape)
+
+
+def _require_whole(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise unless there are all arrays of a store, of sizes that fit one another."""
+    kinds = {"offsets": "i8", "name_offsets": "i8", "boxes": "f4", "scores": "f4", "names": "u1"}
+    if any(name not in arrays or arrays[name].dtype != kind for name, kind in kinds.items()):
+        raise _damaged(file, f"it lacks one of the arrays {', '.join(kinds)}")
+    offsets, ends, boxes, scores, letters = (arrays[name] for name in kinds)
+    fits = boxes.shape == (*scores.shape, 4) and offsets.shape == ends.shape
+    if not (fits and _divides(offsets, scores) and _divides(ends, letters)):
+        raise _damaged(file, "its boxes, scores, names and images do not belong together")
+
+
+def _divides(offsets: NDArray[np.int64], array: NDArray[Any]) -> bool:
+    """Return whether offsets cut a whole array into pieces."""
+    if offsets.ndim != 1 or array.ndim != 1 or not len(offsets):
+        return False
+    return bool(offsets[0] == 0 and offsets[-1] == len(array) and (offsets[:-1] <= offsets[1:]).all())
+
+
+def _damaged(file: Path, what: str) -> UserError:
+    return UserError(f"{file}: the file is damaged or cut off ({what}); write it again")

@@ -16,8 +16,10 @@ from scipy.io import savemat
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
+from detkit.proposals.proposals import ranked
 from detkit.proposals.store.aligned import aligned_store
-from detkit.proposals.store.store import ProposalStore
+from detkit.proposals.store.foreign_files import read_proposal_json
+from detkit.proposals.store.store import Origin, ProposalStore, write_store
 
 BOXES = [np.array([[0, 10, 190, 90], [20, 30, 50, 70]], np.float32), np.array([[5, 6, 60, 180]], np.float32)]
 SCORES = [np.array([0.9, 0.25], np.float32), np.array([0.5], np.float32)]
@@ -125,12 +127,23 @@ def test_pickles_are_refused_unread(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"x": 1}, "has no cell boxes, bbs, proposals; it holds x"),
+        ({"x": 1}, "has no cell boxes, bbs, proposals; it holds 'x'"),
         ({"boxes": np.zeros((3, 4))}, "must be a cell with the boxes of each image"),
         ({"boxes": cell([np.zeros((3, 3)), np.zeros((3, 4))])}, r"boxes\{1\} must be \(P, 4\)"),
         ({"boxes": cell([np.ones((3, 5)), np.ones((3, 4))])}, "all must be alike"),
         ({"boxes": cell([np.ones((1, 4))]), "images": cell(["a", "b"])}, "of 1 images and names of 2"),
         ({"boxes": cell([np.ones((1, 4))]), "scores": cell([np.ones(2)])}, "a number for each box"),
+        ({"boxes": cell([np.full((1, 4), np.nan)] * 2)}, r"x.mat: image 1: .*found the box \[nan"),
+        ({"boxes": cell([np.full((1, 4), 1e308)] * 2)}, "coordinates up to 1e\\+09"),
+        ({"boxes": cell([np.full((1, 4), -(2**63))] * 2)}, "coordinates up to 1e\\+09"),
+        ({"boxes": cell([np.ones((1, 4))]), "scores": cell([np.array([np.nan])])}, "with the score nan"),
+        ({"boxes": cell([np.ones((1, 4))]), "scores": cell(["a"])}, "a number for each box"),
+        ({"boxes": cell([np.ones((1, 4))]), "scores": np.ones(1)}, "a number for each box"),
+        ({"boxes": cell([np.ones((1, 4))]), "images": np.array([1.5])}, "image 1 must be a text"),
+        (
+            {"boxes": cell([np.ones((1, 4))]), "images": cell([np.ones(2)])},
+            "image 1 must be a text",
+        ),
         ({"boxes": cell([np.full((1, 4), 900)] * 2)}, "read as matlab_yxyx and as matlab_xyxy"),
         (
             {"boxes": cell([np.ones((1, 4))])},
@@ -146,6 +159,74 @@ def test_wrong_mat(tmp_path: Path, content: dict[str, Any], message: str) -> Non
     savemat(tmp_path / "x.mat", content)
     with pytest.raises(UserError, match=message):
         read(tmp_path / "x.mat")
+
+
+@pytest.mark.parametrize("ids", [np.array([139.0, 285.0]), cell([139, 285.0]), np.array(["139", "285"])])
+def test_mat_with_ids(tmp_path: Path, ids: NDArray[Any]) -> None:
+    boxes = [np.add(b, [1, 1, 0, 0])[:, [1, 0, 3, 2]] for b in BOXES]
+    savemat(tmp_path / "x.mat", {"boxes": cell(boxes), "ids": ids})
+    assert read(tmp_path / "x.mat") == wanted(scores=False)
+
+
+def test_a_box_that_ends_before_it_begins_is_one_also_where_the_size_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(
+        '[{"image_id": 139, "bbox": [9, 9, -5, 4], "score": 1}]', encoding="utf-8"
+    )
+    for truth in (dataset(), replace(dataset(), sizes=np.zeros((2, 2), np.int32))):
+        with pytest.raises(UserError, match=r"box \[9.0, 9.0, -5.0, 4.0\] of .*000005.jpg is no box"):
+            read(tmp_path / "x.json", truth)
+
+
+def test_a_store_of_images_of_another_size(tmp_path: Path) -> None:
+    names = dataset().image_files.tolist()
+    proposals = [ranked(boxes) for boxes in BOXES]
+    write_store(tmp_path / "x.safetensors", Origin("mine", {}), names, proposals.__getitem__)
+    assert read(tmp_path / "x.safetensors") == wanted(scores=False)
+    halved = replace(dataset(), sizes=dataset().sizes // 2)
+    with pytest.raises(
+        UserError, match=r"190.0, 90.0\] of .*000005.jpg reaches beyond the image of 50 x 100"
+    ):
+        read(tmp_path / "x.safetensors", halved)
+    unknown = replace(dataset(), sizes=np.zeros((2, 2), np.int32))
+    assert read(tmp_path / "x.safetensors", unknown) == wanted(scores=False)
+
+
+GOOD = '{"image_id": 139, "bbox": [1, 2, 3, 4], "score": 1}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("139", "true", r"Expected `int \| str`, got `bool` - at `\$\[1\].image_id`"),
+        ("139", "139.5", "got `float`"),
+        ("139", "9" * 10_000, "out of range - at"),
+        ("[1, 2, 3, 4]", "[1, 2, 3]", r"length 4 - at `\$\[1\].bbox`"),
+        ("2, 3", '"2", 3', "Expected `float`, got `str`"),
+        ("2, 3", "1e999, 3", "out of range"),
+        ("2, 3", "1e300, 3", "coordinates up to 1e"),
+        ("1}", "true}", "Expected `float`, got `bool`"),
+        ("1}", '"1"}', "Expected `float`, got `str`"),
+        ("1}", "1e300}", "with the score 1e"),
+        ("1}", "NaN}", r"x.json:1:104: not valid JSON"),
+        ("1}", '1, "more": ' + "[" * 10**5, "not valid JSON|cannot be read"),
+        ("{", '["image_id",', "Expected `object`, got `array`|not valid JSON"),
+    ],
+)
+def test_wrong_json_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "x.json").write_text(f"[{GOOD}, {GOOD.replace(old, new, 1)}]", encoding="utf-8")
+    with pytest.raises(UserError, match=message) as raised:
+        read(tmp_path / "x.json")
+    assert len(str(raised.value)) < 500
+
+
+def test_long_names_are_no_burden(tmp_path: Path) -> None:
+    """As an array of text they would be a gigabyte."""
+    names = [f"{number}{'x' * 10**5}" for number in range(50)]
+    records = [{"image_id": name, "bbox": [1, 2, 3, 4], "score": 1} for name in names]
+    (tmp_path / "x.json").write_text(json.dumps(records * 50), encoding="utf-8")
+    found = read_proposal_json(tmp_path / "x.json")
+    assert found.names == names
+    assert [len(boxes) for boxes in found.boxes] == [50] * 50
 
 
 def test_files_that_are_no_mat(tmp_path: Path) -> None:
@@ -164,9 +245,9 @@ def test_other_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a list of \{image_id, bbox, score\}"):
         read(tmp_path / "x.json")
     (tmp_path / "x.json").write_text('[{"image_id": 139, "bbox": [1, 2, 3, 4]}]', encoding="utf-8")
-    with pytest.raises(UserError, match="has no 'score'"):
+    with pytest.raises(UserError, match=r"missing required field `score` - at `\$\[0\]`"):
         read(tmp_path / "x.json")
-    (tmp_path / "x.json").write_text('[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', encoding="utf-8")
+    (tmp_path / "x.json").write_text('[{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "utf-8")
     with pytest.raises(UserError, match="no proposals for 2 of 2 images"):
         read(tmp_path / "x.json")
     with pytest.raises(UserError, match=r"x\.txt: proposals are read from .safetensors"):

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from detkit.errors import UserError
@@ -17,7 +21,8 @@ NAMES = ["a.jpg", "b/ü.jpg", "", "d.jpg"]
 
 def random_proposals(seed: int, counts: tuple[int, ...] = (3, 0, 1, 5)) -> list[Proposals]:
     rng = np.random.default_rng(seed)
-    return [ranked(rng.uniform(0, 100, (count, 4)).astype(np.float32)) for count in counts]
+    corners = [np.sort(rng.uniform(0, 100, (count, 2, 2)), axis=1) for count in counts]
+    return [ranked(pair.reshape(-1, 4).astype(np.float32)) for pair in corners]
 
 
 def assert_same(one: Proposals, other: Proposals) -> None:
@@ -83,7 +88,7 @@ def test_the_file_cannot_be_changed_through_what_is_read(tmp_path: Path) -> None
 
 def test_wrong_files(tmp_path: Path) -> None:
     file = tmp_path / "store.safetensors"
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(UserError, match="no such file"):
         ProposalStore.open(file)
     for content in (b"", b"abc", b"\xff" * 100, (8).to_bytes(8, "little") + b"[1, 2]  "):
         file.write_bytes(content)
@@ -155,3 +160,102 @@ def test_work_reaches_the_disk_before_the_end(tmp_path: Path, monkeypatch: pytes
     for image, proposals in enumerate(random_proposals(6)[:3]):
         parts.add(image, proposals, 1.0)
     assert parts_of(tmp_path).missing(range(4)) == [2, 3]
+
+
+def written(folder: Path, header: Any = None, **changes: NDArray[Any] | None) -> Path:
+    """Write a store by safetensors, some of its arrays or all of its header another."""
+    file = folder / "changed.safetensors"
+    write_store(file, Origin("edge_boxes", {}), NAMES, random_proposals(0).__getitem__)
+    metadata, _ = map_arrays(file)
+    arrays = {name: array for name, array in {**load_file(file), **changes}.items() if array is not None}
+    save_file(arrays, file, metadata)
+    if header is not None:
+        content = file.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        text = json.dumps(header(json.loads(content[8 : 8 + length]))).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    return file
+
+
+def changed(array: str, **about: Any) -> Any:
+    return lambda header: {**header, array: {**header[array], **about}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"boxes": None},
+        {"names": None},
+        {"boxes": np.zeros((9, 5), np.float32)},
+        {"boxes": np.zeros((9, 4), np.int64)},
+        {"boxes": np.zeros((10**4, 4), np.float32)},
+        {"scores": np.zeros(8, np.float32)},
+        {"scores": np.zeros((9, 1), np.float32)},
+        {"offsets": np.array([0, 3, 3, 4, 10])},
+        {"offsets": np.array([0, 4, 3, 4, 9])},
+        {"offsets": np.array([1, 3, 3, 4, 9])},
+        {"offsets": np.array([0, 2**63 - 1, -(2**63), 4, 9])},
+        {"offsets": np.array([0, 3, 9])},
+        {"offsets": np.zeros(0, np.int64)},
+        {"name_offsets": np.array([0, 5, 3, 11, 16])},
+        {"header": changed("boxes", shape=[10**12, 4], data_offsets=[80, 80 + 16 * 10**12])},
+        {"header": changed("boxes", shape=[10**12, 4])},
+        {"header": changed("boxes", shape=[-1, 4])},
+        {"header": changed("boxes", shape=[0, 2**62, 2**62], data_offsets=[0, 0])},
+        {"header": changed("boxes", shape=[9] * 100_000)},
+        {"header": changed("boxes", data_offsets=[-144, 0])},
+        {"header": lambda header: {**header, "__metadata__": {"detkit_proposals": "1"}}},
+        {"header": lambda header: {**header, "__metadata__": {"detkit_proposals": "1", "origin": "[1]"}}},
+        {
+            "header": lambda header: {
+                **header,
+                "__metadata__": {"detkit_proposals": "1", "origin": "[" * 10**5},
+            }
+        },
+    ],
+)
+def test_what_does_not_fit_together_is_damage(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert len(ProposalStore.open(written(tmp_path))) == 4
+    with pytest.raises(UserError, match=r"changed.safetensors: the file is damaged or cut off \("):
+        ProposalStore.open(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, '{"boxes": ' * 10**4, '{"boxes": %s}' % ("9" * 10**4), '{"boxes": 1}', "null", "[]"]
+)
+def test_headers_that_are_none(tmp_path: Path, text: str) -> None:
+    for length in (len(text), 2**63, 99_999_999):
+        (tmp_path / "x.safetensors").write_bytes(length.to_bytes(8, "little") + text.encode())
+        with pytest.raises(UserError, match="not a safetensors file"):
+            ProposalStore.open(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("wild", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("place", [(4, 0), (4, 3), (4,)])
+def test_numbers_that_are_none_are_named_with_their_image(
+    tmp_path: Path, wild: float, place: tuple[int, ...]
+) -> None:
+    arrays = load_file(written(tmp_path))
+    name = "boxes" if len(place) == 2 else "scores"
+    arrays[name][place] = wild
+    if name == "scores" and np.isfinite(wild):
+        arrays[name][place] = np.inf
+    store = ProposalStore.open(written(tmp_path, **arrays))
+    assert [len(store(image)) for image in range(3)] == [3, 0, 1]
+    with pytest.raises(UserError, match=r"image 'd.jpg' has the box \[.*\] \(x1 y1 x2 y2\) with score"):
+        store(3)
+
+
+def test_boxes_that_end_before_they_begin(tmp_path: Path) -> None:
+    turned = np.ascontiguousarray(load_file(written(tmp_path))["boxes"][:, [2, 1, 0, 3]])
+    with pytest.raises(UserError, match=r"image 'a\.jpg' has the box"):
+        ProposalStore.open(written(tmp_path, boxes=turned))(0)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "itself.safetensors").symlink_to("itself.safetensors")
+    for name in ("pipe", "itself", "x" * 300, "folder"):
+        (tmp_path / "folder.safetensors").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=r": cannot be read: no such file, or not a regular one"):
+            ProposalStore.open(tmp_path / f"{name}.safetensors")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -28,6 +27,8 @@ from tests.reliability.hostile.mutations import (
     deep,
     entity_bomb,
 )
+from tests.reliability.hostile.proposal_cases import mat_arrays, proposal_files
+from tests.reliability.hostile.result_cases import comp4, results
 
 Make = Callable[[Path, Path, random.Random], list[str]]
 """Puts hostile input into a folder, made from valid input in another, and returns the command to run."""
@@ -55,6 +56,10 @@ class Case:
     number: int
     family: str
     command: tuple[str, ...]
+
+
+for _make in (proposal_files, mat_arrays, results, comp4):
+    family(_make)
 
 
 def make_case(seed: int, number: int, folder: Path, valid: Path) -> Case:
@@ -362,87 +367,6 @@ def model_weights(folder: Path, valid: Path, rng: random.Random) -> list[str]:
 
     _rewrite_model(folder / "model.safetensors", valid, change)
     return _model_command("model.safetensors", valid, rng)
-
-
-@family
-def proposal_files(folder: Path, valid: Path, rng: random.Random) -> list[str]:
-    way = rng.randrange(3)
-    if way == 0:
-        content = (valid / "boxes.safetensors").read_bytes()
-        (folder / "boxes.safetensors").write_bytes(changed_bytes(content, rng))
-        name = "boxes.safetensors"
-    elif way == 1:
-        name = "boxes.mat"
-        content = (valid / name).read_bytes()
-        (folder / name).write_bytes(changed_bytes(content, rng))
-    else:
-        name = "boxes.json"
-        (folder / name).write_text(changed_json((valid / "results.json").read_text(), rng))
-    config = str(valid / "run" / "config.yaml")
-    read = ["data.proposals." + f"{part}={{type: file, path: {name}}}" for part in ("train", "val")]
-    return rng.choice(
-        [
-            ["recall", name, "--dataset", str(valid / "coco")],
-            ["recall", name, "--dataset", "synthetic"],
-            ["check", config, *read],
-        ]
-    )
-
-
-@family
-def mat_arrays(folder: Path, valid: Path, rng: random.Random) -> list[str]:
-    cells = np.empty(rng.choice((0, 1, 4)), object)
-    for place in range(len(cells)):
-        cells[place] = rng.choice(
-            [
-                np.zeros((2, 5)),
-                np.full((2, 4), np.nan),
-                np.full((2, 4), 1e308),
-                np.array("x"),
-                np.zeros((2, 2, 2)),
-                np.array([[5.0, 5.0, 1.0, 1.0]]),
-                np.zeros((0, 4)),
-                np.array([[1j, 2, 3, 4]]),
-            ]
-        )
-    scipy.io.savemat(
-        folder / "boxes.mat", {rng.choice(("boxes", "a")): cells, "images": np.array(["a", "b"], object)}
-    )
-    return ["recall", "boxes.mat", "--dataset", str(valid / "coco")]
-
-
-@family
-def results(folder: Path, valid: Path, rng: random.Random) -> list[str]:
-    text = (valid / "results.json").read_text()
-    if rng.random() < 0.7:
-        text = changed_json(text, rng)
-    else:
-        text = changed_bytes(text.encode(), rng).decode("utf-8", "replace")
-    (folder / "results.json").write_text(text)
-    truth = str(next((valid / "coco").rglob("*val*.json")))
-    if rng.random() < 0.3:
-        (folder / "truth.json").write_text(changed_json(Path(truth).read_text(), rng))
-        truth = "truth.json"
-    return [
-        "score",
-        "--gt",
-        truth,
-        "--dt",
-        "results.json",
-        "--metric",
-        rng.choice(("coco", "voc07", "voc10")),
-    ]
-
-
-@family
-def comp4(folder: Path, valid: Path, rng: random.Random) -> list[str]:
-    shutil.copytree(valid / "comp4", folder / "comp4")
-    file = rng.choice(sorted((folder / "comp4").glob("*.txt")))
-    if rng.random() < 0.2:
-        file.unlink()
-    else:
-        file.write_bytes(changed_text(file.read_text(), rng).encode("utf-8", "replace"))
-    return ["score", "--gt", str(valid / "voc" / "Annotations"), "--dt", "comp4", "--metric", "voc07"]
 
 
 @family
