@@ -103,6 +103,8 @@ def fit(
     state = TrainingState(model, optimizer, scaler, ema, timeline)
     if resumes and folder:
         resume(state, folder / CHECKPOINT)
+        if state.step:  # a validation that is repeated reports the rate of the step before it
+            set_rates(optimizer, schedule(state.step - 1) if schedule else 1.0)
     network = replicate(model, session.device)
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)
