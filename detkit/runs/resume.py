@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,13 @@ def training_folder(
         lock.begin("")
         write_atomically(written, config_text)
         say(f"run folder: {folder}")
-        yield folder, resumed
+        try:
+            yield folder, resumed
+        except UserError:
+            if resumed:  # perhaps the config is of something else, which can be seen only later
+                with suppress(UserError):
+                    write_atomically(written, before)
+            raise
 
 
 def _is_unstarted(folder: Path) -> bool:

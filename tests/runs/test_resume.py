@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,17 @@ def test_processes_that_torchrun_started_again_resume_their_own_training(
     else:
         with pytest.raises(UserError, match="not empty"):
             opened(tmp_path, "seed=3")
+
+
+def test_a_config_that_cannot_be_resumed_does_not_replace_that_of_the_training(tmp_path: Path) -> None:
+    before = (written(tmp_path, "seed=3") / CONFIG).read_bytes()
+    (tmp_path / CHECKPOINT).touch()
+    text = dump_config(load_config(NAME, ["seed=4"]))
+    for error in (UserError, KeyboardInterrupt):  # Ctrl-C is no mistake
+        with suppress(error), training_folder(tmp_path, "train", text, resume=True):
+            assert (tmp_path / CONFIG).read_text(encoding="utf-8") == text
+            raise error
+        assert ((tmp_path / CONFIG).read_bytes() == before) == (error is UserError)
 
 
 def test_a_training_that_ended_leaves_no_lock_however_it_ended(tmp_path: Path) -> None:
