@@ -181,13 +181,15 @@ def test_a_file_of_that_name_that_is_no_lock_is_kept(tmp_path: Path, content: st
 
 def test_what_is_no_file_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("my notes")
-    for number, make in enumerate([lambda p: p.symlink_to(tmp_path / "notes"), os.mkfifo, Path.mkdir]):
+    links = [lambda place, to=to: place.symlink_to(tmp_path / to) for to in ("notes", "missing")]
+    for number, make in enumerate([*links, os.mkfifo, Path.mkdir]):
         folder = tmp_path / str(number)
         folder.mkdir()
         make(folder / LOCK)
         with pytest.raises(UserError, match=LOCK):
             locked(folder).__enter__()
     assert (tmp_path / "notes").read_text() == "my notes"
+    assert not (tmp_path / "missing").exists()
 
 
 def test_an_empty_lock_is_that_of_a_process_killed_before_it_wrote(tmp_path: Path) -> None:
