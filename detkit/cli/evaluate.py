@@ -18,7 +18,10 @@ def evaluate(
     out: Out = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Evaluate a trained detector on a config's validation images."""
+    """Evaluate a trained detector on a config's validation images.
+
+    If it is killed, the same command does in --out what was not finished there.
+    """
     read = checked(config, overrides)
     from detkit.evaluation.measure import table
     from detkit.workflows import evaluate as workflow

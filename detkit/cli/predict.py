@@ -43,7 +43,10 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json_file: JsonFile = None,
 ) -> None:
-    """Run a trained detector on images."""
+    """Run a trained detector on images.
+
+    If it is killed, the same command does in --out what was not finished there.
+    """
     from detkit.runtime.progress import ProgressLine
     from detkit.workflows import predict as workflow
 

@@ -22,7 +22,10 @@ def train(
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Train a detector, evaluate its best weights and write a report."""
+    """Train a detector, evaluate its best weights and write a report.
+
+    If it is killed, the same command begins anew in --out, or says that --resume goes on from a checkpoint.
+    """
     read = checked(config, overrides)
     from detkit.evaluation.measure import table
     from detkit.workflows import train as workflow

@@ -1,7 +1,10 @@
-"""Resumption of a training where it stopped."""
+"""Folder of a training, new or one where it goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,72 @@ import yaml
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
-from detkit.storage.run_folder import CHECKPOINT, CONFIG
+from detkit.storage.atomic import write_atomically
+from detkit.storage.folder_lock import locked
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS, names_in, new_folder, require_empty
+from detkit.training.staged.stages import FOLDER as STAGES
+
+# What a training writes before there is anything to go on with.
+_BEFORE = (CONFIG, METRICS, "events.out.tfevents*", "nonfinite*.pt")
 
 
-def goes_on(out: Path | None) -> bool:
-    """Return whether torchrun started this training again and `out` holds how far it had come."""
-    return out is not None and restarts() > 0 and (out / CHECKPOINT).is_file()
+@contextmanager
+def training_folder(
+    wanted: Path | None, name: str, config_text: str, *, resume: bool
+) -> Iterator[tuple[Path, bool]]:
+    """Give the folder of a training, with its config, locked inside the `with`; and whether it is resumed.
+
+    A training that was stopped before it left a checkpoint or a stage begins anew in its folder, resumed or
+    not. Where torchrun starts the processes again after one of them ended, they resume.
+
+    Args:
+        wanted: the folder that the user asked for; None takes a new one in runs/.
+        name: of such a new one.
+        config_text: the resolved config.
+        resume: whether the user wants to go on with what is there.
+
+    Raises:
+        UserError: the folder is another training's or holds other things, has no training to go on with, or
+            another process is at work there.
+    """
+    folder = new_folder(None, name) if wanted is None else wanted
+    written = folder / CONFIG
+    if resume and not written.is_file():
+        raise UserError(
+            f"{written}: no such file; --resume goes on with a training that wrote it into --out; without "
+            "--resume one begins there"
+        )
+    with locked(folder) as lock:
+        before = written.read_text(encoding="utf-8", errors="replace") if written.is_file() else ""
+        begun = bool(before) and ((folder / CHECKPOINT).exists() or (folder / STAGES).exists())
+        resumed = begun and (resume or (restarts() > 0 and before == config_text))
+        if resumed:
+            announce_changes(folder, config_text)
+        elif before == config_text and _is_unstarted(folder):
+            say(f"{folder}: the training was stopped before its first checkpoint; it begins anew")
+        elif resume:
+            announce_changes(folder, config_text)
+            raise UserError(
+                f"{folder}: there is no checkpoint to go on with, and the training cannot begin anew there, "
+                "since its config was another one or something else is there; name a new folder with --out"
+            )
+        else:
+            require_empty(folder, ", or add --resume to go on with the training there" if begun else "")
+        lock.begin("")
+        write_atomically(written, config_text)
+        say(f"run folder: {folder}")
+        try:
+            yield folder, resumed
+        except UserError:
+            if resumed:  # perhaps the config is of something else, which can be seen only later
+                with suppress(UserError):
+                    write_atomically(written, before)
+            raise
 
 
-def begins_again(out: Path) -> bool:
-    """Return whether torchrun started this training again before it had left anything but its config."""
-    return restarts() > 0 and (out / CONFIG).is_file() and not (out / CHECKPOINT).is_file()
+def _is_unstarted(folder: Path) -> bool:
+    """Return whether all that a folder holds was written by a training before its first checkpoint."""
+    return all(any(fnmatchcase(name, pattern) for pattern in _BEFORE) for name in names_in(folder))
 
 
 def announce_changes(folder: Path, config_text: str) -> None:
@@ -29,14 +87,8 @@ def announce_changes(folder: Path, config_text: str) -> None:
     Args:
         folder: the run folder, with its config.
         config_text: the resolved config of now.
-
-    Raises:
-        UserError: there is no training in the folder.
     """
-    written = folder / CONFIG
-    if not written.is_file():
-        raise UserError(f"{written}: no such file; --resume goes on with a training that wrote it into --out")
-    before = _flat(yaml.safe_load(written.read_text(encoding="utf-8")))
+    before = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
     now = _flat(yaml.safe_load(config_text))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):

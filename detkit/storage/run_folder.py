@@ -1,10 +1,14 @@
-"""Run folder: new each time, never overwritten."""
+"""Run folder: new each time, never overwritten, and one command's alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from detkit.errors import UserError
+from detkit.storage.folder_lock import LOCK, locked
 
 CONFIG = "config.yaml"
 MODEL = "model.safetensors"
@@ -28,11 +32,7 @@ def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> P
     try:
         if wanted is not None:
             wanted.mkdir(parents=True, exist_ok=True)
-            if any(wanted.iterdir()):
-                raise UserError(
-                    f"{wanted}: the folder is not empty, and results are never overwritten; "
-                    "name another one with --out (or add --resume to go on with a training there)"
-                )
+            require_empty(wanted)
             return wanted
         number = 1
         while True:
@@ -45,3 +45,58 @@ def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> P
             return folder
     except OSError as error:
         raise UserError(f"{error.filename}: cannot make the folder: {error.strerror}") from error
+
+
+@contextmanager
+def results_folder(wanted: Path | None, name: str, work: str, parent: Path = Path("runs")) -> Iterator[Path]:
+    """Give a folder for the results of one command, which is locked inside the `with`; see `new_folder`.
+
+    A folder where the same work was begun, but killed or broken off, is given once more: it is done anew.
+
+    Args:
+        wanted: the folder the user asked for.
+        name: used otherwise.
+        work: tells apart what is written there from what other commands write.
+        parent: where folders of that name are kept.
+
+    Raises:
+        UserError: `wanted` holds other files, another command is at work there, or it cannot be made.
+    """
+    folder = new_folder(None, name, parent) if wanted is None else wanted
+    try:
+        with locked(folder) as lock:
+            if lock.work != work:
+                require_empty(folder)
+            lock.begin(work)
+            try:
+                yield folder
+            finally:
+                if not names_in(folder):
+                    lock.work = ""  # whatever comes next may have it
+    except BaseException:
+        if wanted is None:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
+
+
+def require_empty(folder: Path, advice: str = "") -> None:
+    """Check that a folder holds nothing but its lock and halves of files, which a killed command leaves.
+
+    Args:
+        folder: an existing folder.
+        advice: what else to do about it.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    if names_in(folder):
+        raise UserError(
+            f"{folder}: the folder is not empty, and results are never overwritten; name another one{advice}"
+        )
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names of what a folder holds, but for its lock and for halves of files."""
+    names = (file.name for file in folder.iterdir())
+    return {name for name in names if name != LOCK and not fnmatchcase(name, ".?*.part")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from detkit.models.compilation import compile_maps
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
 from detkit.runs.session import detect_with, session
+from detkit.runtime.processes import from_main
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import CONFIG, new_folder
+from detkit.storage.content_keys import key_of
+from detkit.storage.run_folder import CONFIG, results_folder
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def evaluate(
             config, the content of a file as a mapping, or the path or the short name of a file.
         overrides: changes by key, {"evaluate.metric": "coco"}, or as texts, ["evaluate.metric=coco"].
         weights: a model.safetensors.
-        out: folder for the results, which must be new or empty; None takes a new one beside the weights.
+        out: folder for the results, which must be new or empty, or hold what the same evaluation left when it
+            was stopped; None takes a new one beside the weights.
 
     Returns:
         The result; None in all processes but the first.
@@ -66,7 +70,7 @@ def evaluate(
     """
     config, weights = as_config(config, overrides), Path(weights)
     source = open_validation_set(config.data)
-    with session(config, trains=False) as run:
+    with session(config, trains=False) as run, ExitStack() as held:
         loaded = load_detector(weights, run.device)
         require_same_classes(loaded.classes, source.annotations, weights)
         if config.evaluate.compile:
@@ -75,13 +79,15 @@ def evaluate(
         if proposals is not None:
             # Files of proposals belong to the images, and the images are the config's.
             source = attach_proposals(config.detector.external_proposals or proposals, source, "val")
+        used = config.model_copy(update={"detector": loaded.config.detector})
+        work = key_of("eval", str(weights.absolute()), dump_config(used))
+        opened = results_folder(None if out is None else Path(out), "eval", work, weights.parent)
+        folder = from_main(lambda: held.enter_context(opened))
         found, timing = detect_with(config, run, loaded.model, source)
         if found is None:
             return None
         measured = measure(source.annotations, found, config.evaluate.metric)
-        folder = new_folder(None if out is None else Path(out), "eval", weights.parent)
         seconds = timing.seconds / max(timing.num_images, 1)
-        used = config.model_copy(update={"detector": loaded.config.detector})
         write_atomically(folder / CONFIG, dump_config(used))
         evaluated = evaluated_run(folder.resolve().name, used, source, found, measured, seconds)
         write_results(folder, evaluated)

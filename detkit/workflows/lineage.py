@@ -30,7 +30,8 @@ from detkit.lineage.timing import time_by_image
 from detkit.runtime.environment import environment
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, new_folder
+from detkit.storage.folder_lock import locked
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, new_folder, require_empty
 from detkit.training.staged.stages import FOLDER as STAGES
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
@@ -87,20 +88,22 @@ def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str]
     """
     wanted = _wanted(only)
     backbone_of(terms)  # refuses a name before a folder is made
-    folder = _folder(dataset, terms, out)
+    folder = new_folder(None, "lineage") if out is None else out
     try:
-        images = images_of_dataset(dataset, folder)
-        say(f"run folder: {folder}", images.note)
-        weights, pretrain_seconds = _weights(images, terms, folder)
-        ground = common_ground(images, terms, weights)
-        rows: list[Row] = []
-        for link in CHAIN:
-            place = folder / link.name
-            if link.name not in wanted and not (place / ROW).is_file():
-                continue
-            rows.append(_row(link, link.config(ground), images.val, place))
-            result = Lineage(tuple(rows), ratios_of(rows), pretrain_seconds, folder)
-            _write(result, dataset, terms, images)
+        with locked(folder):
+            _begin(folder, dataset, terms)
+            images = images_of_dataset(dataset, folder)
+            say(f"run folder: {folder}", images.note)
+            weights, pretrain_seconds = _weights(images, terms, folder)
+            ground = common_ground(images, terms, weights)
+            rows: list[Row] = []
+            for link in CHAIN:
+                place = folder / link.name
+                if link.name not in wanted and not (place / ROW).is_file():
+                    continue
+                rows.append(_row(link, link.config(ground), images.val, place))
+                result = Lineage(tuple(rows), ratios_of(rows), pretrain_seconds, folder)
+                _write(result, dataset, terms, images)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command with --out {folder} goes on") from None
     return result
@@ -117,23 +120,21 @@ def _wanted(only: Sequence[str]) -> list[str]:
     return list(only) or names
 
 
-def _folder(dataset: str, terms: Terms, out: Path | None) -> Path:
-    """Return the folder, and refuse one where something else was measured."""
+def _begin(folder: Path, dataset: str, terms: Terms) -> None:
+    """Note the terms in a new folder, and refuse one where something else was measured."""
     known_terms = {"dataset": dataset, **asdict(terms)}
-    text = json.dumps(known_terms, indent=2)
-    if out is not None and (out / TERMS).is_file():
-        before = json.loads((out / TERMS).read_bytes())
-        changed = [key for key in known_terms if before.get(key) != known_terms[key]]
-        if changed:
-            key = changed[0]
-            raise UserError(
-                f"{out}: was begun with {key} {before.get(key)}, not {known_terms[key]}; rows on different "
-                "terms do not compare: name another folder with --out"
-            )
-        return out
-    folder = new_folder(out, "lineage")
-    write_atomically(folder / TERMS, text)
-    return folder
+    if not (folder / TERMS).is_file():
+        require_empty(folder)
+        write_atomically(folder / TERMS, json.dumps(known_terms, indent=2))
+        return
+    before = json.loads((folder / TERMS).read_bytes())
+    changed = [key for key in known_terms if before.get(key) != known_terms[key]]
+    if changed:
+        key = changed[0]
+        raise UserError(
+            f"{folder}: was begun with {key} {before.get(key)}, not {known_terms[key]}; rows on different "
+            "terms do not compare: name another folder with --out"
+        )
 
 
 def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | None]:
@@ -194,7 +195,7 @@ def _train_once(config: Config, folder: Path) -> float:
     try:
         trained = train(config, out=folder, resume=started)
     except BaseException:
-        if folder.is_dir():
+        if (folder / CONFIG).is_file():
             taken = before["seconds"] + time.perf_counter() - start
             write_atomically(spent, json.dumps({"seconds": taken, "done": False}))
         raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import from_main, process_group, rank
-from detkit.storage.run_folder import new_folder
+from detkit.storage.content_keys import key_of
+from detkit.storage.run_folder import results_folder
 
 DRAWN = "drawn"
 
@@ -41,7 +44,8 @@ def predict(
     Args:
         weights: a model.safetensors.
         sources: image files, folders (with all below them) and glob patterns.
-        out: folder for the results, new or empty; None takes a new one in runs/.
+        out: folder for the results, new or empty, or with what the same prediction left when it was stopped;
+            None takes a new one in runs/.
         format: json, coco, voc, yolo or csv.
         draw: also write each image with its detections into drawn/.
         tile: side of tiles in pixels, to find small objects in large images.
@@ -60,7 +64,8 @@ def predict(
     """
     files = find_images(sources)
     predictor = build_predictor(weights, device)
-    with process_group(predictor.session.device):
+    what = (str(weights.absolute()), [str(file) for file in files], format, draw, tile, threshold)
+    with process_group(predictor.session.device), ExitStack() as held:
         stream = predict_together(
             predictor,
             files,
@@ -69,10 +74,12 @@ def predict(
             batch_size=1 if predictor.session.device.type == "cpu" else 8,
             threads=max(1, num_workers(None)),
         )
-        folder = from_main(lambda: new_folder(out, "predict"))
+        opened = results_folder(out, "predict", key_of("predict", *what))
+        folder = from_main(lambda: held.enter_context(opened))
         if rank() != 0:
             deque(stream, maxlen=0)
             return folder, []
+        shutil.rmtree(folder / DRAWN, ignore_errors=True)  # of the same prediction, when it was stopped
         records = []
         written = write_predictions(stream, folder, format, predictor.category_ids)
         for number, found in enumerate(written, start=1):

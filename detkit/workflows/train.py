@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detkit.config.dump import dump_config
 from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set, open_validation_set
@@ -21,12 +21,11 @@ from detkit.evaluation.measure import Measured, measure
 from detkit.inference.score_floor import advice_of
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
-from detkit.runs.resume import announce_changes, begins_again, goes_on
+from detkit.runs.resume import training_folder
 from detkit.runs.session import session, task_of
 from detkit.runtime.processes import barrier, from_main, rank
 from detkit.runtime.progress import say
-from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import CONFIG, METRICS, MODEL, new_folder
+from detkit.storage.run_folder import METRICS, MODEL
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,9 @@ def train(
             path or the short name of a file.
         overrides: changes by key, {"train.optimizer.lr": 0.01}, or as texts, ["train.optimizer.lr=0.01"].
         name: the run's folder is runs/NAME unless `out` is given.
-        out: the run's folder; it must be new or empty, or hold the training to resume.
-        resume: go on from last.pt in `out`.
+        out: the run's folder; it must be new or empty, or hold the training to resume. One where the same
+            training was stopped before its first checkpoint counts as empty.
+        resume: go on with the training in `out`.
         from_weights: a model.safetensors to start from; classes it shares by name are kept.
         settings: changes to keys of `train`, or of the config itself: epochs=3, seed=1.
 
@@ -95,7 +95,6 @@ def train(
     config, out = as_config(config, overrides, settings), None if out is None else Path(out)
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
-    resume = resume or goes_on(out)
     try:
         train_set, changed = open_training_set(config.data)
         val_set = open_validation_set(config.data) if config.data.val is not None else None
@@ -103,7 +102,7 @@ def train(
         raise UserError(
             f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
         ) from error
-    with session(config, trains=True) as run:
+    with session(config, trains=True) as run, ExitStack() as held:
         if rank() == 0:
             changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
             seen = train_set.annotations
@@ -113,10 +112,11 @@ def train(
         train_set = attach_proposals(proposals, train_set, "train")
         if val_set is not None:
             val_set = attach_proposals(proposals, val_set, "val")
-        folder = from_main(lambda: _folder(config, name, out, resume))
         task = task_of(config, run, train_set, val_set)
+        opened = training_folder(out, name, task.config_text, resume=resume)
+        folder, resumed = from_main(lambda: held.enter_context(opened))
         weights = None if from_weights is None else Path(from_weights)
-        task = replace(task, folder=folder, resume=resume, from_weights=weights)
+        task = replace(task, folder=folder, resume=resumed, from_weights=weights)
         start = time.perf_counter()
         progress = family_of(config.detector).recipes[config.train.type](task)
         seconds = time.perf_counter() - start
@@ -124,21 +124,6 @@ def train(
     if rank() != 0:
         return None
     return Training(task.folder, measured, seconds, progress.steps, progress.images_per_second)
-
-
-def _folder(config: Config, name: str, out: Path | None, resume: bool) -> Path:
-    text = dump_config(config)
-    if resume:
-        assert out is not None
-        announce_changes(out, text)
-        folder = out
-    elif out is not None and begins_again(out):
-        folder = out
-    else:
-        folder = new_folder(out, name)
-    write_atomically(folder / CONFIG, text)
-    say(f"run folder: {folder}")
-    return folder
 
 
 def _report(config: Config, task: Task) -> Measured | None:

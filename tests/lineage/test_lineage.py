@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from detkit.lineage import common_settings as lineage_ground
 from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Ground, Terms
 from detkit.lineage.common_settings import EMBEDDED, PHOTOS, backbone_of, terms_for
 from detkit.lineage.page import Row, ratios_of
+from detkit.storage.folder_lock import LOCK
 from detkit.workflows import lineage as whole
 from detkit.workflows.lineage import Lineage, lineage
 
@@ -153,6 +155,13 @@ def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
         raise KeyboardInterrupt
 
     monkeypatch.setattr(whole, "evaluate", stop)
+    for place, left in (("out", f".{whole.TERMS}.part"), ("out/fast_rcnn", ".config.yaml.part")):
+        (tmp_path / place).mkdir()
+        for name in (LOCK, left):  # killed before there were files
+            (tmp_path / place / name).touch()
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(whole, "train", stop)
+            run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
     with pytest.raises(KeyboardInterrupt, match=r"--out .*out goes on"):
         run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
     monkeypatch.setattr(whole, "evaluate", actual)

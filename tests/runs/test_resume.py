@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.errors import UserError
-from detkit.runs.resume import announce_changes, begins_again, goes_on
-from detkit.storage.run_folder import CHECKPOINT, CONFIG
+from detkit.runs.resume import announce_changes, training_folder
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS
+from detkit.training.staged.stages import FOLDER as STAGES
 
 NAME = "faster_rcnn_resnet18_synthetic"
 
@@ -40,23 +42,113 @@ def test_keys_that_came_or_went_are_named_too(tmp_path: Path, capsys: pytest.Cap
     assert "train.ema.decay: 0.9 -> None" in capsys.readouterr().err
 
 
-def test_a_folder_without_a_training_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{CONFIG}: no such file; --resume goes on with a training"):
-        announce_changes(tmp_path, "version: 1\n")
+def opened(folder: Path, *overrides: str, resume: bool = False) -> tuple[Path, bool]:
+    text = dump_config(load_config(NAME, list(overrides)))
+    with training_folder(folder, "train", text, resume=resume) as (given, resumed):
+        assert (given / CONFIG).read_text(encoding="utf-8") == text
+        with pytest.raises(UserError, match="at work there"):
+            training_folder(folder, "train", text, resume=True).__enter__()
+        return given, resumed
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_a_folder_without_a_training_is_neither_resumed_nor_made(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(UserError, match=rf"{CONFIG}: no such file; --resume goes on with a training"):
+            opened(folder, resume=True)
+    assert not names(tmp_path)
+
+
+def test_without_a_wish_the_folder_is_a_new_one_in_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("train", "train-2"):
+        with training_folder(None, "train", "version: 1\n", resume=False) as given:
+            assert given == (Path("runs") / name, False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("left", [(), (METRICS,), (METRICS, "events.out.tfevents.1.host"), ("nonfinite.pt",)])
+def test_a_training_that_left_no_checkpoint_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left: tuple[str, ...], resume: bool
+) -> None:
+    written(tmp_path, "seed=3")
+    for name in (*left, ".last.pt.part", ".config.yaml.part"):
+        (tmp_path / name).touch()
+    assert opened(tmp_path, "seed=3", resume=resume) == (tmp_path, False)
+    assert "stopped before its first checkpoint; it begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("left", ["model.safetensors", "report.html", "detections.json", "notes.txt", "mine"])
+def test_nothing_begins_anew_among_other_files(tmp_path: Path, left: str, resume: bool) -> None:
+    written(tmp_path)
+    (tmp_path / left).touch()
+    with pytest.raises(UserError, match="name a new folder" if resume else "name another one$"):
+        opened(tmp_path, resume=resume)
+    assert names(tmp_path) == {CONFIG, left}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_nothing_begins_anew_with_another_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resume: bool
+) -> None:
+    before = (written(tmp_path, "seed=3") / CONFIG).read_bytes()
+    with pytest.raises(UserError, match="name a new folder" if resume else "name another one$"):
+        opened(tmp_path, "seed=4", resume=resume)
+    assert ("seed: 3 -> 4" in capsys.readouterr().err) == resume
+    assert (tmp_path / CONFIG).read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", [CHECKPOINT, STAGES])
+def test_what_left_a_checkpoint_or_stage_is_resumed_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str
+) -> None:
+    written(tmp_path, "seed=3")
+    (tmp_path / kept).touch()
+    with pytest.raises(UserError, match=r"not empty.*or add --resume to go on"):
+        opened(tmp_path, "seed=3")
+    assert opened(tmp_path, "seed=4", resume=True) == (tmp_path, True)
+    assert "seed: 3 -> 4" in capsys.readouterr().err
+    assert names(tmp_path) == {CONFIG, kept}
 
 
 @pytest.mark.parametrize("restarts", [0, 1])
-@pytest.mark.parametrize("files", [(), (CONFIG,), (CONFIG, CHECKPOINT)])
-def test_only_processes_that_torchrun_started_again_go_on_by_themselves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, files: tuple[str, ...]
+@pytest.mark.parametrize("kept", [CHECKPOINT, STAGES])
+def test_processes_that_torchrun_started_again_resume_their_own_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, kept: str
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(restarts))
-    for name in files:
-        (tmp_path / name).touch()
-    assert goes_on(tmp_path) == (restarts > 0 and CHECKPOINT in files)
-    assert begins_again(tmp_path) == (restarts > 0 and files == (CONFIG,))
+    written(tmp_path, "seed=3")
+    (tmp_path / kept).touch()
+    with pytest.raises(UserError, match="not empty"):
+        opened(tmp_path, "seed=4")
+    if restarts:
+        assert opened(tmp_path, "seed=3") == (tmp_path, True)
+    else:
+        with pytest.raises(UserError, match="not empty"):
+            opened(tmp_path, "seed=3")
 
 
-def test_without_a_folder_there_is_nothing_to_go_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert not goes_on(None)
+def test_a_config_that_cannot_be_resumed_does_not_replace_that_of_the_training(tmp_path: Path) -> None:
+    before = (written(tmp_path, "seed=3") / CONFIG).read_bytes()
+    (tmp_path / CHECKPOINT).touch()
+    text = dump_config(load_config(NAME, ["seed=4"]))
+    for error in (UserError, KeyboardInterrupt):  # Ctrl-C is no mistake
+        with suppress(error), training_folder(tmp_path, "train", text, resume=True):
+            assert (tmp_path / CONFIG).read_text(encoding="utf-8") == text
+            raise error
+        assert ((tmp_path / CONFIG).read_bytes() == before) == (error is UserError)
+
+
+def test_a_training_that_ended_leaves_no_lock_however_it_ended(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        training_folder(tmp_path, "train", "version: 1\n", resume=False),
+    ):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == {CONFIG}

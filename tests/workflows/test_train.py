@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from detkit import workflows
 from detkit.annotations.coco_results import read_coco_results
 from detkit.config.load import load_config
 from detkit.config.schema import Config
@@ -18,6 +20,8 @@ from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import measure
 from detkit.inference.score_floor import advice_of
+from detkit.report.draw import write_image
+from detkit.runs import results
 from detkit.runs.predictor import build_predictor, load_detector
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
@@ -151,6 +155,77 @@ def test_a_source_without_images_is_refused(run: Path, tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "nothing.jpg"):
         with pytest.raises(UserError, match=tmp_path.name):
             predict(run / "model.safetensors", [str(source)], out=tmp_path / "out")
+
+
+def stop(*_: object, **__: object) -> Any:
+    raise KeyboardInterrupt
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_training_that_was_stopped_before_its_first_checkpoint_begins_anew_by_the_same_command(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(train_gradient, "fit", stop)
+        for resume in (False, False, True):
+            with pytest.raises(KeyboardInterrupt):
+                train(small("evaluate.metric=voc07"), out=tmp_path / "run", resume=resume)
+    with pytest.raises(UserError, match=r"name another one$"):
+        train(small(), out=tmp_path / "run")
+    train(small("evaluate.metric=voc07"), out=tmp_path / "run")
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", run))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {file.name for file in run.iterdir()}
+
+
+def test_a_prediction_that_was_stopped_is_done_anew_by_the_same_command(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic(tmp_path / "data", "coco", 1, 3)
+    settings: dict[str, Any] = {"draw": True, "threshold": 0.0, "device": "cpu"}
+
+    def found(out: Path, result_format: Any = "voc") -> Path:
+        sources = [str(tmp_path / "data" / "val")]
+        return predict(run / "model.safetensors", sources, out=out, format=result_format, **settings)[0]
+
+    def stop_at_the_second(file: Path, image: Any) -> None:
+        if (tmp_path / "found" / "drawn" / "val_000000.jpg").exists():
+            raise KeyboardInterrupt
+        write_image(file, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workflows.predict, "write_image", stop_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            found(tmp_path / "found")
+    with pytest.raises(UserError, match="not empty"):
+        found(tmp_path / "found", "yolo")
+    assert contents(found(tmp_path / "found")) == contents(found(tmp_path / "whole"))
+    with pytest.raises(UserError, match="not empty"):
+        found(tmp_path / "found")
+
+
+def test_an_evaluation_that_was_stopped_is_done_anew_by_the_same_command(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, weights, out = run / "config.yaml", run / "model.safetensors", tmp_path / "found"
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_page", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(config, weights=weights, out=out)
+    assert (out / "detections.json").exists()
+    with pytest.raises(UserError, match="not empty"):
+        evaluate(config, {"evaluate.metric": "coco"}, weights=weights, out=out)
+    evaluate(config, weights=weights, out=out)
+    whole = evaluate(config, weights=weights, out=tmp_path / "whole")
+    assert whole is not None
+    assert contents(out).keys() == contents(whole.out).keys()
+    assert contents(out)["detections.json"] == contents(whole.out)["detections.json"]
+    monkeypatch.setattr(workflows.evaluate, "detect_with", stop)
+    with pytest.raises(UserError, match="not empty"):  # before the work is done
+        evaluate(config, weights=weights, out=out)
 
 
 def test_two_trainings_with_one_seed_end_in_the_same_weights(tmp_path: Path) -> None:

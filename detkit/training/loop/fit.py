@@ -102,7 +102,8 @@ def fit(
     ema = None if ema_decay is None else EMA(model, ema_decay)
     state = TrainingState(model, optimizer, scaler, ema, timeline)
     if resumes and folder:
-        resume(state, folder / CHECKPOINT)
+        resume(state, folder / CHECKPOINT)  # a validation that is repeated reports the rate before it
+        set_rates(optimizer, schedule(state.step - 1) if schedule else 1.0)
     network = replicate(model, session.device)
     watch = LossWatch(folder, image_name)
     keeper = Keeper(state, folder, config_text, watch)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import torch
 
 from detkit.errors import UserError
 from detkit.runtime.progress import ProgressLine, say
+from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import METRICS
 from detkit.training.loop.milestones import Report
 
@@ -32,7 +33,7 @@ class TrainingLog:
         folder: the run's folder.
         total_steps: length of the training.
         start_step: steps done before; lines of a later step, from a training that was killed after its
-            last checkpoint, are dropped.
+            last checkpoint, are dropped. So is a validation after this very step once it is repeated.
         tensorboard: whether to write TensorBoard's event files into the folder, too.
 
     Raises:
@@ -40,13 +41,12 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Path, total_steps: int, start_step: int = 0, *, tensorboard: bool) -> None:
-        self._board = _tensorboard(folder) if tensorboard else None
+        self._board = _tensorboard(folder, start_step) if tensorboard else None
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / METRICS
-        self._total_steps = total_steps
+        self._total_steps, self._start_step = total_steps, start_step
         self._line = ProgressLine("training", total_steps, start_step, "steps")
-        _drop_later_lines(self._file, start_step)
-        self._stream = self._file.open("ab")
+        self._stream = self._without(lambda step, split: step > start_step)
         self._all_images, self._all_seconds = 0, 0.0
         self._start_interval()
         self._said = time.monotonic()
@@ -68,6 +68,9 @@ class TrainingLog:
     def __call__(self, report: Report) -> None:
         """Take in one report."""
         if report.split == "val":
+            if report.step == self._start_step:
+                self._stream.close()
+                self._stream = self._without(lambda step, split: (step, split) == (report.step, "val"))
             self._write(report, report.values, None)
             self._say(f"epoch {report.epoch:.4g}: {_text(report.values)}")
             self._start_interval()  # the time a validation took is not the training's
@@ -109,6 +112,15 @@ class TrainingLog:
             for name, value in ({"lr": report.lr} | dict(values)).items():
                 self._board.add_scalar(f"{report.split}/{name}", value, report.step)
 
+    def _without(self, dropped: Callable[[float, str], bool]) -> BinaryIO:
+        """Return the file, open at its end, without lines of some steps and splits, or cut off by a kill."""
+        if self._file.is_file():
+            lines = self._file.read_bytes().splitlines()
+            kept = [line for line in lines if (place := _place(line)) and not dropped(*place)]
+            if kept != lines:
+                write_atomically(self._file, b"".join(line + b"\n" for line in kept))
+        return self._file.open("ab")
+
     def _start_interval(self) -> None:
         self._steps = self._images = 0
         self._sums: defaultdict[str, list[float]] = defaultdict(list)
@@ -134,26 +146,20 @@ def _memory() -> str:
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GB"
 
 
-def _drop_later_lines(file: Path, step: int) -> None:
-    """Leave the lines up to a step; a last line that was cut off by a kill goes, too."""
-    if not file.is_file():
-        return
-    kept = [line for line in file.read_bytes().splitlines() if _step_of(line) <= step]
-    file.write_bytes(b"".join(line + b"\n" for line in kept))
-
-
-def _step_of(line: bytes) -> float:
+def _place(line: bytes) -> tuple[float, str] | None:
+    """Return step and split of a line; None for a part of one."""
     try:
-        return float(orjson.loads(line)["step"])
+        record = orjson.loads(line)
+        return float(record["step"]), str(record["split"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return float("inf")
+        return None
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, start_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
             "train.tensorboard: true needs TensorBoard, which is not installed: pip install tensorboard"
         ) from None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=start_step + 1)

@@ -16,11 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 LIMIT_S = 20.0
 LIMIT_BYTES = 2 << 30
 FILE_BYTES = 64 << 20
 TIMED_OUT = -1000
+USES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,23 @@ class WarmProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
-    def run(self, folder: Path, arguments: Sequence[str]) -> Ended:
-        """Run one command in a folder, with what it keeps in `cache` and what it says in `said`."""
+    def run(self, folder: Path, arguments: Sequence[str], dies_at: int = 0) -> Ended:
+        """Run one command in a folder, with what it keeps in `cache` and what it says in `said`.
+
+        Args:
+            folder: the current folder of the command.
+            arguments: those of detkit.
+            dies_at: the process kills itself before the so manyth use of a file in the folder; 0 lets it live
+                and has it write what it used, as a JSON list, into `uses`.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([str(folder), list(arguments)]), file=self._process.stdin, flush=True)
+        print(json.dumps([str(folder), list(arguments), dies_at]), file=self._process.stdin, flush=True)
         status, seconds, memory = json.loads(self._process.stdout.readline())
         return Ended(status, seconds, memory, (folder / "said").read_bytes())
 
@@ -74,13 +85,15 @@ def _serve() -> None:
 
     warm_up(main)
     for line in sys.stdin:
-        folder, arguments = json.loads(line)
+        folder, arguments, dies_at = json.loads(line)
         child = os.fork()
         if child == 0:
             _become(folder)
+            uses = _Uses(folder, dies_at)
             status = 70
             try:
                 status = main(arguments)
+                uses.note()
             except BaseException:
                 import traceback
 
@@ -118,6 +131,28 @@ def _become(folder: str) -> None:
     most = int(data.split()[1]) * 1024 + 2 * LIMIT_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (int(LIMIT_S), int(LIMIT_S) + 5))
+
+
+class _Uses:
+    """Counts what the process does with files of a folder, and kills it at one of them."""
+
+    def __init__(self, folder: str, dies_at: int) -> None:
+        self._folder, self._dies_at, self._files = folder, dies_at, list[str]()
+        sys.addaudithook(self._hear)
+
+    def note(self) -> None:
+        """Write down what was used."""
+        text = json.dumps(self._files)
+        Path(self._folder, "uses").write_text(text)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in USES or not isinstance(arguments[0], str | bytes | os.PathLike):
+            return
+        file = Path(os.fsdecode(arguments[0])).absolute()
+        if file.is_relative_to(self._folder):
+            self._files.append(str(file.relative_to(self._folder)))
+            if len(self._files) == self._dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait(child: int) -> tuple[int, float, int]:

@@ -269,6 +269,24 @@ def test_breaking_off_a_validation_loses_nothing(tmp_path: Path) -> None:
     assert_same(weights(whole), weights(resumed))
 
 
+def test_a_validation_that_is_repeated_reports_the_rate_of_the_step_before_it(tmp_path: Path) -> None:
+    def broken_off(_: nn.Module) -> tuple[float, dict[str, float]]:
+        raise KeyboardInterrupt
+
+    reports: list[Report] = []
+    result = Validation(lambda _: (1.0, {"map": 1.0}), 1, None)
+    train(tiny_model(), schedule=SCHEDULE, validation=result, on_step=reports.append)
+    whole = [report.lr for report in reports if report.split == "val"]
+    reports.clear()
+    stopped = Validation(broken_off, 1, None)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_model(), schedule=SCHEDULE, folder=tmp_path, validation=stopped)
+    settings = {"folder": tmp_path, "resumes": True, "on_step": reports.append}
+    train(tiny_model(), schedule=SCHEDULE, validation=result, **settings)
+    assert [report.lr for report in reports if report.split == "val"] == whole
+    assert whole[0] != whole[1]
+
+
 def test_a_second_ctrl_c_stops_at_once_and_the_handlers_come_back(tmp_path: Path) -> None:
     def twice(report: Report) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

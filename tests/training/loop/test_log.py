@@ -51,6 +51,28 @@ def test_resuming_drops_what_came_after_the_checkpoint_and_half_a_line(tmp_path:
     assert [line["step"] for line in lines(tmp_path)] == [20, 30, 50, 60]
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_a_validation_that_is_repeated_stands_there_once(tmp_path: Path, again: bool) -> None:
+    def validation(number: int, value: float) -> Report:
+        return Report(number, number / 30, "val", 0.1, {"map": value}, 0)
+
+    with TrainingLog(tmp_path, 60, tensorboard=False) as log:
+        for number in range(1, 31):
+            log(step(number))
+        log(validation(30, 0.5))
+        log(step(31))
+    with TrainingLog(tmp_path, 60, start_step=30, tensorboard=False) as log:
+        if again:
+            log(validation(30, 0.25))
+        for number in range(31, 61):
+            log(step(number))
+        log(validation(60, 0.75))
+    seen = [(line["step"], line["split"], line.get("map")) for line in lines(tmp_path)]
+    train = [(number, "train", None) for number in (20, 30, 50, 60)]
+    repeated = (30, "val", 0.25 if again else 0.5)
+    assert seen == [*train[:2], repeated, *train[2:], (60, "val", 0.75)]
+
+
 def test_without_a_terminal_plain_lines_go_to_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
