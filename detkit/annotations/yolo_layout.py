@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
-from detkit.annotations.text_files import read_lines, read_text
+from detkit.annotations.text_files import read_lines
 from detkit.errors import UserError
+from detkit.storage.strict_yaml import read_yaml_file
 
 _SPLITS = ("train", "val", "test")
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_NOTHING: tuple[Any, ...] = ("", "~", "null", [])
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
@@ -67,8 +69,8 @@ def find_data_yaml(root: Path) -> Path | None:
         return root if root.is_file() else None
     for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda p: (p.stem != "data", p.name)):
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            content = read_yaml_file(file).value
+        except UserError:
             continue
         if isinstance(content, dict) and "names" in content and any(key in content for key in _SPLITS):
             return file
@@ -111,19 +113,17 @@ def _folder_splits(root: Path) -> dict[str, list[Path]]:
 
 
 def _from_yaml(file: Path) -> YoloLayout:
-    try:
-        content = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise UserError(f"{file}: not valid YAML: {error}") from None
+    content = read_yaml_file(file, as_text=True).whole()
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{file}: a YOLO data file needs `names` and at least one of train, val, test")
-    base = file.parent / str(content.get("path") or "")
+    content = {key: value for key, value in content.items() if value not in _NOTHING}
+    base = file.parent / str(content.get("path", ""))
     if not base.is_dir():
         base = file.parent
     splits = {}
     for key in _SPLITS:
         value = content.get(key)
-        if value:
+        if value is not None:
             entries = value if isinstance(value, list) else [value]
             splits[key] = [_place(base, file.parent, str(entry)) for entry in entries]
     return YoloLayout(base, _names(content["names"], file), file, splits)
@@ -138,10 +138,10 @@ def _place(base: Path, beside: Path, entry: str) -> Path:
 def _names(value: Any, file: Path) -> dict[int, str]:
     if isinstance(value, list):
         return {number: str(name) for number, name in enumerate(value)}
-    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
-        return {number: str(value[number]) for number in sorted(value)}
+    if isinstance(value, dict) and all(_NUMBER.fullmatch(key) for key in value):
+        return {number: str(value[str(number)]) for number in sorted(map(int, value))}
     raise UserError(
-        f"{file}: `names` must be a list of names, or numbers with names (0: cat); found {value!r}"
+        f"{file}: `names` must be a list of names, or numbers with names (0: cat); found {repr(value)[:200]}"
     )
 
 

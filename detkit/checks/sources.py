@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detkit.annotations.coco import read_json
 from detkit.annotations.detect import detect_format
 from detkit.checks.read_coco import SECTIONS, lacking, survey_coco
@@ -26,6 +24,7 @@ from detkit.data.datasets.config import (
 from detkit.data.datasets.readers import config_type, configs_of_sets
 from detkit.errors import UserError
 from detkit.spec import Spec
+from detkit.storage.strict_yaml import read_yaml_file
 
 
 def is_dataset(target: str) -> bool:
@@ -35,8 +34,8 @@ def is_dataset(target: str) -> bool:
         return True
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            content = read_yaml_file(path).value
+        except UserError:
             return False  # the reader of configs says what is wrong with it
         return isinstance(content, dict) and "names" in content and "detector" not in content
     return False
@@ -135,11 +134,9 @@ def _unreadable(path: Path) -> Iterator[UserError]:
                 if isinstance(content, dict) and any(key in content for key in SECTIONS) and lacking(content):
                     yield UserError(f"{file}: {lacking(content)}")
             elif file.suffix.lower() in (".yaml", ".yml"):
-                yaml.safe_load(file.read_text(encoding="utf-8"))
+                read_yaml_file(file).whole()
         except UserError as error:
             yield error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}")
 
 
 def _divided(message: str) -> tuple[str, str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from detkit.config.keys import fields_of, summary
 from detkit.config.schema import Config
-from detkit.config.strict_yaml import resolve
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
+from detkit.storage.strict_yaml import resolve
 
 _WIDTH = 110
 _COMMENT_COLUMN = 36

@@ -4,38 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from detkit.errors import UserError
-
-KeyPath = tuple[str | int, ...]
+from detkit.storage.strict_yaml import KeyPath, Problem, dotted
 
 _ON_ONE_SCREEN = 20
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One mistake.
-
-    Attributes:
-        path: the keys that lead to it; empty for the whole file.
-        message: what is wrong and what is allowed.
-        place: "file:line" or the override; None takes the place of the nearest key around it.
-    """
-
-    path: KeyPath
-    message: str
-    place: str | None = None
-
-
-def dotted(path: KeyPath) -> str:
-    """Return a path as it is written in overrides.
-
-    Example:
-        >>> dotted(("data", "train", "augment", 0, "type"))
-        'data.train.augment.0.type'
-    """
-    return ".".join(map(str, path))
 
 
 def nearest(word: object, known: Iterable[str]) -> str:

@@ -10,9 +10,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from detkit.config.keys import Holds, fields_of, holds, keys_called, summary, wanted
-from detkit.config.problems import KeyPath, Problem, nearest
+from detkit.config.problems import nearest
 from detkit.config.schema import Config
 from detkit.spec import Spec
+from detkit.storage.strict_yaml import KeyPath, Problem
 
 
 @dataclass(frozen=True)

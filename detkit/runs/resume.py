@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
 from detkit.storage.run_folder import CHECKPOINT, CONFIG
+from detkit.storage.strict_yaml import read_yaml, read_yaml_file
+
+_SHOWN = 100  # keys of another config: one that was given by mistake has nothing in common
+_LETTERS = 200
 
 
 def goes_on(out: Path | None) -> bool:
@@ -36,11 +38,13 @@ def announce_changes(folder: Path, config_text: str) -> None:
     written = folder / CONFIG
     if not written.is_file():
         raise UserError(f"{written}: no such file; --resume goes on with a training that wrote it into --out")
-    before = _flat(yaml.safe_load(written.read_text(encoding="utf-8")))
-    now = _flat(yaml.safe_load(config_text))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            say(f"changed since the training began: {key}: {before.get(key)} -> {now.get(key)}")
+    before, now = _flat(read_yaml_file(written).whole()), _flat(read_yaml(config_text, CONFIG).whole())
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    for key in changed[:_SHOWN]:
+        old, new = (f"{values.get(key)}"[:_LETTERS] for values in (before, now))
+        say(f"changed since the training began: {key[:_LETTERS]}: {old} -> {new}")
+    if len(changed) > _SHOWN:
+        say(f"... and {len(changed) - _SHOWN} other keys")
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -52,6 +52,15 @@ def test_folders_with_classes_txt(tmp_path: Path) -> None:
     assert truth.category_ids.tolist() == [2, 1]
 
 
+def test_names_are_the_text_that_stands_there(tmp_path: Path) -> None:
+    put(tmp_path, "train", "a", "0 0.5 0.5 1 1\n5 0.5 0.5 1 1")
+    names = "[1.10, 'no', yes, 1e3, 007, null]"
+    (tmp_path / "data.yaml").write_text(f"path:\nnames: {names}\ntrain: images/train\nval: ~\ntest:\n")
+    assert read_yolo(tmp_path, "train").classes == ("1.10", "no", "yes", "1e3", "007", "null")
+    with pytest.raises(UserError, match="no split 'val'; it may be one of: train;"):
+        read_yolo(tmp_path, "val")
+
+
 def test_lists_of_images_and_undivided_folders(tmp_path: Path) -> None:
     put(tmp_path, ".", "a", "0 0.5 0.5 1 1")
     put(tmp_path, ".", "b", "0 0.5 0.5 1 1")
@@ -98,6 +107,13 @@ def test_malformed_lines_are_named(text: str, message: str, tmp_path: Path) -> N
         ("train: [", "not valid YAML"),
         ("train: x", "needs `names`"),
         ("names: cat\ntrain: x", "must be a list"),
+        ("names: {cat: 0}\ntrain: x", "must be a list"),
+        ("names: {-1: cat}\ntrain: x", "must be a list"),
+        ("names: {99999999999: cat}\ntrain: x", "must be a list"),
+        ("names: [a]\nnames: [b]\ntrain: x", "my.yaml:2: names: repeated key; it stands in line 1 already"),
+        ("names: !!python/name:os.system\ntrain: x", "tags such as .* are not allowed"),
+        ("a: &a [x]\nb: &b [*a, *a]\nc: [" + "*b, " * 80_000 + "]\nnames: [a]", "more than 200000 values"),
+        ("names: " + "[" * 1000 + "]" * 1000, "nested more than"),
     ],
 )
 def test_a_broken_data_yaml(text: str, message: str, tmp_path: Path) -> None:

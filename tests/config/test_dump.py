@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from detkit.config.dump import dump_config, flow
 from detkit.config.load import config_names, load_config, parse_config
 from detkit.config.schema import Config
-from detkit.config.strict_yaml import read_yaml
 from detkit.errors import UserError
+from detkit.storage.strict_yaml import read_yaml
 
 SMALL = (Path(__file__).parent / "small.yaml").read_text(encoding="utf-8")
 OVERRIDES = [

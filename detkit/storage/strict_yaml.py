@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from detkit.config.problems import KeyPath, Problem
 from detkit.errors import UserError
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -22,8 +22,40 @@ _WORDS = {word: value for name, value in (("null", None), ("true", True), ("fals
           for word in (name, name.capitalize(), name.upper())}  # fmt: skip
 _WORDS |= {"": None, "~": None}
 _INFINITE = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": -float("inf"), ".nan": float("nan")}
-# An alias in an alias in an alias grows without end; no config comes near this.
+# What no config or list of names comes near. An alias in an alias in an alias grows without end.
+_MAX_LETTERS = 1_000_000
+_MAX_DEPTH = 64
 _MAX_VALUES = 200_000
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} deep, or an alias that holds itself"
+_SHOWN = 60  # letters of a key in a message
+
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        path: the keys that lead to it; empty for the whole file.
+        message: what is wrong and what is allowed.
+        place: "file:line" or the override; None takes the place of the nearest key around it.
+    """
+
+    path: KeyPath
+    message: str
+    place: str | None = None
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a path as it is written in overrides.
+
+    Example:
+        >>> dotted(("data", "train", "augment", 0, "type"))
+        'data.train.augment.0.type'
+    """
+    return ".".join(map(str, path))
 
 
 @dataclass
@@ -40,13 +72,44 @@ class Document:
     places: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    def whole(self) -> Any:
+        """Return the value, of which nothing was refused.
 
-def read_yaml(text: str, source: str) -> Document:
+        Raises:
+            UserError: something was; the first of it is named.
+        """
+        for problem in self.problems:
+            key = dotted(problem.path)[:_SHOWN]
+            raise UserError(": ".join(filter(None, (problem.place, key, problem.message))))
+        return self.value
+
+
+def read_yaml_file(file: Path, *, as_text: bool = False) -> Document:
+    """Read a YAML file; see `read_yaml`.
+
+    Raises:
+        UserError: also if the file cannot be read or is not UTF-8.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(4 * _MAX_LETTERS)  # as many letters, or more
+        text = content.decode("utf-8", "strict" if len(content) < 4 * _MAX_LETTERS else "replace")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from None
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+    return read_yaml(text, str(file), as_text=as_text)
+
+
+def read_yaml(text: str, source: str, *, as_text: bool = False) -> Document:
     r"""Read one YAML document.
 
     Args:
         text: the content.
         source: the name of the file, for messages.
+        as_text: keep unquoted words as they stand there, for files in which they are names: 1.10, no, 1e3.
 
     Raises:
         UserError: If it is not valid YAML; the message shows the line and points at the column.
@@ -55,12 +118,16 @@ def read_yaml(text: str, source: str) -> Document:
         >>> read_yaml("lr: 1e-4\nflip: on", "my.yaml").value
         {'lr': 0.0001, 'flip': 'on'}
     """
+    if len(text) > _MAX_LETTERS:
+        raise UserError(
+            f"{source}: longer than {_MAX_LETTERS:,} letters, so it is no config or list of names"
+        )
     try:
         # Pure Python: libyaml cannot show the line, and a config is a page at most.
         root = _Loader(text).get_single_node()
         document = Document(None)
         if root is not None:
-            document.value = _Reading(document, source).value(root, ())
+            document.value = _Reading(document, source, as_text).value(root, ())
         return document
     except yaml.MarkedYAMLError as error:
         raise UserError(_pointed(error, source)) from error
@@ -69,8 +136,6 @@ def read_yaml(text: str, source: str) -> Document:
         raise UserError(
             f"{source}:{line}: a character that YAML does not allow: {error.character!r}"
         ) from error
-    except RecursionError as error:
-        raise UserError(f"{source}: nested too deeply, or an alias that holds itself") from error
 
 
 def resolve(text: str) -> Any:
@@ -93,24 +158,33 @@ def resolve(text: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """PyYAML's reader up to its nodes; what they mean is decided here."""
 
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.composer.ComposerError(
                 None, None, f"tags such as {event.tag} are not allowed", event.start_mark
             )
-        return super().compose_node(parent, index)
+        if self.depth == _MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Reading:
     """Turns nodes into values and notes where they stand."""
 
-    def __init__(self, document: Document, source: str) -> None:
-        self.document, self.source = document, source
+    def __init__(self, document: Document, source: str, as_text: bool) -> None:
+        self.document, self.source, self.as_text = document, source, as_text
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         if len(self.document.places) > _MAX_VALUES:
             raise UserError(f"{self.source}: more than {_MAX_VALUES} values, counting what aliases repeat")
+        if len(path) > _MAX_DEPTH:
+            raise UserError(f"{self.place(node)}: {_TOO_DEEP}")
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -119,16 +193,18 @@ class _Reading:
                 self.document.places[*path, index] = self.place(item)
                 items.append(self.value(item, (*path, index)))
             return items
-        plain = isinstance(node, yaml.ScalarNode) and node.style is None
+        plain = isinstance(node, yaml.ScalarNode) and node.style is None and not self.as_text
         return resolve(node.value) if plain else node.value
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key, here = key_node.value, (*path, str(key_node.value))
             if not isinstance(key_node, yaml.ScalarNode):
                 self.refuse(key_node, path, "a key must be text, not a list or mapping")
-            elif key == "<<":
+                continue
+            key: str = key_node.value
+            here = (*path, key)
+            if key == "<<":
                 self.refuse(key_node, path, "<< (merge) is not allowed: a config says everything itself")
             elif key in made:
                 first = self.document.places[here].rpartition(":")[2]

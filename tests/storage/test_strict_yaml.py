@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detkit.config.strict_yaml import read_yaml, resolve
 from detkit.errors import UserError
+from detkit.storage.strict_yaml import read_yaml, read_yaml_file, resolve
 
 
 @pytest.mark.parametrize(
@@ -109,16 +110,52 @@ def test_syntax_errors_point_at_the_place(text: str, start: str) -> None:
         assert str(caught.value).splitlines()[-1].strip() == "^"
 
 
+BOMB = "a0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "a: &x [*x]\n",
-        "[" * 5000,
-        "a0: &a0 [1,1,1,1,1,1,1,1,1]\n"
-        + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)),
+        "[" * 100_000,
+        "{a: " * 100_000,
+        "- " * 100_000,
+        "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 5000)),
+        BOMB,
+        f"{BOMB}? [*a8]\n: 1\n",
+        f"{BOMB}? {{*a8 : *a8}}\n: 1\n",
+        f"a: {'x' * 1_000_001}",
     ],
-    ids=["holds itself", "deep", "grows without end"],
+    ids=["itself", "lists", "mappings", "blocks", "chain", "grows", "key", "key of keys", "long"],
 )
 def test_hostile_nesting_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r"^a\.yaml: "):
+    with pytest.raises(UserError, match=r"^a\.yaml:") as caught:
         read_yaml(text, "a.yaml")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_config_may_be_nested_as_deep_as_anyone_needs() -> None:
+    value = read_yaml("[" * 60 + "]" * 60, "a.yaml").value
+    for _ in range(59):
+        (value,) = value
+    assert value == []
+
+
+def test_words_stay_as_they_are_written_where_they_are_names(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("names: [1.10, no, 1e3, null, 007, 'x']\n0: ~\npath:\n")
+    read = read_yaml_file(tmp_path / "a.yaml", as_text=True).whole()
+    assert read == {"names": ["1.10", "no", "1e3", "null", "007", "x"], "0": "~", "path": ""}
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes("name: é".encode("latin-1"))
+    (tmp_path / "twice.yaml").write_text("a: 1\na: 2\n")
+    for name, message in (
+        ("absent", "no such file"),
+        ("latin", r"not a text file in UTF-8 \(byte 6\)"),
+        ("twice", "a: repeated key"),
+    ):
+        with pytest.raises(UserError, match=rf"{name}\.yaml:.*{message}"):
+            read_yaml_file(tmp_path / f"{name}.yaml").whole()
