@@ -11,7 +11,7 @@ from detkit.config.load import as_config, load_config, parse_config
 from detkit.config.schema import Config
 from detkit.custom import build_custom
 from detkit.errors import UserError
-from detkit.spec import CustomConfig, Origin, custom_parts
+from detkit.spec import CustomConfig, Origin, custom_parts, strictest_origin
 
 SMALL = (Path(__file__).parent / "small.yaml").read_text(encoding="utf-8")
 PART = '{type: custom, target: "%s:make", args: {x: 1}}'
@@ -107,6 +107,15 @@ def test_changes_in_python_do_not_make_foreign_code_ones_own(tmp_path: Path, for
     }[form]()
     with pytest.raises(UserError, match="--allow-custom"):
         build_custom(head(changed))
+
+
+def test_of_two_origins_the_stricter_one_counts(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text("beside_yaml"))
+    own = load_config(tmp_path / "mine.yaml")
+    theirs = parse_config(text("of_a_stranger"), "model", origin=foreign(tmp_path / "model.safetensors"))
+    for mixed in ({"a": own, "b": theirs}, {"a": theirs, "b": own}):
+        assert strictest_origin(mixed) == head(theirs).origin
+    assert strictest_origin([own]) == head(own).origin
 
 
 def test_parts_written_in_python_are_the_callers_own() -> None:
