@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,8 @@ from detkit.spec import (
     with_tuples,
 )
 from detkit.storage.strict_yaml import Document, KeyPath, Problem, dotted, read_yaml, read_yaml_file
+
+_MOST_PROBLEMS = 200  # that are put into words; a file with more is no config
 
 
 def config_folder() -> Path:
@@ -217,16 +219,15 @@ def _validate(value: Any) -> tuple[Config | None, list[Problem]]:
         return Config.model_validate(with_tuples(value)), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        problems = translate(errors)
-    unknown = [p.path for p, e in zip(problems, errors, strict=False) if e["type"] == "extra_forbidden"]
-    if len(unknown) == len(errors):
+        problems = translate(errors[:_MOST_PROBLEMS])
+    if len(errors) <= _MOST_PROBLEMS and all(found["type"] == "extra_forbidden" for found in errors):
         # Whether parts go together is only looked at when each of them is right: look again without
         # the keys that nobody knows.
-        problems += _validate(_without(value, unknown))[1]
+        problems += _validate(_without(value, {problem.path for problem in problems}))[1]
     return None, problems
 
 
-def _without(value: Any, paths: Sequence[KeyPath], here: KeyPath = ()) -> Any:
+def _without(value: Any, paths: Set[KeyPath], here: KeyPath = ()) -> Any:
     if isinstance(value, dict):
         kept = {key: item for key, item in value.items() if (*here, key) not in paths}
         return {key: _without(item, paths, (*here, key)) for key, item in kept.items()}

@@ -475,7 +475,7 @@ def configs(folder: Path, valid: Path, rng: random.Random) -> list[str]:
                 text.replace("classes: ", "classes: [" + "a, " * 100_000 + "]\n  ignore_classes: "),
                 "!!python/object/apply:os.system ['touch ran']\n",
                 text.replace("seed: ", f"seed: {'9' * 10_000}"),
-                text.replace("regions: {type: roi_align,", "regions: {type: custom, target: 'payload:go'}\n  own: {"),
+                text.replace("{type: roi_align,", "{type: custom, target: 'payload:go'}\n  own: {"),
             ]
         ).encode("utf-8", "replace")
     )
