@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 
 def _with_type(schema: dict[str, Any]) -> None:
@@ -39,6 +41,27 @@ class Spec(BaseModel):
         return {name: mapping_of(getattr(self, name)) for name in given}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The file that a config was read from, which decides whether code that it names may run.
+
+    Attributes:
+        file: where it was read.
+        is_own: whether the user named it as the config to work with: its code is theirs, and modules beside
+            it are found. A model file, and the config in a run's folder, may come from anywhere.
+        allowed: whether the user lets the code run although the file is not their own.
+    """
+
+    file: Path
+    is_own: bool
+    allowed: bool = False
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether parts that the file names may be imported and called."""
+        return self.is_own or self.allowed
+
+
 class CustomConfig(Spec):
     """A part of the user's own, called with `args` when the config is built."""
 
@@ -47,6 +70,16 @@ class CustomConfig(Spec):
     """Where the callable lives: `package.module:name`. The module must be importable."""
     args: dict[str, Any] = {}
     """Keyword arguments for the callable."""
+    _origin: Origin | None = PrivateAttr(None)
+
+    @property
+    def origin(self) -> Origin | None:
+        """The file that names it; None where it was written in Python."""
+        return self._origin
+
+    def come_from(self, origin: Origin) -> None:
+        """Note which file names it; done once, where the file is read."""
+        self._origin = origin
 
     @field_validator("args", mode="before")
     @classmethod
@@ -64,6 +97,24 @@ class OwnPart(CustomConfig):
     target: str = "own:part"
     part: Any
     """What the part of a file would return when it is called, such as a `torch.nn.Module`."""
+
+
+def custom_parts(value: Any) -> Iterator[CustomConfig]:
+    """Yield the custom parts of a config, of a mapping of configs, or of a list of them."""
+    if isinstance(value, CustomConfig):
+        yield value
+    elif isinstance(value, Spec):
+        for name in type(value).model_fields:
+            yield from custom_parts(getattr(value, name))
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from custom_parts(item)
+
+
+def strictest_origin(value: Any) -> Origin | None:
+    """Return the origin of a config's custom parts; of several, one whose code may not run."""
+    origins = [part.origin for part in custom_parts(value) if part.origin is not None]
+    return min(origins, key=lambda origin: origin.runs_code, default=None)
 
 
 def mapping_of(value: Any) -> Any:

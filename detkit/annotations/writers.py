@@ -15,6 +15,7 @@ from detkit.annotations.coordinates import Boxes, boxes_as, to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_names, with_sizes
 from detkit.storage.atomic import write_atomically
+from detkit.storage.strict_yaml import read_yaml_file
 
 Format = Literal["voc", "coco", "yolo", "labelme"]
 
@@ -113,7 +114,7 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
         ]
         write_atomically(folder / "labels" / split / f"{name}.txt", "".join(lines), sync=False)
     file = folder / "data.yaml"
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = read_yaml_file(file, as_text=True).whole() if file.is_file() else {}
     content |= {split: f"images/{split}", "names": dict(enumerate(truth.classes))}
     write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 

@@ -21,6 +21,13 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Folder for the results, new or empty. Default: a new one."),
 ]
+AllowCustom = Annotated[
+    bool,
+    typer.Option(
+        "--allow-custom",
+        help="Let a model file, or the config of a run's folder, run code that it names (type: custom).",
+    ),
+]
 
 
 def checked(config: str, overrides: list[str] | None) -> Config:

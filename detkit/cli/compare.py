@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.arguments import AllowCustom
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.")],
     second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, evaluated on the same images.")],
+    allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
     """Say whether the second run is better than the first, or only luckier with its images."""
     from detkit.workflows import compare as workflow
 
-    result = workflow.compare(first, second)
+    result = workflow.compare(first, second, allow_custom=allow_custom)
     deliver(result.to_json(), json_file, [*aligned(result.table()), "", *result.conclusions()])

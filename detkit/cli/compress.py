@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import Overrides, checked
+from detkit.cli.arguments import AllowCustom, Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -29,6 +29,7 @@ def compress(
         typer.Option(metavar="CONFIG", help="Evaluate on this config's data.val. Default: the model's own."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
     """Make thin layers of fc6 and fc7 by their singular values, and measure what it gains and costs."""
@@ -39,7 +40,9 @@ def compress(
     config = None if data is None else checked(data, overrides)
     from detkit.workflows import compress as workflow
 
-    result = workflow.compress(weights, fc6, fc7, out=out, data=config, device=device)
+    result = workflow.compress(
+        weights, fc6, fc7, out=out, data=config, device=device, allow_custom=allow_custom
+    )
     both = (result.before, result.after)
     rows = [
         ("", ["before", "after"]),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import ConfigName, Out, Overrides, checked
+from detkit.cli.arguments import AllowCustom, ConfigName, Out, Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -16,6 +16,7 @@ def evaluate(
     weights: Annotated[Path, typer.Option(metavar="FILE", help="The detector: a model.safetensors.")],
     overrides: Overrides = None,
     out: Out = None,
+    allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
     """Evaluate a trained detector on a config's validation images.
@@ -26,7 +27,7 @@ def evaluate(
     from detkit.evaluation.measure import table
     from detkit.workflows import evaluate as workflow
 
-    result = workflow.evaluate(read, weights=weights, out=out)
+    result = workflow.evaluate(read, weights=weights, out=out, allow_custom=allow_custom)
     if result is None:  # another process than the first
         return
     rate = f"{result.num_images} images, {result.seconds_per_image:.3f} s each"

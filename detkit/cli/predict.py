@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from detkit.cli.arguments import Out
+from detkit.cli.arguments import AllowCustom, Out
 from detkit.cli.output import JsonFile, deliver
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def predict(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
     """Run a trained detector on images.
@@ -60,6 +61,7 @@ def predict(
             tile=tile,
             threshold=_threshold(threshold),
             device=device,
+            allow_custom=allow_custom,
             on_image=progress,
         )
     if not records:  # another process than the first

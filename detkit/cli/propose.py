@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.arguments import AllowCustom
 from detkit.cli.output import JsonFile, deliver
 
 Sets = Annotated[
@@ -50,6 +51,7 @@ def propose(
         bool, typer.Option("--draw", help="Draw the best box of each object into copies of the images.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where a model runs: auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
     """Find where objects may be, and keep the boxes in a file; goes on where it was stopped."""
@@ -67,6 +69,7 @@ def propose(
         merge=merge,
         draw=draw,
         device=device,
+        allow_custom=allow_custom,
     )
     lines = [
         f"{result.method}: {result.images} images, {result.boxes_per_image:.1f} boxes and "

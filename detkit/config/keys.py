@@ -6,6 +6,7 @@ import inspect
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as limits
@@ -93,8 +94,13 @@ def every_key(model: type[Spec], prefix: str = "") -> Iterator[tuple[str, type[S
 
 def keys_called(name: str, model: type[Spec], prefix: str = "") -> list[str]:
     """Return every dotted key below a mapping whose last part is this name, each once."""
-    keys = (key for key, *_ in every_key(model, prefix))
-    return list(dict.fromkeys(key for key in keys if key.rpartition(".")[2] == name))
+    return [prefix + key for key in _names(model) if key.rpartition(".")[2] == name]
+
+
+@cache
+def _names(model: type[Spec]) -> tuple[str, ...]:
+    """Return the dotted keys below a mapping: a file full of mistakes asks for them again and again."""
+    return tuple(dict.fromkeys(key for key, *_ in every_key(model)))
 
 
 def wanted(allowed: Holds) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +17,18 @@ from detkit.config.problems import nearest, raise_all
 from detkit.config.schema import Config
 from detkit.config.translate import translate
 from detkit.errors import UserError
-from detkit.spec import Spec, mapping_of, with_lists, with_tuples
-from detkit.storage.strict_yaml import Document, KeyPath, Problem, dotted, read_yaml
+from detkit.spec import (
+    Origin,
+    Spec,
+    custom_parts,
+    mapping_of,
+    strictest_origin,
+    with_lists,
+    with_tuples,
+)
+from detkit.storage.strict_yaml import Document, KeyPath, Problem, dotted, read_yaml, read_yaml_file
+
+_MOST_PROBLEMS = 200  # that are put into words; a file with more is no config
 
 
 def config_folder() -> Path:
@@ -63,25 +73,20 @@ def find_config(name: str | Path) -> Path:
     raise UserError(f"{name}: no such file, and no shipped config has that name; {guess}There are:\n{listed}")
 
 
-def load_config(name: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(name: str | Path, overrides: Sequence[str] = (), *, origin: Origin | None = None) -> Config:
     """Read a config file.
 
     Args:
         name: path of a YAML file, or the short name of a shipped config.
         overrides: changes such as "train.epochs=3", checked like the file.
+        origin: decides about code that the file names; None says that the caller vouches for it.
 
     Raises:
         UserError: If the file is missing or anything in it is wrong; one line for each mistake, with its
             place, what was allowed and what came.
     """
     file = find_config(name)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not a text file in UTF-8 (byte {error.start})") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    return parse_config(text, str(file), overrides)
+    return _parsed(read_yaml_file(file), str(file), overrides, origin or Origin(file, is_own=True))
 
 
 def as_config(
@@ -107,32 +112,41 @@ def as_config(
         return load_config(config, changes)
     if isinstance(config, Config) and not changes:
         return config
-    return _checked(Document(with_lists(mapping_of(config))), "config", changes)
+    return _checked(Document(with_lists(mapping_of(config))), "config", changes, strictest_origin(config))
 
 
-def parse_config(text: str, source: str = "config", overrides: Sequence[str] = ()) -> Config:
+def parse_config(
+    text: str, source: str = "config", overrides: Sequence[str] = (), *, origin: Origin | None = None
+) -> Config:
     """Return the config that a YAML text describes.
 
     Args:
         text: the content of a config file.
         source: what messages call it.
         overrides: changes such as "train.epochs=3".
+        origin: decides about code that the text names; None says that the caller vouches for it.
 
     Raises:
         UserError: If anything in it is wrong.
     """
-    document = read_yaml(text, source)
+    return _parsed(read_yaml(text, source), source, overrides, origin)
+
+
+def _parsed(document: Document, source: str, overrides: Sequence[str], origin: Origin | None) -> Config:
     if not isinstance(document.value, dict):
         what = "is empty" if document.value is None else "holds no keys"
         raise UserError(f"{source}: {what}; a config begins with version: 1 (detkit init writes one)")
-    return _checked(document, source, overrides)
+    return _checked(document, source, overrides, origin)
 
 
-def _checked(document: Document, source: str, overrides: Sequence[str]) -> Config:
+def _checked(document: Document, source: str, overrides: Sequence[str], origin: Origin | None) -> Config:
     _apply_overrides(document, overrides)
     config, problems = _validate(document.value)
     raise_all([*document.problems, *problems], document.places, source)
     assert config is not None
+    if origin is not None:
+        for part in custom_parts(config):
+            part.come_from(origin)
     return config
 
 
@@ -205,16 +219,15 @@ def _validate(value: Any) -> tuple[Config | None, list[Problem]]:
         return Config.model_validate(with_tuples(value)), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        problems = translate(errors)
-    unknown = [p.path for p, e in zip(problems, errors, strict=False) if e["type"] == "extra_forbidden"]
-    if len(unknown) == len(errors):
+        problems = translate(errors[:_MOST_PROBLEMS])
+    if len(errors) <= _MOST_PROBLEMS and all(found["type"] == "extra_forbidden" for found in errors):
         # Whether parts go together is only looked at when each of them is right: look again without
         # the keys that nobody knows.
-        problems += _validate(_without(value, unknown))[1]
+        problems += _validate(_without(value, {problem.path for problem in problems}))[1]
     return None, problems
 
 
-def _without(value: Any, paths: Sequence[KeyPath], here: KeyPath = ()) -> Any:
+def _without(value: Any, paths: Set[KeyPath], here: KeyPath = ()) -> Any:
     if isinstance(value, dict):
         kept = {key: item for key, item in value.items() if (*here, key) not in paths}
         return {key: _without(item, paths, (*here, key)) for key, item in kept.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -39,7 +40,7 @@ class DataConfig(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(self.classes).items() if count > 1)
         if repeated:
             raise ValueError(f"classes has {', '.join(repeated)} more than once")
         if isinstance(self.val, DatasetConfig) and self.val.augment:

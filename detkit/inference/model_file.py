@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, TypeVar
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -47,8 +50,21 @@ class ModelFile:
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
-        """Weights by name, on the CPU."""
-        state: dict[str, Tensor] = load_file(self.path)
+        """Weights by name, on the CPU.
+
+        Raises:
+            UserError: the file cannot be read any more, or a weight is not a finite number.
+        """
+        try:
+            state: dict[str, Tensor] = load_file(self.path)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{self.path}: cannot be read ({error})") from None
+        for name, value in state.items():
+            if value.is_complex() or not torch.isfinite(value.to(torch.float32)).all():
+                raise UserError(
+                    f"{self.path}: {name} has values that are not finite numbers (NaN, infinite): the file "
+                    "is damaged, or the training that wrote it failed; take the weights of an earlier one"
+                )
         return state
 
     def load_into(self, model: nn.Module) -> None:
@@ -122,14 +138,15 @@ def read_model_file(file: Path) -> ModelFile:
     """Read what a model file says about itself.
 
     Raises:
-        UserError: the file is missing, is no safetensors file, or was not written by detkit.
+        UserError: the file is missing, is no safetensors file, was not written by detkit or by a newer
+            version, or what it says of itself is damaged.
     """
     if not file.is_file():
         raise UserError(f"{file}: no such file; a training writes model.safetensors into its run folder")
     try:
         with safe_open(file, framework="pt") as content:
             metadata: dict[str, str] = content.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         beside = file.with_name("model.safetensors")
         hint = f"; did you mean {beside}?" if file.suffix == ".pt" and beside.is_file() else ""
         raise UserError(f"{file}: not a safetensors file, or cut short ({error}){hint}") from None
@@ -138,18 +155,52 @@ def read_model_file(file: Path) -> ModelFile:
             f"{file}: weights without the classes and config that detkit writes into its own files; "
             "give the model.safetensors of a run"
         )
-    return ModelFile(
-        file,
-        tuple(json.loads(metadata["classes"])),
-        tuple(json.loads(metadata["category_ids"])),
-        metadata["config"],
-        metadata["license"],
-        metadata[_KEY],
-        _thresholds(metadata.get("thresholds")),
-    )
+    _require_known_version(file, metadata[_KEY])
+    lacking = [key for key in ("classes", "category_ids", "config", "license") if key not in metadata]
+    if lacking:
+        raise UserError(f"{file}: its metadata lack {', '.join(lacking)}, as every model of detkit has them")
+    classes = _decoded(file, metadata, "classes", _Names)
+    if len(set(classes)) < len(classes):
+        raise UserError(f"{file}: metadata classes: a name is there more than once")
+    ids = _decoded(file, metadata, "category_ids", _Ids)
+    advice = None  # where it was written during a training, or by one without validation images
+    if "thresholds" in metadata:
+        advice = _decoded(file, metadata, "thresholds", _Thresholds).advice()
+    for key, values in [("category_ids", ids), *(advice or {}).items()]:
+        if len(values) != len(classes):
+            raise UserError(f"{file}: metadata {key}: {len(values)} values for {len(classes)} classes")
+    return ModelFile(file, classes, ids, metadata["config"], metadata["license"], metadata[_KEY], advice)
 
 
-def _thresholds(text: str | None) -> Advice | None:
-    if text is None:  # written during a training, or one without validation images
-        return None
-    return {aim: tuple(scores) for aim, scores in json.loads(text).items()}
+_T = TypeVar("_T")
+_Names = Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1)], ...], msgspec.Meta(min_length=1)]
+_Ids = tuple[Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)], ...]
+
+
+class _Thresholds(msgspec.Struct):
+    f1: tuple[float | None, ...]
+    precision: tuple[float | None, ...]
+    recall: tuple[float | None, ...]
+
+    def advice(self) -> Advice:
+        return {"f1": self.f1, "precision": self.precision, "recall": self.recall}
+
+
+def _decoded(file: Path, metadata: Mapping[str, str], key: str, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(metadata[key], type=kind)
+    except ValueError as error:  # msgspec's own are
+        raise UserError(f"{file}: metadata {key}: {error}") from None
+
+
+def _require_known_version(file: Path, version: str) -> None:
+    """Refuse a file of a newer version, whose weights may mean something else; its minor number says so."""
+    wrote = re.match(r"(\d{1,9})(?:[.](\d{1,9}))?", version)
+    if wrote is None:
+        raise UserError(f"{file}: metadata {_KEY}: {version[:40]!r} is not a version of detkit")
+    own = re.match(r"(\d+)[.](\d+)", VERSION)  # None in a checkout that is not installed
+    if own is not None and tuple(int(n or 0) for n in wrote.groups()) > tuple(map(int, own.groups())):
+        raise UserError(
+            f"{file}: was written by detkit {version[:40]!r}, and this is detkit {VERSION}, which does not "
+            "know what later ones write: update detkit"
+        )

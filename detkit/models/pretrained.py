@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 import torchvision.models
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -150,7 +149,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # whatever a damaged file makes the reader stumble over
         raise UserError(
             f"backbone.weights: {path} is damaged or holds something else than tensors by name; wanted is "
             "what torch.save(model.state_dict(), FILE) writes, or a .safetensors file"
@@ -191,9 +190,12 @@ def _download(name: str, model: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        # torch's advice on a file that it cannot read, to read it in the way that runs code, is not repeated.
+        damaged = isinstance(error, pickle.UnpicklingError | EOFError)
+        reason = f"the file there is damaged: delete {file}" if damaged else _first_line(error)
         raise UserError(
             f"backbone.weights: {file.name} could not be downloaded from {entry.url} "
-            f"({_first_line(error)}); without network, place that file at {file}"
+            f"({reason}); without network, place that file at {file}"
         ) from error
     return state
 

@@ -13,6 +13,7 @@ from detkit.config.load import parse_config
 from detkit.config.schema import Config
 from detkit.data.transforms.builder import resizing
 from detkit.detectors.builder import build_detector
+from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import ModelFile, read_model_file
 from detkit.inference.predictor import Predictor
@@ -24,6 +25,7 @@ from detkit.runtime.device import choose_device, predicting_precision
 from detkit.runtime.processes import local_rank
 from detkit.runtime.session import Session
 from detkit.runtime.threads import Threads, number_kept, numbers_of_threads
+from detkit.spec import Origin
 
 
 @dataclass(frozen=True)
@@ -46,35 +48,49 @@ class LoadedDetector:
         return self.file.classes
 
 
-def load_detector(weights: Path, device: torch.device | str = "cpu") -> LoadedDetector:
+def load_detector(
+    weights: Path,
+    device: torch.device | str = "cpu",
+    *,
+    allow_custom: bool = False,
+    own: DetectorConfig | None = None,
+) -> LoadedDetector:
     """Read a model.safetensors and build its detector.
 
     Args:
         weights: the file; its metadata hold the config.
         device: where the model goes.
+        allow_custom: let the file run code that it names (`type: custom`); what runs is said.
+        own: the detector of a config that the user named. Where it is the file's, it is what is built, and
+            its custom parts are the user's own.
 
     Raises:
-        UserError: the file is missing, is not a model of detkit, or does not fit its own config.
+        UserError: the file is missing, is not a model of detkit, does not fit its own config, or names code
+            that may not run.
     """
     file = read_model_file(weights)
-    config = parse_config(file.config_yaml, f"{weights} (config)")
+    origin = Origin(weights, is_own=False, allowed=allow_custom)
+    config = parse_config(file.config_yaml, f"{weights} (config)", origin=origin)
+    if own is not None and own.model_dump() == config.detector.model_dump():
+        config = config.model_copy(update={"detector": own})
     model = build_detector(config.detector, len(file.classes), config.seed, pretrained=False)
     file.load_into(model)
     return LoadedDetector(model.to(device).eval(), config, file)
 
 
-def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
+def build_predictor(weights: Path | str, device: str = "auto", *, allow_custom: bool = False) -> Predictor:
     """Read a model file and return its detector, ready for images of any size.
 
     Args:
         weights: a model.safetensors.
         device: auto, cpu, cuda, cuda:N or mps.
+        allow_custom: let the file run code that it names (`type: custom`); what runs is said.
 
     Raises:
-        UserError: the file cannot be read, or the device is not there.
+        UserError: the file cannot be read or names code that may not run, or the device is not there.
     """
     place = choose_device(device, local_rank())
-    loaded = load_detector(Path(weights), place)
+    loaded = load_detector(Path(weights), place, allow_custom=allow_custom)
     keep_folds(loaded.model)
     config, detector = loaded.config, loaded.config.detector
     proposals = detector.external_proposals
@@ -93,19 +109,23 @@ def build_predictor(weights: Path | str, device: str = "auto") -> Predictor:
     )
 
 
-def build_rpn_proposer(weights: Path, max_boxes: int | None, device: str = "auto") -> RPNProposer:
+def build_rpn_proposer(
+    weights: Path, max_boxes: int | None, device: str = "auto", *, allow_custom: bool = False
+) -> RPNProposer:
     """Read a model file and return its proposal network, ready for images of any size.
 
     Args:
         weights: a model.safetensors.
         max_boxes: keep the best so many of an image; None keeps those that the model's head would get.
         device: auto, cpu, cuda, cuda:N or mps.
+        allow_custom: let the file run code that it names (`type: custom`); what runs is said.
 
     Raises:
-        UserError: the file cannot be read, its detector has no proposal network, or the device is not there.
+        UserError: the file cannot be read or names code that may not run, its detector has no proposal
+            network, or the device is not there.
     """
     place = choose_device(device)
-    loaded = load_detector(weights, place)
+    loaded = load_detector(weights, place, allow_custom=allow_custom)
     if not isinstance(loaded.model, HasProposalNetwork):
         raise UserError(
             f"{weights}: a {loaded.config.detector.type} has no proposal network; METHOD takes a model that "

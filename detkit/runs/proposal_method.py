@@ -38,13 +38,16 @@ class Method:
     by_model: bool = False
 
 
-def find_method(name: str, overrides: Sequence[str], device: str = "auto") -> Method:
+def find_method(
+    name: str, overrides: Sequence[str], device: str = "auto", *, allow_custom: bool = False
+) -> Method:
     """Return the method of a name, with its parameters changed.
 
     Args:
         name: selective_search, edge_boxes, sliding_window, or a model.safetensors of a Faster R-CNN.
         overrides: such as "mode=quality"; a model has max_boxes alone.
         device: where a model runs.
+        allow_custom: let a model file run code that it names.
 
     Raises:
         UserError: there is no such method, or it has no such parameter.
@@ -55,7 +58,7 @@ def find_method(name: str, overrides: Sequence[str], device: str = "auto") -> Me
         )
     values = _values(overrides, _SPECS.get(name))
     if name not in _SPECS:
-        return _by_model(Path(name), values, device)
+        return _by_model(Path(name), values, device, allow_custom)
     try:
         spec: Any = _SPECS[name].model_validate({"type": name, **values})
     except ValidationError as error:
@@ -66,7 +69,7 @@ def find_method(name: str, overrides: Sequence[str], device: str = "auto") -> Me
     return Method(name, parameters, lambda threads: build_proposer(spec, num_threads=threads))
 
 
-def _by_model(file: Path, values: dict[str, Any], device: str) -> Method:
+def _by_model(file: Path, values: dict[str, Any], device: str, allow_custom: bool) -> Method:
     limit = values.pop("max_boxes", None)
     if values:
         raise UserError(f"{next(iter(values))}: a model has max_boxes alone; all else is its own")
@@ -76,7 +79,7 @@ def _by_model(file: Path, values: dict[str, Any], device: str) -> Method:
     def build(threads: int) -> Proposer:
         from detkit.runs.predictor import build_rpn_proposer  # needs torch
 
-        return build_rpn_proposer(file, limit, device)
+        return build_rpn_proposer(file, limit, device, allow_custom=allow_custom)
 
     parameters = {"weights": digests_of_files([str(file)], 1)[0], "max_boxes": limit}
     return Method(str(file), parameters, build, by_model=True)

@@ -18,6 +18,7 @@ from detkit.evaluation.measure import Measured
 from detkit.report.analysis import zero_notes
 from detkit.report.evaluation_page import EvaluatedRun, write_page
 from detkit.runtime.progress import say
+from detkit.spec import Origin
 from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT
 
 
@@ -102,14 +103,16 @@ class FinishedRun:
     found: DetectionSet
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path, *, allow_custom: bool = False) -> FinishedRun:
     """Read what `detkit train` or `detkit eval` left in a folder, and the images it was evaluated on.
 
     Args:
         folder: holds config.yaml and detections.json.
+        allow_custom: let the config run code that it names (`type: custom`); what runs is said.
 
     Raises:
-        UserError: a file is missing or damaged, or the dataset is not where the config says.
+        UserError: a file is missing or damaged, the dataset is not where the config says, or the config names
+            code that may not run.
     """
     for name in (CONFIG, DETECTIONS):
         if not (folder / name).is_file():
@@ -117,6 +120,7 @@ def read_run(folder: Path) -> FinishedRun:
                 f"{folder}: has no {name}, so it is not the folder of a finished run; give one that "
                 "detkit train (with data.val) or detkit eval wrote"
             )
-    config = load_config(folder / CONFIG)
+    origin = Origin(folder / CONFIG, is_own=False, allowed=allow_custom)
+    config = load_config(folder / CONFIG, origin=origin)
     source = open_validation_set(config.data)
     return FinishedRun(folder, config, source, read_coco_results(folder / DETECTIONS, source.annotations))

@@ -8,18 +8,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
 from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS, names_in, new_folder, require_empty
+from detkit.storage.strict_yaml import read_yaml, read_yaml_file
 from detkit.training.staged.stages import FOLDER as STAGES
 
 # What a training writes before there is anything to go on with.
 _BEFORE = (CONFIG, METRICS, "events.out.tfevents*", "nonfinite*.pt")
+_SHOWN = 100  # keys of another config: one that was given by mistake has nothing in common
+_LETTERS = 200
 
 
 @contextmanager
@@ -88,11 +89,16 @@ def announce_changes(folder: Path, config_text: str) -> None:
         folder: the run folder, with its config.
         config_text: the resolved config of now.
     """
-    before = _flat(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
-    now = _flat(yaml.safe_load(config_text))
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            say(f"changed since the training began: {key}: {before.get(key)} -> {now.get(key)}")
+    before, now = (
+        _flat(read_yaml_file(folder / CONFIG).whole()),
+        _flat(read_yaml(config_text, CONFIG).whole()),
+    )
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    for key in changed[:_SHOWN]:
+        old, new = (f"{values.get(key)}"[:_LETTERS] for values in (before, now))
+        say(f"changed since the training began: {key[:_LETTERS]}: {old} -> {new}")
+    if len(changed) > _SHOWN:
+        say(f"... and {len(changed) - _SHOWN} other keys")
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

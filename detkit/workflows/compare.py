@@ -77,17 +77,18 @@ class RunComparison:
 INSIDE, NOTHING = "inside the noise", "n/a"
 
 
-def compare(first: Path, second: Path) -> RunComparison:
+def compare(first: Path, second: Path, *, allow_custom: bool = False) -> RunComparison:
     """Compare two runs by the AP of the first one's metric, class by class, with intervals.
 
     Args:
         first: folder of a training or an evaluation.
         second: another, evaluated on the same images.
+        allow_custom: let their configs run code that they name (`type: custom`); what runs is said.
 
     Raises:
         UserError: a folder is not that of a finished run, or the two were evaluated on other images.
     """
-    runs = read_run(first), read_run(second)
+    runs = read_run(first, allow_custom=allow_custom), read_run(second, allow_custom=allow_custom)
     _require_same_truth(*runs)
     truth = runs[0].source.annotations
     metric = runs[0].config.evaluate.metric

@@ -89,6 +89,7 @@ def compress(
     out: Path | None = None,
     data: Config | None = None,
     device: str = "auto",
+    allow_custom: bool = False,
 ) -> Compression:
     """Write a copy of a detector whose fc6 and fc7 are two thin layers each, and measure both.
 
@@ -99,6 +100,7 @@ def compress(
         out: the file to write; None takes one beside the weights, named after the ranks.
         data: names the images to evaluate on (`data.val`); None takes those of the weights' own config.
         device: auto, cpu, cuda, cuda:N or mps.
+        allow_custom: let the model file run code that it names (`type: custom`); what runs is said.
 
     Raises:
         UserError: the weights have no such layers, or `out` exists, or `data` cannot be read.
@@ -107,7 +109,7 @@ def compress(
     if file.exists():
         raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
     place = choose_device(device)
-    loaded = load_detector(weights, place)
+    loaded = load_detector(weights, place, allow_custom=allow_custom)
     _require_whole_fc(loaded.model, weights)
     thin = copy.deepcopy(loaded.model)
     _fc_layers(thin).compress((fc6, fc7))

@@ -51,6 +51,7 @@ def evaluate(
     *,
     weights: str | Path,
     out: str | Path | None = None,
+    allow_custom: bool = False,
 ) -> Evaluation | None:
     """Evaluate a trained detector on the validation images and write what it found.
 
@@ -61,6 +62,8 @@ def evaluate(
         weights: a model.safetensors.
         out: folder for the results, which must be new or empty, or hold what the same evaluation left when it
             was stopped; None takes a new one beside the weights.
+        allow_custom: let the model file run code that it names (`type: custom`); what runs is said. Parts
+            that the config's own detector has, too, run anyway.
 
     Returns:
         The result; None in all processes but the first.
@@ -71,7 +74,7 @@ def evaluate(
     config, weights = as_config(config, overrides), Path(weights)
     source = open_validation_set(config.data)
     with session(config, trains=False) as run, ExitStack() as held:
-        loaded = load_detector(weights, run.device)
+        loaded = load_detector(weights, run.device, allow_custom=allow_custom, own=config.detector)
         require_same_classes(loaded.classes, source.annotations, weights)
         if config.evaluate.compile:
             compile_maps(loaded.model)

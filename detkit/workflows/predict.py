@@ -35,6 +35,7 @@ def predict(
     tile: int | None = None,
     threshold: float | Aim | None = None,
     device: str = "auto",
+    allow_custom: bool = False,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, list[dict[str, Any]]]:
     """Run a trained detector on images, write what it finds and draw it.
@@ -52,6 +53,7 @@ def predict(
         threshold: lowest score reported; f1, precision or recall take each class's own, and None the one of
             best F1 where the model file holds it, otherwise 0.5.
         device: auto, cpu, cuda, cuda:N or mps.
+        allow_custom: let the model file run code that it names (`type: custom`); what runs is said.
         on_image: called with images done and in all.
 
     Returns:
@@ -63,7 +65,7 @@ def predict(
             threshold is none of these.
     """
     files = find_images(sources)
-    predictor = build_predictor(weights, device)
+    predictor = build_predictor(weights, device, allow_custom=allow_custom)
     what = (str(weights.absolute()), [str(file) for file in files], format, draw, tile, threshold)
     with process_group(predictor.session.device), ExitStack() as held:
         stream = predict_together(

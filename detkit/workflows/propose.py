@@ -60,6 +60,7 @@ def propose(
     merge: bool = False,
     draw: bool = False,
     device: str = "auto",
+    allow_custom: bool = False,
 ) -> Proposed:
     """Find the proposals of many images and write them into one file.
 
@@ -75,13 +76,14 @@ def propose(
         merge: only write the file from what shards have done.
         draw: also draw the best box of each object, or the first boxes where there are no labels.
         device: where a model runs.
+        allow_custom: let a model file run code that it names (`type: custom`); what runs is said.
 
     Raises:
         UserError: something in this is wrong, an image cannot be read, or shards are missing for `merge`.
         KeyboardInterrupt: after Ctrl-C, when what is done is kept.
     """
     _check(out, shard, merge, draw)
-    chosen = find_method(method, overrides, device)
+    chosen = find_method(method, overrides, device, allow_custom=allow_custom)
     images = named_images(sources, sets)
     key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
     parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))

@@ -30,17 +30,18 @@ class WrittenReport:
         return {"report": str(self.file), **self.measured.to_json()}
 
 
-def report(folder: Path) -> WrittenReport:
+def report(folder: Path, *, allow_custom: bool = False) -> WrittenReport:
     """Evaluate what a run found once more and replace its report.html; nothing is trained or detected.
 
     Args:
         folder: a training's or an evaluation's, with config.yaml and detections.json; the curves of the
             training are drawn where there is a metrics.jsonl.
+        allow_custom: let the config run code that it names (`type: custom`); what runs is said.
 
     Raises:
         UserError: it is not the folder of a finished run, or the dataset is not where the config says.
     """
-    run = read_run(folder)
+    run = read_run(folder, allow_custom=allow_custom)
     measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
     metrics, file = folder / METRICS, folder / REPORT
     trained_on = open_training_set(run.config.data)[0].annotations if metrics.is_file() else None

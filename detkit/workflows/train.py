@@ -132,7 +132,7 @@ def _report(config: Config, task: Task) -> Measured | None:
     if val_set is None:
         return None
     barrier()  # the first process may still be writing the weights
-    loaded = load_detector(folder / MODEL, run.device)
+    loaded = load_detector(folder / MODEL, run.device, own=config.detector)
     detections, timing = task.detect(loaded.model, val_set)
     if detections is None:
         return None

@@ -52,6 +52,15 @@ def test_folders_with_classes_txt(tmp_path: Path) -> None:
     assert truth.category_ids.tolist() == [2, 1]
 
 
+def test_names_are_the_text_that_stands_there(tmp_path: Path) -> None:
+    put(tmp_path, "train", "a", "0 0.5 0.5 1 1\n5 0.5 0.5 1 1")
+    names = "[1.10, 'no', yes, 1e3, 007, null]"
+    (tmp_path / "data.yaml").write_text(f"path:\nnames: {names}\ntrain: images/train\nval: ~\ntest:\n")
+    assert read_yolo(tmp_path, "train").classes == ("1.10", "no", "yes", "1e3", "007", "null")
+    with pytest.raises(UserError, match="no split 'val'; it may be one of: train;"):
+        read_yolo(tmp_path, "val")
+
+
 def test_lists_of_images_and_undivided_folders(tmp_path: Path) -> None:
     put(tmp_path, ".", "a", "0 0.5 0.5 1 1")
     put(tmp_path, ".", "b", "0 0.5 0.5 1 1")
@@ -145,6 +154,7 @@ BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("names: [a]\ntrain: [x, {a: b}]", "train must be a path or a list of paths"),
         ("names: [a]\ntrain: " + "x" * 5000, "the folder or list of images does not exist"),
         ("names: [a]\ntrain: x\npath: " + "y" * 5000, "the folder or list of images does not exist"),
+        ("names: {cat: 0}\ntrain: x", "must be a list"),
     ],
 )
 def test_a_broken_data_yaml(text: str, message: str, tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def test_proposals_in_four_steps_and_for_other_detectors(tmp_path: Path) -> None
         "post_nms": 9,
     }
     assert train(Config.model_validate(values), out=tmp_path / "run") is not None
-    proposer = build_rpn_proposer(tmp_path / "run" / "model.safetensors", max_boxes=5, device="cpu")
+    file = tmp_path / "run" / "model.safetensors"
+    proposer = build_rpn_proposer(file, max_boxes=5, device="cpu", allow_custom=True)
     assert len(proposer(np.full((60, 80, 3), 100, np.uint8)).boxes) == 5
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from detkit.errors import UserError
@@ -90,3 +92,91 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
         saved(tmp_path)
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def changed(folder: Path, **metadata: str | None) -> Path:
+    """A model file in whose metadata something is another, or missing."""
+    file = saved(folder)
+    with safe_open(file, framework="pt") as content:
+        kept = {**content.metadata(), **metadata}
+    save_file(load_file(file), file, {key: value for key, value in kept.items() if value is not None})
+    return file
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("classes", None, "metadata lack classes"),
+        ("category_ids", None, "metadata lack category_ids"),
+        ("config", None, "metadata lack config"),
+        ("license", None, "metadata lack license"),
+        ("classes", "[", "metadata classes: "),
+        ("classes", "{}", "metadata classes: Expected `array`, got `object`"),
+        ("classes", "[]", "metadata classes: "),
+        ("classes", '["a", 1]', r"metadata classes: Expected `str`, got `int` - at `\$\[1\]`"),
+        ("classes", '["a", ""]', "metadata classes: "),
+        ("classes", '["a", "a"]', "metadata classes: a name is there more than once"),
+        ("category_ids", '["1", 2]', "metadata category_ids: Expected `int`, got `str`"),
+        ("category_ids", "[1, 2.5]", "metadata category_ids: Expected `int`, got `float`"),
+        ("category_ids", "[true, 2]", "metadata category_ids: Expected `int`, got `bool`"),
+        ("category_ids", f"[1, {2**63}]", "metadata category_ids: "),
+        ("category_ids", f"[1, {10**400}]", "metadata category_ids: "),
+        ("category_ids", "[1]", "metadata category_ids: 1 values for 2 classes"),
+        ("thresholds", "null", "metadata thresholds: "),
+        ("thresholds", '{"f1": [1, 1], "recall": [1, 1]}', "metadata thresholds: .*`precision`"),
+        (
+            "thresholds",
+            '{"f1": [0.5, 0.5], "precision": [0.5], "recall": [0.5, 0.5]}',
+            "metadata precision: 1 values for 2 classes",
+        ),
+        ("thresholds", '{"f1": ["a", 1], "precision": [1, 1], "recall": [1, 1]}', "metadata thresholds: "),
+        ("thresholds", '{"f1": [NaN, 1], "precision": [1, 1], "recall": [1, 1]}', "metadata thresholds: "),
+        ("thresholds", '{"f1": [1e999, 1], "precision": [1, 1], "recall": [1, 1]}', "metadata thresholds: "),
+        ("detkit", "999.1.0", r"was written by detkit '999\.1\.0', and this is detkit .*update detkit"),
+        ("detkit", "later", "'later' is not a version of detkit"),
+    ],
+)
+def test_what_a_file_says_of_itself_is_checked(
+    tmp_path: Path, key: str, value: str | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^[^\n]*model\.safetensors: [^\n]*{message}[^\n]*$"):
+        read_model_file(changed(tmp_path, **{key: value}))
+
+
+@pytest.mark.parametrize("version", ["0.0.9", "0.1.7", "0+source"])
+def test_files_of_earlier_and_of_this_version_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr("detkit.inference.model_file.VERSION", "0.1.2")
+    assert read_model_file(changed(tmp_path, detkit=version)).version == version
+
+
+def test_a_newer_minor_version_is_refused_and_a_checkout_reads_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = changed(tmp_path, detkit="0.2.0")
+    monkeypatch.setattr("detkit.inference.model_file.VERSION", "0.1.2")
+    with pytest.raises(UserError, match=r"written by detkit '0\.2\.0', and this is detkit 0\.1\.2"):
+        read_model_file(file)
+    monkeypatch.setattr("detkit.inference.model_file.VERSION", "0+source")
+    assert read_model_file(file).version == "0.2.0"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_that_are_no_finite_numbers_are_refused(
+    tmp_path: Path, value: float, kind: torch.dtype
+) -> None:
+    net = model().to(kind)
+    net[0].bias.data[2] = value
+    save_model(tmp_path / "m.safetensors", net, classes=["a"], category_ids=[1], config_yaml="")
+    with pytest.raises(UserError, match=r"m\.safetensors: 0\.bias has values that are not finite"):
+        read_model_file(tmp_path / "m.safetensors").load_into(model())
+
+
+def test_weights_that_single_precision_cannot_hold_are_refused(tmp_path: Path) -> None:
+    net = model().double()
+    net[0].bias.data[0] = 1e300
+    save_model(tmp_path / "m.safetensors", net, classes=["a"], category_ids=[1], config_yaml="")
+    with pytest.raises(UserError, match=r"0\.bias has values that are not finite"):
+        read_model_file(tmp_path / "m.safetensors").load_into(model())

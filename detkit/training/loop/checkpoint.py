@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,38 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: no such checkpoint; a training writes last.pt after each epoch")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{file}: not a checkpoint that can be read ({reason})") from None
+    except Exception as error:
+        # Whatever a damaged file makes the reader stumble over. What torch says of it is not repeated: it
+        # advises to read the file in the way that runs code.
+        raise UserError(
+            f"{file}: not a checkpoint that can be read: empty, cut short or damaged "
+            f"({type(error).__name__}); begin anew in another folder, with --from the run's "
+            "model.safetensors where there is one"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise UserError(f"{file}: not a training checkpoint of this version; give the last.pt of a run")
+    _require_parts(content, file)
     return content
+
+
+def _require_parts(content: dict[str, Any], file: Path) -> None:
+    """Look for what `resume` needs: other things than a training writes do not say what they are for."""
+    steps, progress, optimizer = content.get("epoch_steps"), content.get("progress"), content.get("optimizer")
+    done = progress.get("step") if isinstance(progress, dict) else None
+    if not (
+        isinstance(steps, Sequence)
+        and steps
+        and all(isinstance(number, int) and number > 0 for number in steps)
+        and isinstance(progress, dict)
+        and progress.keys() >= set(_COUNTS)
+        and isinstance(done, int)
+        and 0 <= done <= sum(steps)
+        and isinstance(optimizer, dict)
+        and optimizer.keys() >= {"state", "param_groups"}
+        and isinstance(content.get("model"), dict)
+        and content.keys() >= {"scaler", "ema"}
+    ):
+        raise UserError(f"{file}: a training checkpoint that lacks a part, or has another thing in its place")
 
 
 def resume(state: TrainingState, file: Path) -> None:
@@ -141,7 +167,7 @@ def resume(state: TrainingState, file: Path) -> None:
         if [len(group["params"]) for group in own] != [len(g["params"]) for g in saved["param_groups"]]:
             raise ValueError("the optimizer's groups differ")
         state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}"
         ) from None

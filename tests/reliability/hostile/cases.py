@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import yaml
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -24,6 +26,7 @@ from tests.reliability.hostile.mutations import (
     changed_json,
     changed_text,
     changed_xml,
+    changed_yaml,
     deep,
     entity_bomb,
 )
@@ -297,12 +300,13 @@ def _rewrite_model(file: Path, valid: Path, change: Callable[[dict[str, str], di
 @family
 def model_metadata(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     def change(metadata: dict[str, str], weights: dict[str, Any]) -> None:
-        key = rng.choice(sorted(metadata))
-        way = rng.randrange(4)
+        key = rng.choice((*sorted(metadata), "config", "config", "config"))
+        way = rng.randrange(8)
         if way == 0:
             del metadata[key]
         elif key == "config":
-            metadata[key] = changed_text(metadata[key], rng).encode("utf-8", "replace").decode()
+            change_text = rng.choice((changed_text, changed_yaml, changed_yaml, changed_yaml))
+            metadata[key] = change_text(metadata[key], rng).encode("utf-8", "replace").decode()
         elif key in ("classes", "category_ids", "thresholds"):
             metadata[key] = changed_json(metadata[key], rng)
         else:
@@ -316,21 +320,23 @@ def model_metadata(folder: Path, valid: Path, rng: random.Random) -> list[str]:
 def model_code(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     """A part that is code: it must not run because a file says so."""
     custom = f"{{type: custom, target: '{rng.choice(CALLS)}', args: {{command: 'touch ran'}}}}"
-    part = rng.choice(("backbone", "proposals", "head", "neck", "regions", "detector"))
+    part = rng.choice(("backbone", "proposals", "head", "neck", "regions", "detector", None))
 
     def change(metadata: dict[str, str], weights: dict[str, Any]) -> None:
-        import yaml
-
         config = yaml.safe_load(metadata["config"])
         own = yaml.safe_load(custom)
         if part == "detector":
             config["detector"] = own
-        else:
+        elif part is not None:
             config["detector"][part] = own
+        if rng.random() < 0.2:
+            config["train"]["optimizer"] = own
+        if rng.random() < 0.2:
+            config["detector"] |= {"type": "fast_rcnn", "proposals": own}
         if rng.random() < 0.3:
             config["data"][rng.choice(("train", "val"))] = own
         if rng.random() < 0.3:
-            config["data"]["transforms"] = [own]
+            config["data"]["train"]["augment"] = [own]
         metadata["config"] = yaml.safe_dump(config)
 
     (folder / "payload.py").write_text(
@@ -375,26 +381,60 @@ def configs(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     (folder / "payload.py").write_text(
         "from pathlib import Path\nPath('ran').touch()\ndef go(**k): Path('ran').touch()\n"
     )
-    (folder / "config.yaml").write_bytes(
+    (folder / "mine").mkdir()
+    file = "mine/config.yaml"  # code beside a config that the user names is theirs; elsewhere it is not
+    (folder / file).write_bytes(
         rng.choice(
             [
                 changed_text(text, rng),
                 changed_text(changed_text(text, rng), rng),
+                *(changed_yaml(text, rng) for _ in range(6)),
                 alias_bomb() + text,
+                alias_bomb() + "? [*a9]\n: 1\n",
                 text + deep("[", "]", 20_000),
+                deep("{a: ", "}", 20_000),
+                "- " * 100_000,
+                "".join(f"k{number}: 1\n" for number in range(40_000)),
+                "data: {classes: [" + "a, " * 100_000 + "]}\n" + text,
+                text.replace("classes: ", "classes: [" + "a, " * 100_000 + "]\n  ignore_classes: "),
                 "!!python/object/apply:os.system ['touch ran']\n",
                 text.replace("seed: ", f"seed: {'9' * 10_000}"),
+                text.replace("{type: roi_align,", "{type: custom, target: 'payload:go'}\n  own: {"),
             ]
         ).encode("utf-8", "replace")
     )
     return rng.choice(
         [
-            ["check", "config.yaml"],
-            ["plan", "config.yaml"],
-            ["config", "show", "config.yaml"],
-            ["show-data", "config.yaml", "--out", "out"],
+            ["check", file],
+            ["plan", file],
+            ["config", "show", file],
+            ["show-data", file, "--out", "out"],
+            ["init", str(valid / "coco"), "--detector", file, "--out", "out.yaml"],
+            ["train", file, "--out", "out", "train.epochs=1"],
+            ["eval", file, "--weights", str(valid / "run" / "model.safetensors"), "--out", "out"],
         ]
     )
+
+
+class _Code:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)
+
+
+def _spoil_checkpoint(file: Path, rng: random.Random) -> None:
+    """Put another thing into a checkpoint, or code; or write it as old pickles were."""
+    content = torch.load(file, weights_only=True)
+    way = rng.randrange(5)
+    part = rng.choice(sorted(content))
+    if way == 0:
+        content[part] = _Code()
+    elif way == 1:
+        content[part] = rng.choice(VALUES)
+    elif way == 2 and isinstance(content[part], dict):
+        content[part][rng.choice(sorted(content[part]))] = rng.choice(VALUES)
+    elif way == 3:
+        del content[part]
+    torch.save(content, file, _use_new_zipfile_serialization=rng.random() < 0.5)
 
 
 @family
@@ -422,6 +462,8 @@ def run_folders(folder: Path, valid: Path, rng: random.Random) -> list[str]:
                 )
             ).encode("utf-8", "replace")
         )
+    elif file.suffix == ".pt" and rng.random() < 0.7:
+        _spoil_checkpoint(file, rng)
     elif file.suffix == ".json":
         file.write_bytes(changed_json(content.decode(), rng).encode("utf-8", "replace"))
     elif file.suffix == ".jsonl":

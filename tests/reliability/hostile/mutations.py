@@ -6,6 +6,8 @@ import json
 import random
 from typing import Any
 
+import yaml
+
 VALUES: tuple[Any, ...] = (
     None,
     True,
@@ -56,6 +58,14 @@ def changed_json(text: str, rng: random.Random) -> str:
         .encode("utf-8", "surrogatepass")
         .decode("utf-8", "replace")
     )
+
+
+def changed_yaml(text: str, rng: random.Random) -> str:
+    """Return a YAML text in which one or two values, keys or items are no longer what they were."""
+    value = yaml.safe_load(text)
+    for _ in range(rng.choice((1, 1, 2))):
+        value = _changed(value, rng)
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _changed(value: Any, rng: random.Random) -> Any:

@@ -47,3 +47,43 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_the_config_travels_with_it(tmp_path: Path) -> None:
     train(tiny_model(), epochs=1, folder=tmp_path, config_text="seed: 3\n")
     assert read_checkpoint(tmp_path / "last.pt")["config"] == "seed: 3\n"
+
+
+def test_a_damaged_checkpoint_is_refused_without_torchs_advice(tmp_path: Path) -> None:
+    train(tiny_model(), epochs=1, folder=tmp_path)
+    whole = (tmp_path / "last.pt").read_bytes()
+    torch.save({"format": 1, "code": Harmful()}, tmp_path / "code.pt")
+    contents = {
+        "empty": b"",
+        "byte": whole[:1],
+        "cut": whole[:-100],
+        "code": (tmp_path / "code.pt").read_bytes(),
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.pt").write_bytes(content)
+        with pytest.raises(
+            UserError, match=rf"{name}\.pt: not a checkpoint that can be read.* --from"
+        ) as caught:
+            read_checkpoint(tmp_path / f"{name}.pt")
+        assert "weights_only" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"progress": {"step": 1}},
+        {"progress": {"step": -1, "best": None, "best_step": 0, "stale": 0}},
+        {"progress": {"step": 10**9, "best": None, "best_step": 0, "stale": 0}},
+        {"epoch_steps": ()},
+        {"epoch_steps": (0,)},
+        {"epoch_steps": None},
+        {"model": None},
+        {"optimizer": {"state": {}}},
+    ],
+)
+def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    train(tiny_model(), epochs=1, folder=tmp_path)
+    torch.save(read_checkpoint(tmp_path / "last.pt") | change, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"last\.pt: a training checkpoint that lacks a part"):
+        train(tiny_model(), folder=tmp_path, resumes=True)
