@@ -30,8 +30,12 @@ PREDICTIONS = [
 ]
 
 
+def sources(found: Sequence[Prediction]) -> list[Path]:
+    return [Path(str(one.source)) for one in found]
+
+
 def written(folder: Path, result_format: ResultFormat, found: Sequence[Prediction] = PREDICTIONS) -> None:
-    passed_on = list(write_predictions(iter(found), folder, result_format, IDS))
+    passed_on = list(write_predictions(iter(found), sources(found), folder, result_format, IDS))
     assert passed_on == list(found)
 
 
@@ -111,5 +115,5 @@ def test_a_broken_image_on_the_way_leaves_no_half_file(tmp_path: Path) -> None:
 
     for result_format in ("json", "csv", "coco"):
         with pytest.raises(UserError, match=r"2\.jpg"):
-            list(write_predictions(images(), tmp_path, result_format, IDS))
+            list(write_predictions(images(), sources(PREDICTIONS), tmp_path, result_format, IDS))
     assert list(tmp_path.iterdir()) == []

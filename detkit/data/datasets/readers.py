@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
-
 from detkit.annotations.coco import read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset
 from detkit.annotations.image_files import image_path, require_images, with_sizes
 from detkit.annotations.image_folder import read_image_folder, whole_images
+from detkit.annotations.text_files import write_lines
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.custom import build_custom
@@ -31,6 +30,7 @@ from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
 from detkit.storage.atomic import write_atomically
+from detkit.storage.json_text import json_bytes
 
 Classes = Sequence[str] | None
 
@@ -168,7 +168,7 @@ def _coco_images(
     content["images"] = [image for image in content["images"] if image["id"] in kept]
     content["annotations"] = [item for item in content["annotations"] if item["image_id"] in kept]
     file = file.with_name(f"{file.name}.json")
-    write_atomically(file, orjson.dumps(content))
+    write_atomically(file, json_bytes(content))
     return config.model_copy(update={"annotations": str(file.resolve())}), file
 
 
@@ -197,7 +197,7 @@ def _listed_images(
 
 def _write_list(file: Path, lines: Sequence[str]) -> Path:
     file = file.with_name(f"{file.name}.txt")
-    write_atomically(file, "".join(f"{line}\n" for line in lines))
+    write_lines(file, lines)
     return file
 
 
