@@ -18,10 +18,11 @@ LONGEST = 250  # bytes; file systems take 255, and an ending such as .jpeg follo
 _LONGEST_WORD, _LONGEST_LINE = 255, 4000  # letters of a message; no part of a path is longer than the first
 
 # Controls, ends of lines, marks that turn the direction of writing, and surrogates, which are no characters.
-_UNPRINTABLE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_HIDDEN = re.compile(f"[{_UNPRINTABLE}]")
+_UNPRINTABLE = "\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_HIDDEN_IN_LINES = re.compile(f"[{_UNPRINTABLE}]")
+_HIDDEN = re.compile(f"[\n{_UNPRINTABLE}]")
 # Also what means something in a path, and what a list with one name a line loses.
-_UNSAFE = re.compile(rf"[{_UNPRINTABLE}/\\]|\A\s|\s\Z|\A\.(?=\.?\Z)|%(?=u)")
+_UNSAFE = re.compile(rf"[\n{_UNPRINTABLE}/\\]|\A\s|\s\Z|\A\.(?=\.?\Z)|%(?=u)")
 _LONG_WORD = re.compile(rf"[^\s/]{{{_LONGEST_WORD + 1},}}")
 
 
@@ -105,7 +106,7 @@ def visible(text: str) -> str:
         >>> print(visible("\x1b[31mred"))
         \u001b[31mred
     """
-    return "\n".join(_HIDDEN.sub(_number, line) for line in text.split("\n"))
+    return _HIDDEN_IN_LINES.sub(_number, text)
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from textwrap import indent
 from typing import Annotated, Any
 
 import typer
@@ -90,7 +89,7 @@ def _json(result: Any) -> Iterator[str]:
         return
     before = "["
     for item in result:
-        yield f"{before}\n{indent(_json_text(item), '  ')}"
+        yield f"{before}\n{_json_text(item)}".replace("\n", "\n  ")
         before = ","
     yield "[]\n" if before == "[" else "\n]\n"
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import tempfile
+import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -95,6 +96,7 @@ class Records(Sequence[dict[str, Any]]):
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (as long as the records)
+        weakref.finalize(self, self._file.close)
         self._starts = array("q", [0])
 
     def add(self, record: dict[str, Any]) -> None:

@@ -155,3 +155,16 @@ def test_work_reaches_the_disk_before_the_end(tmp_path: Path, monkeypatch: pytes
     for image, proposals in enumerate(random_proposals(6)[:3]):
         parts.add(image, proposals, 1.0)
     assert parts_of(tmp_path).missing(range(4)) == [2, 3]
+
+
+def test_the_file_does_not_tell_how_long_it_took(tmp_path: Path) -> None:
+    contents = []
+    for seconds in (0.1, 0.2):
+        parts = parts_of(tmp_path)
+        for image, found in enumerate(random_proposals(0)):
+            parts.add(image, found, seconds)
+        parts.flush()
+        assert parts.join().origin.seconds == pytest.approx(4 * seconds)
+        contents.append(parts.file.read_bytes())
+        parts.file.unlink()
+    assert contents[0] == contents[1]
