@@ -28,7 +28,7 @@ def test_documents_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_is_the_same_on_a_terminal_and_in_a_file(
     result: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    expected = {key: [None if one != one else one for one in value] for key, value in result.items()}
+    expected = {key: [None if str(one) == "nan" else one for one in value] for key, value in result.items()}
     deliver(result, STDOUT, ["not this"])
     said = capsys.readouterr().out
     assert json.loads(said) == expected
