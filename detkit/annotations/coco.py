@@ -17,6 +17,7 @@ from detkit.annotations.class_names import LARGEST_ID, class_ids, free_ids, labe
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.validity import FARTHEST_PX, require_boxes, stated_size
 from detkit.errors import UserError, shown
+from detkit.storage.json_text import json_bytes
 from detkit.storage.regular_files import read_bytes
 
 Record = dict[str, Any]
@@ -125,8 +126,8 @@ def json_text(content: Any, source: Path) -> bytes:
         UserError: it is nested more deeply than can be written.
     """
     try:
-        return orjson.dumps(content)
-    except orjson.JSONEncodeError as error:
+        return json_bytes(content)
+    except (TypeError, RecursionError) as error:
         raise UserError(f"{source}: cannot be written again ({error})") from None
 
 

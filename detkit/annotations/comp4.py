@@ -14,19 +14,24 @@ from detkit.annotations.image_files import image_names
 from detkit.annotations.text_files import read_text
 from detkit.annotations.validity import FARTHEST_PX
 from detkit.errors import UserError, shown
+from detkit.names import file_names
+from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 
 _PREFIX = "comp4_det_"
+_LONGEST_CLASS = 180  # bytes; the prefix, the set and the ending come to it
+_SHOWN = 5
 
 
 def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionSet:
     """Read comp4 files for the images of a set, in the set's own box format.
 
     Detections keep the order of the files (classes in the set's order, then line by line), which
-    decides between equal scores. A class without a file has no detections.
+    decides between equal scores. A class without a file has no detections; the user is told.
 
     Args:
-        files: a folder with comp4_det_<set>_<class>.txt, or those files.
+        files: a folder with comp4_det_<set>_<class>.txt, or those files; a class may be written as it is, or
+            as `write_comp4` writes it.
         truth: the set; an image's name is its file name without folder and extension.
 
     Raises:
@@ -61,7 +66,8 @@ def write_comp4(
 ) -> list[Path]:
     """Write one comp4 file for each class, empty ones too, and return their paths.
 
-    Lines keep the order of the detections. Scores have 6 decimals and coordinates 1, as the devkit's
+    A class is written as `file_names` has it, an image as `image_names` has it. Lines keep the order of the
+    detections. Scores have 6 decimals and coordinates 1, as the devkit's
     own baselines write them; coordinates are VOC's 1-based inclusive pixels.
 
     Args:
@@ -73,7 +79,7 @@ def write_comp4(
     boxes = boxes_as(detections.boxes, detections.box_format, "voc")
     names = image_names(truth)
     written = []
-    for label, class_name in enumerate(truth.classes):
+    for label, class_name in enumerate(file_names(truth.classes, _LONGEST_CLASS)):
         rows = np.flatnonzero(detections.labels == label)
         lines = [
             f"{names[image]} {score:.6f} {x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f}\n"
@@ -95,31 +101,41 @@ def _files_by_class(files: Path | Sequence[Path], truth: AnnotationSet) -> dict[
     listed = [listed] if isinstance(listed, Path) else list(listed)
     if not listed:
         raise UserError(f"{files}: no file is called {_PREFIX}<set>_<class>.txt")
+    written = file_names(truth.classes, _LONGEST_CLASS)
     by_class: dict[int, Path] = {}
     for file in listed:
         tail = file.stem.removeprefix(_PREFIX)
-        owners = [i for i, name in enumerate(truth.classes) if tail.endswith(f"_{name}")]
-        if not owners:
+        label = _ending(tail, written)
+        label = _ending(tail, truth.classes) if label is None else label  # by another program
+        if label is None:
             known = ", ".join(truth.classes)
             raise UserError(f"{file}: {tail!r} does not end in the name of a class; classes: {known}")
-        label = max(owners, key=lambda i: len(truth.classes[i]))
         if by_class.setdefault(label, file) != file:
             raise UserError(f"{truth.classes[label]!r} has two files: {by_class[label]} and {file}; keep one")
+    missing = [name for label, name in enumerate(truth.classes) if label not in by_class]
+    if missing:
+        some = ", ".join(map(repr, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
+        say(f"{files}: no {_PREFIX}<set>_<class>.txt for {some}: nothing is found of a class without a file")
     return by_class
 
 
+def _ending(text: str, names: Sequence[str]) -> int | None:
+    """Return the place of the longest name that a text ends in; None where it ends in none."""
+    owners = [i for i, name in enumerate(names) if text.endswith(f"_{name}")]
+    return max(owners, key=lambda i: len(names[i]), default=None)
+
+
 def _line(line: str, table: dict[str, int], place: str) -> tuple[int, list[float]]:
-    words = line.split()
-    name = " ".join(words[:-5])
+    name, *words = line.strip().rsplit(maxsplit=5)
     try:
-        numbers = [float(word) for word in words[-5:]]
+        numbers = [float(word) for word in words]
     except ValueError:
         numbers = []
-    if len(numbers) != 5 or not name:
+    if len(numbers) != 5:
         raise UserError(f"{place}: expected `image score x1 y1 x2 y2`; found {shown(line.strip())}")
     if not (isfinite(numbers[0]) and all(abs(number) <= FARTHEST_PX for number in numbers[1:])):
         limits = f"a finite score and 4 coordinates of at most {FARTHEST_PX:g}"
-        raise UserError(f"{place}: expected {limits}; found {shown(' '.join(words[-5:]))}")
+        raise UserError(f"{place}: expected {limits}; found {shown(' '.join(words))}")
     if name not in table:
         raise UserError(f"{place}: the annotations have no image {shown(name)}")
     return table[name], numbers

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
+from detkit.names import file_name
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm")
 """Extensions of images, compared in lower case."""
@@ -77,18 +78,24 @@ def image_paths(truth: AnnotationSet) -> list[str]:
 
 
 def image_names(truth: AnnotationSet) -> list[str]:
-    """Return each image's name as VOC files use it: without folder and extension.
+    """Return each image's name as files and lists use it: without folder and extension; see `file_name`.
 
     Raises:
         UserError: two images share a name.
     """
-    names = [PurePath(file).stem for file in truth.image_files.tolist()]
+    names = [file_name(PurePath(file).stem) for file in truth.image_files.tolist()]
     if len(set(names)) < len(names):
         name, count = Counter(names).most_common(1)[0]
         raise UserError(
             f"{count} images are called {name!r}; here images are told apart by their names alone"
         )
     return names
+
+
+def copied_name(image: str | Path) -> str:
+    """Return the file name of an image in a written dataset: what `image_names` gives, and an ending."""
+    path = PurePath(image)
+    return file_name(path.stem) + (file_name(path.suffix) if path.suffix else "")
 
 
 def require_images(truth: AnnotationSet) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from detkit.errors import UserError
+from detkit.names import encodable
+from detkit.storage.atomic import write_atomically
 from detkit.storage.regular_files import MEBIBYTE, read_bytes
 
 LARGEST_TEXT = 256 * MEBIBYTE
@@ -34,3 +37,17 @@ def read_lines(file: Path) -> list[str]:
         UserError: see `read_text`.
     """
     return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> None:
+    """Write lines that `read_lines` gives back.
+
+    Raises:
+        UserError: a line would not come back, as it holds the end of one, begins or ends with space or is no
+            text; or the file cannot be written.
+    """
+    lines = list(lines)
+    lost = next((line for line in lines if encodable(line).strip().splitlines() != [line]), None)
+    if lost is not None:
+        raise UserError(f"{file}: a list with one name a line cannot hold {lost!r}; rename that file")
+    write_atomically(file, "".join(f"{line}\n" for line in lines))

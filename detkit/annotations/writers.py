@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
-import orjson
 import yaml
 
 from detkit.annotations.coordinates import Boxes, boxes_as, to_corners
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.image_files import image_names, with_sizes
+from detkit.annotations.image_files import copied_name, image_names, with_sizes
+from detkit.annotations.text_files import write_lines
+from detkit.names import file_name, one_line
 from detkit.storage.atomic import write_atomically
+from detkit.storage.json_text import json_bytes
 from detkit.storage.strict_yaml import read_yaml_file
 
 Format = Literal["voc", "coco", "yolo", "labelme"]
@@ -22,6 +24,7 @@ Format = Literal["voc", "coco", "yolo", "labelme"]
 
 def image_folder(folder: Path, dataset_format: Format, split: str) -> Path:
     """Return the folder in which a written dataset expects the images of a split."""
+    split = file_name(split)
     if dataset_format == "voc":
         return folder / "JPEGImages"
     return folder / "images" / split if dataset_format == "yolo" else folder / split
@@ -30,8 +33,8 @@ def image_folder(folder: Path, dataset_format: Format, split: str) -> Path:
 def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, AnnotationSet]) -> None:
     """Write the annotations of a dataset; the images themselves are the caller's (see `image_folder`).
 
-    Images are named by their file names alone. Boxes that already are in the format's convention come
-    back bit for bit when the folder is read; so do all numbers of COCO.
+    Images are named by their file names alone (see `copied_name`). Boxes that already are in the format's
+    convention come back bit for bit when the folder is read; so do all numbers of COCO.
 
     Args:
         folder: where the dataset goes.
@@ -44,7 +47,7 @@ def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, Ann
     writers = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo, "labelme": write_labelme}
     for split, truth in splits.items():
         image_names(truth)
-        writers[dataset_format](folder, split, with_sizes(truth))
+        writers[dataset_format](folder, file_name(split), with_sizes(truth))
 
 
 def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -60,18 +63,18 @@ def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
         height, width = truth.sizes[index]
         write_atomically(
             folder / "Annotations" / f"{name}.xml",
-            f"<annotation>\n  <filename>{escape(PurePath(truth.image_files[index]).name)}</filename>\n"
+            f"<annotation>\n  <filename>{escape(copied_name(truth.image_files[index]))}</filename>\n"
             f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n"
             f"{objects}</annotation>\n",
             sync=False,
         )
-    write_atomically(folder / "ImageSets" / "Main" / f"{split}.txt", "".join(f"{name}\n" for name in names))
+    write_lines(folder / "ImageSets" / "Main" / f"{split}.txt", names)
 
 
 def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
     """Write annotations/instances_<split>.json."""
     images = [
-        {"id": image_id, "file_name": PurePath(file).name, "height": height, "width": width}
+        {"id": image_id, "file_name": copied_name(file), "height": height, "width": width}
         for image_id, file, (height, width) in zip(
             truth.image_ids.tolist(), truth.image_files.tolist(), truth.sizes.tolist(), strict=True
         )
@@ -95,7 +98,7 @@ def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
         for row in range(truth.num_objects)
     ]
     content = {"images": images, "annotations": objects, "categories": categories}
-    write_atomically(folder / "annotations" / f"instances_{split}.json", orjson.dumps(content))
+    write_atomically(folder / "annotations" / f"instances_{split}.json", json_bytes(content))
 
 
 def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -138,12 +141,12 @@ def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
             "version": "5.0.0",  # of LabelMe's format
             "flags": {},
             "shapes": shapes,
-            "imagePath": PurePath(str(truth.image_files[index])).name,
+            "imagePath": copied_name(truth.image_files[index]),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
         }
-        text = orjson.dumps(content, option=orjson.OPT_INDENT_2)
+        text = json_bytes(content, indented=True)
         write_atomically(folder / split / f"{name}.json", text, sync=False)
 
 
@@ -152,7 +155,7 @@ def _voc_object(truth: AnnotationSet, boxes: Boxes, row: int) -> str:
         f"<{key}>{int(value) if value.is_integer() else repr(value)}</{key}>"
         for key, value in zip(("xmin", "ymin", "xmax", "ymax"), boxes[row].tolist(), strict=True)
     )
-    name = escape(truth.classes[truth.labels[row]])
+    name = escape(one_line(truth.classes[truth.labels[row]]))
     difficult = int(truth.difficult[row] or truth.crowd[row])
     return (
         f"  <object>\n    <name>{name}</name>\n    <difficult>{difficult}</difficult>\n"

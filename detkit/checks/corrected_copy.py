@@ -11,18 +11,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import orjson
 import yaml
 
 from detkit.annotations.coco import json_text, read_json
 from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
-from detkit.annotations.text_files import read_text
+from detkit.annotations.text_files import read_text, write_lines
 from detkit.annotations.voc_xml import voc_tree
 from detkit.annotations.yolo_layout import yolo_layout
 from detkit.checks.fixes import Fixes
 from detkit.checks.read_coco import is_category
 from detkit.checks.survey import AnnotationGroup, Survey
 from detkit.storage.atomic import write_atomically
+from detkit.storage.json_text import json_bytes
 
 CHANGES = "changes.json"
 
@@ -58,7 +58,7 @@ def write_copy(fixes: Fixes, folder: Path) -> dict[tuple[str, Path], Path]:
                 shutil.copyfile(file, target)
     left = [finding.to_json() for finding in fixes.left]
     content = {"changes": fixes.to_json(), "left": left}
-    write_atomically(folder / CHANGES, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    write_atomically(folder / CHANGES, json_bytes(content, indented=True))
     return places
 
 
@@ -71,7 +71,7 @@ def _roots(survey: Survey) -> list[tuple[str, Path]]:
 
 def below(path: Path, root: Path) -> Path:
     """Return a path relative to a root; the folders of one that lies elsewhere are kept from `images` on."""
-    path, root = path.absolute(), root.absolute()
+    path, root = (Path(os.path.normpath(one.absolute())) for one in (path, root))
     if path.is_relative_to(root):
         return path.relative_to(root)
     parts = path.parts
@@ -121,7 +121,7 @@ def _copy_voc(fixes: Fixes, root: Path, folder: Path) -> None:
                 stems[list_folder(group.place)].append(survey.sources[image].stem)
         for base, names in stems.items():
             file = folder / base.relative_to(root) / f"{without_year(part, base)}.txt"
-            write_atomically(file, "".join(f"{name}\n" for name in names))
+            write_lines(file, names)
 
 
 def _edited_xml(fixes: Fixes, image: int, rows: list[int]) -> str:
@@ -243,8 +243,7 @@ def _write_names(fixes: Fixes, group: AnnotationGroup, folder: Path) -> None:
             names = [str(below(place, root)) for place in places]
             content[part] = names[0] if len(names) == 1 else names
         else:
-            lines = [f"./{below(survey.files[image], root)}\n" for image in own]
-            write_atomically(folder / f"{part}.txt", "".join(lines))
+            write_lines(folder / f"{part}.txt", [f"./{below(survey.files[image], root)}" for image in own])
             content[part] = f"{part}.txt"
     if not has_yaml:
         shutil.copyfile(group.place, folder / below(group.place, root))

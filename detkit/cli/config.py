@@ -24,7 +24,7 @@ def show(
 
     read = checked(config, overrides)
     text = dump_config(read, comments=comments).rstrip("\n")
-    deliver(read.model_dump(mode="json"), json_file, [text])
+    deliver(read.model_dump(mode="json"), json_file, [text], is_document=True)
 
 
 @config.command()
@@ -35,7 +35,7 @@ def schema(json_file: JsonFile = None) -> None:
     from detkit.config.explain import schema as make
 
     made = make()
-    deliver(made, json_file, [json.dumps(made, indent=2, ensure_ascii=False)])
+    deliver(made, json_file, [json.dumps(made, indent=2, ensure_ascii=False)], is_document=True)
 
 
 @config.command()

@@ -15,13 +15,22 @@ from pathlib import Path
 import typer
 
 from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
+from detkit.runtime.progress import say
 
 DONE, NO, WRONG_INPUT, NON_FINITE, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 # What a program gets that writes to a pipe nobody reads any more: 128 + SIGPIPE.
 NOBODY_READS = 141
 
-# Errors of the system that are not ours: no room, no right to write.
-_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+# Errors of the system that are not ours: no room, no right to write, names that no file can have.
+_SYSTEM = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.EILSEQ,
+)
 
 _NO_MEMORY = (
     "error: out of memory: lower train.batch_size (train.reference_batch keeps the learning rate in step), "
@@ -68,7 +77,7 @@ def exit_status() -> Iterator[None]:
 def _end(message: str, status: int, error: BaseException) -> None:
     if os.environ.get("DETKIT_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
-    print(message, file=sys.stderr, flush=True)
+    say(message)
     raise typer.Exit(status) from error
 
 

@@ -6,14 +6,15 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from detkit.errors import UserError
-from detkit.storage.atomic import write_atomically
+from detkit.names import message, one_line, visible
+from detkit.storage.atomic import durable_file
 
 STDOUT = "-"
 
@@ -38,28 +39,30 @@ JsonFile = Annotated[
 ]
 
 
-def deliver(result: Any, json_file: str | None, lines: Iterable[str]) -> None:
+def deliver(result: Any, json_file: str | None, lines: Iterable[str], *, is_document: bool = False) -> None:
     """Print a result for people, and write it as JSON where that was asked for.
 
     Args:
-        result: dicts, lists, text and numbers; what is not a finite number becomes null.
+        result: a dict of dicts, lists, text and numbers, or a sequence of such dicts, of which one at a time
+            is held; what is not a finite number becomes null.
         json_file: a file; "-" prints the JSON instead of the lines; None writes none.
-        lines: what people read.
+        lines: what people read; see `message`.
+        is_document: the lines are a text that may be kept in a file, so that none is shortened.
 
     Raises:
         UserError: If the file cannot be written.
     """
     if json_file != STDOUT:
         for line in lines:
-            print(line)
+            print(visible(line) if is_document else message(line))
     if json_file is None:
         return
-    text = json.dumps(_without_nan(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if json_file == STDOUT:
-        sys.stdout.write(text)
+        sys.stdout.writelines(_json(result))
         return
     try:
-        write_atomically(Path(json_file), text)
+        with durable_file(Path(json_file)) as part, part.open("w", encoding="utf-8") as stream:
+            stream.writelines(_json(result))
     except UserError as error:
         raise UserError(f"--json {error}") from error
 
@@ -71,12 +74,28 @@ def aligned(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
         >>> aligned([("class", ["AP"]), ("cat", ["0.5000"])])
         ['class      AP', 'cat    0.5000']
     """
+    rows = [(message(one_line(name)), cells) for name, cells in rows]
     name_width = max(len(name) for name, _ in rows)
     widths = [max(map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
     return [
         "  ".join([f"{name:<{name_width}}", *(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))])
         for name, cells in rows
     ]
+
+
+def _json(result: Any) -> Iterator[str]:
+    if isinstance(result, dict | list):
+        yield f"{_json_text(result)}\n"
+        return
+    before = "["
+    for item in result:
+        yield f"{before}\n{_json_text(item)}".replace("\n", "\n  ")
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _json_text(value: Any) -> str:
+    return visible(json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _without_nan(value: Any) -> Any:

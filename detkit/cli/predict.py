@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -66,8 +67,8 @@ def predict(
         )
     if not records:  # another process than the first
         return
-    lines = [f"{record['image']}: {_summary(record)}" for record in records]
-    deliver(records, json_file, [*lines, f"{len(records)} images; results are in {folder}"])
+    lines = (f"{record['image']}: {_summary(record)}" for record in records)
+    deliver(records, json_file, chain(lines, [f"{len(records)} images; results are in {folder}"]))
 
 
 def _threshold(text: str | None) -> float | Aim | None:

@@ -71,9 +71,9 @@ def propose(
         device=device,
         allow_custom=allow_custom,
     )
+    seconds = "" if result.seconds_per_image is None else f" and {result.seconds_per_image:.3f} s"
     lines = [
-        f"{result.method}: {result.images} images, {result.boxes_per_image:.1f} boxes and "
-        f"{result.seconds_per_image:.3f} s an image",
+        f"{result.method}: {result.images} images, {result.boxes_per_image:.1f} boxes{seconds} an image",
         result.note,
     ]
     if result.drawings is not None:

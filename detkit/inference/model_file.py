@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from detkit.capabilities import Folds
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
+from detkit.names import encodable
 from detkit.storage.atomic import durable_file
 from detkit.version import VERSION
 
@@ -111,7 +112,7 @@ def save_model(
         _KEY: VERSION,
         "classes": json.dumps(list(classes)),
         "category_ids": json.dumps([int(number) for number in category_ids]),
-        "config": config_yaml,
+        "config": encodable(config_yaml),
         "license": licence,
     }
     if thresholds is not None:
@@ -123,6 +124,19 @@ def save_model(
     }
     with durable_file(file) as part:
         save_file(state, part, metadata)
+        _sort_metadata(part)
+
+
+def _sort_metadata(file: Path) -> None:
+    """Put the texts of a safetensors file in order: safetensors writes them in another one each time."""
+    with file.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+        assert len(text) == length, "safetensors escapes other letters than Python"
+        stream.seek(8)
+        stream.write(text)
 
 
 def _folded(model: nn.Module) -> dict[str, Tensor]:

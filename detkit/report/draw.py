@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
+from detkit.names import one_line
 from detkit.report.colours import RGB, class_colour, ink_on
+from detkit.storage.atomic import write_atomically
 
 Boxes = NDArray[Any]
 
@@ -23,6 +25,7 @@ SHEET: RGB = (32, 33, 36)
 
 Image = NDArray[np.uint8]
 WEIGHT = 500
+LONGEST_TEXT = 100  # letters
 
 
 def draw_detections(
@@ -228,6 +231,7 @@ class LabelDrawing:
             box: x1 y1 x2 y2 in pixels.
             colour: background of the chip.
         """
+        text = _cut(one_line(text))
         if not text:
             return
         left, top, right, bottom = box
@@ -248,7 +252,7 @@ class LabelDrawing:
 
     def line(self, text: str, left: int, top: int, width: int, colour: RGB) -> None:
         """Write a line of at most `width` pixels; what is too long loses its beginning."""
-        shown = text
+        shown = one_line(text)[-2 * LONGEST_TEXT :]
         while len(shown) > 1 and self.measure(shown)[0] > width:
             shown = "…" + shown[2:]
         self.chip(shown, Rectangle(left, top, *self.measure(shown)), colour)
@@ -265,11 +269,16 @@ class LabelDrawing:
 
 
 def write_image(file: Path, image: Image) -> None:
-    """Write (H, W, 3) uint8 RGB pixels as JPEG or PNG, by the file's extension.
+    """Write (H, W, 3) uint8 RGB pixels as JPEG or PNG, by the file's extension; folders are made as needed.
 
     Raises:
         UserError: the file cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise UserError(f"{file}: the image could not be written")
+    done, content = cv2.imencode(file.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise UserError(f"{file}: the image could not be encoded")
+    write_atomically(file, content.tobytes(), sync=False)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT // 2]}…{text[-LONGEST_TEXT // 2 :]}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from detkit.names import visible
+
 
 class Markup(str):
     """A string that is already HTML."""
@@ -24,7 +26,7 @@ def element(name: str, *content: str, **attributes: str | float | None) -> Marku
         '<td class="name">cats &amp; &lt;dogs&gt;</td>'
     """
     listed = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(visible(_plain(value)))}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -33,7 +35,7 @@ def element(name: str, *content: str, **attributes: str | float | None) -> Marku
 
 def joined(*content: str) -> Markup:
     """Return the parts one after the other, escaped where they are text."""
-    return Markup("".join(part if isinstance(part, Markup) else escape(part) for part in content))
+    return Markup("".join(part if isinstance(part, Markup) else escape(visible(part)) for part in content))
 
 
 def _plain(value: str | float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, to_corners
 from detkit.data.datasets.named_images import NamedImages
+from detkit.names import distinct_parts, file_name
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.draw import draw_detections, write_image
 
@@ -26,8 +28,8 @@ def draw_proposals(store: ProposalStore, images: NamedImages, out: Path) -> Path
     Returns:
         The folder.
     """
-    folder = out.with_name(f"{out.stem}_drawn")
-    for image, name in enumerate(images.names):
+    folder, files = out.with_name(f"{out.stem}_drawn"), drawn_files(images.names)
+    for image, file in enumerate(files):
         boxes = store(image).boxes.astype(np.float64)
         picture = images.pixels(image)
         if images.truth is None:
@@ -40,9 +42,21 @@ def draw_proposals(store: ProposalStore, images: NamedImages, out: Path) -> Path
             best, ious = best_boxes(boxes, objects)
             labels = images.truth.labels[rows][: len(best)]
             drawn = draw_detections(picture, best, labels, ious, images.truth.classes, labelled=objects)
-        parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
-        write_image(folder.joinpath(*parts).with_suffix(".jpg"), drawn)
+        write_image(folder / file, drawn)
     return folder
+
+
+def drawn_files(names: Sequence[str]) -> list[PurePosixPath]:
+    """Return for each image name the file of its drawing, below a folder of drawings; all are different.
+
+    Example:
+        >>> list(map(str, drawn_files(["a/1.png", "../2.jpg", "3.jpg", "3.png"])))
+        ['a/1.jpg', '%u002E./2.jpg', '3%u-76ebafa6e466.jpg', '3%u-805ba6e415e1.jpg']
+    """
+    stems = [PurePosixPath(name.lstrip("/")).with_suffix("") for name in names]
+    folders = [PurePosixPath(*map(file_name, stem.parent.parts)) for stem in stems]
+    parts = distinct_parts([file_name(stem.name) for stem in stems], names, list(map(str, folders)))
+    return [folder / f"{part}.jpg" for folder, part in zip(folders, parts, strict=True)]
 
 
 def best_boxes(boxes: Boxes, objects: Boxes) -> tuple[Boxes, NDArray[np.float64]]:

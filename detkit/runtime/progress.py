@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from detkit.names import message
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -15,8 +17,8 @@ _shown: Progress | None = None  # a terminal has room for one; what is said goes
 
 
 def say(*lines: str) -> None:
-    """Tell the user something on stderr, where it does not mix with results."""
-    for line in lines:
+    """Tell the user something on stderr, where it does not mix with results; see `message`."""
+    for line in map(message, lines):
         if _shown is None:
             print(line, file=sys.stderr, flush=True)
         else:

@@ -11,10 +11,13 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from detkit.errors import UserError
+from detkit.names import encodable, file_name
+
+_LONGEST_OF_PART = 230  # bytes; what is put around it makes 20 more
 
 
 def write_atomically(file: Path, content: bytes | str, *, sync: bool = True) -> None:
-    """Write a file in one piece; folders are made as needed, and text is UTF-8.
+    """Write a file in one piece; folders are made as needed, and text is UTF-8 (see `encodable`).
 
     Args:
         file: the file to replace or to make.
@@ -25,7 +28,7 @@ def write_atomically(file: Path, content: bytes | str, *, sync: bool = True) -> 
         UserError: the disk is full, or the folder cannot be written.
     """
     with durable_file(file, sync=sync) as part:
-        part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        part.write_bytes(encodable(content).encode() if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -44,7 +47,8 @@ def durable_file(file: Path, *, sync: bool = True, alone: bool = True) -> Iterat
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    part = file.with_name(f".{file.name}.part" if alone else f".{file.name}.{os.getpid()}.part")
+    name = file_name(file.name, _LONGEST_OF_PART)
+    part = file.with_name(f".{name}.part" if alone else f".{name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part

@@ -8,11 +8,12 @@ from typing import Any
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
-from detkit.annotations.image_files import image_path, require_images
+from detkit.annotations.image_files import copied_name, image_path, require_images
 from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.datasets.readers import configs_of_sets, read_sets
 from detkit.data.synthetic.dataset import NUM_SYNTHETIC, is_embedded, write_synthetic
 from detkit.errors import UserError
+from detkit.names import one_file
 from detkit.storage.run_folder import new_folder
 
 
@@ -49,11 +50,15 @@ def _copy_images(parts: dict[str, AnnotationSet], to: Format, folder: Path) -> N
         place = image_folder(folder, to, name)
         for index in range(truth.num_images):
             source = image_path(truth, index)
-            target = place / source.name
+            target = place / copied_name(source)
             if sources.setdefault(target, source) != source:
                 raise UserError(
                     f"{source} and {sources[target]}: two images would become {target}; rename one of them"
                 )
+    same = one_file(list(map(str, sources)), folder)
+    if same is not None:
+        first, second = (list(sources)[place] for place in same)
+        raise UserError(f"{first} and {second} are one file in {folder}; rename one of the two images")
     for target, source in sources.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)

@@ -31,6 +31,7 @@ from detkit.data.datasets.splits import Split, divide
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
+from detkit.names import visible
 from detkit.proposals.config import for_any_images
 from detkit.storage.atomic import write_atomically
 
@@ -241,5 +242,8 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
         "detkit config explain KEY         says what a key means",
     ]
     return (
-        "".join(f"# {line}".rstrip() + "\n" for text in lines for line in (text.splitlines() or [""])) + "\n"
+        "".join(
+            f"# {visible(line)}".rstrip() + "\n" for text in lines for line in (text.splitlines() or [""])
+        )
+        + "\n"
     )

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from detkit.data.datasets.named_images import find_images
 from detkit.data.images import decode_image
 from detkit.inference.predictor import Prediction, predict_together
-from detkit.inference.results import ResultFormat, record, write_predictions
+from detkit.inference.results import Records, ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
+from detkit.names import file_name
 from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
@@ -37,10 +37,11 @@ def predict(
     device: str = "auto",
     allow_custom: bool = False,
     on_image: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Path, list[dict[str, Any]]]:
+) -> tuple[Path, Records]:
     """Run a trained detector on images, write what it finds and draw it.
 
-    Processes that torchrun started share the images; the first one writes.
+    Processes that torchrun started share the images; the first one writes. Memory does not grow with the
+    number of images.
 
     Args:
         weights: a model.safetensors.
@@ -57,8 +58,8 @@ def predict(
         on_image: called with images done and in all.
 
     Returns:
-        The folder, and one record an image: image, width, height and detections. No record in
-        the processes that are not the first.
+        The folder, and one record an image: image, width, height and detections, read from a file when it is
+        asked for. No record in the processes that are not the first.
 
     Raises:
         UserError: the weights or an image cannot be read, nothing matches a source, or the
@@ -80,12 +81,12 @@ def predict(
         folder = from_main(lambda: held.enter_context(opened))
         if rank() != 0:
             deque(stream, maxlen=0)
-            return folder, []
+            return folder, Records(folder)
         shutil.rmtree(folder / DRAWN, ignore_errors=True)  # of the same prediction, when it was stopped
-        records = []
-        written = write_predictions(stream, folder, format, predictor.category_ids)
+        records = Records(folder)
+        written = write_predictions(stream, files, folder, format, predictor.category_ids)
         for number, found in enumerate(written, start=1):
-            records.append(record(found, predictor.category_ids))
+            records.add(record(found, predictor.category_ids))
             if draw:
                 shown = _best(found) if predictor.classifies_images else found
                 _draw(shown, folder / DRAWN, predictor.classes)
@@ -103,8 +104,8 @@ def _best(found: Prediction) -> Prediction:
 def _draw(found: Prediction, folder: Path, classes: Sequence[str]) -> None:
     """Write an image with its detections, under a free name: two folders may hold images of one name."""
     source = Path(str(found.source))
-    file, number = folder / f"{source.stem}.jpg", 1
+    file, number = folder / f"{file_name(source.stem)}.jpg", 1
     while file.exists():
         number += 1
-        file = folder / f"{source.stem}-{number}.jpg"
+        file = folder / f"{file_name(f'{source.stem}-{number}')}.jpg"
     write_image(file, draw_detections(decode_image(source), found.boxes, found.labels, found.scores, classes))

@@ -27,7 +27,7 @@ class Proposed:
         method: its name.
         images: how many were looked at, in this run or before.
         boxes_per_image: mean.
-        seconds_per_image: mean time that the method took for one image.
+        seconds_per_image: mean time that the method took for one image; None where it was done before.
         note: where the boxes are, or what is still to be done.
         drawings: folder of the pictures, where they were wanted.
     """
@@ -35,7 +35,7 @@ class Proposed:
     method: str
     images: int
     boxes_per_image: float
-    seconds_per_image: float
+    seconds_per_image: float | None
     note: str
     drawings: Path | None = None
 
@@ -101,7 +101,7 @@ def propose(
     store = parts.join()
     folder = draw_proposals(store, images, out) if draw else None
     count = max(len(store), 1)
-    about = store.num_boxes / count, store.origin.seconds / count
+    about = store.num_boxes / count, store.origin.seconds / count or None
     return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder)
 
 

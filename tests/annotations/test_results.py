@@ -205,3 +205,68 @@ def test_ids_at_the_ends_of_64_bits_are_found(known: list[int]) -> None:
 def test_without_known_ids_none_is_found() -> None:
     assert positions(np.array([1, 2]), np.array([], dtype=np.int64)).tolist() == [-1, -1]
     assert positions(np.array([], dtype=np.int64), np.array([3])).tolist() == []
+
+
+ODD = (
+    "../../../../escaped",
+    "a/b",
+    "b",
+    "..",
+    "",
+    "\x1b[31m",
+    "\ud800",
+    "nul\0",
+    "a\nb",
+    "x" * 500,
+    "dog_",
+    "Dog_",
+    "%u",
+)
+
+
+def odd_set(classes: tuple[str, ...], names: tuple[str, ...] = ("1", "2", "3")) -> AnnotationSet:
+    assembly = Assembly("voc")
+    for name in names:
+        assembly.add_image(f"{name}.jpg", (300, 400), "x")
+    return assembly.build(".", classes, [], range(len(classes)))
+
+
+def one_of_each(num_classes: int, num_images: int) -> DetectionSet:
+    rows = np.arange(num_classes)
+    boxes = np.tile([1.0, 2.0, 30.0, 40.0], (num_classes, 1))
+    return DetectionSet(rows % num_images, rows.astype(np.int32), rows / num_classes, boxes, "voc")
+
+
+def test_comp4_files_of_any_classes_stay_in_the_folder_and_are_read_again(tmp_path: Path) -> None:
+    truth, folder = odd_set(ODD), tmp_path / "a" / "b" / "comp4"
+    files = write_comp4(folder, one_of_each(len(ODD), 3), truth)
+    assert sorted(folder.iterdir()) == sorted(files)
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.parent != folder] == []
+    assert len({file.name.casefold() for file in files}) == len(ODD)
+    read = read_comp4(folder, truth)
+    assert read.labels.tolist() == list(range(len(ODD)))
+    assert read.images.tolist() == [label % 3 for label in range(len(ODD))]
+
+
+def test_comp4_files_of_other_programs_have_the_classes_as_they_are(tmp_path: Path) -> None:
+    truth = odd_set(("Cat", "cat", "%u", "traffic light"))
+    for name in truth.classes:
+        (tmp_path / f"comp4_det_test_{name}.txt").write_text("1 0.5 1 2 3 4\n")
+    assert read_comp4(tmp_path, truth).labels.tolist() == [0, 1, 2, 3]
+
+
+def test_comp4_lines_with_any_image_names(tmp_path: Path) -> None:
+    truth = odd_set(("dog",), ("a  b", "a\nb", " a", "\udcff", "a b"))
+    found = DetectionSet(np.arange(5), np.zeros(5, np.int32), np.ones(5), np.ones((5, 4)), "voc")
+    write_comp4(tmp_path, found, truth)
+    assert read_comp4(tmp_path, truth).images.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_missing_comp4_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = odd_set(("dog", "cat", "cow"))
+    files = write_comp4(tmp_path, one_of_each(3, 3), truth)
+    read_comp4(tmp_path, truth)
+    assert capsys.readouterr().err == ""
+    files[1].unlink()
+    assert read_comp4(tmp_path, truth).labels.tolist() == [0, 2]
+    assert "no comp4_det_<set>_<class>.txt for 'cat': nothing is found" in capsys.readouterr().err

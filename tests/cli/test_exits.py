@@ -111,3 +111,17 @@ def test_nobody_reads_the_output_any_more() -> None:
     os.close(write_end)
     assert done.returncode == 141
     assert done.stderr == ""
+
+
+def test_errors_name_things_so_that_a_terminal_shows_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(UserError("\x1b[31m\ud800\nnext " + "x" * 5_000_000), monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: \\u001b[31m\\ud800\nnext xxx")
+    assert len(said) < 1000
+
+
+@pytest.mark.parametrize("command", ["predict", "check"])
+def test_names_that_no_file_can_have_are_wrong_input(command: str, tmp_path: Path) -> None:
+    assert main([command, "x" * 300, *([str(tmp_path)] if command == "predict" else [])]) == 2

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError
 from detkit.inference.predictor import Prediction
-from detkit.inference.results import ResultFormat, record, write_predictions
+from detkit.inference.results import Records, ResultFormat, record, write_predictions
+from detkit.names import one_line
 
 IDS = (7, 3)
 
@@ -30,8 +33,12 @@ PREDICTIONS = [
 ]
 
 
+def sources(found: Sequence[Prediction]) -> list[Path]:
+    return [Path(str(one.source)) for one in found]
+
+
 def written(folder: Path, result_format: ResultFormat, found: Sequence[Prediction] = PREDICTIONS) -> None:
-    passed_on = list(write_predictions(iter(found), folder, result_format, IDS))
+    passed_on = list(write_predictions(iter(found), sources(found), folder, result_format, IDS))
     assert passed_on == list(found)
 
 
@@ -111,5 +118,101 @@ def test_a_broken_image_on_the_way_leaves_no_half_file(tmp_path: Path) -> None:
 
     for result_format in ("json", "csv", "coco"):
         with pytest.raises(UserError, match=r"2\.jpg"):
-            list(write_predictions(images(), tmp_path, result_format, IDS))
+            list(write_predictions(images(), sources(PREDICTIONS), tmp_path, result_format, IDS))
     assert list(tmp_path.iterdir()) == []
+
+
+ODD_CLASSES = (
+    "../../../escaped",
+    "\x1b[31mred\x07",
+    "\ud800",
+    "nul\0",
+    "a\nb",
+    "x" * 100_000,
+    "</name>",
+    '"',
+)
+
+
+@pytest.mark.parametrize("result_format", ["json", "coco", "voc", "yolo", "csv"])
+def test_files_hold_together_whatever_classes_and_images_are_called(
+    tmp_path: Path, result_format: Any
+) -> None:
+    rows = np.arange(len(ODD_CLASSES))
+    boxes = np.tile(np.float32([1, 2, 30, 40]), (len(rows), 1))
+    stems = ("\udcff", "x" * 250, "a\nb", "\x1b[31m", "%u002F", "-rf")
+    found = [
+        Prediction(f"in/{stem}.jpg", (50, 100), boxes, np.float32(rows / 10), rows, ODD_CLASSES)
+        for stem in stems
+    ]
+    out = tmp_path / "a" / "b" / "c" / "out"
+    out.mkdir(parents=True)
+    list(write_predictions(found, sources(found), out, result_format, rows))
+    files = sorted(out.iterdir())
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != out] == []
+    count = len(rows) * len(stems)
+    texts = [file.read_text("utf-8") for file in files]
+    if result_format in ("voc", "yolo"):
+        assert len(files) == len(stems)
+    if result_format == "json":
+        labels = [one["label"] for image in json.loads(texts[0]) for one in image["detections"]]
+        assert labels == [name.replace("\ud800", "\\ud800") for name in ODD_CLASSES] * len(stems)
+    elif result_format == "coco":
+        assert len(json.loads(texts[0])) == count
+    elif result_format == "csv":
+        read = list(csv.DictReader(io.StringIO(texts[0], newline="")))
+        assert [row["label"] for row in read] == [n.replace("\ud800", "\\ud800") for n in ODD_CLASSES] * len(
+            stems
+        )
+    elif result_format == "voc":
+        names = [thing.name for file in files for thing in read_voc_xml(file).objects]
+        assert names == [one_line(name) for name in ODD_CLASSES] * len(stems)
+    else:
+        assert sum(len(text.splitlines()) for text in texts) == count
+
+
+@pytest.mark.parametrize("result_format", ["json", "coco", "voc", "yolo", "csv"])
+def test_no_prediction_is_kept(tmp_path: Path, result_format: Any) -> None:
+    kept: list[weakref.ref[Prediction]] = []
+
+    def images() -> Iterator[Prediction]:
+        for number in range(30):
+            one = prediction(f"{number}.jpg", (1, 2, 3, 4, 0.5, 0))
+            kept.append(weakref.ref(one))
+            yield one
+            del one
+            assert sum(ref() is not None for ref in kept) <= 2
+
+    paths = [Path(f"{number}.jpg") for number in range(30)]
+    assert sum(1 for _ in write_predictions(images(), paths, tmp_path, result_format, IDS)) == 30
+
+
+def test_records_come_back_from_their_file(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    assert not records
+    made = [
+        {"image": name, "detections": [{"score": 0.1 * i}]} for i, name in enumerate(("a", "\ud800", "é\n"))
+    ]
+    for one in made:
+        records.add(one)
+    assert list(records) == made == list(records)
+    assert (len(records), records[0], records[-1], records[1:]) == (3, made[0], made[2], made[1:])
+    with pytest.raises(IndexError):
+        records[3]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_image_ids_are_numbers_that_every_reader_takes(tmp_path: Path) -> None:
+    found = [prediction(f"{'9' * 20}.jpg", (1, 1, 2, 2, 0.5, 0)), prediction("2.jpg", (1, 1, 2, 2, 0.5, 0))]
+    written(tmp_path, "coco", found)
+    assert [r["image_id"] for r in json.loads((tmp_path / "detections.json").read_text())] == [1, 2]
+
+
+def test_two_images_are_refused_where_the_folder_does_not_tell_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [prediction("a/1a.jpg"), prediction("a/1A.jpg")]
+    written(tmp_path, "voc", found)
+    monkeypatch.setattr("detkit.names._tells_case", lambda folder: False)
+    with pytest.raises(UserError, match=r"1a.jpg and a/1A.jpg would both be written to 1A\.xml"):
+        written(tmp_path, "voc", found)

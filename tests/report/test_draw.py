@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from detkit.data.images import decode_image
 from detkit.report.colours import as_hex, class_colour, ink_on
 from detkit.report.draw import (
     LabelDrawing,
@@ -11,6 +14,7 @@ from detkit.report.draw import (
     draw_targets,
     fit,
     tile_images,
+    write_image,
 )
 
 NONE = np.zeros((0, 4), np.float32)
@@ -128,3 +132,21 @@ def test_colours_differ_and_do_not_depend_on_the_number_of_classes() -> None:
     assert as_hex((59, 130, 246)) == "#3b82f6"
     assert ink_on((255, 255, 0)) == (17, 17, 17)
     assert ink_on((20, 20, 90)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "nul\0", "a\nb", "\x1b[31m", "\u202eabc", "x" * 1_000_000])
+def test_any_name_is_drawn(grey: np.ndarray, name: str) -> None:
+    box, label = np.array([[20.0, 40.0, 100.0, 110.0]]), np.array([0])
+    assert (draw_detections(grey, box, label, np.array([0.5]), (name,)) != grey).any()
+    assert (draw_targets(grey, box, label, (name,)) != grey).any()
+    assert (tile_images([grey], 1, captions=[name]) == 255).any()
+
+
+def test_a_picture_goes_to_any_file_and_is_the_same_each_time(grey: np.ndarray, tmp_path: Path) -> None:
+    grey[40:60] = (200, 30, 60)
+    for suffix in (".jpg", ".png"):
+        files = [tmp_path / "new" / f"{name}{suffix}" for name in ("\udcff", "x" * 250, "a\nb")]
+        for file in files:
+            write_image(file, grey)
+        assert len({file.read_bytes() for file in files}) == 1
+        assert abs(decode_image(files[0]).astype(int) - grey).mean() < 1

@@ -130,3 +130,11 @@ def test_file_is_replaced_whole(tmp_path: Path) -> None:
     write_report(target, ReportData(title="second"))
     assert "second" in target.read_text(encoding="utf-8")
     assert [file.name for file in target.parent.iterdir()] == ["report.html"]
+
+
+def test_names_that_no_text_can_hold_are_shown(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", full("\x1b[31m\0\ud800"))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "\\u001b[31m\\u0000\\ud800" in text
+    assert text.replace("\n", "").isprintable()
+    parse(text)

@@ -71,3 +71,18 @@ def test_an_error_leaves_the_terminal_free() -> None:
         work()
     with ProgressLine("features", 3) as again:
         assert again.is_visible
+
+
+@pytest.mark.usefixtures("terminal")
+def test_what_a_name_holds_is_shown_and_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = "\x1b[31mred\x07 \ud800 " + "x" * 100_000
+    say(odd)
+    with ProgressLine("features", 3) as line:
+        line(1)
+        before = capsys.readouterr().err
+        say(odd)
+    first, second = before.split("features")[0], capsys.readouterr().err
+    for said in (first, second):
+        assert "\\u001b[31mred\\u0007 \\ud800 xxx" in said
+        assert "\x1b[31m" not in said
+        assert len(said) < 1000

@@ -44,3 +44,18 @@ def test_content_is_written_whole_and_text_is_utf8(tmp_path: Path, sync: bool) -
     write_atomically(tmp_path / "a" / "text", "größer", sync=sync)
     assert (tmp_path / "a" / "text").read_bytes().decode() == "größer"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["text"]
+
+
+def test_names_as_long_as_a_file_can_have(tmp_path: Path) -> None:
+    file = tmp_path / ("é" * 125 + ".json")  # 255 bytes
+    for text in ("one", "two"):
+        write_atomically(file, text)
+    with durable_file(file, alone=False) as part:
+        part.write_text("three")
+    assert file.read_text() == "three"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_texts_that_are_not_utf8_are_written_all_the_same(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", "é\ud800\udcff")
+    assert (tmp_path / "a").read_text("utf-8") == "é\\ud800\\udcff"

@@ -9,6 +9,7 @@ import pytest
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
+from detkit.annotations.image_files import require_images
 from detkit.annotations.writers import Format
 from detkit.data.datasets.readers import config_of_sets, read_set
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
@@ -77,3 +78,54 @@ def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(UserError, match="not empty"):
         convert("synthetic", to="voc", out=tmp_path)
+
+
+ODD_IMAGES = ("a\nb", " a", "%u0041", "x" * 250, "\x1b[31m", "A", "a")
+ODD_CLASSES = ("../../../escaped", "\x1b[31m", "a/b", "..", "x" * 300)
+
+
+@pytest.mark.parametrize("to", ["voc", "coco", "yolo", "labelme"])
+def test_any_names_are_written_within_the_folder_and_read_again(tmp_path: Path, to: Format) -> None:
+    write_synthetic(tmp_path / "from", "coco", len(ODD_IMAGES), 1, extension=".png")
+    file = tmp_path / "from" / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    for image, name in zip(content["images"], ODD_IMAGES, strict=True):
+        old = tmp_path / "from" / "train" / image["file_name"]
+        old.rename(old.with_name(f"{name}.png"))
+        image["file_name"] = f"{name}.png"
+    file.write_text(json.dumps(content))
+    for one in (file, file.with_name("instances_val.json")):
+        content = json.loads(one.read_text())
+        for category, name in zip(content["categories"], ODD_CLASSES, strict=False):
+            category["name"] = name
+        one.write_text(json.dumps(content))
+    before = set(tmp_path.rglob("*"))
+    out = tmp_path / "to"
+    convert(str(tmp_path / "from"), to=to, out=out)
+    assert all(new.is_relative_to(out) for new in set(tmp_path.rglob("*")) - before)
+    if to == "labelme":
+        pairs = [(p.with_name(json.loads(p.read_text())["imagePath"]), p) for p in out.glob("train/*.json")]
+        assert len(pairs) == len(ODD_IMAGES)
+        assert all(image.is_file() and image.stem == labels.stem for image, labels in pairs)
+        return
+    read = read_set(config_of_sets(detect_format(out), ["train"]))
+    require_images(read)
+    assert read.num_images == len(ODD_IMAGES)
+    assert read.num_objects == SyntheticSet(len(ODD_IMAGES), 0).annotations().num_objects
+
+
+def test_images_that_a_folder_would_merge_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic(tmp_path / "from", "coco", 1, 1)
+    for split, name in (("train", "a"), ("val", "A")):
+        file = tmp_path / "from" / "annotations" / f"instances_{split}.json"
+        content = json.loads(file.read_text())
+        image = tmp_path / "from" / split / content["images"][0]["file_name"]
+        image.rename(image.with_name(f"{name}.jpg"))
+        content["images"][0]["file_name"] = f"{name}.jpg"
+        file.write_text(json.dumps(content))
+    convert(str(tmp_path / "from"), to="voc", out=tmp_path / "to")
+    monkeypatch.setattr("detkit.names._tells_case", lambda folder: False)
+    with pytest.raises(UserError, match=r"a\.jpg and .*A\.jpg are one file"):
+        convert(str(tmp_path / "from"), to="voc", out=tmp_path / "again")

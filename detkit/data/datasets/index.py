@@ -37,7 +37,7 @@ class Strings:
             >>> Strings.of(["a.jpg", "ü.jpg"])[1]
             'ü.jpg'
         """
-        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
+        encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
         lengths = np.array([len(piece) for piece in encoded], dtype=np.int64)
         return Strings(
             _shared(np.frombuffer(b"".join(encoded), dtype=np.uint8)),
@@ -49,7 +49,7 @@ class Strings:
 
     def __getitem__(self, position: int) -> str:
         start, end = self.offsets[position : position + 2].tolist()
-        return self.data[start:end].numpy().tobytes().decode("utf-8", "surrogateescape")
+        return self.data[start:end].numpy().tobytes().decode("utf-8", "surrogatepass")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset
 from detkit.annotations.image_files import image_path, require_images, with_sizes
 from detkit.annotations.image_folder import read_image_folder, whole_images
+from detkit.annotations.text_files import write_lines
 from detkit.annotations.voc import read_voc
 from detkit.annotations.yolo import read_yolo
 from detkit.custom import build_custom
@@ -195,7 +196,7 @@ def _listed_images(
 
 def _write_list(file: Path, lines: Sequence[str]) -> Path:
     file = file.with_name(f"{file.name}.txt")
-    write_atomically(file, "".join(f"{line}\n" for line in lines))
+    write_lines(file, lines)
     return file
 
 

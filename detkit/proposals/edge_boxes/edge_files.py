@@ -84,7 +84,8 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def _read_png(path: Path) -> NDArray[Any]:
-    plane: NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    content = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV crashes on paths that are not UTF-8
+    plane: NDArray[Any] | None = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
     if plane is None:
         raise UserError(f"{path}: cannot be read as an image")
     if plane.ndim != 2:

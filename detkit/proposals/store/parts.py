@@ -105,6 +105,8 @@ class StoreParts:
     def join(self) -> ProposalStore:
         """Write the store from its parts, which are then removed, and return it.
 
+        What is returned tells the time that the parts took; the file does not, and so is the same each time.
+
         Raises:
             UserError: the parts do not hold every image.
         """
@@ -112,20 +114,16 @@ class StoreParts:
         places = {first + i: (part, i) for first, part in parts for i in range(len(part))}
         missing = [name for image, name in enumerate(self.names) if image not in places]
         if not missing:
-            seconds = sum(part.origin.seconds for _, part in parts)
-            write_store(
-                self.file,
-                replace(self.origin, seconds=seconds),
-                self.names,
-                lambda image: places[image][0](places[image][1]),
-            )
+            write_store(self.file, self.origin, self.names, lambda image: places[image][0](places[image][1]))
         elif not self.is_joined():  # otherwise somebody else has joined and removed the parts meanwhile
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(self.names)} images are not done yet, such as "
                 f"{missing[0]}; let the other shards finish, or run without --merge to do them here"
             )
         shutil.rmtree(self.folder, ignore_errors=True)
-        return ProposalStore.open(self.file)
+        store = ProposalStore.open(self.file)
+        store.origin = replace(store.origin, seconds=sum(part.origin.seconds for _, part in parts))
+        return store
 
     def _parts(self) -> list[tuple[int, ProposalStore]]:
         parts = []

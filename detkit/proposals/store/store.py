@@ -40,7 +40,7 @@ class Origin:
         method: selective_search, edge_boxes, ..., or the file they were read from.
         parameters: of the method.
         key: tells apart stores of other images, methods or parameters.
-        seconds: time spent on the images, summed over them; 0 where it is not known.
+        seconds: time spent on the images, summed over them; 0 where it is not known, as in a whole store.
     """
 
     method: str

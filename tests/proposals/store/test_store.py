@@ -259,3 +259,16 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         (tmp_path / "folder.safetensors").mkdir(exist_ok=True)
         with pytest.raises(UserError, match=r": cannot be read: no such file, or not a regular one"):
             ProposalStore.open(tmp_path / f"{name}.safetensors")
+
+
+def test_the_file_does_not_tell_how_long_it_took(tmp_path: Path) -> None:
+    contents = []
+    for seconds in (0.1, 0.2):
+        parts = parts_of(tmp_path)
+        for image, found in enumerate(random_proposals(0)):
+            parts.add(image, found, seconds)
+        parts.flush()
+        assert parts.join().origin.seconds == pytest.approx(4 * seconds)
+        contents.append(parts.file.read_bytes())
+        parts.file.unlink()
+    assert contents[0] == contents[1]

@@ -117,6 +117,8 @@ def coco_text(folder: Path, valid: Path, rng: random.Random) -> list[str]:
 
 @family
 def coco_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    if rng.random() < 0.2:
+        return _detections_of_odd_classes(folder, valid, rng)
     shutil.copytree(valid / "coco", folder / "data")
     for file in (folder / "data").rglob("*.json"):
         content = json.loads(file.read_text())
@@ -125,6 +127,16 @@ def coco_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
             item[field] = rng.choice(NAMES)
         file.write_text(json.dumps(content))
     return _data_command("data", rng)
+
+
+def _detections_of_odd_classes(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    """Put comp4 files beside annotations whose classes have odd names, as XML can hold them."""
+    shutil.copytree(valid / "voc" / "Annotations", folder / "data")
+    odd = [name for name in NAMES if name.isprintable() or "\u202e" in name]
+    for file in (folder / "data").glob("*.xml"):
+        file.write_text(file.read_text().replace(">disc<", f">{rng.choice(odd)}<"))
+    shutil.copytree(valid / "comp4", folder / "comp4")
+    return ["score", "--gt", "data", "--dt", "comp4", "--metric", "voc07"]
 
 
 @family
@@ -481,6 +493,53 @@ def run_folders(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     )
 
 
+def _odd_name(rng: random.Random) -> str:
+    return "".join(
+        rng.choice((*NAMES, "Cat", "cat", "\udcff", "\x9b31m", " ")) for _ in range(rng.choice((1, 1, 3)))
+    )
+
+
+ODD_STEMS = (
+    b"a\nb",
+    b" a",
+    b"a ",
+    b"\xff\xfe",
+    b"x" * 250,
+    b"\x1b[31m",
+    b"A",
+    b"a",
+    b"-rf",
+    b"%u0041",
+    b"a\\b",
+    b"..a",
+)
+
+
+@family
+def file_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    """Images, and what belongs to them, under names that a file may have but hardly ever has."""
+    kind = rng.choice(("coco", "voc", "yolo"))
+    shutil.copytree(valid / kind, folder / "data")
+    files = [file for file in sorted((folder / "data").rglob("*")) if file.is_file()]
+    images = [file for file in files if file.suffix == ".jpg"]
+    for image, stem in zip(rng.sample(images, 4), rng.sample(ODD_STEMS, 4), strict=True):
+        for file in files:
+            if file.stem == image.stem:
+                file.rename(file.with_name(os.fsdecode(stem) + file.suffix))
+            elif file.suffix in (".json", ".txt") and rng.random() < 0.8:
+                _rename_within(file, image, os.fsdecode(stem))
+        files = [file for file in sorted((folder / "data").rglob("*")) if file.is_file()]
+    draw = ["propose", "sliding_window", "data", "--out", "out.safetensors", "--max-boxes", "5", "--draw"]
+    return rng.choice([_data_command("data", rng), _data_command("data", rng), draw])
+
+
+def _rename_within(file: Path, image: Path, stem: str) -> None:
+    """Change the name of an image in a list or a COCO file, as far as these can hold it."""
+    text = file.read_text()
+    new = stem.encode("utf-8", "replace").decode()
+    file.write_text(text.replace(image.stem, json.dumps(new)[1:-1] if file.suffix == ".json" else new))
+
+
 @family
 def class_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     """Names of classes that a trained model writes with its results."""
@@ -488,12 +547,16 @@ def class_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     def change(metadata: dict[str, str], weights: dict[str, Any]) -> None:
         classes = json.loads(metadata["classes"])
         for place in range(len(classes)):
-            classes[place] = f"{rng.choice(NAMES)}"[:200] + str(place) * (rng.random() < 0.8)
+            classes[place] = _odd_name(rng)[: rng.choice((200, 200, 100_000))] + str(place) * (
+                rng.random() < 0.8
+            )
         metadata["classes"] = json.dumps(classes)
 
     _rewrite_model(folder / "model.safetensors", valid, change)
-    photos = str(valid / "coco")
+    photos = str(valid / "coco" / "val")
     style = rng.choice(("json", "coco", "voc", "yolo", "csv"))
+    if rng.random() < 0.2:
+        return ["compress", "model.safetensors", "--fc6", "4", "--out", "out.safetensors"]
     return [
         "predict",
         "model.safetensors",
