@@ -14,14 +14,15 @@ from pathlib import Path
 
 import typer
 
-from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
+from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError, cut
 
 DONE, NO, WRONG_INPUT, NON_FINITE, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 # What a program gets that writes to a pipe nobody reads any more: 128 + SIGPIPE.
 NOBODY_READS = 141
 
-# Errors of the system that are not ours: no room, no right to write.
-_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+# Errors of the system that are not ours: no room, no right to write, a name that no file can have.
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, *_NO_NAME)
 
 _NO_MEMORY = (
     "error: out of memory: lower train.batch_size (train.reference_batch keeps the learning rate in step), "
@@ -58,7 +59,7 @@ def exit_status() -> Iterator[None]:
         if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
             raise  # typer's own: a usage error, --help
         if isinstance(error, OSError) and error.errno in _SYSTEM:
-            _end(f"error: {error.filename or 'a file'}: {error.strerror}", WRONG_INPUT, error)
+            _end(f"error: {cut(str(error.filename or 'a file'), 300)}: {error.strerror}", WRONG_INPUT, error)
         # torch's own class, by name: torch is not imported for commands that do without it.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             _end(_NO_MEMORY, WRONG_INPUT, error)
