@@ -21,16 +21,9 @@ DONE, NO, WRONG_INPUT, NON_FINITE, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 # What a program gets that writes to a pipe nobody reads any more: 128 + SIGPIPE.
 NOBODY_READS = 141
 
-# Errors of the system that are not ours: no room, no right to write, names that no file can have.
-_SYSTEM = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENAMETOOLONG,
-    errno.EILSEQ,
-)
+# Errors of the system that are not ours: no room, no right to write, a name that no file can have.
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
+_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, *_NO_NAME)
 
 _NO_MEMORY = (
     "error: out of memory: lower train.batch_size (train.reference_batch keeps the learning rate in step), "

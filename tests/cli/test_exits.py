@@ -45,6 +45,11 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
             2,
             "error: x.pt: No space left on device\n",
         ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "x" * 10**5),
+            2,
+            "error: " + "x" * 297 + "...: File name too long\n",
+        ),
     ],
 )
 def test_messages_are_short_and_go_to_stderr(
