@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 
 class UserError(ValueError):
     """Something the user gave is wrong: a file, a key, a value, a box.
@@ -23,3 +25,33 @@ class NonFiniteLossError(RuntimeError):
 
     The message names the loss term, the images and the likely cause. The command line exits with 3.
     """
+
+
+_SHOWN = 80
+
+
+def shown(value: object, limit: int = _SHOWN) -> str:
+    """Return a value of a file as a message shows it: on one line, of bounded length, nothing unprintable.
+
+    Args:
+        value: text is quoted; a list or dict is cut where it is long or deep.
+        limit: the most characters.
+
+    Example:
+        >>> shown("cat"), shown([1, None, "x"]), shown(20 * "b", 9)
+        ("'cat'", "[1, None, 'x']", "'bbbbb...")
+    """
+    parts = reprlib.Repr()
+    parts.maxstring = parts.maxother = parts.maxlong = limit
+    # Repr itself would leave out the middle of a long text.
+    return cut(parts.repr(value[:limit] if isinstance(value, str) else value), limit)
+
+
+def cut(text: str, limit: int = _SHOWN) -> str:
+    """Return a text of a message, its end left off where it is long.
+
+    Example:
+        >>> cut("cat"), cut("catastrophe", 6)
+        ('cat', 'cat...')
+    """
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

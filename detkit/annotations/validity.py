@@ -9,9 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import Boxes, from_corners, to_corners
+from detkit.annotations.coordinates import Boxes, corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat, select_objects
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
 
 Policy = Literal["error", "clip", "drop"]
 Problem = Literal["not_finite", "degenerate", "normalised", "outside"]
@@ -19,12 +19,55 @@ Problem = Literal["not_finite", "degenerate", "normalised", "outside"]
 TOLERANCE_PX = 1.0
 """A COCO or YOLO box may reach less than this beyond the image: tools round. It is cut without a word."""
 
+LARGEST_SIDE_PX = 1_000_000
+FARTHEST_PX = 1e9
+"""No image is so large; sums and products of smaller numbers stay finite."""
+
 _SAID = {
     "not_finite": "a coordinate is not a finite number",
     "degenerate": "the box has no width or no height",
     "normalised": "every coordinate is at most 1, so they look like fractions of the image, not pixels",
     "outside": "the box reaches beyond the image",
 }
+
+
+def require_boxes(truth: AnnotationSet) -> AnnotationSet:
+    """Return the set that a reader has made; every reader hands its own through here.
+
+    A number that is none, or one that no image reaches, and a box that ends before it begins are mistakes of
+    the file and never read. Boxes without an area or beyond their image are read: see `apply_box_policy`.
+
+    Raises:
+        UserError: names the first such object, its file and image, and how many there are.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        width, height = corners_to_xywh(to_corners(truth.boxes, truth.box_format)).T[2:]
+    wild: NDArray[np.bool_] = np.any(~(np.abs(truth.boxes) <= FARTHEST_PX), axis=1)  # NaN is wild, too
+    rows = np.flatnonzero(wild | (width < 0) | (height < 0))
+    if not len(rows):
+        return truth
+    row = int(rows[0])
+    said = "the box ends before it begins"
+    if wild[row]:
+        said = f"a coordinate is not a number of at most {FARTHEST_PX:g}"
+    place = _message(truth, row, int(truth.image_index()[row]), said)
+    more = f" ({len(rows)} such boxes)" if len(rows) > 1 else ""
+    raise UserError(f"{place}{more}; detkit check lists all, and --fix writes a copy without such mistakes")
+
+
+def stated_size(height: object, width: object) -> tuple[int, int]:
+    """Return the (height, width) that a file states, (0, 0) where it states none that an image can have.
+
+    Example:
+        >>> stated_size(480, 640.0), stated_size("480", None), stated_size(0.5, 1e30)
+        ((480, 640), (0, 0), (0, 0))
+    """
+    sides = [
+        int(side)
+        for side in (height, width)
+        if isinstance(side, int | float) and 1 <= side <= LARGEST_SIDE_PX and side == int(side)
+    ]
+    return (sides[0], sides[1]) if len(sides) == 2 else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,7 +119,10 @@ def box_problems(truth: AnnotationSet) -> list[BoxProblem]:
     found = []
     for row in np.flatnonzero(kinds).tolist():
         kind = names[int(kinds[row]) - 1]
-        found.append(BoxProblem(row, kind, _message(truth, row, int(images[row]), kind)))
+        said = _SAID[kind]
+        if kind == "outside" and truth.box_format == "voc" and truth.boxes[row, :2].min() == 0:
+            said += " (VOC counts pixels from 1; a 0 suggests that these boxes are 0-based)"
+        found.append(BoxProblem(row, kind, _message(truth, row, int(images[row]), said)))
     return found
 
 
@@ -126,17 +172,14 @@ def _clipped(truth: AnnotationSet) -> tuple[AnnotationSet, NDArray[np.bool_]]:
     return replace(truth, boxes=boxes, areas=areas), (width <= 0) | (height <= 0)
 
 
-def _message(truth: AnnotationSet, row: int, image: int, kind: Problem) -> str:
+def _message(truth: AnnotationSet, row: int, image: int, said: str) -> str:
     box = ", ".join(f"{value:g}" for value in truth.boxes[row])
     height, width = truth.sizes[image]
     form = "x1 y1 x2 y2, 1-based" if truth.box_format == "voc" else "x y width height"
     number = row - int(truth.offsets[image]) + 1
-    said = _SAID[kind]
-    if kind == "outside" and truth.box_format == "voc" and truth.boxes[row, :2].min() == 0:
-        said += " (VOC counts pixels from 1; a 0 suggests that these boxes are 0-based)"
     return (
-        f"{truth.sources[image]}: image {truth.image_files[image]}, object {number} "
-        f"({truth.classes[truth.labels[row]]}): {said}: [{box}] ({form}), image {width} x {height}"
+        f"{truth.sources[image]}: image {cut(str(truth.image_files[image]), 200)}, object {number} "
+        f"({cut(truth.classes[truth.labels[row]])}): {said}: [{box}] ({form}), image {width} x {height}"
     )
 
 

@@ -31,7 +31,7 @@ def survey_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig
     names = tuple(layout.names.values())
     for name in names:
         survey.label(name)
-    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, names))
+    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, names, layout.roots))
     reading = _Reading(survey, layout)
     for part, config in sets.items():
         reading.part(part, config.split)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detkit.errors import UserError
 from detkit.report.colours import RGB, class_colour, ink_on
+from detkit.storage.atomic import write_atomically
 
 Boxes = NDArray[Any]
 
@@ -270,6 +271,8 @@ def write_image(file: Path, image: Image) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise UserError(f"{file}: the image could not be written")
+    # OpenCV's own writing of files crashes where a name is not UTF-8.
+    done, content = cv2.imencode(file.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise UserError(f"{file}: the image could not be encoded")
+    write_atomically(file, content.tobytes(), sync=False)
