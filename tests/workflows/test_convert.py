@@ -127,9 +127,7 @@ def test_only_images_are_copied(tmp_path: Path, source: Format, way: str) -> Non
     data = a_dataset(tmp_path / "from", source)
     image = first_image(data)
     spoil(image, way)
-    if (
-        source == "yolo" and way == "folder"
-    ):  # it may hold images; its label without image is an error of check
+    if source == "yolo" and way == "folder":  # it may hold images itself; its label is an error of check
         assert convert(str(data), to="coco", out=tmp_path / "to")["parts"]["train"]["images"] == 2
         assert any(error.startswith("missing_image") for error in errors_of(data))
     else:

@@ -116,29 +116,31 @@ def _encoded(kind: str, size: tuple[int, int], mode: str = "RGB", **options: obj
 @cache
 def _large() -> bytes:
     """Return a grey image that is within the bound of pixels."""
-    return _png(13_000, 13_000, 13_000)
+    return _png(11_000, 11_000, 11_000)
 
 
 def _bomb(rng: random.Random) -> bytes:
-    jpeg, gif, bmp = (_encoded(kind, (48, 32)) for kind in ("JPEG", "GIF", "BMP"))
-    start = jpeg.index(b"\xff\xc0") + 5
-    sides = struct.pack(">HH", rng.choice((65_500, 13_000, 0)), rng.choice((65_500, 13_000, 0)))
-    frames = [Image.new("P", (8, 8), shade) for shade in range(50)]
-    return rng.choice(
-        [
-            _large(),
-            _png(178_956_970, 1, 1),
-            _png(1, 178_956_970, 50_000),
-            _encoded("PNG", (3_000, 3_000), "I;16"),
-            _encoded("TIFF", (5_000, 5_000), "RGB", compression="tiff_adobe_deflate"),
-            jpeg[:start] + sides + jpeg[start + 4 :],
-            gif[:6] + struct.pack("<HH", 60_000, 60_000) + gif[10:],
-            _encoded("GIF", (8, 8), "P", save_all=True, append_images=frames * 20),
-            bmp[:18] + struct.pack("<ii", 2**31 - 1, -(2**31)) + bmp[26:],
-            bmp[:18] + struct.pack("<ii", 40_000, 40_000) + bmp[26:],
-            b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 256, 4, 2**32 - 1, 0, 8),
-        ]
-    )
+    way = rng.randrange(6)
+    if way == 0:
+        return _large()
+    if way == 1:
+        return _png(*rng.choice(((178_956_970, 1, 1), (1, 178_956_970, 50_000), (60_000, 60_000, 10))))
+    if way == 2:
+        jpeg = _encoded("JPEG", (48, 32))
+        start = jpeg.index(b"\xff\xc0") + 5
+        sides = struct.pack(">HH", rng.choice((65_500, 13_000, 0)), rng.choice((65_500, 13_000, 0)))
+        return jpeg[:start] + sides + jpeg[start + 4 :]
+    if way == 3:
+        bmp = _encoded("BMP", (48, 32))
+        sides = rng.choice(((2**31 - 1, -(2**31)), (40_000, 40_000), (-1, -1)))
+        return bmp[:18] + struct.pack("<ii", *sides) + bmp[26:]
+    if way == 4:
+        gif = _encoded("GIF", (8, 8), "P")
+        frames = [Image.new("P", (8, 8), shade) for shade in range(200)]
+        many = _encoded("GIF", (8, 8), "P", save_all=True, append_images=frames)
+        return rng.choice((many, gif[:6] + struct.pack("<HH", 60_000, 60_000) + gif[10:]))
+    tiff = b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 256, 4, 2**32 - 1, 0, 8)
+    return rng.choice((tiff, _encoded("PNG", (2_000, 2_000), "I;16"), _encoded("TIFF", (3_000, 3_000))))
 
 
 @family
