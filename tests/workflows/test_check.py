@@ -239,7 +239,7 @@ def test_a_corrected_copy_has_images_alone(tmp_path: Path, dataset_format: Forma
     images[1].symlink_to(tmp_path / "elsewhere.png")  # an image, but what it shows is nobody's business
     result = check(str(tmp_path / "set"), fix=tmp_path / "copy")
     said = sorted(finding.message for finding in result.errors if finding.kind == "unreadable_image")
-    assert [message.split("/")[-1].split(",")[0] for message in said] == ["elsewhere.png", "secret.txt"]
+    assert ["/elsewhere.png, outside of" in said[0], "/secret.txt, outside of" in said[1]] == [True, True]
     copied = {file.name for file in (tmp_path / "copy").rglob("*") if file.suffix in SUFFIXES}
     assert copied == {image.name for image in images[2:]}
 
