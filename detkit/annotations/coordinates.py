@@ -88,6 +88,40 @@ def from_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
     return corners_to_voc(boxes) if box_format == "voc" else corners_to_xywh(boxes)
 
 
+PIXEL_DECIMALS = 8
+FRACTION_DECIMALS = 14
+"""Decimals of coordinates that are written in another convention than they were read in.
+
+A fraction times a side of up to 100,000 px is off by less than half of the last decimal of a pixel. So pixels
+of up to 8 decimals come back from fractions as they were, and fractions of up to 7 decimals from pixels.
+"""
+
+
+def pixels(boxes: Boxes) -> Boxes:
+    """Return boxes or areas in pixels as files hold them: without the noise of the calculation.
+
+    Example:
+        >>> pixels(np.array([[0.1 + 0.2, 236.99999999998, 1 / 3, 5]]))
+        array([[  0.3       , 237.        ,   0.33333333,   5.        ]])
+    """
+    return np.round(boxes, PIXEL_DECIMALS)
+
+
+def fractions_of(corners: Boxes, sizes: NDArray[np.int32]) -> Boxes:
+    """Return YOLO's centre x, centre y, width, height of corner boxes, as files hold them.
+
+    Args:
+        corners: (N, 4).
+        sizes: (N, 2) height and width of each box's image.
+
+    Example:
+        >>> fractions_of(np.array([[0.0, 0.0, 2.0, 4.0]]), np.array([[8, 3]]))
+        array([[0.33333333333333, 0.25            , 0.66666666666667, 0.5             ]])
+    """
+    middle, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    return np.round(np.concatenate([middle, sides], axis=1) / np.tile(sizes[:, ::-1], 2), FRACTION_DECIMALS)
+
+
 def boxes_as(boxes: Boxes, box_format: BoxFormat, wanted: BoxFormat) -> Boxes:
     """Return boxes in another source's convention, untouched (to the last bit) where they already are.
 

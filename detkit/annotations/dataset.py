@@ -40,6 +40,7 @@ class AnnotationSet:
         root: folder that relative image files start from.
         sources: (N,) str, the annotation file each image was read from, for messages (the same
             file for every image of a COCO set).
+        image_roots: further folders that images may lie in, where the files of the dataset name some.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +58,7 @@ class AnnotationSet:
     ids: NDArray[np.int64]
     root: str
     sources: NDArray[np.str_]
+    image_roots: tuple[str, ...] = ()
 
     @property
     def num_images(self) -> int:
@@ -145,7 +147,9 @@ def join_sets(parts: Sequence[AnnotationSet], root: Path) -> AnnotationSet:
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in kept]) for name in OF_IMAGES + OF_OBJECTS
     }
-    return replace(kept[0], offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), **joined)
+    roots = tuple(dict.fromkeys(folder for part in parts for folder in (part.root, *part.image_roots)))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return replace(kept[0], offsets=offsets, image_roots=roots, **joined)
 
 
 def _rows(truth: AnnotationSet, names: Sequence[str], rows: NDArray[Any]) -> dict[str, Any]:

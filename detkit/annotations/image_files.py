@@ -12,14 +12,22 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detkit.annotations.dataset import AnnotationSet
-from detkit.errors import UserError
+from detkit.annotations.dataset import AnnotationSet, select_images
+from detkit.annotations.image_places import ImagePlaces, unfit
+from detkit.errors import UserError, cut
 from detkit.names import file_name
+from detkit.storage.regular_files import MEBIBYTE, is_file, read_bytes
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".ppm", ".pgm")
 """Extensions of images, compared in lower case."""
 
 ORIENTATION_TAG = 0x0112
+
+MOST_BYTES = 1024 * MEBIBYTE
+MOST_PIXELS = 178_956_970
+"""Bounds of an image file: its pixels as RGB are 512 MiB. A file of a few hundred bytes can state more."""
+
+_MOST_STRANGERS = 200_000
 
 
 class ImageFolders:
@@ -99,28 +107,81 @@ def copied_name(image: str | Path) -> str:
 
 
 def require_images(truth: AnnotationSet) -> None:
-    """Check that every image file of the set exists, listing each folder once.
+    """Check that every image of the set is a file where its images may lie, listing each folder once.
 
     Raises:
-        UserError: names the first missing files, how many are missing and the annotations that want them.
+        UserError: names the first images that are missing, or that are not opened (see `ImagePlaces`), how
+            many there are and the annotations that want them.
     """
-    listing = cache(lambda folder: frozenset(_names(Path(folder))))
-    paths = image_paths(truth)
-    parts = map(os.path.split, paths)
-    missing = [i for i, (folder, name) in enumerate(parts) if name not in listing(folder)]
+    places = ImagePlaces.of(truth)
+    listing = cache(_entries)
+    missing, refused = list[str](), list[str]()
+    for index, path in enumerate(image_paths(truth)):
+        folder, name = os.path.split(path)
+        plain = listing(folder).get(name) if places.holds(folder) else False
+        if plain:
+            continue
+        wanted = f"wanted by {truth.sources[index]}"
+        if why := "" if plain is None else places.refusal(path):
+            refused.append(f"  {cut(path, 300)}: {why} ({wanted})")
+        elif plain is None:
+            missing.append(f"  {cut(path, 300)} ({wanted})")
+    if refused:
+        head = f"{len(refused)} of {truth.num_images} images are not opened"
+        raise UserError(f"{head}:\n{_first(refused)}")
     if missing:
-        lines = [f"  {paths[i]} (wanted by {truth.sources[i]})" for i in missing[:3]]
         raise UserError(
-            f"{len(missing)} of {truth.num_images} images are missing:\n"
-            + "\n".join(lines)
-            + ("\n  ..." if len(missing) > 3 else "")
-            + "\nPut the images there, or correct the data's `root` or `images` in the config."
+            f"{len(missing)} of {truth.num_images} images are missing:\n{_first(missing)}"
+            "\nPut the images there, or correct the data's `root` or `images` in the config."
         )
 
 
+def _first(lines: list[str]) -> str:
+    return "\n".join([*lines[:3], *(["  ..."] if len(lines) > 3 else [])])
+
+
+def _entries(folder: str) -> dict[str, bool]:
+    """Return the names in a folder, and whether each is a plain file: no link, no folder, no device."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    except (OSError, ValueError):
+        return {}
+
+
 def images_below(folder: Path) -> list[Path]:
-    """Return all images in a folder and its sub-folders, sorted by path."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.is_file())
+    """Return all images in a folder and its sub-folders, sorted by path; links to folders are not followed.
+
+    A link to nothing or a pipe with the name of an image is among them, so that it is not passed over in
+    silence: to read it is an error that says so.
+
+    Raises:
+        UserError: the folder holds a multitude of files that are no images, as `/` does.
+    """
+    found, strangers = list[Path](), 0
+    waiting = [str(folder)]
+    while waiting:
+        for entry in _listed(waiting.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif PurePath(entry.name).suffix.lower() in IMAGE_EXTENSIONS:
+                found.append(Path(entry.path))
+                continue
+            strangers += 1
+            if strangers > _MOST_STRANGERS + 2 * len(found):
+                raise UserError(
+                    f"{folder}: {strangers:,} files and folders in it are no images, and {len(found):,} are; "
+                    "name the folder that holds the images"
+                )
+    return sorted(found)
+
+
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # as a walk of pathlib passes over what it may not read
+        return []
 
 
 def _names(folder: Path) -> list[str]:
@@ -142,20 +203,53 @@ def orientation(image: Image.Image) -> int:
     return value if value in range(1, 9) else 1
 
 
+def is_missing(path: Path) -> bool:
+    """Return whether there is nothing at a path, or a link to nothing."""
+    return not is_file(path) and not unfit(path)
+
+
+def read_image(path: Path) -> bytes:
+    """Return the content of an image file, not decoded.
+
+    Raises:
+        UserError: there is no such file, it is no file but a folder, pipe or device, or it has more than
+            `MOST_BYTES`.
+    """
+    if is_missing(path):
+        raise UserError(f"{cut(str(path), 300)}: the image does not exist")
+    return read_bytes(path, MOST_BYTES)
+
+
+def require_pixels(width: int, height: int) -> None:
+    """Check the size that an image's header states, before memory is taken for it.
+
+    Raises:
+        UserError: it has more pixels than `MOST_PIXELS`.
+    """
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            f"the image is too large ({width} x {height} pixels; at most {MOST_PIXELS:,} are decoded); "
+            "cut it into tiles"
+        )
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) in pixels of an image as it is seen, EXIF orientation applied.
 
     Raises:
-        UserError: the file is missing or is not an image.
+        UserError: the file is missing or is not an image that can be decoded.
     """
+    if reason := unfit(path):
+        raise UserError(f"{path}: not a readable image ({reason})")
     try:
         with Image.open(path) as image:
             width, height = image.size
             turned = orientation(image) >= 5
+        require_pixels(width, height)
     except FileNotFoundError:
-        raise UserError(f"{path}: the image does not exist") from None
+        raise UserError(f"{cut(str(path), 300)}: the image does not exist") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image ({error})") from None
+        raise UserError(f"{cut(str(path), 300)}: not a readable image ({error})") from None
     return (width, height) if turned else (height, width)
 
 
@@ -163,11 +257,12 @@ def with_sizes(truth: AnnotationSet) -> AnnotationSet:
     """Return the set with the sizes that its annotations do not state, (0, 0), read from the images.
 
     Raises:
-        UserError: such an image is missing or unreadable.
+        UserError: such an image is missing or unreadable, or is not to be opened (see `require_images`).
     """
     unknown = np.flatnonzero((truth.sizes <= 0).any(axis=1))
     if len(unknown) == 0:
         return truth
+    require_images(select_images(truth, unknown))
     sizes = truth.sizes.copy()
     sizes[unknown] = [image_size(image_path(truth, int(i))) for i in unknown]
     return replace(truth, sizes=sizes)

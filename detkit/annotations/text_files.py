@@ -1,4 +1,4 @@
-"""Text files of a dataset: lists of images, names of classes, YOLO labels."""
+"""Files of annotations: whether one is there, and its content within bounds."""
 
 from __future__ import annotations
 

@@ -10,10 +10,18 @@ from xml.sax.saxutils import escape
 import numpy as np
 import yaml
 
-from detkit.annotations.coordinates import Boxes, boxes_as, to_corners
+from detkit.annotations.coordinates import (
+    Boxes,
+    corners_to_voc,
+    corners_to_xywh,
+    fractions_of,
+    pixels,
+    to_corners,
+)
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import copied_name, image_names, with_sizes
 from detkit.annotations.text_files import write_lines
+from detkit.annotations.validity import TOLERANCE_PX, require_boxes
 from detkit.names import file_name, one_line
 from detkit.storage.atomic import write_atomically
 from detkit.storage.json_text import json_bytes
@@ -34,7 +42,8 @@ def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, Ann
     """Write the annotations of a dataset; the images themselves are the caller's (see `image_folder`).
 
     Images are named by their file names alone (see `copied_name`). Boxes that already are in the format's
-    convention come back bit for bit when the folder is read; so do all numbers of COCO.
+    convention come back bit for bit when the folder is read; so do all numbers of COCO. Others are rounded:
+    see `detkit.annotations.coordinates`.
 
     Args:
         folder: where the dataset goes.
@@ -42,20 +51,23 @@ def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, Ann
         splits: the annotation set of each split, such as train and val.
 
     Raises:
-        UserError: two images share a name, or an image of unknown size cannot be read.
+        UserError: two images share a name, a box ends before it begins or has a coordinate that is no number,
+            or an image of unknown size cannot be read.
     """
     writers = {"voc": write_voc, "coco": write_coco, "yolo": write_yolo, "labelme": write_labelme}
     for split, truth in splits.items():
         image_names(truth)
-        writers[dataset_format](folder, file_name(split), with_sizes(truth))
+        writers[dataset_format](folder, file_name(split), with_sizes(require_boxes(truth)))
 
 
 def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
     """Write Annotations/<image>.xml for every image and ImageSets/Main/<split>.txt.
 
-    Crowd regions are marked difficult, which VOC's evaluation passes over likewise.
+    Crowd regions are marked difficult, which VOC's evaluation passes over likewise. A box of COCO or YOLO is
+    cut to the image where it reaches less than `TOLERANCE_PX` beyond it, and a side of less than a pixel
+    becomes one: VOC has no smaller box.
     """
-    boxes = boxes_as(truth.boxes, truth.box_format, "voc")
+    boxes = truth.boxes if truth.box_format == "voc" else _voc_boxes(truth)
     names = image_names(truth)
     for index, name in enumerate(names):
         rows = range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
@@ -84,14 +96,16 @@ def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
         for category_id, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
     ]
     owners = truth.image_ids[truth.image_index()].tolist()
-    boxes = boxes_as(truth.boxes, truth.box_format, "coco").tolist()
+    same = truth.box_format == "coco"
+    boxes = (truth.boxes if same else pixels(corners_to_xywh(_corners(truth)))).tolist()
+    areas = (truth.areas if same else pixels(truth.areas)).tolist()
     objects: list[dict[str, Any]] = [
         {
             "id": int(truth.ids[row]),
             "image_id": owners[row],
             "category_id": int(truth.category_ids[truth.labels[row]]),
             "bbox": boxes[row],
-            "area": float(truth.areas[row]),
+            "area": areas[row],
             "iscrowd": int(truth.crowd[row]),
         }
         | ({"difficult": 1} if truth.difficult[row] else {})
@@ -106,12 +120,10 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
 
     Crowd regions are left out, because YOLO's files cannot mark them.
     """
-    boxes = boxes_as(truth.boxes, truth.box_format, "coco")
-    centres = np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
-    values = centres / np.tile(truth.sizes[truth.image_index()][:, ::-1], 2)
+    values = fractions_of(_corners(truth), truth.sizes[truth.image_index()])
     for index, name in enumerate(image_names(truth)):
         lines = [
-            f"{truth.labels[row]} {' '.join(f'{v:.10g}' for v in values[row])}\n"
+            f"{truth.labels[row]} {yolo_numbers(values[row])}\n"
             for row in range(int(truth.offsets[index]), int(truth.offsets[index + 1]))
             if not truth.crowd[row]
         ]
@@ -124,7 +136,7 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
 
 def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
     """Write <split>/<image>.json with a rectangle for every object; `difficult` and `crowd` become flags."""
-    corners = to_corners(truth.boxes, truth.box_format).tolist()
+    corners = pixels(_corners(truth)).tolist()
     for index, name in enumerate(image_names(truth)):
         height, width = truth.sizes[index].tolist()
         shapes = [
@@ -148,6 +160,30 @@ def write_labelme(folder: Path, split: str, truth: AnnotationSet) -> None:
         }
         text = json_bytes(content, indented=True)
         write_atomically(folder / split / f"{name}.json", text, sync=False)
+
+
+def yolo_numbers(values: Boxes) -> str:
+    """Return the (4,) fractions of a box as a line of a YOLO file has them.
+
+    Example:
+        >>> yolo_numbers(np.array([0.5, 0.00001, 1.0, 0.25]))
+        '0.5 0.00001 1 0.25'
+    """
+    return " ".join(np.format_float_positional(value, trim="-") for value in values)
+
+
+def _corners(truth: AnnotationSet) -> Boxes:
+    return to_corners(truth.boxes, truth.box_format)
+
+
+def _voc_boxes(truth: AnnotationSet) -> Boxes:
+    corners, limit = _corners(truth), truth.sizes[truth.image_index()][:, ::-1].astype(np.float64)
+    cut = np.clip(corners, 0, np.tile(limit, 2))
+    reach = np.abs(cut - corners).max(axis=1, keepdims=True, initial=0)
+    low, high = np.split(np.where(reach < TOLERANCE_PX, cut, corners), 2, axis=1)
+    thin = (high > low) & (high < low + 1)
+    low = np.where(thin, np.minimum(low, limit - 1), low)
+    return pixels(corners_to_voc(np.concatenate([low, np.where(thin, low + 1, high)], axis=1)))
 
 
 def _voc_object(truth: AnnotationSet, boxes: Boxes, row: int) -> str:

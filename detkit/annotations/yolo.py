@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import class_ids
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_size
+from detkit.annotations.image_places import ImagePlaces
 from detkit.annotations.text_files import read_text
 from detkit.annotations.validity import require_boxes
 from detkit.annotations.yolo_layout import YoloLayout, yolo_layout
@@ -41,8 +43,10 @@ def read_yolo(
     """
     layout = yolo_layout(root)
     base = str(layout.base)
-    assembly = Assembly("coco")
+    assembly, places = Assembly("coco"), ImagePlaces(layout.roots)
     for image in layout.images(split):
+        if why := places.refusal(str(image)):
+            raise UserError(f"{image}: not opened as an image: {why}")
         size = image_size(image)
         label_file = layout.label_file(image)
         assembly.add_image(_relative(image, layout.base), size, str(label_file))
@@ -51,7 +55,8 @@ def read_yolo(
     ids = {name: number for number, name in layout.names.items()}
     kept = [name for name in ids if name not in set(ignore_classes)] if classes is None else list(classes)
     labels = assembly.labels(kept, ignore_classes)
-    return require_boxes(assembly.build(base, kept, labels, class_ids(kept, ids)))
+    truth = require_boxes(assembly.build(base, kept, labels, class_ids(kept, ids)))
+    return replace(truth, image_roots=tuple(map(str, layout.roots)))
 
 
 def _relative(image: Path, base: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from detkit.annotations.class_names import listed, name_fault
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
+from detkit.annotations.image_places import ImagePlaces
 from detkit.annotations.text_files import read_lines
 from detkit.errors import UserError, cut, shown
 from detkit.storage.regular_files import is_file, is_folder
@@ -37,6 +38,12 @@ class YoloLayout:
     names: dict[int, str]
     names_file: Path
     splits: dict[str, list[Path]]
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders that images may lie in: `base`, those of the splits, and those that text files lie in."""
+        places = [place for split in self.splits.values() for place in split]
+        return (self.base, *(place if place.is_dir() else place.parent for place in places))
 
     def images(self, split: str) -> list[Path]:
         """Return the images of a split, in order.
@@ -74,7 +81,7 @@ def find_data_yaml(root: Path) -> Path | None:
             content = read_yaml_file(file).value
         except UserError:
             continue
-        if isinstance(content, dict) and "names" in content and any(key in content for key in _SPLITS):
+        if isinstance(content, dict) and "names" in content and _split_keys(content):
             return file
     return None
 
@@ -83,14 +90,19 @@ def yolo_layout(root: Path) -> YoloLayout:
     """Return the layout of a dataset, from its data.yaml or from folders and classes.txt.
 
     In data.yaml, `path` is relative to the file's own folder, and the splits to `path`; a split is a
-    folder, a text file of image paths, or a list of those.
+    folder, a text file of image paths, or a list of those. The splits are train, val and test, and any
+    other key whose folder is images/<key>, as `detkit.annotations.writers` names them. The file may name
+    places outside of its folder only where the file itself is what the user named.
 
     Raises:
-        UserError: neither is there, or data.yaml is malformed.
+        UserError: neither is there, or data.yaml is malformed or names a place outside of the folder.
     """
     file = find_data_yaml(root)
     if file is not None:
-        return _from_yaml(file)
+        layout = _from_yaml(file)
+        if file != root:
+            _require_inside(layout, file, root)
+        return layout
     names_file = next((root / n for n in _NAMES_FILES if is_file(root / n)), None)
     if names_file is None:
         raise UserError(
@@ -99,6 +111,16 @@ def yolo_layout(root: Path) -> YoloLayout:
         )
     names = _faultless(dict(enumerate(read_lines(names_file))), names_file)
     return YoloLayout(root, names, names_file, _folder_splits(root))
+
+
+def _require_inside(layout: YoloLayout, file: Path, root: Path) -> None:
+    inside = ImagePlaces([root])
+    for place in (layout.base, *(place for places in layout.splits.values() for place in places)):
+        if place.exists() and not inside.holds(str(place)):
+            raise UserError(
+                f"{file}: names {place}, which is outside of {root}; where that is meant, name the file "
+                f"itself as the dataset: {file}"
+            )
 
 
 def _folder_splits(root: Path) -> dict[str, list[Path]]:
@@ -123,14 +145,19 @@ def _from_yaml(file: Path) -> YoloLayout:
     if not is_folder(base):
         base = file.parent
     splits = {}
-    for key in _SPLITS:
-        value = content.get(key)
+    for key in _split_keys(content):
+        value = content[key]
         if value is not None:
             entries = value if isinstance(value, list) else [value]
             if not all(isinstance(entry, str) for entry in entries):
                 raise UserError(f"{file}: {key} must be a path or a list of paths; found {shown(value)}")
             splits[key] = [_place(base, file.parent, entry) for entry in entries]
     return YoloLayout(base, _names(content["names"], file), file, splits)
+
+
+def _split_keys(content: dict[Any, Any]) -> list[str]:
+    others = [key for key, value in content.items() if key not in _SPLITS and value == f"images/{key}"]
+    return [*(key for key in _SPLITS if key in content), *map(str, others)]
 
 
 def _place(base: Path, beside: Path, entry: str) -> Path:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import yaml
 
 from detkit.annotations.coco import json_text, read_json
-from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
+from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh, fractions_of, pixels
+from detkit.annotations.image_files import read_image
 from detkit.annotations.text_files import read_text, write_lines
 from detkit.annotations.voc_xml import voc_tree
+from detkit.annotations.writers import yolo_numbers
 from detkit.annotations.yolo_layout import yolo_layout
+from detkit.checks.decoding import digest_of
 from detkit.checks.fixes import Fixes
 from detkit.checks.read_coco import is_category
 from detkit.checks.survey import AnnotationGroup, Survey
+from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
 from detkit.storage.json_text import json_bytes
+from detkit.storage.regular_files import read_bytes
 
 CHANGES = "changes.json"
 
@@ -49,17 +52,32 @@ def write_copy(fixes: Fixes, folder: Path) -> dict[tuple[str, Path], Path]:
     }
     for (name, root), place in places.items():
         _COPIES[name](fixes, root, place)
-    for image, file in enumerate(survey.files):
-        if image not in fixes.dropped_images and file.is_file():
-            key = roots[survey.group[image]]
-            target = places[key] / below(file, key[1])
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+    for target, file in _copied(fixes, roots, places).items():
+        _copy_image(file, target, fixes.checked.decoded[file].digest)
     left = [finding.to_json() for finding in fixes.left]
     content = {"changes": fixes.to_json(), "left": left}
     write_atomically(folder / CHANGES, json_bytes(content, indented=True))
     return places
+
+
+def _copied(
+    fixes: Fixes, roots: list[tuple[str, Path]], places: dict[tuple[str, Path], Path]
+) -> dict[Path, Path]:
+    """Return the file that each image of the copy is one of."""
+    survey = fixes.checked.survey
+    copied: dict[Path, Path] = {}
+    for image, file in enumerate(survey.files):
+        if image not in fixes.dropped_images and not fixes.checked.decoded[file].fault:
+            key = roots[survey.group[image]]
+            copied.setdefault(places[key] / below(file, key[1]), file)
+    return copied
+
+
+def _copy_image(file: Path, target: Path, digest: bytes) -> None:
+    data = read_image(file)
+    if digest_of(data) != digest:
+        raise UserError(f"{file}: changed while the dataset was checked; start again")
+    write_atomically(target, data, sync=False)
 
 
 def _roots(survey: Survey) -> list[tuple[str, Path]]:
@@ -102,11 +120,10 @@ def _copy_files(
         if group.format != name or group.root != root or image in fixes.dropped_images:
             continue
         target = folder / below(source, root)
-        target.parent.mkdir(parents=True, exist_ok=True)
         if image in fixes.sizes or any(r in fixes.corners or r in fixes.dropped_objects for r in rows[image]):
             write_atomically(target, edited(fixes, image, rows[image]), sync=False)
         elif source.is_file():
-            shutil.copyfile(source, target)
+            write_atomically(target, read_bytes(source), sync=False)
 
 
 def _copy_voc(fixes: Fixes, root: Path, folder: Path) -> None:
@@ -142,8 +159,8 @@ def _edited_xml(fixes: Fixes, image: int, rows: list[int]) -> str:
             box = node.find("bndbox")
             assert box is not None
             values = corners_to_voc(fixes.corners[row][None])[0]
-            for key, value in zip(_CORNERS, np.round(values, 2).tolist(), strict=True):
-                _set(box, key, f"{value:g}" if value.is_integer() else str(value))
+            for key, value in zip(_CORNERS, pixels(values).tolist(), strict=True):
+                _set(box, key, str(int(value) if value.is_integer() else value))
     return ElementTree.tostring(tree, encoding="unicode") + "\n"
 
 
@@ -196,8 +213,7 @@ def _edited_record(record: _Record, fixes: Fixes, row: int, entries: dict[int, _
     if fixes.owners.get(row) in entries:
         record["image_id"] = entries[fixes.owners[row]]["id"]
     if row in fixes.corners:
-        box = corners_to_xywh(fixes.corners[row][None])[0].tolist()
-        record["bbox"] = [round(value, 4) for value in box]
+        record["bbox"] = pixels(corners_to_xywh(fixes.corners[row][None]))[0].tolist()
         whole = record["bbox"][2] * record["bbox"][3]
         area = record.get("area")
         known = isinstance(area, int | float) and area > 0 and record.get("segmentation")
@@ -215,15 +231,13 @@ def _copy_yolo(fixes: Fixes, root: Path, folder: Path) -> None:
 def _edited_lines(fixes: Fixes, image: int, rows: list[int]) -> str:
     survey = fixes.checked.survey
     lines: list[str | None] = list(read_text(survey.sources[image]).splitlines())
-    height, width = fixes.checked.seen[image].tolist()
     for row in rows:
         place = survey.places[row]
         if row in fixes.dropped_objects:
             lines[place] = None
         elif row in fixes.corners:
-            x1, y1, x2, y2 = fixes.corners[row] / np.array([width, height, width, height])
-            box = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-            lines[place] = " ".join([str(lines[place]).split()[0], *(f"{value:.8g}" for value in box)])
+            box = fractions_of(fixes.corners[row][None], fixes.checked.seen[image][None])[0]
+            lines[place] = f"{str(lines[place]).split()[0]} {yolo_numbers(box)}"
     return "".join(f"{line}\n" for line in lines if line is not None)
 
 
@@ -246,7 +260,7 @@ def _write_names(fixes: Fixes, group: AnnotationGroup, folder: Path) -> None:
             write_lines(folder / f"{part}.txt", [f"./{below(survey.files[image], root)}" for image in own])
             content[part] = f"{part}.txt"
     if not has_yaml:
-        shutil.copyfile(group.place, folder / below(group.place, root))
+        write_atomically(folder / below(group.place, root), read_bytes(group.place))
     if has_yaml or any(str(value).endswith(".txt") for value in content.values()):
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         write_atomically(folder / "data.yaml", text)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detkit.annotations.image_files import orientation
+from detkit.annotations.image_files import is_missing, orientation, read_image
 from detkit.checks.findings import Finding, found
-from detkit.checks.survey import Survey
+from detkit.checks.survey import Survey, without_file
 from detkit.data.images import decode_bytes
 from detkit.errors import UserError
 from detkit.runtime.thread_map import map_threads
@@ -64,18 +64,25 @@ class DecodedImage:
     blank: bool = False
 
 
-def look_at(paths: Sequence[Path], num_threads: int, done: Callable[[int], None]) -> dict[Path, DecodedImage]:
+def look_at(survey: Survey, num_threads: int, done: Callable[[int], None]) -> dict[Path, DecodedImage]:
     """Decode every image, several at the same time.
 
     Args:
-        paths: the files.
+        survey: names the files.
         num_threads: how many at a time.
         done: called after each image how many are done.
     """
-    decoded = {}
+    decoded, refused = {}, survey.refused_files()
+
+    def seen(path: Path) -> DecodedImage:
+        if path in refused:
+            return DecodedImage("unreadable_image", f"not opened: {refused[path]}")
+        return look(path)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about files that are findings here
-        for path, decoded_image in zip(paths, map_threads(look, paths, num_threads), strict=True):
+        paths = list(dict.fromkeys(survey.files))
+        for path, decoded_image in zip(paths, map_threads(seen, paths, num_threads), strict=True):
             decoded[path] = decoded_image
             done(len(decoded))
     return decoded
@@ -83,12 +90,12 @@ def look_at(paths: Sequence[Path], num_threads: int, done: Callable[[int], None]
 
 def look(path: Path) -> DecodedImage:
     """Decode one image file; whatever is wrong with it comes back as its fault."""
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    if is_missing(path):
         return DecodedImage("missing_image", "the image does not exist")
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
-        return DecodedImage("unreadable_image", f"cannot be read ({error})")
+    try:
+        data = read_image(path)
+    except UserError as error:
+        return DecodedImage("unreadable_image", without_file(error, path))
     if not data:
         return DecodedImage("empty_file", "the file is empty")
     try:
@@ -112,10 +119,15 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
         orientation=turn,
         odd_mode=_odd(mode, alpha, frames),
         wrong_suffix=kind if path.suffix.lower() not in _SUFFIXES.get(kind, (path.suffix.lower(),)) else "",
-        digest=hashlib.blake2b(data, digest_size=16).digest(),
+        digest=digest_of(data),
         thumbnail=np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
-        blank=bool((pixels == pixels[0, 0]).all()),
+        blank=all((row == pixels[0, 0]).all() for row in pixels),
     )
+
+
+def digest_of(data: bytes) -> bytes:
+    """Return what tells contents of files apart."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _odd(mode: str, alpha: bool, frames: int) -> str:

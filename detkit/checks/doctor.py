@@ -58,7 +58,7 @@ def check_survey(
         num_threads: images that are decoded at the same time.
         done: called after each image how many are done.
     """
-    decoded = look_at(list(dict.fromkeys(survey.files)), num_threads, done)
+    decoded = look_at(survey, num_threads, done)
     seen, drawn_on = image_sizes(survey, decoded)
     with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none are what is looked for
         objects = survey.arrays(seen, drawn_on)

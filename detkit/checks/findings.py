@@ -36,7 +36,10 @@ _ERRORS = {
     "missing_split": ("a split of the dataset is not there or holds no image", ""),
     "missing_image": ("an annotated image does not exist", "the entry is left out"),
     "empty_file": ("an image file has no content", "the image is left out"),
-    "unreadable_image": ("an image is truncated, damaged or no image", "the image is left out"),
+    "unreadable_image": (
+        "an image is truncated, damaged, no image, or outside of the dataset",
+        "the image is left out",
+    ),
     "exif_ignored": (
         "boxes were drawn before the EXIF orientation was applied",
         "boxes and size are turned as the image is",

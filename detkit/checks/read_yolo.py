@@ -32,7 +32,7 @@ def survey_yolo(survey: Survey, root: Path, sets: Mapping[str, YOLODatasetConfig
     names = tuple(layout.names.values())
     for name in names:
         survey.label(name)
-    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, names))
+    survey.groups.append(AnnotationGroup("yolo", layout.base, layout.names_file, names, layout.roots))
     reading = _Reading(survey, layout)
     for part, config in sets.items():
         reading.part(part, config.split)
@@ -117,7 +117,8 @@ class _Reading:
             beside = Path(f"{head}{os.sep}images{tail}")
             if not labels or not beside.is_dir():
                 continue
-            stems = {p.stem for p in beside.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS}
+            images = (p for p in beside.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS)
+            stems = {p.stem for p in images if not p.is_dir()}
             for file in sorted(folder.glob("*.txt")):
                 if file not in used and file.stem not in stems and file != self.layout.names_file:
                     message = f"there is no image {beside / file.stem} with any usual extension"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, centred_to_corners, voc_to_corners, xywh_to_corners
 from detkit.annotations.detect import Format
+from detkit.annotations.image_places import ImagePlaces
 from detkit.checks.findings import Finding, found
 from detkit.errors import UserError
 
@@ -31,12 +32,14 @@ class AnnotationGroup:
         root: the folder that the dataset starts from; for COCO that of the images.
         place: the JSON file, the folder of XML files, or the file with the names of the classes.
         classes: names that the source lists, in the order of their ids; empty for VOC, which lists none.
+        image_roots: folders besides `root` that its images may lie in.
     """
 
     format: Format
     root: Path
     place: Path
     classes: tuple[str, ...] = ()
+    image_roots: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -126,6 +129,14 @@ class Survey:
     ) -> None:
         """Note a fault of the files, and the rows or images it is about; see `found`."""
         self.faults.append(found(kind, file, thing, message, **about))
+
+    def refused_files(self) -> dict[Path, str]:
+        """Return the image files that are not to be opened, and why; see `ImagePlaces`."""
+        places = [ImagePlaces((group.root, *group.image_roots)) for group in self.groups]
+        reasons = {
+            file: places[group].refusal(str(file)) for file, group in zip(self.files, self.group, strict=True)
+        }
+        return {file: reason for file, reason in reasons.items() if reason}
 
     def object_name(self, row: int) -> str:
         """Return what people call an object: `object 3 (cat)`."""

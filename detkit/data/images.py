@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import cast
 
 import cv2
@@ -13,13 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from detkit.annotations.image_files import orientation
+from detkit.annotations.image_files import orientation, read_image, require_pixels
 from detkit.errors import UserError
+from detkit.storage.atomic import write_atomically
 
 Pixels = NDArray[np.uint8]
 
 _PNG_DEPTH_AT = 24  # in bytes: signature 8, chunk head 8, width 4, height 4
 _TIFF_DEPTH_TAG = 258  # BitsPerSample
+_BAND_PIXELS = 1 << 24
+_LARGE_PIXELS = 1 << 26
+_alone = [Lock()]
+"""Held while a large image is decoded: in a dozen threads a dozen of them would fill the memory."""
+
+if hasattr(os, "register_at_fork"):  # the lock may be held by a thread that the new process does not have
+    os.register_at_fork(after_in_child=lambda: _alone.__setitem__(0, Lock()))
 
 
 def decode_image(path: Path) -> Pixels:
@@ -42,14 +53,9 @@ def decode_image(path: Path) -> Pixels:
         (height, width, 3) uint8 RGB, contiguous and writable.
 
     Raises:
-        UserError: the file is missing, empty, truncated or not an image; it is named.
+        UserError: the file is missing, empty, truncated, too large or not an image; it is named.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: the image does not exist") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    data = read_image(path)
     try:
         return decode_bytes(data)
     except UserError as error:
@@ -69,12 +75,10 @@ def decode_bytes(data: bytes) -> Pixels:
         raise UserError("the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
+            require_pixels(*image.size)
             turn = orientation(image)
-            if _is_deep(image, data):
-                pixels = _deep_pixels(data, image)
-            else:
-                fast = _jpeg_pixels(data, image)
-                pixels = _plain_pixels(image) if fast is None else fast
+            with _alone[0] if image.width * image.height > _LARGE_PIXELS else nullcontext():
+                pixels = _decoded(image, data)
     except UserError:
         raise
     except UnidentifiedImageError:
@@ -84,6 +88,27 @@ def decode_bytes(data: bytes) -> Pixels:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise UserError(f"the image is truncated or damaged ({error})") from None
     return orient(pixels, turn)
+
+
+def _decoded(image: Image.Image, data: bytes) -> Pixels:
+    if _is_deep(image, data):
+        return _deep_pixels(data, image)
+    fast = _jpeg_pixels(data, image)
+    return _plain_pixels(image) if fast is None else fast
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Copy an image file, byte for byte, if its content can be decoded.
+
+    Raises:
+        UserError: it cannot be read or decoded, or the copy cannot be written.
+    """
+    data = read_image(source)
+    try:
+        decode_bytes(data)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    write_atomically(target, data, sync=False)
 
 
 def orient(pixels: Pixels, orientation: int) -> Pixels:
@@ -122,15 +147,30 @@ def _jpeg_pixels(data: bytes, image: Image.Image) -> Pixels | None:
 
 
 def _plain_pixels(image: Image.Image) -> Pixels:
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    """Return the pixels of an image, converted band by band: a large one is not held three times over."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, step):
+        end = min(top + step, height)
+        band = image if step >= height else image.crop((0, top, width, end))
+        pixels[top:end] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return pixels
 
 
 def _deep_pixels(data: bytes, image: Image.Image) -> Pixels:
+    mode = image.mode
     image.load()  # reports truncation, which OpenCV may pass over
+    image.close()  # its pixels are not needed
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or pixels.dtype != np.uint16:
         raise UserError(
-            f"pixels of mode {image.mode!r} have no stated range; convert the image to 8 or 16 bits a value"
+            f"pixels of mode {mode!r} have no stated range; convert the image to 8 or 16 bits a value"
         )
-    return ((pixels[:, :, ::-1].astype(np.uint32) + 128) // 257).astype(np.uint8)
+    rows = max(1, _BAND_PIXELS // pixels.shape[1])
+    result = np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), rows):
+        band = pixels[top : top + rows, :, ::-1].astype(np.uint32)
+        result[top : top + rows] = (band + 128) // 257
+    return result

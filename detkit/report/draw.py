@@ -274,6 +274,7 @@ def write_image(file: Path, image: Image) -> None:
     Raises:
         UserError: the file cannot be written.
     """
+    # OpenCV's own writing of files crashes where a name is not UTF-8.
     done, content = cv2.imencode(file.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
         raise UserError(f"{file}: the image could not be encoded")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -94,6 +95,16 @@ def require_empty(folder: Path, advice: str = "") -> None:
         raise UserError(
             f"{folder}: the folder is not empty, and results are never overwritten; name another one{advice}"
         )
+
+
+def clear(folder: Path) -> None:
+    """Remove what a stopped command left in its locked folder, to do its work anew."""
+    for name in names_in(folder):
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def names_in(folder: Path) -> set[str]:

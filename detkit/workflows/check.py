@@ -20,7 +20,8 @@ from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import CONFIG, new_folder
+from detkit.storage.content_keys import key_of
+from detkit.storage.run_folder import CONFIG, clear, results_folder
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
     Args:
         target: a VOC, COCO or YOLO dataset, or a config.
         overrides: changes to the config.
-        fix: a folder for a corrected copy, new or empty; None writes none. The source is only read.
+        fix: a folder for a corrected copy, new or empty, or with what the same call left when it was stopped:
+            it is made anew; None writes none. The source is only read.
 
     Raises:
         UserError: there is neither a dataset nor a config, or the folder of the copy is not empty.
@@ -86,14 +88,11 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
     if config is None and overrides:
         raise UserError(f"{overrides[0]}: {target} is a dataset; only a config has keys to change")
     survey = survey_dataset(Path(target)) if config is None else survey_config(config.data)
-    if fix is not None:
-        if any(fix.absolute().is_relative_to(group.root.absolute()) for group in survey.groups):
-            raise UserError(
-                f"--fix {fix}: lies in the dataset itself, which is only read; name a folder elsewhere"
-            )
-        new_folder(fix, "check")
-    checked = _looked_at(survey, config)
-    fixes = None if fix is None else _write_corrected(checked, fix, config)
+    if fix and any(fix.absolute().is_relative_to(group.root.absolute()) for group in survey.groups):
+        raise UserError(
+            f"--fix {fix}: lies in the dataset itself, which is only read; name a folder elsewhere"
+        )
+    checked, fixes = _fixed(survey, config, fix, key_of("check", str(Path(target).absolute()), overrides))
     findings, fit = ([], None) if config is None else _training(config, checked)
     return Check(
         findings=ranked([*checked.findings, *findings]),
@@ -125,6 +124,18 @@ def _looked_at(survey: Survey, config: Config | None) -> Checked:
         return check_survey(
             survey, wanted=wanted, everything=config is None, num_threads=num_cores(), done=progress
         )
+
+
+def _fixed(
+    survey: Survey, config: Config | None, folder: Path | None, work: str
+) -> tuple[Checked, Fixes | None]:
+    """Check a survey, and write a corrected copy where a folder for it is given."""
+    if folder is None:
+        return _looked_at(survey, config), None
+    with results_folder(folder, "check", work):
+        clear(folder)
+        checked = _looked_at(survey, config)
+        return checked, _write_corrected(checked, folder, config)
 
 
 def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.errors import UserError
 from detkit.runs.learning import check_learning, fit_of
 from detkit.runtime import memory
+from detkit.workflows import check as workflow
 from detkit.workflows.check import check
 from tests.checks.small_datasets import CLASSES, Format, pictures, write
+from tests.workflows.dying import contents, die_at
 
+SUFFIXES = (".jpg", ".png")
 DOCS = Path(__file__).parents[2] / "docs" / "check.md"
 CONFIG = """\
 version: 1
@@ -200,6 +205,43 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
     shared = float(np.prod(np.maximum(high - low, 0)))
     return shared / float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared)
+
+
+@pytest.mark.parametrize("dataset_format", ["voc", "coco", "yolo"])
+def test_a_corrected_copy_killed_at_any_file_and_made_again(
+    tmp_path: Path, dataset_format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "num_cores", lambda: 0)  # no thread in a process that is forked
+    write(tmp_path / "set", dataset_format, pictures(np.random.default_rng(0), 4, 2))
+    check(str(tmp_path / "set"), fix=tmp_path / "whole")
+    whole, at = contents(tmp_path / "whole"), 0
+    while die_at(at, partial(check, str(tmp_path / "set"), fix=tmp_path / str(at))):
+        if at % 3 == 0:
+            check(str(tmp_path / "set"), fix=tmp_path / str(at))
+            assert contents(tmp_path / str(at)) == whole
+        at += 1
+    assert at == len(whole)
+    with pytest.raises(UserError, match="not empty") as refusal:
+        check(str(tmp_path / "set"), fix=tmp_path / str(at))
+    assert "resume" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("dataset_format", ["voc", "coco", "yolo"])
+def test_a_corrected_copy_has_images_alone(tmp_path: Path, dataset_format: Format) -> None:
+    write(tmp_path / "set", dataset_format, pictures(np.random.default_rng(0), 4, 2))
+    (tmp_path / "secret.txt").write_text("a secret")
+    images = sorted(file for file in (tmp_path / "set").rglob("*") if file.suffix in SUFFIXES)
+    copy = images[1].read_bytes()
+    for image in images[:2]:
+        image.unlink()
+    images[0].symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "elsewhere.png").write_bytes(copy)
+    images[1].symlink_to(tmp_path / "elsewhere.png")  # an image, but what it shows is nobody's business
+    result = check(str(tmp_path / "set"), fix=tmp_path / "copy")
+    said = sorted(finding.message for finding in result.errors if finding.kind == "unreadable_image")
+    assert ["/elsewhere.png, outside of" in said[0], "/secret.txt, outside of" in said[1]] == [True, True]
+    copied = {file.name for file in (tmp_path / "copy").rglob("*") if file.suffix in SUFFIXES}
+    assert copied == {image.name for image in images[2:]}
 
 
 def test_what_keeps_a_detector_from_learning_is_told() -> None:

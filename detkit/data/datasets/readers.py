@@ -183,6 +183,12 @@ def _image_folder(config: ImageFolderConfig, classes: Classes, ignored: Sequence
     return read_image_folder(Path(config.root), config.split, classes, ignored)
 
 
+def _open_image_folder(config: ImageFolderConfig, classes: Classes, ignored: Sequence[str]) -> Source:
+    annotations = _image_folder(config, classes, ignored)
+    require_images(annotations)
+    return file_source(annotations)
+
+
 def _image_folder_sets(found: FoundDataset, names: Sequence[str]) -> ImageFolderConfig:
     return ImageFolderConfig(root=str(found.root), split=names[0])
 
@@ -190,7 +196,7 @@ def _image_folder_sets(found: FoundDataset, names: Sequence[str]) -> ImageFolder
 def _listed_images(
     config: YOLODatasetConfig | ImageFolderConfig, truth: AnnotationSet, images: Sequence[int], file: Path
 ) -> tuple[DatasetConfig, Path]:
-    listed = _write_list(file, [str(image_path(truth, image).resolve()) for image in images])
+    listed = _write_list(file, [str(image_path(truth, image).absolute()) for image in images])
     return config.model_copy(update={"split": str(listed.resolve())}), listed
 
 
@@ -232,7 +238,7 @@ READERS: dict[type[Spec], DatasetReader] = {
     # A million images are not opened for their sizes, which only validation needs.
     ImageFolderConfig: DatasetReader(
         _image_folder,
-        lambda *wanted: file_source(_image_folder(*wanted)),
+        _open_image_folder,
         whole_images,
         FileFormat(_image_folder_sets, _listed_images),
     ),

@@ -16,6 +16,7 @@ from detkit.data.synthetic.scenes import paint_scene, plan_scene
 from detkit.data.synthetic.shapes import Pixels
 from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import require_empty
 
 SYNTHETIC = "synthetic"
 """Name of the embedded dataset wherever a dataset can be named."""
@@ -106,8 +107,8 @@ def write_synthetic(
     Raises:
         UserError: the folder holds files already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: already holds files; name an empty or new folder")
+    if folder.exists():
+        require_empty(folder)
     splits = {}
     for offset, (split, count) in enumerate(zip(NUM_SYNTHETIC, (num_train, num_val), strict=True)):
         source = SyntheticSet(count, seed + offset)

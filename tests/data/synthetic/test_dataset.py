@@ -115,7 +115,7 @@ def test_a_written_folder_is_a_real_dataset(dataset_format: str, tmp_path: Path)
         )
         for index in range(count):
             np.testing.assert_array_equal(decode_image(image_path(read, index)), source.render(index))
-    with pytest.raises(UserError, match="already holds files"):
+    with pytest.raises(UserError, match="not empty"):
         write_synthetic(folder, dataset_format, 1, 1)
 
 

@@ -6,8 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.reliability.hostile import image_cases  # noqa: F401  (its families)
 from tests.reliability.hostile.cases import FAMILIES, make_case
 from tests.reliability.hostile.valid_input import make_valid_input
 from tests.reliability.hostile.warm_process import LIMIT_BYTES, LIMIT_S, Ended, WarmProcess
@@ -49,6 +52,8 @@ def attack(number: int, valid: Path, process: WarmProcess, place: Path) -> list[
     folder = place / "a" / "b" / "c" / "d" / "work"  # so deep that a name that climbs ends inside `place`
     folder.mkdir(parents=True)
     (folder / "secret.txt").write_text(SECRET)
+    noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "secret.jpg")
     case = make_case(SEED, number, folder, valid)
     before = _files(place)
     ended = process.run(folder, case.command)
@@ -76,6 +81,7 @@ def _ends_badly(ended: Ended) -> Iterator[str]:
 
 
 def _leaves_traces(folder: Path, new: set[Path]) -> Iterator[str]:
+    secret = (folder / "secret.jpg").read_bytes()
     if (folder / "ran").exists():
         yield "ran code"
     for file in sorted(new):
@@ -84,6 +90,8 @@ def _leaves_traces(folder: Path, new: set[Path]) -> Iterator[str]:
             yield f"wrote {file}"
         elif inside[0] != "said" and file.is_file() and _holds_a_secret(file):
             yield f"copied a file that is no image to {file}"
+        elif inside[0] != "said" and file.is_file() and file.read_bytes() == secret:
+            yield f"copied an image from outside of the dataset to {file}"
 
 
 def _holds_a_secret(file: Path) -> bool:
