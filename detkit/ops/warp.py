@@ -150,7 +150,7 @@ def warp(
         UserError: the table has another shape, or a cut reaches beyond its end.
 
     Example:
-        >>>         >>> table = torch.arange(4.0).repeat_interleave(3).view(4, 3)  # an image of 2 x 2 pixels
+        >>> table = torch.arange(4.0).repeat_interleave(3).view(4, 3)  # an image of 2 x 2 pixels
         >>> whole = torch.tensor([[0, 0, 2, 2]]).numpy()
         >>> cuts = Cuts.in_image(WarpPlan(whole, torch.tensor([[1, 0, 2, 2]]).numpy()), width=2)
         >>> warp(table, cuts, 3, torch.zeros(3), torch.ones(3))[0, 0]
