@@ -19,6 +19,7 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.errors import UserError
 from detkit.runs.learning import check_learning, fit_of
 from detkit.runtime import memory
 from detkit.workflows.check import check
@@ -267,3 +268,29 @@ def test_ctrl_c_ends_at_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("detkit.runtime.progress.ProgressLine.__call__", interrupt)
     assert main(["check", str(dataset)]) == 130
+
+
+def val_list(dataset: Path, *names: str) -> None:
+    (dataset / "ImageSets" / "Main" / "val.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def test_a_part_without_an_image_is_named(dataset: Path, tmp_path: Path) -> None:
+    val_list(dataset)
+    with pytest.raises(UserError, match=r"^data\.val: no image is there$"):
+        check(str(config_file(tmp_path, "voc")))
+
+
+@pytest.mark.parametrize("number", [0, 11])
+def test_a_part_of_one_image_without_objects_is_named(dataset: Path, tmp_path: Path, number: int) -> None:
+    """The first image of a survey has number 0, which is a number like others."""
+    name = f"photo_{number:03d}"
+    annotation = dataset / "Annotations" / f"{name}.xml"
+    annotation.write_text(annotation.read_text().split("<object>")[0] + "</annotation>")
+    val_list(dataset, name)
+    names = [f"photo_{n:03d}" for n in range(12) if n != number]
+    (dataset / "ImageSets" / "Main" / "train.txt").write_text("".join(f"{n}\n" for n in names))
+    result = check(str(config_file(tmp_path, "voc")))
+    [finding] = result.errors
+    assert (finding.kind, finding.object, finding.file) == ("no_objects", "val", str(annotation))
+    assert finding.message == "1 images, but no object"
+    assert result.parts == {"train": 11, "val": 1}
