@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import collections
 import copy
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -280,6 +281,7 @@ def is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
 
 
+@functools.cache
 def mutants_of(path: str, source: bytes) -> list[Mutant]:
     """Return the changes of a file; `is_valid` says whether one compiles."""
     finder = Finder(path, source)

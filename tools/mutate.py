@@ -20,6 +20,7 @@ import ast
 import collections
 import contextlib
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -31,6 +32,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -86,12 +88,13 @@ class Written:
         self.file = scratch / mutant.path
         self.mutant = mutant
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> bytes:
         self.source, self.stat = self.file.read_bytes(), self.file.stat()
         Written.count += 1
         self.file.write_bytes(mutated(self.source, self.mutant))
         second = int(self.stat.st_mtime) - 1000 - Written.count
         os.utime(self.file, (second, second))
+        return self.source
 
     def __exit__(self, *error: object) -> None:
         self.file.write_bytes(self.source)
@@ -238,6 +241,48 @@ def warm_up() -> None:
         raise SystemExit("detkit was imported by the warm process: mutants would not be seen")
 
 
+def warm_package(scratch: Path) -> set[str]:
+    """Import all of the package from the scratch copy, and return the functions that are called by that."""
+    sys.path.insert(0, str(scratch))
+    tracer = Tracer(scratch)
+    sys.settrace(tracer)
+    for file in sorted((scratch / "detkit").rglob("*.py")):
+        name = ".".join(file.relative_to(scratch).with_suffix("").parts).removesuffix(".__init__")
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+    sys.settrace(None)
+    return {name for names in tracer.seen for name in names.split("\n")}
+
+
+def swapped(mutant: Mutant, source: bytes) -> bool:
+    """Give the function that is in memory the mutant's code, and return whether that can be done.
+
+    It cannot where something else than the code of a plain function changes: a default, a class, a constant,
+    a compiled loop.
+    """
+    function: Any = sys.modules.get(mutant.path.removesuffix(".py").replace("/", "."))
+    for name in mutant.where.split("."):
+        held = getattr(function, "__dict__", {}).get(name)
+        for inner in ("__func__", "fget", "func", "__wrapped__"):
+            held = getattr(held, inner, held)
+        function = held
+    if not isinstance(function, types.FunctionType):
+        return False
+    codes = []
+    for text in (source, mutated(source, mutant)):
+        code: Any = compile(text, function.__code__.co_filename, "exec", dont_inherit=True)
+        for name in mutant.where.split("."):
+            code = next((part for part in code.co_consts if getattr(part, "co_name", "") == name), None)
+            if code is None:
+                return False
+        codes.append(code)
+    same = function.__code__ == codes[0] and codes[0] != codes[1]
+    if same and function.__code__.co_freevars == codes[1].co_freevars:
+        function.__code__ = codes[1]
+        return True
+    return False
+
+
 def in_child(scratch: Path, limit_s: float, work: Any) -> int:
     """Run a function in a forked child and return its exit status, or minus the signal that ended it."""
     child = os.fork()
@@ -271,6 +316,7 @@ def become(scratch: Path, limit_s: float) -> None:
     said = os.open(said_by(os.getppid(), scratch), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for number, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (said, 1), (said, 2)):
         os.dup2(number, stream)
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # may have children
     sys.path.insert(0, str(scratch))
     os.environ["PYTHONPATH"] = str(scratch)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
@@ -339,7 +385,7 @@ def trace_files(batch: tuple[Path, list[str], bool]) -> tuple[list[str], dict[st
         return 0
 
     if in_child(scratch, 3600, work) != 0:
-        raise SystemExit(said_by(os.getpid(), scratch).read_text()[-2000:])
+        raise RuntimeError(said_by(os.getpid(), scratch).read_text()[-3000:])
     return files, json.loads(kept.read_text())
 
 
@@ -378,6 +424,7 @@ class Plan:
     def __init__(self, scratch: Path, traced: dict[str, dict[str, Any]]) -> None:
         self.scratch = scratch
         self.failing = {name for name, test in traced.items() if not test["passed"]}
+        self.traced = traced.keys()
         self.traced_files = {file_of(name) for name in traced}
         self.by_function: dict[str, set[str]] = collections.defaultdict(set)
         for name, test in traced.items():
@@ -429,29 +476,50 @@ class Plan:
 # One mutant, and all of them.
 
 STATE: dict[str, Any] = {}
+CANNOT_SWAP = 77  # the status of a child that has the package in memory, and cannot change it there
 
 
-def begin(folders: Any, plan: Plan, slow: bool, budget_s: float) -> None:
-    """Give a worker its scratch copy."""
-    STATE.update(scratch=folders.get(), plan=plan, slow=slow, budget_s=budget_s)
+def begin(folders: Any, plan: Plan, slow: bool, budget_s: float, warm: bool) -> None:
+    """Give a worker its scratch copy; a warm one has all of the package in memory."""
+    scratch = folders.get()
+    called = warm_package(scratch) if warm else set()
+    STATE.update(
+        scratch=scratch, plan=plan, slow=slow, budget_s=budget_s, warm=warm, called=called, sure=set()
+    )
 
 
-def judge(mutant: Mutant) -> tuple[Mutant, str, float]:
-    """Return by which test a mutant is killed, "" where it survives, and the seconds that it took."""
-    scratch, plan, budget_s = STATE["scratch"], STATE["plan"], STATE["budget_s"]
-    failed = scratch / "failed.txt"
+def judge(mutant: Mutant) -> tuple[Mutant, str | None, float]:
+    """Return by which test a mutant is killed, and the seconds that it took.
+
+    The test is "" where the mutant survives, and None where a worker is needed that is not warm. A test that
+    fails without the mutant, too, is left out from then on.
+    """
     begun = time.monotonic()
-    loops = "@compiled" in (scratch / mutant.path).read_text(encoding="utf-8")
-    done: set[str] = set(plan.failing)
-    with Written(scratch, mutant), tempfile.TemporaryDirectory() as fresh:
+    if STATE["warm"] and f"{mutant.path}::{mutant.where}" in STATE["called"]:
+        return mutant, None, 0.0
+    while True:
+        killed_by = tested(mutant)
+        if not killed_by or "::" not in killed_by or passes(killed_by):
+            return mutant, killed_by, time.monotonic() - begun
+        STATE["plan"].failing.add(killed_by)
+        print(f"fails without a mutant and is left out: {killed_by}", flush=True)
+
+
+def tested(mutant: Mutant) -> str | None:
+    """Run the tests of a mutant; see `judge`."""
+    scratch, plan, budget_s = STATE["scratch"], STATE["plan"], STATE["budget_s"]
+    failed, done = scratch / "failed.txt", set(plan.failing)
+    with Written(scratch, mutant) as before, tempfile.TemporaryDirectory() as fresh:
+        loops = b"@compiled" in before
         for files, tests in plan.rounds(mutant):
             if not files:
                 continue
             failed.unlink(missing_ok=True)
-
             chosen = Chosen(tests, set(done), STATE["slow"], budget_s, failed)
 
             def work(files: list[str] = files, chosen: Chosen = chosen) -> int:
+                if STATE["warm"] and (loops or not swapped(mutant, before)):
+                    return CANNOT_SWAP
                 if loops:  # Numba keeps a caller's compiled code when what it calls has changed
                     import numba
 
@@ -459,18 +527,46 @@ def judge(mutant: Mutant) -> tuple[Mutant, str, float]:
                 return pytest_main(files, chosen, "-x")
 
             status = in_child(scratch, budget_s + LIMIT_S, work)
-            if failed.is_file() or status < 0:
-                return (
-                    mutant,
-                    failed.read_text() if failed.is_file() else "limit of time",
-                    time.monotonic() - begun,
-                )
-            if status == 3:
-                return mutant, "inside pytest", time.monotonic() - begun
+            if status == CANNOT_SWAP:
+                return None
+            if failed.is_file() or status < 0 or status == 3:
+                return failed.read_text() if failed.is_file() else "limit of time" if status < 0 else "pytest"
             if status not in (0, 2, 5):  # passed, out of time, none chosen
                 raise RuntimeError(said_by(os.getpid(), scratch).read_text()[-3000:])
             done |= tests or set()
-    return mutant, "", time.monotonic() - begun
+    return ""
+
+
+def passes(test: str) -> bool:
+    """Whether a test passes without a mutant."""
+    scratch, sure = STATE["scratch"], STATE["sure"]
+    if test not in sure and test not in STATE["plan"].traced:
+        chosen = Chosen({test}, set(), STATE["slow"], STATE["budget_s"], scratch / "failed.txt")
+        if in_child(scratch, STATE["budget_s"] + LIMIT_S, lambda: pytest_main([file_of(test)], chosen)) != 0:
+            return False
+        sure.add(test)
+    return True
+
+
+def judge_all(mutants: list[Mutant], workers: int, *rest: Any) -> Iterator[tuple[Mutant, str, float]]:
+    """Yield the mutants as they are judged: in memory where that can be done, then the others."""
+    scratch, *settings = rest
+    fork = multiprocessing.get_context("fork")
+    for warm in (True, False):
+        folders, left = fork.Queue(), []
+        for number in range(workers):
+            folder = scratch.parent / str(number)
+            if number and warm:
+                (folder / ".venv").unlink(missing_ok=True)
+                shutil.copytree(scratch, folder, symlinks=True, dirs_exist_ok=True)
+            folders.put(folder)
+        with fork.Pool(workers, begin, (folders, *settings, warm)) as pool:
+            for mutant, killed_by, seconds in pool.imap_unordered(judge, mutants):
+                if killed_by is None:
+                    left.append(mutant)
+                else:
+                    yield mutant, killed_by, seconds
+        mutants = left
 
 
 def numbered(mutants: Sequence[Mutant]) -> list[str]:
@@ -530,31 +626,22 @@ def main() -> int:
     plan = Plan(first, traced)
     for name in sorted(plan.failing):
         print(f"fails without a mutant and is left out: {name}")
-    queue = multiprocessing.get_context("fork").Queue()
-    for number in range(options.workers):
-        folder = first.parent / str(number)
-        if number:
-            shutil.copytree(first, folder, symlinks=True, dirs_exist_ok=True)
-        queue.put(folder)
-
     results = []
-    with multiprocessing.get_context("fork").Pool(
-        options.workers, begin, (queue, plan, options.slow, options.budget)
-    ) as pool:
-        for mutant, killed_by, seconds in pool.imap_unordered(judge, mutants):
-            name = names[mutant]
-            end = "killed" if killed_by else "equivalent" if name in reasons else "survived"
-            results.append(
-                {**asdict(mutant), "name": name, "end": end, "killed_by": killed_by, "seconds": seconds}
-            )
-            change = f"{' '.join(mutant.old.split())[:60]} -> {mutant.new[:60]}"
-            where = f"{mutant.path}:{mutant.line}"
-            print(
-                f"{len(results):4} {end:10} {where} {mutant.kind}: {change}  {killed_by} ({seconds:.0f} s)",
-                flush=True,
-            )
-            if options.json:
-                options.json.write_text(json.dumps(results, indent=1))
+    settings = (first, plan, options.slow, options.budget)
+    for mutant, killed_by, seconds in judge_all(mutants, options.workers, *settings):
+        name = names[mutant]
+        end = "killed" if killed_by else "equivalent" if name in reasons else "survived"
+        results.append(
+            {**asdict(mutant), "name": name, "end": end, "killed_by": killed_by, "seconds": seconds}
+        )
+        change = f"{' '.join(mutant.old.split())[:60]} -> {mutant.new[:60]}"
+        where = f"{mutant.path}:{mutant.line}"
+        print(
+            f"{len(results):4} {end:10} {where} {mutant.kind}: {change}  {killed_by} ({seconds:.0f} s)",
+            flush=True,
+        )
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
     return summary(results, reasons, options.goal)
 
 

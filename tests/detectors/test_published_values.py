@@ -223,6 +223,13 @@ def test_a_detector_alone_is_the_papers(name: str) -> None:
     }
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_image_has_at_most_a_hundred_detections(name: str) -> None:
+    detector, train, _ = DETECTORS[name]
+    config = parse_config(START.format(train=train, detector=detector))
+    assert config.detector.max_detections == 100
+
+
 def test_sppnet_learns_no_convolution() -> None:
     config = parse_config(START.format(train="staged", detector="sppnet"))
     backbone = config.detector.backbone  # type: ignore[union-attr]

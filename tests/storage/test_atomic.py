@@ -44,3 +44,21 @@ def test_content_is_written_whole_and_text_is_utf8(tmp_path: Path, sync: bool) -
     write_atomically(tmp_path / "a" / "text", "größer", sync=sync)
     assert (tmp_path / "a" / "text").read_bytes().decode() == "größer"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    events: list[str] = []
+    replace = Path.replace
+
+    def note_replace(self: Path, target: Path) -> Path:
+        events.append(f"{self.name} becomes {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note_replace)
+    monkeypatch.setattr("detkit.storage.atomic.flush", lambda path: events.append(f"flush {path.name}"))
+    write_atomically(tmp_path / "folder" / "a.txt", "new", sync=sync)
+    renamed = [".a.txt.part becomes a.txt"]
+    assert events == (["flush .a.txt.part", *renamed, "flush folder"] if sync else renamed)
