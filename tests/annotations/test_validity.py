@@ -31,6 +31,7 @@ WRONG_VOC = [
     ((9, 1, 7, 5), "degenerate"),
     ((1, np.nan, 7, 5), "not_finite"),
     ((0.1, 0.2, 0.7, 0.9), "normalised"),
+    ((0.1, 0.2, 1.0, 0.9), "normalised"),
     ((-90.25, -80.5, -3.5, -2.5), "outside"),  # far below 1, which no fraction is
 ]
 WRONG_COCO = [
@@ -41,6 +42,7 @@ WRONG_COCO = [
     ((3, 3, 4, -5), "degenerate"),
     ((3, 3, np.inf, 5), "not_finite"),
     ((0.1, 0.2, 0.7, 0.5), "normalised"),
+    ((0.1, 0.2, 1.0, 0.5), "normalised"),
     ((-90.25, -80.5, 0.7, 0.5), "outside"),
 ]
 
@@ -89,13 +91,13 @@ def test_clip() -> None:
         "outside": 4,
         "degenerate": 1,
         "not_finite": 1,
-        "normalised": 1,
+        "normalised": 2,
         "clipped": 2,
-        "dropped": 5,
+        "dropped": 6,
     }
     kept, counts = apply_box_policy(one_image("coco", *(box for box, _ in WRONG_COCO)), "clip")
     assert kept.boxes.tolist() == [[0, 0, 4, 5], [38, 3, 2, 5]]
-    assert counts["dropped"] == 6
+    assert counts["dropped"] == 7
 
 
 def test_rounding_is_cut_under_every_policy_and_the_rest_stays_exact() -> None:

@@ -83,3 +83,9 @@ def test_images_without_boxes_count_as_missed() -> None:
     result = evaluate_proposals(truth, nothing)
     assert result.recall.sum() == 0
     assert result.boxes_per_image.tolist() == [0.0] * 4
+
+
+def test_an_iou_of_just_the_threshold_counts() -> None:
+    truth, found = scene([("a", (0.0, 0.0, 100.0, 100.0))], [("a", 0.9, (0.0, 0.0, 100.0, 50.0))])
+    result = evaluate_proposals(truth, found, limits=(10,), ious=(0.5, 0.5000001))
+    assert result.recall[0].tolist() == [1.0, 0.0]

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.staged.feature_store import feature_scale
+from detkit.training.staged.feature_store import CachedVectors, feature_scale
 
 
 def test_one_factor_brings_the_mean_norm_to_twenty() -> None:
@@ -51,3 +55,20 @@ def test_boxes_beyond_two_hundred_do_not_count_and_are_chosen_by_chance() -> Non
 def test_features_that_say_nothing_are_refused(rows: np.ndarray) -> None:
     with pytest.raises(UserError, match="features"):
         feature_scale(lambda image: rows, 2, seed=0)
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must never run",)
+
+
+def test_a_pickle_in_the_place_of_what_is_done_is_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "done.npy").write_bytes(pickle.dumps(Harmful()))
+    vectors = object.__new__(CachedVectors)
+    vectors._done, vectors._create = tmp_path / "done.npy", lambda: None  # type: ignore[method-assign]
+    vectors.reader = SimpleNamespace(regions=())  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="pickled"):
+        vectors.fill()
+    assert "never run" not in capsys.readouterr().out
