@@ -294,3 +294,19 @@ def test_a_part_of_one_image_without_objects_is_named(dataset: Path, tmp_path: P
     assert (finding.kind, finding.object, finding.file) == ("no_objects", "val", str(annotation))
     assert finding.message == "1 images, but no object"
     assert result.parts == {"train": 11, "val": 1}
+
+
+def test_a_corrected_copy_holds_sets_of_two_formats(tmp_path: Path) -> None:
+    drawn = pictures(np.random.default_rng(6))
+    for dataset_format in ("voc", "coco"):
+        write(tmp_path / dataset_format, dataset_format, drawn)  # type: ignore[arg-type]
+    file = tmp_path / "config.yaml"
+    coco = f"{tmp_path}/coco/images, annotations: {tmp_path}/coco/annotations/instances_val.json"
+    train = f"{{type: voc, root: {tmp_path}/voc, sets: [train]}}"
+    file.write_text(
+        CONFIG.format(classes=", ".join(CLASSES), train=train, val=f"{{type: coco, images: {coco}}}")
+    )
+    assert not check(str(file), fix=tmp_path / "copy").errors
+    again = check(str(tmp_path / "copy" / "config.yaml"))
+    assert not again.errors
+    assert again.parts == {"train": 8, "val": 4}
