@@ -168,6 +168,18 @@ def test_both_readers_agree(seed: int, tmp_path: Path, monkeypatch: pytest.Monke
         np.testing.assert_array_equal(getattr(quick, name), getattr(found, name))
 
 
+def test_plain_results_never_reach_the_general_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: Path) -> None:
+        raise AssertionError("the general reader was called")
+
+    truth, found = random_sets(0)
+    monkeypatch.setattr(coco_results, "read_json", refuse)
+    write_coco_results(tmp_path / "found.json", found, truth)
+    np.testing.assert_array_equal(read_coco_results(tmp_path / "found.json", truth).boxes, found.boxes)
+
+
 @pytest.mark.parametrize("extra", [{"segmentation": {"counts": "}{", "size": [3, 4]}}, {"area": 7, "id": 3}])
 @pytest.mark.parametrize("where", [slice(None), slice(1), slice(5, None)])
 def test_other_keys_are_passed_over(

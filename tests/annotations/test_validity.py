@@ -31,6 +31,8 @@ WRONG_VOC = [
     ((9, 1, 7, 5), "degenerate"),
     ((1, np.nan, 7, 5), "not_finite"),
     ((0.1, 0.2, 0.7, 0.9), "normalised"),
+    ((0.1, 0.2, 1.0, 0.9), "normalised"),
+    ((-90.25, -80.5, -3.5, -2.5), "outside"),  # far below 1, which no fraction is
 ]
 WRONG_COCO = [
     ((-1, 0, 5, 5), "outside"),
@@ -40,6 +42,8 @@ WRONG_COCO = [
     ((3, 3, 4, -5), "degenerate"),
     ((3, 3, np.inf, 5), "not_finite"),
     ((0.1, 0.2, 0.7, 0.5), "normalised"),
+    ((0.1, 0.2, 1.0, 0.5), "normalised"),
+    ((-90.25, -80.5, 0.7, 0.5), "outside"),
 ]
 
 
@@ -84,16 +88,16 @@ def test_clip() -> None:
     assert kept.boxes.tolist() == [[1, 1, 5, 5], [1, 1, 40, 30]]
     assert kept.areas.tolist() == [25, 1200]
     assert counts == {
-        "outside": 3,
+        "outside": 4,
         "degenerate": 1,
         "not_finite": 1,
-        "normalised": 1,
+        "normalised": 2,
         "clipped": 2,
-        "dropped": 4,
+        "dropped": 6,
     }
     kept, counts = apply_box_policy(one_image("coco", *(box for box, _ in WRONG_COCO)), "clip")
     assert kept.boxes.tolist() == [[0, 0, 4, 5], [38, 3, 2, 5]]
-    assert counts["dropped"] == 5
+    assert counts["dropped"] == 7
 
 
 def test_rounding_is_cut_under_every_policy_and_the_rest_stays_exact() -> None:

@@ -98,3 +98,21 @@ def test_whatever_is_in_the_files_the_check_and_the_copy_end_well(
             check(str(tmp_path / f"copy{seed}"))
         except UserError:
             pass  # nothing of a dataset is left to be recognised
+
+
+@pytest.mark.parametrize(
+    ("dataset_format", "moved", "sentence"),
+    [
+        ("voc", "+1", "from 0, and VOC counts from 1"),
+        ("coco", "-1", "from 1, and COCO counts from 0"),
+    ],
+)
+def test_it_is_said_which_way_pixels_are_counted(
+    tmp_path: Path, dataset_format: Format, moved: str, sentence: str
+) -> None:
+    item = next(item for item in FAULTS if item.kind == "off_by_one")
+    result = broken(tmp_path, item, dataset_format, 1)
+    messages = {finding.message for finding in result.findings if finding.kind == item.kind}
+    said = f"none would if all were moved by {moved} px: pixels are counted {sentence}"
+    assert messages
+    assert all(said in message for message in messages)

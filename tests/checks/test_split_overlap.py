@@ -53,3 +53,15 @@ def test_every_pair_that_looks_the_same_is_found() -> None:
 def test_none_and_one() -> None:
     assert list(near_duplicates(np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8))) == []
     assert list(near_duplicates(np.zeros((1, THUMBNAIL_PX, THUMBNAIL_PX), dtype=np.uint8))) == []
+
+
+def test_of_nearly_blank_pictures_noise_does_not_count() -> None:
+    """A difference counts as a share of the contrast, but of six grey levels at least."""
+    rng = np.random.default_rng(0)
+    ramp = np.tile(np.linspace(100, 106, THUMBNAIL_PX), (THUMBNAIL_PX, 1))  # a deviation of 1.7
+    one = ramp.round().astype(np.uint8)
+    two = one.copy()
+    two[rng.random(two.shape) < 0.25] += 1  # half a grey level of noise: 8 % of 6, 29 % of 1.7
+    [(first, second, share)] = near_duplicates(np.stack([one, two]))
+    assert (first, second) == (0, 1)
+    assert share == pytest.approx(0.5 / 6, rel=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,23 @@ def test_arguments_of_custom_parts_keep_their_types(value: object) -> None:
 def test_arguments_of_custom_parts_are_lists_for_the_callable() -> None:
     config = parse_config(SMALL, overrides=OVERRIDES[-1])
     assert config.data.train.args["y"] == [1, {"z": None}]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("length", range(3, 60))
+def test_long_lists_fill_their_lines(length: int) -> None:
+    """As many words a line as there is room for in 110 columns, and none more."""
+    names = [f"{'x' * length}{n}" for n in range(90)]
+    config = parse_config(SMALL, overrides=[f"data.classes=[{', '.join(names)}]"])
+    lines = dump_config(config).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.lstrip().startswith("["))
+    last = next(number for number, line in enumerate(lines) if line.endswith("]") and number >= first)
+    block = lines[first : last + 1]
+    assert len(block) > 1
+    for line, following in pairwise(block):
+        assert len(line) <= 110
+        word = following.lstrip().partition(",")[0].rstrip("]")
+        assert len(f"{line} {word},") > 110
+    assert all(line.startswith(block[0].partition("[")[0] + " ") for line in block[1:])
 
 
 def test_what_yaml_cannot_hold_is_refused() -> None:

@@ -8,7 +8,7 @@ from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
 from detkit.data.transforms.geometric import as_image
 from detkit.inference.detect_set import as_detection_set, detect_set
-from detkit.structures import ImageBatch, Target
+from detkit.structures import Detections, ImageBatch, Target
 from tests.inference.bright import BrightDetector, picture
 
 CPU = torch.device("cpu")
@@ -45,3 +45,16 @@ def test_no_images_are_no_detections(box_format: str) -> None:
     found = as_detection_set(arrays, box_format)  # type: ignore[arg-type]
     assert found.boxes.shape == (0, 4)
     assert found.labels.dtype == np.int32
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_a_set_is_computed_in_the_given_precision(precision: torch.dtype | None) -> None:
+    types = []
+
+    class Multiplier(BrightDetector):
+        def detect(self, images: ImageBatch) -> list[Detections]:
+            types.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            return super().detect(images)
+
+    detect_set(Multiplier(), [(batch((0, 0, 9, 9, 1, 255)), (0,))] * 2, device=CPU, precision=precision)
+    assert types == [precision or torch.float32] * 2

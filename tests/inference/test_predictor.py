@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detkit.errors import UserError
 from detkit.inference.predictor import Predictor
+from detkit.inference.rpn_proposer import RPNProposer
+from detkit.runtime.session import Session
+from detkit.structures import Detections, ImageBatch
 from tests.inference.bright import BrightDetector, picture, predictor
 
 
@@ -112,3 +117,35 @@ def test_an_object_larger_than_a_tile_is_found_once_and_whole() -> None:
     own: Predictor = predictor(short_px=200)
     [found] = own.predict(pixels, tile_px=64)
     np.testing.assert_allclose(found.boxes, [[30, 40, 260, 170]])
+
+
+class Multiplier(BrightDetector):
+    """Notes in which type a product is computed while it detects or proposes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: list[torch.dtype] = []
+
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        self.types.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        return super().detect(images)
+
+    def feature_maps(self, images: ImageBatch) -> list[torch.Tensor]:
+        self.types.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        return []
+
+    def propose(self, maps: object, sizes: object, limits: object) -> list[torch.Tensor]:
+        self.types.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        return [torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.bfloat16)]
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_images_are_computed_in_the_precision_of_the_session(precision: torch.dtype | None) -> None:
+    model = Multiplier()
+    session = Session(torch.device("cpu"), precision)
+    own = replace(predictor(), model=model, session=session)
+    own.predict(picture(40, 40, (0, 0, 9, 9, 0, 200)))
+    proposals = RPNProposer(model, own.resize, session)(picture(40, 40))
+    assert model.types == [precision or torch.float32] * 3
+    assert proposals.boxes.tolist() == [[1, 2, 3, 4]]
+    assert not torch.is_autocast_enabled("cpu")

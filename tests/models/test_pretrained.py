@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,36 @@ def test_without_network_the_error_says_where_the_file_goes(
         read_weights("IMAGENET1K_V1", model="resnet18", width=1)
     assert str(tmp_path / "checkpoints" / Path(url).name) in str(caught.value)
     assert "no route to host" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pickle.UnpicklingError("bad\nand more"),
+        EOFError(),
+        RuntimeError("invalid hash value"),
+        OSError("full"),
+    ],
+)
+def test_a_damaged_download_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fail)
+    with pytest.raises(UserError) as caught:
+        read_weights("IMAGENET1K_V1", model="resnet18", width=1)
+    reason = (str(error) or "EOFError").split("\n")[0]
+    assert "could not be downloaded from https://download.pytorch.org/models/" in str(caught.value)
+    assert f"({reason}); without network, place that file at " in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_pickle_that_runs_code_is_not_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Harmful:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return print, ("this must never run",)
+
+    torch.save({"weight": Harmful()}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="is damaged or holds something else than tensors by name"):
+        read_weights(str(tmp_path / "a.pth"), model="resnet18", width=1)
+    assert "never run" not in capsys.readouterr().out

@@ -6,7 +6,7 @@ import torchvision
 from torch import Tensor
 
 from detkit.errors import UserError
-from detkit.ops.roi_align import roi_align
+from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from tests.reference import roi_features
 
 SCALE = 1 / 8
@@ -186,3 +186,26 @@ def test_exports_as_the_standard_operator() -> None:
     names = {str(node.target) for node in program.graph.nodes}
     assert "torchvision.roi_align.default" in names
     torch.testing.assert_close(program.module()(maps(3)), Pool()(maps(3)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_several_levels_are_exported_with_the_rows_in_their_order() -> None:
+    """The program has to choose rows by the levels of its own input, not by those it was traced with."""
+    size, ratio, scales = 3, 2, (1 / 8, 1 / 16, 1 / 32)
+
+    class Pool(torch.nn.Module):
+        def forward(self, fine: Tensor, mid: Tensor, coarse: Tensor, level: Tensor) -> Tensor:
+            pyramid = [fine, mid, coarse]
+            return roi_align_pyramid(pyramid, BOXES, IMAGE, level, scales, size, ratio, True)
+
+    pyramid = (maps(3), maps(3, seed=1)[:, :, :5, :6], maps(3, seed=2)[:, :, :3, :3])
+    traced, other = torch.arange(len(BOXES)) % 3, torch.arange(len(BOXES)) ** 2 % 3
+    program = torch.export.export(Pool(), (*pyramid, traced)).module()
+    for level in (traced, other, torch.zeros_like(traced)):
+        found = program(*pyramid, level)
+        for row, number in enumerate(level.tolist()):
+            region = torch.cat((IMAGE[row : row + 1], BOXES[row]))[None]
+            alone = torchvision.ops.roi_align(
+                pyramid[number].contiguous(), region, size, scales[number], ratio, True
+            )
+            torch.testing.assert_close(found[row], alone[0], rtol=1e-5, atol=1e-5)

@@ -24,6 +24,13 @@ def test_curve_lands_on_the_axes() -> None:
     ET.fromstring(svg)
 
 
+def test_a_single_point_is_a_dot() -> None:
+    for count, dots in ((1, 1), (2, 0)):
+        curve = Curve("c", np.arange(float(count)), np.arange(float(count)))
+        svg = line_plot([curve], ["red"], x_label="x", x_limits=(0, 1), y_limits=(0, 1), size=(440, 270))
+        assert len(re.findall(r'<circle cx="40" cy="232"', svg)) == dots
+
+
 def test_nan_lifts_the_pen() -> None:
     curve = Curve("c", np.arange(4.0), np.array([1.0, np.nan, 2.0, 3.0]))
     svg = line_plot([curve], ["red"], x_label="x")

@@ -59,3 +59,21 @@ def test_names_as_long_as_a_file_can_have(tmp_path: Path) -> None:
 def test_texts_that_are_not_utf8_are_written_all_the_same(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a", "é\ud800\udcff")
     assert (tmp_path / "a").read_text("utf-8") == "é\\ud800\\udcff"
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    events: list[str] = []
+    replace = Path.replace
+
+    def note_replace(self: Path, target: Path) -> Path:
+        events.append(f"{self.name} becomes {target.name}")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", note_replace)
+    monkeypatch.setattr("detkit.storage.atomic.flush", lambda path: events.append(f"flush {path.name}"))
+    write_atomically(tmp_path / "folder" / "a.txt", "new", sync=sync)
+    renamed = [".a.txt.part becomes a.txt"]
+    assert events == (["flush .a.txt.part", *renamed, "flush folder"] if sync else renamed)

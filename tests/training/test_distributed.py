@@ -204,3 +204,14 @@ def test_two_processes_end_where_one_does_and_either_resumes_the_others(tmp_path
     learn(back, kind, 3, resumes=True)
     for folder in (there, back):
         assert_alike(training_in(folder), expected)
+
+
+def test_compressed_layers_are_not_divided() -> None:
+    class Alone:
+        def size(self) -> int:
+            return 1
+
+    for ranks in ((2, None), (None, 2), (2, 2)):
+        head = RegionModel(ranks=ranks).head
+        with pytest.raises(UserError, match="not those of fc6_rank and fc7_rank"):
+            DividedFcHead(head, Alone())  # type: ignore[arg-type]

@@ -309,3 +309,45 @@ def test_ctrl_c_ends_at_once(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("detkit.runtime.progress.ProgressLine.__call__", interrupt)
     assert main(["check", str(dataset)]) == 130
+
+
+def val_list(dataset: Path, *names: str) -> None:
+    (dataset / "ImageSets" / "Main" / "val.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def test_a_part_without_an_image_is_named(dataset: Path, tmp_path: Path) -> None:
+    val_list(dataset)
+    with pytest.raises(UserError, match=r"^data\.val: no image is there$"):
+        check(str(config_file(tmp_path, "voc")))
+
+
+@pytest.mark.parametrize("number", [0, 11])
+def test_a_part_of_one_image_without_objects_is_named(dataset: Path, tmp_path: Path, number: int) -> None:
+    """The first image of a survey has number 0, which is a number like others."""
+    name = f"photo_{number:03d}"
+    annotation = dataset / "Annotations" / f"{name}.xml"
+    annotation.write_text(annotation.read_text().split("<object>")[0] + "</annotation>")
+    val_list(dataset, name)
+    names = [f"photo_{n:03d}" for n in range(12) if n != number]
+    (dataset / "ImageSets" / "Main" / "train.txt").write_text("".join(f"{n}\n" for n in names))
+    result = check(str(config_file(tmp_path, "voc")))
+    [finding] = result.errors
+    assert (finding.kind, finding.object, finding.file) == ("no_objects", "val", str(annotation))
+    assert finding.message == "1 images, but no object"
+    assert result.parts == {"train": 11, "val": 1}
+
+
+def test_a_corrected_copy_holds_sets_of_two_formats(tmp_path: Path) -> None:
+    drawn = pictures(np.random.default_rng(6))
+    for dataset_format in ("voc", "coco"):
+        write(tmp_path / dataset_format, dataset_format, drawn)  # type: ignore[arg-type]
+    file = tmp_path / "config.yaml"
+    coco = f"{tmp_path}/coco/images, annotations: {tmp_path}/coco/annotations/instances_val.json"
+    train = f"{{type: voc, root: {tmp_path}/voc, sets: [train]}}"
+    file.write_text(
+        CONFIG.format(classes=", ".join(CLASSES), train=train, val=f"{{type: coco, images: {coco}}}")
+    )
+    assert not check(str(file), fix=tmp_path / "copy").errors
+    again = check(str(tmp_path / "copy" / "config.yaml"))
+    assert not again.errors
+    assert again.parts == {"train": 8, "val": 4}

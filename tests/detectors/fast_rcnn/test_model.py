@@ -212,3 +212,11 @@ def test_boxes_of_equal_cells_are_judged_once_and_reported_each() -> None:
     assert evaluated[0] <= 15
     alone = model.detect(replace(images, proposals=(boxes,)))[0]
     assert len(found) >= 2 * len(alone)
+
+
+def test_boxes_that_train_for_objects_lie_on_objects() -> None:
+    model, batch = build(), scenes()
+    for (anchors, regions), target in zip(model.training_boxes(batch), batch.targets, strict=True):
+        assert len(anchors) == 0
+        assert len(regions) == 16
+        assert (pairwise_iou(regions, target.boxes).amax(1) >= 0.5).all()

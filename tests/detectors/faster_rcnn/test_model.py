@@ -14,6 +14,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.models.rpn.rpn_head import RPNHead
+from detkit.ops.boxes import pairwise_iou
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 SMALL: dict[str, Any] = {
@@ -203,3 +204,19 @@ def test_saved_state_has_no_image_statistics_and_loads() -> None:
     twin.load_state_dict(copy.deepcopy(model.state_dict()))
     assert not {"mean", "std"} & set(model.state_dict())
     assert torch.equal(losses(model, batch()), losses(twin, batch()))  # type: ignore[arg-type]
+
+
+def test_boxes_that_train_for_objects_lie_on_objects() -> None:
+    """Positive anchors: IoU 0.7, or the best of an object; regions with an object: IoU 0.5."""
+    model, own = build(), batch()
+    for (anchors, regions), target in zip(model.training_boxes(own), own.targets, strict=True):
+        assert len(anchors) > 0
+        inside = (anchors >= 0).all(1) & (anchors <= torch.tensor([96.0, 64, 96, 64])).all(1)
+        assert inside.all()
+        iou = pairwise_iou(anchors, target.boxes)
+        is_best = (iou == iou.amax(0)).any(1)
+        assert ((iou.amax(1) >= 0.7) | is_best).all()
+        assert (pairwise_iou(regions, target.boxes).amax(1) >= 0.5).all()
+        for box in target.boxes:  # a labelled box is among the regions
+            assert (regions == box).all(1).any()
+        assert len(regions) <= 4  # a quarter of 16

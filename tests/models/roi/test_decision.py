@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from detkit.models.roi.decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision import RidgeDeltas, StagedDecision, SVMScores
 from detkit.models.roi.selection import CODER
 from detkit.training.staged.ridge import RidgeMoments
 
@@ -55,3 +56,12 @@ def test_autocast_leaves_the_decision_in_float32() -> None:
     plain = scores(vectors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(scores(vectors), plain)
+
+
+def test_fine_tuning_begins_with_the_papers_last_layer() -> None:
+    """Girshick 2014's code: weights from a normal distribution of deviation 0.01, and no bias."""
+    torch.manual_seed(0)
+    layer = StagedDecision({"pool5": 300, "fc7": 400}, 20).classifier
+    assert layer.weight.shape == (21, 400)
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not layer.bias.any()

@@ -10,11 +10,11 @@ import pytest
 
 from detkit.errors import UserError
 from detkit.proposals.builder import build_proposer
-from detkit.proposals.config import EdgeBoxesConfig
+from detkit.proposals.config import EdgeBoxesConfig, GradientEdgesConfig
 from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes, suppress
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
 from detkit.proposals.edge_boxes.edge_groups import EdgeGroups, affinities, group_edges
-from detkit.proposals.edge_boxes.edge_map import EdgeMap, orientation_of
+from detkit.proposals.edge_boxes.edge_map import EdgeMap, GradientEdges, orientation_of
 from detkit.proposals.edge_boxes.edge_score import box_score, score_tables, scratch_for
 from detkit.proposals.edge_boxes.edge_search import BoxGrid, search
 from detkit.proposals.proposals import NamedProposer
@@ -310,3 +310,16 @@ def test_files_that_are_no_edge_maps_are_named(tmp_path: Path) -> None:
     for name, said in (("x", "NumPy archive"), ("y", "3 channels"), ("z", "cannot be read")):
         with pytest.raises(UserError, match=said):
             EdgeFiles(tmp_path).named(f"{name}.jpg", 3, 3)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.75])
+def test_the_strongest_contours_have_the_full_magnitude(share: float) -> None:
+    """By default a hundredth of the contour pixels, in another unit than the colours'."""
+    noise = np.random.default_rng(0).integers(0, 256, (160, 200, 3), dtype=np.uint8)
+    keys = GradientEdgesConfig()
+    assert keys.full_share == 0.99
+    edges = GradientEdges(keys.scales_px, keys.surround_px, keys.surround, share)(noise)
+    contours = edges.magnitude[edges.magnitude > 0]
+    assert len(contours) > 1000
+    assert (contours == 1).mean() == pytest.approx(1 - share, abs=2 / len(contours))
+    assert contours.max() == 1

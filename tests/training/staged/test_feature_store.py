@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.staged.feature_store import feature_scale
+from detkit.training.staged.feature_store import CachedVectors, feature_scale
 
 
 def test_one_factor_brings_the_mean_norm_to_twenty() -> None:
@@ -20,9 +24,7 @@ def test_at_most_two_hundred_images_and_boxes_are_looked_at() -> None:
 
     def features(image: int) -> np.ndarray:
         asked.append(image)
-        rows = np.full((1000, 1), 2.0)
-        rows[0] = 1e9 if image < 0 else 2.0
-        return rows
+        return np.full((1000, 1), 2.0)
 
     assert feature_scale(features, 500, seed=1) == pytest.approx(10.0)
     assert len(asked) == len(set(asked)) == 200
@@ -35,7 +37,38 @@ def test_at_most_two_hundred_images_and_boxes_are_looked_at() -> None:
     assert asked != first
 
 
+def test_boxes_beyond_two_hundred_do_not_count_and_are_chosen_by_chance() -> None:
+    # One box in a thousand is of length 2001: all 1000 have a mean of 3, and any 200 of 1 or 11.
+    rows = np.ones((1000, 1))
+    rows[0] = 2001.0
+    found = {round(feature_scale(lambda image: rows, 1, seed=seed), 6) for seed in range(30)}
+    assert found == {20.0, round(20 / 11, 6)}
+    first_rows = np.ones((201, 1))
+    first_rows[-1] = 0.0  # of 201 boxes any may be left out, not always the last
+    scales = {feature_scale(lambda image: first_rows, 1, seed=seed) for seed in range(5)}
+    assert max(scales) == pytest.approx(20 * 200 / 199)
+    few = np.array([[1.0], [3.0]])
+    assert feature_scale(lambda image: few, 3, seed=0) == pytest.approx(10.0)
+
+
 @pytest.mark.parametrize("rows", [np.zeros((0, 3)), np.zeros((2, 3)), np.full((2, 3), np.nan)])
 def test_features_that_say_nothing_are_refused(rows: np.ndarray) -> None:
     with pytest.raises(UserError, match="features"):
         feature_scale(lambda image: rows, 2, seed=0)
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must never run",)
+
+
+def test_a_pickle_in_the_place_of_what_is_done_is_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "done.npy").write_bytes(pickle.dumps(Harmful()))
+    vectors = object.__new__(CachedVectors)
+    vectors._done, vectors._create = tmp_path / "done.npy", lambda: None  # type: ignore[method-assign]
+    vectors.reader = SimpleNamespace(regions=())  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="pickled"):
+        vectors.fill()
+    assert "never run" not in capsys.readouterr().out

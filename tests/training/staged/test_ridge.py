@@ -109,3 +109,18 @@ def test_an_image_without_objects_has_no_examples() -> None:
     examples = box_examples(torch.rand(3, 4), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 0.6)
     assert examples.rows.dtype == torch.int64
     assert examples.targets.shape == (0, 4)
+
+
+@pytest.mark.parametrize("count", [5, 40, 60])  # kept as they are, and summed up
+def test_solving_changes_nothing_and_more_examples_may_follow(count: int) -> None:
+    features, targets = made_examples(80, 40)
+    moments = RidgeMoments(40)
+    moments.add(features[:count], targets[:count])
+    first, again, other = moments.solve(10.0), moments.solve(10.0), moments.solve(1000.0)
+    assert torch.equal(first.weights, again.weights)
+    assert torch.equal(first.bias, again.bias)
+    assert not torch.allclose(first.weights, other.weights)
+    moments.add(features[count:], targets[count:])
+    found, whole = moments.solve(10.0), regressor(features, targets, 10.0, 80)
+    torch.testing.assert_close(found.weights, whole.weights, rtol=1e-8, atol=1e-11)
+    torch.testing.assert_close(found.bias, whole.bias, rtol=1e-8, atol=1e-11)

@@ -22,6 +22,7 @@ def test_googlenet_gives_torchvisions_features() -> None:
         getattr(theirs, name).register_forward_hook(lambda _m, _x, y, name=name: wanted.update({name: y}))
     x = torch.randn(1, 3, 96, 130)
     theirs(x)
+    assert ours.channels == tuple(feature_map.shape[1] for feature_map in wanted.values())
     for own, peer in zip(ours(x), wanted.values(), strict=True):
         torch.testing.assert_close(own, peer, rtol=1e-3, atol=1e-4 * float(peer.detach().abs().max()))
 
