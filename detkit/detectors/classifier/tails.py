@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.models.initialisation import gaussian, he_normal
+from detkit.ops.ordered_pool import adaptive_max_pool
 
 LAST_FC = "6"
 
@@ -51,7 +52,7 @@ class FcTail(nn.Module):
 
     def forward(self, conv5: Tensor) -> Tensor:
         """Return (B, K) logits of a (B, C, H, W) map."""
-        logits: Tensor = self.classifier(F.adaptive_max_pool2d(conv5, self.size).flatten(1))
+        logits: Tensor = self.classifier(adaptive_max_pool(conv5, self.size).flatten(1))
         return logits
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detkit.models.roi.box_heads import BoxHead, FcHead
 from detkit.models.roi.region_layers import RegionLayers
+from detkit.ops.ordered_pool import adaptive_max_pool
 
 
 class CropNetwork(RegionLayers):
@@ -35,7 +35,7 @@ class CropNetwork(RegionLayers):
         """Return (R, D) vectors of (R, 3, S, S) normalised crops."""
         features: Tensor = self.backbone(crops)[-1]
         if self.stage is None:
-            return F.adaptive_max_pool2d(features, self.size).flatten(1)
+            return adaptive_max_pool(features, self.size).flatten(1)
         vectors: Tensor = self.stage(features)
         return vectors
 

@@ -95,7 +95,7 @@ def fit(
     session = session or Session(next(model.parameters()).device)
     on_step = on_step or _ignore
     threads = session.threads.anew("training")
-    state = _begin(model, optimizer, timeline, session.precision, ema_decay)
+    state = _begin(model, optimizer, timeline, session, ema_decay)
     if resumes and folder:
         resume(state, read_checkpoint(folder / LAST), folder / LAST)
     network = replicate(model, session.device)
@@ -132,13 +132,13 @@ def _begin(
     model: nn.Module,
     optimizer: Optimizer,
     timeline: Timeline,
-    precision: torch.dtype | None,
+    session: Session,
     ema_decay: float | None,
 ) -> TrainingState:
     """Return the state before the first step."""
     for group in optimizer.param_groups:
         group.setdefault("base_lr", group["lr"])
-    scaler = GradScaler("cuda", enabled=precision is torch.float16)
+    scaler = GradScaler(session.device.type, enabled=session.precision is torch.float16)
     ema = None if ema_decay is None else EMA(model, ema_decay)
     return TrainingState(model, optimizer, scaler, ema, timeline)
 

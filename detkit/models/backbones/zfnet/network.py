@@ -8,6 +8,7 @@ from detkit.models.backbones.sequential import SequentialBackbone
 from detkit.models.backbones.width import scaled
 from detkit.models.conv import Conv2d
 from detkit.models.initialisation import he_normal
+from detkit.models.response_norm import LocalResponseNorm
 
 #         channels, kernel, stride, padding, normalised and pooled
 LAYERS = (
@@ -39,7 +40,7 @@ class ZFNet(SequentialBackbone):
             conv = Conv2d(channels_in, channels, kernel, stride, padding)
             layers += [conv.requires_grad_(number >= freeze_at), nn.ReLU(inplace=True)]
             if pooled:
-                layers += [nn.LocalResponseNorm(3, alpha=5e-5, beta=0.75), nn.MaxPool2d(3, 2, padding=1)]
+                layers += [LocalResponseNorm(3, alpha=5e-5, beta=0.75), nn.MaxPool2d(3, 2, padding=1)]
             channels_in = channels
         super().__init__(nn.Sequential(*layers), [len(layers)])
         self.fc_channels = scaled(4096, width)
