@@ -12,6 +12,8 @@ from torch import Tensor
 
 from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
 from detkit.ops.kernels.roi_align_loops import align_regions, narrow_rows, spread_gradient
+from detkit.ops.ordered_pool import needs_order
+from detkit.ops.ordered_roi_align import OrderedRoIAlign
 from detkit.ops.regions import require_known_images, require_regions, rows_of_levels
 from detkit.runtime.compiled import run_all
 
@@ -133,9 +135,9 @@ def _standard(
     regions = torch.cat((image[:, None].to(boxes), boxes), dim=1).float()
 
     def pool(features: Tensor, own: Tensor, scale: float) -> Tensor:
-        pooled: Tensor = torchvision.ops.roi_align(
-            features.float(), own, size, scale, sampling_ratio, aligned
-        )
+        # torchvision's own way to a gradient in order must be compiled, and sorts gigabytes.
+        align = OrderedRoIAlign.apply if needs_order(features) else torchvision.ops.roi_align
+        pooled: Tensor = align(features.float(), own, size, scale, sampling_ratio, aligned)
         return pooled.to(features.dtype)
 
     if len(maps) == 1:

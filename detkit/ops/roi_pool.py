@@ -12,6 +12,7 @@ from torch import Tensor
 from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
 from detkit.ops.kernels.roi_align_loops import narrow_rows
 from detkit.ops.kernels.roi_pool_loops import FARTHEST, pool_regions, return_gradient
+from detkit.ops.ordered_pool import OrderedRoIPool, needs_order
 from detkit.ops.regions import require_known_images, require_regions
 from detkit.runtime.compiled import run_all
 
@@ -58,7 +59,8 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, scale: float, size:
     require_regions(features, boxes, image)
     if features.device.type != "cpu" or torch.compiler.is_exporting():
         regions = torch.cat((image[:, None].to(boxes), boxes), dim=1).float()
-        pooled: Tensor = torchvision.ops.roi_pool(features.float(), regions, size, scale)
+        pool = OrderedRoIPool.apply if needs_order(features) else torchvision.ops.roi_pool
+        pooled: Tensor = pool(features.float(), regions, size, scale)
         return pooled.to(features.dtype)
     # The loops read bfloat16 themselves; float16, rare on a CPU, is converted.
     working = features.float() if features.dtype == torch.float16 else features
@@ -82,9 +84,11 @@ def rounded_edges(boxes: Tensor, scale: float) -> Tensor:
         >>> rounded_edges(torch.tensor([[-4.0, 3.9, 4.0, 12.0]]), 1 / 8)
         tensor([[-1,  0,  1,  2]])
     """
-    cells = (boxes.to(torch.float64 if boxes.dtype == torch.float64 else torch.float32) * scale).double()
-    size = (cells.abs().clamp(max=FARTHEST) + 0.5).floor()
-    return torch.where(cells > 0, size, -size).to(torch.int64)
+    cells = boxes.to(torch.float64 if boxes.dtype == torch.float64 else torch.float32) * scale
+    size = cells.abs().clamp(max=FARTHEST)
+    # A sum with 0.5 could be rounded up to the next whole number.
+    nearest = size.floor() + (size - size.floor() >= 0.5)
+    return torch.where(cells > 0, nearest, -nearest).to(torch.int64)
 
 
 @torch.library.custom_op("detkit::roi_pool", mutates_args=(), device_types="cpu")

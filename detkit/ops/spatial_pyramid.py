@@ -30,7 +30,8 @@ def pyramid_cells(boxes: Tensor, scale: float) -> Tensor:
     Reference: He et al., Spatial Pyramid Pooling, ECCV 2014, appendix A; layers here are padded, so that a
     cell stands for the pixels at its own place and offsets are 0.
     """
-    places = boxes.double() * scale
+    # Apple's GPUs have no float64.
+    places = boxes.to(torch.float32 if boxes.device.type == "mps" else torch.float64) * scale
     return torch.cat(((places[:, :2] + 0.5).floor(), (places[:, 2:] - 0.5).ceil()), dim=1).to(torch.int64)
 
 

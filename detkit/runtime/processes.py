@@ -56,11 +56,11 @@ def process_group(device: torch.device) -> Iterator[None]:
     Raises:
         PeerStoppedError: another process ended in the middle of the work.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # whose page-locked memory, and memory in use, are meant from here on
     if "WORLD_SIZE" not in os.environ or _started():
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     store, own, world = next(rendezvous("env://"))
     # After a restart torchrun's store still holds the addresses of the processes that ended.

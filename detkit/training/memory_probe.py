@@ -48,7 +48,7 @@ class Step:
             group["lr"] = 0.0
         self.optimizer.step()  # its running means take memory, too
         if self.session.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.session.device)
 
     def peak(self, batch: Batch, parts: int = 1) -> int | None:
         """Return the peak memory of a step in bytes, None where it did not fit."""

@@ -53,6 +53,10 @@ class RegionBatch:
         cuts = {name: value.cpu() for name, value in vars(self.cuts).items()}
         return {"table": self.table.cpu(), "cuts": cuts, "labels": self.labels.cpu()}
 
+    def pin_memory(self) -> RegionBatch:
+        """Return the batch with its pixels in page-locked memory; the loader calls this for CUDA."""
+        return replace(self, table=self.table.pin_memory())
+
     def to(self, device: torch.device) -> RegionBatch:
         """Return the same batch on `device`."""
         return replace(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from detkit.models.backbones.families import PublishedBackboneConfig, family_of
 from detkit.models.backbones.family import FcLayers
 from detkit.models.initialisation import gaussian, he_normal
+from detkit.ops.ordered_pool import adaptive_max_pool
 
 
 class FcTail(nn.Module):
@@ -52,7 +53,7 @@ class FcTail(nn.Module):
 
     def forward(self, conv5: Tensor) -> Tensor:
         """Return (B, K) logits of a (B, C, H, W) map."""
-        logits: Tensor = self.classifier(F.adaptive_max_pool2d(conv5, self.size).flatten(1))
+        logits: Tensor = self.classifier(adaptive_max_pool(conv5, self.size).flatten(1))
         return logits
 
 

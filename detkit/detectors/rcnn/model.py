@@ -8,13 +8,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detkit.data.regions.batch import RegionBatch
 from detkit.models.roi.box_heads import BoxHead, FcHead
 from detkit.models.roi.decision import StagedDecision
 from detkit.models.roi.region_detector import SELECTION, RegionDetector, RegionLayers
 from detkit.models.roi.selection import Selection
+from detkit.ops.ordered_pool import adaptive_max_pool
 from detkit.ops.warp import Cuts, plan_warp, warp
 from detkit.structures import ImageBatch
 
@@ -42,7 +42,7 @@ class CropNetwork(RegionLayers):
         """Return (R, D) vectors of (R, 3, S, S) normalised crops."""
         features: Tensor = self.backbone(crops)[-1]
         if self.stage is None:
-            return F.adaptive_max_pool2d(features, self.size).flatten(1)
+            return adaptive_max_pool(features, self.size).flatten(1)
         vectors: Tensor = self.stage(features)
         return vectors
 

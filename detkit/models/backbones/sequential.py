@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detkit.models.backbones.width import scaled
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import run_layers
+from detkit.models.response_norm import LocalResponseNorm
 from detkit.ops.convolution import Conv2d
 
 
@@ -79,7 +80,7 @@ class ConvRow(SequentialBackbone):
             conv = Conv2d(channels_in, channels, kernel, stride, padding)
             layers += [conv.requires_grad_(number >= freeze_at), nn.ReLU(inplace=True)]
             if pooled and self.normalises:
-                layers.append(nn.LocalResponseNorm(3, alpha=5e-5, beta=0.75))
+                layers.append(LocalResponseNorm(3, alpha=5e-5, beta=0.75))
             if pooled:
                 layers.append(nn.MaxPool2d(3, 2, padding=1))
             channels_in = channels

@@ -30,7 +30,8 @@ def low_rank(layer: nn.Linear, rank: int) -> nn.Sequential:
 
     Reference: Girshick, Fast R-CNN, ICCV 2015, section 3.1.
     """
-    weight = layer.weight.detach().double()
+    on_apple = layer.weight.device.type == "mps"  # which has no float64
+    weight = (layer.weight.cpu() if on_apple else layer.weight).detach().double()
     has_bias = layer.bias is not None
     pair = thin_pair(layer.in_features, layer.out_features, rank, bias=has_bias).to(layer.weight)
     first, second = cast(Iterable[nn.Linear], pair)

@@ -98,7 +98,7 @@ def fit(
     threads = session.threads.anew("training")
     for group in optimizer.param_groups:
         group.setdefault("base_lr", group["lr"])
-    scaler = GradScaler("cuda", enabled=session.precision is torch.float16)
+    scaler = GradScaler(session.device.type, enabled=session.precision is torch.float16)
     ema = None if ema_decay is None else EMA(model, ema_decay)
     state = TrainingState(model, optimizer, scaler, ema, timeline)
     if resumes and folder:
