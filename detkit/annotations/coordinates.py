@@ -115,8 +115,8 @@ def fractions_of(corners: Boxes, sizes: NDArray[np.int32]) -> Boxes:
         sizes: (N, 2) height and width of each box's image.
 
     Example:
-        >>> fractions_of(np.array([[0.0, 0.0, 2.0, 4.0]]), np.array([[8, 3]]))
-        array([[0.33333333333333, 0.25            , 0.66666666666667, 0.5             ]])
+        >>> fractions_of(np.array([[0.0, 0.0, 2.0, 4.0]]), np.array([[8, 3]])).tolist()
+        [[0.33333333333333, 0.25, 0.66666666666667, 0.5]]
     """
     middle, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     return np.round(np.concatenate([middle, sides], axis=1) / np.tile(sizes[:, ::-1], 2), FRACTION_DECIMALS)

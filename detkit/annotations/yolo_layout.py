@@ -43,7 +43,7 @@ class YoloLayout:
     def roots(self) -> tuple[Path, ...]:
         """Folders that images may lie in: `base`, those of the splits, and those that text files lie in."""
         places = [place for split in self.splits.values() for place in split]
-        return (self.base, *(place if place.is_dir() else place.parent for place in places))
+        return (self.base, *(place if is_folder(place) else place.parent for place in places))
 
     def images(self, split: str) -> list[Path]:
         """Return the images of a split, in order.

@@ -48,7 +48,7 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "x" * 10**5),
             2,
-            "error: " + "x" * 297 + "...: File name too long\n",
+            "error: " + "x" * 127 + "...(99,843 more)..." + "x" * 30 + ": File name too long\n",
         ),
     ],
 )

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from detkit.ops.kernels.warp_plan import plan_warp
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
@@ -33,7 +32,7 @@ from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from detkit.ops.roi_pool import roi_pool, rounded_edges
 from detkit.ops.sampling import Sampler, mix_seed, random_priority
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
-from detkit.ops.warp import Cuts, warp
+from detkit.ops.warp import Cuts, plan_warp, warp
 from tests.reference import spatial_pyramid as by_hand
 from tests.reference.warp import crop
 

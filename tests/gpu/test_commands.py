@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from detkit.__main__ import main
+from detkit.config.load import load_config
 from detkit.data.datasets.index import Index
-from detkit.data.loading.loaders import make_eval_loader
+from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
-from detkit.runtime.session import Session, open_session
+from detkit.runs.session import session
+from detkit.runtime.session import Session
 
 pytestmark = pytest.mark.gpu
 
@@ -64,9 +66,7 @@ def test_train_evaluate_predict(device: torch.device, name: str, tmp_path: Path)
 def test_pixels_travel_from_page_locked_memory(device: torch.device) -> None:
     drawn = SyntheticSet(4, 0, ("disc", "ring"))
     dataset = DetectionDataset(Index.of(drawn.annotations()), drawn.render, (), 0, None)
-    loader = make_eval_loader(
-        dataset, batch_size=1, workers=1, rank=0, world_size=1, pin_memory=Session(device).pin_memory
-    )
+    loader = EvalLoader(dataset, batch_size=1, workers=1, pin_memory=Session(device).pin_memory)
     for number, (batch, (image,)) in enumerate(loader):
         assert number == image
         assert batch.pixels.is_pinned() == (device.type == "cuda")
@@ -75,7 +75,8 @@ def test_pixels_travel_from_page_locked_memory(device: torch.device) -> None:
 
 
 def test_a_session_takes_the_device_of_its_name(device: torch.device) -> None:
-    with open_session(str(device), "fp32", 0, trains=True) as run:
+    config = load_config("faster_rcnn_resnet18_synthetic", [f"device={device}", "train.precision=fp32"])
+    with session(config, trains=True) as run:
         assert run.device == device
         if device.type == "cuda":
             assert torch.cuda.current_device() == device.index

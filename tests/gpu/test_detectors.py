@@ -6,10 +6,9 @@ import copy
 
 import pytest
 import torch
-from detkit.models.rpn.proposal_network import ProposalNetwork
 
 from detkit.detectors.fast_rcnn.model import FastRCNN
-from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.detectors.faster_rcnn.model import FasterRCNN, ProposalNetwork
 from tests.gpu.small_detectors import (
     NAMES,
     fit_planes,

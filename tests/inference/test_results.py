@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -165,7 +166,9 @@ def test_files_hold_together_whatever_classes_and_images_are_called(
             stems
         )
     elif result_format == "voc":
-        names = [thing.name for file in files for thing in read_voc_xml(file).objects]
+        # By the XML alone: as a dataset, names of 100,000 letters are refused.
+        found_names = [ElementTree.parse(file).iterfind("object/name") for file in files]
+        names = [element.text for each in found_names for element in each]
         assert names == [one_line(name) for name in ODD_CLASSES] * len(stems)
     else:
         assert sum(len(text.splitlines()) for text in texts) == count

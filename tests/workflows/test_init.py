@@ -183,7 +183,7 @@ def test_parts_of_the_users_own_stay_in_the_config(line: str, own: str, tmp_path
     assert isinstance(config.detector, FasterRCNNConfig)
     kept = load_config(template).detector
     assert isinstance(kept, FasterRCNNConfig)
-    assert config.detector.head == kept.head
+    assert config.detector.head.model_dump() == kept.head.model_dump()
     assert config.detector.backbone.type == kept.backbone.type
 
 
