@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from detkit.cli.app import run
@@ -16,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None takes them from the command line.
     """
     spin_briefly()
+    # Pillow's warning of large images: detkit has a bound of its own, and names the file.
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     return run(sys.argv[1:] if arguments is None else arguments)
 
 

@@ -25,6 +25,7 @@ ORIENTATION_TAG = 0x0112
 
 MOST_BYTES = 1024 * MEBIBYTE
 MOST_PIXELS = 178_956_970
+LONGEST_SIDE = 1_000_000
 """Bounds of an image file: its pixels as RGB are 512 MiB. A file of a few hundred bytes can state more."""
 
 _MOST_STRANGERS = 200_000
@@ -224,12 +225,12 @@ def require_pixels(width: int, height: int) -> None:
     """Check the size that an image's header states, before memory is taken for it.
 
     Raises:
-        UserError: it has more pixels than `MOST_PIXELS`.
+        UserError: it has more pixels than `MOST_PIXELS`, or a side is longer than `LONGEST_SIDE`.
     """
-    if width * height > MOST_PIXELS:
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
         raise UserError(
-            f"the image is too large ({width} x {height} pixels; at most {MOST_PIXELS:,} are decoded); "
-            "cut it into tiles"
+            f"the image is too large ({width} x {height} pixels; at most {MOST_PIXELS:,} are decoded, and "
+            f"{LONGEST_SIDE:,} along a side); cut it into tiles"
         )
 
 

@@ -79,7 +79,7 @@ def image_places(folder: Path, valid: Path, rng: random.Random) -> list[str]:
 
 
 @family
-def image_folders(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+def image_links(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     """Folders of images that are links to places where no images are, or hold themselves."""
     _, images = _dataset(folder, valid, rng)
     place = rng.choice(sorted({image.parent for image in images}))
@@ -124,7 +124,7 @@ def _bomb(rng: random.Random) -> bytes:
     if way == 0:
         return _large()
     if way == 1:
-        return _png(*rng.choice(((178_956_970, 1, 1), (1, 178_956_970, 50_000), (60_000, 60_000, 10))))
+        return _png(*rng.choice(((178_956_970, 1, 1), (1, 178_956_970, 50_000), (150, 1_000_000, 9), (60_000, 60_000, 10))))
     if way == 2:
         jpeg = _encoded("JPEG", (48, 32))
         start = jpeg.index(b"\xff\xc0") + 5
