@@ -163,10 +163,10 @@ def _paths(
             key: str((place / below(Path(spec[key]), root)).absolute()) for key in ("images", "annotations")
         }
     used = [survey.groups[survey.group[image]] for image in survey.parts[part]]
-    root = next((group.root for group in used if group.format == spec["type"]), None)
-    if root is None:  # nothing of the part is in the copy
+    roots = [group.root for group in used if group.format == spec["type"]]
+    if not roots:  # nothing of the part is in the copy
         return {}
-    place = places[spec["type"], root].absolute()
+    place = places[spec["type"], roots[0]].absolute()
     if spec["type"] == "yolo":
         return {"root": str(place), "split": part}
     lists = sorted({list_folder(group.place) for group in used})

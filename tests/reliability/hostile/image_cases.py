@@ -124,7 +124,11 @@ def _bomb(rng: random.Random) -> bytes:
     if way == 0:
         return _large()
     if way == 1:
-        return _png(*rng.choice(((178_956_970, 1, 1), (1, 178_956_970, 50_000), (150, 1_000_000, 9), (60_000, 60_000, 10))))
+        return _png(
+            *rng.choice(
+                ((178_956_970, 1, 1), (1, 178_956_970, 50_000), (150, 1_000_000, 9), (60_000, 60_000, 10))
+            )
+        )
     if way == 2:
         jpeg = _encoded("JPEG", (48, 32))
         start = jpeg.index(b"\xff\xc0") + 5
