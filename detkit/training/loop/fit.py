@@ -24,7 +24,7 @@ from detkit.training.loop.ema import EMA
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
 from detkit.training.loop.milestones import Keeper, Report, Validation, Validator
-from detkit.training.loop.optim import Schedule, set_rates
+from detkit.training.loop.optim import Schedule, begin_at_rest, set_rates
 from detkit.training.loop.timeline import Timeline
 
 
@@ -139,6 +139,8 @@ def _begin(
     for group in optimizer.param_groups:
         group.setdefault("base_lr", group["lr"])
     scaler = GradScaler(session.device.type, enabled=session.precision is torch.float16)
+    if scaler.is_enabled():
+        begin_at_rest(optimizer)
     ema = None if ema_decay is None else EMA(model, ema_decay)
     return TrainingState(model, optimizer, scaler, ema, timeline)
 
