@@ -25,7 +25,7 @@ from detkit.training.loop.ema import EMA
 from detkit.training.loop.failure import LossWatch
 from detkit.training.loop.interrupt import Interrupt
 from detkit.training.loop.milestones import Keeper, Report, Validation, Validator
-from detkit.training.loop.optim import Schedule, set_rates
+from detkit.training.loop.optim import Schedule, begin_at_rest, set_rates
 from detkit.training.loop.timeline import Timeline
 
 
@@ -96,11 +96,7 @@ def fit(
     session = session or Session(next(model.parameters()).device)
     on_step = on_step or _ignore
     threads = session.threads.anew("training")
-    for group in optimizer.param_groups:
-        group.setdefault("base_lr", group["lr"])
-    scaler = GradScaler(session.device.type, enabled=session.precision is torch.float16)
-    ema = None if ema_decay is None else EMA(model, ema_decay)
-    state = TrainingState(model, optimizer, scaler, ema, timeline)
+    state = _begin(model, optimizer, timeline, session, ema_decay)
     if resumes and folder:
         resume(state, folder / CHECKPOINT)  # a validation that is repeated reports the rate before it
         set_rates(optimizer, schedule(state.step - 1) if schedule else 1.0)
@@ -132,6 +128,19 @@ def fit(
             keeper.write()
             validator.run_if_due()
     return state
+
+
+def _begin(
+    model: nn.Module, optimizer: Optimizer, timeline: Timeline, session: Session, ema_decay: float | None
+) -> TrainingState:
+    """Return the state before the first step."""
+    for group in optimizer.param_groups:
+        group.setdefault("base_lr", group["lr"])
+    scaler = GradScaler(session.device.type, enabled=session.precision is torch.float16)
+    if scaler.is_enabled():
+        begin_at_rest(optimizer)
+    ema = None if ema_decay is None else EMA(model, ema_decay)
+    return TrainingState(model, optimizer, scaler, ema, timeline)
 
 
 def _epochs(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import SGD, AdamW, Optimizer
@@ -94,6 +95,17 @@ def raise_rates(optimizer: Optimizer, parameters: Iterable[nn.Parameter], factor
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in chosen]
         optimizer.add_param_group({**group, "params": new, "lr": rate, "base_lr": rate})
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+
+
+def begin_at_rest(optimizer: Optimizer) -> None:
+    """Give each weight a momentum of 0, as if it had none; for trainings whose first steps may be skipped.
+
+    PyTorch's fused SGD would take memory that nobody wrote for it after a first step that was skipped.
+    """
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, SGD) and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def step_decay(at: tuple[float, ...], factor: float) -> Callable[[float], float]:

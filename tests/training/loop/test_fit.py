@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from detkit.errors import NonFiniteLossError, UserError
@@ -98,6 +98,35 @@ def test_split_keeps_every_image_once_with_its_own_target() -> None:
     assert [t.image for part in parts for t in part.targets] == [t.image for t in batch.targets]
     assert torch.equal(torch.cat([part.images.pixels for part in parts]), batch.images.pixels)
     assert {part.seed for part in parts} == {9}
+
+
+def test_a_first_step_that_float16_skips_leaves_no_trace_in_the_momentum() -> None:
+    class Overflows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.steps = nn.Parameter(torch.ones(3)), 0
+
+        def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+            self.steps += 1
+            return {"loss": (1e36 if self.steps == 1 else 1.0) * self.weight.sum()}
+
+    model = Overflows()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25, momentum=0.5, fused=True)
+    session = Session(CPU, torch.float16)
+    few = list(batches())[:3]
+    torch.use_deterministic_algorithms(True)  # memory that nobody wrote is NaN now
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        state = train(
+            model, optimizer=optimizer, schedule=None, session=session, epochs=1, steps_per_epoch=3,
+            batches=lambda epoch, start: few,
+        )  # fmt: skip
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.use_deterministic_algorithms(False)
+    # Skipped, then a gradient of 1 twice: 1 - 0.25 - 0.25 * 1.5.
+    assert model.weight.tolist() == [0.375] * 3
+    assert state.scaler.get_scale() == 2.0**15
 
 
 def test_clipping_limits_the_norm_over_all_parameters() -> None:
