@@ -40,7 +40,7 @@ TRAININGS = {
 @pytest.mark.parametrize("name", TRAININGS)
 def test_train_evaluate_predict(device: torch.device, name: str, tmp_path: Path) -> None:
     out, weights = tmp_path / "run", str(tmp_path / "run" / "model.safetensors")
-    common = [f"device={device}", "data.workers=2", "detector.backbone.width=0.125", *TRAININGS[name]]
+    common = [f"device={device}", "data.workers=2", *TRAININGS[name]]
     assert main(["train", name, *common, "--out", str(out)]) == 0
     config = ["eval", str(out / "config.yaml"), "--weights", weights]
     assert main([*config, "--out", str(tmp_path / "eval"), "--json", str(tmp_path / "eval.json")]) == 0

@@ -11,6 +11,7 @@ from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.detectors.faster_rcnn.model import FasterRCNN, ProposalNetwork
 from tests.gpu.small_detectors import (
     NAMES,
+    ROUNDED,
     fit_planes,
     images,
     losses_and_gradients,
@@ -45,8 +46,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(device: torch.device, name: s
         got = losses_and_gradients(other.eval(), batch.to(device))
         assert got.keys() == expected.keys()
         for key, value in expected.items():
-            # Gradients go through up to a hundred layers, each with the rounding of its sums.
-            limit = 1e-2 * float(value.abs().max()) + 1e-7
+            limit = ROUNDED * float(value.abs().max()) + 1e-7
             torch.testing.assert_close(got[key], value, rtol=0, atol=limit, msg=key)
         model.zero_grad()
         there.zero_grad()

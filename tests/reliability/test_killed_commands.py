@@ -135,6 +135,8 @@ def disturb(process: WarmProcess, folder: Path, command: tuple[str, ...], moment
         else:
             assert ended.status == 2, said
             assert not advice, said
+            if not (folder / "out" / "run.lock").exists() and "name another one\n" in said:
+                return kills  # it had finished, and was killed while it ended
             assert "add --resume to go on with the training there" in said
             advice = ("--resume",)
 

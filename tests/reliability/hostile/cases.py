@@ -167,7 +167,8 @@ def voc_text(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     )
     if rng.random() < 0.3:
         lists = sorted((folder / "data").rglob("ImageSets/Main/*.txt"))
-        rng.choice(lists).write_text(changed_text(rng.choice(lists).read_text(), rng))
+        text = changed_text(rng.choice(lists).read_text(), rng)
+        rng.choice(lists).write_bytes(text.encode("utf-8", "replace"))
     return _data_command("data", rng)
 
 
