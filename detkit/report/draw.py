@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
 from detkit.names import one_line
 from detkit.report.colours import RGB, class_colour, ink_on
 from detkit.storage.atomic import write_atomically
@@ -231,7 +231,7 @@ class LabelDrawing:
             box: x1 y1 x2 y2 in pixels.
             colour: background of the chip.
         """
-        text = _cut(one_line(text))
+        text = cut(one_line(text), LONGEST_TEXT)
         if not text:
             return
         left, top, right, bottom = box
@@ -279,7 +279,3 @@ def write_image(file: Path, image: Image) -> None:
     if not done:
         raise UserError(f"{file}: the image could not be encoded")
     write_atomically(file, content.tobytes(), sync=False)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT // 2]}…{text[-LONGEST_TEXT // 2 :]}"

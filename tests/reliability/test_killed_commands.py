@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from tests.reliability.hostile.valid_input import SMALL, make_valid_input
+from tests.reliability.hostile.valid_input import SMALL
 from tests.reliability.hostile.warm_process import WarmProcess
 
 SEED = 1
@@ -65,19 +65,6 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     ),
     "propose": ("propose", "sliding_window", PHOTOS, "--out", "out/boxes.safetensors", "--max-boxes", "20"),
 }
-
-
-@pytest.fixture(scope="module")
-def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("valid")
-    make_valid_input(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[WarmProcess]:
-    with WarmProcess() as process:
-        yield process
 
 
 @pytest.mark.slow

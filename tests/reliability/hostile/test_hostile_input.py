@@ -12,26 +12,12 @@ from PIL import Image
 
 from tests.reliability.hostile import image_cases  # noqa: F401  (its families)
 from tests.reliability.hostile.cases import FAMILIES, make_case
-from tests.reliability.hostile.valid_input import make_valid_input
 from tests.reliability.hostile.warm_process import LIMIT_BYTES, LIMIT_S, Ended, WarmProcess
 
 SEED = 1
 CASES_OF_A_FAMILY = 56
 STATUSES = (0, 1, 2, 3)
 SECRET = "the content of a file that nobody asked for"
-
-
-@pytest.fixture(scope="module")
-def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("valid")
-    make_valid_input(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[WarmProcess]:
-    with WarmProcess() as process:
-        yield process
 
 
 @pytest.mark.slow
