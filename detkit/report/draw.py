@@ -26,6 +26,7 @@ SHEET: RGB = (32, 33, 36)
 Image = NDArray[np.uint8]
 WEIGHT = 500
 LONGEST_TEXT = 100  # letters
+_BAND_PX = 1024
 
 
 def draw_detections(
@@ -154,11 +155,13 @@ def letter_size(image: Image, weight: float = 1.0) -> int:
 
 def _outline(image: Image, boxes: Boxes, colours: Sequence[RGB], width: int) -> None:
     """Draw boxes in place, with a faint dark seam so that they stand out on any ground."""
-    seam = image.copy()
-    for box in boxes:
-        x1, y1, x2, y2 = _corners(box)
-        cv2.rectangle(seam, (x1, y1), (x2, y2), (0, 0, 0), width + 2)
-    cv2.addWeighted(seam, 0.35, image, 0.65, 0, dst=image)
+    for top in range(0, len(image), _BAND_PX):  # a copy of a whole large image would not fit
+        band = image[top : top + _BAND_PX]
+        seam = band.copy()
+        for box in boxes:
+            x1, y1, x2, y2 = _corners(box)
+            cv2.rectangle(seam, (x1, y1 - top), (x2, y2 - top), (0, 0, 0), width + 2)
+        cv2.addWeighted(seam, 0.35, band, 0.65, 0, dst=band)
     for box, colour in zip(boxes, colours, strict=True):
         x1, y1, x2, y2 = _corners(box)
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detkit.data.images import decode_image
+from detkit.report import draw
 from detkit.report.colours import as_hex, class_colour, ink_on
 from detkit.report.draw import (
     LabelDrawing,
@@ -150,3 +151,13 @@ def test_a_picture_goes_to_any_file_and_is_the_same_each_time(grey: np.ndarray, 
             write_image(file, grey)
         assert len({file.read_bytes() for file in files}) == 1
         assert abs(decode_image(files[0]).astype(int) - grey).mean() < 1
+
+
+def test_outlines_across_bands_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    boxes = np.array([[5.0, 3, 70, 85], [-4, 20, 30, 41], [60, 39, 118, 95]])
+    args = (boxes, np.array([0, 1, 0]), np.array([0.9, 0.5, 0.3]), ["a", "b"])
+    whole = draw_detections(image, *args)
+    monkeypatch.setattr(draw, "_BAND_PX", 7)
+    np.testing.assert_array_equal(draw_detections(image, *args), whole)
+    assert (whole != image).any()

@@ -30,8 +30,10 @@ from detkit.training.staged.feature_store import (
 )
 from detkit.training.staged.mining_state import MiningState, load_mining, save_mining
 from detkit.training.staged.ridge import RidgeMoments
+from detkit.training.staged.stage_files import reading
 from detkit.training.staged.svms import Mining, mine
 
+SVMS, BOX_REGRESSION = "svms.safetensors", "box_regression.safetensors"
 _BETWEEN_SAVES_S = 60.0
 
 
@@ -146,7 +148,7 @@ def fit_svms(
     with progress:
         mine(examples, state, classes, how, own=own.tolist(), on_image=on_image)
     weights, bias = state.weights[own].astype(np.float64), state.bias[own].astype(np.float64)
-    kept = part / "svms.safetensors"
+    kept = part / SVMS
     _leave(kept, scale, labels=own, weights=weights, bias=bias, known=state.trained[own])
     file.unlink(missing_ok=True)
 
@@ -196,15 +198,16 @@ def fit_box_regression(
                 progress(turn * len(examples) + image + 1)
             found = moments.solve(ridge)
             weights[turn], bias[turn] = found.weights.T, found.bias
-    kept = part / "box_regression.safetensors"
+    kept = part / BOX_REGRESSION
     _leave(kept, scale, labels=own, weights=weights, bias=bias, known=np.ones(len(own), np.bool_))
 
 
 def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
     """Take over the SVMs that `fit_svms` left, and name the classes that have none."""
-    kept = load_file(folder / "svms.safetensors")
-    weights, bias, known = kept["weights"], kept["bias"], kept["known"]
-    svms.fill(torch.from_numpy(weights), torch.from_numpy(bias), known.tolist(), float(kept["scale"][0]))
+    with reading(folder / SVMS):
+        kept = load_file(folder / SVMS)
+        weights, bias, known = kept["weights"], kept["bias"], kept["known"]
+        svms.fill(torch.from_numpy(weights), torch.from_numpy(bias), known.tolist(), float(kept["scale"][0]))
     unknown = [name for name, has_plane in zip(classes, known, strict=True) if not has_plane]
     if unknown and rank() == 0:
         say(f"no object of {', '.join(unknown)} in the training images: these classes are never found")
@@ -212,11 +215,10 @@ def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
 
 def fill_box_regression(deltas: RidgeDeltas, folder: Path) -> None:
     """Take over the box regression that `fit_box_regression` left."""
-    kept = {
-        name: torch.from_numpy(value)
-        for name, value in load_file(folder / "box_regression.safetensors").items()
-    }
-    deltas.fill(kept["weights"], kept["bias"], float(kept["scale"][0]))
+    with reading(folder / BOX_REGRESSION):
+        kept = load_file(folder / BOX_REGRESSION)
+        weights, bias = torch.from_numpy(kept["weights"]), torch.from_numpy(kept["bias"])
+        deltas.fill(weights, bias, float(kept["scale"][0]))
 
 
 def _leave(file: Path, scale: float, **fitted: NDArray[Any]) -> None:

@@ -26,6 +26,7 @@ from detkit.runtime.progress import ProgressLine, say
 from detkit.runtime.session import Session
 from detkit.storage.atomic import durable_file
 from detkit.training.staged.ridge import BoxExamples, box_examples
+from detkit.training.staged.stage_files import mapped
 from detkit.training.staged.vector_file import Kept, VectorFile
 
 Floats = NDArray[np.float32]
@@ -173,7 +174,7 @@ class CachedVectors:
         """
         from_main(self._create)
         num_images = len(self.reader.regions)
-        done = np.load(self._done, mmap_mode="r+", allow_pickle=False)
+        done = mapped(self._done, "r+", (num_images,), np.uint8)
         missing = [image for image in range(rank(), num_images, world_size()) if not done[image]]
         with ProgressLine("features", len(missing)) as progress:
             for start in range(0, len(missing), _IMAGES_A_FLUSH):

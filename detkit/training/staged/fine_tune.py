@@ -24,6 +24,7 @@ from detkit.training.loop.checkpoint import steps_done
 from detkit.training.loop.fit import fit
 from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.timeline import Timeline
+from detkit.training.staged.stage_files import reading
 
 Loader = Callable[[int, int], Iterable[Batch]]
 
@@ -93,7 +94,8 @@ def save_network(model: nn.Module, folder: Path) -> None:
 
 def load_network(model: nn.Module, folder: Path) -> None:
     """Give a model the weights that `save_network` left."""
-    model.load_state_dict(load_file(folder / NETWORK))
+    with reading(folder / NETWORK):
+        model.load_state_dict(load_file(folder / NETWORK))
 
 
 def label_regions(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.errors import UserError
+from detkit.training.staged.stage_files import mapped
 
 Kept = Literal["fp16", "fp32"]
 _TYPES: dict[Kept, type[np.floating[Any]]] = {"fp16": np.float16, "fp32": np.float32}
@@ -79,7 +80,7 @@ class VectorFile:
         if not self.num_bytes:
             return np.zeros(self.shape, _TYPES[self.kept])
         if self._rows is None:
-            self._rows = np.load(self.file, mmap_mode=mode, allow_pickle=False)
+            self._rows = mapped(self.file, mode, self.shape, _TYPES[self.kept])
         return self._rows
 
 
