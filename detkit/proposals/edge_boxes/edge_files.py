@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
+from PIL import Image
 
 from detkit.errors import UserError
 from detkit.proposals.edge_boxes.edge_map import EdgeMap
+from detkit.storage.regular_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,16 @@ class EdgeFiles:
             UserError: there is no file, it cannot be read, or it does not fit the image.
         """
         path = self._find(name)
-        magnitude, orientation = _read_npz(path) if path.suffix == ".npz" else (_read_png(path), None)
         try:
-            edges = EdgeMap.checked(magnitude, orientation)
+            if path.suffix == ".npz":
+                edges = EdgeMap.checked(*_read_npz(path, (height, width)))
+            else:
+                edges = EdgeMap.checked(_read_png(path, (height, width)))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-        if edges.magnitude.shape != (height, width):
-            raise UserError(
-                f"{path}: the edge map has {edges.magnitude.shape[0]} rows and {edges.magnitude.shape[1]} "
-                f"columns, the image {name} has {height} and {width}"
-            )
+        except _OtherSize as error:
+            size = f"{height} rows and {width} columns"
+            raise UserError(f"{path}: the edge map has {error}, the image {name} has {size}") from None
         return edges.thinned()
 
     def _find(self, name: str) -> Path:
@@ -71,23 +76,56 @@ class EdgeFiles:
         )
 
 
-def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+class _OtherSize(Exception):
+    """An edge map that does not fit its image, told before it is read."""
+
+    def __init__(self, size: tuple[int, ...], array: str = "") -> None:
+        shape = f"{size[0]} rows and {size[1]} columns" if len(size) == 2 else f"shape {size}"
+        super().__init__(f"{shape}{array and f' of {array}'}")
+
+
+def _read_npz(path: Path, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     try:
         with np.load(path, allow_pickle=False) as content:
             if "magnitude" not in content:
-                raise UserError(
-                    f"{path}: needs an array `magnitude`; it holds {', '.join(content) or 'none'}"
-                )
-            return content["magnitude"], content.get("orientation")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a NumPy archive of plain arrays ({error})") from None
+                raise UserError(f"needs an array `magnitude`; it holds {', '.join(content) or 'none'}")
+            return _array(content, "magnitude", size), (
+                _array(content, "orientation", size) if "orientation" in content else None
+            )
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"not a NumPy archive of plain arrays ({error})") from None
 
 
-def _read_png(path: Path) -> NDArray[Any]:
-    content = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV crashes on paths that are not UTF-8
-    plane: NDArray[Any] | None = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
+def _array(content: NpzFile, name: str, size: tuple[int, int]) -> NDArray[Any]:
+    """Return an array of an archive, whose header is read first: a few bytes can ask for all memory."""
+    assert content.zip is not None
+    with content.zip.open(f"{name}.npy") as stream:
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, kind = header(stream)
+    if shape != size:
+        raise _OtherSize(shape, name)
+    if kind.itemsize > 16:
+        raise ValueError(f"`{name}` holds {kind}, not numbers")
+    array: NDArray[Any] = content[name]
+    return array
+
+
+def _read_png(path: Path, size: tuple[int, int]) -> NDArray[Any]:
+    data = read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            found = image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise UserError("cannot be read as an image") from None
+    if found != size:
+        raise _OtherSize(found)
+    # OpenCV crashes on paths that are not UTF-8, so it gets the content.
+    plane: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if plane is None:
-        raise UserError(f"{path}: cannot be read as an image")
+        raise UserError("cannot be read as an image")
     if plane.ndim != 2:
-        raise UserError(f"{path}: an edge map is a grey image; this has {plane.shape[2]} channels")
+        raise UserError(f"an edge map is a grey image; this has {plane.shape[2]} channels")
     return plane

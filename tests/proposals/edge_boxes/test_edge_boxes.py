@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import itertools
 import math
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -289,12 +291,16 @@ def test_edges_from_files_are_found_by_name(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ({"edges": np.zeros((3, 3))}, "needs an array `magnitude`; it holds edges"),
-        ({"magnitude": np.zeros(3)}, "must be"),
+        ({"magnitude": np.zeros(3)}, r"shape \(3,\) of magnitude, the image x.jpg has 3 rows"),
         ({"magnitude": np.full((3, 3), 1.5)}, "in \\[0, 1\\]"),
         ({"magnitude": np.full((3, 3), np.nan)}, "finite"),
-        ({"magnitude": np.zeros((3, 3)), "orientation": np.zeros((2, 3))}, "like its magnitude"),
+        (
+            {"magnitude": np.zeros((3, 3)), "orientation": np.zeros((2, 3))},
+            "2 rows and 3 columns of orientation",
+        ),
         ({"magnitude": np.zeros((3, 3)), "orientation": np.full((3, 3), np.inf)}, "must be finite"),
-        ({"magnitude": np.array([{}])}, "plain arrays"),
+        ({"magnitude": np.array([[{}] * 3] * 3)}, "plain arrays"),
+        ({"magnitude": np.array([["x" * 99] * 3] * 3)}, "not numbers"),
     ],
 )
 def test_wrong_edge_files_are_named(tmp_path: Path, content: dict[str, np.ndarray], said: str) -> None:
@@ -310,6 +316,28 @@ def test_files_that_are_no_edge_maps_are_named(tmp_path: Path) -> None:
     for name, said in (("x", "NumPy archive"), ("y", "3 channels"), ("z", "cannot be read")):
         with pytest.raises(UserError, match=said):
             EdgeFiles(tmp_path).named(f"{name}.jpg", 3, 3)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "orientation"])
+def test_an_archive_that_asks_for_all_memory_is_not_read(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "x.npz", magnitude=np.zeros((3, 3)), orientation=np.zeros((3, 3)))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 20, 1 << 20)}
+    )
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive, zipfile.ZipFile(tmp_path / "x.npz") as good:
+        for each in good.namelist():
+            bad = each == f"{name}.npy"
+            archive.writestr(each, header.getvalue() if bad else good.read(each))
+    with pytest.raises(UserError, match=f"1048576 rows and 1048576 columns of {name}"):
+        EdgeFiles(tmp_path).named("y.jpg", 3, 3)
+
+
+def test_a_picture_of_another_size_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((30, 20), np.uint8))
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(UserError, match=r"30 rows and 20 columns, the image x\.jpg has 3 rows"):
+        EdgeFiles(tmp_path).named("x.jpg", 3, 3)
 
 
 @pytest.mark.parametrize("share", [0.99, 0.75])
