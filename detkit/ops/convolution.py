@@ -30,6 +30,12 @@ _FEWEST_OF_TILES, _FEWEST_OF_TILES_BACK, _FEWEST_TILES = 192, 128, 100
 The gradient of the weights, which takes longer otherwise, pays with fewer channels.
 """
 
+_FEWEST_OF_STEPS = 16
+"""With fewer channels oneDNN writes past its memory in the backward of a 1x1 convolution with a stride.
+
+Seen with PyTorch 2.14 on processors with AVX-512 and channels-last maps: the process dies.
+"""
+
 _Way = Literal["library", "products", "tiles"]
 
 
@@ -86,6 +92,13 @@ def convolve(
     Returns:
         (B, C_out, H', W').
     """
+    if (
+        weight.shape[1] < _FEWEST_OF_STEPS
+        and max(stride) > 1
+        and weight.shape[2:] == (1, 1)
+        and not any(padding)
+    ):
+        x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
     if torch.compiler.is_compiling() or max(dilation) > 1 or not _is_ours(x, weight):
         return F.conv2d(x, weight, bias, stride, padding, dilation)
     plan = _plan(x, weight, stride, padding)

@@ -118,6 +118,27 @@ def test_gradient_does_not_depend_on_memory_of_an_earlier_one() -> None:
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("stride", [(2, 2), (1, 3)])
+@pytest.mark.parametrize("channels", [1, 8, 15, 16])
+def test_steps_over_few_channels_are_pytorchs(channels: int, stride: tuple[int, int]) -> None:
+    """PyTorch's own backward of channels-last maps kills the process on some processors."""
+    torch.manual_seed(0)
+    x, weight = drawn(2, channels, 76, 100), drawn(32, channels, 1, 1)
+    maps = x.detach().contiguous().requires_grad_()
+    kernels = weight.detach().contiguous().requires_grad_()
+    expected = F.conv2d(maps, kernels, None, stride)
+    grad = torch.randn_like(expected)
+    expected.backward(grad)
+    x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+    found = convolve(x, weight, None, stride, (0, 0), (1, 1))
+    found.backward(grad)
+    assert x.grad is not None
+    assert weight.grad is not None
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(x.grad, maps.grad)
+    torch.testing.assert_close(weight.grad, kernels.grad, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.usefixtures("in_tiles")
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize(
