@@ -44,6 +44,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EQUIVALENT = ROOT / "tools" / "equivalent_mutants.txt"
 MEMORY_BYTES = 8 << 30
 LIMIT_S = 120  # of processor time, beyond ten times what the tests take
+NARROW = 120  # functions that a test executes which looks at one part alone
+CALLING = 400  # tests of a round, of those that execute the function
 TRACED = 8  # files at a time: what is done is kept
 NOT_OURS = ("tests/house/", "tests/reliability/hostile/")  # the form of the code; bounds of whole commands
 
@@ -184,7 +186,7 @@ class Chosen:
     """Plugin of pytest that runs chosen tests for a while, and keeps which one failed.
 
     Args:
-        tests: which; None is all.
+        tests: which, and how many functions each executes; those of few run first. None is all.
         left_out: not these.
         slow: whether slow ones run.
         budget_s: seconds of processor time after which no more tests are begun.
@@ -192,7 +194,7 @@ class Chosen:
     """
 
     def __init__(
-        self, tests: set[str] | None, left_out: set[str], slow: bool, budget_s: float, failed: Path
+        self, tests: dict[str, int] | None, left_out: set[str], slow: bool, budget_s: float, failed: Path
     ) -> None:
         self.tests, self.left_out, self.slow = tests, left_out, slow
         self.budget_s, self.failed = budget_s, failed
@@ -202,6 +204,9 @@ class Chosen:
         kept = [item for item in items if item.nodeid not in self.left_out]
         kept = kept if self.tests is None else [item for item in kept if item.nodeid in self.tests]
         items[:] = [item for item in kept if self.slow or item.get_closest_marker("slow") is None]
+        if self.tests is not None:
+            widths = self.tests
+            items.sort(key=lambda item: widths[item.nodeid] > NARROW)  # files stay together
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         """End when the time is over."""
@@ -426,6 +431,7 @@ class Plan:
         self.failing = {name for name, test in traced.items() if not test["passed"]}
         self.traced = traced.keys()
         self.traced_files = {file_of(name) for name in traced}
+        self.widths = {name: len(test["functions"]) for name, test in traced.items()}
         self.by_function: dict[str, set[str]] = collections.defaultdict(set)
         for name, test in traced.items():
             for function in test["functions"]:
@@ -439,8 +445,11 @@ class Plan:
             for other in others:
                 self.importers[other].add(path)
 
-    def rounds(self, mutant: Mutant) -> Iterator[tuple[list[str], set[str] | None]]:
-        """Yield files in their order, and the tests of them; None is all."""
+    def rounds(self, mutant: Mutant) -> Iterator[tuple[list[str], dict[str, int] | None]]:
+        """Yield files in their order, and the tests of them; None is all.
+
+        Of the tests that execute the function, those run first that execute few others: they look closest.
+        """
         folder, distance = own_folder(self.scratch, mutant.path), self._distances(mutant.path)
         near = [file for file in distance if distance[file] == 1 or Path(file).parent.as_posix() == folder]
         near += [mutant.path] if mutant.path in self.traced_files else []
@@ -453,8 +462,12 @@ class Plan:
             return Path(file).name != own_name, not file.startswith(folder), distance.get(file, 0), file
 
         traced = sorted({file_of(name) for name in calling}, key=order)
-        yield [file for file in traced if file in near], calling
-        yield [file for file in traced if file not in near], calling
+        others = [file for file in traced if file not in near]
+        for files in ([file for file in traced if file in near], others):
+            names = [name for name in calling if file_of(name) in files]
+            tests = {name: self.widths[name] for name in sorted(names, key=self.widths.__getitem__)[:CALLING]}
+            with_tests = {file_of(name) for name in tests}
+            yield [file for file in files if file in with_tests], tests
         yield sorted(near, key=order), None
         far = sorted((file for file in distance if file not in {*near, *self.traced_files}), key=order)
         yield far, None
@@ -533,7 +546,7 @@ def tested(mutant: Mutant) -> str | None:
                 return failed.read_text() if failed.is_file() else "limit of time" if status < 0 else "pytest"
             if status not in (0, 2, 5):  # passed, out of time, none chosen
                 raise RuntimeError(said_by(os.getpid(), scratch).read_text()[-3000:])
-            done |= tests or set()
+            done |= (tests or {}).keys()
     return ""
 
 
@@ -541,7 +554,7 @@ def passes(test: str) -> bool:
     """Whether a test passes without a mutant."""
     scratch, sure = STATE["scratch"], STATE["sure"]
     if test not in sure and test not in STATE["plan"].traced:
-        chosen = Chosen({test}, set(), STATE["slow"], STATE["budget_s"], scratch / "failed.txt")
+        chosen = Chosen({test: 0}, set(), STATE["slow"], STATE["budget_s"], scratch / "failed.txt")
         if in_child(scratch, STATE["budget_s"] + LIMIT_S, lambda: pytest_main([file_of(test)], chosen)) != 0:
             return False
         sure.add(test)

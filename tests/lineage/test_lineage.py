@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from detkit.__main__ import main
 from detkit.config.schema import Config
@@ -19,6 +20,7 @@ from detkit.lineage.page import Row, ratios_of
 from detkit.storage.folder_lock import LOCK
 from detkit.workflows import lineage as whole
 from detkit.workflows.lineage import Lineage, lineage
+from tests.reference.golden import golden_text
 
 TINY = replace(EMBEDDED, width=0.125, boxes=20, regions=128, crop_px=48)
 ROW_KEYS = {"detector", "ap50", "ap", "recall", "train_seconds", "test_seconds", "proposal_seconds"}
@@ -183,3 +185,13 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="without torchrun"):
         run(tmp_path / "out")
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "alexnet"])
+def test_the_configs_of_the_chain_are_the_golden_ones(backbone: str) -> None:
+    """Their constants were chosen by trials that take hours: none changes unseen."""
+    common = ground(backbone)
+    common = replace(common, terms=replace(common.terms, boxes=200))
+    made = {link.name: link.config(common) for link in CHAIN}
+    found = yaml.safe_dump(json.loads(json.dumps(made)), sort_keys=False)
+    assert found == golden_text(f"lineage_{backbone}.yaml", found)

@@ -82,3 +82,26 @@ def test_deterministic_mode_refuses_what_changes_from_run_to_run(monkeypatch: py
     finally:
         set_deterministic(False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("avx512", [True, False])
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+def test_x86_computes_bf16_with_either_of_two_units(
+    monkeypatch: pytest.MonkeyPatch, machine: str, amx: bool, avx512: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert device._computes_bf16(CPU) == (avx512 or amx)
+
+
+@pytest.mark.parametrize(("features", "computes"), [("fp asimd bf16 i8mm", True), ("fp asimd i8mm", False)])
+def test_arm_computes_bf16_where_the_system_says_so(
+    monkeypatch: pytest.MonkeyPatch, features: str, computes: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr(device.Path, "is_file", lambda _: True)
+    monkeypatch.setattr(device.Path, "read_text", lambda *_, **__: f"Features : {features}\n")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert device._computes_bf16(CPU) == computes

@@ -139,3 +139,16 @@ def test_a_pretrained_layer_is_made_thin_when_it_is_read(tmp_path: Path) -> None
     left, values, right = torch.linalg.svd(whole.roi_head.head.fc6.weight, full_matrices=False)
     nearest = left[:, :8] * values[:8] @ right[:8]
     torch.testing.assert_close(fc6[1].weight @ fc6[0].weight, nearest, atol=1e-5, rtol=1e-4)
+
+
+def test_images_that_are_gone_are_said(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(*_: object) -> None:
+        raise UserError("data/val: no such folder")
+
+    monkeypatch.setattr("detkit.workflows.compress.open_validation_set", gone)
+    compress(weights, fc6=8, fc7=None, out=tmp_path / "small.safetensors")
+    said = capsys.readouterr().err
+    assert "not measured, for want of images: data/val: no such folder" in said
+    assert "--data CONFIG names others" in said

@@ -283,3 +283,11 @@ def test_parameters_reach_the_method() -> None:
         "windows"
     ]
     assert sizes["sizes_px"] == ((8, 8),)
+
+
+def test_a_dataset_whose_images_are_gone(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "voc", 3, 2)
+    lost = next((tmp_path / "shapes" / "JPEGImages").iterdir())
+    lost.unlink()
+    with pytest.raises(UserError, match=lost.name):
+        named_images([str(tmp_path / "shapes")])

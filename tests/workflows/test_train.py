@@ -269,3 +269,13 @@ def test_a_name_with_a_mapping_and_keywords_trains_and_evaluates_as_a_config_doe
     assert evaluated is not None
     assert trained.measured is not None
     assert evaluated.measured.value == trained.measured.value
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_maps_are_compiled_where_the_config_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(train_gradient, "compile_maps", compiled.append)
+    train(small(f"train.compile={str(asked).lower()}", "data.val=null"), out=tmp_path / "run")
+    assert len(compiled) == asked

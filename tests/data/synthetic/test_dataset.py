@@ -18,6 +18,7 @@ from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write
 from detkit.data.synthetic.scenes import plan_scene
 from detkit.data.synthetic.shapes import shape_mask
 from detkit.errors import UserError
+from tests.reference.golden import golden_array, golden_text
 
 
 def test_pictures_depend_on_seed_and_index_alone() -> None:
@@ -123,3 +124,25 @@ def test_jpeg_pictures_are_close(tmp_path: Path) -> None:
     write_synthetic(tmp_path, "voc", 1, 1)
     pixels = decode_image(tmp_path / "JPEGImages" / "train_000000.jpg")
     assert np.abs(pixels.astype(float) - SyntheticSet(1, 0).render(0)).mean() < 6
+
+
+def test_the_embedded_pictures_are_the_golden_ones() -> None:
+    """Published figures are measured on them. Means of blocks: processors round pixels differently."""
+    embedded = SyntheticSet(24)
+    means = []
+    for index in range(embedded.num_images):
+        picture = embedded.render(index)[:192, :192].astype(np.float64)
+        means.append(picture.reshape(24, 8, 24, 8, 3).mean((1, 3)))
+    found = np.round(means).astype(np.uint8)
+    golden = golden_array("synthetic_blocks.npy", found)
+    assert np.abs(found.astype(int) - golden).max() <= 2
+
+
+def test_the_embedded_objects_are_the_golden_ones() -> None:
+    truth = SyntheticSet(40).annotations()
+    lines = [
+        f"{truth.image_files[image]} {truth.classes[label]} {' '.join(f'{side:g}' for side in box)}"
+        for image, label, box in zip(truth.image_index(), truth.labels, truth.boxes.tolist(), strict=True)
+    ]
+    found = "\n".join(lines) + "\n"
+    assert found == golden_text("synthetic_objects.txt", found)

@@ -15,7 +15,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.classifier.model import Classifier, views
-from detkit.detectors.classifier.tails import FcTail
+from detkit.detectors.classifier.tails import FcTail, gaussian_linear
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import save_model
@@ -229,3 +229,10 @@ def test_a_small_image_is_padded_at_its_end() -> None:
     assert cut.shape == (10, 3, 8, 8)
     assert torch.equal(cut[0, :, :5], torch.ones(3, 5, 8))
     assert not cut[0, :, 5:].any()
+
+
+def test_the_layer_of_the_logits_begins_narrow() -> None:
+    torch.manual_seed(0)
+    layer = gaussian_linear(400, 50)
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not layer.bias.any()

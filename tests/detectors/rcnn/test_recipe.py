@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,26 @@ def test_it_can_begin_with_another_detectors_weights(run: Path, tmp_path: Path) 
     old, new = weights(run), weights(tmp_path / "run")
     assert torch.equal(new["network.backbone.conv1.weight"], old["network.backbone.conv1.weight"])
     assert torch.equal(new["decision.classifier.weight"][:2], old["decision.classifier.weight"][[1, 0]])
+
+
+def test_the_times_of_a_plan() -> None:
+    values = dict.fromkeys(("free_bytes", "cache_bytes", "disk_free_bytes", "step_bytes"), 0)
+    planned = StagedPlan(
+        "cpu", "fp32", 6, num_regions=600, step_seconds=0.5, steps=40, regions_per_second=20.0, **values
+    )
+    assert planned.feature_seconds == 30
+    assert planned.fine_tune_seconds == 20
+    assert "0.5 min" in "\n".join(planned.lines())
+
+
+def test_a_step_has_to_divide_among_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detkit.detectors.rcnn.recipe.world_size", lambda: 3)
+    with pytest.raises(UserError, match=r"batch_size: 8 regions cannot be divided among 3 processes"):
+        plan(small())
+
+
+def test_the_regions_of_the_fine_tuning_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_data(small(), tmp_path / "shown", num_batches=1)
+    assert re.search(r"\d+ regions with an object, \d+ of background", capsys.readouterr().err)

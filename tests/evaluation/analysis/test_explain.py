@@ -144,3 +144,10 @@ def test_a_single_class() -> None:
     assert explain_class(truth, found, 2).kind == "no_objects"
     assert explain_class(*scene([("a", box)], [("b", 0.5, (500, 500, 9, 9))]), 0).kind == "no_detections"
     assert explain_class(*scene([("a", box)], [("a", 0.5, (500, 500, 9, 9))]), 0).kind == "not_learned"
+
+
+def test_two_classes_the_wrong_way_round_are_named() -> None:
+    truth, found = good_detections(1)
+    truth = replace(truth, classes=("a", "b"), labels=truth.labels % 2)
+    causes = explain_zero(truth, replace(found, labels=(found.labels + 1) % 2))
+    assert "category_shift" in [cause.kind for cause in causes]
