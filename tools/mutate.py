@@ -47,6 +47,10 @@ LIMIT_S = 120  # of processor time, beyond ten times what the tests take
 NARROW = 120  # functions that a test executes which looks at one part alone
 CALLING = 400  # tests of a round, of those that execute the function
 TRACED = 8  # files at a time: what is done is kept
+OF_ALL = (
+    "tests/config/test_defaults.py",
+    "tests/test_default_arguments.py",
+)  # of the package
 NOT_OURS = ("tests/house/", "tests/reliability/hostile/")  # the form of the code; bounds of whole commands
 
 # The scratch copy.
@@ -470,7 +474,7 @@ class Plan:
             yield [file for file in files if file in with_tests], tests
         yield sorted(near, key=order), None
         far = sorted((file for file in distance if file not in {*near, *self.traced_files}), key=order)
-        yield far, None
+        yield [*far, *(file for file in OF_ALL if file not in near)], None
 
     def _distances(self, path: str) -> dict[str, int]:
         """Return over how many imports each test file comes to a file of the package."""
