@@ -197,7 +197,7 @@ class _StagedTraining:
         def cached(folder: Path) -> CachedVectors:
             return CachedVectors(folder, reader, kept, min_iou=min_iou, for_svms=self.for_svms)
 
-        wanted = {**inputs, "min_iou": min_iou, "svms": self.for_svms}
+        wanted = {**inputs, "min_iou": min_iou, "svms": self.for_svms, "norms": True}
         made = self.stages.run("features", wanted, lambda part: cached(part).fill())
         return cached(made.path), {"features": made}
 
@@ -231,6 +231,6 @@ class _StagedTraining:
                 seed=task.seed,
             )
 
-        inputs = {**features, "seed": task.seed, "how": config.model_dump()}
+        inputs = {**features, "seed": task.seed, "how": config.model_dump(), "scale": "of all regions"}
         made = self.stages.run("box_regression", inputs, fit)
         fill_box_regression(deltas, made.path)

@@ -26,6 +26,7 @@ from detkit.training.staged.feature_store import (
     RegionReader,
     Vectors,
     feature_scale,
+    lengths,
     regression_examples,
 )
 from detkit.training.staged.mining_state import MiningState, load_mining, save_mining
@@ -131,7 +132,8 @@ def fit_svms(
     """
     part.mkdir(parents=True, exist_ok=True)
     num_images, width = len(reader.regions), reader.model.widths[reader.model.layer]
-    scale = feature_scale(vectors.decision, num_images, seed)
+    counts = reader.regions.counts()
+    scale = feature_scale(lambda image, rows: lengths(vectors.decision(image, rows)), counts, seed)
     file = part / f"mining_{rank()}_of_{world_size()}.safetensors"
     state = load_mining(file) if file.exists() else MiningState.begin(width, len(classes))
     progress, saved = ProgressLine("hard negatives", num_images), time.monotonic()
@@ -182,9 +184,8 @@ def fit_box_regression(
     """
     part.mkdir(parents=True, exist_ok=True)
     examples = [regression_examples(reader, image, min_iou) for image in range(len(reader.regions))]
-    scale = feature_scale(
-        lambda image: vectors.pool5(image, examples[image].rows.numpy()), len(examples), seed
-    )
+    # Of all regions, not of the examples: these have longer features, and would be pulled less.
+    scale = feature_scale(vectors.pool5_norms, reader.regions.counts(), seed)
     own, width = np.arange(rank(), num_classes, world_size()), reader.model.widths["pool5"]
     weights, bias = np.zeros((len(own), 4, width)), np.zeros((len(own), 4))
     with ProgressLine("box regression", len(examples) * len(own)) as progress:

@@ -48,6 +48,10 @@ class Vectors(Protocol):
         """Return (E, D) pool5 of some of the regions that box regression learns from."""
         ...
 
+    def pool5_norms(self, image: int, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return (r,) lengths of the pool5 of any regions."""
+        ...
+
 
 @dataclass(frozen=True)
 class RegionReader:
@@ -118,9 +122,15 @@ class RegionReader:
         """Return (E, D) pool5 of some of the regions."""
         return self.together(image, rows)[0]
 
+    def pool5_norms(self, image: int, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return (r,) lengths of the pool5 of some of the regions."""
+        return lengths(self.pool5(image, rows))
+
 
 class CachedVectors:
     """Features on the disk: what the SVMs see of every region, and pool5 of those regression learns from.
+
+    Of the pool5 of all other regions the length alone is kept, where the SVMs' features come with it.
 
     Args:
         folder: where the files are, or are to be.
@@ -149,6 +159,8 @@ class CachedVectors:
         if self.examples and not self._shared:
             width = model.widths["pool5"]
             self._files["pool5"] = VectorFile(folder / "pool5_of_examples.npy", num_examples, width, kept)
+            if for_svms:
+                self._files["norms"] = VectorFile(folder / "pool5_norms.npy", regions.counts(), 1, "fp32")
         self._done = folder / "done.npy"
 
     @property
@@ -165,6 +177,14 @@ class CachedVectors:
         if self._shared:
             return self.decision(image, rows)
         return self._files["pool5"].get(image, np.searchsorted(self.examples[image], rows))
+
+    def pool5_norms(self, image: int, rows: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+        """Return (r,) lengths of the pool5 of any regions."""
+        if self._shared:
+            return lengths(self.decision(image, rows))
+        if "norms" in self._files:
+            return self._files["norms"].get(image, rows)[:, 0]
+        return self.reader.pool5_norms(image, rows)
 
     def fill(self) -> None:
         """Compute what is not there yet; each process takes its share of the images.
@@ -193,14 +213,16 @@ class CachedVectors:
             self._files["pool5"].put(image, (pool5 for pool5, _ in self.reader(image, rows)))
             return
         wanted = self.examples[image] if "pool5" in self._files else np.zeros(0, np.int64)
-        taken, vectors, at = [], [], 0
+        taken, vectors, norms, at = [], [], [], 0
         for pool5, decisive in self.reader(image):
             vectors.append(decisive)
+            norms.append(lengths(pool5)[:, None].astype(np.float32))
             taken.append(pool5[wanted[(wanted >= at) & (wanted < at + len(pool5))] - at])
             at += len(pool5)
         self._files["decision"].put(image, vectors)
         if "pool5" in self._files:
             self._files["pool5"].put(image, taken)
+            self._files["norms"].put(image, norms)
 
     def _create(self) -> None:
         """Say how large the files are, refuse them where there is no room, and make them."""
@@ -232,14 +254,24 @@ def regression_examples(reader: RegionReader, image: int, min_iou: float) -> Box
     return box_examples(regions.boxes(image), objects.boxes, objects.labels, min_iou)
 
 
-def feature_scale(features: Callable[[int], NDArray[np.floating[Any]]], num_images: int, seed: int) -> float:
+def lengths(vectors: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return the (R,) float64 Euclidean norms of (R, D) vectors."""
+    norms: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return norms
+
+
+def feature_scale(
+    norms: Callable[[int, NDArray[np.int64]], NDArray[np.floating[Any]]],
+    counts: NDArray[np.int64],
+    seed: int,
+) -> float:
     """Return the factor that makes the mean norm of features 20: one for all, so that lengths keep meaning.
 
-    The mean is taken over at most 200 boxes of each of at most 200 images, chosen at random.
+    The mean is taken over at most 200 regions of each of at most 200 images, chosen at random among all.
 
     Args:
-        features: returns the (N, D) features of the boxes of image i.
-        num_images: how many images there are.
+        norms: returns the (r,) lengths of the features of some regions of an image.
+        counts: (N,) regions of each image.
         seed: seeds the choice.
 
     Raises:
@@ -248,12 +280,11 @@ def feature_scale(features: Callable[[int], NDArray[np.floating[Any]]], num_imag
     Reference: Girshick et al., R-CNN, CVPR 2014.
     """
     chance = np.random.default_rng([_CHOICE, seed])
-    images = np.sort(chance.permutation(num_images)[:MOST_IMAGES])
+    images = np.sort(chance.permutation(len(counts))[:MOST_IMAGES])
     total, count = 0.0, 0
     for image in images.tolist():
-        of_image = features(image)
-        chosen = np.sort(chance.permutation(len(of_image))[:MOST_BOXES])
-        total += float(np.linalg.norm(of_image[chosen].astype(np.float64), axis=1).sum())
+        chosen = np.sort(chance.permutation(int(counts[image]))[:MOST_BOXES])
+        total += float(norms(image, chosen).sum(dtype=np.float64))
         count += len(chosen)
     if count == 0:
         raise UserError("features: none of the training images has a box to take features from")

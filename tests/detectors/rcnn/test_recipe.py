@@ -211,6 +211,11 @@ def test_features_of_fc7_keep_pool5_of_what_regression_learns_from(tmp_path: Pat
     assert 0 < len(pool5) < len(fc7)
     assert (fc7.shape[1], pool5.shape[1]) == (256, 16 * 36)
     assert np.load(folder / "done.npy").all()
+    norms = np.load(folder / "pool5_norms.npy")
+    assert norms.shape == (len(fc7), 1)
+    # Every example's length is among those of its image's regions.
+    of_examples = np.linalg.norm(pool5.astype(np.float64), axis=1)
+    assert np.isclose(of_examples[:, None], norms[:, 0], rtol=2e-3).any(axis=1).all()
 
 
 def test_what_it_takes_can_be_planned() -> None:

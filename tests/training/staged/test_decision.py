@@ -100,6 +100,9 @@ class Features:
     def pool5(self, image: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.of[image][rows]
 
+    def pool5_norms(self, image: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.sqrt((self.of[image][rows].astype(np.float64) ** 2).sum(axis=1))
+
 
 @pytest.fixture
 def reader() -> Any:
@@ -165,8 +168,11 @@ def test_box_regression_is_the_papers_on_regions_that_overlap_enough(reader: Any
             if iou[row, best] > 0.6:
                 target = encode(objects.boxes[best].double().numpy(), boxes[row])
                 rows[int(objects.labels[best])].append((features.of[image][row], target))
-    every = np.stack([row for label in rows for row, _ in rows[label]])
-    scale = 20 / np.linalg.norm(every, axis=1).mean()
+    # The mean length of the features of all regions, as in the authors' rcnn_feature_stats.m, not of the
+    # examples, which here is another.
+    scale = 20 / np.linalg.norm(np.concatenate(features.of), axis=1).mean()
+    of_examples = np.stack([row for label in rows for row, _ in rows[label]])
+    assert 20 / np.linalg.norm(of_examples, axis=1).mean() < 0.9 * scale
     asked = features.of[0]
     found = deltas(torch.from_numpy(asked)).detach().numpy()
     for label, own in rows.items():

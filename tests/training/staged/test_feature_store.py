@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.staged.feature_store import CachedVectors, feature_scale
+from detkit.training.staged.feature_store import CachedVectors, feature_scale, lengths
 
 
 def test_one_factor_brings_the_mean_norm_to_twenty() -> None:
     images = [np.random.default_rng(i).random((3 + i, 5)).astype(np.float32) for i in range(4)]
-    scale = feature_scale(lambda image: images[image], 4, seed=0)
+    counts = np.array([len(rows) for rows in images])
+    scale = feature_scale(lambda image, rows: lengths(images[image][rows]), counts, seed=0)
     norms = np.linalg.norm(np.concatenate(images) * scale, axis=1)
     assert norms.mean() == pytest.approx(20.0)
     assert norms.std() > 0.1  # not each vector to the same length
@@ -22,39 +23,44 @@ def test_one_factor_brings_the_mean_norm_to_twenty() -> None:
 def test_at_most_two_hundred_images_and_boxes_are_looked_at() -> None:
     asked: list[int] = []
 
-    def features(image: int) -> np.ndarray:
+    def norms(image: int, rows: np.ndarray) -> np.ndarray:
         asked.append(image)
-        return np.full((1000, 1), 2.0)
+        assert len(set(rows.tolist())) == 200
+        assert 0 <= rows.min() <= rows.max() < 1000
+        return np.full(len(rows), 2.0)
 
-    assert feature_scale(features, 500, seed=1) == pytest.approx(10.0)
+    counts = np.full(500, 1000)
+    assert feature_scale(norms, counts, seed=1) == pytest.approx(10.0)
     assert len(asked) == len(set(asked)) == 200
     first = list(asked)
     asked.clear()
-    feature_scale(features, 500, seed=1)
+    feature_scale(norms, counts, seed=1)
     assert asked == first
     asked.clear()
-    feature_scale(features, 500, seed=2)
+    feature_scale(norms, counts, seed=2)
     assert asked != first
+
+
+def scale_of(norms: np.ndarray, seed: int) -> float:
+    return feature_scale(lambda image, rows: norms[rows], np.array([len(norms)]), seed)
 
 
 def test_boxes_beyond_two_hundred_do_not_count_and_are_chosen_by_chance() -> None:
     # One box in a thousand is of length 2001: all 1000 have a mean of 3, and any 200 of 1 or 11.
-    rows = np.ones((1000, 1))
-    rows[0] = 2001.0
-    found = {round(feature_scale(lambda image: rows, 1, seed=seed), 6) for seed in range(30)}
+    of_one = np.ones(1000)
+    of_one[0] = 2001.0
+    found = {round(scale_of(of_one, seed), 6) for seed in range(30)}
     assert found == {20.0, round(20 / 11, 6)}
-    first_rows = np.ones((201, 1))
-    first_rows[-1] = 0.0  # of 201 boxes any may be left out, not always the last
-    scales = {feature_scale(lambda image: first_rows, 1, seed=seed) for seed in range(5)}
-    assert max(scales) == pytest.approx(20 * 200 / 199)
-    few = np.array([[1.0], [3.0]])
-    assert feature_scale(lambda image: few, 3, seed=0) == pytest.approx(10.0)
+    of_one = np.ones(201)
+    of_one[-1] = 0.0  # of 201 boxes any may be left out, not always the last
+    assert max(scale_of(of_one, seed) for seed in range(5)) == pytest.approx(20 * 200 / 199)
+    assert scale_of(np.array([1.0, 3.0]), 0) == pytest.approx(10.0)
 
 
-@pytest.mark.parametrize("rows", [np.zeros((0, 3)), np.zeros((2, 3)), np.full((2, 3), np.nan)])
-def test_features_that_say_nothing_are_refused(rows: np.ndarray) -> None:
+@pytest.mark.parametrize("norms", [np.zeros(0), np.zeros(2), np.full(2, np.nan)])
+def test_features_that_say_nothing_are_refused(norms: np.ndarray) -> None:
     with pytest.raises(UserError, match="features"):
-        feature_scale(lambda image: rows, 2, seed=0)
+        scale_of(norms, 0)
 
 
 class Harmful:
