@@ -117,6 +117,11 @@ class ImageBatch:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    @property
+    def pixel_px(self) -> tuple[float, ...]:
+        """How many pixels of `pixels` a pixel of each image's file is wide."""
+        return tuple(max(size) / max(old) for size, old in zip(self.sizes, self.originals, strict=True))
+
     def part(self, start: int, stop: int) -> ImageBatch:
         """Return the images from `start` to `stop`, with their padding."""
         proposals = None if self.proposals is None else self.proposals[start:stop]

@@ -148,7 +148,7 @@ class _StagedTraining:
         }
         self.names = [name for name, wanted in plan.items() if wanted]
         self.stages = Stages(task.folder, self.names, say)
-        network = detector.model_dump(include={"type", "backbone", "regions", "scales_px"})
+        network = detector.model_dump(include={"type", "backbone", "regions", "scales_px", "copy_for_each"})
         network["regions"].pop("at_once", None)  # it changes no result
         self.inputs = {**stage_inputs(task), "detector": network}
 

@@ -77,6 +77,23 @@ def pairwise_ioa(boxes: Tensor, regions: Tensor) -> Tensor:
     return _by_rows(_ioa, boxes, regions)
 
 
+def to_inclusive(boxes: Tensor, pixel_px: float = 1.0) -> Tensor:
+    """Return continuous boxes as the papers' programs hold them: right and bottom are the last pixel's.
+
+    Args:
+        boxes: (R, 4) corner boxes, where a box of one pixel is one wide.
+        pixel_px: side of the pixel that is meant, where an image was resized.
+
+    Returns:
+        (R, 4) left, top, and the place of the last pixel to the right and at the bottom.
+
+    Example:
+        >>> to_inclusive(torch.tensor([[0.0, 0.0, 4.0, 3.0]]))
+        tensor([[0., 0., 3., 2.]])
+    """
+    return torch.cat((boxes[:, :2], boxes[:, 2:] - pixel_px), dim=1)
+
+
 def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the boxes cut off at the borders of an image.
 

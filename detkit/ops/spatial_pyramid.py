@@ -11,14 +11,16 @@ from detkit.ops.regions import require_regions
 from detkit.ops.roi_pool import roi_pool
 
 
-def pyramid_cells(boxes: Tensor, scale: float) -> Tensor:
+def pyramid_cells(boxes: Tensor, scale: float, shift: float = 0.0) -> Tensor:
     """Return the cells that a region's edges are nearest to; halfway it is the inner one.
 
     RoIPool goes outwards halfway, away from zero. The last cell can come to lie before the first.
 
     Args:
-        boxes: (R, 4) corner boxes in pixels.
+        boxes: (R, 4) boxes of inclusive pixels.
         scale: cells per pixel, such as 1/16.
+        shift: how many cells to the right and down the middle of a cell lies of pixel 0, 16, 32, ...: 0 where
+            every layer is padded by half its kernel, and 7.5/16 behind VGG's four poolings without padding.
 
     Returns:
         (R, 4) int64 first and last column and row.
@@ -27,16 +29,20 @@ def pyramid_cells(boxes: Tensor, scale: float) -> Tensor:
         >>> pyramid_cells(torch.tensor([[8.0, 7.0, 24.0, 25.0]]), 1 / 16)
         tensor([[1, 0, 1, 2]])
 
-    Reference: He et al., Spatial Pyramid Pooling, ECCV 2014, appendix A; layers here are padded, so that a
-    cell stands for the pixels at its own place and offsets are 0.
+    Reference: He et al., Spatial Pyramid Pooling, ECCV 2014, appendix A.
     """
     # Apple's GPUs have no float64.
-    places = boxes.to(torch.float32 if boxes.device.type == "mps" else torch.float64) * scale
+    places = boxes.to(torch.float32 if boxes.device.type == "mps" else torch.float64) * scale - shift
     return torch.cat(((places[:, :2] + 0.5).floor(), (places[:, 2:] - 0.5).ceil()), dim=1).to(torch.int64)
 
 
 def spatial_pyramid_pool(
-    features: Tensor, boxes: Tensor, image: Tensor, scale: float, levels: Sequence[int]
+    features: Tensor,
+    boxes: Tensor,
+    image: Tensor,
+    scale: float,
+    levels: Sequence[int],
+    shift: float = 0.0,
 ) -> Tensor:
     """Return the maxima of each region over n x n bins, for every n of a pyramid.
 
@@ -48,10 +54,11 @@ def spatial_pyramid_pool(
 
     Args:
         features: (B, C, H, W) feature maps of any floating type, also of autocast.
-        boxes: (R, 4) corner boxes in pixels; no gradient flows to them.
+        boxes: (R, 4) boxes of inclusive pixels; no gradient flows to them.
         image: (R,) index in [0, B) of the map each region lies on.
         scale: cells per pixel, such as 1/16.
         levels: bins along each side; the paper takes 6, 3, 2 and 1, which are 50 bins together.
+        shift: of the cells' middles; see `pyramid_cells`.
 
     Returns:
         (R, C · bins, 1, 1): for each level in turn, channel by channel, its bins row by row.
@@ -70,7 +77,7 @@ def spatial_pyramid_pool(
     require_regions(features, boxes, image)
     height, width = features.shape[2:]
     last = boxes.new_tensor([width - 1, height - 1], dtype=torch.int64)
-    first, end = pyramid_cells(boxes, scale).clamp(min=0).split(2, dim=1)  # type: ignore[no-untyped-call]
+    first, end = pyramid_cells(boxes, scale, shift).clamp(min=0).split(2, dim=1)  # type: ignore[no-untyped-call]
     first, end = torch.minimum(first, last), torch.minimum(end, last)
     middle = torch.div(first + end, 2, rounding_mode="floor")
     turned = end < first

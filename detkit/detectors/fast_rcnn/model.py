@@ -44,7 +44,8 @@ class FastRCNN(MapDetector):
         """
         proposals = self._proposals(batch.images)
         maps = self.feature_maps(batch.images)
-        head_class, head_box = self.roi_head.losses(maps, proposals, batch.targets, batch.seed)
+        edges = self._edges(batch.images)
+        head_class, head_box = self.roi_head.losses(maps, proposals, batch.targets, batch.seed, **edges)
         return {"head_class": head_class, "head_box": head_box}
 
     @torch.no_grad()
@@ -55,7 +56,8 @@ class FastRCNN(MapDetector):
             UserError: the batch does not say where to look.
         """
         proposals, maps = self._proposals(images), self.maps(images)
-        return in_file_pixels(self.roi_head.detect(maps, proposals, images.sizes), images)
+        found = self.roi_head.detect(maps, proposals, images.sizes, **self._edges(images))
+        return in_file_pixels(found, images)
 
     def maps(self, images: ImageBatch) -> list[Tensor]:
         """Return the maps of images as a test sees them, with those of their smaller copies."""
@@ -87,6 +89,10 @@ class FastRCNN(MapDetector):
         """Return the (P, 4) proposals of an image, and how many of those sampled hold an object."""
         assert proposals is not None
         return proposals, len(self.roi_head.positive_regions(proposals, target, seed=0))
+
+    def _edges(self, images: ImageBatch) -> dict[str, Sequence[float]]:
+        """Return what a head needs to know of proposals from files; one of the user's own is not asked."""
+        return {"pixel_px": images.pixel_px} if isinstance(self.roi_head, RoIHead) else {}
 
     def _proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         if images.proposals is None:

@@ -54,7 +54,8 @@ class _LastVectors(nn.Module):
 
     def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the (R, D) vectors of an image's regions, twice."""
-        vectors = self.detector.roi_head.vectors(self.detector.maps(image), [boxes])
+        maps = self.detector.maps(image)
+        vectors = self.detector.roi_head.vectors(maps, [boxes], image.pixel_px)
         yield vectors, vectors
 
 

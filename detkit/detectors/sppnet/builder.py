@@ -16,7 +16,7 @@ from detkit.models.backbones.builder import build_backbone, load_pretrained
 from detkit.models.backbones.families import family_of
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.builder import build_custom_features, build_decision, dropout_of, selection_of
-from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
+from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_side
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
 from detkit.spec import CustomConfig
 
@@ -29,6 +29,7 @@ def build_sppnet(spec: SPPNetConfig, num_classes: int, on_weights: OnWeights | N
         build_decision(spec.head, spec.box_regression, network.widths, num_classes),
         num_classes=num_classes,
         selection=selection_of(spec.head),
+        copy_for_each=spec.copy_for_each,
     )
 
 
@@ -67,9 +68,13 @@ def _features(
         return own, own.channels * own.size**2
     levels = spec.regions.levels
     strides = [stride / factor for factor in factors]
-    pool = partial(spatial_pyramid_pool, levels=levels)
+    shift = 0.0
+    if not isinstance(spec.backbone, CustomConfig):
+        family = family_of(spec.backbone)
+        shift = family.cell_offset[family.strides.index(stride)] - 0.5 / stride
+    pool = partial(spatial_pyramid_pool, levels=levels, shift=shift)
     width = channels * sum(level * level for level in levels)
-    return RegionFeatures(pool, strides, level=nearest_copy), width
+    return RegionFeatures(pool, strides, level=nearest_side, inclusive=True), width
 
 
 @torch.no_grad()

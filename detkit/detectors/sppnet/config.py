@@ -45,8 +45,10 @@ class SPPNetConfig(StagedDetectorConfig):
     """The network that reads the image. All of it is frozen unless the config says otherwise."""
     scales_px: tuple[Count, ...] = ()
     """Short sides of the copies of an image that are read, rising; each region is taken from the one where
-    its area is nearest to 224 x 224 pixels, and fine-tuning takes one by chance. The largest is
-    `data.resize.short_px`. Empty reads one."""
+    the root of its area is nearest to 224 pixels. The largest is `data.resize.short_px`. Empty reads one."""
+    copy_for_each: Literal["region", "image"] = "region"
+    """Fine-tuning takes one of the copies by chance: for each region, as the authors' program does, which
+    reads all copies of an image, or for each image, which reads one and takes a fraction of the time."""
     proposals: ExternalProposalsConfig = Field(default_factory=SelectiveSearchConfig)
     """Where to look."""
     regions: AnyPyramidConfig = Field(default_factory=SpatialPyramidConfig)
@@ -65,8 +67,9 @@ class SPPNetConfig(StagedDetectorConfig):
 
     @classmethod
     def complete(cls, config: Values) -> Values:
-        """Leave regions out of the fine-tuning that overlap no object at all."""
+        """Leave regions out of the fine-tuning that overlap no object, and let no layer learn faster."""
         if kind_of(config.get("train")) != "staged":
             return config
         train = {"fine_tune": {}, **config["train"]}
-        return fill({**config, "train": train}, {"train": {"fine_tune": {"bg_low_iou": 0.1}}})
+        own = {"bg_low_iou": 0.1, "new_lr_factor": 1.0}
+        return fill({**config, "train": train}, {"train": {"fine_tune": own}})

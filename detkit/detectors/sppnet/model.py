@@ -19,7 +19,7 @@ from detkit.models.roi.selection import Selection
 from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import ImageBatch, Target, TrainBatch
 
-_SAMPLING_STAGE = 4  # tells these random choices from those of other parts
+_SAMPLING_STAGE, _COPIES_STAGE = 4, 5  # tell these random choices from those of other parts
 _AT_ONCE = 1024  # regions that go through fc6 and fc7 together; it changes no result
 
 
@@ -87,14 +87,22 @@ class PyramidNetwork(RegionLayers):
         """Return the maps of images and of their smaller copies, the largest first."""
         return [*self.maps(pixels), *(self.maps(shrunk(pixels, factor))[0] for factor in self.copies)]
 
-    def pool5(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def pool5(
+        self,
+        maps: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        pixel_px: Sequence[float],
+        copies: Tensor | None = None,
+    ) -> Tensor:
         """Return (R, D) vectors of all images' regions, image by image.
 
         Args:
             maps: what `maps` or `all_maps` gave.
             boxes: for each image, (R_i, 4) boxes in pixels.
+            pixel_px: for each image, the side of its file's pixels in these.
+            copies: (R,) which of several copies; None lets each region's size choose.
         """
-        return self.features(maps, boxes).flatten(1)
+        return self.features(maps, boxes, pixel_px, copies).flatten(1)
 
 
 class SPPNet(RegionDetector):
@@ -105,6 +113,8 @@ class SPPNet(RegionDetector):
         decision: makes scores and deltas of their vectors.
         num_classes: K.
         selection: chooses what is reported.
+        copy_for_each: whether fine-tuning draws the copy of the image `region` by `region`; `image` reads it
+            as it comes.
 
     Attributes:
         sampling: which regions fine-tune; whoever trains sets it.
@@ -121,8 +131,10 @@ class SPPNet(RegionDetector):
         *,
         num_classes: int,
         selection: Selection = SELECTION,
+        copy_for_each: Literal["region", "image"] = "region",
     ) -> None:
         super().__init__("sppnet", network, decision, num_classes=num_classes, selection=selection)
+        self.draws_copies = copy_for_each == "region" and bool(network.copies)
         self.sampling = RegionSampling(Sampler(64, 0.25), 0.5, (0.1, 0.5))
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
@@ -135,10 +147,20 @@ class SPPNet(RegionDetector):
             self.sampling(boxes, target, self.num_classes, batch.seed)
             for boxes, target in zip(self.proposals(batch.images), batch.targets, strict=True)
         ]
-        maps = self.network.maps(self.prepare(batch.images))
-        pool5 = self.network.pool5(maps, [boxes for boxes, _ in drawn])
+        regions, copies = [boxes for boxes, _ in drawn], None
+        pixels = self.prepare(batch.images)
+        maps = self.network.all_maps(pixels) if self.draws_copies else self.network.maps(pixels)
+        if self.draws_copies:
+            seeds = [mix_seed(batch.seed, target.image, _COPIES_STAGE) for target in batch.targets]
+            chosen = [self._draw_copies(len(own), seed) for own, seed in zip(regions, seeds, strict=True)]
+            copies = torch.cat(chosen).to(pixels.device)
+        pool5 = self.network.pool5(maps, regions, batch.images.pixel_px, copies)
         labels = torch.cat([labels for _, labels in drawn])
         return {"head_class": self.decision.loss(self.network.last_vectors(pool5), labels)}
+
+    def _draw_copies(self, num: int, seed: int) -> Tensor:
+        chance = torch.Generator().manual_seed(seed)
+        return torch.randint(1 + len(self.network.copies), (num,), generator=chance)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
@@ -182,5 +204,5 @@ class SPPNet(RegionDetector):
         """
         maps = self.network.all_maps(self.prepare(image))
         for some in torch.split(boxes, _AT_ONCE):
-            pool5 = self.network.pool5(maps, [some])
+            pool5 = self.network.pool5(maps, [some], image.pixel_px)
             yield pool5, self.network.beyond(pool5, self.layer)

@@ -12,6 +12,7 @@ from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.geometric import Flip
 from detkit.data.transforms.resize import Resize
+from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.detectors.sppnet.model import RegionSampling, SPPNet
 from detkit.detectors.task import Task
 from detkit.models.roi.region_detector import RegionDetector
@@ -24,7 +25,8 @@ from detkit.training.staged.fine_tune import Loader
 def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> Loader:
     """Return the batches of SPP-net's fine-tuning, those of this process, and set the model's sampler.
 
-    Each image has one of the sizes that a test reads, by chance, and is mirrored by chance.
+    Each image is mirrored by chance. It is as large as a test reads it, or has one of the smaller sizes, too,
+    where the config draws them image by image.
 
     Args:
         task: the data and where it runs.
@@ -38,7 +40,8 @@ def image_batches(task: Task, config: FineTuneConfig, model: RegionDetector) -> 
     cast(SPPNet, model).sampling = RegionSampling(
         Sampler(per_image, config.fg_fraction), config.fg_iou, (config.bg_low_iou, config.fg_iou)
     )
-    scales, resize = task.detector.image_scales_px, task.data.resize
+    spec, resize = cast(SPPNetConfig, task.detector), task.data.resize
+    scales = spec.scales_px if spec.copy_for_each == "image" else ()
     last = Resize(scales, resize.long_px) if scales and resize else resizing(resize)
     images = DetectionDataset(
         regions.index,

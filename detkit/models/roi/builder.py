@@ -65,9 +65,8 @@ def build_features(
         )
     match spec:
         case RoIPoolConfig():
-            return RegionFeatures(
-                partial(roi_pool, size=spec.size), strides, level=level, rounding=rounded_edges
-            )
+            pool = partial(roi_pool, size=spec.size)
+            return RegionFeatures(pool, strides, level=level, rounding=rounded_edges, inclusive=True)
         case RoIAlignConfig():
             options: dict[str, Any] = spec.model_dump(include={"size", "sampling_ratio", "aligned"})
             return RegionFeatures(

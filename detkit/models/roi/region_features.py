@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import UserError
+from detkit.ops.boxes import to_inclusive
 from detkit.ops.regions import rows_of_levels
 
 CANONICAL_SIZE_PX = 224  # the size of ImageNet's crops, and the level it belongs to (Lin 2017)
@@ -19,6 +20,7 @@ Pool = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 PyramidPool = Callable[[Sequence[Tensor], Tensor, Tensor, Tensor, Sequence[float]], Tensor]
 Level = Callable[[Tensor, Sequence[float]], Tensor]
 Rounding = Callable[[Tensor, float], Tensor]
+PixelSizes = Sequence[float] | None
 
 
 class RegionFeatures:
@@ -33,6 +35,7 @@ class RegionFeatures:
         level: chooses among several maps: (boxes, strides) -> indices; None is `pyramid_level`.
         rounding: (boxes, scale) -> integers; what is equal in them has equal features (RoIPool). None where
             each box has features of its own.
+        inclusive: whether `pool` and `rounding` take boxes of inclusive pixels, as those of the papers do.
     """
 
     def __init__(
@@ -43,24 +46,37 @@ class RegionFeatures:
         *,
         level: Level | None = None,
         rounding: Rounding | None = None,
+        inclusive: bool = False,
     ) -> None:
+        self.inclusive = inclusive
         self.pool, self.strides, self.pyramid_pool = pool, tuple(strides), pyramid_pool
         self.level, self.rounding = level or pyramid_level, rounding
 
-    def __call__(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def __call__(
+        self,
+        maps: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        pixel_px: PixelSizes = None,
+        levels: Tensor | None = None,
+    ) -> Tensor:
         """Return (R, C, size, size) features of all images' regions, image by image.
 
         Args:
             maps: (B, C, H, W) feature maps, finest first.
             boxes: for each image, (R_i, 4) boxes in pixels.
+            pixel_px: for each image, the side of the pixels that its boxes end with, in these; None is one.
+            levels: (R,) which of several maps; None lets each region's size choose.
         """
         regions = torch.cat(list(boxes))
         owners = torch.arange(len(boxes), device=regions.device)
         counts = torch.tensor([len(own) for own in boxes], device=regions.device)
         image = owners.repeat_interleave(counts, output_size=len(regions))
-        if len(maps) == 1 or len(self.strides) == 1:
+        several = len(maps) > 1 and len(self.strides) > 1
+        if several and levels is None:
+            levels = self.level(regions, self.strides)
+        regions = torch.cat(self._edges(boxes, pixel_px))
+        if not several or levels is None:
             return self.pool(maps[0], regions, image, 1 / self.strides[0])
-        levels = self.level(regions, self.strides)
         scales, used = [1 / stride for stride in self.strides], maps[: len(self.strides)]
         if self.pyramid_pool is not None:
             return self.pyramid_pool(used, regions, image, levels, scales)
@@ -71,11 +87,14 @@ class RegionFeatures:
         ]
         return torch.cat(pooled)[torch.argsort(torch.cat(rows))]
 
-    def distinct(self, boxes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+    def distinct(
+        self, boxes: Sequence[Tensor], pixel_px: PixelSizes = None
+    ) -> tuple[list[Tensor], Tensor | None]:
         """Return each image's boxes that differ in their features, one of each kind.
 
         Args:
             boxes: for each image, (R_i, 4) boxes in pixels.
+            pixel_px: see `__call__`.
 
         Returns:
             For each image, (U_i, 4) boxes; and for each of all R boxes, image by image, its row among all U.
@@ -84,14 +103,20 @@ class RegionFeatures:
         if self.rounding is None or len(self.strides) > 1:
             return list(boxes), None
         kept, rows, before = [], [], 0
-        for own in boxes:
-            kinds, row = torch.unique(self.rounding(own, 1 / self.strides[0]), dim=0, return_inverse=True)
+        for own, edges in zip(boxes, self._edges(boxes, pixel_px), strict=True):
+            kinds, row = torch.unique(self.rounding(edges, 1 / self.strides[0]), dim=0, return_inverse=True)
             first = row.new_full((len(kinds),), len(own))
             first.scatter_reduce_(0, row, torch.arange(len(own), device=row.device), "amin")
             kept.append(own[first])
             rows.append(before + row)
             before += len(kinds)
         return kept, torch.cat(rows)
+
+    def _edges(self, boxes: Sequence[Tensor], pixel_px: PixelSizes) -> list[Tensor]:
+        if not self.inclusive:
+            return list(boxes)
+        sizes = [1.0] * len(boxes) if pixel_px is None else pixel_px
+        return [to_inclusive(own, size) for own, size in zip(boxes, sizes, strict=True)]
 
 
 class CustomRegionFeatures(nn.Module):
@@ -109,7 +134,13 @@ class CustomRegionFeatures(nn.Module):
         self.pool, self.strides, self.name = pool, tuple(strides), name
         self.channels, self.size = cast(int, pool.channels), cast(int, pool.size)
 
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self,
+        maps: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        pixel_px: PixelSizes = None,
+        levels: Tensor | None = None,
+    ) -> Tensor:
         """Return (R, channels, size, size) features of all images' regions, image by image.
 
         Raises:
@@ -124,7 +155,9 @@ class CustomRegionFeatures(nn.Module):
             )
         return features
 
-    def distinct(self, boxes: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+    def distinct(
+        self, boxes: Sequence[Tensor], pixel_px: PixelSizes = None
+    ) -> tuple[list[Tensor], Tensor | None]:
         """Return each image's boxes; which of them have equal features is not known."""
         return list(boxes), None
 
@@ -157,7 +190,7 @@ def pyramid_level(boxes: Tensor, strides: Sequence[float]) -> Tensor:
 def nearest_copy(boxes: Tensor, strides: Sequence[float]) -> Tensor:
     """Return which of several sizes of an image each box takes its features from.
 
-    It is the one where the box's area comes nearest to 224 x 224 pixels (He 2014; Girshick 2015).
+    It is the one where the box's area comes nearest to 224 x 224 pixels, as in Fast R-CNN's program.
 
     Args:
         boxes: (R, 4) boxes in pixels of the largest copy.
@@ -174,3 +207,24 @@ def nearest_copy(boxes: Tensor, strides: Sequence[float]) -> Tensor:
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     shrunk = torch.tensor([(strides[0] / stride) ** 2 for stride in strides], device=area.device)
     return (area[:, None] * shrunk - CANONICAL_SIZE_PX**2).abs().argmin(dim=1)
+
+
+def nearest_side(boxes: Tensor, strides: Sequence[float]) -> Tensor:
+    """Return the same by the root of the area: the one where it is nearest to 224, as in SPP-net's program.
+
+    Args:
+        boxes: (R, 4) boxes in pixels of the largest copy.
+        strides: pixels of the largest copy per cell of each copy's map, the largest copy first.
+
+    Returns:
+        (R,) int64 indices into `strides`.
+
+    Example:
+        >>> sizes = torch.tensor([224.0, 298.0, 300.0])
+        >>> boxes = torch.stack([0 * sizes, 0 * sizes, sizes, sizes], 1)
+        >>> nearest_side(boxes, (16, 32)), nearest_copy(boxes, (16, 32))
+        (tensor([0, 0, 1]), tensor([0, 1, 1]))
+    """
+    side = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    shrunk = torch.tensor([strides[0] / stride for stride in strides], device=side.device)
+    return (side[:, None] * shrunk - CANONICAL_SIZE_PX).abs().argmin(dim=1)

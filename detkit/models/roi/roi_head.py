@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.roi.box_heads import BoxPredictor, FcHead
-from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures
+from detkit.models.roi.region_features import CustomRegionFeatures, PixelSizes, RegionFeatures
 from detkit.models.roi.selection import Selection
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
@@ -89,23 +89,31 @@ class RoIHead(nn.Module):
         """The module with fc6 and fc7; None where the head has other layers."""
         return self.head if isinstance(self.head, FcHead) else None
 
-    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, maps: Sequence[Tensor], boxes: Sequence[Tensor], pixel_px: PixelSizes = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions; see `vectors`."""
-        logits, deltas = self.predictor(self.vectors(maps, boxes))
+        logits, deltas = self.predictor(self.vectors(maps, boxes, pixel_px))
         return logits, deltas
 
-    def vectors(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+    def vectors(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], pixel_px: PixelSizes = None) -> Tensor:
         """Return the (R, D) vectors of all images' regions that the class and the box are read from.
 
         Args:
             maps: (B, C, H, W) feature maps, finest first.
             boxes: for each image, (R_i, 4) boxes in pixels.
+            pixel_px: for each image, the side of its file's pixels, where boxes come from there; None is one.
         """
-        vectors: Tensor = self.head(self.features(maps, boxes))
+        vectors: Tensor = self.head(self.features(maps, boxes, pixel_px))
         return vectors
 
     def losses(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target], seed: int
+        self,
+        maps: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        targets: Sequence[Target],
+        seed: int,
+        pixel_px: PixelSizes = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the classification loss and the weighted box loss.
 
@@ -114,9 +122,10 @@ class RoIHead(nn.Module):
             proposals: for each image, (P, 4) boxes in pixels.
             targets: the objects of each image.
             seed: seeds the choice of regions, with each target's image index.
+            pixel_px: see `vectors`.
         """
         drawn = self.sample_all(proposals, targets, seed)
-        logits, deltas = self(maps, [regions.boxes for regions in drawn])
+        logits, deltas = self(maps, [regions.boxes for regions in drawn], pixel_px)
         return self.losses_of(drawn, logits, deltas)
 
     def losses_of(self, drawn: Sequence[Regions], logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +153,11 @@ class RoIHead(nn.Module):
 
     @torch.no_grad()
     def detect(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+        self,
+        maps: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        pixel_px: PixelSizes = None,
     ) -> list[Detections]:
         """Return the detections of each image, best first, in the pixels of the proposals.
 
@@ -152,9 +165,10 @@ class RoIHead(nn.Module):
             maps: (B, C, H, W) feature maps, finest first.
             proposals: for each image, (P, 4) boxes in pixels.
             sizes: (height, width) in pixels of each image inside the padding.
+            pixel_px: see `vectors`.
         """
-        chosen, rows = self.features.distinct(proposals)
-        vectors = self.vectors(maps, chosen)
+        chosen, rows = self.features.distinct(proposals, pixel_px)
+        vectors = self.vectors(maps, chosen, pixel_px)
         scores: Tensor = self.predictor.scores(vectors)
         deltas: Tensor = self.predictor.deltas(vectors)
         if rows is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.fast_rcnn.model import FastRCNN
 from detkit.errors import UserError
 from detkit.ops.boxes import pairwise_iou
+from detkit.ops.roi_pool import roi_pool, rounded_edges
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 SMALL: dict[str, Any] = {
@@ -134,12 +136,36 @@ def test_an_image_with_neither_proposal_nor_object_has_a_gradient() -> None:
 
 
 def test_detections_are_in_pixels_of_the_file() -> None:
-    model, batch = build(head={"score_threshold": 0.0}).eval(), scenes()
+    pooled = {"type": "roi_align", "size": 7}  # RoIPool counts in pixels of the file
+    parts = {**SMALL, "regions": pooled, "head": {**SMALL["head"], "score_threshold": 0.0}}
+    model, batch = build_detector(FastRCNNConfig.model_validate(parts), 2, seed=0).eval(), scenes()
     usual = model.detect(batch.images)
     larger = model.detect(replace(batch.images, originals=((192, 384), (160, 384))))
     for small, large in zip(usual, larger, strict=True):
         assert len(small) > 0
         torch.testing.assert_close(large.boxes, small.boxes * torch.tensor([3.0, 2, 3, 2]))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.6, 2.4])
+def test_regions_end_with_the_last_pixel_of_the_file_as_in_the_papers_program(scale: float) -> None:
+    """Its boxes are pixels counted from 0, both ends included, times the scale; RoIPool rounds that."""
+    chance = np.random.default_rng(0)
+    first = chance.integers(0, 40, (300, 2))
+    last = first + chance.integers(0, 35, (300, 2))
+    wanted = np.floor(np.concatenate([first, last], 1) * np.float32(scale) / 16 + 0.5)
+    model, size = build().eval(), (round(80 * scale), round(80 * scale))
+    boxes = torch.from_numpy(np.concatenate([first, last + 1], 1) * scale).float()  # as a loader scales them
+    images = ImageBatch(torch.zeros(1, 3, *size, dtype=torch.uint8), (size,), ((80, 80),), (boxes,))
+    seen: list[Tensor] = []
+
+    def pool(maps: Tensor, edges: Tensor, image: Tensor, by: float) -> Tensor:
+        seen.append(rounded_edges(edges, by))
+        return roi_pool(maps, edges, image, by, 7)
+
+    model.roi_head.features.pool = pool
+    model.roi_head.features.rounding = None  # so that all of them come, in their order
+    model.detect(images)
+    assert seen[0].tolist() == wanted.tolist()
 
 
 def test_says_that_it_needs_proposals() -> None:
@@ -175,8 +201,9 @@ def test_several_sizes_of_an_image_are_looked_at_in_test_alone() -> None:
     torch.testing.assert_close(several(batch), one(batch))  # training takes images as they come
     given: list[Tensor] = []
 
-    def note(maps: list[Tensor], proposals: object, sizes: object) -> list[Detections]:
+    def note(maps: list[Tensor], proposals: object, sizes: object, pixel_px: object) -> list[Detections]:
         given.extend(maps)
+        assert pixel_px == (1.0, 1.0)
         return [Detections.empty()] * 2
 
     several.roi_head.detect = note  # type: ignore[method-assign]

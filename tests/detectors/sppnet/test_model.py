@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -83,7 +86,8 @@ def test_features_are_pyramids_of_the_copy_where_a_region_fits_best() -> None:
         for row, (box, maps, scale) in enumerate(
             zip(boxes, (large, large, large, small), (1 / 16, 1 / 16, 1 / 16, 1 / 32), strict=True)
         ):
-            expected = spatial_pyramid_pool(maps, box[None], image, scale, (6, 3, 2, 1)).flatten()
+            edges = box[None] - torch.tensor([0, 0, 1, 1])
+            expected = spatial_pyramid_pool(maps, edges, image, scale, (6, 3, 2, 1)).flatten()
             torch.testing.assert_close(pool5[row], expected)
         fc = model.network.fc
         assert fc is not None
@@ -91,12 +95,60 @@ def test_features_are_pyramids_of_the_copy_where_a_region_fits_best() -> None:
         assert pool5.shape == (4, 32 * 50)
 
 
-def test_training_sees_the_image_alone() -> None:
-    """The loader chooses a size by chance, so no copies are made of it."""
-    model, batch = build(scales_px=(60, 120)).eval(), scenes()
-    maps = model.network.maps(model.prepare(batch.images))
-    assert len(maps) == 1
-    assert model.network.pool5(maps, batch.images.proposals or ()).shape[0] == 2 * 122
+def levels_in_training(seed: int, **changes: Any) -> tuple[int, Tensor | None]:
+    """Return how many maps a step reads, and from which of them each region is taken."""
+    model, batch = build(scales_px=(60, 80, 120), **changes), scenes()
+    seen: list[tuple[int, Tensor | None]] = []
+    features = model.network.features
+
+    def note(maps: Sequence[Tensor], boxes: Any, pixel_px: Any, levels: Tensor | None) -> Tensor:
+        seen.append((len(maps), levels))
+        return features(maps, boxes, pixel_px, levels)
+
+    model.network.features = note  # type: ignore[assignment]
+    model(replace(batch, seed=seed))
+    (one,) = seen
+    return one
+
+
+def test_training_takes_each_region_from_any_copy_or_reads_the_image_alone() -> None:
+    num_maps, first = levels_in_training(1)
+    assert num_maps == 3
+    assert first is not None
+    assert set(first.tolist()) == {0, 1, 2}
+    shares = torch.bincount(first) / len(first)
+    assert 0.15 < float(shares.min()) <= float(shares.max()) < 0.55
+    again, other = levels_in_training(1)[1], levels_in_training(2)[1]
+    assert first.tolist() == again.tolist() != other.tolist()  # type: ignore[union-attr]
+    assert levels_in_training(1, copy_for_each="image") == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "first_centre"),
+    # The pixel, counted from 0, that the first cell is centred on: poolings of two pixels without padding
+    # move VGG's by 0.5 + 1 + 2 + 4.
+    [({"type": "alexnet"}, 0.0), ({"type": "zfnet"}, 0.0), ({"type": "vgg", "depth": 11}, 7.5)],
+)
+def test_windows_go_to_the_cells_that_are_centred_nearest(
+    backbone: dict[str, Any], first_centre: float
+) -> None:
+    model = build(backbone={**backbone, "width": 0.0625}).eval()
+    row, column = torch.meshgrid(torch.arange(20.0), torch.arange(20.0), indexing="ij")
+    cells = torch.stack([column, row, -column, -row])[None]
+    chance = np.random.default_rng(1)
+    first = chance.integers(0, 260, (200, 2))
+    last = first + chance.integers(20, 60, (200, 2))
+    boxes = torch.from_numpy(np.concatenate([first, last + 1], 1)).float()
+    # The pyramid's last level is one bin: the maxima of the whole window.
+    found = model.network.features([cells], [boxes], (1.0,)).flatten(1)[:, -4:] * torch.tensor([1, 1, -1, -1])
+    away_from_first = np.abs(first[..., None] - first_centre - 16 * np.arange(20))
+    away_from_last = np.abs(last[..., None] - first_centre - 16 * np.arange(20))
+    # Halfway between two cells it is the inner one: the second at the beginning, the first at the end.
+    begins, ends = 19 - away_from_first[..., ::-1].argmin(-1), away_from_last.argmin(-1)
+    wide = (begins <= ends).all(1)
+    assert wide.sum() > 100
+    expected = np.concatenate([ends, begins], 1)
+    assert found.numpy()[wide].tolist() == expected[wide].tolist()
 
 
 def weights_file(tmp_path: Path, **backbone: Any) -> tuple[Path, dict[str, Tensor]]:

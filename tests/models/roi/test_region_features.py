@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from detkit.models.roi.region_features import RegionFeatures, nearest_copy, pyramid_level
+from detkit.models.roi.region_features import Level, RegionFeatures, nearest_copy, nearest_side, pyramid_level
 from detkit.ops.roi_align import roi_align, roi_align_pyramid
 from detkit.ops.roi_pool import roi_pool, rounded_edges
 
@@ -68,26 +69,29 @@ def test_level_is_held_within_the_pyramid() -> None:
     assert pyramid_level(boxes, (8, 16)).tolist() == [0, 0, 1]
 
 
-def pooled_one_by_one(maps: list[torch.Tensor], boxes: torch.Tensor, strides: list[float]) -> torch.Tensor:
-    """Each box from the copy whose area for it is nearest to 224 x 224, in plain Python."""
+def pooled_one_by_one(
+    maps: list[torch.Tensor], boxes: torch.Tensor, strides: list[float], power: int
+) -> torch.Tensor:
+    """Each box from the copy whose area (2), or its root (1), is nearest to that of 224 x 224."""
     rows = []
     for box in boxes:
         x1, y1, x2, y2 = box.tolist()
-        areas = [(x2 - x1) * (y2 - y1) * (strides[0] / stride) ** 2 for stride in strides]
-        best = min(range(len(strides)), key=lambda copy: abs(areas[copy] - 224**2))
+        sides = [math.sqrt((x2 - x1) * (y2 - y1)) * strides[0] / stride for stride in strides]
+        best = min(range(len(strides)), key=lambda copy: abs(sides[copy] ** power - 224**power))
         rows.append(roi_pool(maps[best], box[None], torch.tensor([0]), 1 / strides[best], 3))
     return torch.cat(rows)
 
 
-def test_each_region_comes_from_the_copy_where_it_is_nearest_to_224_pixels() -> None:
+@pytest.mark.parametrize(("level", "power"), [(nearest_copy, 2), (nearest_side, 1)])
+def test_each_region_comes_from_the_copy_where_it_is_nearest_to_224_pixels(level: Level, power: int) -> None:
     torch.manual_seed(0)
     strides = [16 * 1200 / short for short in (1200, 864, 688, 576, 480)]
     maps = [torch.randn(1, 2, round(1200 / stride), round(1600 / stride)) for stride in strides]
     corner = 700 * torch.rand(60, 2)
     boxes = torch.cat([corner, corner + 20 + 800 * torch.rand(60, 2)], 1)
-    ours = RegionFeatures(partial(roi_pool, size=3), strides, level=nearest_copy, rounding=rounded_edges)
-    assert torch.equal(ours(maps, [boxes]), pooled_one_by_one(maps, boxes, strides))
-    assert len(nearest_copy(boxes, strides).unique()) == 5
+    ours = RegionFeatures(partial(roi_pool, size=3), strides, level=level, rounding=rounded_edges)
+    assert torch.equal(ours(maps, [boxes]), pooled_one_by_one(maps, boxes, strides, power))
+    assert len(level(boxes, strides).unique()) == 5
     alone = ours(maps[:1], [boxes])
     assert torch.equal(alone, roi_pool(maps[0], boxes, torch.zeros(60, dtype=torch.int64), 1 / 16, 3))
 
