@@ -1,4 +1,4 @@
-"""Files, folders and modules that the documentation names exist."""
+"""Files, folders, modules and tests that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ PAGES = [
 ]
 TOP = "detkit|tests|tools|benchmarks|configs|docs"
 PATH = re.compile(rf"(?<![\w./-])(?:{TOP})/[\w./-]*\w/?")
+TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 MODULE = re.compile(r"(?<![\w./-])detkit(?:\.[a-z_]\w*)+")
 
 
@@ -40,10 +41,20 @@ def missing_modules(text: str) -> list[str]:
     return missing
 
 
+def missing_tests(text: str) -> list[str]:
+    """Return the tests of a page that are not in the file it names."""
+    return [
+        f"{file}::{name}"
+        for file, name in TEST.findall(text)
+        if f"\ndef {name}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not missing_paths(text, page)
+    assert not missing_tests(text)
     assert not missing_modules(text)
 
 
@@ -54,3 +65,6 @@ def test_what_is_not_there_is_found() -> None:
     )
     assert missing_paths(text, ROOT / "README.md") == ["detkit/cli/none.py", "docs/no/"]
     assert missing_modules(text) == ["detkit.ops.none"]
+    here = "tests/house/test_named_paths.py"
+    named = f"{here}::test_none {here}::test_what_is_not_there_is_found"
+    assert missing_tests(named) == [f"{here}::test_none"]
