@@ -89,12 +89,13 @@ def test_table_has_a_row_for_each_class(records: MatchRecords) -> None:
 
 def test_f1_and_precision_are_drawn_over_the_score_with_the_threshold_marked(records: MatchRecords) -> None:
     best = advise_thresholds(*two_images(), records).max_f1
+    best = replace(best, precision=np.array([1.0, 0.25]))  # of the dog it is F1 otherwise
     f1, precision = (plot.curves[1] for plot in score_plots(*two_images(), records, best))
     assert f1.x.tolist() == [0.1, 0.7, 0.8]
     np.testing.assert_allclose(f1.y, [0.4, 0.5, 0.0])
     np.testing.assert_allclose(precision.y, [1 / 3, 1 / 2, 0.0])
     assert (f1.mark, f1.value) == ((0.7, 0.5), 0.5)
-    assert (precision.mark, precision.value) == ((0.7, 0.5), 0.5)
+    assert (precision.mark, precision.value) == ((0.7, 0.25), 0.25)
 
 
 def test_a_zero_is_explained_and_another_number_is_not() -> None:

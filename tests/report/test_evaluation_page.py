@@ -9,6 +9,7 @@ import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.measure import Metric, measure
+from detkit.report import evaluation_page
 from detkit.report.evaluation_page import EvaluatedRun, write_page
 from tests.reference.random_sets import random_sets
 from tests.reference.small_scene import scene
@@ -88,6 +89,8 @@ def test_classes_have_their_colour_and_lead_to_their_mistakes(tmp_path: Path) ->
     html = written(tmp_path, truth, found, "coco")
     table = html.split('id="classes"')[1].split("</section>")[0]
     assert table.count('class="swatch"') == len(truth.classes)
+    measured = np.isfinite(measure(truth, found, "coco").per_class).sum()
+    assert table.count('class="track"') == measured, "a bar for the deciding number alone"
     links = re.findall(r'href="#(mistakes-\d+)"', table)
     assert links
     assert all(f'id="{link}"' in html for link in links)
@@ -95,15 +98,26 @@ def test_classes_have_their_colour_and_lead_to_their_mistakes(tmp_path: Path) ->
 
 
 def test_the_curve_of_each_class_is_its_own_whatever_the_order_of_category_ids(tmp_path: Path) -> None:
-    truth, found = scene(
-        [("a", (0, 0, 50, 50)), ("b", (200, 0, 50, 50))], [("b", 0.9, (200, 0, 50, 50))], "ab"
-    )
-    for ids in ([1, 2], [2, 1]):
+    places = {name: (100.0 * k, 0.0, 50.0, 50.0) for k, name in enumerate("abc")}
+    truth, found = scene(list(places.items()), [("b", 0.9, places["b"])])
+    for ids in ([1, 2, 3], [2, 3, 1], [3, 1, 2]):
         html = written(tmp_path, replace(truth, category_ids=np.array(ids)), found, "coco")
-        legend = text_of(html).split("figures: COCO AP50|")[1]
-        assert re.search(r"\|a\|\s*0.000\|b\|\s*1.000\|", legend)
-        paths = re.findall(r"<title>([ab])</title></path>", html)
-        assert paths[:2] == ["a", "b"]
+        svg = html.split('id="precision-and-recall"')[1].split("</svg>")[0]
+        assert re.search(r"\|a\|\s*0.000\|b\|\s*1.000\|c\|\s*0.000\|", text_of(html))
+        lines = re.findall(r'<path d="M[\d.]+ ([\d.]+)L[^"]*" stroke="[^"]*" class="line"><title>(.)<', svg)
+        (top,) = (float(y) for y, name in lines if name == "b")
+        assert sorted(name for _, name in lines) == ["a", "b", "c"]
+        assert all(float(y) > top for y, name in lines if name != "b"), "found is above not found"
+
+
+def test_objects_that_do_not_count_are_told_apart(tmp_path: Path) -> None:
+    truth, found = scene([("a", (0, 0, 50, 50)), ("a", (100, 0, 50, 50))], [("a", 0.9, (0, 0, 50, 50))])
+    assert "|1|2 objects|" in text_of(written(tmp_path, truth, found, "voc07"))
+    truth = replace(truth, difficult=np.array([False, True]))
+    text = text_of(written(tmp_path, truth, found, "voc07"))
+    assert "|1|2 objects, 1 of them not counted|" in text
+    assert "1 of 1 objects found" in text
+    assert ": 1 found, 0 missed, 0 false|" in text
 
 
 def test_a_page_of_nothing_found_and_one_of_nothing_labelled_are_whole(tmp_path: Path) -> None:
@@ -112,3 +126,22 @@ def test_a_page_of_nothing_found_and_one_of_nothing_labelled_are_whole(tmp_path:
         text = text_of(written(tmp_path, truth, found, "voc07"))
         assert "|recall|" in text
         assert "|precision|" in text
+
+
+def test_pictures_are_large_enough_to_enlarge_and_their_boxes_lie_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[tuple[int, ...], list[float], list[float]]] = []
+
+    def draw(image: np.ndarray, boxes: np.ndarray, *rest: object, labelled: np.ndarray) -> np.ndarray:
+        drawn.append((image.shape, boxes[0].tolist(), labelled[0].tolist()))
+        return image
+
+    monkeypatch.setattr(evaluation_page, "draw_detections", draw)
+    truth, found = scene([("a", (10, 20, 50, 50))], [("a", 0.9, (10, 20, 50, 60))])
+    for side, shown in ((100, 640), (1000, 1000), (2000, 1100)):
+        written(tmp_path, replace(truth, sizes=np.array([[side, side // 2]], np.int32)), found, "coco")
+        scale = shown / side
+        assert drawn[-1][0] == (shown // 2, shown, 3)
+        assert drawn[-1][1] == pytest.approx([10 * scale, 20 * scale, 60 * scale, 80 * scale])
+        assert drawn[-1][2] == pytest.approx([10 * scale, 20 * scale, 60 * scale, 70 * scale])
