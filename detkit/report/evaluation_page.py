@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from detkit.report.content import (
     ConfusionMatrix,
     Curve,
     DatasetSummary,
-    Mistakes,
     Number,
     Picture,
     Plot,
@@ -105,20 +104,20 @@ def write_page(
         command=made_with["command"],
     )
     if measured.accuracy is None:
-        write_report(path, _with_detections(page, run))
+        page = _with_detections(page, run)
     else:
-        write_report(path, _with_images(page, run, measured.accuracy))
+        page = _with_images(page, run, measured.accuracy)
+    write_report(path, _linked(page))
 
 
 def _with_images(page: ReportData, run: EvaluatedRun, accuracy: Accuracy) -> ReportData:
     """Return the page with what there is to say about a classifier."""
-    mistakes = surest_mistakes(accuracy, run.truth, run.pixels)
     return replace(
         page,
         summary=page.summary + _counts(run, f"{len(run.truth.classes):,} classes"),
-        per_class=_per_class(run, "images", mistakes),
+        per_class=_per_class(run, "images"),
         confusion=first_classes(accuracy, run.truth.classes),
-        mistakes=mistakes,
+        mistakes=surest_mistakes(accuracy, run.truth, run.pixels),
     )
 
 
@@ -128,7 +127,6 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
     evidence = truth, run.found, records
     advice = advise_thresholds(*evidence, precision=GOAL, recall=GOAL)
     point = operating_point(*evidence, advice.max_f1)
-    mistakes = worst_mistakes(truth, point, run.pixels)
     ignored = truth.num_objects - int(records.counts.sum())
     objects = f"{truth.num_objects:,} objects" + (f", {ignored:,} of them not counted" if ignored else "")
     lowest = float(run.found.scores.min()) if len(run.found.scores) else 0.0
@@ -136,10 +134,10 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
     return replace(
         page,
         summary=page.summary + point.numbers(lowest) + _counts(run, objects),
-        per_class=_per_class(run, "objects", mistakes),
+        per_class=_per_class(run, "objects"),
         pr_curves=_pr_curves(run.measured, advice.max_f1),
         samples=_samples(run, point),
-        mistakes=mistakes,
+        mistakes=worst_mistakes(truth, point, run.pixels),
         confusion=ConfusionMatrix(
             (*truth.classes, "background"), point.confusion, f"{note}Shades are shares of a row."
         ),
@@ -159,15 +157,26 @@ def _counts(run: EvaluatedRun, note: str) -> tuple[Number, ...]:
     return tuple(counts)
 
 
-def _per_class(run: EvaluatedRun, counted: str, mistakes: Sequence[Mistakes]) -> Table:
-    """Return the numbers of each class, whose names lead to their mistakes."""
+def _per_class(run: EvaluatedRun, counted: str) -> Table:
     measured, truth = run.measured, run.truth
     counts = np.bincount(truth.labels, minlength=len(truth.classes))
     columns = [values.tolist() for values, _ in measured.columns.values()]
     rows = tuple(zip(truth.classes, counts.tolist(), *columns, strict=True))
     names = tuple(NAMES[key] for key in measured.columns)
-    links = tuple({m.label: m.anchor for m in mistakes}.get(k, "") for k in range(len(rows)))
-    return Table(("class", counted, *names), rows, bars=names[:1], colours=True, links=links)
+    return Table(("class", counted, *names), rows, bars=names[:1], colours=True)
+
+
+def _linked(page: ReportData) -> ReportData:
+    """Return the page with the names of classes leading to their mistakes."""
+    assert page.per_class is not None
+    assert page.confusion is not None
+    anchors = {mistakes.label: mistakes.anchor for mistakes in page.mistakes}
+    links = tuple(anchors.get(k, "") for k in range(len(page.confusion.names)))
+    return replace(
+        page,
+        per_class=replace(page.per_class, links=links[:-1]),  # the last is background
+        confusion=replace(page.confusion, links=links),
+    )
 
 
 def _pr_curves(measured: Measured, best_f1: Operating) -> Plot:

@@ -45,7 +45,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("Kinds of error", data.errors and errors(data.errors)),
         ("Found or missed", data.outcomes and table(data.outcomes)),
         ("Easy and hard objects", data.groups and table(data.groups)),
-        ("Worst mistakes", data.mistakes and mistakes(data.mistakes)),
+        ("Worst mistakes", data.mistakes and mistakes(data.mistakes, with_objects=bool(data.samples))),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
         ("Score thresholds", data.thresholds and thresholds(data.thresholds, data.score_plots)),
         ("Training", data.training and training(data.training)),
@@ -136,12 +136,10 @@ def samples(pictures: Sequence[Picture], of_classes: Table | None) -> Markup:
     return joined(hint, key, element("div", *map(_figure, pictures), class_="columns"))
 
 
-def mistakes(groups: Sequence[Mistakes]) -> Markup:
-    """Return crops of the mistakes of each class."""
-    hint = _hint(
-        "Worst first. Solid: found, with its score. Dashed white: labelled. Press a picture to enlarge it."
-    )
-    return joined(hint, *map(_mistakes_of, groups))
+def mistakes(groups: Sequence[Mistakes], *, with_objects: bool) -> Markup:
+    """Return the mistakes of each class; those of a detector show objects and detections."""
+    key = "Solid: found, with its score. Dashed white: labelled. " if with_objects else ""
+    return joined(_hint(f"Worst first. {key}Press a picture to enlarge it."), *map(_mistakes_of, groups))
 
 
 def _mistakes_of(group: Mistakes) -> Markup:

@@ -95,6 +95,7 @@ def test_classes_have_their_colour_and_lead_to_their_mistakes(tmp_path: Path) ->
     assert links
     assert all(f'id="{link}"' in html for link in links)
     assert len(links) == html.count('id="mistakes-')
+    assert re.findall(r'href="#(mistakes-\d+)"', html.split('id="confusion"')[1]) == links
 
 
 def test_the_curve_of_each_class_is_its_own_whatever_the_order_of_category_ids(tmp_path: Path) -> None:
