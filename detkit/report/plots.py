@@ -148,8 +148,9 @@ def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     low, high = float(every.min()), float(every.max())
     if low > 0 and low < 0.5 * high:
         low = 0.0
-    if high - low < 1e-12 * max(1.0, abs(high)):
-        return low - 0.5, high + 0.5
+    if high - low <= 1e-12 * abs(high):
+        around = abs(high) / 2 or 0.5
+        return low - around, high + around
     return low, high
 
 

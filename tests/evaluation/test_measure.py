@@ -52,11 +52,20 @@ def test_json_holds_every_rule_and_the_keys_of_its_own(metric: Metric) -> None:
 
 
 def test_match_records_are_those_of_the_rule_that_decides() -> None:
-    assert [len(measure(*two_images(), metric).records.thresholds) for metric in METRICS] == [1, 1, 10]
+    all_measured = [measure(*two_images(), metric) for metric in METRICS]
+    assert [len(measured.records.thresholds) for measured in all_measured] == [1, 1, 10]
+    for measured in all_measured:  # those of the other rule would only take memory
+        assert measured.voc is not None
+        assert measured.coco is not None
+        assert (
+            (measured.voc.records is None) == (measured.metric == "coco") != (measured.coco.records is None)
+        )
 
 
 def test_people_read_every_rule_by_its_name() -> None:
     heading, *classes, mean = table(measure(*two_images(), "voc10"))
     assert heading == ("class", ["VOC10 AP", "VOC07 AP", "COCO AP", "COCO AP50", "COCO AP75"])
     assert [name for name, _ in classes] == ["cat", "dog"]
+    of_coco = table(measure(*two_images(), "coco"))[0][1]
+    assert of_coco == ["COCO AP", "COCO AP50", "COCO AP75", "VOC07 AP", "VOC10 AP"]
     assert mean == ("mean", ["0.6250", "0.6364", "0.5884", "0.6262", "0.6262"])

@@ -120,6 +120,28 @@ def test_where_boxes_crowd_a_label_shortens_to_the_score(grey: np.ndarray) -> No
         assert (drawing.taken[0].width == drawing.measure("0.93")[0]) == (not full)
 
 
+def test_a_box_as_large_as_its_picture_keeps_its_whole_label(grey: np.ndarray) -> None:
+    low = grey[:40].copy()
+    drawing = LabelDrawing(low, 10, np.array([[0.0, 0, 160, 40]]))
+    drawing.label_box(("platelets 0.93", "0.93"), (0, 0, 159, 39), (0, 0, 0))
+    assert [chip.width for chip in drawing.taken] == [drawing.measure("platelets 0.93")[0]]
+
+
+def test_drawings_of_detections_and_of_targets_keep_crowded_boxes_to_be_seen(
+    grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chips: list[tuple[str, Rectangle]] = []
+    monkeypatch.setattr(LabelDrawing, "chip", lambda self, text, spot, colour: chips.append((text, spot)))
+    crowd = np.array([[x, y, x + 40.0, y + 40.0] for x in (0, 40, 80, 120) for y in (0, 40, 80)])
+    labels = np.zeros(12, np.int64)
+    draw_detections(grey, crowd, labels, np.full(12, 0.5), ("red blood cell",))
+    assert {text for text, _ in chips} == {"0.50"}
+    chips.clear()
+    draw_targets(grey, np.array([[60.0, 50, 130, 100], [60, 34, 80, 49]]), labels[:2], ("cell",))
+    (_, of_large), *_ = chips
+    assert not of_large.overlaps(Rectangle(60, 34, 20, 15))
+
+
 def test_a_line_too_long_keeps_its_end(grey: np.ndarray) -> None:
     drawing = LabelDrawing(grey, 10)
     drawing.line("a/very/long/path/to/an/image_000123.jpg", 0, 0, 80, (0, 0, 0))

@@ -119,6 +119,24 @@ def test_mistakes_beyond_the_first_of_a_class_are_folded_away() -> None:
     assert 'id="mistakes-0"' in page
 
 
+def test_recall_goes_to_one_and_scores_only_as_far_as_there_are_any() -> None:
+    curve = Curve("cat", np.array([0.0, 0.5]), np.array([1.0, 0.5]))
+    for label, end in (("recall", 226.0), ("score", 428.0)):
+        page = render(ReportData(title="t", pr_curves=Plot("t", label, (curve,), (0.0, 1.0))))
+        (x,) = re.findall(r'<path d="M[^"]*L([\d.]+) [\d.]+" stroke="[^"]*" class="line">', page)
+        assert float(x) == pytest.approx(end, abs=10)
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(20, True), (21, False)])
+def test_colours_are_explained_while_they_can_be_told_apart(classes: int, shown: bool) -> None:
+    rows = tuple((f"c{k}", 0.5) for k in range(classes))
+    picture = Picture(np.zeros((20, 30, 3), np.uint8), "dog 0.80")
+    page = render(ReportData(title="t", per_class=Table(("class", "AP"), rows), samples=(picture,)))
+    assert ('<ul class="legend">' in page) == shown
+    assert "leads to" not in page
+    assert "leads to its worst mistakes" in render(full())
+
+
 def test_a_plot_is_one_drawing_of_few_classes_and_one_each_of_many() -> None:
     counts = [
         parse(render(ReportData(title="t", pr_curves=full("cat", n).pr_curves))).tags.count("svg")

@@ -40,6 +40,11 @@ def test_the_marked_point_is_a_dot_where_it_lies_and_the_title_is_heard() -> Non
     assert 'aria-label="F1: c"' in svg
 
 
+def test_a_constant_lies_in_the_middle_of_an_axis_of_its_own_size() -> None:
+    svg = line_plot([Curve("lr", np.arange(2.0), np.array([1e-3, 1e-3]))], ["red"], x_label="step")
+    assert re.findall(r'text-anchor="end">([^<]*)<', svg) == ["0.0006", "0.0008", "0.001", "0.0012", "0.0014"]
+
+
 def test_long_numbers_get_more_room() -> None:
     small, large = (
         line_plot([Curve("c", np.arange(2.0), np.array([0.0, top]))], ["red"], x_label="x")
