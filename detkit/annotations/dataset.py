@@ -98,6 +98,12 @@ class DetectionSet:
     boxes: NDArray[np.float64]
     box_format: BoxFormat
 
+    def of(self, kept: NDArray[np.bool_]) -> DetectionSet:
+        """Return some of the detections; `kept` is (D,), True for those that stay."""
+        return DetectionSet(
+            self.images[kept], self.labels[kept], self.scores[kept], self.boxes[kept], self.box_format
+        )
+
 
 def select_objects(truth: AnnotationSet, kept: NDArray[np.bool_]) -> AnnotationSet:
     """Return the set with only some objects; all images stay.

@@ -15,7 +15,7 @@ def demo(out: Out = None, json_file: JsonFile = None) -> None:
         result,
         json_file,
         [
-            f"AP50 {result['ap50']:.3f}, AP {result['ap']:.3f} on the embedded validation images",
+            f"COCO AP50 {result['ap50']:.3f}, COCO AP {result['ap']:.3f} on the embedded validation images",
             f"trained in {result['train_seconds']:.0f} s, {result['images_per_second']:.1f} images/s",
             f"look at {result['out']}: train/report.html, and predictions/drawn",
         ],

@@ -18,17 +18,24 @@ from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
 
 Metric = Literal["voc07", "voc10", "coco", "top1"]
 
-RULES = {
-    "voc07": "VOC2007, 11 points, IoU 0.5",
-    "voc10": "VOC2010 and later, area under the curve, IoU 0.5",
-    "coco": "COCO, IoU 0.50:0.95",
-    "top1": "images whose class comes first",
-}
-HEADINGS = {
+NAMES = {
+    "voc07": "VOC07 AP",
+    "voc10": "VOC10 AP",
+    "AP": "COCO AP",
+    "AP50": "COCO AP50",
+    "AP75": "COCO AP75",
     "top1": "top-1",
     "top5": "top-5",
-    "voc07": "AP (VOC2007, 11 points)",
-    "voc10": "AP (VOC2010+, area)",
+}
+"""What each number is called wherever people read it: printed, in the report and on its curves."""
+RULES = {
+    "voc07": "VOC 2007: 11 points, IoU 0.5",
+    "voc10": "VOC 2010: area, IoU 0.5",
+    "AP": "COCO: IoU 0.50:0.95",
+    "AP50": "COCO: IoU 0.50",
+    "AP75": "COCO: IoU 0.75",
+    "top1": "images whose class comes first",
+    "top5": "images whose class is among the first five",
 }
 
 
@@ -39,8 +46,8 @@ class Measured:
     Attributes:
         metric: the metric that decides, one of voc07, voc10, coco and top1.
         classes: K names.
-        voc: VOC's numbers, both rules; None where others were asked for.
-        coco: COCO's numbers; None where others were asked for.
+        voc: VOC's numbers, both rules; None for a classifier.
+        coco: COCO's numbers; None for a classifier.
         seconds: time the evaluation itself took.
         accuracy: a classifier's numbers; None for a detector's.
     """
@@ -54,67 +61,90 @@ class Measured:
 
     @property
     def columns(self) -> dict[str, tuple[NDArray[np.float64], float]]:
-        """Two numbers by name, each as (K,) of the classes and in total; NaN without objects."""
+        """The numbers people quote, by key of `NAMES`: (K,) of the classes, and the total.
+
+        The deciding one comes first; NaN stands for what has no objects.
+        """
         if self.accuracy is not None:
             own = self.accuracy
-            return {"top1": (own.per_class, own.top1), "top5": (own.per_class_top5, own.top5)}
-        if self.voc is not None:
-            return {"voc07": (self.voc.ap07, self.voc.map07), "voc10": (self.voc.ap10, self.voc.map10)}
-        assert self.coco is not None
-        stats = self.coco.stats
-        return {
-            "AP": (self.coco.per_class_ap, stats["AP"]),
-            "AP50": (self.coco.per_class_ap50, stats["AP50"]),
-        }
+            found = {"top1": (own.per_class, own.top1), "top5": (own.per_class_top5, own.top5)}
+        else:
+            assert self.voc is not None
+            assert self.coco is not None
+            stats = self.coco.stats
+            voc = {"voc07": (self.voc.ap07, self.voc.map07), "voc10": (self.voc.ap10, self.voc.map10)}
+            coco = {
+                "AP": (self.coco.per_class_ap, stats["AP"]),
+                "AP50": (self.coco.per_class_ap50, stats["AP50"]),
+                "AP75": (self.coco.per_class_ap75, stats["AP75"]),
+            }
+            found = coco | voc if self.metric == "coco" else voc | coco
+        return {self.deciding: found[self.deciding], **found}
+
+    @property
+    def deciding(self) -> str:
+        """The key of `columns` that the metric names."""
+        return deciding(self.metric)
 
     @property
     def value(self) -> float:
         """The one number that decides; NaN where no class has objects."""
-        return self._deciding[1]
+        return self.columns[self.deciding][1]
 
     @property
     def per_class(self) -> NDArray[np.float64]:
         """(K,) the deciding number of each class; NaN without objects."""
-        return self._deciding[0]
-
-    @property
-    def _deciding(self) -> tuple[NDArray[np.float64], float]:
-        return self.columns["AP" if self.metric == "coco" else self.metric]
+        return self.columns[self.deciding][0]
 
     @property
     def records(self) -> MatchRecords:
-        """Match records of a detector."""
-        result = self.voc or self.coco
+        """Match records of a detector by the rules of the metric that decides."""
+        result = self.coco if self.metric == "coco" else self.voc
         assert result is not None
         assert result.records is not None
         return result.records
 
     def numbers(self) -> dict[str, float]:
-        """Return the named totals for a log; NaN where there is nothing to measure."""
-        if self.coco is not None:
-            return self.coco.stats
-        prefix = "map_" if self.voc is not None else ""
-        return {prefix + name: total for name, (_, total) in self.columns.items()}
+        """Return the named totals for a log, the deciding first; NaN where there is nothing to measure."""
+        totals = {log_key(name): total for name, (_, total) in self.columns.items()}
+        return totals if self.coco is None else totals | self.coco.stats
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `eval` and `score` write; null where there is nothing to measure."""
         columns = self.columns
-        if self.voc is not None:
-            other = "voc10" if self.metric == "voc07" else "voc07"
+        found: dict[str, Any] = {}
+        if self.metric in ("voc07", "voc10"):
             ap = {name: known(value) for name, value in zip(self.classes, self.per_class, strict=True)}
-            found: dict[str, Any] = {
-                "map": known(self.value),
-                "ap": ap,
-                f"map_{other}": known(columns[other][1]),
-            }
-        else:
-            totals = {name: known(total) for name, total in self.numbers().items()}
-            found = dict(totals) if self.coco is None else {"stats": totals}
-            found["per_class"] = {
-                name: {column: known(values[k]) for column, (values, _) in columns.items()}
-                for k, name in enumerate(self.classes)
-            }
+            found = {"map": known(self.value), "ap": ap}
+        stats = self.coco.stats if self.coco is not None else {}
+        found |= {log_key(name): known(total) for name, (_, total) in columns.items() if name not in stats}
+        if stats:
+            found["stats"] = {name: known(value) for name, value in stats.items()}
+        found["per_class"] = {
+            name: {column: known(values[k]) for column, (values, _) in columns.items()}
+            for k, name in enumerate(self.classes)
+        }
         return {"metric": self.metric, **found, "seconds": self.seconds}
+
+
+def deciding(metric: Metric) -> str:
+    """Return the key of `NAMES` for the number by which a metric decides.
+
+    Example:
+        >>> deciding("coco"), deciding("voc07")
+        ('AP', 'voc07')
+    """
+    return "AP" if metric == "coco" else metric
+
+
+def log_key(name: str) -> str:
+    """Return the key of metrics.jsonl, and of JSON, for a total of `Measured.columns`.
+
+    Example:
+        >>> log_key("voc07"), log_key("AP50")
+        ('map_voc07', 'AP50')
+    """
+    return f"map_{name}" if name.startswith("voc") else name
 
 
 def known(value: float) -> float | None:
@@ -123,12 +153,13 @@ def known(value: float) -> float | None:
 
 
 def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> Measured:
-    """Score detections by one metric's official rules.
+    """Score detections by the official rules of VOC and COCO, or those of a classifier.
 
     Args:
         truth: the labelled images, in the coordinates of their files.
         detections: the detections, in the same box format.
-        metric: voc07, voc10 or coco; top1 for a classifier, whose images have one object each.
+        metric: the one that decides: voc07, voc10 or coco; top1 for a classifier, whose images have one
+            object each.
     """
     start = time.perf_counter()
     voc, coco, accuracy = None, None, None
@@ -137,10 +168,9 @@ def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> M
         accuracy = measure_accuracy(
             truth.labels, detections.images, detections.labels, detections.scores, num_classes
         )
-    elif metric == "coco":
-        coco = evaluate_coco(truth, detections, records=True)
     else:
-        voc = evaluate_voc(truth, detections, records=True)
+        voc = evaluate_voc(truth, detections, records=metric != "coco")
+        coco = evaluate_coco(truth, detections, records=metric == "coco")
     return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy)
 
 
@@ -148,12 +178,12 @@ def table(measured: Measured) -> list[tuple[str, list[str]]]:
     """Return rows of name and cells to print, the heading first; `n/a` where there are no objects."""
     columns = measured.columns
     return [
-        ("class", [HEADINGS.get(name, name) for name in columns]),
+        ("class", [NAMES[name] for name in columns]),
         *(
             (name, [shown(values[k]) for values, _ in columns.values()])
             for k, name in enumerate(measured.classes)
         ),
-        ("all" if measured.voc is None else "mean", [shown(total) for _, total in columns.values()]),
+        ("mean" if measured.accuracy is None else "all", [shown(total) for _, total in columns.values()]),
     ]
 
 

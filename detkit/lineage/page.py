@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from detkit.evaluation.measure import NAMES
 from detkit.report.content import Bar, Cell, Number, Table
 from detkit.report.html import page
 from detkit.report.markup import Markup, element, joined
@@ -13,8 +14,8 @@ from detkit.report.tables import bars, table
 
 COLUMNS = (
     "detector",
-    "AP50",
-    "AP",
+    NAMES["AP50"],
+    NAMES["AP"],
     "recall of proposals",
     "boxes an image",
     "training",
@@ -154,7 +155,7 @@ def lineage_page(
     best = max(rows, key=lambda row: row.ap50)
     fastest = min(rows, key=lambda row: row.test_seconds)
     figures = (
-        Number("best AP50", best.ap50, best.title),
+        Number(f"best {NAMES['AP50']}", best.ap50, best.title),
         Number("fastest at test", f"{shown_seconds(fastest.test_seconds)} an image", fastest.title),
     )
     whole = tuple((row.title, *row.cells()) for row in rows)

@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.analysis.breakdown import ap_by_crowding, ap_by_size
-from detkit.evaluation.analysis.confusion import confusion_matrix
 from detkit.evaluation.analysis.errors import find_errors
 from detkit.evaluation.analysis.explain import explain_class, explain_zero
 from detkit.evaluation.analysis.outcomes import OUTCOMES, object_outcomes
-from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
+from detkit.evaluation.analysis.thresholds import Operating, Thresholds
+from detkit.evaluation.metrics.curves import curves_by_class
 from detkit.evaluation.metrics.matching import MatchRecords
-from detkit.report.content import Bar, Cell, ConfusionMatrix, Table
+from detkit.report.content import Bar, Cell, Curve, Plot, Table
+from detkit.report.operating_point import OperatingPoint
 
 MEANING = {
     "classification": "right place, wrong class",
@@ -21,10 +22,12 @@ MEANING = {
     "both": "wrong class and poor box",
     "duplicate": "an object found a second time",
     "background": "nothing is there",
-    "missed": "an object that nothing came near",
+    "missed": "an object that no detection came near",
 }
+SHOWN_AS = {"missed": "overlooked"}  # these are some of all objects missed
 OUTCOME_MEANING = {
     "found": "found",
+    "quiet": "missed: its detection has a score below the threshold",
     "ignored": "not counted: difficult, or a crowd",
     "shared": "missed: the detection on it went to a neighbour",
     "over_limit": "missed: its detection came after the most that count in an image",
@@ -45,26 +48,35 @@ GOAL = 0.9
 NUM_CAUSES = 3
 
 
-def error_bars(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> tuple[Bar, ...]:
-    """Return the AP that each kind of error costs at IoU 0.5 and how often it happens; none without AP."""
-    errors = find_errors(truth, detections, records)
+def error_bars(
+    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, point: OperatingPoint
+) -> tuple[Bar, ...]:
+    """Return the AP that each kind of error costs at IoU 0.5, and how many a user sees; none without AP."""
+    errors, seen = find_errors(truth, detections, records), point.errors.counts
     if np.isnan(errors.ap):
         return ()
     return tuple(
-        Bar(kind, errors.cost[kind], f"{errors.cost[kind]:.3f} ({errors.counts[kind]:,})", meaning)
+        Bar(SHOWN_AS.get(kind, kind), errors.cost[kind], f"{errors.cost[kind]:.3f} ({seen[kind]:,})", meaning)
         for kind, meaning in MEANING.items()
     )
 
 
-def outcome_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table | None:
-    """Return how many objects were found at IoU 0.5, and why the others were not; None without objects."""
+def outcome_table(truth: AnnotationSet, records: MatchRecords, point: OperatingPoint) -> Table | None:
+    """Return how many objects were found at IoU 0.5, and why the others were not; None without objects.
+
+    Args:
+        truth: N images and their objects.
+        records: what became of all detections.
+        point: the detections that count.
+    """
     if not truth.num_objects:
         return None
-    counts = np.bincount(object_outcomes(truth, detections, records), minlength=len(OUTCOMES))
-    rows = [
-        (OUTCOME_MEANING[outcome], int(n), n / truth.num_objects)
-        for outcome, n in zip(OUTCOMES, counts, strict=True)
-    ]
+    became = np.array(OUTCOMES)[object_outcomes(truth, point.found, point.records)]
+    found, seen = (r.found_by[:, r.at(0.5)] >= 0 for r in (records, point.records))
+    quiet = found & ~seen & records.counts
+    counts = {outcome: int(((became == outcome) & ~quiet).sum()) for outcome in OUTCOMES}
+    counts["quiet"] = int(quiet.sum())
+    rows = [(text, counts[name], counts[name] / truth.num_objects) for name, text in OUTCOME_MEANING.items()]
     return Table(("labelled objects", "objects", "share"), tuple(row for row in rows if row[1]), ("share",))
 
 
@@ -81,42 +93,52 @@ def group_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRe
     return Table(("objects that are", "objects", GROUP_AP), tuple(rows), (GROUP_AP,))
 
 
-def threshold_table(truth: AnnotationSet, detections: DetectionSet, records: MatchRecords) -> Table:
+def threshold_table(classes: tuple[str, ...], advice: Thresholds) -> Table:
     """Return the score thresholds of each class for three aims, with what each gives."""
-    advice = advise_thresholds(truth, detections, records, precision=GOAL, recall=GOAL)
 
-    def cells(aim: Operating, k: int, *others: str) -> list[Cell]:
-        return [float(getattr(aim, name)[k]) for name in ("threshold", *others)]
+    def cells(aim: Operating, k: int, *names: str) -> list[Cell]:
+        return [float(getattr(aim, name)[k]) for name in names]
 
     rows = tuple(
         (
             name,
-            *cells(advice.max_f1, k, "precision", "recall"),
-            *cells(advice.at_precision, k, "recall"),
-            *cells(advice.at_recall, k, "precision"),
+            *cells(advice.max_f1, k, "f1", "threshold", "precision", "recall"),
+            *cells(advice.at_precision, k, "threshold", "recall"),
+            *cells(advice.at_recall, k, "threshold", "precision"),
         )
-        for k, name in enumerate(truth.classes)
+        for k, name in enumerate(classes)
     )
     columns = (
         "class",
-        "best F1 at",
+        "best F1",
+        "from score",
         "precision",
         "recall",
-        f"precision {GOAL} at",
-        "recall",
-        f"recall {GOAL} at",
-        "precision",
+        f"precision {GOAL}: from score",
+        "its recall",
+        f"recall {GOAL}: from score",
+        "its precision",
     )
     return Table(columns, rows, colours=True)
 
 
-def class_confusion(
-    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, min_score: float = 0.5
-) -> ConfusionMatrix:
-    """Return which classes are classified as which by detections of at least a score."""
-    counts = confusion_matrix(truth, detections, records, min_score=min_score)
-    note = f"Detections with a score of at least {min_score:g}, at IoU 0.5. Shades are shares of a row."
-    return ConfusionMatrix((*truth.classes, "background"), counts, note)
+def score_plots(
+    truth: AnnotationSet, detections: DetectionSet, records: MatchRecords, best_f1: Operating
+) -> tuple[Plot, ...]:
+    """Return F1 and precision of each class at every threshold, with that of best F1 marked."""
+    f1: list[Curve] = []
+    precision: list[Curve] = []
+    curves = curves_by_class(truth, detections, records)
+    for k, (name, curve) in enumerate(zip(truth.classes, curves, strict=True)):
+        rising = curve.scores[::-1]
+        both = 2 * curve.precision * curve.recall / np.maximum(curve.precision + curve.recall, 1e-12)
+        for shown, y, best in ((f1, both, best_f1.f1[k]), (precision, curve.precision, best_f1.precision[k])):
+            chosen = None if np.isnan(best) else (float(best_f1.threshold[k]), float(best))
+            shown.append(Curve(name, rising, y[::-1], float(best), chosen))
+    return (
+        Plot("F1 from each score on; the figures: the best", "score", tuple(f1), (0.0, 1.0)),
+        Plot("Precision from each score on; the figures: at best F1", "score", tuple(precision), (0.0, 1.0)),
+    )
 
 
 def zero_notes(

@@ -37,12 +37,14 @@ class Table:
         rows: as many cells each.
         bars: columns whose values, from 0 to 1, also get a bar.
         colours: show the class colour of row i beside its name.
+        links: for each row the id of the part of the page that its name leads to, empty for none.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     bars: tuple[str, ...] = ()
     colours: bool = False
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ class Curve:
         x: (N,) rising.
         y: (N,); NaN leaves a gap.
         value: a figure shown beside the name, such as the AP of a precision-recall curve.
+        mark: x and y of a point to mark, such as that of the threshold chosen.
     """
 
     name: str
     x: NDArray[Any]
     y: NDArray[Any]
     value: float | None = None
+    mark: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Mistakes:
+    """Mistakes that have to do with one class.
+
+    Attributes:
+        label: class index.
+        name: the class.
+        note: how many there are of which sort.
+        pictures: the worst of them, worst first.
+    """
+
+    label: int
+    name: str
+    note: str
+    pictures: tuple[Picture, ...]
+
+    @property
+    def anchor(self) -> str:
+        """The id of this part of the page."""
+        return f"mistakes-{self.label}"
+
+
+@dataclass(frozen=True)
 class Bar:
     """One bar: its name, its length, and the text at its end."""
 
@@ -114,11 +140,13 @@ class ConfusionMatrix:
         names: K + 1 row and column names, the last for background.
         counts: (K + 1, K + 1) by true class (row) and found class (column).
         note: which detections are counted.
+        links: for each row the id of the part of the page that its name leads to, empty for none.
     """
 
     names: tuple[str, ...]
     counts: NDArray[np.int64]
     note: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,12 +180,13 @@ class ReportData:
         pr_curves: recall (x) and precision (y) of each class, in class order, with its AP.
         training: loss and metric curves.
         samples: images with ground truth and detections.
-        mistakes: crops of the worst mistakes, worst first.
+        mistakes: the worst mistakes, by class.
         confusion: which classes are classified as which.
         errors: kinds of error and the AP each costs.
         groups: AP of objects by size and by crowding.
         outcomes: how many objects were found, and why others were not.
         thresholds: suggested score thresholds by class.
+        score_plots: what each threshold would give, plots with a curve a class, in class order.
         notes: sentences for the reader, such as why an AP is zero.
         datasets: the training and validation sets.
         config_yaml: the resolved config.
@@ -169,15 +198,16 @@ class ReportData:
     subtitle: str = ""
     summary: tuple[Number, ...] = ()
     per_class: Table | None = None
-    pr_curves: tuple[Curve, ...] = ()
+    pr_curves: Plot | None = None
     training: tuple[Plot, ...] = ()
     samples: tuple[Picture, ...] = ()
-    mistakes: tuple[Picture, ...] = ()
+    mistakes: tuple[Mistakes, ...] = ()
     confusion: ConfusionMatrix | None = None
     errors: tuple[Bar, ...] = ()
     groups: Table | None = None
     outcomes: Table | None = None
     thresholds: Table | None = None
+    score_plots: tuple[Plot, ...] = ()
     notes: tuple[str, ...] = ()
     datasets: tuple[DatasetSummary, ...] = ()
     config_yaml: str = ""

@@ -27,6 +27,8 @@ Image = NDArray[np.uint8]
 WEIGHT = 500
 LONGEST_TEXT = 100  # letters
 _BAND_PX = 1024
+_ROUNDING_PX = 1.5
+HIDDEN_SHARE = 0.1  # of another box, which a label may hide
 
 
 def draw_detections(
@@ -40,6 +42,9 @@ def draw_detections(
     weight: float = 1.0,
 ) -> Image:
     """Return a copy of an image with each detection's box, class and score.
+
+    Where boxes crowd, labels shorten to the score, and the least certain may have none: a box has the colour
+    of its class.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -56,10 +61,10 @@ def draw_detections(
     for box in () if labelled is None else labelled:
         _dashed(drawn, _corners(box), line_width(image, weight))
     _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
-    drawing = LabelDrawing(drawn, letter_size(image, weight))
+    drawing = LabelDrawing(drawn, letter_size(image, weight), boxes)
     for i in order[::-1]:
-        text = f"{classes[int(labels[i])]} {float(scores[i]):.2f}"
-        drawing.label_box(text, _corners(boxes[i]), colours[i])
+        score = f"{float(scores[i]):.2f}"
+        drawing.label_box((f"{classes[int(labels[i])]} {score}", score), _corners(boxes[i]), colours[i])
     return drawn
 
 
@@ -90,12 +95,12 @@ def draw_targets(
             key.append((f"{len(thin)} {name}", colour))
     colours = [class_colour(int(label)) for label in labels]
     _outline(drawn, boxes, colours, line_width(image))
-    drawing = LabelDrawing(drawn, letter_size(image))
+    drawing = LabelDrawing(drawn, letter_size(image), boxes)
     height, width = image.shape[:2]
     for row, (text, colour) in enumerate(reversed(key), start=1):
         drawing.line(text, 0, height - row * drawing.measure(text)[1], width, colour)
     for box, label, colour in zip(boxes, labels, colours, strict=True):
-        drawing.label_box(classes[int(label)], _corners(box), colour)
+        drawing.label_box((classes[int(label)],), _corners(box), colour)
     return drawn
 
 
@@ -208,16 +213,18 @@ class Rectangle:
 
 
 class LabelDrawing:
-    """Labels drawn on one image, chips that stay off each other.
+    """Labels drawn on one image, chips that stay off each other and hide little of other boxes.
 
     Args:
         image: (H, W, 3) uint8 RGB, changed in place.
         size_px: height of the letters.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels, of all objects to be labelled.
     """
 
-    def __init__(self, image: Image, size_px: int) -> None:
+    def __init__(self, image: Image, size_px: int, boxes: Boxes | None = None) -> None:
         self.image = image
         self.size_px = size_px
+        self.boxes = np.zeros((0, 4)) if boxes is None else np.asarray(boxes, dtype=np.float64)
         self.face = cv2.FontFace("sans")
         self.taken: list[Rectangle] = []
 
@@ -226,23 +233,24 @@ class LabelDrawing:
         _, _, width, _ = cv2.getTextSize((8192, 8192), text, (0, 4096), self.face, self.size_px, WEIGHT)
         return int(width) + 2 * self._pad, round(1.25 * self.size_px) + 2 * (self._pad // 2)
 
-    def label_box(self, text: str, box: tuple[int, int, int, int], colour: RGB) -> None:
-        """Write a chip at a box: above it, inside, below, or wherever it hides no other chip.
+    def label_box(self, texts: Sequence[str], box: tuple[int, int, int, int], colour: RGB) -> None:
+        """Write a chip at a box, where it lies on no other chip and hides little of other boxes.
 
         Args:
-            text: what to write; nothing happens when it is empty.
+            texts: what to write, the shorter the later: the first that has such a place, or else the last
+                where it hides least. Nothing is written where every place has a chip.
             box: x1 y1 x2 y2 in pixels.
             colour: background of the chip.
         """
-        text = cut(one_line(text), LONGEST_TEXT)
-        if not text:
-            return
-        left, top, right, bottom = box
-        width, height = self.measure(text)
-        places = [(left, top - height), (left, top), (right - width, top - height), (left, bottom)]
-        fitted = [self._inside(Rectangle(x, y, width, height)) for x, y in places]
-        free = [spot for spot in fitted if not any(spot.overlaps(other) for other in self.taken)]
-        self.chip(text, (free or fitted)[0], colour)
+        for shorter, full in enumerate(texts, start=1):
+            text = cut(one_line(full), LONGEST_TEXT)
+            spots = self._places(box, *self.measure(text))
+            hidden = np.maximum([self._hidden(spot, box) for spot in spots], HIDDEN_SHARE)
+            best = int(np.argmin(hidden))
+            most = np.inf if shorter == len(texts) else np.nextafter(HIDDEN_SHARE, 1)
+            if text and hidden[best] < most:
+                self.chip(text, spots[best], colour)
+                return
 
     def chip(self, text: str, spot: Rectangle, colour: RGB) -> None:
         """Fill a rectangle and write in it."""
@@ -259,6 +267,23 @@ class LabelDrawing:
         while len(shown) > 1 and self.measure(shown)[0] > width:
             shown = "…" + shown[2:]
         self.chip(shown, Rectangle(left, top, *self.measure(shown)), colour)
+
+    def _places(self, box: tuple[int, int, int, int], width: int, height: int) -> list[Rectangle]:
+        """Return places for a chip, the best first: above the box, inside at its edges, below it."""
+        left, top, right, bottom = box
+        rows = (top - height, top, bottom + 1 - height, bottom + 1)
+        corners = [(x, y) for y in rows for x in (left, right + 1 - width)]
+        return [self._inside(Rectangle(x, y, width, height)) for x, y in corners]
+
+    def _hidden(self, spot: Rectangle, own: tuple[int, int, int, int]) -> float:
+        """Return the largest share of another box that a chip would hide; infinite on another chip."""
+        if any(spot.overlaps(other) for other in self.taken):
+            return np.inf
+        others = self.boxes[np.abs(self.boxes - own).max(axis=1) > _ROUNDING_PX]
+        low = np.maximum(others[:, :2], (spot.left, spot.top))
+        high = np.minimum(others[:, 2:], (spot.left + spot.width, spot.top + spot.height))
+        areas = np.maximum(others[:, 2:] - others[:, :2], 1.0).prod(axis=1)
+        return float((np.maximum(high - low, 0.0).prod(axis=1) / areas).max(initial=0.0))
 
     @property
     def _pad(self) -> int:

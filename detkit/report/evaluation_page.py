@@ -11,28 +11,41 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.measure import RULES, Measured
-from detkit.evaluation.metrics.matching import FALSE_POSITIVE
+from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
+from detkit.evaluation.measure import NAMES, RULES, Measured, log_key
+from detkit.evaluation.metrics.accuracy import Accuracy
+from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
 from detkit.report.analysis import (
-    class_confusion,
+    GOAL,
     error_bars,
     group_table,
     outcome_table,
+    score_plots,
     threshold_table,
     zero_notes,
 )
-from detkit.report.classification import with_classification
-from detkit.report.content import Curve, DatasetSummary, Number, Picture, ReportData, Table
+from detkit.report.classification import first_classes, surest_mistakes
+from detkit.report.content import (
+    ConfusionMatrix,
+    Curve,
+    DatasetSummary,
+    Number,
+    Picture,
+    Plot,
+    ReportData,
+    Table,
+)
 from detkit.report.draw import draw_detections, fit
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
+from detkit.report.operating_point import OperatingPoint, operating_point, span
+from detkit.report.sections import PICTURE_PX
 from detkit.runtime.environment import environment
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 NUM_SAMPLES = 8
-SAMPLE_PX = 640
-SHOWN_SCORE = 0.5
+SMALLEST_SAMPLE_PX = 640
 
 
 @dataclass(frozen=True)
@@ -73,11 +86,13 @@ def write_page(
         metrics: metrics.jsonl of the training, whose curves are shown.
         train_set: the annotations of the training set.
     """
-    made_with = environment()
+    made_with, measured = environment(), run.measured
+    key = log_key(measured.deciding)
     page = ReportData(
         title=run.title,
         subtitle=run.subtitle,
-        training=training_plots(read_metrics(metrics)) if metrics and metrics.is_file() else (),
+        summary=tuple(Number(NAMES[key], total, RULES[key]) for key, (_, total) in measured.columns.items()),
+        training=training_plots(read_metrics(metrics), key) if metrics and metrics.is_file() else (),
         datasets=tuple(
             _dataset(name, part)
             for name, part in (("training set", train_set), ("validation set", run.truth))
@@ -88,49 +103,51 @@ def write_page(
         environment={name: value for name, value in made_with.items() if name != "command"},
         command=made_with["command"],
     )
-    if run.measured.accuracy is None:
-        write_report(path, _with_detections(page, run))
+    if measured.accuracy is None:
+        page = _with_detections(page, run)
     else:
-        counts = _counts(run, f"{len(run.measured.classes):,} classes")
-        write_report(path, with_classification(page, run.measured.accuracy, counts, run.truth, run.pixels))
+        page = _with_images(page, run, measured.accuracy)
+    write_report(path, _linked(page))
+
+
+def _with_images(page: ReportData, run: EvaluatedRun, accuracy: Accuracy) -> ReportData:
+    """Return the page with what there is to say about a classifier."""
+    return replace(
+        page,
+        summary=page.summary + _counts(run, f"{len(run.truth.classes):,} classes"),
+        per_class=_per_class(run, "images"),
+        confusion=first_classes(accuracy, run.truth.classes),
+        mistakes=surest_mistakes(accuracy, run.truth, run.pixels),
+    )
 
 
 def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
     """Return the page with what there is to say about a detector."""
-    evidence = run.truth, run.found, run.measured.records
+    truth, records = run.truth, run.measured.records
+    evidence = truth, run.found, records
+    advice = advise_thresholds(*evidence, precision=GOAL, recall=GOAL)
+    point = operating_point(*evidence, advice.max_f1)
+    ignored = truth.num_objects - int(records.counts.sum())
+    objects = f"{truth.num_objects:,} objects" + (f", {ignored:,} of them not counted" if ignored else "")
+    lowest = float(run.found.scores.min()) if len(run.found.scores) else 0.0
+    note = f"Detections from each class's score of best F1 on ({span(point.thresholds)}), at IoU 0.5. "
     return replace(
         page,
-        summary=_summary(run),
-        per_class=_per_class(run),
-        pr_curves=_curves(run.measured),
-        samples=_samples(run),
-        mistakes=worst_mistakes(*evidence, run.pixels),
-        confusion=class_confusion(*evidence, SHOWN_SCORE),
-        errors=error_bars(*evidence),
+        summary=page.summary + point.numbers(lowest) + _counts(run, objects),
+        per_class=_per_class(run, "objects"),
+        pr_curves=_pr_curves(run.measured, advice.max_f1),
+        samples=_samples(run, point),
+        mistakes=worst_mistakes(truth, point, run.pixels),
+        confusion=ConfusionMatrix(
+            (*truth.classes, "background"), point.confusion, f"{note}Shades are shares of a row."
+        ),
+        errors=error_bars(*evidence, point),
         groups=group_table(*evidence),
-        outcomes=outcome_table(*evidence),
-        thresholds=threshold_table(*evidence),
-        notes=page.notes + zero_notes(run.truth, run.found, run.measured.value, run.measured.per_class),
+        outcomes=outcome_table(truth, records, point),
+        thresholds=threshold_table(truth.classes, advice),
+        score_plots=score_plots(*evidence, advice.max_f1),
+        notes=page.notes + zero_notes(truth, run.found, run.measured.value, run.measured.per_class),
     )
-
-
-def _summary(run: EvaluatedRun) -> tuple[Number, ...]:
-    measured, truth = run.measured, run.truth
-    if measured.voc is not None:
-        totals = [
-            Number("mAP", measured.voc.map07, RULES["voc07"]),
-            Number("mAP", measured.voc.map10, RULES["voc10"]),
-        ]
-        if measured.metric == "voc10":
-            totals.reverse()
-    else:
-        assert measured.coco is not None
-        stats = measured.coco.stats
-        notes = {"AP": RULES["coco"], "AP50": "COCO, IoU 0.50", "AP75": "COCO, IoU 0.75"}
-        totals = [Number(name, stats[name], note) for name, note in notes.items()]
-    images, *speed = _counts(run, f"{truth.num_objects:,} objects")
-    found = Number("detections", len(run.found.scores), f"{_false_share(run)} false at IoU 0.5")
-    return (*totals, images, found, *speed)
 
 
 def _counts(run: EvaluatedRun, note: str) -> tuple[Number, ...]:
@@ -140,65 +157,83 @@ def _counts(run: EvaluatedRun, note: str) -> tuple[Number, ...]:
     return tuple(counts)
 
 
-def _false_share(run: EvaluatedRun) -> str:
-    records = run.measured.records
-    states = records.state[:, records.at(0.5)]
-    return f"{np.mean(states == FALSE_POSITIVE):.0%}" if len(states) else "none"
+def _per_class(run: EvaluatedRun, counted: str) -> Table:
+    measured, truth = run.measured, run.truth
+    counts = np.bincount(truth.labels, minlength=len(truth.classes))
+    columns = [values.tolist() for values, _ in measured.columns.values()]
+    rows = tuple(zip(truth.classes, counts.tolist(), *columns, strict=True))
+    names = tuple(NAMES[key] for key in measured.columns)
+    return Table(("class", counted, *names), rows, bars=names[:1], colours=True)
 
 
-def _per_class(run: EvaluatedRun) -> Table:
-    measured = run.measured
-    counts = np.bincount(run.truth.labels, minlength=len(measured.classes))
-    if measured.voc is not None:
-        values = {"AP 2007": measured.voc.ap07, "AP 2010+": measured.voc.ap10}
-    else:
-        assert measured.coco is not None
-        values = {"AP": measured.coco.per_class_ap, "AP50": measured.coco.per_class_ap50}
-    rows = tuple(
-        (name, int(count), float(one), float(other))
-        for name, count, one, other in zip(measured.classes, counts, *values.values(), strict=True)
+def _linked(page: ReportData) -> ReportData:
+    """Return the page with the names of classes leading to their mistakes."""
+    assert page.per_class is not None
+    assert page.confusion is not None
+    anchors = {mistakes.label: mistakes.anchor for mistakes in page.mistakes}
+    links = tuple(anchors.get(k, "") for k in range(len(page.confusion.names)))
+    return replace(
+        page,
+        per_class=replace(page.per_class, links=links[:-1]),  # the last is background
+        confusion=replace(page.confusion, links=links),
     )
-    return Table(("class", "objects", *values), rows, bars=tuple(values), colours=True)
 
 
-def _curves(measured: Measured) -> tuple[Curve, ...]:
-    if (voc := measured.voc) is not None:
-        return tuple(
-            Curve(name, curve.recall, curve.precision, value=float(ap))
-            for name, curve, ap in zip(voc.classes, voc.curves, voc.ap10, strict=True)
+def _pr_curves(measured: Measured, best_f1: Operating) -> Plot:
+    """Return the curves behind the AP at IoU 0.5, with the thresholds of best F1 marked."""
+    shown = "AP50" if measured.metric == "coco" else measured.metric
+    aps, _ = measured.columns[shown]
+    points = np.stack([best_f1.recall, best_f1.precision], axis=1)
+    marks = [None if np.isnan(point).any() else (float(point[0]), float(point[1])) for point in points]
+    curves = tuple(
+        Curve(name, recall, precision, float(ap), mark)
+        for name, (recall, precision), ap, mark in zip(
+            measured.classes, _of_classes(measured), aps, marks, strict=True
         )
-    coco = measured.coco
-    assert coco is not None
-    recalls = np.linspace(0, 1, coco.precision.shape[1])
-    curves = []
-    for label, column in sorted((label, column) for column, label in enumerate(coco.class_order)):
-        precision = coco.precision[0, :, column, 0, -1]
-        shown = np.where(precision > -1, precision, np.nan)
-        value = float(coco.per_class_ap50[label])
-        curves.append(Curve(measured.classes[label], recalls, shown, value))
-    return tuple(curves)
+    )
+    return Plot(f"Precision at each recall; the figures: {NAMES[shown]}", "recall", curves, (0.0, 1.0))
 
 
-def _samples(run: EvaluatedRun) -> tuple[Picture, ...]:
+def _of_classes(measured: Measured) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return recall and precision of each class by the metric's rule."""
+    if measured.metric != "coco":
+        assert measured.voc is not None
+        return [(curve.recall, curve.precision) for curve in measured.voc.curves]
+    assert measured.coco is not None
+    precision = measured.coco.precision[0, :, :, 0, -1]
+    columns = np.argsort(measured.coco.class_order)
+    recalls = np.linspace(0, 1, len(precision))
+    return [(recalls, np.where(one > -1, one, np.nan)) for one in precision.T[columns]]
+
+
+def _samples(run: EvaluatedRun, point: OperatingPoint) -> tuple[Picture, ...]:
     """Return evenly spread images with labelled and found boxes."""
-    truth, found = run.truth, run.found
+    truth, found, records = run.truth, point.found, point.records
+    column = records.at(0.5)
     chosen = np.unique(np.linspace(0, truth.num_images - 1, NUM_SAMPLES).astype(int)).tolist()
     true_boxes, found_boxes = (to_corners(s.boxes, s.box_format) for s in (truth, found))
     pictures = []
     for image in chosen if truth.num_images else []:
         rows = slice(int(truth.offsets[image]), int(truth.offsets[image + 1]))
-        mine = np.flatnonzero((found.images == image) & (found.scores >= SHOWN_SCORE))
+        mine = np.flatnonzero(found.images == image)
+        pixels = run.pixels(image)
+        longest = max(pixels.shape)
+        shown = fit(pixels, min(max(longest, SMALLEST_SAMPLE_PX), PICTURE_PX))
+        scale = max(shown.shape) / longest
         drawn = draw_detections(
-            run.pixels(image),
-            found_boxes[mine],
+            shown,
+            found_boxes[mine] * scale,
             found.labels[mine],
             found.scores[mine],
             run.measured.classes,
-            labelled=true_boxes[rows],
+            labelled=true_boxes[rows] * scale,
         )
+        right, false = (
+            int((records.state[mine, column] == s).sum()) for s in (TRUE_POSITIVE, FALSE_POSITIVE)
+        )
+        missed = int(records.counts[rows].sum()) - right
         name = Path(str(truth.image_files[image])).name
-        caption = f"{name}: {rows.stop - rows.start} labelled (dashed), {len(mine)} found"
-        pictures.append(Picture(fit(drawn, SAMPLE_PX), caption))
+        pictures.append(Picture(drawn, f"{name}: {right} found, {missed} missed, {false} false"))
     return tuple(pictures)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from detkit.errors import UserError
+from detkit.evaluation.measure import NAMES, log_key
 from detkit.report.content import Curve, Plot
 
 Record = dict[str, Any]
 NOT_LOSSES = {"step", "epoch", "split", "lr", "images_per_second", "grad_norm"}
-MAX_METRICS = 6  # of COCO's twelve numbers, the precisions
+METRICS = {log_key(name): shown for name, shown in NAMES.items()}
 
 
 def read_metrics(path: str | Path) -> list[Record]:
@@ -42,12 +43,16 @@ def read_metrics(path: str | Path) -> list[Record]:
     return records
 
 
-def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
+def training_plots(records: Sequence[Record], deciding: str) -> tuple[Plot, ...]:
     """Return plots of the losses, the metrics and the learning rate; those without records are left out.
+
+    The epoch whose weights were kept is marked on the metrics, and the figures beside their names are
+    those of this epoch.
 
     Args:
         records: as `read_metrics` gives them. Of split `train` every number but the step, the rate and
-            the speed is a part of the loss; of any other split it is a metric over the epochs.
+            the speed is a part of the loss; of any other split those of `Measured.columns` are shown.
+        deciding: the key of the number by which the weights were chosen.
     """
     train = [r for r in records if r.get("split") == "train"]
     validations = [r for r in records if r.get("split") != "train"]
@@ -58,15 +63,33 @@ def training_plots(records: Sequence[Record]) -> tuple[Plot, ...]:
         if all(_is_number(r.get(name)) for name in names)
     ]
     losses = _curves(summed, "step", ["total", *names] if len(names) > 1 else names)
-    measured = _curves(validations, "epoch", _names(validations))
-    fractions = [curve for curve in measured if ((curve.y >= 0) & (curve.y <= 1)).all()]
-    metrics = tuple(replace(curve, value=float(curve.y[-1])) for curve in fractions[:MAX_METRICS])
+    epoch, title = _best_epoch(validations, deciding), "Metrics on the validation set"
+    if epoch is not None:
+        title += f"; the dots: epoch {epoch:g}, the best by {METRICS[deciding]}"
+    metrics = tuple(
+        _marked(replace(curve, name=METRICS[curve.name]), epoch)
+        for curve in _curves(validations, "epoch", [key for key in METRICS if key in _names(validations)])
+    )
     plots = (
         Plot("Loss", "step", losses, (0.0, _usual_top(losses))),
-        Plot("Metric on the validation set", "epoch", metrics, (0.0, 1.0)),
+        Plot(title, "epoch", metrics, (0.0, 1.0)),
         Plot("Learning rate", "step", _curves(train, "step", ["lr"])),
     )
     return tuple(plot for plot in plots if plot.curves)
+
+
+def _best_epoch(validations: Sequence[Record], deciding: str) -> float | None:
+    """Return the epoch of the weights that were kept: the first with the highest number."""
+    known = [r for r in validations if _is_number(r.get(deciding)) and _is_number(r.get("epoch"))]
+    return float(max(known, key=lambda r: float(r[deciding]))["epoch"]) if known else None
+
+
+def _marked(curve: Curve, epoch: float | None) -> Curve:
+    at = np.flatnonzero(curve.x == epoch)
+    if not len(at):
+        return curve
+    value = float(curve.y[at[0]])
+    return replace(curve, value=value, mark=(float(curve.x[at[0]]), value))
 
 
 def _names(records: Sequence[Record]) -> list[str]:

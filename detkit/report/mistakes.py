@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors, find_errors
-from detkit.evaluation.metrics.matching import MatchRecords
+from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors
 from detkit.evaluation.metrics.overlaps import corner_iou
-from detkit.report.content import Picture
+from detkit.report.content import Mistakes, Picture
 from detkit.report.draw import Image, draw_detections, fit
+from detkit.report.operating_point import OperatingPoint
 
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side
@@ -38,6 +38,7 @@ class _Mistake:
     """A false detection, or a missed object (then `detection` is None)."""
 
     image: int
+    label: int
     detection: int | None
     object: int | None
     tag: str
@@ -54,23 +55,18 @@ class _Scene:
 
 
 def worst_mistakes(
-    truth: AnnotationSet,
-    found: DetectionSet,
-    records: MatchRecords,
-    pixels: Callable[[int], Image],
-    *,
-    limit: int = 50,
-) -> tuple[Picture, ...]:
-    """Return crops of the most confident false detections and the largest missed objects, in turns.
+    truth: AnnotationSet, point: OperatingPoint, pixels: Callable[[int], Image], *, limit: int = 100
+) -> tuple[Mistakes, ...]:
+    """Return crops of each class's most confident false detections and largest missed objects, in turns.
 
     Args:
         truth: the ground truth.
-        found: the detections, in the box format of `truth`.
-        records: what became of each of them.
+        point: the detections that count.
         pixels: image index to (H, W, 3) uint8 RGB.
-        limit: at most so many crops.
+        limit: at most so many crops, as many of each class as there are.
     """
-    chosen = _choose(truth, found, find_errors(truth, found, records))[:limit]
+    found = point.found
+    chosen = _choose(truth, found, point.errors, limit)
     boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
     scene = _Scene(truth, found, *boxes)
     pictures: dict[_Mistake, Picture] = {}
@@ -78,18 +74,38 @@ def worst_mistakes(
     for image in sorted({mistake.image for mistake in chosen}):
         shown = pixels(image)
         pictures |= {mistake: _picture(mistake, shown, scene) for mistake in chosen if mistake.image == image}
-    return tuple(pictures[mistake] for mistake in chosen)
+    return tuple(
+        Mistakes(
+            label,
+            truth.classes[label],
+            f"{point.false[label]:,} false, {point.missed[label]:,} missed",
+            tuple(pictures[mistake] for mistake in of_class),
+        )
+        for label, of_class in groupby(chosen, lambda mistake: mistake.label)
+    )
 
 
-def _choose(truth: AnnotationSet, found: DetectionSet, errors: Errors) -> list[_Mistake]:
+def _choose(truth: AnnotationSet, found: DetectionSet, errors: Errors, limit: int) -> list[_Mistake]:
+    """Return the mistakes to show, by class and there by rank."""
     false = np.flatnonzero(errors.kind != NO_ERROR)
     false = false[np.argsort(-found.scores[false], kind="stable")]
     missed = np.flatnonzero(errors.missed)
     missed = missed[np.argsort(-truth.areas[missed], kind="stable")]
     images = truth.image_index()
-    wrong = [_Mistake(int(found.images[d]), int(d), None, TAGS[errors.kind[d]]) for d in false]
-    lost = [_Mistake(int(images[m]), None, int(m), "missed") for m in missed]
-    return [m for m in chain.from_iterable(zip_longest(wrong, lost)) if m is not None]
+    ranked = []
+    for k in range(len(truth.classes)):
+        wrong = [
+            _Mistake(int(found.images[d]), k, int(d), None, TAGS[errors.kind[d]])
+            for d in false[found.labels[false] == k][:limit]
+        ]
+        lost = [
+            _Mistake(int(images[m]), k, None, int(m), "missed")
+            for m in missed[truth.labels[missed] == k][:limit]
+        ]
+        turns = (m for m in chain.from_iterable(zip_longest(wrong, lost)) if m is not None)
+        ranked += [(rank, k, m) for rank, m in enumerate(turns)]
+    shown = sorted(ranked, key=lambda place: place[:2])[:limit]
+    return [m for _, _, m in sorted(shown, key=lambda place: (place[1], place[0]))]
 
 
 def _picture(mistake: _Mistake, image: Image, scene: _Scene) -> Picture:

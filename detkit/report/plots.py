@@ -13,6 +13,7 @@ from detkit.report.content import Curve
 from detkit.report.markup import Markup, element, joined
 
 MAX_POINTS = 240
+LETTER_PX = 7.5
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,12 @@ class _Frame:
     y_limits: tuple[float, float]
     size: tuple[int, int]
     foot: float
-    left: float = 40.0
     top: float = 10.0
+
+    @property
+    def left(self) -> float:
+        """Room for the longest number at the vertical axis."""
+        return max(40.0, 10.0 + LETTER_PX * max(len(tick_text(value)) for value in ticks(*self.y_limits)))
 
     @property
     def right(self) -> float:
@@ -47,6 +52,7 @@ def line_plot(
     colours: Sequence[str],
     *,
     x_label: str,
+    title: str = "",
     x_limits: tuple[float, float] | None = None,
     y_limits: tuple[float, float] | None = None,
     size: tuple[int, int] = (440, 270),
@@ -57,6 +63,7 @@ def line_plot(
         curves: at least one point each; curves without are skipped.
         colours: CSS colour of each curve.
         x_label: below the horizontal axis.
+        title: what the plot shows, for those who hear the page.
         x_limits: lowest and highest x; None takes them from the curves.
         y_limits: likewise for y.
         size: width and height of the drawing; the page scales it.
@@ -74,14 +81,16 @@ def line_plot(
         parts.append(element("text", x_label, x=centre, y=low, text_anchor="middle", class_="axis"))
     for curve, colour in drawn:
         x, y = thin_out(np.asarray(curve.x, np.float64), np.asarray(curve.y, np.float64))
-        title = element("title", curve.name)
-        path = element("path", title, d=_path(frame.place(x, y)), stroke=colour, class_="line")
+        name = element("title", curve.name)
+        path = element("path", name, d=_path(frame.place(x, y)), stroke=colour, class_="line")
         parts.append(path)
-        if len(x) == 1:
-            ((cx, cy),) = frame.place(x, y).tolist()
-            parts.append(element("circle", cx=cx, cy=cy, r=3.0, fill=colour))
+        marked = (float(x[0]), float(y[0])) if len(x) == 1 else curve.mark
+        if marked is not None:
+            ((cx, cy),) = frame.place(*np.array(marked)[:, None]).tolist()
+            parts.append(element("circle", cx=cx, cy=cy, r=4.0, fill=colour, class_="mark"))
     names = ", ".join(curve.name for curve, _ in drawn[:8])
-    return element("svg", *parts, viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=names)
+    heard = f"{title}: {names}" if title else names
+    return element("svg", *parts, viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=heard)
 
 
 def thin_out(
@@ -139,8 +148,9 @@ def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     low, high = float(every.min()), float(every.max())
     if low > 0 and low < 0.5 * high:
         low = 0.0
-    if high - low < 1e-12 * max(1.0, abs(high)):
-        return low - 0.5, high + 0.5
+    if high - low <= 1e-12 * abs(high):
+        around = abs(high) / 2 or 0.5
+        return low - around, high + around
     return low, high
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -15,8 +15,8 @@ from detkit.report.colours import as_hex, class_colour
 from detkit.report.content import (
     Bar,
     ConfusionMatrix,
-    Curve,
     DatasetSummary,
+    Mistakes,
     Number,
     Picture,
     Plot,
@@ -26,10 +26,11 @@ from detkit.report.content import (
 from detkit.report.draw import fit
 from detkit.report.markup import Markup, element, joined
 from detkit.report.plots import line_plot
-from detkit.report.tables import bars, cell_text, confusion, legend, table
+from detkit.report.tables import bars, cell_text, colour_key, colour_swatch, confusion, legend, table
 
 MAX_CURVES = 8  # in one plot; more classes get a small plot each
-SHOWN_MISTAKES = 15  # the others are folded away
+SHOWN_MISTAKES = 5  # of a class; the others are folded away
+MAX_KEY = 20  # classes whose colours can still be told apart
 PICTURE_PX = 1100
 SERIES = tuple(f"var(--series-{i})" for i in range(1, 9))
 SIDES_PX = (0, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -38,15 +39,15 @@ SIDES_PX = (0, 8, 16, 32, 64, 128, 256, 512, 1024)
 def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
     """Return heading and content of each section that has data, in reading order."""
     offered = [
-        ("Classes", data.per_class and table(data.per_class)),
-        ("Precision and recall", data.pr_curves and pr_curves(data.pr_curves)),
-        ("What it finds", data.samples and samples(data.samples)),
+        ("Classes", data.per_class and classes(data.per_class)),
+        ("Precision and recall", data.pr_curves and class_curves([data.pr_curves])),
+        ("What it finds", data.samples and samples(data.samples, data.per_class)),
         ("Kinds of error", data.errors and errors(data.errors)),
         ("Found or missed", data.outcomes and table(data.outcomes)),
         ("Easy and hard objects", data.groups and table(data.groups)),
-        ("Worst mistakes", data.mistakes and mistakes(data.mistakes)),
+        ("Worst mistakes", data.mistakes and mistakes(data.mistakes, with_objects=bool(data.samples))),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
-        ("Score thresholds", data.thresholds and thresholds(data.thresholds)),
+        ("Score thresholds", data.thresholds and thresholds(data.thresholds, data.score_plots)),
         ("Training", data.training and training(data.training)),
         ("Data", data.datasets and joined(*map(dataset, data.datasets))),
         ("Run it again", reproduce(data)),
@@ -65,21 +66,51 @@ def summary(numbers: Sequence[Number]) -> Markup:
     return element("dl", *tiles, class_="tiles")
 
 
-def pr_curves(curves: Sequence[Curve]) -> Markup:
-    """Return one plot for a few classes, a small one for each of many."""
-    colours = [as_hex(class_colour(i)) for i in range(len(curves))]
-    plot = partial(line_plot, x_limits=(0.0, 1.0), y_limits=(0.0, 1.0))
-    if len(curves) <= MAX_CURVES:
-        hint = _hint("Precision (upwards) at each recall; the number is the class's AP.")
-        figure = element("figure", plot(curves, colours, x_label="recall", size=(440, 300)))
-        return element("div", figure, element("div", legend(curves, colours), hint), class_="beside")
+def classes(content: Table) -> Markup:
+    """Return the table of classes."""
+    hint = _hint("The name of a class leads to its worst mistakes.") if any(content.links) else Markup()
+    return joined(hint, table(content))
+
+
+def class_curves(plots: Sequence[Plot]) -> Markup:
+    """Return plots with a curve a class: one drawing of a few classes, a small one for each of many."""
+    hint = _hint("The dots are the score thresholds of best F1.")
+    if all(len(plot.curves) <= MAX_CURVES for plot in plots):
+        return joined(hint, element("div", *map(_of_few, plots), class_="grid wide"))
+    return joined(hint, *map(_of_many, plots))
+
+
+def _of_few(plot: Plot) -> Markup:
+    colours = _class_colours(len(plot.curves))
+    return element(
+        "figure", element("figcaption", plot.title), _drawn(plot, colours), legend(plot.curves, colours)
+    )
+
+
+def _of_many(plot: Plot) -> Markup:
     small = []
-    for curve, colour in zip(curves, colours, strict=True):
+    for curve, colour in zip(plot.curves, _class_colours(len(plot.curves)), strict=True):
         heading = element("figcaption", curve.name, Markup(" "), element("b", cell_text(curve.value)))
-        drawing = plot([curve], [colour], x_label="", size=(220, 160))
+        drawing = _drawn(replace(plot, x_label="", curves=(curve,)), [colour], size=(220, 160))
         small.append(element("figure", heading, drawing))
-    hint = _hint("Precision (upwards) over recall; the number is the class's AP.")
-    return joined(hint, element("div", *small, class_="grid small"))
+    return joined(element("h3", plot.title, class_="plots"), element("div", *small, class_="grid small"))
+
+
+def _drawn(plot: Plot, colours: Sequence[str], size: tuple[int, int] = (440, 270)) -> Markup:
+    limits = (0.0, 1.0) if plot.x_label == "recall" else None
+    return line_plot(
+        plot.curves,
+        colours,
+        x_label=plot.x_label,
+        title=plot.title,
+        x_limits=limits,
+        y_limits=plot.y_limits,
+        size=size,
+    )
+
+
+def _class_colours(count: int) -> list[str]:
+    return [as_hex(class_colour(i)) for i in range(count)]
 
 
 def training(plots: Sequence[Plot]) -> Markup:
@@ -87,36 +118,45 @@ def training(plots: Sequence[Plot]) -> Markup:
     figures = []
     for plot in plots:
         colours = [SERIES[i % len(SERIES)] for i in range(len(plot.curves))]
-        drawing = line_plot(plot.curves, colours, x_label=plot.x_label, y_limits=plot.y_limits)
         names = Markup()
         if len(plot.curves) > 1 or plot.curves[0].value is not None:
             names = legend(plot.curves, colours)
-        figures.append(element("figure", element("figcaption", plot.title), drawing, names))
+        figures.append(element("figure", element("figcaption", plot.title), _drawn(plot, colours), names))
     return element("div", *figures, class_="grid wide")
 
 
-def samples(pictures: Sequence[Picture]) -> Markup:
-    """Return images with ground truth and detections."""
-    hint = _hint("Solid: found, with its score. Dashed white: labelled.")
-    return joined(hint, element("div", *map(_figure, pictures), class_="columns"))
+def samples(pictures: Sequence[Picture], of_classes: Table | None) -> Markup:
+    """Return images with ground truth and detections, and the colours of the classes."""
+    hint = _hint(
+        "Solid: found, from each class's score of best F1 on, with the score. Dashed white: labelled. "
+        "Press a picture to enlarge it."
+    )
+    names = [cell_text(row[0]) for row in of_classes.rows] if of_classes else []
+    key = colour_key(names, _class_colours(len(names))) if len(names) <= MAX_KEY else Markup()
+    return joined(hint, key, element("div", *map(_figure, pictures), class_="columns"))
 
 
-def mistakes(pictures: Sequence[Picture]) -> Markup:
-    """Return crops of mistakes."""
-    hint = _hint("Worst first. Solid: found, with its score. Dashed white: labelled.")
-    first = element("div", *map(_figure, pictures[:SHOWN_MISTAKES]), class_="grid crops")
-    rest = pictures[SHOWN_MISTAKES:]
-    if not rest:
-        return joined(hint, first)
-    more = element("div", *map(_figure, rest), class_="grid crops")
-    return joined(hint, first, element("details", element("summary", f"{len(rest)} more"), more))
+def mistakes(groups: Sequence[Mistakes], *, with_objects: bool) -> Markup:
+    """Return the mistakes of each class; those of a detector show objects and detections."""
+    key = "Solid: found, with its score. Dashed white: labelled. " if with_objects else ""
+    return joined(_hint(f"Worst first. {key}Press a picture to enlarge it."), *map(_mistakes_of, groups))
+
+
+def _mistakes_of(group: Mistakes) -> Markup:
+    heading = element("h3", colour_swatch(group.label), group.name, element("small", f": {group.note}"))
+    parts = [heading, element("div", *map(_figure, group.pictures[:SHOWN_MISTAKES]), class_="grid crops")]
+    if rest := group.pictures[SHOWN_MISTAKES:]:
+        more = element("div", *map(_figure, rest), class_="grid crops")
+        parts.append(element("details", element("summary", f"{len(rest)} more of {group.name}"), more))
+    return element("div", *parts, class_="part", id=group.anchor)
 
 
 def errors(kinds: Sequence[Bar]) -> Markup:
     """Return what each kind of error costs, with its meaning."""
     notes = [joined(element("dt", kind.name), element("dd", kind.note)) for kind in kinds if kind.note]
     hint = _hint(
-        "AP at IoU 0.5 that would be gained if no error of this kind were made, and how many there are."
+        "AP at IoU 0.5 that would be gained if no error of this kind were made, and in parentheses how many "
+        "there are from each class's score of best F1 on."
     )
     meaning = element("dl", *notes, class_="meaning") if notes else Markup()
     return joined(hint, element("div", bars(kinds), meaning, class_="beside"))
@@ -127,14 +167,14 @@ def confusion_section(matrix: ConfusionMatrix) -> Markup:
     return joined(_hint(matrix.note) if matrix.note else Markup(), confusion(matrix))
 
 
-def thresholds(content: Table) -> Markup:
-    """Return the table of score thresholds, with what they are."""
+def thresholds(content: Table, plots: Sequence[Plot]) -> Markup:
+    """Return the table of score thresholds, with what they are, and the curves they were chosen by."""
     hint = _hint(
         "From which score on should a detection count? The score of the best F1, the one that keeps a "
         "precision of 0.9 with the most recall, and the one that keeps a recall of 0.9 with the most "
-        "precision; n/a: out of reach."
+        "precision; n/a: out of reach. The counts and pictures of this page are those from the best F1 on."
     )
-    return joined(hint, table(content))
+    return joined(hint, table(content), class_curves(plots) if plots else Markup())
 
 
 def dataset(data: DatasetSummary) -> Markup:
@@ -144,7 +184,7 @@ def dataset(data: DatasetSummary) -> Markup:
     if data.num_empty:
         line += f", {data.num_empty:,} images without objects"
     counts = [Bar(name, float(n), f"{n:,}") for name, n in data.objects_per_class.items()]
-    colours = [as_hex(class_colour(i)) for i in range(len(counts))]
+    colours = _class_colours(len(counts))
     edges = np.append(np.array(SIDES_PX, np.float64), np.inf)
     found, _ = np.histogram(data.sides_px, edges)
     names = [f"{low}–{high} px" for low, high in pairwise(SIDES_PX)]
@@ -157,7 +197,7 @@ def dataset(data: DatasetSummary) -> Markup:
         heading = element("h4", "Size of objects (square root of the area)")
         drawn.append(element("div", heading, bars(sizes)))
     grid = element("div", *drawn, class_="grid wide")
-    return element("div", element("h3", data.name), _hint(line), grid, class_="dataset")
+    return element("div", element("h3", data.name), _hint(line), grid, class_="part")
 
 
 def reproduce(data: ReportData) -> Markup:
@@ -182,17 +222,13 @@ def _figure(picture: Picture) -> Markup:
     shown = picture.image
     if max(shown.shape) > PICTURE_PX:
         shown = fit(shown, PICTURE_PX)
-    image = element(
-        "img",
-        src=_data_uri(shown),
-        alt=picture.caption,
-        width=shown.shape[1],
-        height=shown.shape[0],
-        loading="lazy",
-    )
+    heard = ", ".join(text for text in (picture.tag, picture.caption, picture.note) if text)
+    image = element("img", src=_data_uri(shown), alt=heard, width=shown.shape[1], height=shown.shape[0])
+    # Open, its summary covers the window: enlarging without a script.
+    enlarging = element("details", element("summary", image), element("p", heard), class_="enlarge")
     tag = element("span", picture.tag, class_="tag") if picture.tag else Markup()
     note = element("div", picture.note) if picture.note else Markup()
-    return element("figure", image, element("figcaption", tag, picture.caption, note))
+    return element("figure", enlarging, element("figcaption", tag, picture.caption, note))
 
 
 def _data_uri(image: NDArray[np.uint8]) -> str:

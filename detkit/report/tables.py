@@ -11,8 +11,10 @@ from detkit.report.colours import as_hex, class_colour
 from detkit.report.content import Bar, Cell, ConfusionMatrix, Curve, Table
 from detkit.report.markup import Markup, element, joined
 
-MAX_MATRIX = 31  # rows of the confusion matrix that a screen still shows well
+MAX_MATRIX = 21  # rows of the confusion matrix that a screen still shows well
+MAX_NARROW_MATRIX = 6  # likewise the screen of a phone
 NUM_PAIRS = 25
+STRONG_SHARE = 0.68  # of a row, from which white reads better on the shade than black
 
 
 def cell_text(value: Cell) -> str:
@@ -34,21 +36,23 @@ def cell_text(value: Cell) -> str:
 def table(content: Table) -> Markup:
     """Return a table; numbers stand at the right, and columns named in `bars` get a bar.
 
-    A text that begins with a digit, such as 12.5 ms, is a number with its unit.
+    A text that begins with a digit, such as 12.5 ms, is a number with its unit. On a narrow screen each row
+    becomes a card, in which every value stands below the name of its column.
     """
     kinds = ["text" if _is_text(values) else None for values in zip(*content.rows, strict=True)]
     kinds = kinds or [None] * len(content.columns)
     named = zip(content.columns, kinds, strict=True)
     head = element("tr", *(element("th", name, scope="col", class_=kind) for name, kind in named))
     rows = []
-    for i, row in enumerate(content.rows):
+    links = content.links or [""] * len(content.rows)
+    for i, (row, link) in enumerate(zip(content.rows, links, strict=True)):
         swatch = colour_swatch(i) if content.colours else Markup()
-        cells = [element("th", swatch, cell_text(row[0]), scope="row")]
+        cells = [element("th", swatch, _linked(cell_text(row[0]), link), scope="row")]
         for name, value in zip(content.columns[1:], row[1:], strict=True):
-            cells.append(_cell(value, with_bar=name in content.bars))
+            cells.append(_cell(value, name, with_bar=name in content.bars))
         rows.append(element("tr", *cells))
     inner = joined(element("thead", head), element("tbody", *rows))
-    return element("div", element("table", inner), class_="scroll")
+    return element("div", element("table", inner, class_="cards"), class_="scroll")
 
 
 def bars(content: Sequence[Bar], colours: Sequence[str] | None = None) -> Markup:
@@ -66,11 +70,14 @@ def bars(content: Sequence[Bar], colours: Sequence[str] | None = None) -> Markup
 
 def legend(curves: Sequence[Curve], colours: Sequence[str]) -> Markup:
     """Return the names of curves with their colours and values."""
-    items = []
-    for curve, colour in zip(curves, colours, strict=True):
-        value = Markup() if curve.value is None else element("b", cell_text(curve.value))
-        swatch = element("i", style=f"background:{colour}")
-        items.append(element("li", swatch, curve.name, Markup(" "), value))
+    values = [Markup() if c.value is None else element("b", cell_text(c.value)) for c in curves]
+    return colour_key([joined(c.name, " ", value) for c, value in zip(curves, values, strict=True)], colours)
+
+
+def colour_key(names: Sequence[str], colours: Sequence[str]) -> Markup:
+    """Return names, each beside its colour."""
+    swatches = (element("i", style=f"background:{colour}") for colour in colours)
+    items = (element("li", swatch, name) for swatch, name in zip(swatches, names, strict=True))
     return element("ul", *items, class_="legend")
 
 
@@ -80,21 +87,31 @@ def colour_swatch(label: int) -> Markup:
 
 
 def confusion(matrix: ConfusionMatrix) -> Markup:
-    """Return the matrix as a heat map, or, where it would not fit a screen, its largest confusions."""
+    """Return the matrix as a heat map, or, where it would not fit the screen, its largest confusions."""
     if len(matrix.names) > MAX_MATRIX:
         return table(_largest_pairs(matrix))
+    if len(matrix.names) <= MAX_NARROW_MATRIX:
+        return _heat_map(matrix)
+    pairs = element("div", table(_largest_pairs(matrix)), class_="on-narrow")
+    return joined(element("div", _heat_map(matrix), class_="on-wide"), pairs)
+
+
+def _heat_map(matrix: ConfusionMatrix) -> Markup:
     totals = matrix.counts.sum(axis=1, keepdims=True)
     shares = matrix.counts / np.maximum(totals, 1)
+    links = matrix.links or [""] * len(matrix.names)
     columns = [element("th", element("span", name), scope="col", class_="turned") for name in matrix.names]
     rows = []
-    for name, counts, row in zip(matrix.names, matrix.counts.tolist(), shares.tolist(), strict=True):
+    for name, link, counts, row in zip(
+        matrix.names, links, matrix.counts.tolist(), shares.tolist(), strict=True
+    ):
         cells = []
         for found, count, share in zip(matrix.names, counts, row, strict=True):
             title = f"{name} found as {found}: {count:,} ({share:.0%})"
-            strong = "strong" if share > 0.45 else ("none" if count == 0 else None)
+            strong = "strong" if share > STRONG_SHARE else ("none" if count == 0 else None)
             style = f"--share:{round(100 * math.sqrt(share))}%"
             cells.append(element("td", f"{count:,}", title=title, class_=strong, style=style))
-        rows.append(element("tr", element("th", name, scope="row"), *cells))
+        rows.append(element("tr", element("th", _linked(name, link), scope="row"), *cells))
     head = element("tr", element("td", "labelled ↓ found →", class_="corner"), *columns)
     inner = joined(element("thead", head), element("tbody", *rows))
     return element("div", element("table", inner, class_="matrix"), class_="scroll")
@@ -114,15 +131,19 @@ def _largest_pairs(matrix: ConfusionMatrix) -> Table:
     return Table(("labelled", "found as", "times", "share of the class"), tuple(rows))
 
 
-def _cell(value: Cell, *, with_bar: bool) -> Markup:
+def _cell(value: Cell, column: str, *, with_bar: bool) -> Markup:
     text = cell_text(value)
     if text == "n/a":
-        return element("td", text, class_="none")
+        return element("td", text, class_="none", data_column=column)
     if not with_bar or not isinstance(value, float):
-        return element("td", text, class_="text" if _is_text([value]) else None)
+        return element("td", text, class_="text" if _is_text([value]) else None, data_column=column)
     fill = element("span", class_="fill", style=f"width:{100 * min(max(value, 0.0), 1.0):.1f}%")
     bar = element("span", fill, class_="track")
-    return element("td", element("span", bar, element("span", text), class_="meter"))
+    return element("td", element("span", bar, element("span", text), class_="meter"), data_column=column)
+
+
+def _linked(text: str, link: str) -> Markup:
+    return element("a", text, href=f"#{link}") if link else joined(text)
 
 
 def _is_text(values: Sequence[Cell]) -> bool:

@@ -58,7 +58,7 @@ def write_results(
         trained_on: the annotations that it was trained on.
     """
     write_coco_results(folder / DETECTIONS, evaluated.found, evaluated.truth)
-    if evaluated.measured.voc is not None and evaluated.truth.box_format == "voc":
+    if evaluated.measured.metric in ("voc07", "voc10") and evaluated.truth.box_format == "voc":
         write_comp4(folder / "comp4", evaluated.found, evaluated.truth)
     write_page(folder / REPORT, evaluated, metrics, trained_on)
     if evaluated.measured.accuracy is None:

@@ -12,7 +12,7 @@ import numpy as np
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 from detkit.evaluation.analysis.compare import Comparison, Difference, compare_detections
-from detkit.evaluation.measure import RULES, shown
+from detkit.evaluation.measure import RULES, deciding, shown
 from detkit.runs.results import FinishedRun, read_run
 
 
@@ -67,7 +67,7 @@ class RunComparison:
         }
         sentence = meaning.get(total, f"{self.second} is {total} than {self.first}, beyond the noise")
         return [
-            f"AP by {RULES[self.result.rule]}, on {self.num_images} images, resampled",
+            f"AP by {RULES[deciding(self.result.rule)]}, on {self.num_images} images, resampled",
             f"first: {self.first}   second: {self.second}",
             *by_class,
             f"all together, {sentence}",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detkit.evaluation.analysis.outcomes import OUTCOMES
+from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.example import two_images
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
@@ -13,15 +14,17 @@ from detkit.report.analysis import (
     GROUPS,
     MEANING,
     OUTCOME_MEANING,
-    class_confusion,
+    SHOWN_AS,
     error_bars,
     group_table,
     outcome_table,
+    score_plots,
     threshold_table,
     zero_notes,
 )
 from detkit.report.content import ReportData
 from detkit.report.html import render
+from detkit.report.operating_point import OperatingPoint, operating_point
 
 
 @pytest.fixture
@@ -31,11 +34,19 @@ def records() -> MatchRecords:
     return kept
 
 
-def test_bars_show_cost_and_number_of_every_kind(records: MatchRecords) -> None:
-    bars = error_bars(*two_images(), records)
-    assert [bar.name for bar in bars] == list(MEANING)
+@pytest.fixture
+def point(records: MatchRecords) -> OperatingPoint:
+    """The detections from 0.9 (cat) and 0.7 (dog) on."""
+    return operating_point(*two_images(), records, advise_thresholds(*two_images(), records).max_f1)
+
+
+def test_bars_show_the_cost_of_every_kind_and_how_many_a_user_sees(
+    records: MatchRecords, point: OperatingPoint
+) -> None:
+    bars = error_bars(*two_images(), records, point)
+    assert [bar.name for bar in bars] == [SHOWN_AS.get(kind, kind) for kind in MEANING]
     background = bars[4]
-    assert background.text == f"{background.value:.3f} (2)"
+    assert background.text == f"{background.value:.3f} (1)", "the false detection at 0.1 is not seen"
     assert background.value > 0
 
 
@@ -50,23 +61,41 @@ def test_objects_are_grouped_by_size_and_by_crowding(records: MatchRecords) -> N
     assert large is None
 
 
-def test_every_object_is_found_or_missed_for_a_reason(records: MatchRecords) -> None:
-    table = outcome_table(*two_images(), records)
+def test_every_object_is_found_or_missed_for_a_reason(records: MatchRecords, point: OperatingPoint) -> None:
+    table = outcome_table(two_images()[0], records, point)
     assert table is not None
-    assert set(OUTCOME_MEANING) == set(OUTCOMES)
+    assert set(OUTCOME_MEANING) == {*OUTCOMES, "quiet"}
     assert table.rows == (("found", 2, 2 / 3), (OUTCOME_MEANING["unseen"], 1, 1 / 3))
 
 
+def test_an_object_whose_detection_is_not_sure_enough_is_said_to_be(records: MatchRecords) -> None:
+    truth, found = two_images()
+    best = advise_thresholds(truth, found, records).max_f1
+    stricter = replace(best, threshold=np.array([0.9, 0.75]))
+    table = outcome_table(truth, records, operating_point(truth, found, records, stricter))
+    assert table is not None
+    assert table.rows == (
+        ("found", 1, 1 / 3), (OUTCOME_MEANING["quiet"], 1, 1 / 3), (OUTCOME_MEANING["unseen"], 1, 1 / 3)
+    )  # fmt: skip
+
+
 def test_table_has_a_row_for_each_class(records: MatchRecords) -> None:
-    table = threshold_table(*two_images(), records)
+    table = threshold_table(("cat", "dog"), advise_thresholds(*two_images(), records))
     assert [row[0] for row in table.rows] == ["cat", "dog"]
-    assert table.rows[0][1:4] == (0.9, 1.0, 1.0)
+    assert table.rows[0][1:5] == (1.0, 0.9, 1.0, 1.0)
+    assert table.rows[1][1:5] == (0.5, 0.7, 0.5, 0.5)
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
-def test_confusion_counts_what_a_user_would_see(records: MatchRecords) -> None:
-    assert class_confusion(*two_images(), records).counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 0]]
-    assert class_confusion(*two_images(), records, 0.95).counts.sum() == 3  # every object missed
+def test_f1_and_precision_are_drawn_over_the_score_with_the_threshold_marked(records: MatchRecords) -> None:
+    best = advise_thresholds(*two_images(), records).max_f1
+    best = replace(best, precision=np.array([1.0, 0.25]))  # of the dog it is F1 otherwise
+    f1, precision = (plot.curves[1] for plot in score_plots(*two_images(), records, best))
+    assert f1.x.tolist() == [0.1, 0.7, 0.8]
+    np.testing.assert_allclose(f1.y, [0.4, 0.5, 0.0])
+    np.testing.assert_allclose(precision.y, [1 / 3, 1 / 2, 0.0])
+    assert (f1.mark, f1.value) == ((0.7, 0.5), 0.5)
+    assert (precision.mark, precision.value) == ((0.7, 0.25), 0.25)
 
 
 def test_a_zero_is_explained_and_another_number_is_not() -> None:
@@ -108,12 +137,16 @@ def test_nothing_labelled_gives_no_bars_and_a_page_all_the_same() -> None:
     )
     records = evaluate_coco(nothing, found, records=True).records
     assert records is not None
-    assert error_bars(nothing, found, records) == ()
-    page = render(
-        ReportData(
-            title="t",
-            confusion=class_confusion(nothing, found, records),
-            thresholds=threshold_table(nothing, found, records),
-        )
+    advice = advise_thresholds(nothing, found, records)
+    point = operating_point(nothing, found, records, advice.max_f1)
+    assert point.thresholds.tolist() == [0.5, 0.5]
+    assert error_bars(nothing, found, records, point) == ()
+    assert outcome_table(nothing, records, point) is None
+    recall, precision, _ = point.numbers(0.1)
+    assert (recall.value, precision.value) == (None, 0.0)
+    thresholds, plots = (
+        threshold_table(truth.classes, advice),
+        score_plots(nothing, found, records, advice.max_f1),
     )
-    assert "n/a" in page
+    assert [curve.mark for plot in plots for curve in plot.curves] == [None] * 4
+    assert "n/a" in render(ReportData(title="t", thresholds=thresholds, score_plots=plots))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -91,15 +92,54 @@ def test_what_is_labelled_is_dashed(grey: np.ndarray) -> None:
 
 def test_chips_avoid_each_other_and_stay_inside(grey: np.ndarray) -> None:
     drawing = LabelDrawing(grey, 10)
-    for _ in range(3):
-        drawing.label_box("platelets 0.93", (60, 50, 120, 100), (0, 0, 0))
-    first, second, third = drawing.taken
-    assert not first.overlaps(second)
-    assert not second.overlaps(third)
-    drawing.label_box("platelets 0.93", (150, 0, 160, 5), (0, 0, 0))
+    for _ in range(20):
+        drawing.label_box(("platelets 0.93",), (60, 50, 120, 100), (0, 0, 0))
+    assert len(drawing.taken) >= 3
+    assert not any(a.overlaps(b) for a, b in combinations(drawing.taken, 2))
+    drawing.label_box(("platelets 0.93",), (150, 0, 160, 5), (0, 0, 0))
     last = drawing.taken[-1]
     assert last.left + last.width <= 160
     assert last.top >= 0
+
+
+def test_chips_leave_other_boxes_to_be_seen(grey: np.ndarray) -> None:
+    boxes = np.array([[60.0, 50, 130, 100], [60, 34, 80, 49]])
+    drawing = LabelDrawing(grey, 10, boxes)
+    drawing.label_box(("cell 0.93",), (60, 50, 129, 99), (0, 0, 0))
+    (chip,) = drawing.taken
+    assert not chip.overlaps(Rectangle(60, 34, 20, 15)), "the place above is the other box's"
+    assert chip.top < 50
+
+
+def test_where_boxes_crowd_a_label_shortens_to_the_score(grey: np.ndarray) -> None:
+    boxes = np.array([[x, y, x + 40.0, y + 40.0] for x in (0, 40, 80, 120) for y in (0, 40, 80)])
+    for boxes_near, full in ((boxes, False), (boxes[5:6], True)):
+        drawing = LabelDrawing(grey.copy(), 10, boxes_near)
+        drawing.label_box(("red blood cell 0.93", "0.93"), (40, 80, 79, 119), (0, 0, 0))
+        assert (drawing.taken[0].width == drawing.measure("red blood cell 0.93")[0]) == full
+        assert (drawing.taken[0].width == drawing.measure("0.93")[0]) == (not full)
+
+
+def test_a_box_as_large_as_its_picture_keeps_its_whole_label(grey: np.ndarray) -> None:
+    low = grey[:40].copy()
+    drawing = LabelDrawing(low, 10, np.array([[0.0, 0, 160, 40]]))
+    drawing.label_box(("platelets 0.93", "0.93"), (0, 0, 159, 39), (0, 0, 0))
+    assert [chip.width for chip in drawing.taken] == [drawing.measure("platelets 0.93")[0]]
+
+
+def test_drawings_of_detections_and_of_targets_keep_crowded_boxes_to_be_seen(
+    grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chips: list[tuple[str, Rectangle]] = []
+    monkeypatch.setattr(LabelDrawing, "chip", lambda self, text, spot, colour: chips.append((text, spot)))
+    crowd = np.array([[x, y, x + 40.0, y + 40.0] for x in (0, 40, 80, 120) for y in (0, 40, 80)])
+    labels = np.zeros(12, np.int64)
+    draw_detections(grey, crowd, labels, np.full(12, 0.5), ("red blood cell",))
+    assert {text for text, _ in chips} == {"0.50"}
+    chips.clear()
+    draw_targets(grey, np.array([[60.0, 50, 130, 100], [60, 34, 80, 49]]), labels[:2], ("cell",))
+    (_, of_large), *_ = chips
+    assert not of_large.overlaps(Rectangle(60, 34, 20, 15))
 
 
 def test_a_line_too_long_keeps_its_end(grey: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from detkit.report.content import (
     ConfusionMatrix,
     Curve,
     DatasetSummary,
+    Mistakes,
     Number,
     Picture,
     Plot,
@@ -59,14 +60,15 @@ def full(text: str = "cat", classes: int = 2) -> ReportData:
         title=text,
         subtitle=text,
         summary=(Number(text, 0.5, text), Number("mAP", None)),
-        per_class=Table((text, "AP"), ((text, 0.5),), bars=("AP",), colours=True),
-        pr_curves=(curve,) * classes,
+        per_class=Table((text, "AP"), ((text, 0.5),), bars=("AP",), colours=True, links=("mistakes-0",)),
+        pr_curves=Plot(text, "recall", (curve,) * classes),
         training=(Plot(text, text, (curve,)),),
         samples=(Picture(image, text, text, text),),
-        mistakes=(Picture(image, text, text, text),) * 20,
+        mistakes=(Mistakes(0, text, text, (Picture(image, text, text, text),) * 20),),
         confusion=ConfusionMatrix((text, "background"), np.eye(2, dtype=np.int64)),
         errors=(Bar(text, 0.1, text, text),),
         thresholds=Table((text, "F1"), ((text, text),)),
+        score_plots=(Plot(text, "score", (curve,) * classes),),
         notes=(text,),
         datasets=(DatasetSummary(text, 3, 1, {text: 4}, np.array([10.0, 40.0])),),
         config_yaml=text,
@@ -98,7 +100,49 @@ def test_all_sections_are_there_and_linked() -> None:
     targets = {value for _, name, value in page.attributes if name == "id"}
     links = {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href" and value}
     assert links == targets
-    assert len(targets) == 10
+    assert len(targets) == 11
+
+
+def test_pictures_enlarge_without_a_script_and_say_what_they_show() -> None:
+    picture = Picture(np.zeros((20, 30, 3), np.uint8), "dog 0.80", "nothing there", "b.jpg")
+    text = render(ReportData(title="t", samples=(picture,)))
+    (enlarging,) = re.findall(r'<details class="enlarge"><summary>(<img .*?)</details>', text)
+    assert 'alt="nothing there, dog 0.80, b.jpg"' in enlarging
+    assert "position: fixed" in text
+
+
+def test_mistakes_beyond_the_first_of_a_class_are_folded_away() -> None:
+    page = render(full())
+    shown, folded = page.split("15 more of cat")
+    assert shown.count('alt="cat, cat, cat"') - folded.count('alt="cat, cat, cat"') == 1 + 5 - 15
+    assert '<a href="#mistakes-0">cat</a>' in page
+    assert 'id="mistakes-0"' in page
+
+
+def test_recall_goes_to_one_and_scores_only_as_far_as_there_are_any() -> None:
+    curve = Curve("cat", np.array([0.0, 0.5]), np.array([1.0, 0.5]))
+    for label, end in (("recall", 226.0), ("score", 428.0)):
+        page = render(ReportData(title="t", pr_curves=Plot("t", label, (curve,), (0.0, 1.0))))
+        (x,) = re.findall(r'<path d="M[^"]*L([\d.]+) [\d.]+" stroke="[^"]*" class="line">', page)
+        assert float(x) == pytest.approx(end, abs=10)
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(20, True), (21, False)])
+def test_colours_are_explained_while_they_can_be_told_apart(classes: int, shown: bool) -> None:
+    rows = tuple((f"c{k}", 0.5) for k in range(classes))
+    picture = Picture(np.zeros((20, 30, 3), np.uint8), "dog 0.80")
+    page = render(ReportData(title="t", per_class=Table(("class", "AP"), rows), samples=(picture,)))
+    assert ('<ul class="legend">' in page) == shown
+    assert "leads to" not in page
+    assert "leads to its worst mistakes" in render(full())
+
+
+def test_a_plot_is_one_drawing_of_few_classes_and_one_each_of_many() -> None:
+    counts = [
+        parse(render(ReportData(title="t", pr_curves=full("cat", n).pr_curves))).tags.count("svg")
+        for n in (8, 9)
+    ]
+    assert counts == [1, 9]
 
 
 def test_sections_without_data_are_left_out() -> None:
@@ -111,7 +155,7 @@ def test_boxes_without_objects_and_curves_without_points() -> None:
     nothing = Curve("c", np.zeros(0), np.zeros(0))
     data = ReportData(
         title="nothing found",
-        pr_curves=(nothing,),
+        pr_curves=Plot("t", "recall", (nothing,)),
         datasets=(DatasetSummary("empty", 1, 1, {"cat": 0}, np.zeros(0)),),
     )
     parse(render(data))

@@ -4,28 +4,47 @@ from dataclasses import replace
 
 import numpy as np
 
-from detkit.annotations.dataset import DetectionSet
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.evaluation.analysis.thresholds import Operating
 from detkit.evaluation.example import two_images
 from detkit.evaluation.metrics.voc import evaluate_voc
 from detkit.report.mistakes import worst_mistakes
+from detkit.report.operating_point import OperatingPoint, operating_point
 
 
 def blank(index: int) -> np.ndarray:
     return np.full((100, 100, 3), 120, np.uint8)
 
 
-def test_false_detections_by_score_and_missed_objects_take_turns() -> None:
-    truth, found = two_images()
+def point_of(truth: AnnotationSet, found: DetectionSet, *thresholds: float) -> OperatingPoint:
+    """The detections of at least these scores, one a class; all where none is given."""
     records = evaluate_voc(truth, found, records=True).records
     assert records is not None
-    pictures = worst_mistakes(truth, found, records, blank)
-    assert [(p.tag, p.caption, p.note) for p in pictures] == [
+    chosen = np.array(thresholds or [0.0, 0.0])
+    return operating_point(truth, found, records, Operating(chosen, chosen, chosen, chosen))
+
+
+def test_false_detections_by_score_and_missed_objects_take_turns() -> None:
+    truth, found = two_images()
+    (dog,) = worst_mistakes(truth, point_of(truth, found), blank)
+    assert (dog.label, dog.name, dog.note) == (1, "dog", "2 false, 1 missed")
+    assert [(p.tag, p.caption, p.note) for p in dog.pictures] == [
         ("nothing there", "dog 0.80", "b.jpg"),
         ("missed", "dog", "b.jpg"),
         ("nothing there", "dog 0.10", "b.jpg"),
     ]
-    assert all(max(p.image.shape) == 320 for p in pictures)
-    assert len(worst_mistakes(truth, found, records, blank, limit=1)) == 1
+    assert all(max(p.image.shape) == 320 for p in dog.pictures)
+    (sure,) = worst_mistakes(truth, point_of(truth, found, 0.9, 0.7), blank)
+    assert [p.caption for p in sure.pictures] == ["dog 0.80", "dog"], "the one at 0.1 is below the threshold"
+
+
+def test_every_class_gets_as_many_pictures() -> None:
+    truth, found = two_images()
+    cats = replace(found, labels=np.array([1, 0, 0, 0], np.int32))
+    for limit, expected in ((2, [1, 1]), (3, [2, 1]), (4, [2, 2])):
+        groups = worst_mistakes(truth, point_of(truth, cats), blank, limit=limit)
+        assert [group.name for group in groups] == ["cat", "dog"]
+        assert [len(group.pictures) for group in groups] == expected
 
 
 def test_the_reason_is_named() -> None:
@@ -37,25 +56,22 @@ def test_the_reason_is_named() -> None:
         boxes=np.array([[10.0, 10, 40, 40], [11, 10, 40, 40], [10, 10, 41, 40], [30, 30, 40, 40]]),
         box_format="coco",
     )
-    records = evaluate_voc(truth, found, records=True).records
-    assert records is not None
-    tags = [p.tag for p in worst_mistakes(truth, found, records, blank) if p.tag != "missed"]
-    assert tags == ["found twice", "wrong class", "poor box"]
+    cat, dog = worst_mistakes(truth, point_of(truth, found), blank)
+    assert [p.tag for p in cat.pictures if p.tag != "missed"] == ["found twice", "poor box"]
+    assert [p.tag for p in dog.pictures if p.tag != "missed"] == ["wrong class"]
 
 
 def test_each_image_is_read_once_and_difficult_objects_are_not_missed() -> None:
     truth, found = two_images()
     truth = replace(truth, difficult=np.array([False, False, True]))
-    records = evaluate_voc(truth, found, records=True).records
-    assert records is not None
     read: list[int] = []
 
     def pixels(index: int) -> np.ndarray:
         read.append(index)
         return blank(index)
 
-    pictures = worst_mistakes(truth, found, records, pixels)
-    assert "missed" not in {p.tag for p in pictures}
+    groups = worst_mistakes(truth, point_of(truth, found), pixels)
+    assert "missed" not in {p.tag for group in groups for p in group.pictures}
     assert len(read) == len(set(read))
 
 
@@ -64,6 +80,4 @@ def test_no_mistakes_no_pictures() -> None:
     perfect = DetectionSet(
         truth.image_index(), truth.labels, np.ones(truth.num_objects), truth.boxes, found.box_format
     )
-    records = evaluate_voc(truth, perfect, records=True).records
-    assert records is not None
-    assert worst_mistakes(truth, perfect, records, blank) == ()
+    assert worst_mistakes(truth, point_of(truth, perfect), blank) == ()

@@ -31,6 +31,28 @@ def test_a_single_point_is_a_dot() -> None:
         assert len(re.findall(r'<circle cx="40" cy="232"', svg)) == dots
 
 
+def test_the_marked_point_is_a_dot_where_it_lies_and_the_title_is_heard() -> None:
+    curve = Curve("c", np.array([0.0, 1.0]), np.array([0.0, 1.0]), mark=(0.5, 1.0))
+    svg = line_plot(
+        [curve], ["red"], x_label="x", title="F1", x_limits=(0, 1), y_limits=(0, 1), size=(440, 270)
+    )
+    assert re.findall(r'<circle cx="(.*?)" cy="(.*?)"', svg) == [("234", "10")]
+    assert 'aria-label="F1: c"' in svg
+
+
+def test_a_constant_lies_in_the_middle_of_an_axis_of_its_own_size() -> None:
+    svg = line_plot([Curve("lr", np.arange(2.0), np.array([1e-3, 1e-3]))], ["red"], x_label="step")
+    assert re.findall(r'text-anchor="end">([^<]*)<', svg) == ["0.0006", "0.0008", "0.001", "0.0012", "0.0014"]
+
+
+def test_long_numbers_get_more_room() -> None:
+    small, large = (
+        line_plot([Curve("c", np.arange(2.0), np.array([0.0, top]))], ["red"], x_label="x")
+        for top in (1.0, 2e-4)
+    )
+    assert float(points(large)[0, 0]) > float(points(small)[0, 0]) + 15
+
+
 def test_nan_lifts_the_pen() -> None:
     curve = Curve("c", np.arange(4.0), np.array([1.0, np.nan, 2.0, 3.0]))
     svg = line_plot([curve], ["red"], x_label="x")
@@ -92,6 +114,26 @@ def test_confusion_shades_by_the_share_of_the_row() -> None:
     ET.fromstring(html)
     assert "cat found as none: 1 (25%)" in html
     assert "--share:50%" in html  # the square root of 25 %, so that rare confusions can be seen
+
+
+def test_names_of_rows_lead_to_parts_of_the_page() -> None:
+    html = table(Table(("class", "AP"), (("cat", 0.5), ("dog", 0.5)), links=("mistakes-0", "")))
+    assert '<a href="#mistakes-0">cat</a>' in html
+    assert "<a" not in html.split("cat")[1].removeprefix("</a>")
+    html = confusion(ConfusionMatrix(("cat", "none"), np.eye(2, dtype=np.int64), links=("mistakes-0", "")))
+    assert '<a href="#mistakes-0">cat</a>' in html
+
+
+def test_cells_know_their_column_for_narrow_screens() -> None:
+    rows = (("cat", 3, 0.5, None, "far"),)
+    html = table(Table(("class", "objects", "AP", "recall", "where"), rows, bars=("AP",)))
+    assert re.findall('data-column="(.*?)"', html) == ["objects", "AP", "recall", "where"]
+
+
+@pytest.mark.parametrize(("classes", "parts"), [(6, (1, 0)), (7, (1, 1)), (21, (1, 1)), (22, (0, 0))])
+def test_a_matrix_too_wide_for_a_phone_is_a_list_there(classes: int, parts: tuple[int, int]) -> None:
+    html = confusion(ConfusionMatrix(tuple(map(str, range(classes))), np.eye(classes, dtype=np.int64)))
+    assert (html.count('class="matrix"'), html.count('class="on-narrow"')) == parts
 
 
 def test_many_classes_give_a_list_of_confusions() -> None:

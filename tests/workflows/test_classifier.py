@@ -88,6 +88,8 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert all(word in page for word in ("top-1", "top-5", "Confusion", "Training"))
     assert "Score thresholds" not in page
+    assert "Dashed white" not in page
+    assert 'class="swatch"' in page.split('id="classes"')[1].split("</section>")[0]
 
 
 def test_evaluating_repeats_the_numbers(run: Path, tmp_path: Path) -> None:

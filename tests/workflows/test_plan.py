@@ -7,6 +7,7 @@ from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.errors import UserError
 from detkit.runtime import memory
+from detkit.runtime.threads import Threads
 from detkit.training import memory_probe
 from detkit.training.memory_probe import Line
 from detkit.workflows import plan as workflow
@@ -66,6 +67,14 @@ def test_a_real_step_takes_about_what_was_predicted() -> None:
     assert result.fits
     assert result.measured_bytes is not None
     assert result.predicted_bytes == pytest.approx(result.measured_bytes, rel=0.3)
+
+
+def test_a_few_steps_are_timed_and_the_rest_of_the_epoch_is_not_done() -> None:
+    done: list[int] = []
+    batches = iter([["a region"]] * 20)
+    seconds = workflow._seconds(lambda batch, parts: done.append(parts), batches, 2, Threads())  # type: ignore[arg-type]
+    assert done == [2] * (1 + workflow.TIMED_STEPS)
+    assert seconds >= 0
 
 
 def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:

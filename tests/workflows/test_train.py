@@ -18,7 +18,7 @@ from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors import gradient_recipe as train_gradient
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
-from detkit.evaluation.measure import measure
+from detkit.evaluation.measure import known, measure
 from detkit.inference.score_floor import advice_of
 from detkit.report.draw import write_image
 from detkit.runs import results
@@ -96,6 +96,10 @@ def test_evaluating_the_weights_repeats_the_numbers_of_the_training(run: Path, t
         (run / "detections.json").read_text()
     )
     assert again.to_json()["metric"] == "voc07"
+    validations = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max((line for line in validations if line["split"] == "val"), key=lambda line: line["map_voc07"])
+    numbers = {name: known(value) for name, value in again.measured.numbers().items()}
+    assert {name: best[name] for name in numbers} == pytest.approx(numbers, nan_ok=True)
     assert load_config(tmp_path / "config.yaml") == load_config(run / "config.yaml")
     assert compare(run, tmp_path).result.total.within_noise
 

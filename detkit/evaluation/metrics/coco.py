@@ -86,6 +86,11 @@ class CocoResult:
         """(K,) AP at IoU 0.5 of each class in the annotations' order, NaN for one without objects."""
         return self.per_class([0])
 
+    @property
+    def per_class_ap75(self) -> NDArray[np.float64]:
+        """(K,) AP at IoU 0.75 of each class in the annotations' order, NaN for one without objects."""
+        return self.per_class([5])
+
     def per_class(self, iou_columns: Sequence[int], area: int = 0) -> NDArray[np.float64]:
         """Return the (K,) AP of each class in the annotations' order over some thresholds and one size.
 

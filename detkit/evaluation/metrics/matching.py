@@ -62,6 +62,27 @@ class MatchRecords:
         used: NDArray[np.int32] = rows[self.state[rows, column] != UNUSED]
         return used
 
+    def of(self, kept: NDArray[np.bool_]) -> MatchRecords:
+        """Return the records of some detections: of each class those with the highest scores.
+
+        They are what matching these detections alone gives, because detections are matched class by class
+        and by falling score.
+
+        Args:
+            kept: (D,) True for the detections that stay.
+        """
+        rows, ordered = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1), kept[self.order]
+        return MatchRecords(
+            thresholds=self.thresholds,
+            state=self.state[kept],
+            matched=self.matched[kept],
+            iou=self.iou[kept],
+            found_by=rows[self.found_by].astype(np.int32),
+            counts=self.counts,
+            order=rows[self.order[ordered]].astype(np.int32),
+            starts=np.append(0, np.cumsum(ordered))[self.starts],
+        )
+
 
 def no_matches(
     thresholds: NDArray[np.float64],

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from detkit.evaluation.example import two_images
-from detkit.evaluation.metrics.coco import evaluate_coco
+from detkit.evaluation.metrics.coco import CocoResult, evaluate_coco
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, UNUSED, MatchRecords
-from detkit.evaluation.metrics.voc import evaluate_voc
+from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
 from tests.reference.official_coco import official_coco
 from tests.reference.random_sets import random_sets
 
@@ -75,3 +77,19 @@ def test_records_of_both_metrics_on_the_example() -> None:
     assert coco.found_by[:, at_50].tolist() == voc.found_by[:, 0].tolist() == [0, 2, -1]
     assert coco.iou[2].round(3).tolist() == [0.8] * 7 + [0.0] * 3
     assert evaluate_coco(truth, found).records is None
+
+
+@pytest.mark.parametrize("evaluate", [evaluate_voc, evaluate_coco])
+@pytest.mark.parametrize("seed", range(10))
+def test_records_of_the_surest_detections_are_those_of_matching_them_alone(
+    evaluate: Callable[..., CocoResult | VocResult], seed: int
+) -> None:
+    truth, found = random_sets(seed)
+    lowest = np.random.default_rng(seed).random(len(truth.classes))
+    kept = found.scores >= lowest[found.labels]
+    part = evaluate(truth, found, records=True).records.of(kept)
+    alone = evaluate(truth, found.of(kept), records=True).records
+    for name in ("state", "matched", "iou", "order", "starts", "counts", "thresholds"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(alone, name))
+    counting = part.counts  # of several detections on a crowd the last one is kept, which may be gone
+    np.testing.assert_array_equal(part.found_by[counting], alone.found_by[counting])
