@@ -94,7 +94,7 @@ def check_boxes(survey: Survey, objects: Arrays, kinds: NDArray[np.str_]) -> Ite
         message = _PER_MESSAGE[kind]
         if kind == "outside_box" and objects.is_voc[row] and objects.boxes[row, :2].min() == 0:
             message += " (VOC counts pixels from 1; a 0 suggests that this box is 0-based)"
-        form = _FORMS[survey.groups[survey.group[owner]].format]
+        form = _FORMS.get(survey.groups[survey.group[owner]].format, _FORMS["coco"])
         box = ", ".join(f"{value:g}" for value in objects.boxes[row])
         height, width = objects.seen[row]
         message = f"{survey.files[owner].name}: {message}: [{box}] ({form}), image {width} x {height}"

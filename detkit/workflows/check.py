@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detkit.checks.corrected_copy import below, list_folder, without_year, write_copy
+from detkit.annotations.exports.read import EXPORTS
+from detkit.checks.corrected_copy import below, export_copy, list_folder, without_year, write_copy
 from detkit.checks.doctor import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.fixes import Fixes
@@ -76,7 +77,7 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
     """Look for everything that is wrong with a dataset, or with a config and its data.
 
     Args:
-        target: a VOC, COCO or YOLO dataset, or a config.
+        target: a dataset, or a config.
         overrides: changes to the config.
         fix: a folder for a corrected copy, new or empty, or with what the same call left when it was stopped:
             it is made anew; None writes none. The source is only read.
@@ -147,7 +148,11 @@ def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> F
         for part in ("train", "val"):
             spec = values["data"][part]
             if spec is not None and part in fixes.parts:
-                spec.update(_paths(spec, part, fixes, places))
+                places_of = _paths(spec, part, fixes, places)
+                kept = {
+                    key: value for key, value in spec.items() if key != "split" or "type" not in places_of
+                }
+                values["data"][part] = kept | places_of
         write_atomically(folder / CONFIG, dump_config(Config.model_validate(values), comments=True))
     return fixes
 
@@ -167,6 +172,9 @@ def _paths(
     if not roots:  # nothing of the part is in the copy
         return {}
     place = places[spec["type"], roots[0]].absolute()
+    if spec["type"] in EXPORTS:
+        copied = str(export_copy(place, part).absolute())
+        return {"type": "coco", "images": str(place), "annotations": copied}
     if spec["type"] == "yolo":
         return {"root": str(place), "split": part}
     lists = sorted({list_folder(group.place) for group in used})

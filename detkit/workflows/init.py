@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.annotations.image_files import with_sizes
+from detkit.annotations.detect import FoundDataset, locate_dataset
+from detkit.annotations.image_files import require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (
@@ -54,8 +54,8 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
     Args:
-        dataset: a VOC, COCO or YOLO folder, a COCO JSON file, a YOLO data.yaml, or a folder with images by
-            class.
+        dataset: a folder or a file of annotations that `locate_dataset` recognises, or a folder with images
+            by class.
         detector: name of a shipped config to start from; None takes one that suits this machine and data.
         out: the YAML file to write; it must not exist.
 
@@ -98,6 +98,8 @@ def _look_at(dataset: Path, out: Path) -> _Look:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
         return _Look(found.format, split, train, val, [])
+    for part in (train, val):
+        require_images(part)
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
     return _Look(found.format, split, train, val, problems)
@@ -105,7 +107,7 @@ def _look_at(dataset: Path, out: Path) -> _Look:
 
 def _recognised(dataset: Path) -> FoundDataset:
     try:
-        return detect_format(dataset)
+        return locate_dataset(dataset)
     except UserError:
         folders = find_image_folder(dataset)
         if folders is None:
