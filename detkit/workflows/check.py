@@ -17,6 +17,7 @@ from detkit.checks.survey import Survey
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.split_leaks import remember_leaks
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
@@ -94,6 +95,8 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
             f"--fix {fix}: lies in the dataset itself, which is only read; name a folder elsewhere"
         )
     checked, fixes = _fixed(survey, config, fix, key_of("check", str(Path(target).absolute()), overrides))
+    if config is not None:
+        _note_leaks(checked)
     findings, fit = ([], None) if config is None else _training(config, checked)
     return Check(
         findings=ranked([*checked.findings, *findings]),
@@ -137,6 +140,15 @@ def _fixed(
         clear(folder)
         checked = _looked_at(survey, config)
         return checked, _write_corrected(checked, folder, config)
+
+
+def _note_leaks(checked: Checked) -> None:
+    """Keep what training and validation share for `train`, which says it again."""
+    survey = checked.survey
+    paths = {part: [str(survey.files[image]) for image in images] for part, images in survey.parts.items()}
+    kinds = ("leaked_image", "similar_across_splits", "split_overlap")
+    leaked = [finding for finding in checked.findings if finding.kind in kinds]
+    remember_leaks(paths.get("train", ()), paths.get("val", ()), len(leaked))
 
 
 def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:

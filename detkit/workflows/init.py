@@ -10,7 +10,7 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, locate_dataset
-from detkit.annotations.image_files import require_images, with_sizes
+from detkit.annotations.image_files import image_paths, require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (
@@ -27,6 +27,8 @@ from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import read_sets
+from detkit.data.datasets.related_images import shared_images
+from detkit.data.datasets.split_leaks import leak_warning, remember_leaks
 from detkit.data.datasets.splits import Split, divide
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
@@ -48,6 +50,7 @@ class _Look:
     train: AnnotationSet
     val: AnnotationSet
     problems: list[str]
+    leaks: int = 0
 
 
 def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
@@ -102,7 +105,14 @@ def _look_at(dataset: Path, out: Path) -> _Look:
         require_images(part)
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
-    return _Look(found.format, split, train, val, problems)
+    return _Look(found.format, split, train, val, problems, _leaks(train, val))
+
+
+def _leaks(train: AnnotationSet, val: AnnotationSet) -> int:
+    """Return how many near duplicates training and validation share, and note it for `train`."""
+    leaks = len(shared_images(train, val))
+    remember_leaks(image_paths(train), image_paths(val), leaks)
+    return leaks
 
 
 def _recognised(dataset: Path) -> FoundDataset:
@@ -126,6 +136,8 @@ def _default_detector(dataset_format: str) -> str:
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
     notes = [look.split.note]
+    if look.leaks:
+        notes.append(leak_warning(look.leaks))
     detector: DetectorConfig = template.detector
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":

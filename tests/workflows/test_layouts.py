@@ -10,8 +10,10 @@ import pytest
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.image_files import image_paths
 from detkit.config.load import load_config
 from detkit.data.datasets.builder import open_training_set, open_validation_set
+from detkit.data.datasets.split_leaks import known_leaks, remember_leaks
 from detkit.errors import UserError
 from detkit.workflows.check import check
 from detkit.workflows.convert import convert
@@ -88,3 +90,22 @@ def test_annotations_without_images_say_where_these_are_wanted(tmp_path: Path) -
         init(data, detector=TEMPLATE, out=tmp_path / "mine.yaml")
     assert str(data) in str(caught.value)
     assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_near_duplicates_that_the_author_has_divided_are_said_by_init_and_kept_for_train(
+    tmp_path: Path,
+) -> None:
+    data = LAYOUTS["roboflow_voc"](tmp_path / "data")
+    layouts.voc(data / "valid" / "again dog2.xml", "dog2")
+    layouts.image(data / "valid" / "again dog2.png")
+    out = tmp_path / "mine.yaml"
+    warning = "1 pair of near duplicates lies in both training and validation"
+    assert any(warning in note for note in init(data, detector=TEMPLATE, out=out)["notes"])
+    config = load_config(out)
+    sets = (open_training_set(config.data)[0], open_validation_set(config.data))
+    paths = [image_paths(source.annotations) for source in sets]
+    assert known_leaks(*paths) == 1
+    assert known_leaks(*reversed(paths)) == 0
+    remember_leaks(*paths, 0)
+    assert len(check(str(out)).errors) == 1
+    assert known_leaks(*paths) == 1
