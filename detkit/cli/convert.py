@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 
 def convert(
@@ -23,7 +24,7 @@ def convert(
 
     result = workflow.convert(dataset, to=to, out=out)
     lines = [
-        f"{name}: {part['images']} images, {part['objects']} objects"
+        f"{name}: {counted(part['images'], 'image')}, {counted(part['objects'], 'object')}"
         for name, part in result["parts"].items()
     ]
     deliver(result, json_file, [*lines, f"{result['out']}: {result['format']}"])

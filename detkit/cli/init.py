@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.arguments import BackboneWeights, weights_override
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 
 def init(
@@ -23,21 +25,24 @@ def init(
         str | None,
         typer.Option(metavar="NAME", help="Shipped config to start from. Default: one for this machine."),
     ] = None,
+    weights: BackboneWeights = None,
     json_file: JsonFile = None,
 ) -> None:
     """Look at a dataset and write a complete config for it."""
     from detkit.workflows import init as workflow
 
-    found = workflow.init(dataset, detector=detector, out=out)
+    changes = [] if weights is None else [weights_override(weights)]
+    found = workflow.init(dataset, detector=detector, out=out, overrides=changes)
     counts = [
-        f"{part}: {found['images'][part]} images, {found['objects'][part]} objects"
+        f"{part}: {counted(found['images'][part], 'image')}, {counted(found['objects'][part], 'object')}"
         for part in found["images"]
     ]
     deliver(
         found,
         json_file,
         [
-            f"{dataset}: {found['format']}, {len(found['classes'])} classes: {', '.join(found['classes'])}",
+            f"{dataset}: {found['format']}, {counted(len(found['classes']), 'class')}: "
+            + ", ".join(found["classes"]),
             *counts,
             *found["notes"],
             f"wrote {out}, from {found['detector']}; next: detkit train {out}",

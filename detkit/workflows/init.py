@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from detkit.data.datasets.splits import Split, divide
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
-from detkit.names import visible
+from detkit.names import counted, visible
 from detkit.proposals.config import for_any_images
 from detkit.storage.atomic import write_atomically
 
@@ -53,7 +54,7 @@ class _Look:
     leaks: int = 0
 
 
-def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
+def init(dataset: Path, *, detector: str | None, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
     Args:
@@ -61,6 +62,7 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
             by class.
         detector: name of a shipped config to start from; None takes one that suits this machine and data.
         out: the YAML file to write; it must not exist.
+        overrides: changes to the config to start from, such as the weights of its backbone.
 
     Returns:
         What was found and chosen: format, classes, images, objects, detector, config, notes.
@@ -72,7 +74,7 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
     look = _look_at(dataset, out)
     template = detector or _default_detector(look.format)
-    base = load_config(template)
+    base = load_config(template, overrides)
     if look.format == "image_folder" and not base.detector.classifies_images:
         raise UserError(
             f"--detector {template}: {dataset} holds images by class and no boxes, which a classifier learns "
@@ -145,7 +147,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     if look.problems:
         shown = "\n".join(look.problems[:3])
         notes.append(
-            f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}"
+            f"invalid_boxes: clip; not valid: {counted(len(look.problems), 'box')}, such as\n{shown}"
         )
     detector, proposals_note = _with_own_proposals(detector)
     notes.extend(proposals_note)
@@ -154,6 +156,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
         notes.append(sizes_note)
     detector, freeze_note = _with_frozen(detector, look.train.num_objects)
     notes.extend(freeze_note)
+    notes.extend(_about_weights(detector))
     train, length = template.train.fitted_to(look.train.num_objects if classifies else look.train.num_images)
     notes.append(length)
     values = template.model_dump() | {"detector": detector.model_dump(), "train": train.model_dump()}
@@ -241,12 +244,23 @@ def _with_frozen(detector: DetectorConfig, num_objects: int) -> tuple[DetectorCo
     return detector.with_frozen(choose) or detector, notes
 
 
+def _about_weights(detector: DetectorConfig) -> list[str]:
+    """Return how to give pretrained weights, where the config asks for those that are downloaded."""
+    weights = getattr(getattr(detector, "backbone", None), "weights", "none")
+    if weights == "none" or Path(weights).suffix:
+        return []
+    return [
+        f"backbone.weights: {weights}, downloaded when the training starts; without network: detkit train "
+        "--weights FILE"
+    ]
+
+
 def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
     counts = np.bincount(look.train.labels, minlength=len(look.train.classes))
     objects = ", ".join(f"{name} {count}" for name, count in zip(look.train.classes, counts, strict=True))
     lines = [
-        f"{dataset}: {look.format}, {look.train.num_images} images to learn from, {look.val.num_images} to "
-        "evaluate on.",
+        f"{dataset}: {look.format}, {counted(look.train.num_images, 'image')} to learn from, "
+        f"{look.val.num_images:,} to evaluate on.",
         f"Objects to learn from: {objects}.",
         f"Started from {template}.",
         *notes,

@@ -22,6 +22,7 @@ from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.score_floor import advice_of
+from detkit.names import counted
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import training_folder
@@ -109,7 +110,10 @@ def train(
         if rank() == 0:
             changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
             seen = train_set.annotations
-            say(f"training on {seen.num_images:,} images, {seen.num_objects:,} objects", *changes)
+            say(
+                f"training on {counted(seen.num_images, 'image')}, {counted(seen.num_objects, 'object')}",
+                *changes,
+            )
             say(f"on {run.device}, {run.precision_name}")
             if val_set is not None and (leaks := known_leaks(*map(_paths, (train_set, val_set)))):
                 say(f"warning: {leak_warning(leaks)}")
