@@ -17,13 +17,16 @@ def init(
         Path,
         typer.Argument(
             metavar="DATASET",
-            help="A VOC, COCO or YOLO folder, a COCO .json, a YOLO data.yaml or images in folders by class.",
+            help="A dataset's folder or file of annotations, or images in folders by class.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.")],
     detector: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Shipped config to start from. Default: one for this machine."),
+        typer.Option(
+            metavar="NAME",
+            help="faster_rcnn, fast_rcnn, sppnet, rcnn, classifier, or a shipped config or file.",
+        ),
     ] = None,
     weights: BackboneWeights = None,
     json_file: JsonFile = None,

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import cuda
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, locate_dataset
 from detkit.annotations.image_files import image_paths, require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
+from detkit.checks.learning import FAIR_IOU, Fit, fit_findings
 from detkit.checks.recommend import (
     ObjectSizes,
-    anchor_coverage,
     choose_anchor_sizes,
     choose_freeze,
     choose_ratios,
@@ -26,6 +27,7 @@ from detkit.checks.recommend import (
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.related_images import shared_images
@@ -33,13 +35,15 @@ from detkit.data.datasets.split_leaks import leak_warning, remember_leaks
 from detkit.data.datasets.splits import Split, divide
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
+from detkit.detectors.families import starts_of
 from detkit.errors import UserError
 from detkit.names import counted, visible
 from detkit.proposals.config import for_any_images
+from detkit.runs.learning import fit_of
 from detkit.storage.atomic import write_atomically
 
-DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
-DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
+FITTING = 0.98  # of the objects have an anchor: no other detector is tried
+DEFAULT, DEFAULT_CLASSIFIER = "faster_rcnn", "classifier"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def init(dataset: Path, *, detector: str | None, out: Path, overrides: Sequence[
     Args:
         dataset: a folder or a file of annotations that `locate_dataset` recognises, or a folder with images
             by class.
-        detector: name of a shipped config to start from; None takes one that suits this machine and data.
+        detector: a family such as fast_rcnn, or a shipped config or a file to start from; None takes
+            faster_rcnn, or a classifier for images by class. Of a family what suits this machine and data.
         out: the YAML file to write; it must not exist.
         overrides: changes to the config to start from, such as the weights of its backbone.
 
@@ -73,14 +78,15 @@ def init(dataset: Path, *, detector: str | None, out: Path, overrides: Sequence[
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
     look = _look_at(dataset, out)
-    template = detector or _default_detector(look.format)
-    base = load_config(template, overrides)
-    if look.format == "image_folder" and not base.detector.classifies_images:
+    named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
+    starts = starts_of(named, gpu=cuda.is_available()) or (named,)
+    bases = [load_config(name, overrides) for name in starts]
+    if look.format == "image_folder" and not bases[0].detector.classifies_images:
         raise UserError(
-            f"--detector {template}: {dataset} holds images by class and no boxes, which a classifier learns "
+            f"--detector {named}: {dataset} holds images by class and no boxes, which a classifier learns "
             f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
         )
-    config, notes = _fit(base, look)
+    template, config, notes = _best(dict(zip(starts, bases, strict=True)), look)
     header = _header(dataset, template, look, notes)
     write_atomically(out, header + dump_config(config, comments=True))
     return {
@@ -127,12 +133,41 @@ def _recognised(dataset: Path) -> FoundDataset:
         return folders
 
 
-def _default_detector(dataset_format: str) -> str:
-    if dataset_format == "image_folder":
-        return DEFAULT_CLASSIFIER
-    from torch import cuda
+def _best(templates: Mapping[str, Config], look: _Look) -> tuple[str, Config, list[str]]:
+    """Return the first template with which nearly all objects have anchors, or the one with which most have.
 
-    return DEFAULT_GPU if cuda.is_available() else DEFAULT_CPU
+    Anchors are laid over the objects as `check` does it and as a training will.
+    """
+    tried: list[tuple[float, str, Config, list[str]]] = []
+    for name, template in templates.items():
+        config, notes = _fit(template, look)
+        fit = _anchors(config)
+        if fit is None:
+            return name, config, notes
+        share = float(np.mean(np.asarray(fit[0].best) >= FAIR_IOU)) if fit[0].best else 1.0
+        notes.append(f"{share:.1%} of the objects have an anchor that fits (IoU {FAIR_IOU:g})")
+        if share < FITTING:
+            notes += [finding.message for finding in fit_findings(*fit) if finding.kind == "missed_objects"]
+        if tried and share > tried[0][0]:
+            fewer, first, *_ = tried[0]
+            notes.append(f"with {first}, which is faster, {fewer:.1%} have (--detector {first})")
+        tried.append((share, name, config, notes))
+        if share >= FITTING:
+            break
+    _, name, config, notes = max(tried, key=lambda one: one[0])
+    return name, config, notes
+
+
+def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
+    """Return how the anchors of a config fit its training objects; None for a detector without anchors."""
+    if config.detector.classifies_images or config.detector.external_proposals is not None:
+        return None
+    try:
+        source, _ = open_training_set(config.data)
+        fit = fit_of(config, source)
+    except UserError:  # a part of the user's own that is not here
+        return None
+    return None if fit is None else (fit, source.annotations)
 
 
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
@@ -200,14 +235,9 @@ def _with_sizes_of(
         return detector, resize, kept
     fitted, scaling = _with_size_of(sizes, detector, resize)
     scale = 1.0 if fitted is None else min(fitted.short_px / sizes.short_px, fitted.long_px / sizes.long_px)
-    ratios, matched = choose_ratios(sizes), ""
 
     def choose(num_maps: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-        nonlocal matched
-        sizes_px = choose_anchor_sizes(sizes, scale, num_maps)
-        share = anchor_coverage(train, scale, sizes_px, ratios)
-        matched = f", and the anchors match the shape of {share:.1%} of the objects (IoU 0.5)"
-        return sizes_px, ratios
+        return choose_anchor_sizes(sizes, scale, num_maps), choose_ratios(sizes)
 
     anchored = detector.with_anchors(choose)
     if anchored is None and detector.external_proposals is None:
@@ -216,7 +246,7 @@ def _with_sizes_of(
         f"objects are {sizes.small_px:.0f} to {sizes.large_px:.0f} px large in images of "
         f"{sizes.long_px:.0f}x{sizes.short_px:.0f}"
     )
-    return anchored or detector, fitted, f"{seen}; {scaling}{matched}"
+    return anchored or detector, fitted, f"{seen}; {scaling}"
 
 
 def _with_size_of(
