@@ -93,16 +93,15 @@ def images_of_split(
     found = [(look_up.find(image.name), image) for image in images]
     if not split:
         return found
-    if split.endswith(".txt") and is_file(Path(split)):
-        known = dict(found)
-        for name in (lines := read_lines(Path(split))):
-            if name not in known:
-                raise UserError(f"{split}: {shown(name)} is no image of {annotations}")
-        return [(name, known[name]) for name in lines]
     parts = sorted({image.part for image in images if image.part})
-    if split not in parts:
+    if split in parts:  # before a file is looked for, which an export must not name
+        return [(file, image) for file, image in found if image.part == split]
+    if not split.endswith(".txt") or not is_file(Path(split)):
         raise UserError(
             f"{annotations}: no split {shown(split)}; it may be one of: {listed(parts)}; or the path of a "
             "text file with one image file a line"
         )
-    return [(file, image) for file, image in found if image.part == split]
+    known, lines = dict(found), read_lines(Path(split))
+    if unknown := [name for name in lines if name not in known]:
+        raise UserError(f"{split}: {shown(unknown[0])} is no image of {annotations}")
+    return [(name, known[name]) for name in lines]
