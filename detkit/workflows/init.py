@@ -276,12 +276,11 @@ def _with_frozen(detector: DetectorConfig, num_objects: int) -> tuple[DetectorCo
 
 def _about_weights(detector: DetectorConfig) -> list[str]:
     """Return how to give pretrained weights, where the config asks for those that are downloaded."""
-    weights = getattr(getattr(detector, "backbone", None), "weights", "none")
-    if weights == "none" or Path(weights).suffix:
+    if not detector.published_weights:
         return []
     return [
-        f"backbone.weights: {weights}, downloaded when the training starts; without network: detkit train "
-        "--weights FILE"
+        f"backbone.weights: {detector.published_weights}, downloaded when the training starts; a file of your "
+        "own: detkit train --weights FILE"
     ]
 
 

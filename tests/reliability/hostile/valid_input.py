@@ -57,7 +57,7 @@ def make_valid_input(folder: Path) -> None:
 
 
 def _write_exports(folder: Path) -> None:
-    """Write the images of the synthetic dataset, with their labels as a table, of CVAT and of Label Studio."""
+    """Write synthetic images with their labels as a table, as CVAT's XML and as Label Studio's JSON."""
     truth = SyntheticSet(4, 0).annotations()
     for kind in ("csv", "cvat", "labelstudio"):
         shutil.copytree(folder / "voc" / "JPEGImages", folder / kind / "images")
