@@ -279,7 +279,7 @@ def _about_weights(detector: DetectorConfig) -> list[str]:
     if not detector.published_weights:
         return []
     return [
-        f"backbone.weights: {detector.published_weights}, downloaded when the training starts; a file of your "
+        f"backbone.weights: {detector.published_weights}, downloaded when training starts; a file of your "
         "own: detkit train --weights FILE"
     ]
 
