@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detkit.cli.arguments import BackboneWeights, weights_override
 from detkit.cli.output import JsonFile, deliver
 from detkit.names import counted
+
+if TYPE_CHECKING:
+    from detkit.training.staged.plan import StagedPlan
+    from detkit.workflows.plan import Plan
 
 
 def init(
@@ -29,6 +33,9 @@ def init(
         ),
     ] = None,
     weights: BackboneWeights = None,
+    with_plan: Annotated[
+        bool, typer.Option("--plan", help="Also measure what the training takes, as detkit plan does.")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Look at a dataset and write a complete config for it."""
@@ -36,18 +43,27 @@ def init(
 
     changes = [] if weights is None else [weights_override(weights)]
     found = workflow.init(dataset, detector=detector, out=out, overrides=changes)
+    planned = _plan(out) if with_plan else None
     counts = [
         f"{part}: {counted(found['images'][part], 'image')}, {counted(found['objects'][part], 'object')}"
         for part in found["images"]
     ]
     deliver(
-        found,
+        found | {"plan": planned and planned.to_json()},
         json_file,
         [
             f"{dataset}: {found['format']}, {counted(len(found['classes']), 'class')}: "
             + ", ".join(found["classes"]),
             *counts,
             *found["notes"],
+            *(planned.lines() if planned else ()),
             f"wrote {out}, from {found['detector']}; next: detkit train {out}",
         ],
     )
+
+
+def _plan(config: Path) -> Plan | StagedPlan:
+    from detkit.config.load import load_config
+    from detkit.workflows import plan as workflow
+
+    return workflow.plan(load_config(str(config)))
