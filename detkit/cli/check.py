@@ -22,9 +22,7 @@ SHOWN = 3  # examples of a kind
 
 
 def check(
-    target: Annotated[
-        str, typer.Argument(metavar="CONFIG|DATASET", help="A config, or a VOC, COCO or YOLO dataset.")
-    ],
+    target: Annotated[str, typer.Argument(metavar="CONFIG|DATASET", help="A config, or a dataset.")],
     overrides: Overrides = None,
     fix: Annotated[
         Path | None,

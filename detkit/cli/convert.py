@@ -12,9 +12,7 @@ from detkit.names import counted
 
 
 def convert(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A VOC, COCO or YOLO dataset, or: synthetic.")
-    ],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset, or: synthetic.")],
     to: Annotated[Literal["voc", "coco", "yolo", "labelme"], typer.Option(help="The format to write.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for it, new or empty.")],
     json_file: JsonFile = None,
