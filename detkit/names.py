@@ -80,6 +80,17 @@ def distinct_parts(
     ]
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number with what it counts, in the singular or plural.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "box"), counted(0, "class")
+        ('1 image', '1,200 boxes', '0 classes')
+    """
+    ending = "es" if thing.endswith(("s", "x", "ch")) else "s"
+    return f"{number:,} {thing}{'' if number == 1 else ending}"
+
+
 def one_file(names: Sequence[str], folder: Path) -> tuple[int, int] | None:
     """Return the places of two names that are one file in a folder; None where all are files of their own.
 

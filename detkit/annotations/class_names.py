@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from itertools import count, islice
 
 from detkit.errors import UserError, cut, shown
+from detkit.names import counted
 
 LONGEST_NAME = 1000
 """Letters of a class name; what is longer is no name, and would swell every message and file."""
@@ -116,7 +117,8 @@ def _unknown(
     others = sorted({other for other in names if other not in table and other != name})
     more = f"\nOther unknown classes: {', '.join(map(shown, others[:10]))}" if others else ""
     return (
-        f"{where(position)}: class {shown(name)} is not in data.classes{hint}; {number} such object(s).\n"
+        f"{where(position)}: class {shown(name)} is not in data.classes{hint}; "
+        f"{counted(number, 'such object')}.\n"
         f"data.classes: {listed(classes)}{more}\n"
         f"Add it to data.classes, or to data.ignore_classes to leave its objects out."
     )

@@ -17,6 +17,7 @@ from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.annotations.validity import FARTHEST_PX
 from detkit.errors import UserError, shown
+from detkit.names import counted
 from detkit.storage.atomic import write_atomically
 from detkit.storage.regular_files import is_file
 
@@ -153,8 +154,8 @@ def _look_up(records: list[Record], key: str, ids: NDArray[np.int64], file: Path
         unknown = [(i, v) for i, v in enumerate(values) if not isinstance(v, int | float) or v not in table]
         examples = ", ".join(f"{shown(v)} (results[{i}])" for i, v in unknown[:3])
         raise UserError(
-            f"{file}: {len(unknown)} detection(s) have a {key} that the annotations lack: {examples}; "
-            f"the annotations have {listed(ids.tolist(), 5)}"
+            f"{file}: {counted(len(unknown), 'detection')} with a {key} that the annotations lack: "
+            f"{examples}; the annotations have {listed(ids.tolist(), 5)}"
         ) from None
 
 

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from detkit.annotations.class_names import listed
 from detkit.annotations.coco import read_json
-from detkit.annotations.voc import contents_of, voc_folders, voc_subfolders
-from detkit.annotations.yolo_layout import find_data_yaml, yolo_layout
+from detkit.annotations.exports.csv_table import WANTED, is_table
+from detkit.annotations.exports.cvat import is_cvat
+from detkit.annotations.exports.label_studio import is_label_studio
+from detkit.annotations.exports.labelme import holds_labelme, is_labelme
+from detkit.annotations.exports.read import EXPORTS
+from detkit.annotations.exports.records import ExportedImage
+from detkit.annotations.voc import (
+    ANNOTATION_FOLDERS,
+    IMAGE_FOLDERS,
+    has_images,
+    subfolders,
+    voc_folders,
+    voc_subfolders,
+)
+from detkit.annotations.yolo_layout import find_data_yaml, has_labels, names_file_of, yolo_layout
 from detkit.errors import UserError, cut
 from detkit.storage.regular_files import is_file, is_folder
 
-Format = Literal["voc", "coco", "yolo", "image_folder"]
+Format = Literal["voc", "coco", "yolo", "image_folder", "csv", "cvat", "labelme", "labelstudio"]
 
 
 _TRIED = 10  # images that are looked for: one or the other may be missing
+_DEEPEST = 3  # folders that hold nothing but a folder, as an unpacked archive does
+_UNDIVIDED = "all"
+_PARTS = (*ANNOTATION_FOLDERS, *IMAGE_FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -26,13 +47,15 @@ class FoundSet:
     Attributes:
         name: "train", "2007_trainval", ...; for COCO the stem of the JSON file where it says neither
             train, val nor test.
-        images: folder of the images, for COCO.
-        annotations: JSON file, for COCO.
+        images: folder of the images, for COCO and the exports of labelling tools.
+        annotations: file of annotations, for these; for LabelMe their folder.
+        split: the part of that file; empty for all of it.
     """
 
     name: str
     images: Path | None = None
     annotations: Path | None = None
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,18 +69,49 @@ class FoundDataset:
     def resolved(self) -> FoundDataset:
         """Return the dataset with absolute paths, which a config file needs."""
         sets = (
-            FoundSet(
-                item.name,
-                item.images and item.images.resolve(),
-                item.annotations and item.annotations.resolve(),
+            replace(
+                item,
+                images=item.images and item.images.resolve(),
+                annotations=item.annotations and item.annotations.resolve(),
             )
             for item in self.sets
         )
         return FoundDataset(self.format, self.root.resolve(), tuple(sets))
 
 
+def locate_dataset(path: Path, broken: list[UserError] | None = None) -> FoundDataset:
+    """Recognise a dataset as `detect_format` does, also by its folder of annotations or of images.
+
+    Args:
+        path: the folder or file that a user names.
+        broken: see `detect_format`.
+
+    Raises:
+        UserError: see `detect_format`.
+    """
+    try:
+        found = detect_format(path, broken)
+    except UserError:
+        whole = _outer_dataset(path)
+        if whole is None:
+            raise
+        return whole
+    if found.format in ("voc", "yolo") and not find_data_yaml(path) and not _holds_images(path):
+        return _outer_dataset(path) or found
+    return found
+
+
+def _outer_dataset(path: Path) -> FoundDataset | None:
+    """Return the dataset that a file of one image, or a folder of annotations or of images, is a part of."""
+    if path.suffix.lower() not in (".xml", ".txt") and path.name.lower() not in _PARTS:
+        return None
+    with suppress(UserError):
+        return locate_dataset(path.absolute().parent)
+    return None
+
+
 def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDataset:
-    """Recognise a VOC folder, a COCO folder or JSON file, or a YOLO folder or data.yaml.
+    """Recognise a dataset by the files in its folder, or by its file of annotations.
 
     Args:
         path: the folder or file.
@@ -71,53 +125,191 @@ def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDat
         return _detect_file(path)
     if not is_folder(path):
         raise UserError(f"{cut(str(path), 300)}: the folder or file does not exist")
+    place = path
+    for _ in range(_DEEPEST):
+        if (found := _in_folder(place, broken)) is not None:
+            return found
+        inside = subfolders(place)
+        nested = [p for p in inside if p.name in ("VOCdevkit", place.name)]
+        if len(inside) != 1 and len(nested) != 1:
+            break
+        place = nested[0] if len(nested) == 1 else inside[0]
+    raise UserError(f"{path}: {_contents(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
+
+
+def _in_folder(path: Path, broken: list[UserError] | None) -> FoundDataset | None:
     if voc_folders(path):
         names = [name for folder in voc_folders(path) for name in folder.set_names()]
         return FoundDataset("voc", path, tuple(map(FoundSet, names)))
     if voc_subfolders(path):
         return FoundDataset("voc", path, tuple(map(FoundSet, voc_subfolders(path))))
-    sets = _coco_sets(path, broken)
-    if sets:
-        return FoundDataset("coco", path, sets)
-    if find_data_yaml(path) or any((path / name).is_file() for name in ("classes.txt", "obj.names")):
-        return _yolo(path)
-    nested = [p for p in sorted(path.iterdir()) if p.is_dir() and p.name in ("VOCdevkit", path.name)]
-    if len(nested) == 1:
-        return detect_format(nested[0], broken)
-    raise UserError(f"{path}: {contents_of(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
+    return _of_jsons(path, broken) or (_yolo(path) if _is_yolo(path) else _of_tables(path))
 
 
-_LOOKED_FOR = """\
-  VOC:  Annotations/*.xml, VOC<year>/Annotations/*.xml, or *.xml here or one folder below
-  COCO: *.json with "images", "annotations" and "categories", here, in annotations/ or one folder below
-  YOLO: a data.yaml with `names` and train/val, or classes.txt with images/ and labels/"""
+def _is_yolo(path: Path) -> bool:
+    return find_data_yaml(path) is not None or names_file_of(path) is not None or has_labels(path)
+
+
+def _of_tables(path: Path) -> FoundDataset | None:
+    for name, suffix, belongs in (("cvat", "xml", is_cvat), ("csv", "csv", is_table)):
+        files = [file for file in _files(path, suffix) if belongs(file)]
+        if files:
+            return _export(name, path, files, path)
+    return None
+
+
+_LOOKED_FOR = f"""\
+  VOC:          *.xml here, in Annotations/ (annots/, xmls/, ...) beside images/, or in train/ and val/
+  COCO:         *.json with "images", "annotations" and "categories", here, in annotations/ or a folder
+  YOLO:         a data.yaml with `names` and train/val, or labels/*.txt (best with classes.txt) beside images/
+  CSV:          {WANTED}
+  CVAT:         annotations.xml ("CVAT for images 1.1") beside images/
+  LabelMe:      a JSON with "shapes" and "imagePath" for each image
+  Label Studio: its export as JSON, with the images in a folder beside it"""
+
+
+def _contents(path: Path) -> str:
+    """Return what a folder holds, and of what kinds the files in its sub-folders are."""
+    entries = sorted(path.iterdir())
+    if not entries:
+        return "the folder is empty"
+    return f"it holds {listed([_kinds_in(e) if e.is_dir() else e.name for e in entries[:9]], 8)}"
+
+
+def _kinds_in(folder: Path) -> str:
+    try:
+        kinds = Counter(PurePath(entry).suffix.lower() or "no ending" for entry in os.listdir(folder))  # noqa: PTH208
+    except OSError:
+        return f"{folder.name}/"
+    return f"{folder.name}/ ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3)) or 'empty'})"
+
+
+def _holds_images(path: Path) -> bool:
+    inside = subfolders(path)
+    return has_images(path) or any(has_images(p) or any(map(has_images, subfolders(p))) for p in inside)
+
+
+def _files(root: Path, suffix: str) -> list[Path]:
+    """Return the files of a kind in a folder and its annotations/, otherwise one folder below."""
+    here = [*(root / "annotations").glob(f"*.{suffix}"), *root.glob(f"*.{suffix}")]
+    return sorted(here) or sorted(root.glob(f"*/*.{suffix}"))
 
 
 def _detect_file(path: Path) -> FoundDataset:
-    if path.suffix.lower() == ".json":
-        found = _coco_set(path, [path.parent, path.parent.parent])
+    kind = path.suffix.lower()
+    if kind == ".json":
+        found = _of_json(path)
         if found is None:
             raise UserError(
-                f'{path}: not a COCO file: needs "images", "annotations" with boxes, and "categories"'
+                f'{path}: not a COCO file: needs "images", "annotations" with boxes, and "categories"; nor '
+                "a file of Label Studio or LabelMe"
             )
-        return FoundDataset("coco", path.parent, (found,))
-    if path.suffix.lower() in (".yaml", ".yml"):
+        return found
+    if kind in (".yaml", ".yml"):
         return _yolo(path)
-    raise UserError(f"{path}: a dataset is a folder, a COCO .json or a YOLO data.yaml")
+    if kind == ".xml" and is_cvat(path):
+        return _export("cvat", path.parent, [path], path.parent.parent)
+    if kind == ".csv" and is_table(path):
+        return _export("csv", path.parent, [path], path.parent.parent)
+    if kind == ".csv":
+        raise UserError(f"{path}: no table of boxes: wanted is {WANTED}")
+    raise UserError(
+        f"{path}: a dataset is a folder, a COCO .json, a YOLO data.yaml, a .csv, CVAT's .xml or the JSON of "
+        "Label Studio"
+    )
+
+
+def _of_json(file: Path) -> FoundDataset | None:
+    """Return the dataset that a JSON file is, or is part of."""
+    folder, outer = file.parent, file.parent.parent
+    if item := _coco_set(file, [folder, outer]):
+        return FoundDataset("coco", folder, (item,))
+    content = read_json(file)
+    if is_label_studio(content):
+        return _export("labelstudio", folder, [file], outer)
+    return _export("labelme", folder, [folder], outer) if is_labelme(content) else None
+
+
+def _of_jsons(root: Path, broken: list[UserError] | None) -> FoundDataset | None:
+    """Return the dataset of the JSON files of a folder."""
+    labelme = [folder for folder in (root, *subfolders(root)) if holds_labelme(folder)]
+    if labelme:
+        return _export("labelme", root, labelme, root)
+    sets = _coco_sets(root, broken)
+    if sets:
+        return FoundDataset("coco", root, sets)
+    for file in _files(root, "json"):
+        with suppress(UserError):  # the reader of COCO has said what is wrong
+            if is_label_studio(read_json(file)):
+                return _export("labelstudio", root, [file], root)
+    return None
+
+
+def _export(name: Any, root: Path, files: Sequence[Path], outer: Path) -> FoundDataset:
+    """Return the dataset of an export: a set for each file, or for each part that one file names.
+
+    Args:
+        name: its format.
+        root: the folder of the dataset.
+        files: of annotations; for LabelMe folders.
+        outer: the outermost folder in which images are looked for.
+    """
+    sets = []
+    for file in files:
+        images = EXPORTS[name](file)
+        beside = file if is_folder(file) else file.parent
+        places = (beside, root, outer, *([root.parent] if root.name.lower() in ANNOTATION_FOLDERS else []))
+        folder = _folder_of(images, dict.fromkeys(places))
+        parts = dict.fromkeys(image.part for image in images if image.part) if len(files) == 1 else {}
+        stem = _split_of(file) or (_UNDIVIDED if len(files) == 1 else file.stem)
+        named = [(part, part) for part in parts] if len(parts) > 1 else [(stem, "")]
+        sets += [FoundSet(set_name, folder, file, part) for set_name, part in named]
+    return FoundDataset(name, root, _with_own_names(sets, lambda file: file.stem))
+
+
+def _split_of(file: Path) -> str:
+    """Return which split a file says that it has, by its name or that of its folder: train_labels.csv."""
+    for name in (file.stem, file.parent.name):
+        words = re.split("[^a-z]+", name.lower())
+        if found := next((split for split, own in _SPLIT_WORDS.items() if not own.isdisjoint(words)), ""):
+            return found
+    return ""
+
+
+_SPLIT_WORDS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation"},
+    "test": {"test", "testing"},
+}
+
+
+def _folder_of(images: Sequence[ExportedImage], places: Iterable[Path]) -> Path:
+    """Return the folder from which on the first images are found; one called images/ where none is."""
+    names = [PurePath(image.name.replace("\\", "/")) for image in images[:_TRIED]]
+    wanted = [str(name) for name in names if ".." not in name.parts] + [name.name for name in names]
+    first = None
+    for place in places:
+        ranked = sorted(subfolders(place), key=lambda folder: folder.name.lower() not in IMAGE_FOLDERS)
+        for folder in (place, *ranked):
+            if _holds(folder, wanted):
+                return folder
+            if first is None and folder.name.lower() in IMAGE_FOLDERS and _holds_images(folder):
+                first = folder  # Label Studio and CVAT rename images, or sort them into folders
+    return first or next(iter(places))
 
 
 def _yolo(path: Path) -> FoundDataset:
-    return FoundDataset("yolo", path, tuple(map(FoundSet, yolo_layout(path).splits)))
+    return FoundDataset("yolo", path, tuple(map(FoundSet, yolo_layout(path).distinct)))
 
 
 def _coco_sets(root: Path, broken: list[UserError] | None) -> tuple[FoundSet, ...]:
-    files = sorted([*(root / "annotations").glob("*.json"), *root.glob("*.json")])
-    files = files or sorted(root.glob("*/*.json"))
+    files = _files(root, "json")
     instances = [file for file in files if file.stem.startswith("instances")]
+    outer = [root.parent] if root.name.lower() in ANNOTATION_FOLDERS else []
     found = []
     for file in instances or files:
         try:
-            item = _coco_set(file, [file.parent, root])
+            item = _coco_set(file, [file.parent, root, *outer])
         except UserError as error:
             if broken is None:
                 raise
@@ -136,7 +328,7 @@ def _with_own_names(found: Sequence[FoundSet], name_of: Callable[[Path], str]) -
     return tuple(
         item
         if names.count(item.name) == 1 or item.annotations is None
-        else FoundSet(name_of(item.annotations), item.images, item.annotations)
+        else replace(item, name=name_of(item.annotations))
         for item in found
     )
 

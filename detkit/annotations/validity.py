@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detkit.annotations.coordinates import Boxes, corners_to_xywh, from_corners, to_corners
 from detkit.annotations.dataset import AnnotationSet, BoxFormat, select_objects
 from detkit.errors import UserError, cut
+from detkit.names import counted
 
 Policy = Literal["error", "clip", "drop"]
 Problem = Literal["not_finite", "degenerate", "normalised", "outside"]
@@ -189,6 +190,6 @@ def _refusal(problems: list[BoxProblem]) -> str:
     return (
         "\n".join(lines)
         + more
-        + f"\n{len(problems)} invalid box(es). data.invalid_boxes decides what happens: "
+        + f"\n{counted(len(problems), 'invalid box')}. data.invalid_boxes decides what happens: "
         "error (this), clip (cut to the image, drop what has no area left), drop (leave the objects out)"
     )

@@ -46,14 +46,18 @@ def read_voc_xml(path: Path) -> VocFile:
     return VocFile(tree.findtext("filename"), voc_size(tree), objects)
 
 
-def voc_tree(path: Path) -> ElementTree.Element:
+def voc_tree(path: Path, largest: int = _LARGEST) -> ElementTree.Element:
     """Return the root element of an annotation file.
+
+    Args:
+        path: the file.
+        largest: the most bytes that it may have.
 
     Raises:
         UserError: the file cannot be read, is not well-formed XML (the line is named), is nested deeply, or
             declares a document type (entities could expand without end).
     """
-    data = read_bytes(path, _LARGEST)
+    data = read_bytes(path, largest)
     plain = data.replace(b"\0", b"")  # UTF-16 would hide the word
     if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
         raise UserError(f"{path}: declares a document type or entities, which are not read; delete that line")
@@ -66,7 +70,7 @@ def voc_tree(path: Path) -> ElementTree.Element:
     while level:
         level, depth = [node for outer in level for node in outer], depth + 1
         if depth > _DEEPEST:
-            raise UserError(f"{path}: elements in elements more than {_DEEPEST} deep; VOC has 4")
+            raise UserError(f"{path}: elements in elements more than {_DEEPEST} deep; annotations have 4")
     return tree
 
 

@@ -58,6 +58,8 @@ def write_dataset(folder: Path, dataset_format: Format, splits: Mapping[str, Ann
     for split, truth in splits.items():
         image_names(truth)
         writers[dataset_format](folder, file_name(split), with_sizes(require_boxes(truth)))
+    if dataset_format == "yolo" and splits:
+        _name_train_and_val(folder / "data.yaml")
 
 
 def write_voc(folder: Path, split: str, truth: AnnotationSet) -> None:
@@ -131,6 +133,26 @@ def write_yolo(folder: Path, split: str, truth: AnnotationSet) -> None:
     file = folder / "data.yaml"
     content = read_yaml_file(file, as_text=True).whole() if file.is_file() else {}
     content |= {split: f"images/{split}", "names": dict(enumerate(truth.classes))}
+    write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _name_train_and_val(file: Path) -> None:
+    """Let data.yaml have train and val, without which Ultralytics reads none, whatever the splits are called.
+
+    Each is the split that ends so, or one that comes near; the same twice where there is but one.
+    """
+    content = read_yaml_file(file, as_text=True).whole()
+    splits = [key for key in content if key != "names"]
+
+    def named(*wanted: str) -> str | None:
+        return next(
+            (key for word in wanted for key in splits if key.lower().rsplit("_", 1)[-1] == word), None
+        )
+
+    train = named("train", "training", "trainval") or splits[0]
+    val = named("val", "valid", "validation", "test") or train
+    names = {int(number): name for number, name in content["names"].items()}
+    content = {"train": content[train], "val": content[val]} | content | {"names": names}
     write_atomically(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

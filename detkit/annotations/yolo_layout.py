@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from detkit.annotations.class_names import listed, name_fault
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below
 from detkit.annotations.image_places import ImagePlaces
-from detkit.annotations.text_files import read_lines
+from detkit.annotations.text_files import read_lines, read_text
 from detkit.errors import UserError, cut, shown
 from detkit.storage.regular_files import is_file, is_folder
 from detkit.storage.strict_yaml import read_yaml_file
@@ -20,7 +22,9 @@ _SPLITS = ("train", "val", "test")
 _ALIASES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _NOTHING: tuple[Any, ...] = ("", "~", "null", [])
 _NUMBER = re.compile("0|[1-9][0-9]{0,8}")
+_MOST_NAMELESS = 10_000  # classes that only have numbers
 _NAMES_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
+_LOOKED_INTO = 20  # files of labels, for whether they are YOLO's
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,19 @@ class YoloLayout:
         """Folders that images may lie in: `base`, those of the splits, and those that text files lie in."""
         places = [place for split in self.splits.values() for place in split]
         return (self.base, *(place if is_folder(place) else place.parent for place in places))
+
+    @property
+    def distinct(self) -> list[str]:
+        """Names of the splits, one for each that has places of its own.
+
+        Ultralytics wants both train and val, so a set that is not divided names its images twice. Of two
+        names the folder's own is taken, or the first.
+        """
+        names: dict[tuple[Path, ...], str] = {}
+        for name, places in self.splits.items():
+            if (key := tuple(places)) not in names or (places and places[0].name == name):
+                names[key] = name
+        return [name for name in self.splits if names[tuple(self.splits[name])] == name]
 
     def images(self, split: str) -> list[Path]:
         """Return the images of a split, in order.
@@ -103,14 +120,49 @@ def yolo_layout(root: Path) -> YoloLayout:
         if file != root:
             _require_inside(layout, file, root)
         return layout
-    names_file = next((root / n for n in _NAMES_FILES if is_file(root / n)), None)
-    if names_file is None:
+    names_file, splits = names_file_of(root), _folder_splits(root)
+    if names_file is not None:
+        names = _faultless(dict(enumerate(read_lines(names_file))), names_file)
+        return YoloLayout(root, names, names_file, splits)
+    layout = YoloLayout(root, {}, root / _NAMES_FILES[0], splits)
+    highest = max((number for file in _label_files(layout) for number in _classes_in(file)), default=-1)
+    if not 0 <= highest < _MOST_NAMELESS:
         raise UserError(
             f"{root}: no YOLO dataset: looked for a data.yaml with `names` and a split, "
-            f"and for classes.txt (one class name a line) beside images/ and labels/"
+            f"and for labels/*.txt beside images/, best with classes.txt (one class name a line)"
         )
-    names = _faultless(dict(enumerate(read_lines(names_file))), names_file)
-    return YoloLayout(root, names, names_file, _folder_splits(root))
+    return replace(layout, names={number: str(number) for number in range(highest + 1)})
+
+
+def names_file_of(root: Path) -> Path | None:
+    """Return the file with a class name a line of a dataset without data.yaml, or None."""
+    return next((root / name for name in _NAMES_FILES if is_file(root / name)), None)
+
+
+def has_labels(root: Path) -> bool:
+    """Return whether images of a folder have YOLO's labels, though nothing names the classes."""
+    layout = YoloLayout(root, {}, root / _NAMES_FILES[0], _folder_splits(root))
+    return any(map(_classes_in, islice(_label_files(layout), _LOOKED_INTO)))
+
+
+def _label_files(layout: YoloLayout) -> Iterator[Path]:
+    images = (image for places in layout.splits.values() for place in places for image in images_below(place))
+    return filter(is_file, map(layout.label_file, images))
+
+
+def _classes_in(file: Path) -> list[int]:
+    """Return the class of each line of a file of labels; nothing where a line of it is none."""
+    found = []
+    try:
+        for line in read_text(file).splitlines():
+            word, *values = line.split() or [""]
+            if word:
+                found.append(
+                    int(word) if _NUMBER.fullmatch(word) and len(list(map(float, values))) > 3 else -1
+                )
+    except (UserError, ValueError):
+        return []
+    return [] if -1 in found else found
 
 
 def _require_inside(layout: YoloLayout, file: Path, root: Path) -> None:
@@ -124,11 +176,12 @@ def _require_inside(layout: YoloLayout, file: Path, root: Path) -> None:
 
 
 def _folder_splits(root: Path) -> dict[str, list[Path]]:
-    """Return the splits of images/<split> or <split>/images; otherwise "all" of images/ or of the root."""
+    """Return the splits of images/<split> or <split>/images, or obj_<split>_data (CVAT); otherwise "all"."""
     splits = {}
     for split in _SPLITS:
         for name in _ALIASES[split]:
-            place = next((p for p in (root / "images" / name, root / name / "images") if p.is_dir()), None)
+            places = (root / "images" / name, root / name / "images", root / f"obj_{name}_data")
+            place = next((p for p in places if p.is_dir()), None)
             if place is not None:
                 splits[split] = [place]
     if not splits:
@@ -141,6 +194,8 @@ def _from_yaml(file: Path) -> YoloLayout:
     if not isinstance(content, dict) or "names" not in content:
         raise UserError(f"{file}: a YOLO data file needs `names` and at least one of train, val, test")
     content = {key: value for key, value in content.items() if value not in _NOTHING}
+    alias = next((name for name in _ALIASES["val"] if name in content), "val")
+    content = {"val" if key == alias else key: value for key, value in content.items()}
     base = file.parent / str(content.get("path", ""))
     if not is_folder(base):
         base = file.parent

@@ -11,6 +11,7 @@ from detkit.annotations.coordinates import corners_to_xywh
 from detkit.annotations.validity import kinds_of_boxes
 from detkit.checks.findings import Finding, found
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
+from detkit.names import counted
 
 TINY_PX = 3.0
 LONGEST_BOX = 25.0
@@ -94,7 +95,7 @@ def check_boxes(survey: Survey, objects: Arrays, kinds: NDArray[np.str_]) -> Ite
         message = _PER_MESSAGE[kind]
         if kind == "outside_box" and objects.is_voc[row] and objects.boxes[row, :2].min() == 0:
             message += " (VOC counts pixels from 1; a 0 suggests that this box is 0-based)"
-        form = _FORMS[survey.groups[survey.group[owner]].format]
+        form = _FORMS.get(survey.groups[survey.group[owner]].format, _FORMS["coco"])
         box = ", ".join(f"{value:g}" for value in objects.boxes[row])
         height, width = objects.seen[row]
         message = f"{survey.files[owner].name}: {message}: [{box}] ({form}), image {width} x {height}"
@@ -146,9 +147,11 @@ def check_empty(survey: Survey, objects: Arrays) -> Iterator[Finding]:
             message = f"{name} has no objects; it is kept as background"
             yield found("empty_image", survey.sources[image], name, message, images=[image])
     if survey.files and not counts.any():
-        yield found("no_objects", survey.sources[0], None, f"{len(survey.files)} images, but no object")
+        yield found(
+            "no_objects", survey.sources[0], None, f"{counted(len(survey.files), 'image')}, but no object"
+        )
     elif survey.files:
         for part, images in survey.parts.items():
             if images and not counts[images].any():
-                message = f"{len(images)} images, but no object"
+                message = f"{counted(len(images), 'image')}, but no object"
                 yield found("no_objects", survey.sources[images[0]], part, message)

@@ -14,6 +14,7 @@ from detkit.checks.findings import Finding, found
 from detkit.checks.roles import role
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
 from detkit.data.config import DataConfig
+from detkit.names import counted
 
 RARE = 10
 """A class with fewer training objects is hardly learned."""
@@ -71,7 +72,7 @@ def _alike(names: Sequence[str], counts: Counter[str]) -> Iterator[Finding]:
         groups["".join(c for c in name.casefold() if c.isalnum()) or name].append(name)
     for group in groups.values():
         if len(group) > 1:
-            message = " and ".join(f"{name!r} ({counts[name]} objects)" for name in group)
+            message = " and ".join(f"{name!r} ({counted(counts[name], 'object')})" for name in group)
             yield found("similar_classes", None, group[1], f"{message} are two classes")
     plain = [group[0] for group in groups.values()]
     for name in plain:
@@ -101,7 +102,7 @@ def _balance(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iter
             message = f"{name!r}: no training object, {there} for evaluation"
             yield found("untrained_class", None, name, message)
         elif 0 < here < RARE:
-            yield found("rare_class", None, name, f"{name!r} has {here} training object(s)")
+            yield found("rare_class", None, name, f"{name!r} has {counted(here, 'training object')}")
         if here and evaluated.any() and not there:
             message = f"{name!r}: {here} training objects, none for evaluation; its AP will be n/a"
             yield found("unjudged_class", None, name, message)

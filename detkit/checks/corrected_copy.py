@@ -1,4 +1,4 @@
-"""Corrected copy of a dataset in its own format; the source is only read."""
+"""Corrected copy of a dataset in its own format, of an export as COCO; the source is only read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 
 from detkit.annotations.coco import json_text, read_json
 from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh, fractions_of, pixels
+from detkit.annotations.exports.read import EXPORTS
 from detkit.annotations.image_files import read_image
 from detkit.annotations.text_files import read_text, write_lines
 from detkit.annotations.voc_xml import voc_tree
@@ -23,6 +24,7 @@ from detkit.checks.fixes import Fixes
 from detkit.checks.read_coco import is_category
 from detkit.checks.survey import AnnotationGroup, Survey
 from detkit.errors import UserError
+from detkit.names import file_name
 from detkit.storage.atomic import write_atomically
 from detkit.storage.json_text import json_bytes
 from detkit.storage.regular_files import read_bytes
@@ -266,9 +268,51 @@ def _write_names(fixes: Fixes, group: AnnotationGroup, folder: Path) -> None:
         write_atomically(folder / "data.yaml", text)
 
 
+def _copy_export(fixes: Fixes, root: Path, folder: Path) -> None:
+    """Write the parts of an export as COCO: files of the tools hold much else, and differ by version."""
+    checked, survey = fixes.checked, fixes.checked.survey
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row, owner in enumerate(survey.owners):
+        if row not in fixes.dropped_objects:
+            rows[owner].append(row)
+    categories = [{"id": label + 1, "name": name} for label, name in enumerate(survey.names)]
+    for part, images in fixes.parts.items():
+        own = [
+            i for i in images if survey.groups[survey.group[i]].root == root and i not in fixes.dropped_images
+        ]
+        entries = [
+            {"id": i + 1, "file_name": str(below(survey.files[i], root)), "height": int(h), "width": int(w)}
+            for i in own
+            for h, w in checked.seen[i : i + 1]
+        ]
+        objects = [_export_record(fixes, row, image) for image in own for row in rows[image]]
+        content = {"images": entries, "annotations": objects, "categories": categories}
+        write_atomically(export_copy(folder, part), json_bytes(content))
+
+
+def _export_record(fixes: Fixes, row: int, image: int) -> _Record:
+    survey = fixes.checked.survey
+    corners = fixes.corners.get(row, fixes.checked.objects.corners[row])
+    x, y, width, height = pixels(corners_to_xywh(corners[None]))[0].tolist()
+    return {
+        "id": row + 1,
+        "image_id": image + 1,
+        "category_id": survey.labels[row] + 1,
+        "bbox": [x, y, width, height],
+        "area": width * height,
+        "iscrowd": int(survey.crowd[row]),
+    }
+
+
+def export_copy(folder: Path, part: str) -> Path:
+    """Return the COCO file that a part of an export becomes."""
+    return folder / "annotations" / f"instances_{file_name(part)}.json"
+
+
 _COPIES: dict[str, Callable[[Fixes, Path, Path], None]] = {
     "voc": _copy_voc,
     "coco": _copy_coco,
     "yolo": _copy_yolo,
+    **dict.fromkeys(EXPORTS, _copy_export),
 }
 """Writers of annotations and lists, given the roots of source and copy; images are copied for all alike."""

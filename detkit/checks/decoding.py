@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,10 +18,10 @@ from detkit.annotations.image_files import is_missing, orientation, read_image
 from detkit.checks.findings import Finding, found
 from detkit.checks.survey import Survey, without_file
 from detkit.data.images import decode_bytes
+from detkit.data.near_duplicates import thumbnail_of
 from detkit.errors import UserError
 from detkit.runtime.thread_map import map_threads
 
-THUMBNAIL_PX = 32
 _COLOURS = ("RGB", "P", "RGBA", "PA")
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jfif"),
@@ -49,7 +48,7 @@ class DecodedImage:
         odd_mode: says which pixels it has that are not 8-bit colours; empty otherwise.
         wrong_suffix: the format that its content has where its name says another; empty otherwise.
         digest: of the file's content.
-        thumbnail: (THUMBNAIL_PX, THUMBNAIL_PX) uint8 grey; None where it cannot be read.
+        thumbnail: see `thumbnail_of`; None where it cannot be read.
         blank: whether all pixels have the same colour.
     """
 
@@ -113,14 +112,13 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
         frames = int(getattr(image, "n_frames", 1))
         alpha = "transparency" in image.info or mode in ("RGBA", "LA", "PA", "La", "RGBa")
     height, width = pixels.shape[:2]
-    small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return DecodedImage(
         size=(height, width),
         orientation=turn,
         odd_mode=_odd(mode, alpha, frames),
         wrong_suffix=kind if path.suffix.lower() not in _SUFFIXES.get(kind, (path.suffix.lower(),)) else "",
         digest=digest_of(data),
-        thumbnail=np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8),
+        thumbnail=thumbnail_of(pixels),
         blank=all((row == pixels[0, 0]).all() for row in pixels),
     )
 

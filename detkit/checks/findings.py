@@ -99,7 +99,6 @@ _WARNINGS = {
     "image_mode": ("pixels are not 8-bit colours", ""),
     "wrong_extension": ("the file's name says another format than its content", ""),
     "blank_image": ("all pixels have the same colour", ""),
-    "category_ids": ("category ids are not 1, 2, 3 ...", ""),
 }
 
 KINDS: dict[str, Kind] = {

@@ -19,6 +19,7 @@ from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.training.memory_probe import SAFETY, MemoryProbe
 
 FAIR_IOU = 0.5
+COARSE_STRIDE = 16  # pixels of a cell, from which on a pyramid would help
 PROBED = 2  # images of a step whose memory is measured
 _MISSED_SHARE = 0.1  # of the objects of a size that nothing fits, from which on it is reported
 _FEW_SHARE = 0.02  # of the anchors or regions drawn that hold an object, below which it is reported
@@ -158,8 +159,10 @@ def fit_findings(fit: Fit, truth: AnnotationSet) -> Iterator[Finding]:
 
 
 def _advice(fit: Fit) -> str:
+    if fit.what == "anchors" and fit.stride >= COARSE_STRIDE:
+        return "a feature pyramid finds smaller ones (neck: {type: fpn}), and larger images (data.resize)"
     if fit.what == "anchors":
-        return "detkit init chooses data.resize and detector.proposals.anchors that fit a dataset"
+        return "larger images (data.resize), other anchors (proposals.anchors), or tiles of the images"
     return "take a method or mode of proposals that finds more, and look at detkit recall"
 
 

@@ -108,15 +108,7 @@ class _Reading:
                 self.survey.report("duplicate_category", self.file, name, message)
         for name in names.values():
             self.survey.label(name)
-        self._ids(sorted(names))
         return names
-
-    def _ids(self, ids: list[int]) -> None:
-        if ids and ids != list(range(1, len(ids) + 1)):
-            gaps = ids[-1] - ids[0] + 1 - len(ids)
-            message = f"{len(ids)} ids from {ids[0]} to {ids[-1]}" + (f" with {gaps} gap(s)" if gaps else "")
-            message += "; detkit keeps them, other tools may not"
-            self.survey.report("category_ids", self.file, None, message)
 
     def _images(self, records: list[Record]) -> dict[int, int]:
         survey, positions = self.survey, dict[int, int]()

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, ImageFolders
-from detkit.annotations.voc import IMAGE_FOLDERS, VocFolder, find_set, voc_folders, voc_subfolders
+from detkit.annotations.voc import VocFolder, find_set, voc_folders, voc_subfolders
 from detkit.annotations.voc_xml import voc_object, voc_size, voc_tree
 from detkit.checks.survey import AnnotationGroup, Survey, without_file
 from detkit.data.datasets.config import VOCDatasetConfig
@@ -41,7 +41,7 @@ class _Reading:
     def __init__(self, survey: Survey, root: Path) -> None:
         self.survey, self.root = survey, root
         self.folders = voc_folders(root)
-        self.every_folder = self.folders or [VocFolder(root / n, root / n, "") for n in voc_subfolders(root)]
+        self.every_folder = self.folders or list(voc_subfolders(root).values())
         self.images: dict[Path, int] = {}
         self.opened: dict[Path, tuple[int, ImageFolders]] = {}
 
@@ -73,7 +73,7 @@ class _Reading:
             self.read(folder, stem)
         known = set(self.survey.files)
         for folder in self.every_folder:
-            for image in (path for name in IMAGE_FOLDERS for path in sorted((folder.base / name).glob("*"))):
+            for image in (path for place in folder.image_folders for path in sorted(place.glob("*"))):
                 if image.suffix.lower() in IMAGE_EXTENSIONS and image not in known:
                     message = f"there is no {image.stem}.xml; it is not read"
                     self.survey.report("unlabelled_image", image, None, message)
@@ -84,11 +84,11 @@ class _Reading:
         if source in self.images:
             return self.images[source]
         survey = self.survey
-        if folder.base not in self.opened:
-            self.opened[folder.base] = len(survey.groups), folder.images()
+        if folder.annotations not in self.opened:
+            self.opened[folder.annotations] = len(survey.groups), folder.images()
             survey.groups.append(AnnotationGroup("voc", self.root, folder.annotations))
-        group, look_up = self.opened[folder.base]
-        nowhere = folder.base / IMAGE_FOLDERS[0] / f"{stem}.jpg"
+        group, look_up = self.opened[folder.annotations]
+        nowhere = folder.image_folders[0] / f"{stem}.jpg"
         try:
             tree = voc_tree(source)
         except UserError as error:

@@ -131,32 +131,6 @@ def choose_ratios(sizes: ObjectSizes) -> tuple[float, ...]:
     return tuple(float(np.round(np.exp(low + (high - low) * share), 2)) for share in (1 / 6, 0.5, 5 / 6))
 
 
-def anchor_coverage(
-    annotations: AnnotationSet,
-    scale: float,
-    anchor_sizes: tuple[tuple[float, ...], ...],
-    ratios: tuple[float, ...],
-) -> float:
-    """Return the fraction of objects whose shape some anchor matches with IoU 0.5, position left aside.
-
-    Args:
-        annotations: the labelled images.
-        scale: resized pixels per pixel of the image.
-        anchor_sizes: sizes for each feature map.
-        ratios: height over width.
-    """
-    sides = to_corners(annotations.boxes, annotations.box_format) * scale
-    width, height = sides[:, 2] - sides[:, 0], sides[:, 3] - sides[:, 1]
-    usable = (width > 0) & (height > 0) & ~annotations.crowd
-    width, height = width[usable, None], height[usable, None]
-    flat = np.array([size for level in anchor_sizes for size in level])
-    root = np.sqrt(np.array(ratios))
-    anchor_w, anchor_h = (flat[:, None] / root).ravel(), (flat[:, None] * root).ravel()
-    shared = np.minimum(width, anchor_w) * np.minimum(height, anchor_h)
-    iou = shared / (width * height + anchor_w * anchor_h - shared)
-    return float((iou.max(axis=1) >= 0.5).mean()) if len(iou) else 0.0
-
-
 def choose_freeze(num_examples: int, num_stages: int, usual: int) -> tuple[int, str]:
     """Return `freeze_at` for pretrained weights, and why.
 

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from detkit.annotations.coco import read_json
-from detkit.annotations.detect import detect_format
+from detkit.annotations.detect import locate_dataset
 from detkit.checks.read_coco import SECTIONS, lacking, survey_coco
+from detkit.checks.read_exports import survey_exports
 from detkit.checks.read_voc import survey_voc
 from detkit.checks.read_yolo import survey_yolo
 from detkit.checks.survey import Survey
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import (
     COCODatasetConfig,
+    ExportConfig,
     ObjectCropsConfig,
     VOCDatasetConfig,
     YOLODatasetConfig,
 )
-from detkit.data.datasets.readers import config_type, configs_of_sets
+from detkit.data.datasets.readers import EXPORT_CONFIGS, config_type, configs_of_sets
 from detkit.errors import UserError
 from detkit.spec import Spec
 from detkit.storage.regular_files import is_file, is_folder
@@ -31,7 +33,7 @@ from detkit.storage.strict_yaml import read_yaml_file
 def is_dataset(target: str) -> bool:
     """Return whether a path is a dataset; otherwise it is a config, or nothing at all."""
     path = Path(target)
-    if is_folder(path) or path.suffix.lower() == ".json":
+    if is_folder(path) or path.suffix.lower() in (".json", ".csv", ".xml", ".txt"):
         return True
     if path.suffix.lower() in (".yaml", ".yml") and is_file(path):
         try:
@@ -43,14 +45,14 @@ def is_dataset(target: str) -> bool:
 
 
 def survey_dataset(path: Path) -> Survey:
-    """Read all of a VOC, COCO or YOLO dataset.
+    """Read all of a dataset.
 
     Raises:
         UserError: there is no dataset.
     """
     survey, broken = Survey(), list[UserError]()
     try:
-        found = detect_format(path, broken)
+        found = locate_dataset(path, broken)
     except UserError:
         broken.extend(_unreadable(path))
         if not broken:
@@ -96,8 +98,8 @@ def _require_folder(config: VOCDatasetConfig, part: str) -> None:
         raise UserError(f"data.{part}.root: {config.root}: the folder does not exist")
 
 
-def _require_file(config: COCODatasetConfig, part: str) -> None:
-    if not is_file(Path(config.annotations)):
+def _require_file(config: COCODatasetConfig | ExportConfig, part: str) -> None:
+    if not is_file(Path(config.annotations)) and not is_folder(Path(config.annotations)):
         raise UserError(f"data.{part}.annotations: {config.annotations}: the file does not exist")
 
 
@@ -120,6 +122,9 @@ SURVEYORS: dict[type[Spec], Surveyor] = {
     VOCDatasetConfig: Surveyor(survey_voc, lambda config: str(config.root), _require_folder),
     YOLODatasetConfig: Surveyor(survey_yolo, lambda config: str(config.root)),
     COCODatasetConfig: Surveyor(survey_coco, lambda config: str(config.annotations), _require_file),
+    **dict.fromkeys(
+        EXPORT_CONFIGS, Surveyor(survey_exports, lambda config: str(config.annotations), _require_file)
+    ),
 }
 """The types of datasets with annotation files, the ones that `detkit check` can look at."""
 

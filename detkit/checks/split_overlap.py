@@ -6,21 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from detkit.checks.decoding import DecodedImage
 from detkit.checks.findings import Finding, found
 from detkit.checks.roles import ROLES, disjoint, role
 from detkit.checks.survey import Survey
-
-SAME, SIMILAR = 0.06, 0.2
-"""Largest difference of the thumbnails of the same image, and of similar ones, as a fraction of contrast."""
-
-_WORDS = 5  # of 64 bits; two codes that differ in at most 4 bits share one
-_MOST_ALIKE = 2000  # blank images all have one code: of a larger group only neighbours are compared
-_LEAST_CONTRAST = 6.0  # grey levels; less is noise
+from detkit.data.near_duplicates import SAME, near_duplicates
 
 
 def check_splits(survey: Survey, *, everything: bool) -> Iterator[Finding]:
@@ -90,56 +82,3 @@ def _order(roles: set[str]) -> int:
 
 def _named(roles: set[str]) -> str:
     return " and ".join(sorted(roles))
-
-
-def near_duplicates(thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int, float]]:
-    """Yield pairs of near duplicates, and how much they differ (0: not at all).
-
-    A perceptual code (the signs of the differences of neighbours in a 9 x 8 image) finds candidates, so
-    that not every pair is compared; the larger thumbnail decides. An image stored again, in another size or
-    quality, is found; mirrored and cropped ones are not.
-
-    Args:
-        thumbnails: (N, S, S) grey images.
-    """
-    if len(thumbnails) < 2:
-        return
-    codes = np.stack([_code(thumbnail) for thumbnail in thumbnails])
-    contrast = np.maximum([thumbnail.std() for thumbnail in thumbnails], _LEAST_CONTRAST)
-    for first, second in sorted(_candidates(codes)):
-        apart = thumbnails[first].astype(np.float32) - thumbnails[second]
-        difference = float(np.sqrt(np.mean(apart**2)))
-        fraction = difference / float(min(contrast[first], contrast[second]))
-        if fraction <= SIMILAR:
-            yield first, second, fraction
-
-
-def _code(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return 64 bits that survive another storing of the image."""
-    small = cv2.resize(thumbnail, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return np.asarray(small[:, 1:] > small[:, :-1] + 1).ravel()
-
-
-def _candidates(codes: NDArray[np.bool_]) -> set[tuple[int, int]]:
-    pairs: set[tuple[int, int]] = set()
-    for word in np.array_split(np.arange(codes.shape[1]), _WORDS):
-        keys = np.packbits(codes[:, word], axis=1)
-        padded = np.zeros((len(keys), 8), dtype=np.uint8)
-        padded[:, : keys.shape[1]] = keys
-        values = padded.view(np.uint64).ravel()
-        order = np.argsort(values, kind="stable")
-        starts = np.flatnonzero(np.diff(values[order], prepend=values[order][0] + 1))
-        for group in np.split(order, starts[1:]):
-            pairs |= _near(codes, group)
-    return pairs
-
-
-def _near(codes: NDArray[np.bool_], group: NDArray[np.int64]) -> set[tuple[int, int]]:
-    """Return the pairs of a group whose codes differ in few bits."""
-    pairs: set[tuple[int, int]] = set()
-    wide = len(group) if len(group) <= _MOST_ALIKE else 2
-    for at, first in enumerate(group[:-1].tolist()):
-        others = group[at + 1 : at + wide]
-        close = (codes[others] != codes[first]).sum(axis=1) < _WORDS
-        pairs.update((min(first, int(o)), max(first, int(o))) for o in others[close])
-    return pairs

@@ -20,7 +20,7 @@ UNKNOWN = -1
 
 NOWHERE = (np.nan,) * 4
 _LARGEST_PX = 1_000_000
-_OBJECT_NAMES = {"voc": "object", "coco": "annotation", "yolo": "line"}
+_OBJECT_NAMES = {"coco": "annotation", "yolo": "line", "csv": "line"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Survey:
         sizes: N annotated (height, width); (0, 0) where none is stated.
         annotated: N times whether there is an annotation that could be read.
         owners: M positions of the objects' images; UNKNOWN for an image that is not there.
-        boxes: M boxes as written: VOC x1 y1 x2 y2, COCO x y width height, YOLO cx cy width height.
+        boxes: M boxes as written: VOC x1 y1 x2 y2, YOLO cx cy width height, otherwise x y width height.
         labels: M labels; UNKNOWN for a class that is not there.
         numbers: M numbers by which people find an object: its place in a VOC file from 1, its id in COCO,
             its line in YOLO.
@@ -142,7 +142,7 @@ class Survey:
         """Return what people call an object: `object 3 (cat)`."""
         label, owner = self.labels[row], self.owners[row]
         group = self.group[owner] if owner != UNKNOWN else 0
-        what = _OBJECT_NAMES[self.groups[group].format]
+        what = _OBJECT_NAMES.get(self.groups[group].format, "object")
         number = self.numbers[row]
         place = f"{what} {number}" if number != UNKNOWN else f"annotations[{self.places[row]}]"
         return place if label == UNKNOWN else f"{place} ({self.names[label]})"

@@ -30,8 +30,39 @@ AllowCustom = Annotated[
 ]
 
 
-def checked(config: str, overrides: list[str] | None) -> Config:
-    """Read a config; before a workflow is imported, which may load torch and take seconds."""
+BackboneWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Pretrained weights of the backbone; short for detector.backbone.weights=FILE.",
+    ),
+]
+
+
+def checked(config: str, overrides: list[str] | None, weights: Path | None = None) -> Config:
+    """Read a config; before a workflow is imported, which may load torch and take seconds.
+
+    Args:
+        config: a file or a shipped config's name.
+        overrides: changes to it.
+        weights: of the backbone.
+    """
     from detkit.config.load import load_config
 
-    return load_config(config, overrides or ())
+    given = [] if weights is None else [weights_override(weights)]
+    return load_config(config, [*(overrides or ()), *given])
+
+
+def weights_override(weights: Path) -> str:
+    """Return the change to a config that names a file of weights of the backbone.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    from detkit.errors import UserError
+    from detkit.storage.regular_files import is_file
+
+    if not is_file(weights):
+        raise UserError(f"--weights {weights}: there is no such file")
+    return f"detector.backbone.weights={weights.absolute()}"

@@ -12,6 +12,7 @@ import typer
 from detkit.cli.arguments import Overrides
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 if TYPE_CHECKING:
     from detkit.checks.findings import Finding
@@ -21,9 +22,7 @@ SHOWN = 3  # examples of a kind
 
 
 def check(
-    target: Annotated[
-        str, typer.Argument(metavar="CONFIG|DATASET", help="A config, or a VOC, COCO or YOLO dataset.")
-    ],
+    target: Annotated[str, typer.Argument(metavar="CONFIG|DATASET", help="A config, or a dataset.")],
     overrides: Overrides = None,
     fix: Annotated[
         Path | None,
@@ -42,16 +41,18 @@ def check(
 
 def _lines(result: Check) -> Iterator[str]:
     parts = ", ".join(f"{name} {count}" for name, count in result.parts.items())
-    yield f"{result.images:,} images, {result.objects:,} objects" + (f" ({parts})" if parts else "")
+    yield f"{counted(result.images, 'image')}, {counted(result.objects, 'object')}" + (
+        f" ({parts})" if parts else ""
+    )
     yield from _groups("error", result.errors)
     yield from _groups("warning", result.warnings)
     if result.findings:
         yield ""
-    yield f"{len(result.errors):,} errors, {len(result.warnings):,} warnings"
+    yield f"{counted(len(result.errors), 'error')}, {counted(len(result.warnings), 'warning')}"
     if result.fixed is not None:
         yield (
-            f"{result.fixed}: a copy with {len(result.changes):,} changes (changes.json lists them); "
-            f"{len(result.left):,} errors are left to you"
+            f"{result.fixed}: a copy with {counted(len(result.changes), 'change')} (see changes.json); "
+            f"left to you: {counted(len(result.left), 'error')}"
         )
 
 

@@ -40,7 +40,7 @@ def schema(json_file: JsonFile = None) -> None:
 
 @config.command()
 def explain(
-    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Such as train.optimizer.lr.")] = "",
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="Such as train.optimizer.lr, or lr.")] = "",
     json_file: JsonFile = None,
 ) -> None:
     """Say what a key means, what it may hold and what its default is."""

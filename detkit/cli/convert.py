@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 
 def convert(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="A VOC, COCO or YOLO dataset, or: synthetic.")
-    ],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset, or: synthetic.")],
     to: Annotated[Literal["voc", "coco", "yolo", "labelme"], typer.Option(help="The format to write.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for it, new or empty.")],
     json_file: JsonFile = None,
@@ -23,7 +22,7 @@ def convert(
 
     result = workflow.convert(dataset, to=to, out=out)
     lines = [
-        f"{name}: {part['images']} images, {part['objects']} objects"
+        f"{name}: {counted(part['images'], 'image')}, {counted(part['objects'], 'object')}"
         for name, part in result["parts"].items()
     ]
     deliver(result, json_file, [*lines, f"{result['out']}: {result['format']}"])

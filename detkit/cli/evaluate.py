@@ -9,6 +9,7 @@ import typer
 
 from detkit.cli.arguments import AllowCustom, ConfigName, Out, Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
+from detkit.names import counted
 
 
 def evaluate(
@@ -30,7 +31,7 @@ def evaluate(
     result = workflow.evaluate(read, weights=weights, out=out, allow_custom=allow_custom)
     if result is None:  # another process than the first
         return
-    rate = f"{result.num_images} images, {result.seconds_per_image:.3f} s each"
+    rate = f"{counted(result.num_images, 'image')}, {result.seconds_per_image:.3f} s each"
     deliver(
         result.to_json(), json_file, [*aligned(table(result.measured)), rate, f"{result.out}: report.html"]
     )

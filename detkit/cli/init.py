@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detkit.cli.arguments import BackboneWeights, weights_override
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
+
+if TYPE_CHECKING:
+    from detkit.training.staged.plan import StagedPlan
+    from detkit.workflows.plan import Plan
 
 
 def init(
@@ -15,31 +21,49 @@ def init(
         Path,
         typer.Argument(
             metavar="DATASET",
-            help="A VOC, COCO or YOLO folder, a COCO .json, a YOLO data.yaml or images in folders by class.",
+            help="A dataset's folder or file of annotations, or images in folders by class.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.")],
     detector: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Shipped config to start from. Default: one for this machine."),
+        typer.Option(
+            metavar="NAME",
+            help="faster_rcnn, fast_rcnn, sppnet, rcnn, classifier, or a shipped config or file.",
+        ),
     ] = None,
+    weights: BackboneWeights = None,
+    with_plan: Annotated[
+        bool, typer.Option("--plan", help="Also measure what the training takes, as detkit plan does.")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Look at a dataset and write a complete config for it."""
     from detkit.workflows import init as workflow
 
-    found = workflow.init(dataset, detector=detector, out=out)
+    changes = [] if weights is None else [weights_override(weights)]
+    found = workflow.init(dataset, detector=detector, out=out, overrides=changes)
+    planned = _plan(out) if with_plan else None
     counts = [
-        f"{part}: {found['images'][part]} images, {found['objects'][part]} objects"
+        f"{part}: {counted(found['images'][part], 'image')}, {counted(found['objects'][part], 'object')}"
         for part in found["images"]
     ]
     deliver(
-        found,
+        found | {"plan": planned and planned.to_json()},
         json_file,
         [
-            f"{dataset}: {found['format']}, {len(found['classes'])} classes: {', '.join(found['classes'])}",
+            f"{dataset}: {found['format']}, {counted(len(found['classes']), 'class')}: "
+            + ", ".join(found["classes"]),
             *counts,
             *found["notes"],
+            *(planned.lines() if planned else ()),
             f"wrote {out}, from {found['detector']}; next: detkit train {out}",
         ],
     )
+
+
+def _plan(config: Path) -> Plan | StagedPlan:
+    from detkit.config.load import load_config
+    from detkit.workflows import plan as workflow
+
+    return workflow.plan(load_config(str(config)))

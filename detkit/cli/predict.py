@@ -10,6 +10,7 @@ import typer
 
 from detkit.cli.arguments import AllowCustom, Out
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 if TYPE_CHECKING:
     from detkit.inference.score_floor import Aim
@@ -68,7 +69,7 @@ def predict(
     if not records:  # another process than the first
         return
     lines = (f"{record['image']}: {_summary(record)}" for record in records)
-    deliver(records, json_file, chain(lines, [f"{len(records)} images; results are in {folder}"]))
+    deliver(records, json_file, chain(lines, [f"{counted(len(records), 'image')}; results are in {folder}"]))
 
 
 def _threshold(text: str | None) -> float | Aim | None:

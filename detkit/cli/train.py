@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import ConfigName, Out, Overrides, checked
+from detkit.cli.arguments import BackboneWeights, ConfigName, Out, Overrides, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -20,13 +20,14 @@ def train(
         Path | None,
         typer.Option("--from", metavar="WEIGHTS", help="Start from a trained detector; keep what fits."),
     ] = None,
+    weights: BackboneWeights = None,
     json_file: JsonFile = None,
 ) -> None:
     """Train a detector, evaluate its best weights and write a report.
 
     If it is killed, the same command begins anew in --out, or says that --resume goes on from a checkpoint.
     """
-    read = checked(config, overrides)
+    read = checked(config, overrides, weights)
     from detkit.evaluation.measure import table
     from detkit.workflows import train as workflow
 

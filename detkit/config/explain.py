@@ -20,6 +20,7 @@ class Meaning:
     """What a key means, in all types that have it so.
 
     Attributes:
+        places: the dotted keys that mean this, one unless only the last part of a key was asked for.
         types: the values of `type` beside the key; empty where there is none.
         holds: what it may hold, in words.
         default: as YAML; None for a key that must be given.
@@ -28,6 +29,7 @@ class Meaning:
         keys: what it holds in turn: a key, or a type with its keys, and what that means.
     """
 
+    places: tuple[str, ...]
     types: tuple[str, ...]
     holds: str
     default: str | None
@@ -40,21 +42,29 @@ def describe(key: str) -> list[Meaning]:
     """Return what a dotted key means, one entry for each meaning it has.
 
     Args:
-        key: such as "train.optimizer.lr"; lists take no index; empty for the whole config.
+        key: such as "train.optimizer.lr", or its last part, "lr", for every key that ends so; lists take no
+            index; empty for the whole config.
 
     Raises:
         UserError: If there is no such key.
     """
     if not key:
         return [_meaning("", Config, FieldInfo(annotation=Config, description="A config."))]
-    found: dict[Meaning, list[str]] = {}
+    found: dict[Meaning, list[tuple[str, str]]] = {}
+    known = {name for name, *_ in every_key(Config)}
+    wanted_keys = {key} if key in known else set(keys_called(key, Config))
     for name, owner, info in every_key(Config):
-        if name == key:
-            found.setdefault(_meaning(key, owner, info), []).append(_tag(owner))
+        if name in wanted_keys:
+            found.setdefault(_meaning(name, owner, info), []).append((name, _tag(owner)))
     if not found:
         raise UserError(f"{key}: no such key; {_guess(key)}detkit config explain lists where to begin")
     return [
-        replace(meaning, types=tuple(filter(None, dict.fromkeys(tags)))) for meaning, tags in found.items()
+        replace(
+            meaning,
+            places=tuple(dict.fromkeys(name for name, _ in places)),
+            types=tuple(filter(None, dict.fromkeys(tag for _, tag in places))),
+        )
+        for meaning, places in found.items()
     ]
 
 
@@ -74,7 +84,11 @@ def explain(key: str = "") -> str:
           holds    a whole number of at least 1
           default  600
     """
-    return "\n".join([key or "config", *(line for meaning in describe(key) for line in _lines(meaning))])
+    lines = list[str]()
+    for meaning in describe(key):
+        heads = meaning.places or ("config",)
+        lines += [*(head for head in heads if [head] != lines[:1]), *_lines(meaning)]
+    return "\n".join(lines)
 
 
 def schema() -> dict[str, Any]:
@@ -85,6 +99,7 @@ def schema() -> dict[str, Any]:
 
 def _meaning(key: str, owner: type[Spec], info: FieldInfo) -> Meaning:
     return Meaning(
+        places=(),
         types=(),
         holds=wanted(holds(info)),
         default=None if info.is_required() else flow(info.get_default(call_default_factory=True)),

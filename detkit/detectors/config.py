@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import model_validator
@@ -136,6 +137,12 @@ class DetectorConfig(Spec):
         """Most detections of an image."""
         number: int = getattr(getattr(self, "head", None), "detections_per_image", 100)
         return number
+
+    @property
+    def published_weights(self) -> str:
+        """Name of the published weights that its backbone starts from; empty for a file, and for none."""
+        weights: str = getattr(getattr(self, "backbone", None), "weights", "none")
+        return "" if weights == "none" or Path(weights).suffix else weights
 
     @property
     def finest_stride(self) -> int:

@@ -49,6 +49,8 @@ class DetectorFamily:
         recipes: how it is trained, by `train.type`.
         fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
         draw_training: draws what a training step sees, step by step.
+        starts: shipped configs that `detkit init` starts from, tried in turn until the objects have anchors.
+        gpu_start: the one on a GPU, where it is another.
     """
 
     config: type[DetectorConfig]
@@ -56,6 +58,8 @@ class DetectorFamily:
     recipes: Mapping[str, Recipe]
     fine_tune_batches: Batches | None = None
     draw_training: Callable[[Task], Iterator[TrainingImages]] = field(default=draw_images)
+    starts: tuple[str, ...] = ()
+    gpu_start: str = ""
 
 
 def _staged(
@@ -72,15 +76,49 @@ FAMILIES = (
         FasterRCNNConfig,
         build_faster_rcnn,
         {"gradient": train_by_gradient, "alternating": train_alternately},
+        starts=("faster_rcnn_resnet18_c4", "faster_rcnn_resnet18_fpn"),
+        gpu_start="faster_rcnn_resnet50_fpn",
     ),
-    DetectorFamily(FastRCNNConfig, build_fast_rcnn, {"gradient": train_fast_rcnn}),
-    _staged(SPPNetConfig, build_sppnet, image_batches),
-    _staged(RCNNConfig, build_rcnn, region_batches, draw_training=draw_regions),
-    DetectorFamily(ClassifierConfig, build_classifier, {"gradient": train_by_gradient}),
+    DetectorFamily(
+        FastRCNNConfig,
+        build_fast_rcnn,
+        {"gradient": train_fast_rcnn},
+        starts=("fast_rcnn_resnet18_c4",),
+    ),
+    _staged(SPPNetConfig, build_sppnet, image_batches, starts=("sppnet_resnet18_c5",)),
+    _staged(RCNNConfig, build_rcnn, region_batches, draw_training=draw_regions, starts=("rcnn_resnet18_c5",)),
+    DetectorFamily(
+        ClassifierConfig,
+        build_classifier,
+        {"gradient": train_by_gradient},
+        starts=("classifier_resnet18_folder",),
+    ),
     DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),
 )
 
 _BY_CONFIG: dict[type[Any], DetectorFamily] = {family.config: family for family in FAMILIES}
+
+
+def starts_of(name: str, *, gpu: bool) -> tuple[str, ...]:
+    """Return the shipped configs to start from with a family that is named as its `type`, or nearly so.
+
+    Args:
+        name: such as fast_rcnn, Fast-RCNN or spp_net.
+        gpu: whether the machine has one.
+
+    Example:
+        >>> starts_of("spp_net", gpu=False), starts_of("faster_rcnn_vgg16_voc07", gpu=False)
+        (('sppnet_resnet18_c5',), ())
+    """
+    wanted = _letters(name)
+    for family in FAMILIES:
+        if family.starts and _letters(str(family.config.model_fields["type"].default)) == wanted:
+            return (family.gpu_start,) if gpu and family.gpu_start else family.starts
+    return ()
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def family_of(config: DetectorConfig) -> DetectorFamily:

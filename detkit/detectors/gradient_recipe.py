@@ -13,6 +13,7 @@ from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
 from detkit.evaluation.measure import measure
 from detkit.models.compilation import compile_maps
+from detkit.names import counted
 from detkit.runtime.memory import is_out_of_memory, peak_bytes, shown_bytes
 from detkit.runtime.processes import from_main, rank, world_size
 from detkit.runtime.progress import say
@@ -107,7 +108,7 @@ def _explained_memory(task: Task, train: GradientConfig) -> Iterator[None]:
                 "halves the maps"
             )
         raise UserError(
-            f"out of memory on {device}: {at_once} image(s) at a time{size} took {peak} and more "
+            f"out of memory on {device}: {counted(at_once, 'image')} at a time{size} took {peak} and more "
             f"was wanted. {advice}. `detkit plan CONFIG` says beforehand what fits"
         ) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -45,6 +45,7 @@ class Task:
         resume: whether to go on with what is in the folder.
         from_weights: a model.safetensors to start from; None starts from `backbone.weights`.
         build: makes the detector; see `build_detector`.
+        said: what was said of weights already.
     """
 
     detector: DetectorConfig
@@ -60,6 +61,7 @@ class Task:
     folder: Path = Path()
     resume: bool = False
     from_weights: Path | None = None
+    said: set[str] = field(default_factory=set)
 
     @property
     def num_classes(self) -> int:
@@ -77,11 +79,17 @@ class Task:
         """
         fresh = self.from_weights is None and not replaced
         model = self.build(
-            self.detector, self.num_classes, self.seed, pretrained=fresh, on_weights=_say_in_main
+            self.detector, self.num_classes, self.seed, pretrained=fresh, on_weights=self._say_once
         )
         if self.from_weights is not None and not replaced:
-            _say_in_main(start_from(model, self.data.classes, read_model_file(self.from_weights)))
+            self._say_once(start_from(model, self.data.classes, read_model_file(self.from_weights)))
         return model.to(self.session.device)
+
+    def _say_once(self, about_weights: object) -> None:
+        """Say what became of weights; a training in stages builds its detector more than once."""
+        if rank() == 0 and str(about_weights) not in self.said:
+            self.said.add(str(about_weights))
+            say(str(about_weights))
 
     def train_loader(self, batch_size: int) -> TrainLoader:
         """Return the batches of this process.
@@ -123,11 +131,6 @@ class Task:
             config_yaml=self.config_text,
             thresholds=thresholds,
         )
-
-
-def _say_in_main(text: object) -> None:
-    if rank() == 0:
-        say(str(text))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from detkit.errors import UserError
 from detkit.models.norm import BATCH_NORMS, IDENTITY
+from detkit.names import counted
 
 SHOWN = 8  # names of a kind in a printed report
 COUNTER = "num_batches_tracked"
+WEIGHTS_KEY = "detector.backbone.weights"
 # What the names of our own models begin with where published files have nothing.
 OWN_PARTS = ("backbone.", "tail.")
 FILE_TYPES = (".pth", ".pt", ".safetensors")
@@ -48,11 +50,12 @@ class LoadReport:
     reshaped: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
 
     def __str__(self) -> str:
-        lines = [f"weights {self.source}: {len(self.loaded)} tensors loaded"]
+        lines = [f"weights {self.source}: {counted(len(self.loaded), 'tensor')} loaded"]
+        unused = tuple(dict.fromkeys(name.partition(".")[0] for name in self.unused))
         for title, names in (
             ("not in the file, start at random", self.missing),
             ("norms reset, their convolution is not in the file", self.reset),
-            ("in the file, not used", self.unused),
+            ("also in the file, for layers that this detector does not have", unused),
         ):
             if names:
                 more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -195,7 +198,8 @@ def _download(name: str, model: str) -> dict[str, Tensor]:
         reason = f"the file there is damaged: delete {file}" if damaged else _first_line(error)
         raise UserError(
             f"backbone.weights: {file.name} could not be downloaded from {entry.url} "
-            f"({reason}); without network, place that file at {file}"
+            f"({reason}); without network, place that file at {file}, or name any file with such weights: "
+            f"{WEIGHTS_KEY}=FILE (--weights FILE)"
         ) from error
     return state
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.names import counted
 from detkit.report.colours import as_hex, class_colour
 from detkit.report.content import (
     Bar,
@@ -180,9 +181,9 @@ def thresholds(content: Table, plots: Sequence[Plot]) -> Markup:
 def dataset(data: DatasetSummary) -> Markup:
     """Return counts, objects per class and sizes of boxes."""
     total = sum(data.objects_per_class.values())
-    line = f"{data.num_images:,} images, {total:,} objects"
+    line = f"{counted(data.num_images, 'image')}, {counted(total, 'object')}"
     if data.num_empty:
-        line += f", {data.num_empty:,} images without objects"
+        line += f", {counted(data.num_empty, 'image')} without objects"
     counts = [Bar(name, float(n), f"{n:,}") for name, n in data.objects_per_class.items()]
     colours = _class_colours(len(counts))
     edges = np.append(np.array(SIDES_PX, np.float64), np.inf)

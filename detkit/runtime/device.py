@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from detkit.errors import UserError
+from detkit.names import counted
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 
@@ -37,7 +38,9 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     device = torch.device(name if ":" in name else f"cuda:{local_rank}")
     count = torch.cuda.device_count()
     if device.index >= count:
-        raise UserError(f"device: {device}: this machine has {count} GPU(s), cuda:0 to cuda:{count - 1}")
+        raise UserError(
+            f"device: {device}: this machine has {counted(count, 'GPU')}, cuda:0 to cuda:{count - 1}"
+        )
     return device
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detkit.checks.corrected_copy import below, list_folder, without_year, write_copy
+from detkit.annotations.exports.read import EXPORTS
+from detkit.checks.corrected_copy import below, export_copy, list_folder, without_year, write_copy
 from detkit.checks.doctor import Checked, check_survey
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.fixes import Fixes
@@ -16,6 +17,7 @@ from detkit.checks.survey import Survey
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.split_leaks import remember_leaks
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
@@ -76,7 +78,7 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
     """Look for everything that is wrong with a dataset, or with a config and its data.
 
     Args:
-        target: a VOC, COCO or YOLO dataset, or a config.
+        target: a dataset, or a config.
         overrides: changes to the config.
         fix: a folder for a corrected copy, new or empty, or with what the same call left when it was stopped:
             it is made anew; None writes none. The source is only read.
@@ -93,6 +95,8 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
             f"--fix {fix}: lies in the dataset itself, which is only read; name a folder elsewhere"
         )
     checked, fixes = _fixed(survey, config, fix, key_of("check", str(Path(target).absolute()), overrides))
+    if config is not None:
+        _note_leaks(checked)
     findings, fit = ([], None) if config is None else _training(config, checked)
     return Check(
         findings=ranked([*checked.findings, *findings]),
@@ -138,6 +142,15 @@ def _fixed(
         return checked, _write_corrected(checked, folder, config)
 
 
+def _note_leaks(checked: Checked) -> None:
+    """Keep what training and validation share for `train`, which says it again."""
+    survey = checked.survey
+    paths = {part: [str(survey.files[image]) for image in images] for part, images in survey.parts.items()}
+    kinds = ("leaked_image", "similar_across_splits", "split_overlap")
+    leaked = [finding for finding in checked.findings if finding.kind in kinds]
+    remember_leaks(paths.get("train", ()), paths.get("val", ()), len(leaked))
+
+
 def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:
     """Write a corrected copy; with a config also `config.yaml`, which is the config for the copy."""
     fixes = Fixes.of(checked)
@@ -147,7 +160,11 @@ def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> F
         for part in ("train", "val"):
             spec = values["data"][part]
             if spec is not None and part in fixes.parts:
-                spec.update(_paths(spec, part, fixes, places))
+                places_of = _paths(spec, part, fixes, places)
+                kept = {
+                    key: value for key, value in spec.items() if key != "split" or "type" not in places_of
+                }
+                values["data"][part] = kept | places_of
         write_atomically(folder / CONFIG, dump_config(Config.model_validate(values), comments=True))
     return fixes
 
@@ -167,6 +184,9 @@ def _paths(
     if not roots:  # nothing of the part is in the copy
         return {}
     place = places[spec["type"], roots[0]].absolute()
+    if spec["type"] in EXPORTS:
+        copied = str(export_copy(place, part).absolute())
+        return {"type": "coco", "images": str(place), "annotations": copied}
     if spec["type"] == "yolo":
         return {"root": str(place), "split": part}
     lists = sorted({list_folder(group.place) for group in used})

@@ -8,7 +8,7 @@ from typing import Any
 
 from detkit.annotations.coordinates import pixels
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import detect_format
+from detkit.annotations.detect import locate_dataset
 from detkit.annotations.image_files import copied_name, image_path, require_images
 from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.datasets.readers import configs_of_sets, read_sets
@@ -27,7 +27,7 @@ def convert(dataset: str, *, to: Format, out: Path) -> dict[str, Any]:
     """Write a dataset, images and all, in another format; the source is only read.
 
     Args:
-        dataset: a VOC, COCO or YOLO dataset, or `synthetic` for the embedded one.
+        dataset: a dataset, or `synthetic` for the embedded one.
         to: the format to write.
         out: folder for it, new or empty, or with what the same conversion left when it was stopped: it is
             done anew.
@@ -43,7 +43,7 @@ def convert(dataset: str, *, to: Format, out: Path) -> dict[str, Any]:
         if is_embedded(dataset):
             drawn = write_synthetic(folder, to, NUM_SYNTHETIC["train"], NUM_SYNTHETIC["val"])
             return _result(to, folder, drawn)
-        found = detect_format(Path(dataset))
+        found = locate_dataset(Path(dataset))
         parts = read_sets(configs_of_sets(found))
         if found.format == "yolo" and to != "yolo":
             parts = {name: _in_pixels(truth) for name, truth in parts.items()}

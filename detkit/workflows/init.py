@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import cuda
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.annotations.image_files import with_sizes
+from detkit.annotations.detect import FoundDataset, locate_dataset
+from detkit.annotations.image_files import image_paths, require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
+from detkit.checks.learning import FAIR_IOU, Fit, fit_findings
 from detkit.checks.recommend import (
     ObjectSizes,
-    anchor_coverage,
     choose_anchor_sizes,
     choose_freeze,
     choose_ratios,
@@ -25,18 +27,23 @@ from detkit.checks.recommend import (
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
+from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import read_sets
+from detkit.data.datasets.related_images import shared_images
+from detkit.data.datasets.split_leaks import leak_warning, remember_leaks
 from detkit.data.datasets.splits import Split, divide
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
+from detkit.detectors.families import starts_of
 from detkit.errors import UserError
-from detkit.names import visible
+from detkit.names import counted, visible
 from detkit.proposals.config import for_any_images
+from detkit.runs.learning import fit_of
 from detkit.storage.atomic import write_atomically
 
-DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
-DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
+FITTING = 0.98  # of the objects have an anchor: no other detector is tried
+DEFAULT, DEFAULT_CLASSIFIER = "faster_rcnn", "classifier"
 
 
 @dataclass(frozen=True)
@@ -48,16 +55,19 @@ class _Look:
     train: AnnotationSet
     val: AnnotationSet
     problems: list[str]
+    leaks: int = 0
 
 
-def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
+def init(dataset: Path, *, detector: str | None, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
     Args:
-        dataset: a VOC, COCO or YOLO folder, a COCO JSON file, a YOLO data.yaml, or a folder with images by
-            class.
-        detector: name of a shipped config to start from; None takes one that suits this machine and data.
+        dataset: a folder or a file of annotations that `locate_dataset` recognises, or a folder with images
+            by class.
+        detector: a family such as fast_rcnn, or a shipped config or a file to start from; None takes
+            faster_rcnn, or a classifier for images by class. Of a family what suits this machine and data.
         out: the YAML file to write; it must not exist.
+        overrides: changes to the config to start from, such as the weights of its backbone.
 
     Returns:
         What was found and chosen: format, classes, images, objects, detector, config, notes.
@@ -68,14 +78,15 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
     look = _look_at(dataset, out)
-    template = detector or _default_detector(look.format)
-    base = load_config(template)
-    if look.format == "image_folder" and not base.detector.classifies_images:
+    named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
+    starts = starts_of(named, gpu=cuda.is_available()) or (named,)
+    bases = [load_config(name, overrides) for name in starts]
+    if look.format == "image_folder" and not bases[0].detector.classifies_images:
         raise UserError(
-            f"--detector {template}: {dataset} holds images by class and no boxes, which a classifier learns "
+            f"--detector {named}: {dataset} holds images by class and no boxes, which a classifier learns "
             f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
         )
-    config, notes = _fit(base, look)
+    template, config, notes = _best(dict(zip(starts, bases, strict=True)), look)
     header = _header(dataset, template, look, notes)
     write_atomically(out, header + dump_config(config, comments=True))
     return {
@@ -98,14 +109,23 @@ def _look_at(dataset: Path, out: Path) -> _Look:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
         return _Look(found.format, split, train, val, [])
+    for part in (train, val):
+        require_images(part)
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
-    return _Look(found.format, split, train, val, problems)
+    return _Look(found.format, split, train, val, problems, _leaks(train, val))
+
+
+def _leaks(train: AnnotationSet, val: AnnotationSet) -> int:
+    """Return how many near duplicates training and validation share, and note it for `train`."""
+    leaks = len(shared_images(train, val))
+    remember_leaks(image_paths(train), image_paths(val), leaks)
+    return leaks
 
 
 def _recognised(dataset: Path) -> FoundDataset:
     try:
-        return detect_format(dataset)
+        return locate_dataset(dataset)
     except UserError:
         folders = find_image_folder(dataset)
         if folders is None:
@@ -113,17 +133,48 @@ def _recognised(dataset: Path) -> FoundDataset:
         return folders
 
 
-def _default_detector(dataset_format: str) -> str:
-    if dataset_format == "image_folder":
-        return DEFAULT_CLASSIFIER
-    from torch import cuda
+def _best(templates: Mapping[str, Config], look: _Look) -> tuple[str, Config, list[str]]:
+    """Return the first template with which nearly all objects have anchors, or the one with which most have.
 
-    return DEFAULT_GPU if cuda.is_available() else DEFAULT_CPU
+    Anchors are laid over the objects as `check` does it and as a training will.
+    """
+    tried: list[tuple[float, str, Config, list[str]]] = []
+    for name, template in templates.items():
+        config, notes = _fit(template, look)
+        fit = _anchors(config)
+        if fit is None:
+            return name, config, notes
+        share = float(np.mean(np.asarray(fit[0].best) >= FAIR_IOU)) if fit[0].best else 1.0
+        notes.append(f"{share:.1%} of the objects have an anchor that fits (IoU {FAIR_IOU:g})")
+        if share < FITTING:
+            notes += [finding.message for finding in fit_findings(*fit) if finding.kind == "missed_objects"]
+        if tried and share > tried[0][0]:
+            fewer, first, *_ = tried[0]
+            notes.append(f"with {first}, which is faster, {fewer:.1%} have (--detector {first})")
+        tried.append((share, name, config, notes))
+        if share >= FITTING:
+            break
+    _, name, config, notes = max(tried, key=lambda one: one[0])
+    return name, config, notes
+
+
+def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
+    """Return how the anchors of a config fit its training objects; None for a detector without anchors."""
+    if config.detector.classifies_images or config.detector.external_proposals is not None:
+        return None
+    try:
+        source, _ = open_training_set(config.data)
+        fit = fit_of(config, source)
+    except UserError:  # a part of the user's own that is not here
+        return None
+    return None if fit is None else (fit, source.annotations)
 
 
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
     notes = [look.split.note]
+    if look.leaks:
+        notes.append(leak_warning(look.leaks))
     detector: DetectorConfig = template.detector
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
@@ -131,7 +182,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     if look.problems:
         shown = "\n".join(look.problems[:3])
         notes.append(
-            f"invalid_boxes: clip, because {len(look.problems)} boxes are not valid, such as\n{shown}"
+            f"invalid_boxes: clip; not valid: {counted(len(look.problems), 'box')}, such as\n{shown}"
         )
     detector, proposals_note = _with_own_proposals(detector)
     notes.extend(proposals_note)
@@ -140,6 +191,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
         notes.append(sizes_note)
     detector, freeze_note = _with_frozen(detector, look.train.num_objects)
     notes.extend(freeze_note)
+    notes.extend(_about_weights(detector))
     train, length = template.train.fitted_to(look.train.num_objects if classifies else look.train.num_images)
     notes.append(length)
     values = template.model_dump() | {"detector": detector.model_dump(), "train": train.model_dump()}
@@ -183,14 +235,9 @@ def _with_sizes_of(
         return detector, resize, kept
     fitted, scaling = _with_size_of(sizes, detector, resize)
     scale = 1.0 if fitted is None else min(fitted.short_px / sizes.short_px, fitted.long_px / sizes.long_px)
-    ratios, matched = choose_ratios(sizes), ""
 
     def choose(num_maps: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-        nonlocal matched
-        sizes_px = choose_anchor_sizes(sizes, scale, num_maps)
-        share = anchor_coverage(train, scale, sizes_px, ratios)
-        matched = f", and the anchors match the shape of {share:.1%} of the objects (IoU 0.5)"
-        return sizes_px, ratios
+        return choose_anchor_sizes(sizes, scale, num_maps), choose_ratios(sizes)
 
     anchored = detector.with_anchors(choose)
     if anchored is None and detector.external_proposals is None:
@@ -199,7 +246,7 @@ def _with_sizes_of(
         f"objects are {sizes.small_px:.0f} to {sizes.large_px:.0f} px large in images of "
         f"{sizes.long_px:.0f}x{sizes.short_px:.0f}"
     )
-    return anchored or detector, fitted, f"{seen}; {scaling}{matched}"
+    return anchored or detector, fitted, f"{seen}; {scaling}"
 
 
 def _with_size_of(
@@ -227,12 +274,22 @@ def _with_frozen(detector: DetectorConfig, num_objects: int) -> tuple[DetectorCo
     return detector.with_frozen(choose) or detector, notes
 
 
+def _about_weights(detector: DetectorConfig) -> list[str]:
+    """Return how to give pretrained weights, where the config asks for those that are downloaded."""
+    if not detector.published_weights:
+        return []
+    return [
+        f"backbone.weights: {detector.published_weights}, downloaded when training starts; a file of your "
+        "own: detkit train --weights FILE"
+    ]
+
+
 def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
     counts = np.bincount(look.train.labels, minlength=len(look.train.classes))
     objects = ", ".join(f"{name} {count}" for name, count in zip(look.train.classes, counts, strict=True))
     lines = [
-        f"{dataset}: {look.format}, {look.train.num_images} images to learn from, {look.val.num_images} to "
-        "evaluate on.",
+        f"{dataset}: {look.format}, {counted(look.train.num_images, 'image')} to learn from, "
+        f"{look.val.num_images:,} to evaluate on.",
         f"Objects to learn from: {objects}.",
         f"Started from {template}.",
         *notes,

@@ -22,6 +22,7 @@ from detkit.detectors.staged_recipe import Batches, cached_bytes, new_layer_opti
 from detkit.detectors.task import Task
 from detkit.errors import UserError
 from detkit.models.roi.region_detector import RegionDetector
+from detkit.names import counted
 from detkit.runs.session import session, task_of
 from detkit.runtime.memory import free_bytes, shared_bytes, shown_bytes
 from detkit.runtime.threads import Threads
@@ -96,21 +97,22 @@ class Plan:
         predicted = "more" if self.predicted_bytes is None else shown_bytes(self.predicted_bytes)
         took = "did not fit" if self.measured_bytes is None else f"took {shown_bytes(self.measured_bytes)}"
         lines = [
-            f"{self.batch_size} images a step in {self.parts} part(s) on {self.device}, {self.precision}",
+            f"{counted(self.batch_size, 'image')} a step in {counted(self.parts, 'part')} "
+            f"on {self.device}, {self.precision}",
             f"memory: {predicted} predicted{free}; the largest images {took}",
         ]
         if self.step_seconds is not None:
             epoch = self.step_seconds * self.steps
             lines.append(
                 f"time: {self.step_seconds:.2f} s a step, {_shown_time(epoch)} an epoch of {self.steps}, "
-                f"{_shown_time(epoch * self.epochs)} for {self.epochs} epochs without validation"
+                f"{_shown_time(epoch * self.epochs)} for {counted(self.epochs, 'epoch')} without validation"
             )
         return lines + self._advice()
 
     def _advice(self) -> list[str]:
         lines = []
         if self.largest_part is not None:
-            lines.append(f"at most {self.largest_part} images fit at a time")
+            lines.append(f"most that fits at a time: {counted(self.largest_part, 'image')}")
         if self.shared_free_bytes is not None and self.shared_bytes > self.shared_free_bytes:
             lines.append(
                 f"/dev/shm has {shown_bytes(self.shared_free_bytes)}, the loader processes need "

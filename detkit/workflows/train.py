@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detkit.annotations.image_files import image_paths
 from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set, open_validation_set
+from detkit.data.datasets.source import Source
+from detkit.data.datasets.split_leaks import known_leaks, leak_warning
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.detectors.families import family_of
 from detkit.detectors.task import Task
@@ -19,6 +22,7 @@ from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.score_floor import advice_of
+from detkit.names import counted
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import training_folder
@@ -106,8 +110,13 @@ def train(
         if rank() == 0:
             changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
             seen = train_set.annotations
-            say(f"training on {seen.num_images:,} images, {seen.num_objects:,} objects", *changes)
+            say(
+                f"training on {counted(seen.num_images, 'image')}, {counted(seen.num_objects, 'object')}",
+                *changes,
+            )
             say(f"on {run.device}, {run.precision_name}")
+            if val_set is not None and (leaks := known_leaks(*map(_paths, (train_set, val_set)))):
+                say(f"warning: {leak_warning(leaks)}")
         proposals = config.detector.external_proposals
         train_set = attach_proposals(proposals, train_set, "train")
         if val_set is not None:
@@ -124,6 +133,10 @@ def train(
     if rank() != 0:
         return None
     return Training(task.folder, measured, seconds, progress.steps, progress.images_per_second)
+
+
+def _paths(source: Source) -> list[str]:
+    return image_paths(source.annotations)
 
 
 def _report(config: Config, task: Task) -> Measured | None:

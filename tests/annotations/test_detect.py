@@ -96,7 +96,7 @@ def test_nothing_recognised(tmp_path: Path) -> None:
     put(tmp_path / "readme.md")
     with pytest.raises(UserError, match=r"holds readme\.md"):
         detect_format(tmp_path)
-    with pytest.raises(UserError, match=r"a dataset is a folder, a COCO \.json or"):
+    with pytest.raises(UserError, match=r"a dataset is a folder, a COCO \.json, a YOLO"):
         detect_format(tmp_path / "readme.md")
     with pytest.raises(UserError, match="does not exist"):
         detect_format(tmp_path / "absent")

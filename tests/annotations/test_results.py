@@ -70,7 +70,7 @@ def test_coco_results_of_a_voc_set(tmp_path: Path) -> None:
     [
         (
             {"image_id": 77},
-            r"1 detection\(s\) have a image_id that the annotations lack: 77 \(results\[1\]\)",
+            r"1 detection with a image_id that the annotations lack: 77 \(results\[1\]\)",
         ),
         ({"category_id": 4}, r"category_id that the annotations lack: 4 .*the annotations have 18, 3, 90"),
         ({"bbox": [1, 2, 3]}, r"results\[1\] .*bbox must be 4 numbers"),

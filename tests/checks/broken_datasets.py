@@ -536,17 +536,6 @@ def class_without_object(it: Spoiling) -> None:
         it.text(it.root / "data.yaml", lambda text: text.replace("- walnut\n", "- walnut\n- plum\n"))
 
 
-@fault("category_ids", "coco")
-def ids_with_gaps(it: Spoiling) -> None:
-    def change(content: dict[str, Any]) -> None:
-        for item in content["categories"]:
-            item["id"] *= 2
-        for item in content["annotations"]:
-            item["category_id"] *= 2
-
-    it.json("train", change)
-
-
 # ---- files and parts
 
 

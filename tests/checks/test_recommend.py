@@ -3,12 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from detkit.checks.recommend import (
     ObjectSizes,
-    anchor_coverage,
     choose_anchor_sizes,
     choose_ratios,
     choose_resize,
@@ -70,19 +68,3 @@ def test_nothing_to_measure_gives_none() -> None:
     flat = truth.boxes.copy()
     flat[:, 2] = flat[:, 0] - 1
     assert measure_objects(replace(truth, boxes=flat), truth.sizes) is None
-
-
-def test_coverage_is_that_of_an_exhaustive_count() -> None:
-    truth = SyntheticSet(10, 0).annotations()
-    sizes, ratios, scale = ((30.0, 80.0),), (0.7, 1.4), 1.3
-    covered = []
-    for x1, y1, x2, y2 in truth.boxes:
-        w, h = (x2 - x1 + 1) * scale, (y2 - y1 + 1) * scale
-        best = 0.0
-        for size in sizes[0]:
-            for ratio in ratios:
-                aw, ah = size / np.sqrt(ratio), size * np.sqrt(ratio)
-                shared = min(w, aw) * min(h, ah)
-                best = max(best, shared / (w * h + aw * ah - shared))
-        covered.append(best >= 0.5)
-    assert anchor_coverage(truth, scale, sizes, ratios) == pytest.approx(np.mean(covered))

@@ -33,7 +33,7 @@ def test_auto_takes_the_best_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "gpus", "message"),
     [
         ("cuda", 0, "device: cuda: this PyTorch .* use device: auto or cpu"),
-        ("cuda:3", 2, r"device: cuda:3: this machine has 2 GPU\(s\), cuda:0 to cuda:1"),
+        ("cuda:3", 2, r"device: cuda:3: this machine has 2 GPUs, cuda:0 to cuda:1"),
         ("mps", 0, "device: mps needs an Apple GPU"),
     ],
 )

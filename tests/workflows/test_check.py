@@ -333,7 +333,7 @@ def test_a_part_of_one_image_without_objects_is_named(dataset: Path, tmp_path: P
     result = check(str(config_file(tmp_path, "voc")))
     [finding] = result.errors
     assert (finding.kind, finding.object, finding.file) == ("no_objects", "val", str(annotation))
-    assert finding.message == "1 images, but no object"
+    assert finding.message == "1 image, but no object"
     assert result.parts == {"train": 11, "val": 1}
 
 

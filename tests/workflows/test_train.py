@@ -247,9 +247,9 @@ def test_too_little_memory_says_what_to_lower_and_by_how_much(
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(train_gradient, "fit", exhausted)
-    with pytest.raises(UserError, match=r"2 image\(s\) at a time.*train\.accumulate=2 processes 1"):
+    with pytest.raises(UserError, match=r"2 images at a time.*train\.accumulate=2 processes 1"):
         train(small("train.batch_size=2"), out=tmp_path / "a")
-    with pytest.raises(UserError, match=r"1 image\(s\) at a time.*data\.resize\.short_px=67"):
+    with pytest.raises(UserError, match=r"1 image at a time.*data\.resize\.short_px=67"):
         train(small("train.batch_size=2", "train.accumulate=2"), out=tmp_path / "b")
 
 

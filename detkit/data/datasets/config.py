@@ -48,6 +48,43 @@ class YOLODatasetConfig(DatasetConfig):
     """Split: train, val or test; or a text file with one image path a line."""
 
 
+class ExportConfig(DatasetConfig):
+    """What a labelling tool exports, read as it is."""
+
+    images: str
+    """Folder that the images lie in, or in folders of."""
+    annotations: str
+    """The file of annotations."""
+    split: str = ""
+    """Part that the file itself names, or a text file with one image a line. Empty: every image."""
+
+
+class CSVDatasetConfig(ExportConfig):
+    """A table with one object a line: TensorFlow's titles, RetinaNet's lines, and others like them."""
+
+    type: Literal["csv"] = "csv"
+
+
+class CVATDatasetConfig(ExportConfig):
+    """CVAT's own XML, "CVAT for images 1.1"."""
+
+    type: Literal["cvat"] = "cvat"
+
+
+class LabelMeDatasetConfig(ExportConfig):
+    """LabelMe: one JSON file an image."""
+
+    type: Literal["labelme"] = "labelme"
+    annotations: str
+    """Folder with the JSON files."""
+
+
+class LabelStudioDatasetConfig(ExportConfig):
+    """Label Studio's export as JSON or JSON-MIN."""
+
+    type: Literal["labelstudio"] = "labelstudio"
+
+
 class SyntheticDatasetConfig(DatasetConfig):
     """The embedded dataset: drawn while it is read, always the same for the same seed."""
 
@@ -74,7 +111,14 @@ class ObjectCropsConfig(DatasetConfig):
 
     type: Literal["object_crops"] = "object_crops"
     of: Annotated[
-        VOCDatasetConfig | COCODatasetConfig | YOLODatasetConfig | SyntheticDatasetConfig,
+        VOCDatasetConfig
+        | COCODatasetConfig
+        | YOLODatasetConfig
+        | CSVDatasetConfig
+        | CVATDatasetConfig
+        | LabelMeDatasetConfig
+        | LabelStudioDatasetConfig
+        | SyntheticDatasetConfig,
         Field(discriminator="type"),
     ]
     """The detection dataset. Difficult objects and crowds are left out."""
@@ -95,6 +139,10 @@ AnyDatasetConfig = Annotated[
     VOCDatasetConfig
     | COCODatasetConfig
     | YOLODatasetConfig
+    | CSVDatasetConfig
+    | CVATDatasetConfig
+    | LabelMeDatasetConfig
+    | LabelStudioDatasetConfig
     | SyntheticDatasetConfig
     | ImageFolderConfig
     | ObjectCropsConfig

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from detkit.annotations.coco import json_text, read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset
+from detkit.annotations.exports.read import read_export
 from detkit.annotations.image_files import image_path, require_images, with_sizes
 from detkit.annotations.image_folder import read_image_folder, whole_images
 from detkit.annotations.text_files import write_lines
@@ -18,8 +19,13 @@ from detkit.annotations.yolo import read_yolo
 from detkit.custom import build_custom
 from detkit.data.datasets.config import (
     COCODatasetConfig,
+    CSVDatasetConfig,
+    CVATDatasetConfig,
     DatasetConfig,
+    ExportConfig,
     ImageFolderConfig,
+    LabelMeDatasetConfig,
+    LabelStudioDatasetConfig,
     ObjectCropsConfig,
     SyntheticDatasetConfig,
     VOCDatasetConfig,
@@ -75,7 +81,12 @@ def reader_of(config: Spec) -> DatasetReader:
 
 def config_type(name: str) -> type[Spec]:
     """Return the config class of a dataset type such as voc."""
-    return next(config for config in READERS if get_args(config.model_fields["type"].annotation)[0] == name)
+    return next(config for config in READERS if type_of(config) == name)
+
+
+def type_of(config: type[Spec]) -> str:
+    """Return the `type` that the configs of a class have."""
+    return str(get_args(config.model_fields["type"].annotation)[0])
 
 
 def file_format(name: str) -> FileFormat:
@@ -179,6 +190,26 @@ def _yolo_sets(found: FoundDataset, names: Sequence[str]) -> YOLODatasetConfig:
     return YOLODatasetConfig(root=str(found.root), split=names[0])
 
 
+def _export(config: ExportConfig, classes: Classes, ignored: Sequence[str]) -> AnnotationSet:
+    images, annotations = Path(config.images), Path(config.annotations)
+    return read_export(type_of(type(config)), images, annotations, config.split, classes, ignored)
+
+
+def _export_sets(found: FoundDataset, names: Sequence[str]) -> DatasetConfig:
+    item = next(item for item in found.sets if item.name == names[0])
+    places = {"images": str(item.images), "annotations": str(item.annotations), "split": item.split}
+    config = config_type(found.format).model_validate({"type": found.format, **places})
+    assert isinstance(config, ExportConfig)
+    return config
+
+
+def _export_images(
+    config: ExportConfig, truth: AnnotationSet, images: Sequence[int], file: Path
+) -> tuple[DatasetConfig, Path]:
+    listed = _write_list(file, [str(truth.image_files[image]) for image in images])
+    return config.model_copy(update={"split": str(listed.resolve())}), listed
+
+
 def _image_folder(config: ImageFolderConfig, classes: Classes, ignored: Sequence[str]) -> AnnotationSet:
     return read_image_folder(Path(config.root), config.split, classes, ignored)
 
@@ -231,10 +262,12 @@ def _open_custom(config: CustomConfig, classes: Classes, _: Sequence[str]) -> So
     return source
 
 
+EXPORT_CONFIGS = (CSVDatasetConfig, CVATDatasetConfig, LabelMeDatasetConfig, LabelStudioDatasetConfig)
 READERS: dict[type[Spec], DatasetReader] = {
     VOCDatasetConfig: _of_files(_voc, FileFormat(_voc_sets, _voc_images, any_sets=True)),
     COCODatasetConfig: _of_files(_coco, FileFormat(_coco_sets, _coco_images)),
     YOLODatasetConfig: _of_files(_yolo, FileFormat(_yolo_sets, _listed_images)),
+    **dict.fromkeys(EXPORT_CONFIGS, _of_files(_export, FileFormat(_export_sets, _export_images))),
     # A million images are not opened for their sizes, which only validation needs.
     ImageFolderConfig: DatasetReader(
         _image_folder,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.annotations.detect import FoundDataset
+from detkit.annotations.image_files import require_images
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import config_of_sets, file_format, read_set
+from detkit.data.datasets.related_images import MOST_COMPARED, Series, series_of, thumbnails_of
 from detkit.errors import UserError
 
 VAL_FRACTION = 0.2
@@ -40,14 +42,14 @@ def divide(found: FoundDataset, out: Path) -> Split:
 
     The author's own division is taken where there is one: train and val, or train and test where there
     is no val. Otherwise a fifth of the images, chosen by a hash of their names and so always the same
-    ones, is listed in files beside `out`.
+    ones, is listed in files beside `out`; near duplicates and frames of a film stay together.
 
     Args:
         found: the dataset.
         out: the config file that the lists belong to.
 
     Raises:
-        UserError: the dataset has too few images to divide.
+        UserError: the dataset has too few images to divide, or one that is missing.
     """
     found = found.resolved()
     names = [item.name for item in found.sets]
@@ -66,7 +68,7 @@ def _named(names: list[str], wanted: Sequence[str]) -> list[str]:
 
 
 def _by_hash(found: FoundDataset, names: list[str], out: Path) -> Split:
-    """Divide one set by a hash of the image names, and write the lists beside `out`."""
+    """Divide one set by a hash of the image names, series by series, and write the lists beside `out`."""
     config = config_of_sets(found, names)
     truth = read_set(config)
     if truth.num_images < 2:
@@ -74,8 +76,10 @@ def _by_hash(found: FoundDataset, names: list[str], out: Path) -> Split:
             f"{found.root}: {truth.num_images} image with annotations; at least 2 are needed, one for "
             "training and one for validation"
         )
-    order = sorted(range(truth.num_images), key=lambda i: _hash(str(truth.image_files[i])))
-    held = set(order[: max(1, round(VAL_FRACTION * truth.num_images))])
+    require_images(truth)
+    files = truth.image_files.tolist()
+    series = series_of(files, thumbnails_of(truth))
+    held, cut = hold_out(files, series)
     of_images = file_format(found.format).of_images
     (train, train_file), (val, val_file) = (
         of_images(
@@ -90,7 +94,45 @@ def _by_hash(found: FoundDataset, names: list[str], out: Path) -> Split:
         f"the dataset is not divided: {len(held)} of {truth.num_images} images, chosen by a hash of "
         f"their names, are kept for validation ({val_file.name})"
     )
+    joined = sum(len(one.images) for one in series if len(one.images) > 1)
+    if joined:
+        note += f"; {joined} images are near duplicates or frames of films, and stay together"
+    if cut:
+        note += f", but for a film that is most of the dataset: it is cut before {cut}, where it changes most"
+    if truth.num_images > MOST_COMPARED:
+        note += f"; more than {MOST_COMPARED:,} images are not compared with one another"
     return Split(train, val, note, (train_file, val_file))
+
+
+def hold_out(files: Sequence[str], series: Sequence[Series]) -> tuple[set[int], str]:
+    """Return the images to keep for validation, and the first of the end of a series that had to be cut.
+
+    Whole series are taken in the order of a hash of their first name, as many as a fifth of the images has
+    room for. Where not even half of that comes together, the smallest of the others is taken as long as it is
+    at most two fifths; otherwise the end of the largest, from where its images differ most.
+
+    Args:
+        files: names of the images.
+        series: of them.
+    """
+    wanted = max(1, round(VAL_FRACTION * len(files)))
+    ordered = sorted(series, key=lambda one: min(_hash(files[image]) for image in one.images))
+    held: set[int] = set()
+    for one in ordered:
+        if len(held) + len(one.images) <= wanted:
+            held.update(one.images)
+    if 2 * len(held) >= wanted:
+        return held, ""
+    left = sorted(
+        (one for one in ordered if not held.issuperset(one.images)), key=lambda one: len(one.images)
+    )
+    if len(held) + len(left[0].images) <= 2 * wanted and len(left) > 1:
+        return held | set(left[0].images), ""
+    images, steps = left[-1].images, left[-1].steps
+    room = wanted - len(held)
+    ends = range(max(1, room // 2), min(len(images), room + room // 2 + 1))
+    end = max(ends, key=lambda count: (steps[-count], -abs(count - room)))
+    return held | set(images[-end:]), Path(files[images[-end]]).name
 
 
 def _hash(name: str) -> bytes:

@@ -18,6 +18,7 @@ from detkit.detectors.training_images import TrainingImages
 from detkit.errors import UserError
 from detkit.models.pretrained import IMAGENET_MEAN
 from detkit.models.roi.region_detector import RegionDetector
+from detkit.names import counted
 from detkit.ops.matching import BACKGROUND
 from detkit.ops.warp import warp
 from detkit.report.draw import tile_images
@@ -59,7 +60,7 @@ def region_batches(task: Task, config: FineTuneConfig, model: RegionDetector | N
     )
     if rank() == 0:
         num_background = int((labels == BACKGROUND).sum())
-        say(f"{len(sampler.with_object):,} regions with an object, {num_background:,} of background")
+        say(f"{counted(len(sampler.with_object), 'region')} with an object, {num_background:,} of background")
     pixels = PixelCache(task.train_set.pixels, config.images_in_memory_gb * 2**30)
     images = DetectionDataset(regions.index, pixels, eval_transforms(task.data), task.seed, regions)
     crop = cast(RCNNConfig, task.detector).regions

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from detkit.capabilities import HasClassOutputs
 from detkit.errors import UserError
 from detkit.inference.model_file import ModelFile
+from detkit.names import counted
 
 
 def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str:
@@ -47,10 +48,11 @@ def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str
             "same kind and size"
         )
     kept = [name for name in classes if name in file.classes]
-    lines = [f"{len(copied)} tensors copied from {file.path}"]
+    lines = [f"{counted(len(copied), 'tensor')} copied from {file.path}"]
     if partly:
         lines.append(
-            f"{len(partly)} tensors by class: {', '.join(kept) or 'no class is the same'}; others new"
+            f"{counted(len(partly), 'tensor')} by class: {', '.join(kept) or 'no class is the same'}; "
+            "others new"
         )
     if fresh:
         lines.append(f"{len(fresh)} tensors start anew: {', '.join(fresh[:6])}{', ...' if fresh[6:] else ''}")

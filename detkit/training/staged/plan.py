@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from detkit.names import counted
 from detkit.runtime.memory import shown_bytes
 from detkit.runtime.threads import Threads
 from detkit.training.memory_probe import SAFETY, Step
@@ -77,7 +78,8 @@ class StagedPlan:
     def lines(self) -> list[str]:
         """Return what people read."""
         lines = [
-            f"{self.num_regions:,} regions in {self.num_images:,} images, on {self.device}, {self.precision}"
+            f"{counted(self.num_regions, 'region')} in {counted(self.num_images, 'image')}, "
+            f"on {self.device}, {self.precision}"
         ]
         if self.steps and self.fine_tune_seconds is not None and self.step_bytes is not None:
             lines.append(

@@ -38,6 +38,7 @@ Make = Callable[[Path, Path, random.Random], list[str]]
 
 FAMILIES: dict[str, Make] = {}
 NAMES = tuple(value for value in VALUES if isinstance(value, str) and value)
+EXPORTS = {"csv": "*.csv", "cvat": "*.xml", "labelme": "*.json", "labelstudio": "*.json"}
 CALLS = ("os:system", "torch.hub:load", "payload:go", "subprocess:run", "builtins:eval")
 
 
@@ -253,7 +254,7 @@ def _spoil_image(file: Path, rng: random.Random) -> None:
 
 @family
 def image_files(folder: Path, valid: Path, rng: random.Random) -> list[str]:
-    kind = rng.choice(("coco", "voc", "yolo"))
+    kind = rng.choice(("coco", "voc", "yolo", *EXPORTS))
     shutil.copytree(valid / kind, folder / "data")
     images = sorted(f for f in (folder / "data").rglob("*") if f.suffix in (".jpg", ".png"))
     for file in rng.sample(images, 2):
@@ -572,12 +573,48 @@ def class_names(folder: Path, valid: Path, rng: random.Random) -> list[str]:
     ]
 
 
+@family
+def exports(folder: Path, valid: Path, rng: random.Random) -> list[str]:
+    """Values, text and bytes of the files that labelling tools export."""
+    kind = rng.choice(sorted(EXPORTS))
+    shutil.copytree(valid / kind, folder / "data")
+    change = {"csv": changed_text, "cvat": changed_xml}.get(kind, changed_json)
+    if rng.random() < 0.7:
+        for _ in range(rng.choice((1, 3))):
+            _change_one(folder / "data", EXPORTS[kind], rng, change)
+        return rng.choice((_data_command("data", rng), _with_data(kind, valid, rng)))
+    file = rng.choice(sorted((folder / "data").rglob(EXPORTS[kind])))
+    text = file.read_text()
+    name = rng.choice(NAMES)
+    file.write_bytes(
+        rng.choice(
+            [
+                changed_bytes(text.encode(), rng),
+                text.replace("disc", name).encode("utf-8", "replace"),
+                text.replace("train_000001", name).encode("utf-8", "replace"),
+                text.replace("train_000001", "../../secret").encode(),
+                text.replace("train_000001", "train_000000").encode(),
+                (entity_bomb() + text).encode(),
+                deep("[", "]", 100_000).encode(),
+                deep("<a>", "</a>", 50_000).encode(),
+                (text + "," * 5_000_000).encode(),
+                b"\xff\xfe" + text.encode("utf-16-le"),
+            ]
+        )
+    )
+    return _data_command("data", rng)
+
+
 def _with_data(kind: str, valid: Path, rng: random.Random) -> list[str]:
     """Return a command that reads a changed dataset as a config's."""
     spec = {
         "coco": "{type: coco, images: data/PART, annotations: data/annotations/instances_PART.json}",
         "voc": "{type: voc, root: data, sets: [PART]}",
         "yolo": "{type: yolo, root: data, split: PART}",
+        "csv": "{type: csv, images: data/images, annotations: data/labels.csv}",
+        "cvat": "{type: cvat, images: data/images, annotations: data/annotations.xml}",
+        "labelme": "{type: labelme, images: data/PART, annotations: data/PART}",
+        "labelstudio": "{type: labelstudio, images: data/images, annotations: data/export.json}",
     }[kind]
     data = [f"data.{part}={spec.replace('PART', part)}" for part in ("train", "val")]
     config, model = str(valid / "run" / "config.yaml"), str(valid / "run" / "model.safetensors")

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detkit.checks.decoding import THUMBNAIL_PX
-from detkit.checks.split_overlap import SAME, near_duplicates
+from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, near_duplicates
 from tests.checks.small_datasets import draw
 
 Pixels = NDArray[np.uint8]

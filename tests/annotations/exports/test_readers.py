@@ -1,0 +1,237 @@
+"""What each reader takes and refuses; whole layouts are in tests/workflows/test_layouts.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.exports.read import read_export
+from detkit.annotations.exports.records import ExportImages
+from detkit.errors import UserError
+
+
+def boxes_of(truth: AnnotationSet) -> list[list[float]]:
+    assert truth.box_format == "coco"
+    return np.round(truth.boxes, 6).tolist()
+
+
+def csv(folder: Path, text: str, **wanted: Any) -> AnnotationSet:
+    (folder / "a.csv").write_text(text, encoding="utf-8")
+    return read_export("csv", folder, folder / "a.csv", **wanted)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,9,8,cat,1,2,5,8\n",
+        "\ufeffImage;Label;X1;Y1;X2;Y2;Width;Height\na.jpg;cat;1;2;5;8;9;8\n",
+        "path\tx_min\ty_min\tx_max\ty_max\tname\timg_width\timg_height\r\na.jpg\t1\t2\t5\t8\tcat\t9\t8\r\n",
+    ],
+)
+def test_a_table_has_titles_of_many_names(text: str, tmp_path: Path) -> None:
+    truth = csv(tmp_path, text)
+    assert boxes_of(truth) == [[1, 2, 4, 6]]
+    assert (truth.classes, truth.sizes.tolist()) == (("cat",), [[8, 9]])
+
+
+def test_a_table_without_titles_names_images_without_objects(tmp_path: Path) -> None:
+    truth = csv(tmp_path, "a.jpg,1,2,5,8,cat\nb.jpg,,,,,\na.jpg,0,0,2,2,dog\n")
+    assert truth.image_files.tolist() == ["a.jpg", "b.jpg"]
+    assert truth.offsets.tolist() == [0, 2, 2]
+    assert [truth.classes[label] for label in truth.labels] == ["cat", "dog"]
+
+
+def test_a_split_is_a_column_or_a_list(tmp_path: Path) -> None:
+    text = "file,class,x1,y1,x2,y2,split\na.jpg,cat,1,2,5,8,train\nb.jpg,cat,1,2,5,8,val\n"
+    assert csv(tmp_path, text, split="val").image_files.tolist() == ["b.jpg"]
+    (tmp_path / "mine.txt").write_text("b.jpg\na.jpg\n")
+    listed = csv(tmp_path, text, split=str(tmp_path / "mine.txt"))
+    assert listed.image_files.tolist() == ["b.jpg", "a.jpg"]
+    with pytest.raises(UserError, match=r"no split 'test'; it may be one of: train, val;"):
+        csv(tmp_path, text, split="test")
+    (tmp_path / "mine.txt").write_text("c.jpg\n")
+    with pytest.raises(UserError, match=r"mine\.txt: 'c\.jpg' is no image of"):
+        csv(tmp_path, text, split=str(tmp_path / "mine.txt"))
+
+
+def test_a_part_that_a_file_names_is_not_opened_as_a_list(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("a secret\n")
+    secret = str(tmp_path / "secret.txt")
+    text = f"file,class,x1,y1,x2,y2,split\na.jpg,cat,1,2,5,8,{secret}\nb.jpg,cat,1,2,5,8,val\n"
+    assert csv(tmp_path, text, split=secret).image_files.tolist() == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "no table of boxes: wanted is titles such as filename"),
+        ("file,class,x1,y1,x2,y2\na.jpg,cat,1,2,5\n", r"object 2: its box or outline is not made of numbers"),
+        ("file,class,x1,y1,x2,y2\na.jpg,cat,1,2,5,x\n", r"object 2: its box or outline"),
+        ("file,class,x1,y1,x2,y2\na.jpg,,1,2,5,6\n", r"object 2: name '' is empty"),
+        ("file,class,x1,y1,x2,y2\n,cat,1,2,5,6\n", r"a\.csv:2: file_name must have 1 to"),
+        ("file,class,x1,y1,x2,y2\na.jpg,cat,9,2,5,6\n", "the box ends before it begins"),
+        ("file,class,x1,y1,x2,y2\na.jpg,cat,nan,2,5,6\n", "a coordinate is not a number"),
+        ("file,class,x1,y1,x2,y2\na.jpg,cat,1,2,1e300,6\n", "a coordinate is not a number"),
+    ],
+)
+def test_a_table_says_what_is_wrong_and_where(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        csv(tmp_path, text)
+
+
+def cvat(folder: Path, shapes: str) -> AnnotationSet:
+    text = f'<annotations><image id="0" name="a.jpg" width="100" height="50">{shapes}</image></annotations>'
+    (folder / "a.xml").write_text(text)
+    return read_export("cvat", folder, folder / "a.xml")
+
+
+@pytest.mark.parametrize(
+    ("shape", "box"),
+    [
+        ('<box label="c" xtl="1" ytl="2" xbr="5" ybr="8"/>', [1, 2, 4, 6]),
+        ('<box label="c" xtl="10" ytl="20" xbr="20" ybr="24" rotation="90"/>', [13, 17, 4, 10]),
+        ('<polygon label="c" points="3,4;9,5;6,11"/>', [3, 4, 6, 7]),
+        ('<mask label="c" rle="1" left="3" top="4" width="5" height="6"/>', [3, 4, 5, 6]),
+        ('<ellipse label="c" cx="10" cy="20" rx="3" ry="4"/>', [7, 16, 6, 8]),
+    ],
+)
+def test_cvat_gives_the_box_around_a_shape(shape: str, box: list[float], tmp_path: Path) -> None:
+    other = '<points label="c" points="1,2"/><polyline label="c" points="1,2;3,4"/><tag label="c"/>'
+    assert boxes_of(cvat(tmp_path, other + shape)) == [box]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ('<box label="c" xtl="1" ytl="2" xbr="5"/>', "object 1: its box or outline is not made of numbers"),
+        ('<box label="c" xtl="1" ytl="2" xbr="5" ybr="8" rotation="x"/>', "its box or outline"),
+        ('<box label="c" xtl="1" ytl="2" xbr="5" ybr="8" rotation="inf"/>', "a coordinate is not a number"),
+        ('<polygon label="c" points="3,4;9"/>', "its box or outline"),
+        ('<polygon label="c" points="3,4;nan,5"/>', "a coordinate is not a number"),
+        ('<ellipse label="c" cx="10"/>', "its box or outline"),
+        ('<box xtl="1" ytl="2" xbr="5" ybr="8"/>', "name '' is empty"),
+    ],
+)
+def test_cvat_says_what_is_wrong(shape: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        cvat(tmp_path, shape)
+
+
+def test_a_film_of_cvat_is_refused_with_what_to_export(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text('<annotations><track id="0" label="c"/></annotations>')
+    with pytest.raises(UserError, match=r'export the task as "CVAT for images 1\.1"'):
+        read_export("cvat", tmp_path, tmp_path / "a.xml")
+
+
+def labelme(folder: Path, *shapes: object) -> AnnotationSet:
+    content = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": 50, "imageWidth": 100}
+    (folder / "a.json").write_text(json.dumps(content))
+    return read_export("labelme", folder, folder)
+
+
+def test_labelme_gives_the_box_around_a_shape_and_its_flags(tmp_path: Path) -> None:
+    truth = labelme(
+        tmp_path,
+        {"label": "c", "shape_type": "rectangle", "points": [[9, 8], [3, 4]], "flags": {"difficult": True}},
+        {"label": "c", "points": [[1, 1], [4, 2], [2, 6]], "flags": {"crowd": True}},
+        {"label": "c", "shape_type": "circle", "points": [[10, 20], [13, 24]], "flags": None},
+        {"label": "c", "shape_type": "point", "points": [[10, 20]]},
+    )
+    assert boxes_of(truth) == [[3, 4, 6, 4], [1, 1, 3, 5], [5, 15, 10, 10]]
+    assert truth.difficult.tolist() == [True, False, False]
+    assert truth.crowd.tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (3, r"shapes\[0\] must be an object; found 3"),
+        ({"label": "c", "points": [[1, 1], [4]]}, "object 1: its box or outline"),
+        ({"label": "c", "points": []}, "its box or outline"),
+        ({"label": "c", "points": [[True, 1], [4, 5]]}, "its box or outline"),
+        ({"label": ["c"], "points": [[1, 1], [4, 5]]}, "name must be text"),
+        ({"label": "c", "shape_type": "circle", "points": [[1, 1]]}, "its box or outline"),
+    ],
+)
+def test_labelme_says_what_is_wrong(shape: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        labelme(tmp_path, shape)
+
+
+def studio(folder: Path, value: object, **task: Any) -> AnnotationSet:
+    region = {"original_width": 200, "original_height": 100, "value": value}
+    tasks = [{"data": {"image": "/a.jpg"}, "annotations": [{"result": [region]}]} | task]
+    (folder / "a.json").write_text(json.dumps(tasks))
+    return read_export("labelstudio", folder, folder / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "box"),
+    [
+        ({"x": 10, "y": 20, "width": 5, "height": 10, "rectanglelabels": ["c"]}, [20, 20, 10, 10]),
+        (
+            {"x": 10, "y": 20, "width": 5, "height": 4, "rotation": 90, "rectanglelabels": ["c"]},
+            [16, 20, 4, 10],  # 10 x 4 px, turned clockwise about its upper left corner
+        ),
+        ({"points": [[0, 0], [50, 10], [10, 50]], "polygonlabels": ["c"]}, [0, 0, 100, 50]),
+        ({"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "ellipselabels": ["c"]}, [80, 30, 40, 40]),
+    ],
+)
+def test_label_studio_gives_boxes_in_pixels(value: object, box: list[float], tmp_path: Path) -> None:
+    assert boxes_of(studio(tmp_path, value)) == [box]
+
+
+def test_of_several_annotations_the_ground_truth_is_taken(tmp_path: Path) -> None:
+    def one(x: int, **about: bool) -> dict[str, Any]:
+        value = {"x": x, "y": 0, "width": 10, "height": 10, "rectanglelabels": ["c"]}
+        return about | {"result": [{"original_width": 100, "original_height": 100, "value": value}]}
+
+    given = [one(1, was_cancelled=True), one(2), one(3, ground_truth=True)]
+    assert boxes_of(studio(tmp_path, {}, annotations=given)) == [[3, 0, 10, 10]]
+    assert boxes_of(studio(tmp_path, {}, annotations=given[:2])) == [[2, 0, 10, 10]]
+    assert studio(tmp_path, {}, annotations=given[:1]).num_objects == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"x": 1, "rectanglelabels": ["c"]}, "object 1: its box or outline"),
+        ({"x": 1, "y": 1, "width": "a", "height": 1, "rectanglelabels": ["c"]}, "its box or outline"),
+        ({"x": 1, "y": 1, "width": 1, "height": 1, "rectanglelabels": []}, "name must be text"),
+        ({"x": 1, "y": 1, "width": 1e308, "height": 1, "rectanglelabels": ["c"]}, "a coordinate is not"),
+    ],
+)
+def test_label_studio_says_what_is_wrong(value: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        studio(tmp_path, value)
+
+
+def test_an_image_that_is_annotated_twice_is_refused(tmp_path: Path) -> None:
+    node = '<image id="0" name="a.jpg" width="9" height="9"></image>'
+    (tmp_path / "a.xml").write_text(f"<annotations>{node}{node}</annotations>")
+    with pytest.raises(UserError, match=r"'a\.jpg' is annotated 2 times"):
+        read_export("cvat", tmp_path, tmp_path / "a.xml")
+
+
+def test_images_are_found_by_name_but_not_guessed_and_not_outside(tmp_path: Path) -> None:
+    for name in ("x/a.jpg", "x/b.jpg", "y/b.jpg", "0123abcd-c.jpg"):
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).touch()
+    (tmp_path / "d.jpg").touch()
+    find = ExportImages(tmp_path / "root").find
+    assert find("x/b.jpg") == "x/b.jpg"
+    assert (
+        find("/home/me/a.jpg")
+        == find("C:\\photos\\a.jpg")
+        == find("a")
+        == find("89abcdef-a.jpg")
+        == "x/a.jpg"
+    )
+    assert find("/home/me/b.jpg") == "b.jpg"
+    assert find("../d.jpg") == "d.jpg"
+    assert find("c.jpg") == "c.jpg"
