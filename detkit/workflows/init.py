@@ -50,7 +50,7 @@ class _Look:
     problems: list[str]
 
 
-def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
+def init(dataset: str | Path, *, detector: str | None = None, out: str | Path) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
     Args:
@@ -65,6 +65,7 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     Raises:
         UserError: the dataset cannot be recognised or read, has no objects, or `out` exists.
     """
+    dataset, out = Path(dataset), Path(out)
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
     look = _look_at(dataset, out)

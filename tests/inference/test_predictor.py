@@ -19,7 +19,7 @@ from tests.inference.bright import BrightDetector, picture, predictor
 
 def test_boxes_come_back_in_the_pixels_of_the_image_whatever_its_size() -> None:
     pixels = picture(80, 120, (20, 10, 60, 40, 0, 200), (4, 40, 16, 80, 2, 255))
-    [found] = predictor().predict(pixels)
+    found = predictor().predict(pixels)
     assert found.source is None
     assert found.size == (80, 120)
     assert found.names == ("blue", "red")
@@ -29,9 +29,9 @@ def test_boxes_come_back_in_the_pixels_of_the_image_whatever_its_size() -> None:
 
 def test_the_threshold_is_the_lowest_score_that_is_kept() -> None:
     pixels = picture(40, 40, (0, 0, 9, 9, 0, 200), (10, 10, 30, 30, 1, 150))
-    assert predictor().predict(pixels, threshold=0.6)[0].names == ("red",)
-    assert predictor().predict(pixels)[0].names == ("red", "green")
-    nothing = predictor().predict(pixels, threshold=0.9)[0]
+    assert predictor().predict(pixels, threshold=0.6).names == ("red",)
+    assert predictor().predict(pixels).names == ("red", "green")
+    nothing = predictor().predict(pixels, threshold=0.9)
     assert nothing.boxes.shape == (0, 4)
     assert len(nothing) == 0
 
@@ -43,7 +43,7 @@ def test_a_stream_keeps_order_and_results_whatever_the_batch_and_threads(
     threads: int, batch_size: int, tile_px: int | None
 ) -> None:
     pixels = [picture(40 + i, 60, (i, 5, i + 12, 20, i % 3, 200)) for i in range(7)]
-    alone = [predictor().predict(one, tile_px=tile_px)[0] for one in pixels]
+    alone = [predictor().predict(one, tile_px=tile_px) for one in pixels]
     together = list(
         predictor().stream(
             iter(pixels), threshold=0.5, tile_px=tile_px, batch_size=batch_size, threads=threads
@@ -85,7 +85,7 @@ def test_files_are_turned_as_their_exif_orientation_says(tmp_path: Path) -> None
     exif = Image.Exif()
     exif[274] = 6  # turned by 90 degrees
     Image.fromarray(picture(40, 80, (0, 0, 20, 10, 1, 255))).save(tmp_path / "a.png", exif=exif)
-    [found] = predictor().predict(tmp_path / "a.png")
+    found = predictor().predict(tmp_path / "a.png")
     assert found.size == (80, 40)
     assert found.source == str(tmp_path / "a.png")
     np.testing.assert_allclose(found.boxes, [[30, 0, 40, 20]])
@@ -100,22 +100,22 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"broken\.jpg"):
         predictor().predict([str(tmp_path / "broken.jpg")])
     with pytest.raises(UserError, match=r"\(4, 4\) float64"):
-        predictor().predict(np.zeros((4, 4)))  # type: ignore[arg-type]
+        predictor().predict(np.zeros((4, 4)))
     with pytest.raises(UserError, match="at least 16 pixels"):
         predictor().predict(picture(40, 40), tile_px=8)
 
 
 def test_tiles_find_what_the_whole_image_at_network_size_is_too_small_for() -> None:
     pixels = picture(400, 400, (203, 301, 206, 304, 0, 200))
-    assert len(predictor(short_px=40).predict(pixels)[0]) == 0
-    [found] = predictor(short_px=40).predict(pixels, tile_px=50)
+    assert len(predictor(short_px=40).predict(pixels)) == 0
+    found = predictor(short_px=40).predict(pixels, tile_px=50)
     np.testing.assert_allclose(found.boxes, [[203, 301, 206, 304]], atol=1.3)
 
 
 def test_an_object_larger_than_a_tile_is_found_once_and_whole() -> None:
     pixels = picture(200, 300, (30, 40, 260, 170, 1, 255))
     own: Predictor = predictor(short_px=200)
-    [found] = own.predict(pixels, tile_px=64)
+    found = own.predict(pixels, tile_px=64)
     np.testing.assert_allclose(found.boxes, [[30, 40, 260, 170]])
 
 
