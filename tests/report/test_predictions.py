@@ -196,7 +196,7 @@ def test_a_package_that_lacks_one_of_its_own_says_so(tmp_path: Path, monkeypatch
         prediction().to_pandas()
 
 
-def test_a_data_frame_has_the_columns_of_predictions_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_frame_has_the_columns_of_detections_csv(monkeypatch: pytest.MonkeyPatch) -> None:
     pandas = ModuleType("pandas")
     monkeypatch.setattr(pandas, "DataFrame", dict, raising=False)
     monkeypatch.setitem(sys.modules, "pandas", pandas)
