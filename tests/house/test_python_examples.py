@@ -128,7 +128,9 @@ def test_what_cannot_run_here_is_still_there() -> None:
 def test_no_example_is_passed_over() -> None:
     found = [block for section in SECTIONS.values() for block in section.blocks]
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    fences = sum(len(re.findall(r"^[ \t]*[`~]{3,}[ \t]*(?i:py)", page.read_text(), re.MULTILINE)) for page in pages)
+    fences = sum(
+        len(re.findall(r"^[ \t]*[`~]{3,}[ \t]*(?i:py)", page.read_text(), re.MULTILINE)) for page in pages
+    )
     assert len(found) == fences > 10
 
 

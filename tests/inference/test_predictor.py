@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detkit.data.transforms.resize import keep_size
 from detkit.errors import UserError
 from detkit.inference.predictor import Predictor
 from detkit.inference.rpn_proposer import RPNProposer
@@ -79,6 +80,49 @@ def test_a_stream_reads_only_a_little_ahead(threads: int) -> None:
         next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert taken <= 10 + 2 * 2 + threads + 1
+
+
+def test_a_stream_needs_nothing_but_images(tmp_path: Path) -> None:
+    Image.fromarray(picture(40, 40, (0, 0, 20, 10, 1, 255))).save(tmp_path / "a.png")
+    assert [found.names for found in predictor().stream([str(tmp_path / "a.png")])] == [("green",)]
+    assert [found.names for found in predictor().stream(tmp_path, threshold=1.0)] == [("green",)]
+
+
+@pytest.mark.parametrize(("device", "batch"), [("cpu", 1), ("cuda", 8)])
+def test_a_gpu_gets_images_in_batches(device: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = replace(predictor(), session=Session(torch.device(device)))
+    monkeypatch.setattr(ImageBatch, "to", lambda images, device: images)
+    own.predict([picture(40, 40)] * 8)
+    assert isinstance(own.model, BrightDetector)
+    assert own.model.batches[0][0] == batch
+
+
+def test_a_detector_says_in_five_lines_what_it_is() -> None:
+    assert str(predictor()).splitlines() == [
+        "classes     3: red, green, blue",
+        "input       short side 40 px, the long one at most 400",
+        "measured    not yet: no metric is in its file",
+        "thresholds  0.50 for every class",
+        "licence     unknown",
+    ]
+    scores = (0.25, 0.75, None)
+    own = replace(
+        predictor(),
+        classes=("\x1b[31mred", "a\nb", "x" * 10_000),
+        resize=keep_size,
+        thresholds={"f1": scores, "precision": scores, "recall": scores},
+        measured=("voc07", 0.71249),
+        licence="Apache-2.0",
+    )
+    first, *others = str(own).splitlines()
+    assert first.startswith("classes     3: \\u001b[31mred, a\\u000ab, xxx")
+    assert len(first) < 100
+    assert others == [
+        "input       images as large as they are",
+        "measured    voc07 0.712 on its validation images",
+        "thresholds  of best F1 for each class, 0.25 to 0.75",
+        "licence     Apache-2.0",
+    ]
 
 
 def test_files_are_turned_as_their_exif_orientation_says(tmp_path: Path) -> None:
