@@ -97,7 +97,8 @@ def _of_array(array: NDArray[Any]) -> Pixels:
 
 
 def _of_tensor(tensor: Tensor) -> Pixels:
-    values = tensor.detach()[None] if tensor.ndim == 2 else tensor.detach()
+    values = tensor.detach()
+    values = values[None] if values.ndim == 2 else values
     floating = values.is_floating_point()
     if values.ndim != 3 or values.shape[0] not in (1, 3) or not (floating or values.dtype == torch.uint8):
         hint = {4: "; give the images of a batch as list(batch)"}.get(values.ndim, "")

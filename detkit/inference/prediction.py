@@ -77,7 +77,7 @@ class Prediction:
             index = np.asarray(index)
             index = index if index.size else index.astype(np.intp)
         chosen = np.atleast_1d(np.arange(len(self))[index])
-        if chosen.ndim != 1 or isinstance(index, bool):
+        if chosen.ndim != 1:
             raise IndexError(f"detections are chosen by a place, a slice or one row of them; got {index!r}")
         return replace(
             self,

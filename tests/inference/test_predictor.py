@@ -88,6 +88,13 @@ def test_a_stream_needs_nothing_but_images(tmp_path: Path) -> None:
     assert [found.names for found in predictor().stream(tmp_path, threshold=1.0)] == [("green",)]
 
 
+def test_a_stream_reads_ahead_unless_it_is_told_not_to() -> None:
+    for threads, ahead in ((None, True), (0, False)):
+        images = iter([picture(40, 40)] * 3)
+        next(predictor().stream(images, threads=threads))
+        assert (len(list(images)) < 2) == ahead
+
+
 @pytest.mark.parametrize(("device", "batch"), [("cpu", 1), ("cuda", 8)])
 def test_a_gpu_gets_images_in_batches(device: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     own = replace(predictor(), session=Session(torch.device(device)))
