@@ -210,5 +210,5 @@ def require_still(source: str | Path) -> None:
     if Path(source).suffix.lower() in VIDEO_EXTENSIONS:
         raise UserError(
             f"{cut(str(source), 300)}: a video is not read; write its frames as images "
-            "(ffmpeg -i VIDEO frames/%06d.png) and name their folder, or give them to `stream` as RGB arrays"
+            "(ffmpeg -i VIDEO frames/%06d.png) and name their folder (in Python, `stream` takes arrays, too)"
         )
