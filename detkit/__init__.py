@@ -1,8 +1,9 @@
 """detkit: the detectors of the R-CNN lineage, from YAML configs.
 
-    detector = detkit.load("runs/mine/model.safetensors")
-    for found in detector.predict(["photo.jpg"]):
-        print(found.names, found.scores, found.boxes)
+    detector = detkit.load("runs/mine")
+    found = detector.predict("photo.jpg")
+    print(found)
+    found.save("found.jpg")
 
 Names are loaded when they are first used: importing detkit reads no file and imports no torch. The first
 use sets GOMP_SPINCOUNT where the environment says nothing of it (docs/performance.md, "Threads").

@@ -66,7 +66,7 @@ class Target:
 class Detections:
     """Detections of one image on the model's device, best score first: what every `detect` returns.
 
-    `detkit.inference.predictor.Prediction` is the same for people, named and in pixels of the image file;
+    `detkit.inference.prediction.Prediction` is the same for people, named and in pixels of the image file;
     `detkit.annotations.dataset.DetectionSet` holds those of a whole dataset for evaluation.
 
     Attributes:

@@ -44,8 +44,8 @@ def paused_collection() -> Iterator[None]:
 
 @paused_collection()
 def read_coco(
-    images: Path,
-    annotations: Path,
+    images: str | Path,
+    annotations: str | Path,
     classes: Sequence[str] | None = None,
     ignore_classes: Sequence[str] = (),
 ) -> AnnotationSet:
@@ -66,6 +66,7 @@ def read_coco(
             (pycocotools takes the last annotation of an id for all of them), or an annotation has an unknown
             image or category or a box that is not 4 numbers; see also `require_boxes`.
     """
+    images, annotations = Path(images), Path(annotations)
     content = read_json(annotations)
     if not isinstance(content, dict):
         raise UserError(f"{annotations}: a COCO file is an object with images, annotations and categories")

@@ -54,7 +54,7 @@ class Results(NamedTuple):
 
 
 @paused_collection()
-def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
+def read_coco_results(file: str | Path, truth: AnnotationSet) -> DetectionSet:
     """Read COCO results for the images of a set, in the set's own box format.
 
     Args:
@@ -64,6 +64,7 @@ def read_coco_results(file: Path, truth: AnnotationSet) -> DetectionSet:
     Raises:
         UserError: the file is malformed, or has an image or category that the set does not have.
     """
+    file = Path(file)
     quick = read_plain_results(file)
     if quick is not None:
         images = positions(quick.image_ids, truth.image_ids)

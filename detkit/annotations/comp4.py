@@ -23,7 +23,7 @@ _LONGEST_CLASS = 180  # bytes; the prefix, the set and the ending come to it
 _SHOWN = 5
 
 
-def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionSet:
+def read_comp4(files: str | Path | Sequence[str | Path], truth: AnnotationSet) -> DetectionSet:
     """Read comp4 files for the images of a set, in the set's own box format.
 
     Detections keep the order of the files (classes in the set's order, then line by line), which
@@ -38,7 +38,8 @@ def read_comp4(files: Path | Sequence[Path], truth: AnnotationSet) -> DetectionS
         UserError: there is no file, a file is of no class of the set or of a class twice, or a line is
             not `image score x1 y1 x2 y2`, all of them finite, or names an unknown image.
     """
-    by_class = _files_by_class(files, truth)
+    paths = Path(files) if isinstance(files, str | Path) else list(map(Path, files))
+    by_class = _files_by_class(paths, truth)
     table = {name: index for index, name in enumerate(image_names(truth))}
     images: list[int] = []
     values: list[list[float]] = []

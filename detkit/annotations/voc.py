@@ -146,7 +146,7 @@ def _has_xml(folder: Path) -> bool:
 
 
 def read_voc(
-    root: Path,
+    root: str | Path,
     sets: Sequence[str] = (),
     classes: Sequence[str] | None = None,
     ignore_classes: Sequence[str] = (),
@@ -165,6 +165,7 @@ def read_voc(
     Raises:
         UserError: a set, a file, or an object's class is not there or is malformed; see also `require_boxes`.
     """
+    root = Path(root)
     listed = _listed(root, list(sets))
     assembly = Assembly("voc")
     folders: dict[Path, ImageFolders] = {}

@@ -20,7 +20,7 @@ from detkit.storage.regular_files import is_file
 
 
 def read_yolo(
-    root: Path,
+    root: str | Path,
     split: str,
     classes: Sequence[str] | None = None,
     ignore_classes: Sequence[str] = (),
@@ -41,7 +41,7 @@ def read_yolo(
         UserError: the split, an image or a name is not there, or a line is malformed (file and line);
             see also `require_boxes`.
     """
-    layout = yolo_layout(root)
+    layout = yolo_layout(Path(root))
     base = str(layout.base)
     assembly, places = Assembly("coco"), ImagePlaces(layout.roots)
     for image in layout.images(split):

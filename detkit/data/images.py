@@ -8,7 +8,7 @@ import struct
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from detkit.storage.atomic import write_atomically
 
 Pixels = NDArray[np.uint8]
 
+_NO_RANGE = "pixels of mode {!r} have no stated range; convert the image to 8 or 16 bits a value"
 _PNG_DEPTH_AT = 24  # in bytes: signature 8, chunk head 8, width 4, height 4
 _TIFF_DEPTH_TAG = 258  # BitsPerSample
 _BAND_PIXELS = 1 << 24
@@ -88,6 +89,23 @@ def decode_bytes(data: bytes) -> Pixels:
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise UserError(f"the image is truncated or damaged ({error})") from None
     return orient(pixels, turn)
+
+
+def pixels_of_pil(image: Image.Image) -> Pixels:
+    """Return the pixels of a PIL image by the rules of `decode_image`, but not turned: as it has them.
+
+    Raises:
+        UserError: it is too large, its values have no stated range, or its file turns out to be damaged.
+    """
+    require_pixels(*image.size)
+    try:
+        if image.mode.startswith("I;16"):
+            return np.repeat(_eight_bits(np.asarray(image))[..., None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise UserError(_NO_RANGE.format(image.mode))
+        return _plain_pixels(image)
+    except (OSError, SyntaxError, EOFError, struct.error) as error:
+        raise UserError(f"the image is truncated or damaged ({error})") from None
 
 
 def _decoded(image: Image.Image, data: bytes) -> Pixels:
@@ -165,12 +183,13 @@ def _deep_pixels(data: bytes, image: Image.Image) -> Pixels:
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None or pixels.dtype != np.uint16:
-        raise UserError(
-            f"pixels of mode {mode!r} have no stated range; convert the image to 8 or 16 bits a value"
-        )
+        raise UserError(_NO_RANGE.format(mode))
     rows = max(1, _BAND_PIXELS // pixels.shape[1])
     result = np.empty(pixels.shape, np.uint8)
     for top in range(0, len(pixels), rows):
-        band = pixels[top : top + rows, :, ::-1].astype(np.uint32)
-        result[top : top + rows] = (band + 128) // 257
+        result[top : top + rows] = _eight_bits(pixels[top : top + rows, :, ::-1])
     return result
+
+
+def _eight_bits(values: NDArray[Any]) -> Pixels:
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)

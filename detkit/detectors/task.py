@@ -116,12 +116,18 @@ class Task:
             batch_size=self.evaluate.batch_size,
         )
 
-    def save(self, model: nn.Module, thresholds: Advice | None = None) -> None:
+    def save(
+        self,
+        model: nn.Module,
+        thresholds: Advice | None = None,
+        measured: tuple[str, float] | None = None,
+    ) -> None:
         """Write model.safetensors.
 
         Args:
             model: the detector with the weights to keep.
             thresholds: each class's own score thresholds, where it was evaluated.
+            measured: the metric's name and value, where it was.
         """
         save_model(
             self.folder / MODEL,
@@ -130,6 +136,7 @@ class Task:
             category_ids=self.train_set.annotations.category_ids.tolist(),
             config_yaml=self.config_text,
             thresholds=thresholds,
+            measured=measured,
         )
 
 

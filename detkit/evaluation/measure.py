@@ -92,6 +92,11 @@ class Measured:
         return self.columns[self.deciding][1]
 
     @property
+    def known_value(self) -> tuple[str, float] | None:
+        """The metric and `value`, for a model file; None where no class has objects."""
+        return None if math.isnan(self.value) else (self.metric, float(self.value))
+
+    @property
     def per_class(self) -> NDArray[np.float64]:
         """(K,) the deciding number of each class; NaN without objects."""
         return self.columns[self.deciding][0]

@@ -21,6 +21,8 @@ from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
 from detkit.names import encodable
 from detkit.storage.atomic import durable_file
+from detkit.storage.regular_files import is_file, is_folder
+from detkit.storage.run_folder import CHECKPOINT, MODEL
 from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
@@ -39,6 +41,7 @@ class ModelFile:
         licence: SPDX name of the weights' licence.
         version: of detkit, when it was written.
         thresholds: each class's own score thresholds; None where the model was not evaluated.
+        measured: the metric's name and value on the validation images; None where it was not evaluated.
     """
 
     path: Path
@@ -48,6 +51,7 @@ class ModelFile:
     licence: str
     version: str
     thresholds: Advice | None
+    measured: tuple[str, float] | None
 
     @cached_property
     def state(self) -> dict[str, Tensor]:
@@ -92,6 +96,7 @@ def save_model(
     config_yaml: str,
     licence: str = "MIT",
     thresholds: Advice | None = None,
+    measured: tuple[str, float] | None = None,
 ) -> None:
     """Write a model file beside its place and rename it there.
 
@@ -104,6 +109,7 @@ def save_model(
         config_yaml: the whole config, enough to build the model again.
         licence: SPDX name of the weights' licence.
         thresholds: each class's own score thresholds, where the model was evaluated.
+        measured: the metric's name and value, where it was.
 
     Raises:
         UserError: the disk is full; the file that was there is unharmed.
@@ -117,6 +123,8 @@ def save_model(
     }
     if thresholds is not None:
         metadata["thresholds"] = json.dumps(dict(thresholds))
+    if measured is not None:
+        metadata["measured"] = json.dumps(dict(zip(("metric", "value"), measured, strict=True)))
     # A tensor of its own for each name, in plain layout: what the format asks for.
     state = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -148,20 +156,41 @@ def _folded(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def read_model_file(file: Path) -> ModelFile:
+def model_path(weights: str | Path) -> Path:
+    """Return the model file that is meant: the path itself, or the one in the folder of a run.
+
+    Raises:
+        UserError: the folder has none.
+    """
+    path = Path(weights)
+    if not is_folder(path):
+        return path
+    if not is_file(path / MODEL):
+        reason = "is it the folder of a run?"
+        if is_file(path / CHECKPOINT):
+            reason = f"only {CHECKPOINT}: its training goes on, or was stopped before a validation"
+        raise UserError(f"{path}: no {MODEL} in this folder ({reason})")
+    return path / MODEL
+
+
+def read_model_file(weights: str | Path) -> ModelFile:
     """Read what a model file says about itself.
+
+    Args:
+        weights: the file, or the folder of a run that holds one.
 
     Raises:
         UserError: the file is missing, is no safetensors file, was not written by detkit or by a newer
             version, or what it says of itself is damaged.
     """
-    if not file.is_file():
+    file = model_path(weights)
+    if not is_file(file):
         raise UserError(f"{file}: no such file; a training writes model.safetensors into its run folder")
     try:
         with safe_open(file, framework="pt") as content:
             metadata: dict[str, str] = content.metadata() or {}
     except (SafetensorError, OSError) as error:
-        beside = file.with_name("model.safetensors")
+        beside = file.with_name(MODEL)
         hint = f"; did you mean {beside}?" if file.suffix == ".pt" and beside.is_file() else ""
         raise UserError(f"{file}: not a safetensors file, or cut short ({error}){hint}") from None
     if _KEY not in metadata:
@@ -180,15 +209,25 @@ def read_model_file(file: Path) -> ModelFile:
     advice = None  # where it was written during a training, or by one without validation images
     if "thresholds" in metadata:
         advice = _decoded(file, metadata, "thresholds", _Thresholds).advice()
+    measured = None
+    if "measured" in metadata:
+        number = _decoded(file, metadata, "measured", _Measured)
+        measured = number.metric, number.value
     for key, values in [("category_ids", ids), *(advice or {}).items()]:
         if len(values) != len(classes):
             raise UserError(f"{file}: metadata {key}: {len(values)} values for {len(classes)} classes")
-    return ModelFile(file, classes, ids, metadata["config"], metadata["license"], metadata[_KEY], advice)
+    texts = metadata["config"], metadata["license"], metadata[_KEY]
+    return ModelFile(file, classes, ids, *texts, advice, measured)
 
 
 _T = TypeVar("_T")
 _Names = Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1)], ...], msgspec.Meta(min_length=1)]
 _Ids = tuple[Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)], ...]
+
+
+class _Measured(msgspec.Struct):
+    metric: str
+    value: float
 
 
 class _Thresholds(msgspec.Struct):

@@ -8,23 +8,28 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from detkit.capabilities import Detector
-from detkit.data.images import decode_image
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
 from detkit.data.transforms.geometric import Transform, as_image
-from detkit.errors import UserError
+from detkit.data.transforms.resize import Resize
+from detkit.errors import UserError, cut
+from detkit.inference.pictures import Picture, is_one, pictures_of, pixels_of
+from detkit.inference.prediction import Prediction
 from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
+from detkit.names import one_line
 from detkit.proposals.proposals import Proposer
+from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import rank, world_size
 from detkit.runtime.session import Session
 from detkit.runtime.thread_map import map_threads
@@ -34,35 +39,9 @@ from detkit.structures import Detections, ImageBatch, Target
 _ROUND = 64  # images of a process between two meetings
 
 T = TypeVar("T")
-Picture = str | Path | NDArray[np.uint8]
-"""An image file, or (H, W, 3) uint8 RGB pixels."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Detections of one image for people: named, in NumPy, in pixels of the image as it is seen.
-
-    Attributes:
-        source: path of the image, or None if pixels were given.
-        size: (height, width) of the image in pixels, as it is meant to be seen (EXIF applied).
-        boxes: (N, 4) float32 corner boxes in pixels of the image.
-        scores: (N,) float32 in [0, 1], best first.
-        labels: (N,) int64 class indices.
-        names: N class names.
-    """
-
-    source: str | None
-    size: tuple[int, int]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A trained detector that takes images and tells what is in them.
 
@@ -79,6 +58,8 @@ class Predictor:
         classifies_images: whether the model finds classes of whole images, which are not cut into tiles.
         fixed_score: lowest score reported of a class whose own threshold is not known; 0 for a classifier,
             whose first classes are its answer however sure it is.
+        licence: SPDX name of the weights' licence; None where no file says it.
+        measured: the metric's name and value on the validation images, as its model file holds them.
     """
 
     model: nn.Module
@@ -92,6 +73,42 @@ class Predictor:
     proposer: Proposer | None = None
     classifies_images: bool = False
     fixed_score: float = FIXED_SCORE
+    licence: str | None = None
+    measured: tuple[str, float] | None = None
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<11} {text}" for name, text in self._summary())
+
+    def _summary(self) -> Iterator[tuple[str, str]]:
+        yield "classes", f"{len(self.classes)}: {cut(one_line(', '.join(self.classes)), 80)}"
+        yield "input", str(self.resize) if isinstance(self.resize, Resize) else "images as large as they are"
+        metric, value = self.measured or ("", 0.0)
+        known = f"{cut(one_line(metric))} {value:.3f} on its validation images"
+        yield "measured", known if metric else "not yet: no metric is in its file"
+        floors = score_floors(None, self.thresholds, len(self.classes), self.fixed_score)
+        lowest, highest = f"{floors.min():.2f}", f"{floors.max():.2f}"
+        own = f"of best F1 for each class, {lowest} to {highest}"
+        yield "thresholds", own if self.thresholds else f"{lowest} for every class"
+        yield "licence", cut(one_line(self.licence or "unknown"))
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a text can be iterated, too
+        self, images: str | Path, *, threshold: float | Aim | None = None, tile_px: int | None = None
+    ) -> Prediction | Any: ...
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # and so can arrays and tensors
+        self,
+        images: NDArray[Any] | Image | Tensor,
+        *,
+        threshold: float | Aim | None = None,
+        tile_px: int | None = None,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, images: Iterable[Picture], *, threshold: float | Aim | None = None, tile_px: int | None = None
+    ) -> list[Prediction]: ...
 
     def predict(
         self,
@@ -99,11 +116,15 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
-    ) -> list[Prediction]:
-        """Return what is in one image or several, in order; see `stream` for more than memory holds.
+    ) -> Prediction | list[Prediction]:
+        """Return what is in one image, or a list of what is in each of several, in order.
+
+        A file, an array, a PIL image or a tensor is one image. A list of these, a folder (with all below it)
+        and a pattern such as "photos/*.jpg" are several, even where there is only one; lists may hold folders
+        and patterns. See `stream` for more than memory holds.
 
         Args:
-            images: files, or (H, W, 3) uint8 RGB pixels.
+            images: files, or pixels as `detkit.inference.pictures.pixels_of` takes them.
             threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
                 the one of best F1 where the model file holds it, otherwise 0.5.
             tile_px: look at tiles of this side in pixels, too, for small objects in large images.
@@ -111,39 +132,43 @@ class Predictor:
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
-        one = isinstance(images, str | Path | np.ndarray)
-        pictures = [cast(Picture, images)] if one else cast(Iterable[Picture], images)
-        return list(self.stream(pictures, threshold=threshold, tile_px=tile_px, batch_size=1, threads=0))
+        if is_one(images):
+            stream = self.stream(images, threshold=threshold, tile_px=tile_px, batch_size=1, threads=0)
+            return next(stream)
+        return list(self.stream(images, threshold=threshold, tile_px=tile_px))
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        images: Picture | Iterable[Picture],
         *,
-        threshold: float | Aim | None,
-        tile_px: int | None,
-        batch_size: int,
-        threads: int,
+        threshold: float | Aim | None = None,
+        tile_px: int | None = None,
+        batch_size: int | None = None,
+        threads: int | None = None,
     ) -> Iterator[Prediction]:
-        """Return an iterator over what is in each picture, in order, as soon as its batch is done.
+        """Return an iterator over what is in each image, in order, as soon as its batch is done.
 
         At no time are more than a few batches of images in memory, however many there are.
 
         Args:
-            pictures: files or pixels.
+            images: as in `predict`, or a generator of them.
             threshold: lowest score that is kept, as in `predict`.
             tile_px: side of tiles in pixels; None looks at whole images only.
-            batch_size: images or tiles processed together.
-            threads: how many read and resize ahead; 0 does it in between.
+            batch_size: images or tiles processed together; None takes 8, and one on a CPU.
+            threads: how many read and resize ahead; 0 does it in between, None takes the cores left over.
 
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
+        if batch_size is None:
+            batch_size = 1 if self.session.device.type == "cpu" else 8
+        threads = max(1, num_workers(None)) if threads is None else threads
         scores = score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
         floors = torch.from_numpy(scores)
         if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
-        return self._found(pictures, floors, tiling, batch_size, threads)
+        return self._found(pictures_of(images), floors, tiling, batch_size, threads)
 
     def _found(
         self,
@@ -177,6 +202,9 @@ class Predictor:
             found.scores[kept].numpy(),
             labels.numpy(),
             tuple(self.classes[label] for label in labels.tolist()),
+            classes=self.classes,
+            category_ids=self.category_ids,
+            pixels=item.pixels,
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:
@@ -186,14 +214,16 @@ class Predictor:
             return [found.to("cpu") for found in detections]
 
     def _prepare(self, picture: Picture, tiling: Tiling | None) -> _Prepared:
-        pixels = _pixels(picture)
+        pixels = pixels_of(picture)
         size = (pixels.shape[0], pixels.shape[1])
         views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]
         samples = [
             (view, sample_of(pixels[view.y1 : view.y2, view.x1 : view.x2], self.resize, self.proposer))
             for view in views
         ]
-        return _Prepared(None if isinstance(picture, np.ndarray) else str(picture), size, samples)
+        if isinstance(picture, str | Path):
+            return _Prepared(str(picture), None, size, samples)
+        return _Prepared(None, pixels, size, samples)
 
 
 def sample_of(pixels: NDArray[np.uint8], resize: Transform, proposer: Proposer | None = None) -> Sample:
@@ -234,18 +264,9 @@ def _in_turn(stream: Iterator[Prediction], most: int) -> Iterator[Prediction]:
 @dataclass(frozen=True)
 class _Prepared:
     source: str | None
+    pixels: NDArray[np.uint8] | None
     size: tuple[int, int]
     views: list[tuple[View, Sample]]
-
-
-def _pixels(picture: Picture) -> NDArray[np.uint8]:
-    if not isinstance(picture, np.ndarray):
-        return decode_image(Path(picture))
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise UserError(
-            f"an image must be (height, width, 3) uint8 RGB; found {picture.shape} {picture.dtype}"
-        )
-    return picture
 
 
 def _views(prepared: Iterable[_Prepared], waiting: deque[_Prepared]) -> Iterator[tuple[View, Sample]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
 from detkit.errors import UserError
-from detkit.inference.predictor import Prediction
+from detkit.inference.prediction import Prediction
 from detkit.names import file_name, one_file, one_line
 from detkit.storage.atomic import durable_file, write_atomically
 from detkit.storage.json_text import json_bytes
@@ -85,6 +85,20 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
         )
     ]
     return {"image": prediction.source, "width": width, "height": height, "detections": detections}
+
+
+def coco_results(prediction: Prediction, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return a prediction as COCO results, `{image_id, category_id, bbox[x, y, width, height], score}`."""
+    boxes = corners_to_xywh(prediction.boxes.astype(np.float64)).tolist()
+    return [
+        {"image_id": image_id, "category_id": one["category_id"], "bbox": box, "score": one["score"]}
+        for one, box in zip(record(prediction, category_ids)["detections"], boxes, strict=True)
+    ]
+
+
+def number_of(stem: str) -> int | None:
+    """Return the number that a file is called by, as COCO's images are; None where its name is none."""
+    return int(stem) if stem.isdecimal() and len(stem) <= _MOST_DIGITS else None
 
 
 class Records(Sequence[dict[str, Any]]):
@@ -158,22 +172,16 @@ def _coco(
     with durable_file(folder / "detections.json") as part, part.open("wb") as stream:
         before = b"["
         for prediction, image_id in zip(predictions, _image_ids(sources), strict=True):
-            boxes = corners_to_xywh(prediction.boxes.astype(np.float64)).tolist()
-            for found, box in zip(record(prediction, ids)["detections"], boxes, strict=True):
-                result = {"image_id": image_id, "category_id": found["category_id"]}
-                stream.write(before + json_bytes(result | {"bbox": box, "score": found["score"]}))
+            for result in coco_results(prediction, image_id, ids):
+                stream.write(before + json_bytes(result))
                 before = b","
             yield prediction
         stream.write(b"[]" if before == b"[" else b"]")
 
 
 def _image_ids(sources: Sequence[Path]) -> Sequence[int]:
-    stems = [source.stem for source in sources]
-    if all(stem.isdecimal() and len(stem) <= _MOST_DIGITS for stem in stems):
-        numbers = [int(stem) for stem in stems]
-        if len(set(numbers)) == len(numbers):
-            return numbers
-    return range(1, len(sources) + 1)
+    numbers = [number for source in sources if (number := number_of(source.stem)) is not None]
+    return numbers if len(set(numbers)) == len(sources) else range(1, len(sources) + 1)
 
 
 def _one_file_each(

@@ -303,7 +303,16 @@ def write_image(file: Path, image: Image) -> None:
         UserError: the file cannot be written.
     """
     # OpenCV's own writing of files crashes where a name is not UTF-8.
-    done, content = cv2.imencode(file.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    write_atomically(file, encoded(file.suffix, image), sync=False)
+
+
+def encoded(ending: str, image: Image) -> bytes:
+    """Return the content of an image file, .jpg or .png, of (H, W, 3) uint8 RGB pixels.
+
+    Raises:
+        UserError: the image could not be encoded.
+    """
+    done, content = cv2.imencode(ending, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
-        raise UserError(f"{file}: the image could not be encoded")
-    write_atomically(file, content.tobytes(), sync=False)
+        raise UserError(f"the image could not be encoded as {ending}")
+    return content.tobytes()

@@ -49,7 +49,7 @@ class LoadedDetector:
 
 
 def load_detector(
-    weights: Path,
+    weights: str | Path,
     device: torch.device | str = "cpu",
     *,
     allow_custom: bool = False,
@@ -58,7 +58,7 @@ def load_detector(
     """Read a model.safetensors and build its detector.
 
     Args:
-        weights: the file; its metadata hold the config.
+        weights: the file, or the folder of a run that holds one; its metadata hold the config.
         device: where the model goes.
         allow_custom: let the file run code that it names (`type: custom`); what runs is said.
         own: the detector of a config that the user named. Where it is the file's, it is what is built, and
@@ -69,8 +69,8 @@ def load_detector(
             that may not run.
     """
     file = read_model_file(weights)
-    origin = Origin(weights, is_own=False, allowed=allow_custom)
-    config = parse_config(file.config_yaml, f"{weights} (config)", origin=origin)
+    origin = Origin(file.path, is_own=False, allowed=allow_custom)
+    config = parse_config(file.config_yaml, f"{file.path} (config)", origin=origin)
     if own is not None and own.model_dump() == config.detector.model_dump():
         config = config.model_copy(update={"detector": own})
     model = build_detector(config.detector, len(file.classes), config.seed, pretrained=False)
@@ -78,11 +78,11 @@ def load_detector(
     return LoadedDetector(model.to(device).eval(), config, file)
 
 
-def build_predictor(weights: Path | str, device: str = "auto", *, allow_custom: bool = False) -> Predictor:
+def build_predictor(weights: str | Path, device: str = "auto", *, allow_custom: bool = False) -> Predictor:
     """Read a model file and return its detector, ready for images of any size.
 
     Args:
-        weights: a model.safetensors.
+        weights: a model.safetensors, or the folder of a run that holds one.
         device: auto, cpu, cuda, cuda:N or mps.
         allow_custom: let the file run code that it names (`type: custom`); what runs is said.
 
@@ -90,7 +90,7 @@ def build_predictor(weights: Path | str, device: str = "auto", *, allow_custom: 
         UserError: the file cannot be read or names code that may not run, or the device is not there.
     """
     place = choose_device(device, local_rank())
-    loaded = load_detector(Path(weights), place, allow_custom=allow_custom)
+    loaded = load_detector(weights, place, allow_custom=allow_custom)
     keep_folds(loaded.model)
     config, detector = loaded.config, loaded.config.detector
     proposals = detector.external_proposals
@@ -106,11 +106,13 @@ def build_predictor(weights: Path | str, device: str = "auto", *, allow_custom: 
         proposer=None if proposals is None else build_proposer(proposals),
         classifies_images=detector.classifies_images,
         fixed_score=0.0 if detector.classifies_images else FIXED_SCORE,
+        licence=loaded.file.licence,
+        measured=loaded.file.measured,
     )
 
 
 def build_rpn_proposer(
-    weights: Path, max_boxes: int | None, device: str = "auto", *, allow_custom: bool = False
+    weights: str | Path, max_boxes: int | None, device: str = "auto", *, allow_custom: bool = False
 ) -> RPNProposer:
     """Read a model file and return its proposal network, ready for images of any size.
 

@@ -19,7 +19,7 @@ REPORT = "report.html"
 DETECTIONS = "detections.json"
 
 
-def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> Path:
+def new_folder(wanted: str | Path | None, name: str, parent: Path = Path("runs")) -> Path:
     """Make and return an empty folder for results.
 
     Args:
@@ -32,6 +32,7 @@ def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> P
     """
     try:
         if wanted is not None:
+            wanted = Path(wanted)
             wanted.mkdir(parents=True, exist_ok=True)
             require_empty(wanted)
             return wanted
@@ -49,7 +50,9 @@ def new_folder(wanted: Path | None, name: str, parent: Path = Path("runs")) -> P
 
 
 @contextmanager
-def results_folder(wanted: Path | None, name: str, work: str, parent: Path = Path("runs")) -> Iterator[Path]:
+def results_folder(
+    wanted: str | Path | None, name: str, work: str, parent: Path = Path("runs")
+) -> Iterator[Path]:
     """Give a folder for the results of one command, which is locked inside the `with`; see `new_folder`.
 
     A folder where the same work was begun, but killed or broken off, is given once more: it is done anew.
@@ -63,7 +66,7 @@ def results_folder(wanted: Path | None, name: str, work: str, parent: Path = Pat
     Raises:
         UserError: `wanted` holds other files, another command is at work there, or it cannot be made.
     """
-    folder = new_folder(None, name, parent) if wanted is None else wanted
+    folder = new_folder(None, name, parent) if wanted is None else Path(wanted)
     try:
         with locked(folder) as lock:
             if lock.work != work:

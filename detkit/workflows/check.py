@@ -74,7 +74,7 @@ class Check:
         }
 
 
-def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None) -> Check:
+def check(target: str | Path, overrides: Sequence[str] = (), *, fix: str | Path | None = None) -> Check:
     """Look for everything that is wrong with a dataset, or with a config and its data.
 
     Args:
@@ -86,6 +86,7 @@ def check(target: str, overrides: Sequence[str] = (), *, fix: Path | None = None
     Raises:
         UserError: there is neither a dataset nor a config, or the folder of the copy is not empty.
     """
+    target, fix = str(target), None if fix is None else Path(fix)
     config = None if is_dataset(target) else load_config(target, overrides)
     if config is None and overrides:
         raise UserError(f"{overrides[0]}: {target} is a dataset; only a config has keys to change")

@@ -77,7 +77,7 @@ class RunComparison:
 INSIDE, NOTHING = "inside the noise", "n/a"
 
 
-def compare(first: Path, second: Path, *, allow_custom: bool = False) -> RunComparison:
+def compare(first: str | Path, second: str | Path, *, allow_custom: bool = False) -> RunComparison:
     """Compare two runs by the AP of the first one's metric, class by class, with intervals.
 
     Args:
@@ -88,6 +88,7 @@ def compare(first: Path, second: Path, *, allow_custom: bool = False) -> RunComp
     Raises:
         UserError: a folder is not that of a finished run, or the two were evaluated on other images.
     """
+    first, second = Path(first), Path(second)
     runs = read_run(first, allow_custom=allow_custom), read_run(second, allow_custom=allow_custom)
     _require_same_truth(*runs)
     truth = runs[0].source.annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from torch import nn
 
 from detkit.capabilities import Detector, FcLayers, HasFcLayers
 from detkit.config.dump import dump_config
+from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
 from detkit.data.datasets.source import Source
@@ -21,7 +23,7 @@ from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known, measure
-from detkit.inference.model_file import save_model
+from detkit.inference.model_file import model_path, save_model
 from detkit.inference.score_floor import Advice, advice_of
 from detkit.runs.predictor import LoadedDetector, load_detector
 from detkit.runs.results import require_same_classes
@@ -82,30 +84,33 @@ class Compression:
 
 
 def compress(
-    weights: Path,
+    weights: str | Path,
     fc6: int | None,
     fc7: int | None,
     *,
-    out: Path | None = None,
-    data: Config | None = None,
+    out: str | Path | None = None,
+    data: Config | Mapping[str, Any] | str | Path | None = None,
     device: str = "auto",
     allow_custom: bool = False,
 ) -> Compression:
     """Write a copy of a detector whose fc6 and fc7 are two thin layers each, and measure both.
 
     Args:
-        weights: a model.safetensors of a detector with fc6 and fc7.
+        weights: a model.safetensors of a detector with fc6 and fc7, or the folder of its run.
         fc6: rank of fc6; None leaves it whole.
         fc7: rank of fc7; None leaves it whole.
         out: the file to write; None takes one beside the weights, named after the ranks.
-        data: names the images to evaluate on (`data.val`); None takes those of the weights' own config.
+        data: names the images to evaluate on (`data.val`): a config, the content of a file as a mapping, or
+            the path or the short name of a file; None takes those of the weights' own config.
         device: auto, cpu, cuda, cuda:N or mps.
         allow_custom: let the model file run code that it names (`type: custom`); what runs is said.
 
     Raises:
         UserError: the weights have no such layers, or `out` exists, or `data` cannot be read.
     """
-    file = out or weights.with_name(f"{weights.stem}_fc6_{fc6 or 'whole'}_fc7_{fc7 or 'whole'}.safetensors")
+    weights, data = model_path(weights), None if data is None else as_config(data)
+    name = f"{weights.stem}_fc6_{fc6 or 'whole'}_fc7_{fc7 or 'whole'}.safetensors"
+    file = weights.with_name(name) if out is None else Path(out)
     if file.exists():
         raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
     place = choose_device(device)
@@ -121,8 +126,8 @@ def compress(
     config = Config.model_validate(config.model_dump())
     judged_by = data or loaded.config
     source = _source(loaded, weights, data)
-    before, _ = _judge(judged_by, loaded.model, source, place)
-    after, advice = _judge(judged_by, thin, source, place)
+    before, *_ = _judge(judged_by, loaded.model, source, place)
+    after, advice, measured = _judge(judged_by, thin, source, place)
     save_model(
         file,
         thin,
@@ -131,6 +136,7 @@ def compress(
         config_yaml=dump_config(config),
         licence=loaded.file.licence,
         thresholds=advice or loaded.file.thresholds,
+        measured=measured,
     )
     metric = None if source is None else judged_by.evaluate.metric
     return Compression(file, metric, before, after)
@@ -168,11 +174,11 @@ class _Timed(nn.Module):
 
 def _judge(
     config: Config, model: nn.Module, source: Source | None, device: torch.device
-) -> tuple[Measurement, Advice | None]:
+) -> tuple[Measurement, Advice | None, tuple[str, float] | None]:
     head = _fc_layers(model)
     size = sum(p.numel() for part in (head.fc6, head.fc7) for p in part.parameters())
     if source is None:
-        return Measurement(size, None, None), None
+        return Measurement(size, None, None), None, None
     timed = _Timed(model)
     with session(config.model_copy(update={"device": str(device)}), trains=False) as run:
         found, _ = detect_with(config, run, timed, source)
@@ -180,7 +186,7 @@ def _judge(
     measured = measure(source.annotations, found, config.evaluate.metric)
     advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
     seconds = statistics.median(timed.seconds) if timed.seconds else None
-    return Measurement(size, known(measured.value), seconds), advice
+    return Measurement(size, known(measured.value), seconds), advice, measured.known_value
 
 
 def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Source | None:

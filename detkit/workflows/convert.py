@@ -23,7 +23,7 @@ from detkit.storage.content_keys import key_of
 from detkit.storage.run_folder import clear, results_folder
 
 
-def convert(dataset: str, *, to: Format, out: Path) -> dict[str, Any]:
+def convert(dataset: str | Path, *, to: Format, out: str | Path) -> dict[str, Any]:
     """Write a dataset, images and all, in another format; the source is only read.
 
     Args:
@@ -40,7 +40,7 @@ def convert(dataset: str, *, to: Format, out: Path) -> dict[str, Any]:
     """
     with results_folder(out, to, key_of("convert", str(Path(dataset).absolute()), to)) as folder:
         clear(folder)
-        if is_embedded(dataset):
+        if is_embedded(str(dataset)):
             drawn = write_synthetic(folder, to, NUM_SYNTHETIC["train"], NUM_SYNTHETIC["val"])
             return _result(to, folder, drawn)
         found = locate_dataset(Path(dataset))

@@ -18,7 +18,7 @@ NUM_PICTURES = 12
 UNSEEN = 2  # seed of pictures that neither trained nor evaluated the detector
 
 
-def demo(out: Path | None = None) -> dict[str, Any]:
+def demo(out: str | Path | None = None) -> dict[str, Any]:
     """Train on the embedded dataset, evaluate the result, and draw what it finds in new pictures.
 
     Args:

@@ -14,6 +14,7 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.evaluation.measure import Measured, measure
+from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
@@ -59,7 +60,7 @@ def evaluate(
         config: names the images (`data.val`), the metric and the device; the detector is the file's own. A
             config, the content of a file as a mapping, or the path or the short name of a file.
         overrides: changes by key, {"evaluate.metric": "coco"}, or as texts, ["evaluate.metric=coco"].
-        weights: a model.safetensors.
+        weights: a model.safetensors, or the folder of a run that holds one.
         out: folder for the results, which must be new or empty, or hold what the same evaluation left when it
             was stopped; None takes a new one beside the weights.
         allow_custom: let the model file run code that it names (`type: custom`); what runs is said. Parts
@@ -71,7 +72,7 @@ def evaluate(
     Raises:
         UserError: the weights or the images cannot be read, or their classes differ.
     """
-    config, weights = as_config(config, overrides), Path(weights)
+    config, weights = as_config(config, overrides), model_path(weights)
     source = open_validation_set(config.data)
     with session(config, trains=False) as run, ExitStack() as held:
         loaded = load_detector(weights, run.device, allow_custom=allow_custom, own=config.detector)
@@ -84,7 +85,7 @@ def evaluate(
             source = attach_proposals(config.detector.external_proposals or proposals, source, "val")
         used = config.model_copy(update={"detector": loaded.config.detector})
         work = key_of("eval", str(weights.absolute()), dump_config(used))
-        opened = results_folder(None if out is None else Path(out), "eval", work, weights.parent)
+        opened = results_folder(out, "eval", work, weights.parent)
         folder = from_main(lambda: held.enter_context(opened))
         found, timing = detect_with(config, run, loaded.model, source)
         if found is None:

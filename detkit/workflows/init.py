@@ -58,7 +58,13 @@ class _Look:
     leaks: int = 0
 
 
-def init(dataset: Path, *, detector: str | None, out: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def init(
+    dataset: str | Path,
+    *,
+    detector: str | None = None,
+    out: str | Path,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
     Args:
@@ -75,6 +81,7 @@ def init(dataset: Path, *, detector: str | None, out: Path, overrides: Sequence[
     Raises:
         UserError: the dataset cannot be recognised or read, has no objects, or `out` exists.
     """
+    dataset, out = Path(dataset), Path(out)
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
     look = _look_at(dataset, out)

@@ -73,7 +73,9 @@ class Lineage:
         }
 
 
-def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str] = ()) -> Lineage:
+def lineage(
+    dataset: str | Path, terms: Terms, *, out: str | Path | None = None, only: Sequence[str] = ()
+) -> Lineage:
     """Learn, evaluate and time every detector of the chain, and write a page on it.
 
     Args:
@@ -86,9 +88,9 @@ def lineage(dataset: str, terms: Terms, *, out: Path | None, only: Sequence[str]
         UserError: the dataset cannot be read, a name is unknown, or the folder holds something else.
         KeyboardInterrupt: after Ctrl-C; it says how to go on.
     """
-    wanted = _wanted(only)
+    wanted, dataset = _wanted(only), str(dataset)
     backbone_of(terms)  # refuses a name before a folder is made
-    folder = new_folder(None, "lineage") if out is None else out
+    folder = new_folder(None, "lineage") if out is None else Path(out)
     try:
         with locked(folder):
             _begin(folder, dataset, terms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
+from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.regions.attached_proposals import attach_proposals
@@ -127,12 +128,17 @@ class Plan:
         return lines
 
 
-def plan(config: Config) -> Plan | StagedPlan:
+def plan(config: Config | Mapping[str, Any] | str | Path) -> Plan | StagedPlan:
     """Predict memory and time of a training from small probes, then check the prediction with a real step.
+
+    Args:
+        config: of the training: a config; the content of a file as a mapping; or the path or the short name
+            of a file.
 
     Raises:
         UserError: the data cannot be read, or the training has steps of several kinds.
     """
+    config = as_config(config)
     train, family = config.train, family_of(config.detector)
     if not isinstance(train, GradientConfig | StagedConfig):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")

@@ -6,12 +6,13 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from detkit.data.datasets.named_images import find_images
 from detkit.data.images import decode_image
-from detkit.inference.predictor import Prediction, predict_together
+from detkit.inference.model_file import model_path
+from detkit.inference.prediction import Prediction
+from detkit.inference.predictor import predict_together
 from detkit.inference.results import Records, ResultFormat, record, write_predictions
 from detkit.inference.score_floor import Aim
 from detkit.names import file_name
@@ -26,10 +27,10 @@ DRAWN = "drawn"
 
 
 def predict(
-    weights: Path,
-    sources: Sequence[str],
+    weights: str | Path,
+    sources: str | Path | Sequence[str | Path],
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     format: ResultFormat = "json",
     draw: bool = False,
     tile: int | None = None,
@@ -44,7 +45,7 @@ def predict(
     number of images.
 
     Args:
-        weights: a model.safetensors.
+        weights: a model.safetensors, or the folder of a run that holds one.
         sources: image files, folders (with all below them) and glob patterns.
         out: folder for the results, new or empty, or with what the same prediction left when it was stopped;
             None takes a new one in runs/.
@@ -65,7 +66,7 @@ def predict(
         UserError: the weights or an image cannot be read, nothing matches a source, or the
             threshold is none of these.
     """
-    files = find_images(sources)
+    weights, files = model_path(weights), find_images(sources)
     predictor = build_predictor(weights, device, allow_custom=allow_custom)
     what = (str(weights.absolute()), [str(file) for file in files], format, draw, tile, threshold)
     with process_group(predictor.session.device), ExitStack() as held:
@@ -96,9 +97,7 @@ def predict(
 
 def _best(found: Prediction) -> Prediction:
     """Return the likeliest class alone: all have the image as their box, and one would hide another."""
-    return replace(
-        found, boxes=found.boxes[:1], scores=found.scores[:1], labels=found.labels[:1], names=found.names[:1]
-    )
+    return found[:1]
 
 
 def _draw(found: Prediction, folder: Path, classes: Sequence[str]) -> None:

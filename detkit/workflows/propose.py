@@ -50,9 +50,9 @@ class Proposed:
 
 
 def propose(
-    method: str,
-    sources: Sequence[str],
-    out: Path,
+    method: str | Path,
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
     *,
     overrides: Sequence[str] = (),
     sets: Sequence[str] = (),
@@ -82,8 +82,9 @@ def propose(
         UserError: something in this is wrong, an image cannot be read, or shards are missing for `merge`.
         KeyboardInterrupt: after Ctrl-C, when what is done is kept.
     """
+    out = Path(out)
     _check(out, shard, merge, draw)
-    chosen = find_method(method, overrides, device, allow_custom=allow_custom)
+    chosen = find_method(str(method), overrides, device, allow_custom=allow_custom)
     images = named_images(sources, sets)
     key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
     parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))

@@ -53,13 +53,13 @@ class Recall:
 
 
 def recall(
-    file: Path,
-    dataset: str,
+    file: str | Path,
+    dataset: str | Path,
     *,
     sets: Sequence[str] = (),
     max_boxes: int | None = None,
     difficult: bool = False,
-    plot: Path | None = None,
+    plot: str | Path | None = None,
 ) -> Recall:
     """Measure how the proposals in a file cover the objects of a dataset.
 
@@ -74,6 +74,7 @@ def recall(
     Raises:
         UserError: a file cannot be read, or has no boxes for some images.
     """
+    file, dataset, plot = Path(file), str(dataset), None if plot is None else Path(plot)
     if plot is not None and plot.suffix.lower() != ".svg":
         raise UserError(f"--plot {plot}: the file's name must end in .svg")
     truth, aligned = _beside(file, dataset, sets)

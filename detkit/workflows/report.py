@@ -30,7 +30,7 @@ class WrittenReport:
         return {"report": str(self.file), **self.measured.to_json()}
 
 
-def report(folder: Path, *, allow_custom: bool = False) -> WrittenReport:
+def report(folder: str | Path, *, allow_custom: bool = False) -> WrittenReport:
     """Evaluate what a run found once more and replace its report.html; nothing is trained or detected.
 
     Args:
@@ -41,6 +41,7 @@ def report(folder: Path, *, allow_custom: bool = False) -> WrittenReport:
     Raises:
         UserError: it is not the folder of a finished run, or the dataset is not where the config says.
     """
+    folder = Path(folder)
     run = read_run(folder, allow_custom=allow_custom)
     measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
     metrics, file = folder / METRICS, folder / REPORT

@@ -15,7 +15,7 @@ from detkit.report.analysis import zero_notes
 from detkit.runtime.progress import say
 
 
-def score(truth: Path, found: Path, metric: Metric) -> Measured:
+def score(truth: str | Path, found: str | Path, metric: Metric) -> Measured:
     """Evaluate the detections in result files, and say on stderr why an AP is zero or missing.
 
     Args:
@@ -26,7 +26,7 @@ def score(truth: Path, found: Path, metric: Metric) -> Measured:
     Raises:
         UserError: a file is missing or malformed, or the detections are of other images or classes.
     """
-    annotations, detections = _read(truth, found)
+    annotations, detections = _read(Path(truth), Path(found))
     measured = measure(annotations, detections, metric)
     say(*zero_notes(annotations, detections, measured.value, measured.per_class))
     return measured

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.regions.attached_proposals import attach_proposals
@@ -20,11 +22,17 @@ from detkit.storage.run_folder import new_folder
 NUM_BATCHES = 4
 
 
-def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM_BATCHES) -> dict[str, Any]:
+def show_data(
+    config: Config | Mapping[str, Any] | str | Path,
+    out: str | Path | None = None,
+    *,
+    num_batches: int = NUM_BATCHES,
+) -> dict[str, Any]:
     """Draw the first batches of a training: augmented images, objects, and the boxes that would train.
 
     Args:
-        config: the config of the training.
+        config: of the training: a config; the content of a file as a mapping; or the path or the short name
+            of a file.
         out: folder for the pictures, new or empty; None takes a new one in runs/.
         num_batches: how many batches to draw.
 
@@ -34,6 +42,7 @@ def show_data(config: Config, out: Path | None = None, *, num_batches: int = NUM
     Raises:
         UserError: the data cannot be read.
     """
+    config = as_config(config)
     train_set, changed = open_training_set(config.data)
     train_set = attach_proposals(config.detector.external_proposals, train_set, "train")
     folder = new_folder(out, "show-data")

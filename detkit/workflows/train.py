@@ -85,7 +85,8 @@ def train(
         out: the run's folder; it must be new or empty, or hold the training to resume. One where the same
             training was stopped before its first checkpoint counts as empty.
         resume: go on with the training in `out`.
-        from_weights: a model.safetensors to start from; classes it shares by name are kept.
+        from_weights: a model.safetensors, or the folder of a run that holds one, to start from; classes it
+            shares by name are kept.
         settings: changes to keys of `train`, or of the config itself: epochs=3, seed=1.
 
     Returns:
@@ -150,9 +151,10 @@ def _report(config: Config, task: Task) -> Measured | None:
     if detections is None:
         return None
     measured = measure(val_set.annotations, detections, config.evaluate.metric)
+    advice = None
     if measured.accuracy is None:
-        advice = advise_thresholds(val_set.annotations, detections, measured.records)
-        task.save(loaded.model, advice_of(advice))
+        advice = advice_of(advise_thresholds(val_set.annotations, detections, measured.records))
+    task.save(loaded.model, advice, measured.known_value)
     seconds = timing.seconds / max(timing.num_images, 1)
     evaluated = evaluated_run(folder.name, config, val_set, detections, measured, seconds)
     write_results(folder, evaluated, folder / METRICS, task.train_set.annotations)

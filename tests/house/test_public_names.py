@@ -22,6 +22,8 @@ def name_of(path: Path) -> str:
 def public_names(body: list[ast.stmt], owner: str = "") -> Iterator[tuple[str, Named]]:
     for node in body:
         if isinstance(node, Named) and not node.name.startswith("_"):
+            if "overload" in map(ast.unparse, node.decorator_list):
+                continue  # its implementation says it
             yield owner + node.name, node
             if isinstance(node, ast.ClassDef):
                 yield from public_names(node.body, f"{node.name}.")

@@ -49,6 +49,26 @@ def test_thresholds_come_back_exactly_and_may_be_absent(tmp_path: Path) -> None:
     assert read_model_file(file).thresholds == advice
 
 
+def test_the_metric_comes_back_and_may_be_absent(tmp_path: Path) -> None:
+    assert read_model_file(saved(tmp_path)).measured is None
+    file = tmp_path / "m.safetensors"
+    number = ("voc07", 2 / 3)
+    save_model(file, model(), classes=["a"], category_ids=[1], config_yaml="", measured=number)
+    assert read_model_file(file).measured == number
+
+
+def test_the_folder_of_a_run_stands_for_its_model_file(tmp_path: Path) -> None:
+    file = saved(tmp_path)
+    for weights in (file.parent, str(file.parent), str(file)):
+        assert read_model_file(weights).path == file
+    file.rename(file.with_name("other.safetensors"))
+    with pytest.raises(UserError, match=r"run: no model\.safetensors in this folder \(is it the folder of a"):
+        read_model_file(file.parent)
+    (file.parent / "last.pt").touch()
+    with pytest.raises(UserError, match=r"run: no model\.safetensors .*only last\.pt: its training goes on"):
+        read_model_file(str(file.parent))
+
+
 def test_tied_weights_are_written_twice(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].weight = net[0].weight
@@ -132,6 +152,9 @@ def changed(folder: Path, **metadata: str | None) -> Path:
         ("thresholds", '{"f1": ["a", 1], "precision": [1, 1], "recall": [1, 1]}', "metadata thresholds: "),
         ("thresholds", '{"f1": [NaN, 1], "precision": [1, 1], "recall": [1, 1]}', "metadata thresholds: "),
         ("thresholds", '{"f1": [1e999, 1], "precision": [1, 1], "recall": [1, 1]}', "metadata thresholds: "),
+        ("measured", '["voc07", 0.5]', "metadata measured: Expected `object`"),
+        ("measured", '{"metric": "voc07", "value": NaN}', "metadata measured: "),
+        ("measured", '{"metric": "voc07", "value": "0.5"}', "metadata measured: Expected `float`"),
         ("detkit", "999.1.0", r"was written by detkit '999\.1\.0', and this is detkit .*update detkit"),
         ("detkit", "later", "'later' is not a version of detkit"),
     ],

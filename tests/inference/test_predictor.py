@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from detkit.data.transforms.resize import keep_size
 from detkit.errors import UserError
 from detkit.inference.predictor import Predictor
 from detkit.inference.rpn_proposer import RPNProposer
@@ -19,7 +20,7 @@ from tests.inference.bright import BrightDetector, picture, predictor
 
 def test_boxes_come_back_in_the_pixels_of_the_image_whatever_its_size() -> None:
     pixels = picture(80, 120, (20, 10, 60, 40, 0, 200), (4, 40, 16, 80, 2, 255))
-    [found] = predictor().predict(pixels)
+    found = predictor().predict(pixels)
     assert found.source is None
     assert found.size == (80, 120)
     assert found.names == ("blue", "red")
@@ -29,9 +30,9 @@ def test_boxes_come_back_in_the_pixels_of_the_image_whatever_its_size() -> None:
 
 def test_the_threshold_is_the_lowest_score_that_is_kept() -> None:
     pixels = picture(40, 40, (0, 0, 9, 9, 0, 200), (10, 10, 30, 30, 1, 150))
-    assert predictor().predict(pixels, threshold=0.6)[0].names == ("red",)
-    assert predictor().predict(pixels)[0].names == ("red", "green")
-    nothing = predictor().predict(pixels, threshold=0.9)[0]
+    assert predictor().predict(pixels, threshold=0.6).names == ("red",)
+    assert predictor().predict(pixels).names == ("red", "green")
+    nothing = predictor().predict(pixels, threshold=0.9)
     assert nothing.boxes.shape == (0, 4)
     assert len(nothing) == 0
 
@@ -43,7 +44,7 @@ def test_a_stream_keeps_order_and_results_whatever_the_batch_and_threads(
     threads: int, batch_size: int, tile_px: int | None
 ) -> None:
     pixels = [picture(40 + i, 60, (i, 5, i + 12, 20, i % 3, 200)) for i in range(7)]
-    alone = [predictor().predict(one, tile_px=tile_px)[0] for one in pixels]
+    alone = [predictor().predict(one, tile_px=tile_px) for one in pixels]
     together = list(
         predictor().stream(
             iter(pixels), threshold=0.5, tile_px=tile_px, batch_size=batch_size, threads=threads
@@ -81,11 +82,61 @@ def test_a_stream_reads_only_a_little_ahead(threads: int) -> None:
     assert taken <= 10 + 2 * 2 + threads + 1
 
 
+def test_a_stream_needs_nothing_but_images(tmp_path: Path) -> None:
+    Image.fromarray(picture(40, 40, (0, 0, 20, 10, 1, 255))).save(tmp_path / "a.png")
+    assert [found.names for found in predictor().stream([str(tmp_path / "a.png")])] == [("green",)]
+    assert [found.names for found in predictor().stream(tmp_path, threshold=1.0)] == [("green",)]
+
+
+def test_a_stream_reads_ahead_unless_it_is_told_not_to() -> None:
+    for threads, ahead in ((None, True), (0, False)):
+        images = iter([picture(40, 40)] * 3)
+        next(predictor().stream(images, threads=threads))
+        assert (len(list(images)) < 2) == ahead
+
+
+@pytest.mark.parametrize(("device", "batch"), [("cpu", 1), ("cuda", 8)])
+def test_a_gpu_gets_images_in_batches(device: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = replace(predictor(), session=Session(torch.device(device)))
+    monkeypatch.setattr(ImageBatch, "to", lambda images, device: images)
+    own.predict([picture(40, 40)] * 8)
+    assert isinstance(own.model, BrightDetector)
+    assert own.model.batches[0][0] == batch
+
+
+def test_a_detector_says_in_five_lines_what_it_is() -> None:
+    assert str(predictor()).splitlines() == [
+        "classes     3: red, green, blue",
+        "input       short side 40 px, the long one at most 400",
+        "measured    not yet: no metric is in its file",
+        "thresholds  0.50 for every class",
+        "licence     unknown",
+    ]
+    scores = (0.25, 0.75, None)
+    own = replace(
+        predictor(),
+        classes=("\x1b[31mred", "a\nb", "x" * 10_000),
+        resize=keep_size,
+        thresholds={"f1": scores, "precision": scores, "recall": scores},
+        measured=("voc07", 0.71249),
+        licence="Apache-2.0",
+    )
+    first, *others = str(own).splitlines()
+    assert first.startswith("classes     3: \\u001b[31mred, a\\u000ab, xxx")
+    assert len(first) < 100
+    assert others == [
+        "input       images as large as they are",
+        "measured    voc07 0.712 on its validation images",
+        "thresholds  of best F1 for each class, 0.25 to 0.75",
+        "licence     Apache-2.0",
+    ]
+
+
 def test_files_are_turned_as_their_exif_orientation_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6  # turned by 90 degrees
     Image.fromarray(picture(40, 80, (0, 0, 20, 10, 1, 255))).save(tmp_path / "a.png", exif=exif)
-    [found] = predictor().predict(tmp_path / "a.png")
+    found = predictor().predict(tmp_path / "a.png")
     assert found.size == (80, 40)
     assert found.source == str(tmp_path / "a.png")
     np.testing.assert_allclose(found.boxes, [[30, 0, 40, 20]])
@@ -100,22 +151,22 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"broken\.jpg"):
         predictor().predict([str(tmp_path / "broken.jpg")])
     with pytest.raises(UserError, match=r"\(4, 4\) float64"):
-        predictor().predict(np.zeros((4, 4)))  # type: ignore[arg-type]
+        predictor().predict(np.zeros((4, 4)))
     with pytest.raises(UserError, match="at least 16 pixels"):
         predictor().predict(picture(40, 40), tile_px=8)
 
 
 def test_tiles_find_what_the_whole_image_at_network_size_is_too_small_for() -> None:
     pixels = picture(400, 400, (203, 301, 206, 304, 0, 200))
-    assert len(predictor(short_px=40).predict(pixels)[0]) == 0
-    [found] = predictor(short_px=40).predict(pixels, tile_px=50)
+    assert len(predictor(short_px=40).predict(pixels)) == 0
+    found = predictor(short_px=40).predict(pixels, tile_px=50)
     np.testing.assert_allclose(found.boxes, [[203, 301, 206, 304]], atol=1.3)
 
 
 def test_an_object_larger_than_a_tile_is_found_once_and_whole() -> None:
     pixels = picture(200, 300, (30, 40, 260, 170, 1, 255))
     own: Predictor = predictor(short_px=200)
-    [found] = own.predict(pixels, tile_px=64)
+    found = own.predict(pixels, tile_px=64)
     np.testing.assert_allclose(found.boxes, [[30, 40, 260, 170]])
 
 

@@ -14,18 +14,20 @@ import pytest
 
 from detkit.annotations.voc_xml import read_voc_xml
 from detkit.errors import UserError
-from detkit.inference.predictor import Prediction
+from detkit.inference.prediction import Prediction
 from detkit.inference.results import Records, ResultFormat, record, write_predictions
 from detkit.names import one_line
 
 IDS = (7, 3)
+CLASSES = ("cat & dog", "bird")
 
 
 def prediction(source: str, *rows: tuple[float, float, float, float, float, int]) -> Prediction:
     table = np.array([row[:5] for row in rows], dtype=np.float32).reshape(-1, 5)
     labels = np.array([row[5] for row in rows], dtype=np.int64)
-    names = tuple(("cat & dog", "bird")[label] for label in labels)
-    return Prediction(source, (50, 100), table[:, :4], table[:, 4], labels, names)
+    names = tuple(CLASSES[label] for label in labels)
+    columns = table[:, :4], table[:, 4], labels, names
+    return Prediction(source, (50, 100), *columns, classes=CLASSES, category_ids=IDS)
 
 
 PREDICTIONS = [
@@ -142,8 +144,9 @@ def test_files_hold_together_whatever_classes_and_images_are_called(
     rows = np.arange(len(ODD_CLASSES))
     boxes = np.tile(np.float32([1, 2, 30, 40]), (len(rows), 1))
     stems = ("\udcff", "x" * 250, "a\nb", "\x1b[31m", "%u002F", "-rf")
+    columns, known = (boxes, np.float32(rows / 10), rows, ODD_CLASSES), tuple(rows.tolist())
     found = [
-        Prediction(f"in/{stem}.jpg", (50, 100), boxes, np.float32(rows / 10), rows, ODD_CLASSES)
+        Prediction(f"in/{stem}.jpg", (50, 100), *columns, classes=ODD_CLASSES, category_ids=known)
         for stem in stems
     ]
     out = tmp_path / "a" / "b" / "c" / "out"

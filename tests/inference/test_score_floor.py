@@ -56,8 +56,8 @@ def test_advice_is_what_the_advisor_found() -> None:
 def test_a_predictor_keeps_each_class_from_its_own_score_on() -> None:
     pixels = picture(40, 40, (0, 0, 9, 9, 0, 200), (10, 10, 30, 30, 1, 150), (20, 0, 39, 9, 2, 140))
     own = replace(predictor(), thresholds={"f1": (0.9, 0.55, None), "precision": (None,) * 3})
-    assert own.predict(pixels)[0].names == ("green", "blue")
-    assert own.predict(pixels, threshold=0.7)[0].names == ("red",)
-    assert predictor().predict(pixels)[0].names == ("red", "green", "blue")
+    assert own.predict(pixels).names == ("green", "blue")
+    assert own.predict(pixels, threshold=0.7).names == ("red",)
+    assert predictor().predict(pixels).names == ("red", "green", "blue")
     with pytest.raises(UserError, match="threshold"):
         own.stream([], threshold=2.0, tile_px=None, batch_size=1, threads=0)

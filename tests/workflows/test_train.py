@@ -81,7 +81,9 @@ def test_a_run_leaves_the_thresholds_of_its_last_judgement_in_the_model_file(run
     found = read_coco_results(run / "detections.json", source.annotations)
     measured = measure(source.annotations, found, "voc07")
     advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
-    assert build_predictor(run / "model.safetensors", "cpu").thresholds == advice
+    predictor = build_predictor(run, "cpu")
+    assert predictor.thresholds == advice
+    assert predictor.measured == ("voc07", measured.value)
 
 
 def test_a_run_folder_is_never_overwritten(run: Path) -> None:

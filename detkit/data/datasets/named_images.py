@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,13 @@ from detkit.data.datasets.readers import config_of_sets, configs_of_sets, file_f
 from detkit.data.datasets.source import Source
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, embedded_set, is_embedded
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
+from detkit.storage.regular_files import is_file, is_folder
+
+VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
+"""Extensions of videos, compared in lower case."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # a `Path` has lost the second slash
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class NamedImages:
     truth: AnnotationSet | None
 
 
-def named_images(sources: Sequence[str], sets: Sequence[str] = ()) -> NamedImages:
+def named_images(sources: str | Path | Sequence[str | Path], sets: Sequence[str] = ()) -> NamedImages:
     """Return the images of a dataset, or those of files, folders and glob patterns.
 
     Args:
@@ -56,12 +63,13 @@ def named_images(sources: Sequence[str], sets: Sequence[str] = ()) -> NamedImage
     Raises:
         UserError: a source is not there or holds no image, or there are sets without a dataset.
     """
-    if len(sources) == 1 and _is_dataset(sources[0]):
-        return _of_dataset(labelled_images(sources[0], sets))
+    given = [str(sources)] if isinstance(sources, str | Path) else list(map(str, sources))
+    if len(given) == 1 and _is_dataset(given[0]):
+        return _of_dataset(labelled_images(given[0], sets))
     if sets:
-        raise UserError(f"--set {sets[0]}: parts are chosen of one dataset; {', '.join(sources)} is none")
+        raise UserError(f"--set {sets[0]}: parts are chosen of one dataset; {', '.join(given)} is none")
     files: dict[Path, str] = {}
-    for source in sources:
+    for source in given:
         for file in find_images([source]):
             inside = Path(source).is_dir()
             files.setdefault(file, (file.relative_to(source) if inside else Path(file.name)).as_posix())
@@ -157,21 +165,22 @@ def _drawn(sets: Sequence[str]) -> Source:
     return Source(images.annotations(), images.render)
 
 
-def find_images(sources: Sequence[str]) -> list[Path]:
+def find_images(sources: str | Path | Sequence[str | Path]) -> list[Path]:
     """Return the images that files, folders and glob patterns name, each once, in order.
 
     Raises:
-        UserError: a source names nothing that exists, or no image.
+        UserError: a source names nothing that exists, or no image, or is a video or on the network.
     """
     found: dict[Path, None] = {}
-    for source in sources:
+    for source in [sources] if isinstance(sources, str | Path) else sources:
+        require_still(source)
         path = Path(source)
         if path.is_dir():
             images = images_below(path)
         elif path.exists():
             images = [path]
         else:
-            matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 (absolute patterns)
+            matches = sorted(Path(match) for match in glob.glob(str(source), recursive=True))  # noqa: PTH207 (absolute patterns)
             images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
             if not matches:
                 raise UserError(f"{source}: no such file or folder, and no file matches it as a pattern")
@@ -179,3 +188,27 @@ def find_images(sources: Sequence[str]) -> list[Path]:
             raise UserError(f"{source}: no images in it; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
         found.update(dict.fromkeys(images))
     return list(found)
+
+
+def has_wildcards(source: str | Path) -> bool:
+    """Return whether a source that is no file is a pattern of names."""
+    return glob.has_magic(str(source)) and not is_file(Path(source))
+
+
+def require_still(source: str | Path) -> None:
+    """Check that a source is on this machine, and no video.
+
+    Raises:
+        UserError: it is one of these; the message says what to do instead.
+    """
+    if is_folder(Path(source)):
+        return
+    if _ADDRESS.match(str(source)) and not is_file(Path(source)):
+        raise UserError(
+            f"{cut(str(source), 300)}: detkit opens no connections; download the image and name its file"
+        )
+    if Path(source).suffix.lower() in VIDEO_EXTENSIONS:
+        raise UserError(
+            f"{cut(str(source), 300)}: a video is not read; write its frames as images "
+            "(ffmpeg -i VIDEO frames/%06d.png) and name their folder (in Python, `stream` takes arrays, too)"
+        )

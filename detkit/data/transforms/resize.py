@@ -34,6 +34,10 @@ class Resize:
     short_px: tuple[int, ...]
     long_px: int = NO_LIMIT
 
+    def __str__(self) -> str:
+        limit = "" if self.long_px == NO_LIMIT else f", the long one at most {self.long_px}"
+        return f"short side {' or '.join(map(str, self.short_px))} px{limit}"
+
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
     ) -> tuple[Tensor, Target]:

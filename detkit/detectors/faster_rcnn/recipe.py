@@ -49,9 +49,14 @@ class _Step(Task):
 
     whole: nn.Module = field(kw_only=True)
 
-    def save(self, model: nn.Module, thresholds: Advice | None = None) -> None:
+    def save(
+        self,
+        model: nn.Module,
+        thresholds: Advice | None = None,
+        measured: tuple[str, float] | None = None,
+    ) -> None:
         """Write model.safetensors with the whole detector."""
-        super().save(self.whole, thresholds)
+        super().save(self.whole, thresholds, measured)
 
 
 def train_alternately(task: Task) -> Progress:

@@ -54,7 +54,7 @@ def fit(
     save_model: Callable[[nn.Module], None] = _ignore,
     on_step: Callable[[Report], None] | None = None,
     image_name: Callable[[int], str] = "image {}".format,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     save_every_steps: int = 0,
     resumes: bool = False,
     config_text: str = "",
@@ -93,6 +93,7 @@ def fit(
         UserError: last.pt does not fit, or cannot be written.
     """
     loader, timeline = _epochs(batches, timeline)
+    folder = None if folder is None else Path(folder)
     session = session or Session(next(model.parameters()).device)
     on_step = on_step or _ignore
     threads = session.threads.anew("training")

@@ -68,7 +68,7 @@ def test_trains_evaluates_shows_and_predicts(config: Config, tmp_path: Path) -> 
     assert show_data(config, tmp_path / "shown", num_batches=1)["batches"][0]["images"] == 2
     predictor = build_predictor(weights, "cpu")
     assert predictor.proposer is not None
-    found = predictor.predict(np.zeros((60, 80, 3), np.uint8))
+    found = predictor.predict(np.zeros((60, 80, 3), np.uint8), threshold=0.0)
     assert len(found) > 0
 
 

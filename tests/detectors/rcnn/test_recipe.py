@@ -96,7 +96,7 @@ def test_the_model_evaluates_and_predicts(run: Path, tmp_path: Path) -> None:
     assert evaluated.num_images == 3
     predictor = build_predictor(run / "model.safetensors", "cpu")
     pixels = SyntheticSet(1, 2).render(0)
-    (found,) = predictor.predict(pixels, threshold=0.0)
+    found = predictor.predict(pixels, threshold=0.0)
     assert len(found) > 0
     assert found.boxes[:, 2].max() <= pixels.shape[1]
 

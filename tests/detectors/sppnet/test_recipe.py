@@ -61,7 +61,7 @@ def test_it_leaves_a_model_that_evaluates_and_predicts(run: Path, tmp_path: Path
     assert evaluated is not None
     predictor = build_predictor(run / "model.safetensors", "cpu")
     assert isinstance(predictor.model, SPPNet)
-    (found,) = predictor.predict(SyntheticSet(1, 2).render(0), threshold=0.0)
+    found = predictor.predict(SyntheticSet(1, 2).render(0), threshold=0.0)
     assert len(found) > 0
 
 
