@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
@@ -17,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from detkit.annotations.image_files import orientation, read_image, require_pixels
+from detkit.annotations.image_places import unfit
 from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
 
@@ -85,9 +85,22 @@ def decode_bytes(data: bytes) -> Pixels:
         raise UserError(f"not an image that can be read (it begins with {data[:8]!r})") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"the image is too large ({error}); cut it into tiles") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise UserError(f"the image is truncated or damaged ({error})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes a decoder fail in any way
+        raise UserError(f"the image is truncated or damaged ({str(error) or type(error).__name__})") from None
     return orient(pixels, turn)
+
+
+def has_frames(path: Path) -> bool:
+    """Return whether an image file has several frames or pages, of which `decode_image` takes the first."""
+    if unfit(path):
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # whoever decodes it hears what is wrong
+        return False
 
 
 def _decoded(image: Image.Image, data: bytes) -> Pixels:

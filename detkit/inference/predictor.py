@@ -49,6 +49,7 @@ class Prediction:
         scores: (N,) float32 in [0, 1], best first.
         labels: (N,) int64 class indices.
         names: N class names.
+        error: why the image could not be read; then its size is (0, 0) and nothing was found. None otherwise.
     """
 
     source: str | None
@@ -57,6 +58,13 @@ class Prediction:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
+    error: str | None = None
+
+    @staticmethod
+    def unread(source: str, error: str) -> Prediction:
+        """Return that of an image which could not be read."""
+        boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        return Prediction(source, (0, 0), boxes, scores, np.zeros(0, np.int64), (), error)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -99,6 +107,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        strict: bool = True,
     ) -> list[Prediction]:
         """Return what is in one image or several, in order; see `stream` for more than memory holds.
 
@@ -107,13 +116,15 @@ class Predictor:
             threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
                 the one of best F1 where the model file holds it, otherwise 0.5.
             tile_px: look at tiles of this side in pixels, too, for small objects in large images.
+            strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
 
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
         one = isinstance(images, str | Path | np.ndarray)
         pictures = [cast(Picture, images)] if one else cast(Iterable[Picture], images)
-        return list(self.stream(pictures, threshold=threshold, tile_px=tile_px, batch_size=1, threads=0))
+        settings: dict[str, Any] = {"threshold": threshold, "tile_px": tile_px, "strict": strict}
+        return list(self.stream(pictures, **settings, batch_size=1, threads=0))
 
     def stream(
         self,
@@ -123,6 +134,7 @@ class Predictor:
         tile_px: int | None,
         batch_size: int,
         threads: int,
+        strict: bool = True,
     ) -> Iterator[Prediction]:
         """Return an iterator over what is in each picture, in order, as soon as its batch is done.
 
@@ -134,6 +146,7 @@ class Predictor:
             tile_px: side of tiles in pixels; None looks at whole images only.
             batch_size: images or tiles processed together.
             threads: how many read and resize ahead; 0 does it in between.
+            strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
 
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
@@ -143,24 +156,23 @@ class Predictor:
         if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
-        return self._found(pictures, floors, tiling, batch_size, threads)
+        prepare = partial(self._prepare, tiling=tiling, strict=strict)
+        prepared = map_threads(prepare, pictures, threads, started=threads + batch_size)
+        return self._found(prepared, floors, tiling, batch_size)
 
     def _found(
-        self,
-        pictures: Iterable[Picture],
-        floors: Tensor,
-        tiling: Tiling | None,
-        batch_size: int,
-        threads: int,
+        self, prepared: Iterator[_Prepared], floors: Tensor, tiling: Tiling | None, batch_size: int
     ) -> Iterator[Prediction]:
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
-        prepare = partial(self._prepare, tiling=tiling)
-        prepared = map_threads(prepare, pictures, threads, started=threads + batch_size)
-        for batch in _chunks(_views(prepared, waiting), batch_size):
-            found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
+        for batch in _batches(prepared, waiting, batch_size):
+            if batch:
+                found.extend(self._detect(collate(batch, seed=0).images))
             while waiting and len(found) >= len(waiting[0].views):
                 item = waiting.popleft()
+                if item.error is not None:
+                    yield Prediction.unread(str(item.source), item.error)
+                    continue
                 parts = [found.popleft() for _ in item.views]
                 whole = (
                     merge(parts, [view for view, _ in item.views], item.size, tiling) if tiling else parts[0]
@@ -185,8 +197,13 @@ class Predictor:
             detections = cast(Detector, self.model).detect(images.to(self.session.device))
             return [found.to("cpu") for found in detections]
 
-    def _prepare(self, picture: Picture, tiling: Tiling | None) -> _Prepared:
-        pixels = _pixels(picture)
+    def _prepare(self, picture: Picture, tiling: Tiling | None, *, strict: bool) -> _Prepared:
+        try:
+            pixels = _pixels(picture)
+        except UserError as error:
+            if strict or isinstance(picture, np.ndarray):
+                raise
+            return _Prepared(str(picture), (0, 0), [], str(error))
         size = (pixels.shape[0], pixels.shape[1])
         views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]
         samples = [
@@ -236,6 +253,7 @@ class _Prepared:
     source: str | None
     size: tuple[int, int]
     views: list[tuple[View, Sample]]
+    error: str | None = None
 
 
 def _pixels(picture: Picture) -> NDArray[np.uint8]:
@@ -248,13 +266,20 @@ def _pixels(picture: Picture) -> NDArray[np.uint8]:
     return picture
 
 
-def _views(prepared: Iterable[_Prepared], waiting: deque[_Prepared]) -> Iterator[tuple[View, Sample]]:
+def _batches(prepared: Iterable[_Prepared], waiting: deque[_Prepared], size: int) -> Iterator[list[Sample]]:
+    """Yield the views of all images in batches; an image is among the waiting ones when its first view comes.
+
+    An image that could not be read has none: it ends a batch, so that it is heard of at once.
+    """
+    batch: list[Sample] = []
     for item in prepared:
         waiting.append(item)
-        yield from item.views
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+        for _, sample in item.views:
+            batch.append(sample)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if not item.views:
+            yield batch
+            batch = []
+    yield batch
