@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, zip_longest
@@ -135,7 +135,7 @@ class Predictor:
         batch_size: int,
         threads: int,
         strict: bool = True,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction]:
         """Return an iterator over what is in each picture, in order, as soon as its batch is done.
 
         At no time are more than a few batches of images in memory, however many there are.
@@ -162,7 +162,7 @@ class Predictor:
 
     def _found(
         self, prepared: Iterator[_Prepared], floors: Tensor, tiling: Tiling | None, batch_size: int
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction]:
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
         for batch in _batches(prepared, waiting, batch_size):
@@ -222,7 +222,7 @@ def sample_of(pixels: NDArray[np.uint8], resize: Transform, proposer: Proposer |
     return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
 
 
-def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Iterator[Prediction]:
+def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Generator[Prediction]:
     """Return what is in each image, in order, in process 0; for the others nothing, but they work.
 
     Process r takes images r, r + world size, and so on. All have to iterate to the end.
@@ -239,7 +239,7 @@ def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any
     return stream if world_size() == 1 else _in_turn(stream, -(-len(files) // world_size()))
 
 
-def _in_turn(stream: Iterator[Prediction], most: int) -> Iterator[Prediction]:
+def _in_turn(stream: Generator[Prediction], most: int) -> Generator[Prediction]:
     for _ in range(-(-most // _ROUND)):
         parts: list[list[Prediction]] | None = [[]] * world_size() if rank() == 0 else None
         dist.gather_object(list(islice(stream, _ROUND)), parts, dst=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from detkit.errors import UserError
 from detkit.names import visible
 from detkit.proposals.config import for_any_images
 from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import made_folder
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
@@ -67,6 +70,27 @@ def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
     """
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
+    with made_folder(out.parent, ""), _without_lists_of_a_failure(out):
+        return _init(dataset, detector, out)
+
+
+@contextmanager
+def _without_lists_of_a_failure(out: Path) -> Iterator[None]:
+    """Remove the lists of images that were written beside a config if it does not come to be written."""
+
+    def lists() -> set[Path]:
+        return {file for file in out.parent.iterdir() if file.name.startswith(f"{out.stem}_")}
+
+    before = lists()
+    try:
+        yield
+    except BaseException:
+        for file in lists() - before:
+            file.unlink()
+        raise
+
+
+def _init(dataset: Path, detector: str | None, out: Path) -> dict[str, Any]:
     look = _look_at(dataset, out)
     template = detector or _default_detector(look.format)
     base = load_config(template)

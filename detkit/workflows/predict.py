@@ -86,7 +86,7 @@ def predict(
     }
     predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
     with process_group(predictor.session.device), ExitStack() as held:
-        opened = results_folder(out, "predict", key_of("predict", *what))
+        opened = results_folder(out, "predict", key_of("predict", *what), keep=True)
         results: list[_Results] = []  # in process 0
 
         def begin() -> tuple[Path, list[int]]:
@@ -97,6 +97,7 @@ def predict(
 
         folder, missing = from_main(begin)
         stream = predict_together(predictor, [files[place] for place in missing], **settings)
+        held.callback(stream.close)  # its threads end
         if rank() != 0:
             deque(stream, maxlen=0)
             return folder, Records(None)
