@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from detkit.data.datasets.image_screen import ImageScreen
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
+from detkit.storage.regular_files import read_bytes
 from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS, clear, made_folder, names_in, require_empty
 from detkit.storage.strict_yaml import read_yaml, read_yaml_file
 from detkit.training.staged.stages import FOLDER as STAGES
 
 # What a training writes before there is anything to go on with.
-_WORTHLESS = (CONFIG, METRICS, "events.out.tfevents*")
+SKIPPED_IMAGES = "skipped_images.json"
+_WORTHLESS = (CONFIG, METRICS, SKIPPED_IMAGES, "events.out.tfevents*")
 _BEFORE = (*_WORTHLESS, "nonfinite*.pt")
 _SHOWN = 100  # keys of another config: one that was given by mistake has nothing in common
 _LETTERS = 200
@@ -79,6 +83,31 @@ def training_folder(
             elif not resumed and _is_unstarted(folder, worthless=True):
                 clear(folder)  # a corrected command may have it
             raise
+
+
+def skipped_before(folder: Path | None) -> list[dict[str, str]]:
+    """Return image and error of each image that the training in a folder left out, as its resuming does, too.
+
+    Raises:
+        UserError: the list is damaged.
+    """
+    file = None if folder is None else folder / SKIPPED_IMAGES
+    if file is None or not file.is_file():
+        return []
+    try:
+        items = json.loads(read_bytes(file))
+        return [{"image": str(item["image"]), "error": str(item["error"])} for item in items]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{file}: not a list of images that a training left out; remove it") from None
+
+
+def without_skipped(folder: Path) -> ImageScreen:
+    """Return what leaves out the images that the training in a folder left out, and looks at no file.
+
+    Raises:
+        UserError: their list is damaged.
+    """
+    return ImageScreen(0, skipped_before(folder), decide=lambda _: {})
 
 
 def _is_unstarted(folder: Path, *, worthless: bool = False) -> bool:
