@@ -40,6 +40,6 @@ def init(
             f"{dataset}: {found['format']}, {len(found['classes'])} classes: {', '.join(found['classes'])}",
             *counts,
             *found["notes"],
-            f"wrote {out}, from {found['detector']}; next: detkit train {out}",
+            f"wrote {out}, from {found['detector']}; next: detkit check {out}, then detkit train {out}",
         ],
     )

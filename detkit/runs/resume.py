@@ -75,7 +75,7 @@ def training_folder(
         say(f"run folder: {folder}")
         try:
             yield folder, resumed
-        except BaseException as error:
+        except Exception as error:
             if resumed and isinstance(error, UserError):
                 # Perhaps the config is of something else, which can be seen only later.
                 with suppress(UserError):
@@ -95,7 +95,7 @@ def skipped_before(folder: Path | None) -> list[dict[str, str]]:
     if file is None or not file.is_file():
         return []
     try:
-        items = json.loads(read_bytes(file))
+        items = json.loads(read_bytes(file).decode())
         return [{"image": str(item["image"]), "error": str(item["error"])} for item in items]
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{file}: not a list of images that a training left out; remove it") from None

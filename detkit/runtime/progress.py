@@ -1,4 +1,4 @@
-"""Progress: on a terminal a line that vanishes at the end, messages above it; in a log a line now and then."""
+"""Progress: on a terminal a line that vanishes at the end, below messages; in a log a line now and then."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, detect_format
-from detkit.annotations.image_files import with_sizes
+from detkit.annotations.image_files import image_paths, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.recommend import (
@@ -30,15 +30,19 @@ from detkit.config.schema import Config
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import Split, divide
+from detkit.data.images import decode_image
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
 from detkit.names import visible
 from detkit.proposals.config import for_any_images
+from detkit.runtime.cores import num_cores
+from detkit.runtime.thread_map import map_threads
 from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import made_folder
 
 DEFAULT_CPU, DEFAULT_GPU = "faster_rcnn_resnet18_c4", "faster_rcnn_resnet50_fpn"
+_DECODED = 16  # images of each part that are decoded
 DEFAULT_CLASSIFIER = "classifier_resnet18_folder"
 
 
@@ -51,6 +55,7 @@ class _Look:
     train: AnnotationSet
     val: AnnotationSet
     problems: list[str]
+    unreadable: list[str]
 
 
 def init(dataset: Path, *, detector: str | None, out: Path) -> dict[str, Any]:
@@ -121,10 +126,40 @@ def _look_at(dataset: Path, out: Path) -> _Look:
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
-        return _Look(found.format, split, train, val, [])
+        return _Look(found.format, split, train, val, [], _decode_some(train, val))
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
-    return _Look(found.format, split, train, val, problems)
+    return _Look(found.format, split, train, val, problems, _decode_some(train, val))
+
+
+def _decode_some(*parts: AnnotationSet) -> list[str]:
+    """Decode a few images, always the same ones, and return what is to be said of those that cannot be read.
+
+    Raises:
+        UserError: none can.
+    """
+    tried = [path for part in parts for path in _sample(image_paths(part))]
+    faults = [fault for fault in map_threads(_fault, tried, num_cores()) if fault]
+    if not faults:
+        return []
+    shown = "\n".join(faults[:3])
+    note = f"of {len(tried)} images that were tried, {len(faults)} cannot be read, such as\n{shown}"
+    if len(faults) == len(tried):
+        raise UserError(note)
+    return [f"{note}\ndetkit check names all; detkit train --skip-bad N goes on without up to N"]
+
+
+def _sample(paths: list[str]) -> list[str]:
+    chosen = np.random.default_rng(0).permutation(len(paths))[:_DECODED]
+    return [paths[image] for image in sorted(chosen.tolist())]
+
+
+def _fault(path: str) -> str:
+    try:
+        decode_image(Path(path))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _recognised(dataset: Path) -> FoundDataset:
@@ -147,7 +182,7 @@ def _default_detector(dataset_format: str) -> str:
 
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
-    notes = [look.split.note]
+    notes = [look.split.note, *look.unreadable]
     detector: DetectorConfig = template.detector
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
@@ -261,6 +296,7 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
         f"Started from {template}.",
         *notes,
         "",
+        "detkit check THIS_FILE            finds what is wrong with the data, decoding every image",
         "detkit train THIS_FILE            learns; results go to runs/",
         "detkit show-data THIS_FILE        draws what the model will see",
         "detkit config explain KEY         says what a key means",

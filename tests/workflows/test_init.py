@@ -195,3 +195,18 @@ def test_a_detector_of_the_users_own_keeps_its_image_size(tmp_path: Path) -> Non
     config, notes = started_from(str(template), tmp_path)
     assert config.data.resize == load_config(template).data.resize
     assert "image size and anchors are the template's" in notes
+
+
+def test_a_sample_is_decoded_and_what_cannot_be_read_is_noted(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "voc", 4, 2)
+    files = sorted((tmp_path / "shapes" / "JPEGImages").iterdir())
+    files[1].write_bytes(files[1].read_bytes()[:-300])  # its header is whole
+    notes = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "a.yaml")["notes"]
+    [said] = [note for note in notes if "cannot be read" in note]
+    assert said.startswith(f"of 6 images that were tried, 1 cannot be read, such as\n{files[1]}: ")
+    assert "detkit check names all" in said
+    assert "# detkit check names all" in (tmp_path / "a.yaml").read_text()
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-300])
+    with pytest.raises(UserError, match="of 6 images that were tried, 6 cannot be read"):
+        init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "b.yaml")

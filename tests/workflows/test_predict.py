@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,24 @@ def test_that_the_first_of_several_frames_is_taken_is_said_once(
     for name in ("b.tiff", "c.webp"):
         predict(weights, [str(photos / name)], out=tmp_path / name)
         assert f"{name}: has several frames" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("result_format", FORMATS)
+def test_no_prediction_is_kept(
+    weights: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    result_format: ResultFormat,
+) -> None:
+    kept: list[weakref.ref[Any]] = []
+    plain = workflow.record
+
+    def noted(found: Any, ids: Any) -> Any:
+        kept.append(weakref.ref(found))
+        assert sum(ref() is not None for ref in kept) <= 2
+        return plain(found, ids)
+
+    monkeypatch.setattr(workflow, "record", noted)
+    predict(weights, [str(photos)], out=tmp_path / "found", format=result_format)
+    assert len(kept) == 4
