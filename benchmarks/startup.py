@@ -3,8 +3,8 @@
 Each is a new process, in turns with an interpreter that does nothing, whose time is a part of all. The
 goals are 0.3 s and 0.2 s. The peer of the import is torchvision's, from which a detector comes there; that of
 the prediction is a process that builds torchvision's Faster R-CNN with the same backbone (ResNet-50, FPN),
-reads its weights from a file and runs it on the same image. Both weights are random, and compiled loops lie in
-their cache.
+reads its weights from a file and runs it on the same image. All weights are random, and compiled loops lie
+in their cache.
 
     python benchmarks/startup.py [--rounds 15] [--json FILE]
 """

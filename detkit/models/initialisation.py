@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _FILLS = (Tensor.normal_, Tensor.uniform_)
+_INIT = nn.init.__name__
 
 
 class Unfilled(TorchFunctionMode):
@@ -26,9 +27,13 @@ class Unfilled(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Leave a parameter as it is where it would be filled, and do everything else."""
-        if func in _FILLS and isinstance(args[0], nn.Parameter):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        # Functions of torch.nn.init come here themselves, and what they call does not.
+        if func in _FILLS or getattr(func, "__module__", "") == _INIT:
+            filled = args[0] if args else kwargs.get("tensor")
+            if isinstance(filled, nn.Parameter):
+                return filled
+        return func(*args, **kwargs)
 
 
 def he_normal(module: nn.Module) -> None:
