@@ -9,7 +9,7 @@ foreground classes; only heads know background, as column K. Empty is ordinary: 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -148,6 +148,7 @@ class TrainBatch:
             index, so that neither the batch's make-up nor the number of processes changes it.
     """
 
+    unit: ClassVar[str] = "images"
     images: ImageBatch
     targets: tuple[Target, ...]
     seed: int = 0

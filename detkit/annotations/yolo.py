@@ -27,8 +27,9 @@ def read_yolo(
 ) -> AnnotationSet:
     """Read one split of a YOLO dataset; its boxes become x y width height in pixels (box format "coco").
 
-    Image sizes are read from the images' headers. An image without a label file, or with an empty one,
-    has no objects. A line of more than 5 numbers is a polygon, of which the enclosing box is taken.
+    Image sizes are read from the images' headers; (0, 0) stands for that of an unreadable one. An image
+    without a label file, or with an empty one, has no objects. A line of more than 5 numbers is a polygon, of
+    which the enclosing box is taken.
 
     Args:
         root: the data.yaml, or the folder with it, or a folder with images/, labels/ and classes.txt.
@@ -47,7 +48,10 @@ def read_yolo(
     for image in layout.images(split):
         if why := places.refusal(str(image)):
             raise UserError(f"{image}: not opened as an image: {why}")
-        size = image_size(image)
+        try:
+            size = image_size(image)
+        except UserError:  # whoever opens the image hears why
+            size = (0, 0)
         label_file = layout.label_file(image)
         assembly.add_image(_relative(image, layout.base), size, str(label_file))
         for name, box in _objects(label_file, size, layout):

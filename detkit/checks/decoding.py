@@ -17,6 +17,7 @@ from PIL import Image
 from detkit.annotations.image_files import is_missing, orientation, read_image
 from detkit.checks.findings import Finding, found
 from detkit.checks.survey import Survey, without_file
+from detkit.data.datasets.image_screen import remember_decoded
 from detkit.data.images import decode_bytes
 from detkit.data.near_duplicates import thumbnail_of
 from detkit.errors import UserError
@@ -84,6 +85,13 @@ def look_at(survey: Survey, num_threads: int, done: Callable[[int], None]) -> di
         for path, decoded_image in zip(paths, map_threads(seen, paths, num_threads), strict=True):
             decoded[path] = decoded_image
             done(len(decoded))
+    remember_decoded(
+        {
+            str(path): f"{path}: {seen.message}" if seen.fault else ""
+            for path, seen in decoded.items()
+            if path not in refused
+        }
+    )
     return decoded
 
 

@@ -46,8 +46,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="detkit",
     cls=_Commands,
-    epilog="Exit status: 0 done, 1 the answer is no, 2 wrong input, 3 a loss that is not a number, "
-    "70 an error in detkit, 130 Ctrl-C.",
+    epilog="Exit status: 0 done, 1 the answer is no or images were skipped, 2 wrong input, "
+    "3 a loss that is not a number, 70 an error in detkit, 130 Ctrl-C.",
     context_settings=OPTIONS,
     no_args_is_help=True,
     add_completion=False,

@@ -57,7 +57,7 @@ def init(
             *counts,
             *found["notes"],
             *(planned.lines() if planned else ()),
-            f"wrote {out}, from {found['detector']}; next: detkit train {out}",
+            f"wrote {out}, from {found['detector']}; next: detkit check {out}, then detkit train {out}",
         ],
     )
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from detkit.cli.arguments import AllowCustom, Out
+from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
-from detkit.names import counted
+from detkit.names import counted, one_line
 
 if TYPE_CHECKING:
     from detkit.inference.score_floor import Aim
@@ -42,14 +43,19 @@ def predict(
             "Default: f1 where the model file holds thresholds, otherwise 0.5.",
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first image that cannot be read; status 2.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
     """Run a trained detector on images.
 
-    If it is killed, the same command does in --out what was not finished there.
+    Images that cannot be read are skipped and listed; then the exit status is 1. After Ctrl-C or a kill the
+    same command does in --out what was not done there.
     """
+    from detkit.inference.results import SKIPPED
     from detkit.runtime.progress import ProgressLine
     from detkit.workflows import predict as workflow
 
@@ -64,12 +70,20 @@ def predict(
             threshold=_threshold(threshold),
             device=device,
             allow_custom=allow_custom,
+            strict=strict,
             on_image=progress,
         )
     if not records:  # another process than the first
         return
-    lines = (f"{record['image']}: {_summary(record)}" for record in records)
-    deliver(records, json_file, chain(lines, [f"{counted(len(records), 'image')}; results are in {folder}"]))
+    lines = (one_line(f"{record['image']}: {_summary(record)}") for record in records)
+    skipped = f", {len(records.skipped)} of them skipped ({SKIPPED} lists them)" if records.skipped else ""
+    deliver(
+        records,
+        json_file,
+        chain(lines, [f"{counted(len(records), 'image')}{skipped}; results are in {folder}"]),
+    )
+    if records.skipped:
+        raise typer.Exit(NO)
 
 
 def _threshold(text: str | None) -> float | Aim | None:
@@ -82,6 +96,8 @@ def _threshold(text: str | None) -> float | Aim | None:
 
 def _summary(record: dict[str, Any]) -> str:
     found = record["detections"]
+    if record["error"] is not None:
+        return "skipped"
     whole = [0, 0, record["width"], record["height"]]
     if found and all(detection["box"] == whole for detection in found):
         # What is said of the whole image is not counted: a classifier's classes, the likeliest first.

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from detkit.cli.arguments import AllowCustom
+from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
 
 Sets = Annotated[
@@ -50,11 +51,17 @@ def propose(
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw the best box of each object into copies of the images.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first image that cannot be read; status 2.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where a model runs: auto, cpu, cuda, cuda:N or mps.")] = "auto",
     allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Find where objects may be, and keep the boxes in a file; goes on where it was stopped."""
+    """Find where objects may be, and keep the boxes in a file; goes on where it was stopped.
+
+    Images that cannot be read are skipped and listed; then the exit status is 1.
+    """
     from detkit.workflows import propose as workflow
 
     overrides = [item for item in sources if _OVERRIDE.match(item) and not Path(item).exists()]
@@ -70,6 +77,7 @@ def propose(
         draw=draw,
         device=device,
         allow_custom=allow_custom,
+        strict=strict,
     )
     seconds = "" if result.seconds_per_image is None else f" and {result.seconds_per_image:.3f} s"
     lines = [
@@ -78,7 +86,11 @@ def propose(
     ]
     if result.drawings is not None:
         lines.append(f"drawings are in {result.drawings}")
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} images could not be read and are not in it")
     deliver(result.to_json(), json_file, lines)
+    if result.skipped:
+        raise typer.Exit(NO)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -21,6 +21,12 @@ def train(
         typer.Option("--from", metavar="WEIGHTS", help="Start from a trained detector; keep what fits."),
     ] = None,
     weights: BackboneWeights = None,
+    skip_bad: Annotated[
+        int,
+        typer.Option(
+            "--skip-bad", metavar="N", min=0, help="Go on without up to N images that cannot be read."
+        ),
+    ] = 0,
     json_file: JsonFile = None,
 ) -> None:
     """Train a detector, evaluate its best weights and write a report.
@@ -31,7 +37,9 @@ def train(
     from detkit.evaluation.measure import table
     from detkit.workflows import train as workflow
 
-    result = workflow.train(read, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights)
+    result = workflow.train(
+        read, name=Path(config).stem, out=out, resume=resume, from_weights=from_weights, skip_bad=skip_bad
+    )
     if result is None:  # another process than the first
         return
     rows = aligned(table(result.measured)) if result.measured is not None else []

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from detkit.annotations.image_files import orientation, read_image, require_pixels
+from detkit.annotations.image_places import unfit
 from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
 
@@ -86,8 +87,10 @@ def decode_bytes(data: bytes) -> Pixels:
         raise UserError(f"not an image that can be read (it begins with {data[:8]!r})") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"the image is too large ({error}); cut it into tiles") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise UserError(f"the image is truncated or damaged ({error})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes a decoder fail in any way
+        raise UserError(f"the image is truncated or damaged ({str(error) or type(error).__name__})") from None
     return orient(pixels, turn)
 
 
@@ -106,6 +109,17 @@ def pixels_of_pil(image: Image.Image) -> Pixels:
         return _plain_pixels(image)
     except (OSError, SyntaxError, EOFError, struct.error) as error:
         raise UserError(f"the image is truncated or damaged ({error})") from None
+
+
+def has_frames(path: Path) -> bool:
+    """Return whether an image file has several frames or pages, of which `decode_image` takes the first."""
+    if unfit(path):
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # whoever decodes it hears what is wrong
+        return False
 
 
 def _decoded(image: Image.Image, data: bytes) -> Pixels:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -17,24 +18,36 @@ from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
-from detkit.detectors.fast_rcnn.recipe import train_fast_rcnn
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.detectors.faster_rcnn.recipe import train_alternately
-from detkit.detectors.gradient_recipe import train_by_gradient
 from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
-from detkit.detectors.rcnn.recipe import draw_regions, region_batches
 from detkit.detectors.shared_parts import build_custom_detector
 from detkit.detectors.sppnet.builder import build_sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
-from detkit.detectors.sppnet.recipe import image_batches
-from detkit.detectors.staged_recipe import Batches, train_in_stages
-from detkit.detectors.task import Progress, Task
-from detkit.detectors.training_images import TrainingImages, draw_images
 
-Recipe = Callable[[Task], Progress]
+if TYPE_CHECKING:
+    from detkit.detectors.staged_recipe import Batches
+    from detkit.detectors.task import Progress, Task
+    from detkit.detectors.training_images import TrainingImages
+
+Recipe = Callable[["Task"], "Progress"]
 """Trains a detector and leaves model.safetensors in the task's folder."""
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """Return a function of `detkit.detectors` that is imported when it is called.
+
+    What trains takes longer to import than a detector needs for an image.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(f"detkit.detectors.{module}"), name)(*args, **kwargs)
+
+    return call
+
+
+train_by_gradient = _later("gradient_recipe", "train_by_gradient")
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,9 @@ class DetectorFamily:
     build: Callable[..., nn.Module]
     recipes: Mapping[str, Recipe]
     fine_tune_batches: Batches | None = None
-    draw_training: Callable[[Task], Iterator[TrainingImages]] = field(default=draw_images)
+    draw_training: Callable[[Task], Iterator[TrainingImages]] = field(
+        default=_later("training_images", "draw_images")
+    )
     starts: tuple[str, ...] = ()
     gpu_start: str = ""
 
@@ -67,7 +82,11 @@ def _staged(
 ) -> DetectorFamily:
     """Return a detector that is trained in stages, of which the first sees these batches."""
     return DetectorFamily(
-        config, build, {"staged": partial(train_in_stages, batches=batches)}, batches, **more
+        config,
+        build,
+        {"staged": partial(_later("staged_recipe", "train_in_stages"), batches=batches)},
+        batches,
+        **more,
     )
 
 
@@ -75,18 +94,29 @@ FAMILIES = (
     DetectorFamily(
         FasterRCNNConfig,
         build_faster_rcnn,
-        {"gradient": train_by_gradient, "alternating": train_alternately},
+        {"gradient": train_by_gradient, "alternating": _later("faster_rcnn.recipe", "train_alternately")},
         starts=("faster_rcnn_resnet18_c4", "faster_rcnn_resnet18_fpn"),
         gpu_start="faster_rcnn_resnet50_fpn",
     ),
     DetectorFamily(
         FastRCNNConfig,
         build_fast_rcnn,
-        {"gradient": train_fast_rcnn},
+        {"gradient": _later("fast_rcnn.recipe", "train_fast_rcnn")},
         starts=("fast_rcnn_resnet18_c4",),
     ),
-    _staged(SPPNetConfig, build_sppnet, image_batches, starts=("sppnet_resnet18_c5",)),
-    _staged(RCNNConfig, build_rcnn, region_batches, draw_training=draw_regions, starts=("rcnn_resnet18_c5",)),
+    _staged(
+        SPPNetConfig,
+        build_sppnet,
+        _later("sppnet.recipe", "image_batches"),
+        starts=("sppnet_resnet18_c5",),
+    ),
+    _staged(
+        RCNNConfig,
+        build_rcnn,
+        _later("rcnn.recipe", "region_batches"),
+        draw_training=_later("rcnn.recipe", "draw_regions"),
+        starts=("rcnn_resnet18_c5",),
+    ),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,

@@ -50,6 +50,7 @@ class Prediction:
         names: N class names.
         classes: K names that the detector knows.
         category_ids: K ids of the classes in the dataset it was trained on.
+        error: why the image could not be read; then its size is (0, 0) and nothing was found. None otherwise.
         pixels: (H, W, 3) uint8 RGB, where pixels were given instead of a file; they are kept for drawing.
     """
 
@@ -61,7 +62,18 @@ class Prediction:
     names: tuple[str, ...]
     classes: tuple[str, ...] = field(kw_only=True)
     category_ids: tuple[int, ...] = field(kw_only=True)
+    error: str | None = field(default=None, kw_only=True)
     pixels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
+
+    @staticmethod
+    def unread(
+        source: str, error: str, classes: tuple[str, ...], category_ids: tuple[int, ...]
+    ) -> Prediction:
+        """Return that of an image which could not be read, by a detector of such classes."""
+        boxes, scores, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        return Prediction(
+            source, (0, 0), boxes, scores, labels, (), classes=classes, category_ids=category_ids, error=error
+        )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -155,14 +167,14 @@ class Prediction:
         Raises:
             UserError: no id is given and the file's name is no number.
         """
-        from detkit.inference.results import coco_results, number_of
+        from detkit.inference.results import coco_results, number_of, record
 
         if image_id is None:
             image_id = number_of(Path(self.source or "").stem)
         if image_id is None:
             image = "the image has no file" if self.source is None else f"{self.source} is named by no number"
             raise UserError(f"image_id: {image}; give the image's id in your dataset: to_coco(image_id=1)")
-        return coco_results(self, image_id, self.category_ids)
+        return coco_results(record(self, self.category_ids), image_id)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a table: image, label (a name), category_id, score, x1, y1, x2, y2.

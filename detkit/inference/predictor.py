@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, zip_longest
@@ -93,7 +93,12 @@ class Predictor:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a text can be iterated, too
-        self, images: str | Path, *, threshold: float | Aim | None = None, tile_px: int | None = None
+        self,
+        images: str | Path,
+        *,
+        threshold: float | Aim | None = None,
+        tile_px: int | None = None,
+        strict: bool = True,
     ) -> Prediction | Any: ...
 
     @overload
@@ -103,11 +108,17 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        strict: bool = True,
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self, images: Iterable[Picture], *, threshold: float | Aim | None = None, tile_px: int | None = None
+        self,
+        images: Iterable[Picture],
+        *,
+        threshold: float | Aim | None = None,
+        tile_px: int | None = None,
+        strict: bool = True,
     ) -> list[Prediction]: ...
 
     def predict(
@@ -116,6 +127,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        strict: bool = True,
     ) -> Prediction | list[Prediction]:
         """Return what is in one image, or a list of what is in each of several, in order.
 
@@ -128,14 +140,15 @@ class Predictor:
             threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
                 the one of best F1 where the model file holds it, otherwise 0.5.
             tile_px: look at tiles of this side in pixels, too, for small objects in large images.
+            strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
 
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
         if is_one(images):
-            stream = self.stream(images, threshold=threshold, tile_px=tile_px, batch_size=1, threads=0)
-            return next(stream)
-        return list(self.stream(images, threshold=threshold, tile_px=tile_px))
+            settings: dict[str, Any] = {"threshold": threshold, "tile_px": tile_px, "strict": strict}
+            return next(self.stream(images, **settings, batch_size=1, threads=0))
+        return list(self.stream(images, threshold=threshold, tile_px=tile_px, strict=strict))
 
     def stream(
         self,
@@ -145,7 +158,8 @@ class Predictor:
         tile_px: int | None = None,
         batch_size: int | None = None,
         threads: int | None = None,
-    ) -> Iterator[Prediction]:
+        strict: bool = True,
+    ) -> Generator[Prediction]:
         """Return an iterator over what is in each image, in order, as soon as its batch is done.
 
         At no time are more than a few batches of images in memory, however many there are.
@@ -156,6 +170,7 @@ class Predictor:
             tile_px: side of tiles in pixels; None looks at whole images only.
             batch_size: images or tiles processed together; None takes 8, and one on a CPU.
             threads: how many read and resize ahead; 0 does it in between, None takes the cores left over.
+            strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
 
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
@@ -168,24 +183,23 @@ class Predictor:
         if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
-        return self._found(pictures_of(images), floors, tiling, batch_size, threads)
+        prepare = partial(self._prepare, tiling=tiling, strict=strict)
+        prepared = map_threads(prepare, pictures_of(images), threads, started=threads + batch_size)
+        return self._found(prepared, floors, tiling, batch_size)
 
     def _found(
-        self,
-        pictures: Iterable[Picture],
-        floors: Tensor,
-        tiling: Tiling | None,
-        batch_size: int,
-        threads: int,
-    ) -> Iterator[Prediction]:
+        self, prepared: Iterator[_Prepared], floors: Tensor, tiling: Tiling | None, batch_size: int
+    ) -> Generator[Prediction]:
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
-        prepare = partial(self._prepare, tiling=tiling)
-        prepared = map_threads(prepare, pictures, threads, started=threads + batch_size)
-        for batch in _chunks(_views(prepared, waiting), batch_size):
-            found.extend(self._detect(collate([sample for _, sample in batch], seed=0).images))
+        for batch in _batches(prepared, waiting, batch_size):
+            if batch:
+                found.extend(self._detect(collate(batch, seed=0).images))
             while waiting and len(found) >= len(waiting[0].views):
                 item = waiting.popleft()
+                if item.error is not None:
+                    yield Prediction.unread(str(item.source), item.error, self.classes, self.category_ids)
+                    continue
                 parts = [found.popleft() for _ in item.views]
                 whole = (
                     merge(parts, [view for view, _ in item.views], item.size, tiling) if tiling else parts[0]
@@ -213,8 +227,13 @@ class Predictor:
             detections = cast(Detector, self.model).detect(images.to(self.session.device))
             return [found.to("cpu") for found in detections]
 
-    def _prepare(self, picture: Picture, tiling: Tiling | None) -> _Prepared:
-        pixels = pixels_of(picture)
+    def _prepare(self, picture: Picture, tiling: Tiling | None, *, strict: bool) -> _Prepared:
+        try:
+            pixels = pixels_of(picture)
+        except UserError as error:
+            if strict or not isinstance(picture, str | Path):
+                raise
+            return _Prepared(str(picture), None, (0, 0), [], str(error))
         size = (pixels.shape[0], pixels.shape[1])
         views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]
         samples = [
@@ -235,7 +254,7 @@ def sample_of(pixels: NDArray[np.uint8], resize: Transform, proposer: Proposer |
     return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
 
 
-def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Iterator[Prediction]:
+def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Generator[Prediction]:
     """Return what is in each image, in order, in process 0; for the others nothing, but they work.
 
     Process r takes images r, r + world size, and so on. All have to iterate to the end.
@@ -252,7 +271,7 @@ def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any
     return stream if world_size() == 1 else _in_turn(stream, -(-len(files) // world_size()))
 
 
-def _in_turn(stream: Iterator[Prediction], most: int) -> Iterator[Prediction]:
+def _in_turn(stream: Generator[Prediction], most: int) -> Generator[Prediction]:
     for _ in range(-(-most // _ROUND)):
         parts: list[list[Prediction]] | None = [[]] * world_size() if rank() == 0 else None
         dist.gather_object(list(islice(stream, _ROUND)), parts, dst=0)
@@ -267,15 +286,23 @@ class _Prepared:
     pixels: NDArray[np.uint8] | None
     size: tuple[int, int]
     views: list[tuple[View, Sample]]
+    error: str | None = None
 
 
-def _views(prepared: Iterable[_Prepared], waiting: deque[_Prepared]) -> Iterator[tuple[View, Sample]]:
+def _batches(prepared: Iterable[_Prepared], waiting: deque[_Prepared], size: int) -> Iterator[list[Sample]]:
+    """Yield the views of all images in batches; an image is among the waiting ones when its first view comes.
+
+    An image that could not be read has none: it ends a batch, so that it is heard of at once.
+    """
+    batch: list[Sample] = []
     for item in prepared:
         waiting.append(item)
-        yield from item.views
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+        for _, sample in item.views:
+            batch.append(sample)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if not item.views:
+            yield batch
+            batch = []
+    yield batch

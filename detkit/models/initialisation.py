@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_FILLS = (Tensor.normal_, Tensor.uniform_)
+_INIT = nn.init.__name__
+
+
+class Unfilled(TorchFunctionMode):
+    """A `with` in which parameters get no random values, because a file has those of all of them.
+
+    To draw the 138 million of a VGG-16 takes longer than to read them.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Leave a parameter as it is where it would be filled, and do everything else."""
+        kwargs = kwargs or {}
+        # Functions of torch.nn.init come here themselves, and what they call does not.
+        if func in _FILLS or getattr(func, "__module__", "") == _INIT:
+            filled = args[0] if args else kwargs.get("tensor")
+            if isinstance(filled, nn.Parameter):
+                return filled
+        return func(*args, **kwargs)
 
 
 def he_normal(module: nn.Module) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision.models
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -174,6 +173,8 @@ def _published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _download(name: str, model: str) -> dict[str, Tensor]:
+    import torchvision.models  # late, as in `detkit.ops.nms`
+
     if model not in torchvision.models.list_models():
         raise UserError(
             f"backbone.weights: torchvision has no weights of {model}; use none or a file "

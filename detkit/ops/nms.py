@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from detkit.ops.kernels.nms_loops import keep_best, keep_best_of_groups
@@ -30,8 +29,7 @@ def nms(boxes: Tensor, scores: Tensor, iou: float, at_most: int | None = None) -
         tensor([1, 2])
     """
     if boxes.device.type != "cpu":
-        keep: Tensor = torchvision.ops.nms(boxes.float(), scores.float(), iou)
-        return keep[:at_most]
+        return _standard(boxes.float(), scores.float(), iou)[:at_most]
     order = scores.float().sort(descending=True, stable=True).indices
     room = len(boxes) if at_most is None else min(at_most, len(boxes))
     kept = np.empty(room, np.int64)
@@ -95,7 +93,13 @@ def _moved_apart(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> T
     """Suppress all groups in one call, each moved to a place of its own."""
     exact = boxes.double()
     span = exact.max() - exact.min() + 1
-    keep: Tensor = torchvision.ops.nms(exact + (groups * span)[:, None], scores.double(), iou)
+    return _standard(exact + (groups * span)[:, None], scores.double(), iou)
+
+
+def _standard(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
+    from torchvision.ops import nms  # brings torch's compiler along, for which nobody on a CPU should wait
+
+    keep: Tensor = nms(boxes, scores, iou)
     return keep
 
 

@@ -63,3 +63,17 @@ def rows_of_levels(level: Tensor, num_levels: int) -> list[Tensor]:
         return [torch.nonzero(level == number).squeeze(1) for number in range(num_levels)]
     counts = (level[:, None] == torch.arange(num_levels, device=level.device)).sum(dim=0)
     return list(torch.split(level.argsort(stable=True), counts.tolist()))
+
+
+def runs_plainly(*tensors: Tensor) -> bool:
+    """Return whether a custom operator's loops can be called without it: nothing records or traces the call.
+
+    The first call of a custom operator imports torch's compiler, which takes longer than to look at an image.
+
+    Example:
+        >>> with torch.inference_mode():
+        ...     runs_plainly(torch.zeros(2))
+        True
+    """
+    watched = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    return not watched and all(type(tensor) is Tensor for tensor in tensors)

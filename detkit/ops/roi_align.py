@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
 from detkit.ops.kernels.roi_align_loops import align_regions, narrow_rows, spread_gradient
 from detkit.ops.ordered_pool import needs_order
 from detkit.ops.ordered_roi_align import OrderedRoIAlign
-from detkit.ops.regions import require_known_images, require_regions, rows_of_levels
+from detkit.ops.regions import require_known_images, require_regions, rows_of_levels, runs_plainly
 from detkit.runtime.compiled import run_all
 
 _REGIONS_AT_ONCE = 16
@@ -117,7 +116,8 @@ def roi_align_pyramid(
     kind = torch.float64 if working[0].dtype == torch.float64 else torch.float32
     scale = torch.tensor(scales, dtype=kind)[level][:, None]
     cells = boxes.detach().to(kind) * scale - (0.5 if aligned else 0.0)
-    pooled: Tensor = _align(working, cells, image.to(torch.int64), level, size, sampling_ratio, aligned)
+    align = _align_loops if runs_plainly(*working) else _align
+    pooled: Tensor = align(working, cells, image.to(torch.int64), level, size, sampling_ratio, aligned)
     return pooled.to(maps[0].dtype)
 
 
@@ -132,11 +132,13 @@ def _standard(
     aligned: bool,
 ) -> Tensor:
     """Pool by torchvision's operator, which knows one map."""
+    from torchvision.ops import roi_align  # late, as in `nms`
+
     regions = torch.cat((image[:, None].to(boxes), boxes), dim=1).float()
 
     def pool(features: Tensor, own: Tensor, scale: float) -> Tensor:
         # torchvision's own way to a gradient in order must be compiled, and sorts gigabytes.
-        align = OrderedRoIAlign.apply if needs_order(features) else torchvision.ops.roi_align
+        align = OrderedRoIAlign.apply if needs_order(features) else roi_align
         pooled: Tensor = align(features.float(), own, size, scale, sampling_ratio, aligned)
         return pooled.to(features.dtype)
 
@@ -147,8 +149,7 @@ def _standard(
     return torch.cat(parts)[torch.argsort(torch.cat(rows))]
 
 
-@torch.library.custom_op("detkit::roi_align", mutates_args=(), device_types="cpu")
-def _align(
+def _align_loops(
     maps: Sequence[Tensor],
     boxes: Tensor,
     image: Tensor,
@@ -178,6 +179,9 @@ def _align(
 
     run_all(align, range(len(parts)), torch.get_num_threads())
     return pooled
+
+
+_align = torch.library.custom_op("detkit::roi_align", mutates_args=(), device_types="cpu")(_align_loops)
 
 
 @_align.register_fake

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from detkit.ops.kernels.channels_last import channels_last_bits, empty_channels_last
 from detkit.ops.kernels.roi_align_loops import narrow_rows
 from detkit.ops.kernels.roi_pool_loops import FARTHEST, pool_regions, return_gradient
 from detkit.ops.ordered_pool import OrderedRoIPool, needs_order
-from detkit.ops.regions import require_known_images, require_regions
+from detkit.ops.regions import require_known_images, require_regions, runs_plainly
 from detkit.runtime.compiled import run_all
 
 _REGIONS_AT_ONCE = 16
@@ -58,15 +57,18 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, scale: float, size:
     """
     require_regions(features, boxes, image)
     if features.device.type != "cpu" or torch.compiler.is_exporting():
+        from torchvision import ops  # late, as in `nms`
+
         regions = torch.cat((image[:, None].to(boxes), boxes), dim=1).float()
-        pool = OrderedRoIPool.apply if needs_order(features) else torchvision.ops.roi_pool
+        pool = OrderedRoIPool.apply if needs_order(features) else ops.roi_pool
         pooled: Tensor = pool(features.float(), regions, size, scale)
         return pooled.to(features.dtype)
     # The loops read bfloat16 themselves; float16, rare on a CPU, is converted.
     working = features.float() if features.dtype == torch.float16 else features
     kind = torch.float64 if working.dtype == torch.float64 else torch.float32
     cells = boxes.detach().to(kind) * scale
-    pooled = _pool(working, cells, image.to(torch.int64), size)
+    pool = _pool_loops if runs_plainly(working) else _pool
+    pooled = pool(working, cells, image.to(torch.int64), size)
     return pooled.to(features.dtype)
 
 
@@ -91,8 +93,7 @@ def rounded_edges(boxes: Tensor, scale: float) -> Tensor:
     return torch.where(cells > 0, nearest, -nearest).to(torch.int64)
 
 
-@torch.library.custom_op("detkit::roi_pool", mutates_args=(), device_types="cpu")
-def _pool(features: Tensor, boxes: Tensor, image: Tensor, size: int) -> Tensor:
+def _pool_loops(features: Tensor, boxes: Tensor, image: Tensor, size: int) -> Tensor:
     num, (_, channels, height, width) = len(boxes), features.shape
     pooled = empty_channels_last((num, channels, size, size), features.dtype)
     require_known_images(image, len(features))
@@ -109,6 +110,9 @@ def _pool(features: Tensor, boxes: Tensor, image: Tensor, size: int) -> Tensor:
 
     run_all(pool, range(0, num, _REGIONS_AT_ONCE), torch.get_num_threads())
     return pooled
+
+
+_pool = torch.library.custom_op("detkit::roi_pool", mutates_args=(), device_types="cpu")(_pool_loops)
 
 
 @_pool.register_fake

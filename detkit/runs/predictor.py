@@ -19,6 +19,7 @@ from detkit.inference.model_file import ModelFile, read_model_file
 from detkit.inference.predictor import Predictor
 from detkit.inference.rpn_proposer import RPNProposer
 from detkit.inference.score_floor import FIXED_SCORE
+from detkit.models.initialisation import Unfilled
 from detkit.models.norm import keep_folds
 from detkit.proposals.builder import build_proposer
 from detkit.runtime.device import choose_device, predicting_precision
@@ -73,7 +74,8 @@ def load_detector(
     config = parse_config(file.config_yaml, f"{file.path} (config)", origin=origin)
     if own is not None and own.model_dump() == config.detector.model_dump():
         config = config.model_copy(update={"detector": own})
-    model = build_detector(config.detector, len(file.classes), config.seed, pretrained=False)
+    with Unfilled():
+        model = build_detector(config.detector, len(file.classes), config.seed, pretrained=False)
     file.load_into(model)
     return LoadedDetector(model.to(device).eval(), config, file)
 

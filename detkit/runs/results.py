@@ -17,6 +17,7 @@ from detkit.errors import UserError
 from detkit.evaluation.measure import Measured
 from detkit.report.analysis import zero_notes
 from detkit.report.evaluation_page import EvaluatedRun, write_page
+from detkit.runs.resume import without_skipped
 from detkit.runtime.progress import say
 from detkit.spec import Origin
 from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT
@@ -122,5 +123,5 @@ def read_run(folder: Path, *, allow_custom: bool = False) -> FinishedRun:
             )
     origin = Origin(folder / CONFIG, is_own=False, allowed=allow_custom)
     config = load_config(folder / CONFIG, origin=origin)
-    source = open_validation_set(config.data)
+    source = open_validation_set(config.data, without_skipped(folder))
     return FinishedRun(folder, config, source, read_coco_results(folder / DETECTIONS, source.annotations))

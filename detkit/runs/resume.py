@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from detkit.data.datasets.image_screen import ImageScreen
 from detkit.errors import UserError
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS, names_in, new_folder, require_empty
+from detkit.storage.regular_files import read_bytes
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS, clear, made_folder, names_in, require_empty
 from detkit.storage.strict_yaml import read_yaml, read_yaml_file
 from detkit.training.staged.stages import FOLDER as STAGES
 
 # What a training writes before there is anything to go on with.
-_BEFORE = (CONFIG, METRICS, "events.out.tfevents*", "nonfinite*.pt")
+SKIPPED_IMAGES = "skipped_images.json"
+_WORTHLESS = (CONFIG, METRICS, SKIPPED_IMAGES, "events.out.tfevents*")
+_BEFORE = (*_WORTHLESS, "nonfinite*.pt")
 _SHOWN = 100  # keys of another config: one that was given by mistake has nothing in common
 _LETTERS = 200
 
@@ -29,8 +34,9 @@ def training_folder(
 ) -> Iterator[tuple[Path, bool]]:
     """Give the folder of a training, with its config, locked inside the `with`; and whether it is resumed.
 
-    A training that was stopped before it left a checkpoint or a stage begins anew in its folder, resumed or
-    not. Where torchrun starts the processes again after one of them ended, they resume.
+    A training that was killed before it left a checkpoint or a stage begins anew in its folder, resumed or
+    not; one that failed before leaves nothing, so that a corrected one may have the folder. Where torchrun
+    starts the processes again after one of them ended, they resume.
 
     Args:
         wanted: the folder that the user asked for; None takes a new one in runs/.
@@ -42,14 +48,13 @@ def training_folder(
         UserError: the folder is another training's or holds other things, has no training to go on with, or
             another process is at work there.
     """
-    folder = new_folder(None, name) if wanted is None else wanted
-    written = folder / CONFIG
-    if resume and not written.is_file():
+    if resume and wanted is not None and not (wanted / CONFIG).is_file():
         raise UserError(
-            f"{written}: no such file; --resume goes on with a training that wrote it into --out; without "
-            "--resume one begins there"
+            f"{wanted / CONFIG}: no such file; --resume goes on with a training that wrote it into --out; "
+            "without --resume one begins there"
         )
-    with locked(folder) as lock:
+    with made_folder(wanted, name) as folder, locked(folder) as lock:
+        written = folder / CONFIG
         before = written.read_text(encoding="utf-8", errors="replace") if written.is_file() else ""
         begun = bool(before) and ((folder / CHECKPOINT).exists() or (folder / STAGES).exists())
         resumed = begun and (resume or (restarts() > 0 and before == config_text))
@@ -70,16 +75,53 @@ def training_folder(
         say(f"run folder: {folder}")
         try:
             yield folder, resumed
-        except UserError:
-            if resumed:  # perhaps the config is of something else, which can be seen only later
+        except Exception as error:
+            if resumed and isinstance(error, UserError):
+                # Perhaps the config is of something else, which can be seen only later.
                 with suppress(UserError):
                     write_atomically(written, before)
+            elif not resumed and _is_unstarted(folder, worthless=True):
+                clear(folder)  # a corrected command may have it
             raise
 
 
-def _is_unstarted(folder: Path) -> bool:
-    """Return whether all that a folder holds was written by a training before its first checkpoint."""
-    return all(any(fnmatchcase(name, pattern) for pattern in _BEFORE) for name in names_in(folder))
+def skipped_before(folder: Path | None) -> list[dict[str, str]]:
+    """Return image and error of each image that the training in a folder left out, as its resuming does, too.
+
+    Raises:
+        UserError: the list is damaged.
+    """
+    file = None if folder is None else folder / SKIPPED_IMAGES
+    if file is None or not file.is_file():
+        return []
+    try:
+        items = json.loads(read_bytes(file).decode())
+        return [{"image": str(item["image"]), "error": str(item["error"])} for item in items]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{file}: not a list of images that a training left out; remove it") from None
+
+
+def without_skipped(folder: Path) -> ImageScreen:
+    """Return what leaves out the images that the training in a folder left out, and looks at no file.
+
+    Raises:
+        UserError: their list is damaged.
+    """
+    return ImageScreen(0, skipped_before(folder), decide=lambda _: {})
+
+
+def _is_unstarted(folder: Path, *, worthless: bool = False) -> bool:
+    """Return whether all that a folder holds was written by a training before its first checkpoint.
+
+    Args:
+        folder: the run folder.
+        worthless: and nobody wants to look at it.
+    """
+    names = names_in(folder)
+    if worthless:
+        names -= {STAGES} if not any(file.is_file() for file in (folder / STAGES).rglob("*")) else set()
+    patterns = _WORTHLESS if worthless else _BEFORE
+    return all(any(fnmatchcase(name, pattern) for pattern in patterns) for name in names)
 
 
 def announce_changes(folder: Path, config_text: str) -> None:

@@ -1,7 +1,8 @@
-"""Progress on a terminal: a line on stderr that vanishes at the end, and messages that go above it."""
+"""Progress: on a terminal a line that vanishes at the end, below messages; in a log a line now and then."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -12,7 +13,7 @@ from detkit.names import message
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_BETWEEN_REFRESHES_S = 0.1
+_BETWEEN_REFRESHES_S, _BETWEEN_LINES_S = 0.1, 30.0
 _shown: Progress | None = None  # a terminal has room for one; what is said goes through its console
 
 
@@ -28,19 +29,25 @@ def say(*lines: str) -> None:
 class ProgressLine:
     """Count, rate and time left of a long piece of work; used as a `with`.
 
-    Nothing is shown where stderr is not a terminal, or while another line is shown.
+    Where stderr is not a terminal, process 0 says now and then how far it is; nothing is shown while another
+    line is.
 
     Args:
         what: name of the work, such as proposals.
         total: number of items; None where the first call tells it.
         done: items that were done before.
         unit: name of the items.
+        logs: False says nothing where there is no terminal, for work that has a log of its own.
     """
 
-    def __init__(self, what: str, total: int | None = None, done: int = 0, unit: str = "images") -> None:
+    def __init__(
+        self, what: str, total: int | None = None, done: int = 0, unit: str = "images", *, logs: bool = True
+    ) -> None:
         self._start, self._refreshed = time.monotonic(), 0.0
         self._done_before, self._total, self._unit = done, total, unit
         self._bar = _bar(what, total, done) if _shown is None else None
+        self._what = what
+        self._logs = logs and self._bar is None and _shown is None and os.environ.get("RANK", "0") == "0"
 
     @property
     def seconds(self) -> float:
@@ -72,6 +79,8 @@ class ProgressLine:
             state: text behind the rest of the line; None leaves what is there.
         """
         global _shown  # noqa: PLW0603 (there is one terminal)
+        if self._logs:
+            self._log(done, total or self._total)
         if self._bar is None or _shown not in {None, self._bar}:
             return
         if _shown is None:
@@ -84,6 +93,17 @@ class ProgressLine:
         if self.seconds - self._refreshed > _BETWEEN_REFRESHES_S or done == self._total:
             self._refreshed = self.seconds
             self._bar.refresh()
+
+    def _log(self, done: int, total: int | None) -> None:
+        if self.seconds - self._refreshed < _BETWEEN_LINES_S:
+            return
+        self._refreshed = self.seconds
+        rate = (done - self._done_before) / self.seconds
+        of, left = f" of {total:,}" if total else "", ""
+        if total and rate > 0:
+            minutes, seconds = divmod(round((total - done) / rate), 60)
+            left = f", {minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+        say(f"{self._what}: {done:,}{of} {self._unit}, {rate:.3g} {self._unit}/s{left}")
 
 
 def _bar(what: str, total: int | None, done: int) -> Progress | None:

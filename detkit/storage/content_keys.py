@@ -38,6 +38,15 @@ def key_of(*parts: Any) -> str:
     return _blake2b(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def file_stamp(file: str | Path) -> str:
+    """Return a file's size and time, which change when it is replaced; empty where it cannot be looked at."""
+    try:
+        about = os.stat(file)  # noqa: PTH116 (for hundreds of thousands)
+    except (OSError, ValueError):
+        return ""
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
 def digests_of_files(files: Sequence[str], num_threads: int) -> list[str]:
     """Return a digest of the content of each file.
 

@@ -19,69 +19,90 @@ REPORT = "report.html"
 DETECTIONS = "detections.json"
 
 
-def new_folder(wanted: str | Path | None, name: str, parent: Path = Path("runs")) -> Path:
-    """Make and return an empty folder for results.
+@contextmanager
+def made_folder(wanted: str | Path | None, name: str, parent: Path = Path("runs")) -> Iterator[Path]:
+    """Give a folder for results, which is made; where what is done inside the `with` fails, nothing is left.
+
+    Folders that were made for it are removed if it fails and they hold nothing.
 
     Args:
-        wanted: the folder the user asked for; it must not hold anything yet.
-        name: used otherwise, as parent/name, parent/name-2 and so on.
+        wanted: the folder the user asked for, which may be there; it is not looked into.
+        name: a new one is made otherwise: parent/name, parent/name-2 and so on.
         parent: where such folders are kept.
 
     Raises:
-        UserError: `wanted` holds files already, or cannot be made.
+        UserError: it cannot be made.
     """
+    made: list[Path] = []
     try:
-        if wanted is not None:
-            wanted = Path(wanted)
-            wanted.mkdir(parents=True, exist_ok=True)
-            require_empty(wanted)
-            return wanted
-        number = 1
-        while True:
-            folder = parent / (name if number == 1 else f"{name}-{number}")
-            try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                number += 1
-                continue
-            return folder
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot make the folder: {error.strerror}") from error
+        try:
+            folder = _numbered(parent, name, made) if wanted is None else _made(Path(wanted), made)
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot make the folder: {error.strerror}") from error
+        yield folder
+    except BaseException:
+        for path in reversed(made):
+            with suppress(OSError):  # it holds something
+                path.rmdir()
+        raise
+
+
+def _numbered(parent: Path, name: str, made: list[Path]) -> Path:
+    _made(parent, made)
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        made.append(folder)
+        return folder
+
+
+def _made(folder: Path, made: list[Path]) -> Path:
+    """Make a folder and those it lies in, and note which were not there."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        made.append(path)
+    folder.mkdir(exist_ok=True)  # an error where it is a file
+    return folder
 
 
 @contextmanager
 def results_folder(
-    wanted: str | Path | None, name: str, work: str, parent: Path = Path("runs")
+    wanted: str | Path | None, name: str, work: str, parent: Path = Path("runs"), *, keep: bool = False
 ) -> Iterator[Path]:
-    """Give a folder for the results of one command, which is locked inside the `with`; see `new_folder`.
+    """Give a folder for the results of one command, which is locked inside the `with`; see `made_folder`.
 
-    A folder where the same work was begun, but killed or broken off, is given once more: it is done anew.
+    A folder where the same work was begun, but killed or stopped by Ctrl-C, is given once more: it is done
+    anew. What it wrote until an error is removed, so that a corrected command may have the folder.
 
     Args:
         wanted: the folder the user asked for.
         name: used otherwise.
         work: tells apart what is written there from what other commands write.
         parent: where folders of that name are kept.
+        keep: what was written until an error is worth something, and the same work goes on with it.
 
     Raises:
         UserError: `wanted` holds other files, another command is at work there, or it cannot be made.
     """
-    folder = new_folder(None, name, parent) if wanted is None else Path(wanted)
-    try:
-        with locked(folder) as lock:
-            if lock.work != work:
-                require_empty(folder)
-            lock.begin(work)
-            try:
-                yield folder
-            finally:
-                if not names_in(folder):
-                    lock.work = ""  # whatever comes next may have it
-    except BaseException:
-        if wanted is None:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
-        raise
+    with made_folder(wanted, name, parent) as folder, locked(folder) as lock:
+        if lock.work != work:
+            require_empty(folder)
+        lock.begin(work)
+        try:
+            yield folder
+        except Exception:
+            if not keep:
+                clear(folder)
+            raise
+        finally:
+            if not names_in(folder):
+                lock.work = ""  # whatever comes next may have it
 
 
 def require_empty(folder: Path, advice: str = "") -> None:
@@ -101,12 +122,11 @@ def require_empty(folder: Path, advice: str = "") -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what a stopped command left in its locked folder, to do its work anew."""
-    for name in names_in(folder):
-        path = folder / name
+    """Remove what a stopped command left in its locked folder, halves of files included."""
+    for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        else:
+        elif path.name != LOCK:
             path.unlink()
 
 

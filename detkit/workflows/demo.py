@@ -9,7 +9,7 @@ from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.evaluation.measure import known
 from detkit.report.draw import write_image
-from detkit.storage.run_folder import MODEL, new_folder
+from detkit.storage.run_folder import MODEL, made_folder, require_empty
 from detkit.workflows.predict import predict
 from detkit.workflows.train import train
 
@@ -28,17 +28,18 @@ def demo(out: str | Path | None = None) -> dict[str, Any]:
         AP50 and AP (COCO's rules) on the embedded validation set, the seconds and the rate of the
         training, and the folder.
     """
-    folder = new_folder(out, "demo")
-    trained = train(load_config(CONFIG), out=folder / "train")
-    assert trained is not None, "the demo runs in one process"
-    assert trained.measured is not None
-    assert trained.measured.coco is not None
-    pictures = folder / "pictures"
-    unseen = SyntheticSet(NUM_PICTURES, UNSEEN)
-    for number in range(NUM_PICTURES):
-        write_image(pictures / f"{number:02d}.png", unseen.render(number))
-    found = folder / "predictions"
-    predict(trained.out / MODEL, [str(pictures)], out=found, draw=True)
+    with made_folder(out, "demo") as folder:
+        require_empty(folder)
+        trained = train(load_config(CONFIG), out=folder / "train")
+        assert trained is not None, "the demo runs in one process"
+        assert trained.measured is not None
+        assert trained.measured.coco is not None
+        pictures = folder / "pictures"
+        unseen = SyntheticSet(NUM_PICTURES, UNSEEN)
+        for number in range(NUM_PICTURES):
+            write_image(pictures / f"{number:02d}.png", unseen.render(number))
+        found = folder / "predictions"
+        predict(trained.out / MODEL, [str(pictures)], out=found, draw=True)
     stats = trained.measured.coco.stats
     return {
         "ap50": known(stats["AP50"]),

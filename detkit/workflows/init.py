@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import cuda
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, locate_dataset
-from detkit.annotations.image_files import image_paths, require_images, with_sizes
+from detkit.annotations.image_files import image_paths, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.validity import box_problems
 from detkit.checks.learning import FAIR_IOU, Fit, fit_findings
@@ -33,6 +34,7 @@ from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.related_images import shared_images
 from detkit.data.datasets.split_leaks import leak_warning, remember_leaks
 from detkit.data.datasets.splits import Split, divide
+from detkit.data.images import decode_image
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.detectors.families import starts_of
@@ -40,10 +42,14 @@ from detkit.errors import UserError
 from detkit.names import counted, visible
 from detkit.proposals.config import for_any_images
 from detkit.runs.learning import fit_of
+from detkit.runtime.cores import num_cores
+from detkit.runtime.thread_map import map_threads
 from detkit.storage.atomic import write_atomically
+from detkit.storage.run_folder import made_folder
 
 FITTING = 0.98  # of the objects have an anchor: no other detector is tried
 DEFAULT, DEFAULT_CLASSIFIER = "faster_rcnn", "classifier"
+_DECODED = 16  # images of each part that are decoded
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class _Look:
     train: AnnotationSet
     val: AnnotationSet
     problems: list[str]
+    unreadable: list[str]
     leaks: int = 0
 
 
@@ -84,6 +91,27 @@ def init(
     dataset, out = Path(dataset), Path(out)
     if out.exists():
         raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
+    with made_folder(out.parent, ""), _without_lists_of_a_failure(out):
+        return _init(dataset, detector, out, overrides)
+
+
+@contextmanager
+def _without_lists_of_a_failure(out: Path) -> Iterator[None]:
+    """Remove the lists of images that were written beside a config if it does not come to be written."""
+
+    def lists() -> set[Path]:
+        return {file for file in out.parent.iterdir() if file.name.startswith(f"{out.stem}_")}
+
+    before = lists()
+    try:
+        yield
+    except BaseException:
+        for file in lists() - before:
+            file.unlink()
+        raise
+
+
+def _init(dataset: Path, detector: str | None, out: Path, overrides: Sequence[str]) -> dict[str, Any]:
     look = _look_at(dataset, out)
     named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
     starts = starts_of(named, gpu=cuda.is_available()) or (named,)
@@ -115,12 +143,40 @@ def _look_at(dataset: Path, out: Path) -> _Look:
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
-        return _Look(found.format, split, train, val, [])
-    for part in (train, val):
-        require_images(part)
+        return _Look(found.format, split, train, val, [], _decode_some(train, val))
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
-    return _Look(found.format, split, train, val, problems, _leaks(train, val))
+    return _Look(found.format, split, train, val, problems, _decode_some(train, val), _leaks(train, val))
+
+
+def _decode_some(*parts: AnnotationSet) -> list[str]:
+    """Decode a few images, always the same ones, and return what is to be said of those that cannot be read.
+
+    Raises:
+        UserError: none can.
+    """
+    tried = [path for part in parts for path in _sample(image_paths(part))]
+    faults = [fault for fault in map_threads(_fault, tried, num_cores()) if fault]
+    if not faults:
+        return []
+    shown = "\n".join(faults[:3])
+    note = f"of {len(tried)} images that were tried, {len(faults)} cannot be read, such as\n{shown}"
+    if len(faults) == len(tried):
+        raise UserError(note)
+    return [f"{note}\ndetkit check names all; detkit train --skip-bad N goes on without up to N"]
+
+
+def _sample(paths: list[str]) -> list[str]:
+    chosen = np.random.default_rng(0).permutation(len(paths))[:_DECODED]
+    return [paths[image] for image in sorted(chosen.tolist())]
+
+
+def _fault(path: str) -> str:
+    try:
+        decode_image(Path(path))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _leaks(train: AnnotationSet, val: AnnotationSet) -> int:
@@ -179,7 +235,7 @@ def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
 
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
-    notes = [look.split.note]
+    notes = [look.split.note, *look.unreadable]
     if look.leaks:
         notes.append(leak_warning(look.leaks))
     detector: DetectorConfig = template.detector
@@ -301,6 +357,7 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
         f"Started from {template}.",
         *notes,
         "",
+        "detkit check THIS_FILE            finds what is wrong with the data, decoding every image",
         "detkit train THIS_FILE            learns; results go to runs/",
         "detkit show-data THIS_FILE        draws what the model will see",
         "detkit config explain KEY         says what a key means",

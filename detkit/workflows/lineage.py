@@ -31,7 +31,7 @@ from detkit.runtime.environment import environment
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, new_folder, require_empty
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, clear, made_folder, require_empty
 from detkit.training.staged.stages import FOLDER as STAGES
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
@@ -90,11 +90,10 @@ def lineage(
     """
     wanted, dataset = _wanted(only), str(dataset)
     backbone_of(terms)  # refuses a name before a folder is made
-    folder = new_folder(None, "lineage") if out is None else Path(out)
+    folder = Path(out) if out is not None else None
     try:
-        with locked(folder):
-            _begin(folder, dataset, terms)
-            images = images_of_dataset(dataset, folder)
+        with made_folder(out, "lineage") as folder, locked(folder):
+            images = _begin(folder, dataset, terms)
             say(f"run folder: {folder}", images.note)
             weights, pretrain_seconds = _weights(images, terms, folder)
             ground = common_ground(images, terms, weights)
@@ -122,13 +121,17 @@ def _wanted(only: Sequence[str]) -> list[str]:
     return list(only) or names
 
 
-def _begin(folder: Path, dataset: str, terms: Terms) -> None:
-    """Note the terms in a new folder, and refuse one where something else was measured."""
+def _begin(folder: Path, dataset: str, terms: Terms) -> Images:
+    """Look at the dataset, and note the terms in a new folder; refuse one that was begun on others."""
     known_terms = {"dataset": dataset, **asdict(terms)}
     if not (folder / TERMS).is_file():
         require_empty(folder)
         write_atomically(folder / TERMS, json.dumps(known_terms, indent=2))
-        return
+        try:
+            return images_of_dataset(dataset, folder)
+        except Exception:
+            clear(folder)  # a corrected command may have it
+            raise
     before = json.loads((folder / TERMS).read_bytes())
     changed = [key for key in known_terms if before.get(key) != known_terms[key]]
     if changed:
@@ -137,6 +140,7 @@ def _begin(folder: Path, dataset: str, terms: Terms) -> None:
             f"{folder}: was begun with {key} {before.get(key)}, not {known_terms[key]}; rows on different "
             "terms do not compare: name another folder with --out"
         )
+    return images_of_dataset(dataset, folder)
 
 
 def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | None]:

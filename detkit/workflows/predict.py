@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import TracebackType
 
 from detkit.data.datasets.named_images import find_images
-from detkit.data.images import decode_image
+from detkit.data.images import decode_image, has_frames
+from detkit.errors import UserError
 from detkit.inference.model_file import model_path
 from detkit.inference.prediction import Prediction
-from detkit.inference.predictor import predict_together
-from detkit.inference.results import Records, ResultFormat, record, write_predictions
+from detkit.inference.predictor import Predictor, predict_together
+from detkit.inference.records import Records
+from detkit.inference.results import ResultFormat, image_files, record, write_image_file, write_results
 from detkit.inference.score_floor import Aim
-from detkit.names import file_name
+from detkit.names import distinct_parts, file_name, one_line
 from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import from_main, process_group, rank
-from detkit.storage.content_keys import key_of
+from detkit.runtime.progress import say
+from detkit.storage.content_keys import file_stamp, key_of
 from detkit.storage.run_folder import results_folder
 
 DRAWN = "drawn"
+_WITH_FRAMES = (".gif", ".tif", ".tiff", ".webp", ".png")
 
 
 def predict(
@@ -37,18 +41,20 @@ def predict(
     threshold: float | Aim | None = None,
     device: str = "auto",
     allow_custom: bool = False,
+    strict: bool = False,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, Records]:
     """Run a trained detector on images, write what it finds and draw it.
 
     Processes that torchrun started share the images; the first one writes. Memory does not grow with the
-    number of images.
+    number of images. An image that cannot be read is skipped, which is said, and its record says why. However
+    this ends, the folder holds the results of the images that were done, and the same call does the others.
 
     Args:
         weights: a model.safetensors, or the folder of a run that holds one.
         sources: image files, folders (with all below them) and glob patterns.
-        out: folder for the results, new or empty, or with what the same prediction left when it was stopped;
-            None takes a new one in runs/.
+        out: folder for the results, new or empty, or with what the same prediction left when it was stopped,
+            which goes on; None takes a new one in runs/.
         format: json, coco, voc, yolo or csv.
         draw: also write each image with its detections into drawn/.
         tile: side of tiles in pixels, to find small objects in large images.
@@ -56,43 +62,113 @@ def predict(
             best F1 where the model file holds it, otherwise 0.5.
         device: auto, cpu, cuda, cuda:N or mps.
         allow_custom: let the model file run code that it names (`type: custom`); what runs is said.
+        strict: stop at the first image that cannot be read.
         on_image: called with images done and in all.
 
     Returns:
-        The folder, and one record an image: image, width, height and detections, read from a file when it is
-        asked for. No record in the processes that are not the first.
+        The folder, and one record an image: image, width, height, detections and error, read from a file when
+        it is asked for; `skipped` of the records lists the images that could not be read. No record in the
+        processes that are not the first.
 
     Raises:
-        UserError: the weights or an image cannot be read, nothing matches a source, or the
-            threshold is none of these.
+        UserError: the weights cannot be read, nothing matches a source, the threshold is none of these, or an
+            image cannot be read and `strict` is set.
+        KeyboardInterrupt: after Ctrl-C, when what was found is written.
     """
     weights, files = model_path(weights), find_images(sources)
     predictor = build_predictor(weights, device, allow_custom=allow_custom)
     what = (str(weights.absolute()), [str(file) for file in files], format, draw, tile, threshold)
+    settings = {
+        "threshold": threshold,
+        "tile_px": tile,
+        "batch_size": 1 if predictor.session.device.type == "cpu" else 8,
+        "threads": max(1, num_workers(None)),
+        "strict": strict,
+    }
+    predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
     with process_group(predictor.session.device), ExitStack() as held:
-        stream = predict_together(
-            predictor,
-            files,
-            threshold=threshold,
-            tile_px=tile,
-            batch_size=1 if predictor.session.device.type == "cpu" else 8,
-            threads=max(1, num_workers(None)),
-        )
-        opened = results_folder(out, "predict", key_of("predict", *what))
-        folder = from_main(lambda: held.enter_context(opened))
+        opened = results_folder(out, "predict", key_of("predict", *what), keep=True)
+        results: list[_Results] = []  # in process 0
+
+        def begin() -> tuple[Path, list[int]]:
+            folder = held.enter_context(opened)
+            work = key_of(file_stamp(weights), *what)
+            results.append(held.enter_context(_Results(folder, files, work, format, predictor, draw=draw)))
+            return folder, results[0].records.missing()
+
+        folder, missing = from_main(begin)
+        stream = predict_together(predictor, [files[place] for place in missing], **settings)
+        held.callback(stream.close)  # its threads end
         if rank() != 0:
             deque(stream, maxlen=0)
-            return folder, Records(folder)
-        shutil.rmtree(folder / DRAWN, ignore_errors=True)  # of the same prediction, when it was stopped
-        records = Records(folder)
-        written = write_predictions(stream, files, folder, format, predictor.category_ids)
-        for number, found in enumerate(written, start=1):
-            records.add(record(found, predictor.category_ids))
-            if draw:
-                shown = _best(found) if predictor.classifies_images else found
-                _draw(shown, folder / DRAWN, predictor.classes)
-            on_image(number, len(files))
-    return folder, records
+            return folder, Records(None)
+        for place, found in zip(missing, stream, strict=True):
+            results[0].add(place, found)
+            on_image(len(results[0].records), len(files))
+    return folder, results[0].records
+
+
+class _Results:
+    """Files of a prediction: pictures and files of single images are written as they come, others at the end.
+
+    Used as a `with`; however that ends, the files hold what was found.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[Path],
+        work: str,
+        result_format: ResultFormat,
+        predictor: Predictor,
+        *,
+        draw: bool,
+    ) -> None:
+        self._own_files = image_files(files, folder, result_format)
+        self._drawings = _drawings(files, folder / DRAWN) if draw else None
+        self._folder, self._files, self._format = folder, files, result_format
+        self._predictor, self._said_frames = predictor, False
+        self.records = Records(folder, work, [file_stamp(file) for file in files])
+
+    def add(self, place: int, found: Prediction) -> None:
+        """Write what was found in the image at a place, and say what is odd about it."""
+        source = self._files[place]
+        if found.error is not None:
+            say(one_line(f"warning: {found.error}; skipped"))
+        else:
+            if self._own_files is not None:
+                write_image_file(self._own_files[place], found, self._format)
+            if self._drawings is not None:
+                shown = _best(found) if self._predictor.classifies_images else found
+                _draw(shown, source, self._drawings[place], self._predictor.classes)
+            if not self._said_frames and source.suffix.lower() in _WITH_FRAMES and has_frames(source):
+                self._said_frames = True
+                say(
+                    one_line(
+                        f"warning: {source}: has several frames or pages; of all such the first is taken"
+                    )
+                )
+        self.records.add(place, record(found, self._predictor.category_ids))
+
+    def __enter__(self) -> _Results:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        done = len(self.records)
+        if error is None:
+            write_results(self.records, self._files, self._folder, self._format)
+        elif done:
+            with suppress(UserError, OSError):  # as on a full disk: the records are kept
+                write_results(self.records, self._files, self._folder, self._format)
+        if error is None or not done:
+            self.records.settle()
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                f"stopped by Ctrl-C; the results of {done} of {len(self._files)} images are in "
+                f"{self._folder}: the same command, with it as --out, does the others"
+            ) from None
 
 
 def _best(found: Prediction) -> Prediction:
@@ -100,11 +176,12 @@ def _best(found: Prediction) -> Prediction:
     return found[:1]
 
 
-def _draw(found: Prediction, folder: Path, classes: Sequence[str]) -> None:
-    """Write an image with its detections, under a free name: two folders may hold images of one name."""
-    source = Path(str(found.source))
-    file, number = folder / f"{file_name(source.stem)}.jpg", 1
-    while file.exists():
-        number += 1
-        file = folder / f"{file_name(f'{source.stem}-{number}')}.jpg"
+def _drawings(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Return where each image is drawn: two folders may hold images of one name."""
+    names = distinct_parts([file_name(file.stem) for file in files], [str(file) for file in files])
+    return [folder / f"{name}.jpg" for name in names]
+
+
+def _draw(found: Prediction, source: Path, file: Path, classes: Sequence[str]) -> None:
+    """Write an image with its detections."""
     write_image(file, draw_detections(decode_image(source), found.boxes, found.labels, found.scores, classes))

@@ -10,6 +10,7 @@ from typing import Any
 from detkit.data.datasets.named_images import NamedImages, named_images
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
+from detkit.names import one_line
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin
 from detkit.report.proposal_drawings import draw_proposals
@@ -30,6 +31,7 @@ class Proposed:
         seconds_per_image: mean time that the method took for one image; None where it was done before.
         note: where the boxes are, or what is still to be done.
         drawings: folder of the pictures, where they were wanted.
+        skipped: image and error of each that this run could not read; the file is without them.
     """
 
     method: str
@@ -38,6 +40,7 @@ class Proposed:
     seconds_per_image: float | None
     note: str
     drawings: Path | None = None
+    skipped: tuple[dict[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` writes."""
@@ -46,6 +49,7 @@ class Proposed:
             "images": self.images,
             "boxes_per_image": self.boxes_per_image,
             "seconds_per_image": self.seconds_per_image,
+            "skipped": list(self.skipped),
         }
 
 
@@ -61,10 +65,12 @@ def propose(
     draw: bool = False,
     device: str = "auto",
     allow_custom: bool = False,
+    strict: bool = False,
 ) -> Proposed:
     """Find the proposals of many images and write them into one file.
 
     What is done stays in a folder beside the file until all is done, so that the same call goes on with it.
+    An image that cannot be read is skipped, which is said, and the file is without it.
 
     Args:
         method: selective_search, edge_boxes, sliding_window, or a model.safetensors of a Faster R-CNN.
@@ -77,9 +83,11 @@ def propose(
         draw: also draw the best box of each object, or the first boxes where there are no labels.
         device: where a model runs.
         allow_custom: let a model file run code that it names (`type: custom`); what runs is said.
+        strict: stop at the first image that cannot be read.
 
     Raises:
-        UserError: something in this is wrong, an image cannot be read, or shards are missing for `merge`.
+        UserError: something in this is wrong, shards are missing for `merge`, no image can be read, or one
+            cannot and `strict` is set.
         KeyboardInterrupt: after Ctrl-C, when what is done is kept.
     """
     out = Path(out)
@@ -88,22 +96,27 @@ def propose(
     images = named_images(sources, sets)
     key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
     parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))
-    wanted = _share(len(images.names), shard)
+    wanted, skipped = _share(len(images.names), shard), dict[int, str]()
     if parts.is_joined():
         say(f"{out}: these proposals are there already")
     elif not merge:
-        _look(parts, wanted, images, chosen)
+        skipped = _look(parts, wanted, images, chosen, strict=strict)
+    listed = tuple({"image": images.names[image], "error": error} for image, error in skipped.items())
+    if len(skipped) == len(images.names):
+        raise UserError(f"{skipped[0]}\nnone of {len(skipped)} images can be read")
     if shard is not None and not parts.is_joined():
         done = parts.summary(wanted)
-        left = len(parts.missing(range(len(images.names))))
+        left = len(set(parts.missing(range(len(images.names)))) - skipped.keys())
         note = f"{left} images are left to the other shards" if left else "all shards are done"
         note += "; the same command with --merge instead of --shard writes the file"
-        return Proposed(chosen.name, *done, note)
-    store = parts.join()
-    folder = draw_proposals(store, images, out) if draw else None
+        return Proposed(chosen.name, *done, note, skipped=listed)
+    store = parts.join(skipped)
+    there = set(store.names)
+    without = {image for image, name in enumerate(images.names) if name not in there}
+    folder = draw_proposals(store, images.without(without), out) if draw else None
     count = max(len(store), 1)
     about = store.num_boxes / count, store.origin.seconds / count or None
-    return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder)
+    return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder, listed)
 
 
 def _check(out: Path, shard: tuple[int, int] | None, merge: bool, draw: bool) -> None:
@@ -123,19 +136,30 @@ def _share(count: int, shard: tuple[int, int] | None) -> range:
     return range(count * (part - 1) // parts, count * part // parts)
 
 
-def _look(parts: StoreParts, wanted: range, images: NamedImages, method: Method) -> None:
-    missing = len(parts.missing(wanted))
+def _look(
+    parts: StoreParts, wanted: range, images: NamedImages, method: Method, *, strict: bool
+) -> dict[int, str]:
+    """Look at the images that are not done yet, and return why some were skipped, by their positions."""
+    missing, skipped = len(parts.missing(wanted)), dict[int, str]()
     if not missing:
-        return
+        return skipped
+
+    def skip(image: int, error: str) -> None:
+        skipped[image] = error
+        say(one_line(f"warning: {error}; skipped"))
+
     cores = num_cores()
     # One image alone may use all cores; of many, each uses one.
     proposer = method.build(max(1, cores // missing))
     threads = max(2, cores) if method.by_model else cores
     try:
-        propose_images(parts, wanted, images.pixels, proposer, num_threads=threads)
+        propose_images(
+            parts, wanted, images.pixels, proposer, num_threads=threads, skip=None if strict else skip
+        )
     except KeyboardInterrupt:
         left = len(parts.missing(wanted))
         raise KeyboardInterrupt(
             f"stopped by Ctrl-C; {len(wanted) - left} of {len(wanted)} images are kept in {parts.folder}: "
             "the same command goes on with the others"
         ) from None
+    return skipped

@@ -10,6 +10,7 @@ from detkit.data.datasets.builder import open_training_set
 from detkit.evaluation.measure import Measured, measure
 from detkit.report.evaluation_page import write_page
 from detkit.runs.results import evaluated_run, read_run
+from detkit.runs.resume import without_skipped
 from detkit.storage.run_folder import METRICS, REPORT
 
 
@@ -45,7 +46,9 @@ def report(folder: str | Path, *, allow_custom: bool = False) -> WrittenReport:
     run = read_run(folder, allow_custom=allow_custom)
     measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
     metrics, file = folder / METRICS, folder / REPORT
-    trained_on = open_training_set(run.config.data)[0].annotations if metrics.is_file() else None
+    trained_on = None
+    if metrics.is_file():
+        trained_on = open_training_set(run.config.data, without_skipped(folder))[0].annotations
     evaluated = evaluated_run(folder.resolve().name, run.config, run.source, run.found, measured, None)
     write_page(file, evaluated, metrics, trained_on)
     return WrittenReport(file, measured)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from detkit.config.dump import dump_config
 from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
@@ -17,7 +18,8 @@ from detkit.detectors.families import family_of
 from detkit.report.draw import write_image
 from detkit.runs.session import task_of
 from detkit.runtime.session import Session
-from detkit.storage.run_folder import new_folder
+from detkit.storage.content_keys import key_of
+from detkit.storage.run_folder import results_folder
 
 NUM_BATCHES = 4
 
@@ -45,11 +47,11 @@ def show_data(
     config = as_config(config)
     train_set, changed = open_training_set(config.data)
     train_set = attach_proposals(config.detector.external_proposals, train_set, "train")
-    folder = new_folder(out, "show-data")
-    task = task_of(config, Session(torch.device("cpu")), train_set)
-    drawn = []
-    for number, step in enumerate(islice(family_of(config.detector).draw_training(task), num_batches)):
-        picture = folder / f"batch_{number:02d}.jpg"
-        write_image(picture, step.picture)
-        drawn.append({"picture": str(picture), "images": step.num_images, "objects": step.num_objects})
+    with results_folder(out, "show-data", key_of("show-data", dump_config(config), num_batches)) as folder:
+        task = task_of(config, Session(torch.device("cpu")), train_set)
+        drawn = []
+        for number, step in enumerate(islice(family_of(config.detector).draw_training(task), num_batches)):
+            picture = folder / f"batch_{number:02d}.jpg"
+            write_image(picture, step.picture)
+            drawn.append({"picture": str(picture), "images": step.num_images, "objects": step.num_objects})
     return {"out": str(folder), "batches": drawn, "invalid_boxes": changed}

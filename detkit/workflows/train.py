@@ -13,6 +13,7 @@ from detkit.annotations.image_files import image_paths
 from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set, open_validation_set
+from detkit.data.datasets.image_screen import ImageScreen
 from detkit.data.datasets.source import Source
 from detkit.data.datasets.split_leaks import known_leaks, leak_warning
 from detkit.data.regions.attached_proposals import attach_proposals
@@ -25,10 +26,12 @@ from detkit.inference.score_floor import advice_of
 from detkit.names import counted
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
-from detkit.runs.resume import training_folder
+from detkit.runs.resume import SKIPPED_IMAGES, skipped_before, training_folder
 from detkit.runs.session import session, task_of
 from detkit.runtime.processes import barrier, from_main, rank
 from detkit.runtime.progress import say
+from detkit.storage.atomic import write_atomically
+from detkit.storage.json_text import json_bytes
 from detkit.storage.run_folder import METRICS, MODEL
 
 
@@ -70,6 +73,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     from_weights: str | Path | None = None,
+    skip_bad: int = 0,
     **settings: Any,
 ) -> Training | None:
     """Train a detector, keep the weights that do best on the validation images, and report on them.
@@ -87,6 +91,7 @@ def train(
         resume: go on with the training in `out`.
         from_weights: a model.safetensors, or the folder of a run that holds one, to start from; classes it
             shares by name are kept.
+        skip_bad: go on without up to so many images that cannot be read; they are listed in the run folder.
         settings: changes to keys of `train`, or of the config itself: epochs=3, seed=1.
 
     Returns:
@@ -100,16 +105,15 @@ def train(
     config, out = as_config(config, overrides, settings), None if out is None else Path(out)
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
-    try:
-        train_set, changed = open_training_set(config.data)
-        val_set = open_validation_set(config.data) if config.data.val is not None else None
-    except UserError as error:
-        raise UserError(
-            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
-        ) from error
     with session(config, trains=True) as run, ExitStack() as held:
+        screen = ImageScreen(skip_bad, skipped_before(out), decide=from_main)
+        train_set, val_set, changed = _opened(config, screen)
         if rank() == 0:
             changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
+            if screen.skipped:
+                changes.append(
+                    f"{len(screen.skipped)} images that cannot be read are left out: {SKIPPED_IMAGES}"
+                )
             seen = train_set.annotations
             say(
                 f"training on {counted(seen.num_images, 'image')}, {counted(seen.num_objects, 'object')}",
@@ -125,6 +129,8 @@ def train(
         task = task_of(config, run, train_set, val_set)
         opened = training_folder(out, name, task.config_text, resume=resume)
         folder, resumed = from_main(lambda: held.enter_context(opened))
+        if screen.skipped and rank() == 0:
+            write_atomically(folder / SKIPPED_IMAGES, json_bytes(screen.skipped, indented=True))
         weights = None if from_weights is None else Path(from_weights)
         task = replace(task, folder=folder, resume=resumed, from_weights=weights)
         start = time.perf_counter()
@@ -138,6 +144,18 @@ def train(
 
 def _paths(source: Source) -> list[str]:
     return image_paths(source.annotations)
+
+
+def _opened(config: Config, screen: ImageScreen) -> tuple[Source, Source | None, dict[str, int]]:
+    """Return the training images, the validation images, and what the box policy changed."""
+    try:
+        train_set, changed = open_training_set(config.data, screen)
+        val_set = open_validation_set(config.data, screen) if config.data.val is not None else None
+    except UserError as error:
+        raise UserError(
+            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
+        ) from error
+    return train_set, val_set, changed
 
 
 def _report(config: Config, task: Task) -> Measured | None:

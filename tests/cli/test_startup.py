@@ -86,6 +86,19 @@ def test_check_of_a_dataset_starts_without_torch(tmp_path: Path) -> None:
     assert not loaded(command("check", str(tmp_path / "shapes"))) & {"torch", "torchvision"}
 
 
+def test_a_prediction_starts_without_torchs_compiler_and_torchvision() -> None:
+    pooled = (
+        "import torch, detkit.workflows.predict\n"
+        "from detkit.ops.roi_align import roi_align\nfrom detkit.ops.roi_pool import roi_pool\n"
+        "maps, boxes = torch.ones(1, 3, 8, 8), torch.tensor([[0.0, 0.0, 64.0, 64.0]])\n"
+        "image = torch.zeros(1).long()\n"
+        "with torch.inference_mode():\n"
+        "    assert roi_align(maps, boxes, image, 1 / 8, 2, 2, True).mean() == 1\n"
+        "    assert roi_pool(maps, boxes, image, 1 / 8, 2).mean() == 1\n"
+    )
+    assert not loaded(pooled) & {"torchvision", "torch._dynamo", "torch.distributed.tensor", "sympy"}
+
+
 def test_score_says_why_the_number_is_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = {"id": 1, "file_name": "a.jpg", "width": 100, "height": 100}
     truth = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [50, 50, 30, 40], "area": 1200, "iscrowd": 0}

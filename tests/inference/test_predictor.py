@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,42 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
         predictor().predict(np.zeros((4, 4)))
     with pytest.raises(UserError, match="at least 16 pixels"):
         predictor().predict(picture(40, 40), tile_px=8)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("tile_px", [None, 32])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_file_that_cannot_be_read_comes_with_its_error_in_its_place(
+    tmp_path: Path, batch_size: int, tile_px: int | None, threads: int
+) -> None:
+    pixels = [picture(40, 60, (4, 5, 16 + i, 20, i % 3, 200)) for i in range(4)]
+    broken = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    pictures = [broken[0], pixels[0], broken[1], broken[1], pixels[1], pixels[2], pixels[3], broken[0]]
+    stream = predictor().stream(
+        iter(pictures), threshold=0.5, tile_px=tile_px, batch_size=batch_size, threads=threads, strict=False
+    )
+    found = list(stream)
+    assert [one.source for one in found if one.error is not None] == [broken[0], *broken[1:] * 2, broken[0]]
+    assert [one.error is None for one in found] == [isinstance(one, np.ndarray) for one in pictures]
+    assert found[0].error == f"{broken[0]}: the image does not exist"
+    assert (found[0].size, found[0].boxes.shape, len(found[0])) == ((0, 0), (0, 4), 0)
+    whole = predictor().predict(pixels, tile_px=tile_px)
+    for one, expected in zip((one for one in found if one.error is None), whole, strict=True):
+        np.testing.assert_array_equal(one.boxes, expected.boxes)
+    with pytest.raises(UserError, match="uint8 RGB"):  # a mistake of the program that calls
+        predictor().predict([np.zeros((4, 4))], strict=False)  # type: ignore[list-item]
+
+
+def test_bad_files_alone_are_heard_of_at_once() -> None:
+    stream = predictor().stream(
+        (f"none-{i}.jpg" for i in itertools.count()),
+        threshold=0.5,
+        tile_px=None,
+        batch_size=8,
+        threads=0,
+        strict=False,
+    )
+    assert [next(stream).source for _ in range(3)] == ["none-0.jpg", "none-1.jpg", "none-2.jpg"]
 
 
 def test_tiles_find_what_the_whole_image_at_network_size_is_too_small_for() -> None:

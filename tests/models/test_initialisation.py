@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.models.initialisation import gaussian, he_normal, lecun_uniform
+from detkit.models.initialisation import Unfilled, gaussian, he_normal, lecun_uniform
 
 
 def layers() -> nn.Sequential:
@@ -43,3 +43,17 @@ def test_a_uniform_fill_ends_and_a_normal_one_has_tails() -> None:
     assert model[0].weight.abs().max().item() == pytest.approx(math.sqrt(3 / 450), rel=0.01)
     he_normal(model)
     assert model[0].weight.abs().max().item() > 3.5 * math.sqrt(2 / 450)
+
+
+def test_unfilled_parameters_draw_nothing_and_everything_else_is_as_ever() -> None:
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    with Unfilled():
+        layer = nn.Linear(3, 4)
+        he_normal(layer)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    with Unfilled():
+        buffer = torch.zeros(5).normal_()
+    assert buffer.unique().numel() == 5
+    layer = nn.Linear(3, 4)
+    assert not torch.equal(torch.random.get_rng_state(), state)

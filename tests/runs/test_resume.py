@@ -152,3 +152,33 @@ def test_a_training_that_ended_leaves_no_lock_however_it_ended(tmp_path: Path) -
     ):
         raise KeyboardInterrupt
     assert names(tmp_path) == {CONFIG}
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ((METRICS, "events.out.tfevents.1.host", "skipped_images.json"), False),
+        ((CHECKPOINT,), True),
+        (("nonfinite.pt",), True),
+        ((f"{STAGES}/a.part/model.safetensors",), True),
+        ((f"{STAGES}/",), False),
+    ],
+)
+def test_a_training_that_failed_leaves_only_what_is_worth_something(
+    tmp_path: Path, left: tuple[str, ...], kept: bool
+) -> None:
+    out = tmp_path / "runs" / "out"
+
+    def fail() -> None:
+        with training_folder(out, "train", "version: 1\n", resume=False):
+            for name in left:
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                (out / name).mkdir() if name.endswith("/") else (out / name).touch()
+            raise UserError("wrong")
+
+    with pytest.raises(UserError, match="wrong"):
+        fail()
+    assert (tmp_path / "runs").exists() == kept
+    if kept:
+        assert (out / CONFIG).is_file()
+        assert all((out / name).exists() for name in left)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,27 @@ def test_without_a_terminal_only_what_is_said_is_there(capsys: pytest.CaptureFix
         say("one", "[two]")
     assert not line.is_visible
     assert capsys.readouterr().err == "one\n[two]\n"
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("detkit.runtime.progress.time.monotonic", lambda: now[0])
+
+    def work(**settings: Any) -> str:
+        with ProgressLine("proposals", 4_000, 1_000, **settings) as line:
+            for done in range(1_000, 1_300, 10):
+                now[0] += 5.0
+                line(done + 10)
+        return capsys.readouterr().err
+
+    said = work().splitlines()
+    assert len(said) == 150 // 30
+    assert said[0] == "proposals: 1,060 of 4,000 images, 2 images/s, 0:24:30 left"
+    assert work(logs=False) == ""
+    monkeypatch.setenv("RANK", "1")
+    assert work() == ""
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import pytest
 
 from detkit.errors import UserError
 from detkit.storage.folder_lock import LOCK, locked
-from detkit.storage.run_folder import new_folder, results_folder
+from detkit.storage.run_folder import made_folder, results_folder
 
 
 def break_off(folder: Path, work: str, *files: str) -> None:
-    with suppress(ZeroDivisionError), results_folder(folder, "found", work):
+    with suppress(KeyboardInterrupt), results_folder(folder, "found", work):
         for name in files:
             (folder / name).write_text(work)
-        raise ZeroDivisionError
+        raise KeyboardInterrupt
 
 
 def test_folders_without_a_wish_are_numbered(tmp_path: Path) -> None:
@@ -55,8 +55,11 @@ def test_finished_work_is_not_done_anew(tmp_path: Path) -> None:
 
 
 def test_work_that_failed_before_it_wrote_leaves_a_free_folder_or_none(tmp_path: Path) -> None:
-    break_off(tmp_path / "wanted", "one")
-    assert not list((tmp_path / "wanted").iterdir())
+    break_off(tmp_path / "new" / "wanted", "one")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    break_off(tmp_path / "mine", "one")
+    assert not list((tmp_path / "mine").iterdir())
     with pytest.raises(ZeroDivisionError), results_folder(None, "found", "one", tmp_path):
         raise ZeroDivisionError
     assert not (tmp_path / "found").exists()
@@ -67,7 +70,6 @@ def test_halves_of_files_and_a_free_lock_do_not_fill_a_folder(tmp_path: Path) ->
     with suppress(ZeroDivisionError), locked(tmp_path) as lock:
         lock.begin("another")
         raise ZeroDivisionError
-    assert new_folder(tmp_path, "found") == tmp_path
     with results_folder(tmp_path, "found", "one"):
         pass
 
@@ -77,6 +79,45 @@ def test_whatever_else_is_there_is_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match="not empty"), results_folder(tmp_path, "found", "one"):
         raise AssertionError("not reached")
-    with pytest.raises(UserError, match="not empty"):
-        new_folder(tmp_path, "found")
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_was_written_until_an_error_is_kept_only_where_it_is_worth_something(
+    tmp_path: Path, keep: bool
+) -> None:
+    out = tmp_path / "out"
+
+    def fail() -> None:
+        with results_folder(out, "found", "one", keep=keep):
+            (out / "pictures").mkdir()
+            (out / "pictures" / "a.jpg").touch()
+            (out / ".b.jpg.part").touch()
+            raise UserError("broken")
+
+    with pytest.raises(UserError, match="broken"):
+        fail()
+    if not keep:
+        assert not out.exists()
+        return
+    assert {file.name for file in out.iterdir()} == {"pictures", ".b.jpg.part", LOCK}
+    with pytest.raises(UserError, match="not empty"), results_folder(out, "found", "two"):
+        raise AssertionError("not reached")
+    with results_folder(out, "found", "one", keep=True):
+        assert (out / "pictures" / "a.jpg").exists()
+
+
+def test_folders_that_were_made_for_nothing_are_removed(tmp_path: Path) -> None:
+    with suppress(ZeroDivisionError), made_folder(None, "found", tmp_path / "a" / "b") as folder:
+        assert folder.is_dir()
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    with suppress(ZeroDivisionError), made_folder(tmp_path / "a" / "b", "found"):
+        (tmp_path / "a" / "mine").touch()
+        raise ZeroDivisionError
+    assert [file.name for file in (tmp_path / "a").iterdir()] == ["mine"]
+    with (
+        pytest.raises(UserError, match="mine: cannot make the folder"),
+        made_folder(tmp_path / "a" / "mine", ""),
+    ):
+        raise AssertionError("not reached")

@@ -281,3 +281,18 @@ def test_init_says_the_time_that_plan_measures(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert "time: " in said
     assert json.loads((tmp_path / "found.json").read_text())["plan"]["total_seconds"] > 0
+
+
+def test_a_sample_is_decoded_and_what_cannot_be_read_is_noted(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "voc", 4, 2)
+    files = sorted((tmp_path / "shapes" / "JPEGImages").iterdir())
+    files[1].write_bytes(files[1].read_bytes()[:-300])  # its header is whole
+    notes = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "a.yaml")["notes"]
+    [said] = [note for note in notes if "cannot be read" in note]
+    assert said.startswith(f"of 6 images that were tried, 1 cannot be read, such as\n{files[1]}: ")
+    assert "detkit check names all" in said
+    assert "# detkit check names all" in (tmp_path / "a.yaml").read_text()
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-300])
+    with pytest.raises(UserError, match="of 6 images that were tried, 6 cannot be read"):
+        init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "b.yaml")

@@ -54,6 +54,7 @@ def test_a_folder_of_images(pictures: Path, tmp_path: Path) -> None:
         "images": 7,
         "boxes_per_image": 2,
         "seconds_per_image": result.seconds_per_image,
+        "skipped": [],
     }
     assert result.seconds_per_image > 0
     store = ProposalStore.open(out)
@@ -137,7 +138,7 @@ def test_a_stop_says_what_is_kept(pictures: Path, tmp_path: Path, monkeypatch: p
 def test_an_unreadable_image_is_named(pictures: Path, tmp_path: Path) -> None:
     (pictures / "4.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"4\.png"):
-        propose("sliding_window", [str(pictures)], tmp_path / "out.safetensors")
+        propose("sliding_window", [str(pictures)], tmp_path / "out.safetensors", strict=True)
 
 
 def test_threads_of_one_image_and_of_many(
@@ -291,3 +292,46 @@ def test_a_dataset_whose_images_are_gone(tmp_path: Path) -> None:
         lost.unlink()
     with pytest.raises(UserError, match="2 of 5 images are missing"):
         named_images([str(tmp_path / "shapes")])
+
+
+def test_a_bad_image_costs_itself_alone(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / "2.png").write_bytes(b"")
+    (pictures / "gone.png").symlink_to(tmp_path / "nowhere")
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(UserError, match=r"2\.png: the file is empty"):
+        propose("selective_search", [str(pictures)], out, strict=True)
+    assert not out.exists()
+    result = propose("selective_search", [str(pictures)], out, draw=True)
+    assert result.images == 6
+    assert [item["image"] for item in result.skipped] == ["2.png", "gone.png"]
+    warned = capfd.readouterr().err.splitlines()
+    assert warned[0] == f"warning: {pictures / '2.png'}: the file is empty; skipped"
+    store = ProposalStore.open(out)
+    assert sorted(store.names) == ["0.png", "4.png", "6.png", "more/1.png", "more/3.png", "more/5.png"]
+    for number, name in enumerate(store.names):
+        expected = whole(decode_image(pictures / name))
+        np.testing.assert_array_equal(store(number).boxes, expected.boxes)
+    assert result.drawings is not None
+    assert len(list(result.drawings.rglob("*.jpg"))) == 6
+    again = propose("selective_search", [str(pictures)], out, draw=True)  # it is there already
+    assert (again.images, again.skipped) == (6, ())
+
+
+def test_shards_leave_a_bad_image_to_the_one_who_joins_them(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "2.png").write_bytes(b"")
+    out = tmp_path / "out.safetensors"
+    results = [propose("selective_search", [str(pictures)], out, shard=(n, 2)) for n in (1, 2)]
+    assert [len(result.skipped) for result in results] == [1, 0]
+    with pytest.raises(UserError, match=r"1 of 7 images are not done yet, such as 2\.png"):
+        propose("selective_search", [str(pictures)], out, merge=True)
+    assert propose("selective_search", [str(pictures)], out).images == 6
+
+
+def test_where_no_image_can_be_read_there_is_no_file(pictures: Path, tmp_path: Path) -> None:
+    for file in pictures.rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(UserError, match="none of 7 images can be read"):
+        propose("selective_search", [str(pictures)], tmp_path / "out.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]

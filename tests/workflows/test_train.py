@@ -152,7 +152,7 @@ def test_predictions_are_written_and_drawn(run: Path, tmp_path: Path, result_for
         threshold=0.0,
         device="cpu",
     )
-    assert [set(record) for record in records] == [{"image", "width", "height", "detections"}] * 3
+    assert [set(record) for record in records] == [{"image", "width", "height", "detections", "error"}] * 3
     assert len(list((folder / "drawn").iterdir())) == 3
     assert any(file.is_file() for file in folder.rglob("*") if "drawn" not in file.parts)
 
@@ -187,7 +187,7 @@ def test_a_training_that_was_stopped_before_its_first_checkpoint_begins_anew_by_
     assert {file.name for file in (tmp_path / "run").iterdir()} == {file.name for file in run.iterdir()}
 
 
-def test_a_prediction_that_was_stopped_is_done_anew_by_the_same_command(
+def test_a_prediction_that_was_stopped_goes_on_by_the_same_command(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_synthetic(tmp_path / "data", "coco", 1, 3)

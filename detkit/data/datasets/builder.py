@@ -9,19 +9,23 @@ import numpy as np
 from detkit.annotations.validity import apply_box_policy
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import AnyDatasetConfig
-from detkit.data.datasets.readers import reader_of
+from detkit.data.datasets.readers import Screen, all_images, reader_of
 from detkit.data.datasets.source import Source
 from detkit.errors import UserError
 
 
-def open_training_set(data: DataConfig) -> tuple[Source, dict[str, int]]:
+def open_training_set(data: DataConfig, screen: Screen = all_images) -> tuple[Source, dict[str, int]]:
     """Return the training images, with the box policy applied, and what it changed.
+
+    Args:
+        data: the `data` of a config.
+        screen: leaves out images that cannot be read.
 
     Raises:
         UserError: something in the dataset is missing or malformed, or a box is not valid and
             `data.invalid_boxes` is error.
     """
-    source = open_set(data.train, data)
+    source = open_set(data.train, data, screen)
     annotations, changed = apply_box_policy(source.annotations, data.invalid_boxes)
     if annotations.num_objects == 0:
         raise UserError(
@@ -33,11 +37,15 @@ def open_training_set(data: DataConfig) -> tuple[Source, dict[str, int]]:
     return replace(source, annotations=annotations), changed
 
 
-def open_validation_set(data: DataConfig) -> Source:
+def open_validation_set(data: DataConfig, screen: Screen = all_images) -> Source:
     """Return the validation images, with the boxes exactly as their files hold them.
 
     The box policy changes nothing here, because the official numbers are those of the files; `error`
     still refuses a box that is not valid.
+
+    Args:
+        data: the `data` of a config.
+        screen: leaves out images that cannot be read.
 
     Raises:
         UserError: there is no such set, something in it is missing or malformed, or a box is not
@@ -45,13 +53,13 @@ def open_validation_set(data: DataConfig) -> Source:
     """
     if data.val is None:
         raise UserError("data.val: the config names no validation images")
-    source = open_set(data.val, data)
+    source = open_set(data.val, data, screen)
     source = replace(source, annotations=reader_of(data.val).for_validation(source.annotations))
     if data.invalid_boxes == "error":
         apply_box_policy(source.annotations, "error")
     return source
 
 
-def open_set(config: AnyDatasetConfig, data: DataConfig) -> Source:
+def open_set(config: AnyDatasetConfig, data: DataConfig, screen: Screen = all_images) -> Source:
     """Return the images and labels of one `data.train` or `data.val`."""
-    return reader_of(config).open(config, data.classes, data.ignore_classes)
+    return reader_of(config).open(config, data.classes, data.ignore_classes, screen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.dataset import AnnotationSet, join_sets
+from detkit.annotations.dataset import AnnotationSet, join_sets, select_images
 from detkit.annotations.detect import FoundDataset, detect_format
 from detkit.annotations.image_files import (
     IMAGE_EXTENSIONS,
@@ -50,6 +50,16 @@ class NamedImages:
     pixels: Callable[[int], NDArray[np.uint8]]
     stamps: list[Any]
     truth: AnnotationSet | None
+
+    def without(self, left_out: Container[int]) -> NamedImages:
+        """Return all images but those at some positions."""
+        kept = [image for image in range(len(self.names)) if image not in left_out]
+        return NamedImages(
+            [self.names[image] for image in kept],
+            lambda image: self.pixels(kept[image]),
+            [self.stamps[image] for image in kept],
+            None if self.truth is None else select_images(self.truth, kept),
+        )
 
 
 def named_images(sources: str | Path | Sequence[str | Path], sets: Sequence[str] = ()) -> NamedImages:
@@ -104,10 +114,14 @@ def _of_dataset(images: Source) -> NamedImages:
 
 
 def _sizes(paths: Sequence[Path]) -> list[int]:
-    try:
-        return [path.stat().st_size for path in paths]
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    """Return the sizes of files, -1 of one that cannot be looked at: whoever reads it hears why."""
+    sizes = []
+    for path in paths:
+        try:
+            sizes.append(path.stat().st_size)
+        except OSError:
+            sizes.append(-1)
+    return sizes
 
 
 def labelled_images(dataset: str, sets: Sequence[str] = ()) -> Source:

@@ -38,6 +38,8 @@ from detkit.spec import CustomConfig, Spec
 from detkit.storage.atomic import write_atomically
 
 Classes = Sequence[str] | None
+Screen = Callable[[AnnotationSet], AnnotationSet]
+"""Leaves out images whose files cannot be read, before anything else opens them."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,21 @@ class DatasetReader:
 
     Attributes:
         read: returns the annotations without opening images; classes that are None are those of the files.
-        open: returns annotations and pixels, after making sure that images are there.
+        open: returns annotations and pixels, after making sure that images are there; its last argument is a
+            `Screen` for those that are files.
         for_validation: returns the annotations that predictions are compared with.
         files: what else it can do if it is a type of annotation files.
     """
 
     read: Callable[[Any, Classes, Sequence[str]], AnnotationSet]
-    open: Callable[[Any, Classes, Sequence[str]], Source]
+    open: Callable[[Any, Classes, Sequence[str], Screen], Source]
     for_validation: Callable[[AnnotationSet], AnnotationSet] = lambda annotations: annotations
     files: FileFormat | None = None
+
+
+def all_images(truth: AnnotationSet) -> AnnotationSet:
+    """Return the set as it is: the `Screen` of those who want every image."""
+    return truth
 
 
 def reader_of(config: Spec) -> DatasetReader:
@@ -135,10 +143,10 @@ def _of_files(
 ) -> DatasetReader:
     """Return the reader of a type of annotation files that lie apart from their images."""
 
-    def opened(config: Any, classes: Classes, ignored: Sequence[str]) -> Source:
+    def opened(config: Any, classes: Classes, ignored: Sequence[str], screen: Screen) -> Source:
         annotations = read(config, classes, ignored)
         require_images(annotations)
-        return file_source(with_sizes(annotations))
+        return file_source(with_sizes(screen(annotations)))
 
     return DatasetReader(read, opened, files=files)
 
@@ -214,10 +222,12 @@ def _image_folder(config: ImageFolderConfig, classes: Classes, ignored: Sequence
     return read_image_folder(Path(config.root), config.split, classes, ignored)
 
 
-def _open_image_folder(config: ImageFolderConfig, classes: Classes, ignored: Sequence[str]) -> Source:
+def _open_image_folder(
+    config: ImageFolderConfig, classes: Classes, ignored: Sequence[str], screen: Screen
+) -> Source:
     annotations = _image_folder(config, classes, ignored)
     require_images(annotations)
-    return file_source(annotations)
+    return file_source(screen(annotations))
 
 
 def _image_folder_sets(found: FoundDataset, names: Sequence[str]) -> ImageFolderConfig:
@@ -241,18 +251,20 @@ def _synthetic_set(config: SyntheticDatasetConfig, classes: Classes) -> Syntheti
     return SyntheticSet(config.num_images, config.seed, SYNTHETIC_CLASSES if classes is None else classes)
 
 
-def _open_synthetic(config: SyntheticDatasetConfig, classes: Classes, _: Sequence[str]) -> Source:
+def _open_synthetic(config: SyntheticDatasetConfig, classes: Classes, *_: Any) -> Source:
     drawn = _synthetic_set(config, classes)
     return Source(drawn.annotations(), drawn.render)
 
 
-def _open_crops(config: ObjectCropsConfig, classes: Classes, ignored: Sequence[str]) -> Source:
+def _open_crops(
+    config: ObjectCropsConfig, classes: Classes, ignored: Sequence[str], screen: Screen = all_images
+) -> Source:
     from detkit.data.datasets.object_crops import object_crops
 
-    return object_crops(reader_of(config.of).open(config.of, classes, ignored), config.context)
+    return object_crops(reader_of(config.of).open(config.of, classes, ignored, screen), config.context)
 
 
-def _open_custom(config: CustomConfig, classes: Classes, _: Sequence[str]) -> Source:
+def _open_custom(config: CustomConfig, classes: Classes, *_: Any) -> Source:
     source = build_custom(config, classes=classes)
     if not isinstance(source, Source):
         raise UserError(

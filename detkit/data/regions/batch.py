@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class RegionBatch:
         seed: seeds what the network does at random.
     """
 
+    unit: ClassVar[str] = "regions"
     table: Tensor
     cuts: Cuts
     labels: Tensor

@@ -26,10 +26,11 @@ def propose_images(
     *,
     num_threads: int,
     most_s: float | None = None,
+    skip: Callable[[int, str], None] | None = None,
 ) -> bool:
     """Find the proposals of images that are not done yet, and keep them in parts of a store.
 
-    However it ends, what is done is kept. Progress goes to stderr where that is a terminal.
+    However it ends, what is done is kept. Progress goes to stderr.
 
     Args:
         parts: takes the proposals.
@@ -38,6 +39,7 @@ def propose_images(
         proposer: the method.
         num_threads: images that are processed at the same time.
         most_s: stop after about this time; None goes on to the end.
+        skip: hears the position of an image that cannot be read, and why; None makes it an error.
 
     Returns:
         Whether all are done.
@@ -48,8 +50,13 @@ def propose_images(
     """
     missing = parts.missing(wanted)
 
-    def look(image: int) -> tuple[int, Proposals, float]:
-        array = pixels(image)
+    def look(image: int) -> tuple[int, Proposals | str, float]:
+        try:
+            array = pixels(image)
+        except UserError as error:
+            if skip is None:
+                raise
+            return image, str(error), 0.0
         start = time.perf_counter()
         if isinstance(proposer, NamedProposer):
             found = proposer.propose_named(array, parts.names[image])
@@ -66,7 +73,10 @@ def propose_images(
     with ProgressLine("proposals", len(missing)) as progress:
         try:
             for done, (image, found, seconds) in enumerate(map_threads(look, missing, num_threads), start=1):
-                parts.add(image, found, seconds)
+                if isinstance(found, Proposals):
+                    parts.add(image, found, seconds)
+                elif skip is not None:
+                    skip(image, found)
                 progress(done)
                 if most_s is not None and progress.seconds > most_s:
                     return done == len(missing)

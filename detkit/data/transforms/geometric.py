@@ -4,10 +4,10 @@ Each transform is called with a (3, H, W) uint8 image, its target in the same pi
 generator that all of its chance comes from; it returns both anew. Images lie in memory as their
 decoder wrote them, pixel by pixel (channels last), which is the layout the fast paths want.
 
-Pixels are resized by torch, as `torchvision.transforms.v2` does, and mirrored by the latter; turning
-and padding are OpenCV's, which are four times faster here. Boxes go through one matrix rule
-(`geometry.move`), not through v2's box kernels: those clip differently from version to version and
-know no rule for objects whose centre leaves.
+Pixels are resized and mirrored by torch, as `torchvision.transforms.v2` does, whose import takes longer than
+to look at an image; turning and padding are OpenCV's, which are four times faster here. Boxes go through one
+matrix rule (`geometry.move`), not through v2's box kernels: those clip differently from version to version
+and know no rule for objects whose centre leaves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from detkit.structures import Target
 
@@ -77,9 +76,9 @@ class Flip(Sometimes):
         """Return the image and target, mirrored."""
         height, width = image.shape[1:]
         if self.direction == "horizontal":
-            image, matrix = functional.horizontal_flip(image), scaling(-1.0, 1.0, width, 0.0)
+            image, matrix = image.flip(2), scaling(-1.0, 1.0, width, 0.0)
         else:
-            image, matrix = functional.vertical_flip(image), scaling(1.0, -1.0, 0.0, height)
+            image, matrix = image.flip(1), scaling(1.0, -1.0, 0.0, height)
         return image, move(target, matrix, (height, width))
 
 

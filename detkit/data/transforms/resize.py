@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms.v2 import functional
 
 from detkit.data.transforms.geometric import move, scaling
 from detkit.structures import Target
@@ -47,9 +46,12 @@ class Resize:
         size = resized(height, width, short_px, self.long_px)
         if size == (height, width):
             return image, target
-        batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # keeps the layout, as image[None] does not
-        image = interpolate(batch, size, mode="bilinear", antialias=True)[0]
-        return image, move(target, scaling(size[1] / width, size[0] / height), size)
+        return _resampled(image, size), move(target, scaling(size[1] / width, size[0] / height), size)
+
+
+def _resampled(image: Tensor, size: tuple[int, int]) -> Tensor:
+    batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # keeps the layout, as image[None] does not
+    return interpolate(batch, size, mode="bilinear", antialias=True)[0]
 
 
 def keep_size(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:
@@ -107,9 +109,8 @@ class ScaleCrop:
         side = max(1, round(self.size_px * min(height, width) / short_px))
         top = int(generator.integers(height - side, endpoint=True))
         left = int(generator.integers(width - side, endpoint=True))
-        size = [self.size_px, self.size_px]
-        square = functional.resized_crop(image, top, left, side, side, size, antialias=True)
-        return whole_image(square, target, generator)
+        square = image[:, top : top + side, left : left + side]
+        return whole_image(_resampled(square, (self.size_px, self.size_px)), target, generator)
 
 
 def whole_image(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:

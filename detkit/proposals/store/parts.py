@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,19 +102,25 @@ class StoreParts:
         write_store(file, origin, self.names[self._first : stop], self._waiting.__getitem__)
         self._waiting = []
 
-    def join(self) -> ProposalStore:
+    def join(self, skipped: Container[int] = ()) -> ProposalStore:
         """Write the store from its parts, which are then removed, and return it.
 
         What is returned tells the time that the parts took; the file does not, and so is the same each time.
 
+        Args:
+            skipped: positions of images that the store is to be without.
+
         Raises:
-            UserError: the parts do not hold every image.
+            UserError: the parts do not hold every other image.
         """
         parts = self._parts()
         places = {first + i: (part, i) for first, part in parts for i in range(len(part))}
-        missing = [name for image, name in enumerate(self.names) if image not in places]
+        left = [image for image in range(len(self.names)) if image not in places]
+        missing = [self.names[image] for image in left if image not in skipped]
         if not missing:
-            write_store(self.file, self.origin, self.names, lambda image: places[image][0](places[image][1]))
+            order = sorted(places)
+            names = [self.names[image] for image in order]
+            write_store(self.file, self.origin, names, lambda n: places[order[n]][0](places[order[n]][1]))
         elif not self.is_joined():  # otherwise somebody else has joined and removed the parts meanwhile
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(self.names)} images are not done yet, such as "

@@ -121,7 +121,7 @@ def fit(
                 state.advance()
                 if rank() == 0:
                     num_images = len(batch) * world_size()
-                    on_step(Report(state.step, state.epoch, "train", lr, values, num_images))
+                    on_step(Report(state.step, state.epoch, "train", lr, values, num_images, batch.unit))
                 keeper.leave_if(interrupt.requested)
                 if save_every_steps and state.step % save_every_steps == 0:
                     keeper.write()

@@ -45,7 +45,7 @@ class TrainingLog:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / METRICS
         self._total_steps, self._start_step = total_steps, start_step
-        self._line = ProgressLine("training", total_steps, start_step, "steps")
+        self._line = ProgressLine("training", total_steps, start_step, "steps", logs=False)
         self._stream = self._without(lambda step, split: step > start_step)
         self._all_images, self._all_seconds = 0, 0.0
         self._start_interval()
@@ -90,7 +90,7 @@ class TrainingLog:
         self._all_seconds += seconds
         means = {name: sum(values) / len(values) for name, values in self._sums.items()}
         self._write(report, means, rate)
-        state = f"{rate:.3g} images/s  {_text(means)}  {_memory()}"
+        state = f"{rate:.3g} {report.unit}/s  {_text(means)}  {_memory()}"
         if self._line.is_visible:
             self._line(report.step, state=state)
         elif report.epoch.is_integer() or time.monotonic() - self._said > _SECONDS_A_LINE:

@@ -28,7 +28,9 @@ class Report:
         split: `train` or `val`.
         lr: learning rate of weights.
         values: losses (on a GPU those of the step before, nothing after the first), or metrics.
-        num_images: images of the step, over all processes; 0 for a validation.
+        num_images: images of the step, or what else its batches are made of, over all processes; 0 for a
+            validation.
+        unit: what that is.
     """
 
     step: int
@@ -37,6 +39,7 @@ class Report:
     lr: float
     values: Mapping[str, float]
     num_images: int
+    unit: str = "images"
 
 
 @dataclass(frozen=True)

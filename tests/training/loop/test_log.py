@@ -113,3 +113,11 @@ def test_tensorboard_is_asked_for_but_missing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match="pip install tensorboard"):
         TrainingLog(tmp_path, 2, tensorboard=True)
+
+
+def test_the_rate_is_of_what_the_batches_are_made_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TrainingLog(tmp_path, 1, tensorboard=False) as log:
+        log(Report(1, 1.0, "train", 0.1, {"head_box": 1.0}, 128, "regions"))
+    assert " regions/s" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detkit.inference.records import JOURNAL, Records
+
+STAMPS = ("1 10", "2 20", "3 30")
+
+
+def record(name: str, error: str | None = None) -> dict[str, Any]:
+    return {"image": name, "width": 4, "height": 3, "detections": [{"score": 0.1}], "error": error}
+
+
+def test_records_come_back_from_their_file(tmp_path: Path) -> None:
+    records = Records(tmp_path, "work", STAMPS)
+    assert not records
+    made = [record(name) for name in ("a", "\ud800", "é\n")]
+    for place, one in enumerate(made):
+        records.add(place, one)
+        assert records[place] == one
+    records.settle()
+    assert list(records) == made == list(records)
+    assert (len(records), records[0], records[-1], records[1:]) == (3, made[0], made[2], made[1:])
+    with pytest.raises(IndexError):
+        records[3]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_of_the_same_work_has_the_records_that_a_killed_process_left(tmp_path: Path) -> None:
+    left = Records(tmp_path, "work", STAMPS)
+    left.add(2, record("c"))
+    left.add(0, record("a"))
+    del left
+    records = Records(tmp_path, "work", STAMPS)
+    assert list(records) == [record("a"), record("c")]
+    assert records.missing() == [1]
+    records.add(1, record("b"))
+    assert [one["image"] for one in records] == ["a", "b", "c"]
+    assert list(records.places) == [0, 1, 2]
+
+
+def test_a_line_that_was_cut_off_and_what_is_no_record_are_passed_over(tmp_path: Path) -> None:
+    left = Records(tmp_path, "work", STAMPS)
+    left.add(0, record("a"))
+    journal = tmp_path / JOURNAL
+    with journal.open("ab") as lines:
+        lines.write(
+            b'[-1, "3 30", {}]\n[7, "", {}]\n[]\nnothing\n[1, "2 20", {"image": "b"}]\n[1, "2 20", {"ima'
+        )
+    records = Records(tmp_path, "work", STAMPS)
+    assert records.missing() == [1, 2]
+    records.add(1, record("b"))
+    assert list(Records(tmp_path, "work", STAMPS)) == [record("a"), record("b")]
+
+
+def test_images_that_changed_or_could_not_be_read_and_other_work_are_done_again(tmp_path: Path) -> None:
+    left = Records(tmp_path, "work", STAMPS)
+    for place, error in enumerate((None, None, "c: the file is empty")):
+        left.add(place, record("abc"[place], error))
+    assert left.skipped == [{"image": "c", "error": "c: the file is empty"}]
+    again = Records(tmp_path, "work", ("1 10", "2 21", "3 30"))
+    assert again.missing() == [1, 2]
+    assert again.skipped == []
+    assert Records(tmp_path, "other", STAMPS).missing() == [0, 1, 2]
+    assert Records(tmp_path, "work", STAMPS).missing() == [0, 1, 2]
+
+
+def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / JOURNAL).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        Records(tmp_path / "out", "work", STAMPS)
+    assert (tmp_path / "precious").read_text() == "kept"
