@@ -64,7 +64,7 @@ def test_score_starts_without_torch(tmp_path: Path) -> None:
     assert not modules & {"torch", "torchvision"}
     result = json.loads(Path(out).read_text(encoding="utf-8"))
     assert result["stats"]["AP"] == pytest.approx(1)
-    assert set(result) == {"metric", "stats", "per_class", "seconds"}
+    assert set(result) == {"metric", "map_voc07", "map_voc10", "stats", "per_class", "seconds"}
 
 
 @pytest.mark.parametrize("method", ["selective_search", "sliding_window"])

@@ -94,6 +94,7 @@ def test_plain_values_are_those_of_predict() -> None:
         "width": 100,
         "height": 50,
         "detections": [{"box": [3, 4, 13, 24], "label": "cat", "category_id": 7, "score": 0.75}],
+        "error": None,
     }
 
 

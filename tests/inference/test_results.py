@@ -77,7 +77,7 @@ def test_json_is_a_list_of_images_with_named_boxes(tmp_path: Path) -> None:
 def test_images_that_could_not_be_read_are_listed_beside_the_results(
     tmp_path: Path, result_format: ResultFormat
 ) -> None:
-    unread = Prediction.unread("in/b.jpg", "in/b.jpg: the file is empty")
+    unread = Prediction.unread("in/b.jpg", "in/b.jpg: the file is empty", ("cat", "dog"), IDS)
     written(tmp_path, result_format, [PREDICTIONS[0], unread])
     assert json.loads((tmp_path / "skipped.json").read_text()) == [
         {"image": "in/b.jpg", "error": "in/b.jpg: the file is empty"}
