@@ -71,8 +71,8 @@ class RPNConfig(Spec):
     nms_iou: Fraction = 0.7
     """Boxes that overlap a better one by more than this are dropped (on each feature map alone)."""
     min_size_px: NonNegative = 16.0
-    """Proposals with a shorter side are dropped before `pre_nms_train` or `pre_nms_test` are counted, in pixels of
-    the resized image. The paper takes 16."""
+    """Proposals with a shorter side, in pixels of the resized image, are dropped before the best are counted.
+    The paper takes 16."""
 
     @model_validator(mode="after")
     def _iou_bands_meet(self) -> RPNConfig:

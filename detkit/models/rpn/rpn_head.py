@@ -44,7 +44,7 @@ class RPNHead(nn.Module):
             *(conv_block(widths[i], widths[i + 1], size=3, norm="none", relu=True) for i in range(num_convs))
         )
         self.objectness = objectness
-        self.cls_logits = Conv2d(channels, num_anchors * (2 if objectness == "softmax" else 1), 1)
+        self.cls_logits = Conv2d(channels, num_anchors * (1 if objectness == "sigmoid" else 2), 1)
         self.bbox_pred = Conv2d(channels, num_anchors * 4, 1)
         self.num_anchors = num_anchors
         gaussian(self, 0.01)
