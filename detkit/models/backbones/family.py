@@ -76,6 +76,7 @@ class BackboneFamily(Generic[ConfigT]):
         stages: number of stages that can be frozen, the last one included.
         padded_for_regions: whether a detector that takes regions from its maps pads them more than the
             published classifier does. The network's class takes `padded` then.
+        smallest_crop_px: side of the smallest crop that it can read as it was published.
     """
 
     config: type[ConfigT]
@@ -88,6 +89,7 @@ class BackboneFamily(Generic[ConfigT]):
     classifier_dropout: float = 0.0
     stages: int = 5
     padded_for_regions: bool = False
+    smallest_crop_px: int = 1
 
     def build(self, spec: ConfigT, pyramid: bool, crops: bool = False) -> nn.Module:
         """Return a network from scratch that gives all its maps, or the one at stride 16.

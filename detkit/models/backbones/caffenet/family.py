@@ -27,4 +27,5 @@ CAFFENET = BackboneFamily(
     behind=FcLayers(cells=6, keys=("classifier.0.", "classifier.3."), dropout_first=False),
     classifier_dropout=0.5,
     padded_for_regions=True,
+    smallest_crop_px=23,  # the second pooling sees two cells
 )

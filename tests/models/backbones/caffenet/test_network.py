@@ -12,6 +12,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.rcnn.config import RCNNConfig
+from detkit.detectors.rcnn.model import RCNN
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.models.backbones.caffenet.network import CaffeNet
 from tests.models.backbones.networks import trainable
@@ -82,3 +83,17 @@ def test_only_maps_that_regions_are_taken_from_are_padded(kind: Any, name: str, 
 
 def test_freezing_goes_from_the_input_on() -> None:
     assert min(int(name.split(".")[1]) for name in trainable(CaffeNet(width=0.125, freeze_at=1))) == 4
+
+
+def test_a_crop_too_small_for_the_poolings_is_refused() -> None:
+    spec = {"type": "rcnn", "backbone": {**BACKBONE, "width": 0.05}}
+    small = {"type": "warp", "size": 22, "context_px": 1}
+    with pytest.raises(
+        ValueError, match=r"size must be at least 23 with backbone: caffenet, got 22"
+    ):
+        RCNNConfig.model_validate({**spec, "regions": small})
+    least = build_detector(RCNNConfig.model_validate({**spec, "regions": {**small, "size": 23}}), 2, 0)
+    assert isinstance(least, RCNN)
+    assert torch.isfinite(least.network(torch.zeros(1, 3, 23, 23))).all()
+    with pytest.raises(RuntimeError):
+        least.network(torch.zeros(1, 3, 22, 22))
