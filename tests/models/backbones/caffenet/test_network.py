@@ -88,9 +88,7 @@ def test_freezing_goes_from_the_input_on() -> None:
 def test_a_crop_too_small_for_the_poolings_is_refused() -> None:
     spec = {"type": "rcnn", "backbone": {**BACKBONE, "width": 0.05}}
     small = {"type": "warp", "size": 22, "context_px": 1}
-    with pytest.raises(
-        ValueError, match=r"size must be at least 23 with backbone: caffenet, got 22"
-    ):
+    with pytest.raises(ValueError, match=r"size must be at least 23 with backbone: caffenet, got 22"):
         RCNNConfig.model_validate({**spec, "regions": small})
     least = build_detector(RCNNConfig.model_validate({**spec, "regions": {**small, "size": 23}}), 2, 0)
     assert isinstance(least, RCNN)
