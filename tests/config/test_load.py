@@ -137,7 +137,7 @@ def test_unknown_keys_do_not_hide_that_parts_do_not_fit() -> None:
     text = changed("{type: layer4}", "{type: fc6_fc7, drop: 0}")
     found = mistakes(text)
     assert len(found) == 2
-    assert "head: fc6_fc7 needs backbone: alexnet, zfnet or vgg" in found[0]
+    assert "head: fc6_fc7 needs backbone: alexnet, caffenet, zfnet or vgg" in found[0]
     assert 'did you mean "dropout"' in found[1]
 
 

@@ -47,3 +47,10 @@ def test_detector_is_built_from_it(name: str) -> None:
     config = load_config(name, [f"detector.backbone.width={NARROW}", "detector.backbone.weights=none"])
     model = build_detector(config.detector, len(config.data.classes), config.seed)
     assert any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if name.startswith("faster_rcnn")])
+def test_the_papers_own_networks_have_a_softmax_of_two_outputs(name: str) -> None:
+    detector: Any = load_config(name).detector
+    papers = detector.backbone.type in ("zfnet", "vgg")
+    assert detector.proposals.objectness == ("softmax" if papers else "sigmoid")

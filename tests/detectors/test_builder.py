@@ -182,7 +182,7 @@ def test_own_backbone_head_and_detector() -> None:
         ({"backbone": custom("Backbone", channels=5)}, "layer4 is a part of backbone: resnet"),
         (
             {"backbone": custom("Backbone", channels=5), "head": {"type": "fc6_fc7"}},
-            "fc6_fc7 is a part of backbone: alexnet, zfnet or vgg",
+            "fc6_fc7 is a part of backbone: alexnet, caffenet, zfnet or vgg",
         ),
         ({"backbone": custom("Backbone", channels=5), **{k: FPN[k] for k in ("neck", "head")}}, "5 lists"),
     ],

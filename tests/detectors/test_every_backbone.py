@@ -149,7 +149,10 @@ def test_on_regions_pooled_in_a_spatial_pyramid(name: str, head: str) -> None:
     [
         (("alexnet", "fast_rcnn", "layer4", "none"), "layer4 needs backbone: resnet"),
         (("zfnet", "faster_rcnn", "two_fc", "fpn"), "fpn needs a backbone with four stages"),
-        (("googlenet", "fast_rcnn", "fc6_fc7", "none"), "fc6_fc7 needs backbone: alexnet, zfnet or vgg"),
+        (
+            ("googlenet", "fast_rcnn", "fc6_fc7", "none"),
+            "fc6_fc7 needs backbone: alexnet, caffenet, zfnet or vgg",
+        ),
         (("resnet18", "fast_rcnn", "inception5", "none"), "inception5 needs backbone: googlenet"),
         (
             ("googlenet", "faster_rcnn", "inception5", "fpn"),

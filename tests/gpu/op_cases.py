@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder as TorchvisionCoder
 from torchvision.models.detection._utils import Matcher
 
-from detkit.models.response_norm import LocalResponseNorm
+from detkit.models.response_norm import LocalResponseNorm, WithinChannelNorm
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.boxes import clip, is_large, pairwise_ioa, pairwise_iou
 from detkit.ops.coding import BoxCoder
@@ -280,6 +280,12 @@ def convolved_exactly(stride: int, padding: int) -> Callable[..., Outputs]:
     return run
 
 
+def normed_within_channels(x: Tensor) -> Outputs:
+    square, (height, width) = F.pad(x * x, (1, 1, 1, 1)), x.shape[2:]
+    total = sum(square[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3))
+    return (x / (1 + 5e-5 / 9 * total) ** 0.75,)
+
+
 def filters(channels_out: int, channels: int, size: int) -> Tensor:
     return maps(channels_out, channels, size, size, seed=3) / (size * math.sqrt(channels))
 
@@ -349,6 +355,10 @@ CASES = {
     "response_norm": Case(
         (SMALL * 30,), one(LocalResponseNorm(3, alpha=5e-5, beta=0.75)),
         one(F.local_response_norm, 3, 5e-5, 0.75), (64 * EPS, 64 * EPS * 30), num_learned=1,
+    ),
+    "within_channel_norm": Case(
+        (SMALL * 30,), one(WithinChannelNorm(3, alpha=5e-5)), normed_within_channels,
+        (64 * EPS, 64 * EPS * 30), num_learned=1,
     ),
     # Results have deviation 1, gradients of the weights up to 300; Winograd's method rounds to 1e-6 of it.
     "convolution_in_tiles": Case(

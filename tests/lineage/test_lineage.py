@@ -54,7 +54,7 @@ def ground(backbone: str) -> Ground:
     )
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "alexnet", "zfnet", "vgg16", "googlenet"])
+@pytest.mark.parametrize("backbone", ["resnet18", "alexnet", "caffenet", "zfnet", "vgg16", "googlenet"])
 def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> None:
     common = ground(backbone)
     for link in CHAIN:
@@ -77,7 +77,7 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
 
 @pytest.mark.parametrize("name", ["resnet", "resnet19", "vgg", "alexnet7", "lenet", ""])
 def test_a_backbone_that_is_not_there(name: str) -> None:
-    with pytest.raises(UserError, match=r"--backbone .*alexnet, zfnet, vgg11"):
+    with pytest.raises(UserError, match=r"--backbone .*alexnet, caffenet, zfnet, vgg11"):
         backbone_of(replace(TINY, backbone=name))
 
 

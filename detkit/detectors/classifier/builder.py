@@ -11,7 +11,7 @@ from detkit.models.backbones.builder import build_backbone, load_pretrained
 
 def build_classifier(spec: ClassifierConfig, num_classes: int, on_weights: OnWeights | None) -> Classifier:
     """Return the classifier of a config; see `DetectorFamily`."""
-    backbone = build_backbone(spec.backbone, pyramid=False)
+    backbone = build_backbone(spec.backbone, pyramid=False, crops=True)
     tail = build_tail(spec.backbone, backbone, spec.dropout, num_classes)
     if on_weights is not None and spec.backbone.weights != "none":
         rest = {f"{name}.": part for name, part in tail.named_children()}

@@ -24,7 +24,7 @@ class FcTail(nn.Module):
         channels_in: channels of conv5.
         size: cells along each side that fc6 sees.
         channels: width of fc6 and fc7.
-        dropout_first: whether dropout stands before each of them (AlexNet, ZFNet) or behind it (VGG).
+        dropout_first: whether dropout stands before each of them (AlexNet, ZFNet) instead of behind it.
         dropout: fraction of activations dropped.
         num_classes: K.
     """

@@ -29,7 +29,7 @@ def build_crop_network(spec: AnyBackboneConfig, dropout: float, on_weights: OnWe
         dropout: share of activations dropped after fc6 and fc7 while training.
         on_weights: see `DetectorFamily`.
     """
-    backbone = build_backbone(spec, pyramid=False)
+    backbone = build_backbone(spec, pyramid=False, crops=True)
     if isinstance(spec, CustomConfig):
         return CropNetwork(backbone, MeanHead(cast(Sequence[int], backbone.channels)[-1]), 1)
     fc = family_of(spec).fc

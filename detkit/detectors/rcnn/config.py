@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from detkit.data.config import DataConfig
 from detkit.detectors.config import Refused, StagedDetectorConfig, Values
 from detkit.models.backbones.alexnet.family import AlexNetConfig
-from detkit.models.backbones.families import AnyBackboneConfig
+from detkit.models.backbones.families import AnyBackboneConfig, family_of
 from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMDecisionConfig
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
-from detkit.spec import Count, Index, Spec, fill
+from detkit.spec import Count, CustomConfig, Index, Spec, fill
 from detkit.training.config import TrainConfig
 
 
@@ -65,6 +65,16 @@ class RCNNConfig(StagedDetectorConfig):
     """What is it."""
     box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly; null leaves the boxes as they are proposed."""
+
+    @model_validator(mode="after")
+    def _crops_can_be_read(self) -> RCNNConfig:
+        smallest = 1 if isinstance(self.backbone, CustomConfig) else family_of(self.backbone).smallest_crop_px
+        if self.regions.size < smallest:
+            raise ValueError(
+                f"regions.size must be at least {smallest} with backbone: {self.backbone.type}, "
+                f"got {self.regions.size}"
+            )
+        return self
 
     @classmethod
     def complete(cls, config: Values) -> Values:

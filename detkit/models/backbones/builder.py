@@ -16,19 +16,20 @@ from detkit.models.pretrained import LoadReport, load_weights, read_weights
 from detkit.spec import CustomConfig
 
 
-def build_backbone(spec: AnyBackboneConfig, *, pyramid: bool) -> nn.Module:
+def build_backbone(spec: AnyBackboneConfig, *, pyramid: bool, crops: bool = False) -> nn.Module:
     """Return a backbone from scratch; it has `channels` and `strides`, those of the maps it gives.
 
     Args:
         spec: the config's `detector.backbone`.
         pyramid: whether to give four maps, or one at stride 16.
+        crops: see `BackboneFamily.build`.
 
     Raises:
         UserError: If a custom backbone does not fit.
     """
     if isinstance(spec, CustomConfig):
         return _module_with_maps("backbone", spec)
-    return family_of(spec).build(spec, pyramid)
+    return family_of(spec).build(spec, pyramid, crops)
 
 
 def build_neck(spec: AnyNeckConfig, channels: Sequence[int], strides: Sequence[int]) -> Neck:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from detkit.models.backbones.alexnet.family import ALEXNET
+from detkit.models.backbones.caffenet.family import CAFFENET
 from detkit.models.backbones.config import BackboneConfig
 from detkit.models.backbones.family import BackboneFamily
 from detkit.models.backbones.googlenet.family import GOOGLENET
@@ -14,7 +15,7 @@ from detkit.models.backbones.vgg.family import VGG
 from detkit.models.backbones.zfnet.family import ZFNET
 from detkit.spec import CustomConfig, one_of
 
-FAMILIES: tuple[BackboneFamily[Any], ...] = (ALEXNET, ZFNET, VGG, GOOGLENET, RESNET)
+FAMILIES: tuple[BackboneFamily[Any], ...] = (ALEXNET, CAFFENET, ZFNET, VGG, GOOGLENET, RESNET)
 
 if TYPE_CHECKING:
     PublishedBackboneConfig: TypeAlias = BackboneConfig
@@ -45,7 +46,7 @@ def owners_of(head: str) -> list[BackboneFamily[Any]]:
 
     Example:
         >>> [family.name for family in owners_of("fc6_fc7")], owners_of("two_fc")
-        (['alexnet', 'zfnet', 'vgg'], [])
+        (['alexnet', 'caffenet', 'zfnet', 'vgg'], [])
     """
     return [family for family in FAMILIES if family.head_name == head]
 
@@ -55,7 +56,7 @@ def any_of(families: Iterable[BackboneFamily[Any]]) -> str:
 
     Example:
         >>> any_of(FAMILIES[:3]), any_of(FAMILIES[:1])
-        ('alexnet, zfnet or vgg', 'alexnet')
+        ('alexnet, caffenet or zfnet', 'alexnet')
     """
     names = [family.name for family in families]
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

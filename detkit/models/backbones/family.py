@@ -74,6 +74,9 @@ class BackboneFamily(Generic[ConfigT]):
         head: the `head` of a config that is made of these layers.
         classifier_dropout: fraction of activations that the published classifier drops.
         stages: number of stages that can be frozen, the last one included.
+        padded_for_regions: whether a detector that takes regions from its maps pads them more than the
+            published classifier does. The network's class takes `padded` then.
+        smallest_crop_px: side of the smallest crop that it can read as it was published.
     """
 
     config: type[ConfigT]
@@ -85,11 +88,21 @@ class BackboneFamily(Generic[ConfigT]):
     head: type[HeadConfig] = Fc6Fc7HeadConfig
     classifier_dropout: float = 0.0
     stages: int = 5
+    padded_for_regions: bool = False
+    smallest_crop_px: int = 1
 
-    def build(self, spec: ConfigT, pyramid: bool) -> nn.Module:
-        """Return a network from scratch that gives all its maps, or the one at stride 16."""
+    def build(self, spec: ConfigT, pyramid: bool, crops: bool = False) -> nn.Module:
+        """Return a network from scratch that gives all its maps, or the one at stride 16.
+
+        Args:
+            spec: its config.
+            pyramid: whether to give all.
+            crops: whether it reads whole crops, as the published classifier does, and no regions of its maps.
+        """
         network: type[nn.Module] = resolve_name(self.network)
         more = {"pyramid": pyramid} if self.has_pyramid else {}
+        if self.padded_for_regions:
+            more["padded"] = not crops
         return network(freeze_at=spec.frozen_stages, **_keys_of_network(spec), **more)
 
     def build_last_stage(self, spec: ConfigT) -> nn.Module:

@@ -1,16 +1,15 @@
-"""Backbones that are one row of layers: VGG, AlexNet and ZFNet."""
+"""Backbones that are one row of layers: VGG, and AlexNet and its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from detkit.models.backbones.width import scaled
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import run_layers
-from detkit.models.response_norm import LocalResponseNorm
 from detkit.ops.convolution import Conv2d
 
 
@@ -57,31 +56,44 @@ class SequentialBackbone(nn.Module):
         return maps
 
 
+class ConvLayer(NamedTuple):
+    """A convolution of a `ConvRow`, and whether it is pooled."""
+
+    channels: int
+    kernel: int
+    stride: int
+    padding: int
+    pooled: bool = False
+    groups: int = 1
+
+
 class ConvRow(SequentialBackbone):
     """Convolutions of AlexNet's kind, some of them pooled; one map, that of the last.
 
     Args:
+        plan: the convolutions at full width.
+        pooling: returns the layers behind one that is pooled: the pooling, and a norm before or behind it.
         width: multiplier of every number of channels.
         freeze_at: how many convolutions from the input on stay as they are.
-
-    Attributes:
-        plan: of each convolution its channels, kernel, stride and padding, and whether it is pooled.
-        normalises: whether what is pooled is normalised across three channels before.
     """
 
-    plan: ClassVar[Sequence[tuple[int, int, int, int, bool]]]
-    normalises: ClassVar[bool] = False
-
-    def __init__(self, *, width: float = 1.0, freeze_at: int = 0) -> None:
+    def __init__(
+        self,
+        plan: Sequence[ConvLayer],
+        pooling: Callable[[], Sequence[nn.Module]],
+        *,
+        width: float,
+        freeze_at: int,
+    ) -> None:
         layers: list[nn.Module] = []
         channels_in = 3
-        for number, (full, kernel, stride, padding, pooled) in enumerate(self.plan):
-            channels = scaled(full, width)
-            conv = Conv2d(channels_in, channels, kernel, stride, padding)
+        for number, layer in enumerate(plan):
+            channels = scaled(layer.channels, width)
+            conv = Conv2d(
+                channels_in, channels, layer.kernel, layer.stride, layer.padding, groups=layer.groups
+            )
             layers += [conv.requires_grad_(number >= freeze_at), nn.ReLU(inplace=True)]
-            if pooled and self.normalises:
-                layers.append(LocalResponseNorm(3, alpha=5e-5, beta=0.75))
-            if pooled:
-                layers.append(nn.MaxPool2d(3, 2, padding=1))
+            if layer.pooled:
+                layers += pooling()
             channels_in = channels
         super().__init__(nn.Sequential(*layers), [len(layers)], width=width)

@@ -70,7 +70,7 @@ class FcHeadConfig(HeadConfig):
 
 
 class Fc6Fc7HeadConfig(FcHeadConfig):
-    """The two fully connected layers of AlexNet, ZFNet or VGG, with their pretrained weights."""
+    """The two fully connected layers of AlexNet, CaffeNet, ZFNet or VGG, with their pretrained weights."""
 
     type: Literal["fc6_fc7"] = "fc6_fc7"
     dropout: Fraction = 0.5

@@ -54,6 +54,7 @@ def _rpn(spec: RPNConfig, channels: Sequence[int], strides: Sequence[int]) -> RP
         channels=spec.channels or channels[0],
         num_convs=spec.num_convs,
         num_anchors=grid.num_per_cell[0],
+        objectness=spec.objectness,
     )
     return RPN(
         head,

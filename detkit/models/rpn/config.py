@@ -36,6 +36,9 @@ class RPNConfig(Spec):
     """Channels of the 3x3 convolution (512 for VGG); 0 takes as many as the feature map has."""
     num_convs: Count = 1
     """Number of 3x3 convolutions before the two outputs."""
+    objectness: Literal["sigmoid", "softmax"] = "sigmoid"
+    """`sigmoid` has one output for each anchor (torchvision), `softmax` two, of background and object (the
+    paper), which learn their difference at twice the speed."""
     border_px: NonNegative | None = 0.0
     """Anchors that reach farther than this outside the image take no part in training (the paper: 0);
     null lets all take part."""
@@ -68,7 +71,8 @@ class RPNConfig(Spec):
     nms_iou: Fraction = 0.7
     """Boxes that overlap a better one by more than this are dropped (on each feature map alone)."""
     min_size_px: NonNegative = 16.0
-    """Proposals with a shorter side are dropped, in pixels of the resized image. The paper takes 16."""
+    """Proposals with a shorter side, in pixels of the resized image, are dropped before the best are counted.
+    The paper takes 16."""
 
     @model_validator(mode="after")
     def _iou_bands_meet(self) -> RPNConfig:

@@ -82,7 +82,8 @@ class RPN(nn.Module):
         train_limits: how many proposals train what comes behind.
         test_limits: how many proposals are made otherwise.
         nms_iou: proposals of a map that overlap a better one by more are dropped.
-        min_size_px: proposals with a shorter side are dropped, and those without area always.
+        min_size_px: proposals with a shorter side are dropped before the best are counted, and those without
+            area always.
     """
 
     def __init__(
@@ -211,7 +212,10 @@ class RPN(nn.Module):
         for level, (logits, deltas, anchors, inside) in enumerate(
             zip(output.logits, output.deltas, output.anchors, output.inside, strict=True)
         ):
-            hidden = logits.masked_fill(~inside, float("-inf"))
+            allowed = inside
+            if self.min_size_px > 0:  # the released code counts the best of what is large
+                allowed = inside & self._are_large(deltas, anchors, sizes)
+            hidden = logits.masked_fill(~allowed, float("-inf"))
             best, index = hidden.topk(min(limits.pre_nms, len(anchors)), dim=1)
             chosen = deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
             boxes.append(CODER.decode(chosen.flatten(0, 1), anchors[index.flatten()]).view_as(chosen))
@@ -238,12 +242,18 @@ class RPN(nn.Module):
         every = torch.cat(anchors)
         return every[self._within_border(every, size)], len(drawn.positives)
 
+    def _are_large(self, deltas: Tensor, anchors: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Return (B, N) bool: the box that (B, N, 4) deltas make of an anchor is large inside its image."""
+        boxes = CODER.decode(deltas.transpose(0, 1), anchors).unbind(1)
+        clipped = [clip(own, size) for own, size in zip(boxes, sizes, strict=True)]
+        return torch.stack([is_large(own, self.min_size_px) for own in clipped])
+
     def _keep_best(
         self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int], num: int
     ) -> Tensor:
         boxes = clip(boxes, size)
         has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        kept = torch.nonzero(is_large(boxes, self.min_size_px) & has_area & torch.isfinite(scores)).squeeze(1)
+        kept = torch.nonzero(has_area & torch.isfinite(scores)).squeeze(1)
         boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
         return boxes[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
 

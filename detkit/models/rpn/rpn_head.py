@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from detkit.models.initialisation import gaussian
 from detkit.models.norm import conv_block
 from detkit.ops.convolution import Conv2d
+
+Objectness = Literal["sigmoid", "softmax"]
 
 
 class RPNHead(nn.Module):
@@ -23,17 +25,26 @@ class RPNHead(nn.Module):
         channels: channels of the 3x3 convolutions.
         num_convs: how many of them.
         num_anchors: anchors at each cell.
+        objectness: `sigmoid` has one output for each anchor, `softmax` two: first those of background, of
+            all anchors, then those of an object.
     """
 
     def __init__(
-        self, channels_in: int, *, channels: int = 512, num_convs: int = 1, num_anchors: int = 9
+        self,
+        channels_in: int,
+        *,
+        channels: int = 512,
+        num_convs: int = 1,
+        num_anchors: int = 9,
+        objectness: Objectness = "sigmoid",
     ) -> None:
         super().__init__()
         widths = [channels_in] + [channels] * num_convs
         self.conv = nn.Sequential(
             *(conv_block(widths[i], widths[i + 1], size=3, norm="none", relu=True) for i in range(num_convs))
         )
-        self.cls_logits = Conv2d(channels, num_anchors, 1)
+        self.objectness = objectness
+        self.cls_logits = Conv2d(channels, num_anchors * (1 if objectness == "sigmoid" else 2), 1)
         self.bbox_pred = Conv2d(channels, num_anchors * 4, 1)
         self.num_anchors = num_anchors
         gaussian(self, 0.01)
@@ -44,11 +55,15 @@ class RPNHead(nn.Module):
         return len(self.conv) == 1
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (B, H*W*A) logits and (B, H*W*A, 4) deltas in float32, ordered as the anchors are."""
+        """Return (B, H*W*A) logits and (B, H*W*A, 4) deltas in float32, ordered as the anchors are.
+
+        A logit is that of a sigmoid. Of a softmax it is the difference of the two outputs: the sigmoid of it
+        is the softmax's score, its loss the softmax's loss, and both outputs get their gradient through it.
+        """
         out = self.conv(features)
-        logits = self.cls_logits(out).permute(0, 2, 3, 1).flatten(1)
+        logits = self._logits(self.cls_logits(out).permute(0, 2, 3, 1)).flatten(1)
         deltas = self.bbox_pred(out).permute(0, 2, 3, 1).reshape(len(out), -1, 4)
-        return logits.float(), deltas.float()
+        return logits, deltas.float()
 
     def say_about(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `forward` says about some anchors, computed from the windows around them alone.
@@ -71,11 +86,19 @@ class RPNHead(nn.Module):
         windows = F.embedding(_window_rows(maps, image, cells), rows).flatten(1)
         conv = cast(Conv2d, cast(nn.Sequential, self.conv[0])[0])
         hidden = F.relu(F.linear(windows, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias))
-        logits = F.linear(hidden, self.cls_logits.weight.flatten(1), self.cls_logits.bias)
+        logits = self._logits(F.linear(hidden, self.cls_logits.weight.flatten(1), self.cls_logits.bias))
         deltas = F.linear(hidden, self.bbox_pred.weight.flatten(1), self.bbox_pred.bias)
         own = anchor - cells * self.num_anchors
         every = torch.arange(len(anchor), device=anchor.device)
-        return logits[every, own].float(), deltas.view(len(anchor), self.num_anchors, 4)[every, own].float()
+        return logits[every, own], deltas.view(len(anchor), self.num_anchors, 4)[every, own].float()
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        """Return (..., A) logits in float32 of what `cls_logits` gives for each cell."""
+        outputs = outputs.float()
+        if self.objectness == "sigmoid":
+            return outputs
+        background, objects = outputs.chunk(2, dim=-1)
+        return objects - background
 
 
 def _window_rows(maps: Sequence[Tensor], image: Tensor, cells: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from detkit.structures import ImageBatch, Target, TrainBatch
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "alexnet": {"type": "alexnet"},
+    "caffenet": {"type": "caffenet"},
     "zfnet": {"type": "zfnet"},
     "vgg11": {"type": "vgg", "depth": 11},
     "vgg13_bn": {"type": "vgg", "depth": 13, "batch_norm": True},
@@ -34,6 +35,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 HEADS: dict[str, tuple[dict[str, Any], int]] = {
     "alexnet": ({"type": "fc6_fc7"}, 6),
+    "caffenet": ({"type": "fc6_fc7"}, 6),
     "zfnet": ({"type": "fc6_fc7"}, 6),
     "vgg11": ({"type": "fc6_fc7"}, 7),
     "vgg13_bn": ({"type": "fc6_fc7"}, 7),

@@ -91,6 +91,7 @@ def test_seed_decides_what_is_drawn() -> None:
 @pytest.mark.parametrize(
     ("part", "change"),
     [
+        ("proposals", {"objectness": "softmax"}),
         ("proposals", {"border_px": None}),
         ("proposals", {"fg_iou": 0.5}),
         ("proposals", {"bg_iou": 0.1}),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detkit.models.rpn.rpn_head import RPNHead
+from detkit.models.rpn.rpn_head import Objectness, RPNHead
 
 
 def maps_of(kind: torch.dtype, *sizes: tuple[int, int]) -> list[Tensor]:
@@ -16,17 +16,20 @@ def maps_of(kind: torch.dtype, *sizes: tuple[int, int]) -> list[Tensor]:
     return [each.contiguous(memory_format=torch.channels_last).requires_grad_() for each in drawn]
 
 
-def head(num_convs: int = 1) -> RPNHead:
+def head(num_convs: int = 1, objectness: Objectness = "sigmoid") -> RPNHead:
     torch.manual_seed(1)
-    made = RPNHead(6, channels=5, num_convs=num_convs, num_anchors=3)
+    made = RPNHead(6, channels=5, num_convs=num_convs, num_anchors=3, objectness=objectness)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter)
     return made.double()
 
 
+@pytest.mark.parametrize("objectness", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("sizes", [((4, 5), (2, 3), (1, 1)), ((3, 7),), ((1, 4), (4, 1))])
-def test_few_anchors_get_the_numbers_and_gradients_of_all(sizes: tuple[tuple[int, int], ...]) -> None:
-    maps, said_by = maps_of(torch.float64, *sizes), head()
+def test_few_anchors_get_the_numbers_and_gradients_of_all(
+    sizes: tuple[tuple[int, int], ...], objectness: Objectness
+) -> None:
+    maps, said_by = maps_of(torch.float64, *sizes), head(objectness=objectness)
     all_said = [said_by(features) for features in maps]
     logits, deltas = (torch.cat([said[i] for said in all_said], 1) for i in (0, 1))
     num = logits.shape[1]
@@ -67,8 +70,9 @@ def test_two_convolutions_see_more_than_a_window() -> None:
     assert not head(2).sees_one_window
 
 
-def test_it_computes_as_autocast_wants() -> None:
-    maps, said_by = maps_of(torch.float32, (4, 5)), head().float()
+@pytest.mark.parametrize("objectness", ["sigmoid", "softmax"])
+def test_it_computes_as_autocast_wants(objectness: Objectness) -> None:
+    maps, said_by = maps_of(torch.float32, (4, 5)), head(objectness=objectness).float()
     everything = torch.arange(60)
     with torch.autocast("cpu", torch.bfloat16):
         logits, deltas = said_by.say_about(maps, torch.zeros_like(everything), everything)

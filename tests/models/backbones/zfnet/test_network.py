@@ -1,4 +1,4 @@
-"""ZFNet is its paper's."""
+"""ZFNet is that of the released Faster R-CNN."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import nn
 
 from detkit.models.backbones.zfnet.network import ZFNet
 from tests.models.backbones.networks import trainable
+from tests.reference.caffe_layers import max_pool, norm_within_channel
 
 
 def test_zfnet_is_the_published_size() -> None:
@@ -17,19 +18,26 @@ def test_zfnet_is_the_published_size() -> None:
     assert min(int(name.split(".")[1]) for name in trainable(zfnet)) == 4
 
 
-def test_zfnet_is_its_papers_layers_one_by_one() -> None:
-    """Convolution, ReLU, normalisation across channels, pooling: written out with the papers numbers."""
+def test_zfnet_is_the_released_layers_one_by_one() -> None:
+    """Convolution, ReLU, norm, pooling: written out with the numbers of Faster R-CNN's prototxt."""
     torch.manual_seed(0)
-    backbone = ZFNet(width=0.125, freeze_at=0).eval()
+    backbone = ZFNet(width=0.125, freeze_at=0).double().eval()
     convs = [layer for layer in backbone.features if isinstance(layer, nn.Conv2d)]
-    x = torch.randn(1, 3, 64, 80)
-    y = x
+    for conv in convs:
+        nn.init.normal_(conv.bias)
+    y = x = torch.randn(1, 3, 64, 82, dtype=torch.float64) * 100
     for conv, stride, padding, pooled in zip(
         convs, (2, 2, 1, 1, 1), (3, 2, 1, 1, 1), (1, 1, 0, 0, 0), strict=True
     ):
         y = nn.functional.conv2d(y, conv.weight, conv.bias, stride, padding).relu()
         if pooled:
-            square = nn.functional.pad((y * y).unsqueeze(1), (0, 0, 0, 0, 1, 1)).squeeze(1)
-            across = square[:, :-2] + square[:, 1:-1] + square[:, 2:]
-            y = nn.functional.max_pool2d(y / (1 + 5e-5 / 3 * across) ** 0.75, 3, 2, padding=1)
+            normed = norm_within_channel(y.detach().numpy(), 3, 5e-5, 0.75)
+            y = torch.from_numpy(max_pool(normed, 3, 2, 1))
+    assert y.std() > 1
     torch.testing.assert_close(backbone(x)[0], y)
+
+
+def test_the_names_of_weights_are_those_of_the_convolutions_places() -> None:
+    assert [name for name in ZFNet(width=0.05).state_dict() if "weight" in name] == [
+        f"features.{place}.weight" for place in (0, 4, 8, 10, 12)
+    ]
