@@ -98,7 +98,10 @@ def convolve(
         and weight.shape[2:] == (1, 1)
         and not any(padding)
     ):
-        x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        x = x[:, :, :: stride[0], :: stride[1]]
+        x = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        stride = (1, 1)
     if torch.compiler.is_compiling() or max(dilation) > 1 or not _is_ours(x, weight):
         return F.conv2d(x, weight, bias, stride, padding, dilation)
     plan = _plan(x, weight, stride, padding)
