@@ -9,9 +9,10 @@ from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.evaluation.measure import known
 from detkit.report.draw import write_image
-from detkit.storage.run_folder import MODEL, made_folder, require_empty
+from detkit.storage.content_keys import key_of
+from detkit.storage.run_folder import CHECKPOINT, MODEL, results_folder
 from detkit.workflows.predict import predict
-from detkit.workflows.train import train
+from detkit.workflows.train import Training, train
 
 CONFIG = "faster_rcnn_resnet18_synthetic"
 NUM_PICTURES = 12
@@ -22,24 +23,23 @@ def demo(out: str | Path | None = None) -> dict[str, Any]:
     """Train on the embedded dataset, evaluate the result, and draw what it finds in new pictures.
 
     Args:
-        out: folder for everything, new or empty; None takes a new one in runs/.
+        out: folder for everything, new or empty, or where a demo was stopped, which goes on; None takes a new
+            one in runs/.
 
     Returns:
         AP50 and AP (COCO's rules) on the embedded validation set, the seconds and the rate of the
         training, and the folder.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C; it says how to go on.
     """
-    with made_folder(out, "demo") as folder:
-        require_empty(folder)
-        trained = train(load_config(CONFIG), out=folder / "train")
-        assert trained is not None, "the demo runs in one process"
-        assert trained.measured is not None
-        assert trained.measured.coco is not None
-        pictures = folder / "pictures"
-        unseen = SyntheticSet(NUM_PICTURES, UNSEEN)
-        for number in range(NUM_PICTURES):
-            write_image(pictures / f"{number:02d}.png", unseen.render(number))
-        found = folder / "predictions"
-        predict(trained.out / MODEL, [str(pictures)], out=found, draw=True)
+    with results_folder(out, "demo", key_of("demo", CONFIG), keep=True) as folder:
+        try:
+            trained = _run(folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; detkit demo --out {folder} goes on") from None
+    assert trained.measured is not None
+    assert trained.measured.coco is not None
     stats = trained.measured.coco.stats
     return {
         "ap50": known(stats["AP50"]),
@@ -48,3 +48,15 @@ def demo(out: str | Path | None = None) -> dict[str, Any]:
         "images_per_second": trained.images_per_second,
         "out": str(folder),
     }
+
+
+def _run(folder: Path) -> Training:
+    begun = (folder / "train" / CHECKPOINT).is_file()
+    trained = train(load_config(CONFIG), out=folder / "train", resume=begun)
+    assert trained is not None, "the demo runs in one process"
+    pictures = folder / "pictures"
+    unseen = SyntheticSet(NUM_PICTURES, UNSEEN)
+    for number in range(NUM_PICTURES):
+        write_image(pictures / f"{number:02d}.png", unseen.render(number))
+    predict(trained.out / MODEL, [str(pictures)], out=folder / "predictions", draw=True)
+    return trained
