@@ -278,9 +278,9 @@ def step_share(alpha: float) -> np.float32:
 
 def shapes(height: int, width: int, alpha: float, max_ratio: float, min_area: float) -> list[tuple[int, int]]:
     """Return the heights and widths of the boxes looked at, by size."""
-    least, size_step = f(math.sqrt(min_area)), f(math.sqrt(f(1) / f(alpha)))
+    least, size_step = f(math.sqrt(f(min_area))), f(math.sqrt(f(1) / f(alpha)))
     shape_step = (f(1) + f(alpha)) / (f(2) * f(alpha))
-    most = int(f(math.log(max_ratio)) / f(math.log(shape_step * shape_step)))
+    most = int(f(math.log(f(max_ratio))) / f(math.log(shape_step * shape_step)))
     sizes = math.ceil(f(math.log(f(max(height, width)) / least)) / f(math.log(size_step)))
     found = []
     for size in range(sizes):

@@ -238,7 +238,7 @@ def affinities(groups: EdgeGroups, *, gamma: float) -> Affinities:
     # The directions are those across the contour, so the line that joins them is turned by a quarter, too.
     line = _direction(y, x) + np.float32(np.pi / 2)
     straight = _cos(groups.orientations[first] - line) * _cos(groups.orientations[second] - line)
-    values = (np.abs(straight).astype(np.float64) ** gamma).astype(np.float32)
+    values = (np.abs(straight).astype(np.float64) ** float(np.float32(gamma))).astype(np.float32)
     strong = values >= WEAKEST
     first, second, values = first[strong], second[strong], values[strong]
     owners, others = np.stack([first, second], axis=1).ravel(), np.stack([second, first], axis=1).ravel()
@@ -255,7 +255,7 @@ def _cos(angles: NDArray[np.float32]) -> NDArray[np.float32]:
 def _touching(members: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return the (N, 2) pairs of groups that are neighbours, the lower first, as they are met."""
     height, width = members.shape
-    met = {(np.int32(-1), np.int32(-1)): True}
+    met = {(np.int32(-1), np.int32(-1)): True}  # Numba reads the types off a first entry
     for column in range(_REACH_PX, width - _REACH_PX):
         for row in range(_REACH_PX, height - _REACH_PX):
             one = members[row, column]
@@ -268,10 +268,7 @@ def _touching(members: NDArray[np.int32]) -> NDArray[np.int32]:
                     if other > one and other != last:
                         met[one, other] = True
                         last = other
-    pairs = np.empty((len(met) - 1, 2), dtype=np.int32)
-    number = -1
-    for pair in met:  # dictionaries keep the order
-        if number >= 0:
-            pairs[number] = pair
-        number += 1
-    return pairs
+    pairs = np.empty((len(met), 2), dtype=np.int32)
+    for number, pair in enumerate(met):  # dictionaries keep the order
+        pairs[number] = pair
+    return pairs[1:]

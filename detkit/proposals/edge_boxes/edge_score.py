@@ -102,7 +102,7 @@ def score_tables(
     at_places[groups.places[:, 0], groups.places[:, 1]] = groups.masses
     edges = np.where(magnitude > np.float32(min_edge), magnitude, np.float32(0))
     perimeters = np.arange(1, max(height // 2 + width // 2, 1) + 1, dtype=np.float32)
-    norms = (np.float32(1) / perimeters).astype(np.float64) ** kappa
+    norms = (np.float32(1) / perimeters).astype(np.float64) ** float(np.float32(kappa))
     return ScoreTables(
         rows=_runs(groups.members),
         columns=_runs(np.ascontiguousarray(groups.members.T)),

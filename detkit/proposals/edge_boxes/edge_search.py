@@ -44,7 +44,7 @@ class BoxGrid:
             >>> BoxGrid(alpha=0.5, max_ratio=2.0, min_area_px=100.0).shapes(19, 19).tolist()
             [[10, 10], [14, 14]]
         """
-        alpha, least = np.float32(self.alpha), np.float32(math.sqrt(self.min_area_px))
+        alpha, least = np.float32(self.alpha), np.float32(math.sqrt(np.float32(self.min_area_px)))
         larger, across = np.float32(math.sqrt(_ONE / alpha)), (_ONE + alpha) / (np.float32(2) * alpha)
         octaves = _log(np.float32(max(height, width)) / least) / _log(larger)
         most = int(_log(np.float32(self.max_ratio)) / _log(across * across))
