@@ -142,6 +142,15 @@ def test_a_pixel_turns_from_the_one_that_saw_it_first() -> None:
     assert groups.members[1:3, 1:3].tolist() == [[0, 1], [0, -1]]
 
 
+def test_masses_are_summed_in_single_precision() -> None:
+    """Five times 0.1 is 0.5 in float32, too weak, and more than 0.5 in float64."""
+    magnitude = np.zeros((3, 7), np.float32)
+    magnitude[1, 1:6] = 0.1
+    edges = EdgeMap(magnitude, np.zeros_like(magnitude))
+    assert magnitude.sum(dtype=np.float64) > 0.5
+    assert len(group_edges(edges, min_edge=0.05, max_turn=0.5, min_mass=0.5).masses) == 0
+
+
 def test_groups_meet_where_the_lower_one_is_two_pixels_from_the_border() -> None:
     """Two strokes across, level, side by side: in row 1 they are no neighbours, in row 2 they are."""
     for row, count in ((1, 0), (2, 2)):
@@ -252,6 +261,12 @@ def test_no_box_begins_where_it_would_leave_the_image_by_a_whole_step() -> None:
     assert len(_place(shape, step, 27, 40)) == len(reference.starts(40, 32, 0.65))
 
 
+def test_steps_are_cut_in_single_precision() -> None:
+    """0.4 / 1.6 is less than a quarter in float32: steps of 20 pixels are 4, not 5."""
+    boxes = _place(np.array([[20, 20]]), BoxGrid(0.6, 3.0, 400.0).step, 40, 20)
+    assert boxes[:, 0].tolist() == [0, 4, 8, 12, 16, 20]
+
+
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 0.65, 0.75, 0.85, 0.95])
 @pytest.mark.parametrize("min_area", [16.0, 400.0, 1000.0, 1e6])
 def test_shapes_against_the_reference(alpha: float, min_area: float) -> None:
@@ -305,6 +320,13 @@ def test_suppression_against_all_pairs(iou: float, eta: float, at_most: int | No
             kept.append(i)
             limit *= eta if limit > 0.5 else 1
     assert suppress(boxes, iou=iou, eta=eta, at_most=at_most).tolist() == kept[:at_most]
+
+
+@pytest.mark.parametrize("tenths", [6, 7, 8, 9])
+def test_a_box_that_overlaps_by_just_the_limit_stays(tenths: int) -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, tenths]])
+    assert suppress(boxes, iou=tenths / 10, eta=1.0, at_most=None).tolist() == [0, 1]
+    assert suppress(boxes, iou=tenths / 10 - 1e-6, eta=1.0, at_most=None).tolist() == [0]
 
 
 def test_suppression_of_nothing() -> None:
