@@ -152,12 +152,13 @@ def test_masses_are_summed_in_single_precision() -> None:
 
 
 def test_groups_meet_where_the_lower_one_is_two_pixels_from_the_border() -> None:
-    """Two strokes across, level, side by side: in row 1 they are no neighbours, in row 2 they are."""
+    """Two level strokes, end to end: in row 1 they are no neighbours, in row 2 they are."""
     for row, count in ((1, 0), (2, 2)):
         magnitude, orientation = np.zeros((2, 7, 12), np.float32)
         magnitude[row, 1:9] = 1
-        orientation[row, 1:5], orientation[row, 5:9] = 0.3 * math.pi, 0.8 * math.pi
-        groups = grouped(EdgeMap(magnitude, orientation))
+        orientation[row, 1:5], orientation[row, 5:9] = 0.3 * math.pi, 0.7 * math.pi
+        edges = EdgeMap(magnitude, orientation)
+        groups = group_edges(edges, min_edge=0.1, max_turn=0.3, min_mass=0.5)
         assert len(groups.masses) == 2
         assert len(affinities(groups, gamma=2.0).values) == count
 
