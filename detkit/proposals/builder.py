@@ -15,7 +15,7 @@ from detkit.proposals.selective_search.search import SelectiveSearch
 from detkit.proposals.sliding_window import PyramidWindows, RelativeWindows, SlidingWindow, WindowLayout
 from detkit.spec import CustomConfig
 
-METHOD_VERSIONS = {"selective_search": 2, "edge_boxes": 1, "sliding_window": 1, "custom": 1}
+METHOD_VERSIONS = {"selective_search": 2, "edge_boxes": 2, "sliding_window": 1, "custom": 1}
 """To be raised when a method comes to give other boxes, so that what was kept of it is made anew."""
 
 

@@ -72,16 +72,12 @@ class EdgeBoxes:
         """
         groups = group_edges(edges, min_edge=self.min_edge, max_turn=self.max_turn, min_mass=self.min_group)
         near = affinities(groups, gamma=self.gamma)
-        tables = score_tables(edges.magnitude, groups, near, min_edge=self.min_edge)
-        boxes, scores = search(
-            tables,
-            BoxGrid(self.alpha, self.max_ratio, self.min_area_px),
-            kappa=self.kappa,
-            min_score=self.min_score,
-        )
+        tables = score_tables(edges.magnitude, groups, near, min_edge=self.min_edge, kappa=self.kappa)
+        grid = BoxGrid(self.alpha, self.max_ratio, self.min_area_px)
+        boxes, scores = search(tables, grid, min_score=self.min_score)
         order = np.argsort(-scores, kind="stable")
         order = order[suppress(boxes[order], iou=self.beta, eta=self.eta, at_most=self.max_boxes)]
-        return Proposals(boxes[order][:, [1, 0, 3, 2]].astype(np.float32), scores[order].astype(np.float32))
+        return Proposals(boxes[order][:, [1, 0, 3, 2]].astype(np.float32), scores[order])
 
 
 def suppress(boxes: NDArray[np.int64], *, iou: float, eta: float, at_most: int | None) -> NDArray[np.int64]:
@@ -110,12 +106,16 @@ def suppress(boxes: NDArray[np.int64], *, iou: float, eta: float, at_most: int |
     sides = boxes[:, 2:] - boxes[:, :2]
     bins = (np.log2(sides.prod(axis=1)) * _BINS_PER_OCTAVE).astype(np.int64)
     kept = np.empty(room, dtype=np.int64)
-    return kept[: _suppress(boxes, bins, iou, eta, kept)]
+    return kept[: _suppress(boxes, bins, np.float32(iou), np.float32(eta), kept)]
 
 
 @compiled
 def _suppress(
-    boxes: NDArray[np.int64], bins: NDArray[np.int64], limit: float, eta: float, kept: NDArray[np.int64]
+    boxes: NDArray[np.int64],
+    bins: NDArray[np.int64],
+    limit: np.float32,
+    eta: np.float32,
+    kept: NDArray[np.int64],
 ) -> int:
     """Fill in the positions that are kept, and return how many.
 
@@ -132,7 +132,7 @@ def _suppress(
         for near in range(max(0, bins[row] - apart), min(len(last), bins[row] + apart + 1)):
             other = last[near]
             while other >= 0 and stays:
-                stays = _iou(boxes[row], boxes[kept[other]]) <= limit
+                stays = bool(_iou(boxes[row], boxes[kept[other]]) <= limit)
                 other = previous[other]
             if not stays:
                 break
@@ -145,10 +145,15 @@ def _suppress(
 
 
 @compiled
-def _iou(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+def _iou(a: NDArray[np.int64], b: NDArray[np.int64]) -> np.float32:
     down, across = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if down <= 0 or across <= 0:
-        return 0.0
-    shared = down * across
-    iou: float = shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+        return np.float32(0)
+    shared = np.float32(down * across)
+    iou: np.float32 = shared / (_area(a) + _area(b) - shared)
     return iou
+
+
+@compiled
+def _area(box: NDArray[np.int64]) -> np.float32:
+    return np.float32((box[2] - box[0]) * (box[3] - box[1]))

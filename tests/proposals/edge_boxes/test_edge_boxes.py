@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,8 @@ from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes, suppress
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
 from detkit.proposals.edge_boxes.edge_groups import EdgeGroups, affinities, group_edges
 from detkit.proposals.edge_boxes.edge_map import EdgeMap, GradientEdges, orientation_of
-from detkit.proposals.edge_boxes.edge_score import box_score, score_tables, scratch_for
-from detkit.proposals.edge_boxes.edge_search import BoxGrid, search
+from detkit.proposals.edge_boxes.edge_score import ScoreTables, box_score, score_tables, scratch_for
+from detkit.proposals.edge_boxes.edge_search import BoxGrid, _place, search
 from detkit.proposals.proposals import NamedProposer
 from tests.reference import edge_boxes as reference
 
@@ -37,76 +38,78 @@ def random_edges(seed: int, height: int = 22, width: int = 26) -> EdgeMap:
     return EdgeMap(magnitude.astype(np.float32), orientation.astype(np.float32))
 
 
-def pixel_sets(groups: EdgeGroups) -> list[set[tuple[int, int]]]:
-    return [
-        set(zip(*map(np.ndarray.tolist, np.nonzero(groups.members == g)), strict=True))
-        for g in range(len(groups.masses))
-    ]
-
-
 def grouped(edges: EdgeMap) -> EdgeGroups:
     return group_edges(edges, min_edge=0.1, max_turn=0.5, min_mass=0.5)
+
+
+def tabled(edges: EdgeMap, kappa: float = 1.5) -> ScoreTables:
+    groups = grouped(edges)
+    near = affinities(groups, gamma=2.0)
+    return score_tables(edges.magnitude, groups, near, min_edge=0.1, kappa=kappa)
+
+
+def scorer_of(edges: EdgeMap, kappa: float = 1.5) -> Callable[[reference.Box], np.float32]:
+    tables = tabled(edges, kappa)
+    scratch = scratch_for(len(tables.masses))
+    return lambda box: box_score(tables, scratch, box, np.float32(0.01))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_groups_against_the_reference(seed: int) -> None:
     edges = random_edges(seed)
     found = grouped(edges)
-    pieces = pixel_sets(found)
+    pieces: list[list[reference.Pixel]] = [[] for _ in found.masses]
+    for column, row in np.argwhere(found.members.T >= 0).tolist():
+        pieces[found.members[row, column]].append((row, column))
     assert pieces == reference.groups(edges.magnitude, edges.orientation, 0.1, 0.5, 0.5)
-    for g, piece in enumerate(pieces):
-        row, column = reference.mean_place(piece, edges.magnitude)
-        assert found.centres[g] == pytest.approx([column, row])
-        direction = reference.mean_direction(piece, edges.magnitude, edges.orientation)
-        assert math.sin(found.orientations[g] - direction) == pytest.approx(0, abs=1e-6)
-        assert tuple(found.places[g]) == max(piece, key=lambda p: (p[1], p[0]))
-        assert found.masses[g] == pytest.approx(sum(float(edges.magnitude[p]) for p in piece))
+    for g, pixels in enumerate(pieces):
+        expected = reference.piece(pixels, edges.magnitude, edges.orientation)
+        assert tuple(found.places[g].tolist()) == expected.place
+        assert found.centres[g].tolist() == [expected.x, expected.y]
+        assert (found.masses[g], found.orientations[g]) == (expected.mass, expected.direction)
+        means = np.average(pixels, axis=0, weights=[edges.magnitude[p] for p in pixels])
+        assert found.centres[g] == pytest.approx(means[::-1], rel=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_affinities_against_all_pairs(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "gamma"), [(0, 2.0), (1, 2.0), (2, 1.3)])
+def test_affinities_against_the_reference(seed: int, gamma: float) -> None:
     edges = random_edges(seed)
-    groups = grouped(edges)
-    pieces = pixel_sets(groups)
-    near = affinities(groups, gamma=2.0)
-    table = {}
-    for g in range(len(pieces)):
-        for position in range(near.starts[g], near.starts[g + 1]):
-            table[g, int(near.others[position])] = near.values[position]
-    for i, j in itertools.permutations(range(len(pieces)), 2):
-        expected = reference.affinity(pieces[i], pieces[j], edges.magnitude, edges.orientation, 2.0)
-        assert table.get((i, j), 0.0) == pytest.approx(expected if expected >= 0.05 else 0.0)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_scores_of_boxes_against_the_reference(seed: int) -> None:
-    edges = random_edges(seed)
-    groups = grouped(edges)
-    pieces = pixel_sets(groups)
-    near = affinities(groups, gamma=2.0)
-    table = np.zeros((len(pieces), len(pieces)))
-    for g in range(len(pieces)):
+    near = affinities(grouped(edges), gamma=gamma)
+    expected = reference.Scorer(edges.magnitude, edges.orientation, gamma=gamma).near
+    for g, neighbours in enumerate(expected):
         here = slice(near.starts[g], near.starts[g + 1])
-        table[g, near.others[here]] = near.values[here]
-    tables = score_tables(edges.magnitude, groups, near, min_edge=0.1)
-    scratch = scratch_for(len(pieces))
+        found = list(zip(near.others[here].tolist(), near.values[here].tolist(), strict=True))
+        assert found == [pair for pair in neighbours.items() if pair[1] >= np.float32(0.05)]
+    assert len(near.starts) == len(expected) + 1
+    assert 0 < len(near.values) < sum(map(len, expected))
+
+
+@pytest.mark.parametrize(("seed", "kappa"), [(0, 1.5), (1, 1.5), (2, 1.7), (3, 1.3)])
+def test_scores_of_boxes_against_the_reference(seed: int, kappa: float) -> None:
+    edges = random_edges(seed)
+    score = scorer_of(edges, kappa)
+    expected = reference.Scorer(edges.magnitude, edges.orientation, kappa=kappa)
     random = np.random.default_rng(seed)
     positive = 0
-    for _ in range(60):
-        top, bottom = sorted(random.choice(23, 2, replace=False).tolist())
-        left, right = sorted(random.choice(27, 2, replace=False).tolist())
+    for _ in range(100):
+        top, bottom = np.sort(random.integers(22, size=2)).tolist()
+        left, right = np.sort(random.integers(26, size=2)).tolist()
         box = top, left, bottom, right
-        if (bottom - top) // 2 + (right - left) // 2 == 0:
-            assert box_score(tables, scratch, box, 1.5, 0.01) == 0
-            continue
-        expected = reference.score(pieces, table, edges.magnitude, box, 0.1, 1.5)
-        assert box_score(tables, scratch, box, 1.5, -1e9) == pytest.approx(expected, abs=1e-9)
-        least = 0.01
-        if abs(expected - least) > 1e-6:
-            shown = expected if expected >= least else 0.0
-            assert box_score(tables, scratch, box, 1.5, least) == pytest.approx(shown, abs=1e-9)
-        positive += expected > 0
+        assert score(box) == expected.score(box)
+        positive += expected.score(box) > 0
     assert positive >= 3
+
+
+@pytest.mark.parametrize(("seed", "changes"), [(0, {}), (1, {"alpha": 0.7, "beta": 0.9, "eta": 0.99})])
+def test_proposals_against_the_reference(seed: int, changes: dict[str, float]) -> None:
+    edges = random_edges(seed, 40, 46)
+    found = default(min_area_px=300.0, max_boxes=60, **changes).from_edges(edges)
+    boxes, scores = reference.edge_boxes(
+        edges.magnitude, edges.orientation, min_area=300.0, max_boxes=60, **changes
+    )
+    assert found.boxes[:, [1, 0, 3, 2]].tolist() == boxes.tolist()
+    assert found.scores.tolist() == scores.tolist()
+    assert len(found) > 20
 
 
 def test_edges_at_the_image_border_and_faint_ones_are_in_no_group() -> None:
@@ -127,6 +130,72 @@ def test_a_group_turns_by_less_than_a_quarter_in_all() -> None:
     assert grouped(EdgeMap(magnitude, orientation)).members[1].tolist() == [-1, 0, 0, 0, 1, -1]
 
 
+def test_a_pixel_turns_from_the_one_that_saw_it_first() -> None:
+    """From the seed, in units of pi: 0.2 to the pixel below, 0.3 to the one beside, which stays out.
+
+    From the pixel below it would be only 0.1, and the sum 0.3.
+    """
+    magnitude, orientation = np.zeros((2, 4, 4), np.float32)
+    magnitude[[1, 2, 1], [1, 1, 2]] = 1
+    orientation[2, 1], orientation[1, 2] = 0.2 * math.pi, 0.3 * math.pi
+    groups = group_edges(EdgeMap(magnitude, orientation), min_edge=0.1, max_turn=0.4, min_mass=0.5)
+    assert groups.members[1:3, 1:3].tolist() == [[0, 1], [0, -1]]
+
+
+def test_masses_are_summed_in_single_precision() -> None:
+    """Five times 0.1 is 0.5 in float32, too weak, and more than 0.5 in float64."""
+    magnitude = np.zeros((3, 7), np.float32)
+    magnitude[1, 1:6] = 0.1
+    edges = EdgeMap(magnitude, np.zeros_like(magnitude))
+    assert magnitude.sum(dtype=np.float64) > 0.5
+    assert len(group_edges(edges, min_edge=0.05, max_turn=0.5, min_mass=0.5).masses) == 0
+
+
+def test_groups_meet_where_the_lower_one_is_two_pixels_from_the_border() -> None:
+    """Two level strokes, end to end: in row 1 they are no neighbours, in row 2 they are."""
+    for row, count in ((1, 0), (2, 2)):
+        magnitude, orientation = np.zeros((2, 7, 12), np.float32)
+        magnitude[row, 1:9] = 1
+        orientation[row, 1:5], orientation[row, 5:9] = 0.3 * math.pi, 0.7 * math.pi
+        edges = EdgeMap(magnitude, orientation)
+        groups = group_edges(edges, min_edge=0.1, max_turn=0.3, min_mass=0.5)
+        assert len(groups.masses) == 2
+        assert len(affinities(groups, gamma=2.0).values) == count
+
+
+def stroke(row: int) -> EdgeMap:
+    magnitude = np.zeros((40, 40), np.float32)
+    magnitude[row, 10:25] = 1
+    return EdgeMap(magnitude, np.full_like(magnitude, math.pi / 2))
+
+
+def test_the_last_row_and_column_of_a_box_are_its_border() -> None:
+    """A stroke of 15 counts inside and not on the border, which is where the sides are, at both ends."""
+    norm = 1 / (10 + 10) ** 1.5
+    score = scorer_of(stroke(20))
+    assert score((19, 8, 39, 28)) == pytest.approx(15 * norm)
+    assert score((20, 8, 39, 28)) == 0
+    assert score((1, 8, 21, 28)) == pytest.approx(15 * norm)
+    assert score((1, 8, 20, 28)) == 0
+    assert score((0, 8, 19, 28)) == 0
+    beside = scorer_of(EdgeMap(stroke(20).magnitude.T.copy(), np.zeros((40, 40), np.float32)))
+    assert beside((8, 1, 28, 21)) == pytest.approx(15 * norm)
+    assert beside((8, 1, 28, 20)) == 0
+
+
+def test_the_middle_of_a_box_is_taken_off_to_its_last_row() -> None:
+    """The middle of rows 10 to 30 is 15 to 25, and of columns 6 to 26 it is 11 to 21: 11 pixels."""
+    norm = 1 / (10 + 10) ** 1.5
+    for row, taken in ((14, 0), (15, 11), (25, 11), (26, 0)):
+        assert scorer_of(stroke(row))((10, 6, 30, 26)) == pytest.approx((15 - taken) * norm)
+
+
+def test_boxes_end_at_the_last_row_and_column() -> None:
+    boxes, _ = search(tabled(random_edges(5, 70, 80)), BoxGrid(0.65, 3.0, 400.0), min_score=1e-3)
+    assert (boxes >= 0).all()
+    assert boxes[:, 2:].max(axis=0).tolist() == [69, 79]
+
+
 def drawn_box() -> EdgeMap:
     magnitude = np.zeros((120, 160), np.float32)
     orientation = np.zeros((120, 160), np.float32)
@@ -145,37 +214,66 @@ def test_the_best_box_is_the_one_that_encloses_the_contour() -> None:
     assert shared / union > 0.85
 
 
-def test_refinement_never_lowers_a_score_and_what_is_below_the_least_is_left_out() -> None:
-    edges = random_edges(5, 70, 80)
-    groups = grouped(edges)
-    tables = score_tables(edges.magnitude, groups, affinities(groups, gamma=2.0), min_edge=0.1)
-    boxes, scores = search(tables, BoxGrid(0.65, 3.0, 400.0), kappa=1.5, min_score=0.02)
+def test_what_is_below_the_least_score_is_left_out() -> None:
+    tables = tabled(random_edges(5, 70, 80))
+    boxes, scores = search(tables, BoxGrid(0.65, 3.0, 400.0), min_score=0.02)
     assert len(boxes)
     assert (scores >= 0.02).all()
-    scratch = scratch_for(len(groups.masses))
-    again = [box_score(tables, scratch, tuple(box.tolist()), 1.5, 0.02) for box in boxes]
-    assert again == pytest.approx(scores.tolist())
-    assert (boxes[:, :2] >= 0).all()
-    assert (boxes[:, 2:] <= (70, 80)).all()
+    scratch = scratch_for(len(tables.masses))
+    again = [box_score(tables, scratch, tuple(box.tolist()), np.float32(0.02)) for box in boxes]
+    assert again == scores.tolist()
 
 
-@pytest.mark.parametrize(("seed", "alpha"), [(0, 0.65), (1, 0.8)])
+@pytest.mark.parametrize(("seed", "alpha"), [(0, 0.65), (1, 0.7)])
 def test_every_box_of_the_grid_is_refined_as_the_reference_does(seed: int, alpha: float) -> None:
-    edges = random_edges(seed, 60, 70)
-    groups = grouped(edges)
-    tables = score_tables(edges.magnitude, groups, affinities(groups, gamma=2.0), min_edge=0.1)
-    scratch = scratch_for(len(groups.masses))
+    edges = random_edges(seed, 44, 50)
+    score = scorer_of(edges)
+    boxes, scores = search(tabled(edges), BoxGrid(alpha, 3.0, 500.0), min_score=0.01)
+    looked_at = reference.grid(44, 50, alpha, 3.0, 500.0)
+    refined = [reference.refine(box, score, 44, 50, alpha) for box in looked_at if score(box) > 0]
+    assert len(looked_at) > len(refined) > 20
+    assert [tuple(box) for box in boxes.tolist()] == [box for box, _ in refined]
+    assert scores.tolist() == [value for _, value in refined]
+    assert any(box not in looked_at for box, _ in refined)
 
-    def score(box: tuple[int, int, int, int]) -> float:
-        return float(box_score(tables, scratch, box, 1.5, 0.01))
 
-    boxes, scores = search(tables, BoxGrid(alpha, 3.0, 200.0), kappa=1.5, min_score=0.01)
-    looked_at = reference.grid(60, 70, alpha, 3.0, 200.0)
-    expected = [reference.refine(box, score, 60, 70, alpha) for box in looked_at if score(box) > 0]
-    assert len(looked_at) > len(expected) > 20
-    assert [tuple(box) for box in boxes.tolist()] == [box for box, _ in expected]
-    assert scores.tolist() == [value for _, value in expected]
-    assert any(box not in looked_at for box, _ in expected)
+def test_refinement_ends_when_whole_steps_are_at_most_two() -> None:
+    """Steps of int(28 * 0.35 / 1.65) = 5 are 2 in the first round already: the boxes stay as they were.
+
+    With sides of 29 they are 6, and 3 in the first round.
+    """
+    for side, moves in ((28, False), (29, True)):
+        grid = BoxGrid(0.65, 1.0, side**2)
+        assert int(side * grid.step) // 2 == (3 if moves else 2)
+        edges = random_edges(3, side + 5, side + 5)
+        boxes, _ = search(tabled(edges), grid, min_score=1e-3)
+        looked_at = reference.grid(side + 5, side + 5, 0.65, 1.0, side**2)
+        assert len(boxes)
+        assert any(tuple(box) not in looked_at for box in boxes.tolist()) == moves
+
+
+def test_no_box_begins_where_it_would_leave_the_image_by_a_whole_step() -> None:
+    """A box of 32 in 26 rows: the step is int(32 * 0.35 / 1.65) = 6, and 26 - 32 + 6 leaves no row."""
+    assert len(reference.starts(26, 32, 0.65)) == 0
+    assert len(reference.starts(27, 32, 0.65)) == 1
+    step = BoxGrid(0.65, 3.0, 1000.0).step
+    shape = np.array([[32, 32]])
+    assert len(_place(shape, step, 26, 40)) == 0
+    assert len(_place(shape, step, 27, 40)) == len(reference.starts(40, 32, 0.65))
+
+
+def test_steps_are_cut_in_single_precision() -> None:
+    """0.4 / 1.6 is less than a quarter in float32: steps of 20 pixels are 4, not 5."""
+    boxes = _place(np.array([[20, 20]]), BoxGrid(0.6, 3.0, 400.0).step, 40, 20)
+    assert boxes[:, 0].tolist() == [0, 4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.5, 0.65, 0.75, 0.85, 0.95])
+@pytest.mark.parametrize("min_area", [16.0, 400.0, 1000.0, 1e6])
+def test_shapes_against_the_reference(alpha: float, min_area: float) -> None:
+    for ratio in (1.0, 3.0, 4.0):
+        found = BoxGrid(alpha, ratio, min_area).shapes(300, 500).tolist()
+        assert found == [list(s) for s in reference.shapes(300, 500, alpha, ratio, min_area)]
 
 
 def test_defaults_are_those_of_the_authors() -> None:
@@ -223,6 +321,13 @@ def test_suppression_against_all_pairs(iou: float, eta: float, at_most: int | No
             kept.append(i)
             limit *= eta if limit > 0.5 else 1
     assert suppress(boxes, iou=iou, eta=eta, at_most=at_most).tolist() == kept[:at_most]
+
+
+@pytest.mark.parametrize("tenths", [6, 7, 8, 9])
+def test_a_box_that_overlaps_by_just_the_limit_stays(tenths: int) -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, tenths]])
+    assert suppress(boxes, iou=tenths / 10, eta=1.0, at_most=None).tolist() == [0, 1]
+    assert suppress(boxes, iou=tenths / 10 - 1e-6, eta=1.0, at_most=None).tolist() == [0]
 
 
 def test_suppression_of_nothing() -> None:
