@@ -90,13 +90,18 @@ class YoloLayout:
 
 
 def find_data_yaml(root: Path) -> Path | None:
-    """Return the data file of a YOLO dataset (a YAML file with `names` and a split), or None."""
+    """Return the data file of a YOLO dataset (a YAML file with `names` and a split), or None.
+
+    A data.yaml that cannot be read is one, too: whoever reads it says what is wrong with it.
+    """
     if root.suffix.lower() in (".yaml", ".yml"):
         return root if is_file(root) else None
     for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda p: (p.stem != "data", p.name)):
         try:
             content = read_yaml_file(file).value
         except UserError:
+            if file.stem == "data":
+                return file
             continue
         if isinstance(content, dict) and "names" in content and _split_keys(content):
             return file
