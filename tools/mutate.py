@@ -474,7 +474,8 @@ class Plan:
             yield [file for file in files if file in with_tests], tests
         yield sorted(near, key=order), None
         far = sorted((file for file in distance if file not in {*near, *self.traced_files}), key=order)
-        yield [*far, *(file for file in OF_ALL if file not in near)], None
+        of_all = [file for file in OF_ALL if file not in near and (self.scratch / file).is_file()]
+        yield [*far, *of_all], None
 
     def _distances(self, path: str) -> dict[str, int]:
         """Return over how many imports each test file comes to a file of the package."""
