@@ -84,7 +84,7 @@ def decode_bytes(data: bytes) -> Pixels:
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise UserError(f"not an image that can be read (it begins with {data[:8]!r})") from None
+        raise UserError(f"not an image that can be read (it begins with {data[:4]!r})") from None
     except Image.DecompressionBombError as error:
         raise UserError(f"the image is too large ({error}); cut it into tiles") from None
     except MemoryError:

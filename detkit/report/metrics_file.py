@@ -33,7 +33,7 @@ def read_metrics(path: str | Path) -> list[Record]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # not JSON, a number of thousands of digits, too deep
             if number == len(lines):
                 break
             raise UserError(f"{path}:{number}: not a line of JSON: {error}") from error

@@ -13,8 +13,9 @@ from torch import cuda
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import FoundDataset, locate_dataset
-from detkit.annotations.image_files import image_paths, with_sizes
+from detkit.annotations.image_files import image_paths, require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
+from detkit.annotations.image_places import ImagePlaces
 from detkit.annotations.validity import box_problems
 from detkit.checks.learning import FAIR_IOU, Fit, fit_findings
 from detkit.checks.recommend import (
@@ -144,6 +145,8 @@ def _look_at(dataset: Path, out: Path) -> _Look:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
         return _Look(found.format, split, train, val, [], _decode_some(train, val))
+    for part in (train, val):
+        require_images(part)
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
     return _Look(found.format, split, train, val, problems, _decode_some(train, val), _leaks(train, val))
@@ -155,7 +158,8 @@ def _decode_some(*parts: AnnotationSet) -> list[str]:
     Raises:
         UserError: none can.
     """
-    tried = [path for part in parts for path in _sample(image_paths(part))]
+    places = [(ImagePlaces.of(part), _sample(image_paths(part))) for part in parts]
+    tried = [(path, own) for own, paths in places for path in paths]
     faults = [fault for fault in map_threads(_fault, tried, num_cores()) if fault]
     if not faults:
         return []
@@ -171,7 +175,10 @@ def _sample(paths: list[str]) -> list[str]:
     return [paths[image] for image in sorted(chosen.tolist())]
 
 
-def _fault(path: str) -> str:
+def _fault(image: tuple[str, ImagePlaces]) -> str:
+    path, places = image
+    if why := places.refusal(path):
+        return f"{path}: {why}"
     try:
         decode_image(Path(path))
     except UserError as error:

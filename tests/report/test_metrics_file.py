@@ -89,3 +89,11 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         read_metrics(file)
     with pytest.raises(UserError, match=r"metrics\.jsonl:1: expected a JSON object, got list"):
         read_metrics(write(file, "[1]"))
+
+
+@pytest.mark.parametrize("line", ["1" * 10_000, "[" * 100_000, "{"])
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(f'{{"step": 1}}\n{{"step": {line}}}\n{{"step": 3}}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not a line of JSON"):
+        read_metrics(file)

@@ -296,3 +296,18 @@ def test_a_sample_is_decoded_and_what_cannot_be_read_is_noted(tmp_path: Path) ->
         file.write_bytes(file.read_bytes()[:-300])
     with pytest.raises(UserError, match="of 6 images that were tried, 6 cannot be read"):
         init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "b.yaml")
+
+
+def test_a_link_out_of_the_folder_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root:x:0:0")
+    for part in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            Image.new("RGB", (40, 30), name == "cat").save(tmp_path / "data" / part / name / "a.png")
+    image = tmp_path / "data" / "train" / "cat" / "a.png"
+    image.unlink()
+    image.symlink_to(tmp_path / "secret")
+    notes = "\n".join(init(tmp_path / "data", out=tmp_path / "mine.yaml")["notes"])
+    assert "1 cannot be read" in notes
+    assert "outside of" in notes
+    assert "root:x" not in notes + (tmp_path / "mine.yaml").read_text()
