@@ -246,6 +246,8 @@ def find_set(root: Path, name: str, folders: list[VocFolder]) -> VocSet:
     for list_file in (Path(name), root / name):
         if list_file.suffix == ".txt" and is_file(list_file):
             return VocSet(read_lines(list_file), folders, list_file)
+    if not root.is_dir():
+        raise UserError(f"{root}: the folder does not exist")
     offered = [s for folder in folders for s in folder.set_names()] + list(voc_subfolders(root))
     raise UserError(
         f"{root}: no set {shown(name)}; it may be one of: {listed(offered)}; "

@@ -134,10 +134,11 @@ def fit_findings(fit: Fit, truth: AnnotationSet) -> Iterator[Finding]:
         missed = rows[best[rows] < FAIR_IOU]
         if len(missed) > _MISSED_SHARE * len(rows):
             worst = missed[np.argmin(best[missed])]
+            size = f"{low:g} to {high:g} px" if np.isfinite(high) else f"from {low:g} px on"
+            advice = _LARGER if bucket == "large" and fit.what == "anchors" else _advice(fit)
             message = (
-                f"{len(missed)} of {len(rows)} {bucket} objects ({low:g} to {high:g} px after the resize) "
-                f"have no {fit.what[:-1]} with IoU {FAIR_IOU:g}; the worst has {best[worst]:.2f}: "
-                f"{_advice(fit)}"
+                f"{len(missed)} of {len(rows)} {bucket} objects ({size} after the resize) "
+                f"have no {fit.what[:-1]} with IoU {FAIR_IOU:g}; the worst has {best[worst]:.2f}: {advice}"
             )
             yield found("missed_objects", *_place(truth, fit.places[int(worst)]), message)
     below = np.flatnonzero((sides < fit.stride).any(axis=1) & (fit.what == "anchors"))
@@ -156,6 +157,11 @@ def fit_findings(fit: Fit, truth: AnnotationSet) -> Iterator[Finding]:
             f"background: {_advice(fit)}"
         )
         yield found("few_positives", None, None, message)
+
+
+_LARGER = "larger or longer anchors (proposals.anchors: sizes_px, ratios), or smaller images (data.resize)"
+    "larger or longer anchors (detector.proposals.anchors.sizes_px, ratios), or smaller images (data.resize)"
+)
 
 
 def _advice(fit: Fit) -> str:

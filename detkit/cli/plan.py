@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from detkit.cli.arguments import ConfigName, Overrides, checked
+from detkit.cli.arguments import BackboneWeights, ConfigName, Overrides, checked
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
 
 
-def plan(config: ConfigName, overrides: Overrides = None, json_file: JsonFile = None) -> None:
+def plan(
+    config: ConfigName,
+    overrides: Overrides = None,
+    weights: BackboneWeights = None,
+    json_file: JsonFile = None,
+) -> None:
     """Say what memory and time a training takes, and what to change if it does not fit."""
-    read = checked(config, overrides)
+    read = checked(config, overrides, weights)
     from detkit.workflows import plan as workflow
 
     result = workflow.plan(read)

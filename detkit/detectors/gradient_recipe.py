@@ -55,8 +55,10 @@ def train_by_gradient(
         train.optimizer, model, batch_size=train.batch_size, reference_batch=train.reference_batch
     )
     if rank() == 0:
-        say(f"{train.epochs} epochs, {timeline.total} steps; {rate_sentence}")
+        say(f"{counted(train.epochs, 'epoch')}, {counted(timeline.total, 'step')}; {rate_sentence}")
     done = steps_done(task.folder) if task.resume else 0
+    if done and rank() == 0:
+        say(f"goes on after step {done:,}")
     log = (
         TrainingLog(task.folder, timeline.total, done, tensorboard=train.tensorboard) if rank() == 0 else None
     )

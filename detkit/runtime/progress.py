@@ -113,15 +113,19 @@ def _bar(what: str, total: int | None, done: int) -> Progress | None:
     if not console.is_terminal:
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
+    # What is behind the rest gives way where a terminal is narrow: how far it is stays to be seen.
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
+        TextColumn("{task.fields[state]}", markup=False, table_column=rest),
         console=console,
+        expand=True,
         transient=True,
         auto_refresh=False,  # its thread would be there when loader workers are forked
     )

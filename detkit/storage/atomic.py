@@ -13,6 +13,14 @@ from safetensors import SafetensorError
 from detkit.errors import UserError
 from detkit.names import encodable, file_name
 
+
+def _usual_mode() -> int:
+    mask = os.umask(0)  # it can be asked for by setting it alone, so once, before there are threads
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_MODE = _usual_mode()
 _LONGEST_OF_PART = 230  # bytes; what is put around it makes 20 more
 
 
@@ -52,6 +60,8 @@ def durable_file(file: Path, *, sync: bool = True, alone: bool = True) -> Iterat
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
+        with suppress(OSError):  # some file systems have no modes
+            part.chmod(_MODE)  # safetensors makes files that no one else may read
         if sync:
             flush(part)
         part.replace(file)

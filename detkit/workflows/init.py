@@ -313,7 +313,7 @@ def _with_sizes_of(
     if anchored is None and detector.external_proposals is None:
         return detector, resize, kept  # it may want images of one size for reasons of its own
     seen = (
-        f"objects are {sizes.small_px:.0f} to {sizes.large_px:.0f} px large in images of "
+        f"eight of ten objects are {sizes.small_px:.0f} to {sizes.large_px:.0f} px large in images of "
         f"{sizes.long_px:.0f}x{sizes.short_px:.0f}"
     )
     return anchored or detector, fitted, f"{seen}; {scaling}"

@@ -108,3 +108,22 @@ def test_what_a_name_holds_is_shown_and_not_sent(capsys: pytest.CaptureFixture[s
         assert "\\u001b[31mred\\u0007 \\ud800 xxx" in said
         assert "\x1b[31m" not in said
         assert len(said) < 1000
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_narrow_terminal_still_shows_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("detkit.runtime.progress._BETWEEN_REFRESHES_S", 0.0)
+    with ProgressLine("training", 160, unit="steps") as line:
+        line(
+            41,
+            state="6.07 images/s  rpn_objectness 0.188  rpn_box 0.077  head_class 0.456  head_box 0.354  1.2 GB",
+        )
+    said = plain(capsys.readouterr().err)
+    assert "training" in said
+    assert "41/160" in said
+    assert "steps/s" in said
+    assert "6.07 im" in said or width == 80

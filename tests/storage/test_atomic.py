@@ -77,3 +77,11 @@ def test_a_file_is_on_the_disk_before_it_is_renamed_and_its_name_afterwards(
     write_atomically(tmp_path / "folder" / "a.txt", "new", sync=sync)
     renamed = [".a.txt.part becomes a.txt"]
     assert events == (["flush .a.txt.part", *renamed, "flush folder"] if sync else renamed)
+
+
+def test_others_may_read_what_they_may_read_of_other_files(tmp_path: Path) -> None:
+    """safetensors makes files for their owner alone."""
+    (tmp_path / "usual.txt").touch()
+    with durable_file(tmp_path / "model.safetensors") as part:
+        part.touch(0o600)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
