@@ -160,8 +160,6 @@ def fit_findings(fit: Fit, truth: AnnotationSet) -> Iterator[Finding]:
 
 
 _LARGER = "larger or longer anchors (proposals.anchors: sizes_px, ratios), or smaller images (data.resize)"
-    "larger or longer anchors (detector.proposals.anchors.sizes_px, ratios), or smaller images (data.resize)"
-)
 
 
 def _advice(fit: Fit) -> str:

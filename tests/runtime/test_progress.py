@@ -118,10 +118,8 @@ def test_a_narrow_terminal_still_shows_how_far_it_is(
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("detkit.runtime.progress._BETWEEN_REFRESHES_S", 0.0)
     with ProgressLine("training", 160, unit="steps") as line:
-        line(
-            41,
-            state="6.07 images/s  rpn_objectness 0.188  rpn_box 0.077  head_class 0.456  head_box 0.354  1.2 GB",
-        )
+        losses = "rpn_objectness 0.188  rpn_box 0.077  head_class 0.456  head_box 0.354"
+        line(41, state=f"6.07 images/s  {losses}  1.2 GB")
     said = plain(capsys.readouterr().err)
     assert "training" in said
     assert "41/160" in said
