@@ -19,7 +19,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from detkit.annotations.image_files import orientation, read_image, require_pixels
 from detkit.annotations.image_places import unfit
 from detkit.errors import UserError
-from detkit.names import one_line
 from detkit.storage.atomic import write_atomically
 
 Pixels = NDArray[np.uint8]
@@ -62,7 +61,7 @@ def decode_image(path: Path) -> Pixels:
     try:
         return decode_bytes(data)
     except UserError as error:
-        raise UserError(f"{one_line(str(path))}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def decode_bytes(data: bytes) -> Pixels:

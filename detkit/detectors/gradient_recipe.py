@@ -54,11 +54,9 @@ def train_by_gradient(
     optimizer, rate_sentence = build_optimizer(
         train.optimizer, model, batch_size=train.batch_size, reference_batch=train.reference_batch
     )
-    if rank() == 0:
-        say(f"{counted(train.epochs, 'epoch')}, {counted(timeline.total, 'step')}; {rate_sentence}")
     done = steps_done(task.folder) if task.resume else 0
-    if done and rank() == 0:
-        say(f"goes on after step {done:,}")
+    if rank() == 0:
+        _announce(train, timeline, rate_sentence, done)
     log = (
         TrainingLog(task.folder, timeline.total, done, tensorboard=train.tensorboard) if rank() == 0 else None
     )
@@ -84,6 +82,12 @@ def train_by_gradient(
             config_text=task.config_text,
         )
     return Progress(state.step, log.mean_rate if log is not None else 0.0)
+
+
+def _announce(train: GradientConfig, timeline: Timeline, rate: str, done: int) -> None:
+    say(f"{counted(train.epochs, 'epoch')}, {counted(timeline.total, 'step')}; {rate}")
+    if done:
+        say(f"goes on after step {done:,}")
 
 
 @contextmanager

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 
 def die_at(write: int, work: Callable[[], Any]) -> bool:
     """Do work in a process that dies when it puts a file in its place for the n-th time; return whether."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # one of OpenCV's may hold a lock, which nobody opens in the process that is forked
     child = os.fork()
     if child == 0:
         left, replaced = [write], Path.replace
@@ -27,6 +31,7 @@ def die_at(write: int, work: Callable[[], Any]) -> bool:
             os._exit(1)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    cv2.setNumThreads(threads)
     assert status in (0, 9)
     return status == 9
 
