@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
+_PATIENCE_S = 45
 
 
 def die_at(write: int, work: Callable[[], Any]) -> bool:
     """Do work in a process that dies when it puts a file in its place for the n-th time; return whether."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # one of OpenCV's may hold a lock, which nobody opens in the process that is forked
     child = os.fork()
     if child == 0:
         left, replaced = [write], Path.replace
@@ -30,10 +30,26 @@ def die_at(write: int, work: Callable[[], Any]) -> bool:
         except BaseException:
             os._exit(1)
         os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    cv2.setNumThreads(threads)
+    status = _ended(child)
+    if status is None:
+        return die_at(write, work)
     assert status in (0, 9)
     return status == 9
+
+
+def _ended(child: int) -> int | None:
+    """Return the status of a child; None where it was killed because it did nothing any more.
+
+    A thread of OpenCV's may hold a lock while a process is forked, and in there nobody opens it.
+    """
+    for _ in range(_PATIENCE_S * 100):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 def contents(folder: Path) -> dict[str, bytes]:
