@@ -13,6 +13,7 @@ from detkit.__main__ import main
 from detkit.checks.recommend import choose_freeze
 from detkit.config.load import find_config, load_config
 from detkit.config.schema import Config
+from detkit.data.datasets import related_images
 from detkit.data.datasets.config import ImageFolderConfig, ObjectCropsConfig
 from detkit.data.datasets.readers import read_set
 from detkit.data.synthetic.dataset import write_synthetic
@@ -311,3 +312,19 @@ def test_a_link_out_of_the_folder_is_not_opened(tmp_path: Path) -> None:
     assert "1 cannot be read" in notes
     assert "outside of" in notes
     assert "root:x" not in notes + (tmp_path / "mine.yaml").read_text()
+
+
+def test_no_image_is_compared_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_synthetic(tmp_path / "shapes", "voc", 6, 2)
+    for file in (tmp_path / "shapes" / "ImageSets" / "Main").iterdir():
+        file.unlink()
+    decoded: list[Path] = []
+    original = related_images.decode_image
+
+    def counted_decode(path: Path) -> np.ndarray:
+        decoded.append(path)
+        return original(path)
+
+    monkeypatch.setattr(related_images, "decode_image", counted_decode)
+    init(tmp_path / "shapes", out=tmp_path / "mine.yaml")
+    assert len(decoded) == len(set(decoded)) == 8

@@ -76,9 +76,9 @@ def unreadable_images(paths: Iterable[str]) -> dict[str, str]:
     known = _Known(unique)
 
     def fault(path: str) -> str:
-        told = known.fault(path)
-        if told is not None:
-            return told
+        seen = known.fault(path)
+        if seen is not None:
+            return seen
         try:
             image_size(Path(path))
         except UserError as error:

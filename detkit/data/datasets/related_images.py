@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path, PurePath
 
@@ -20,6 +21,7 @@ from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
 from detkit.runtime.thread_map import map_threads
+from detkit.storage.content_keys import file_stamp
 
 MOST_COMPARED = 20_000
 """Images of a dataset that are looked at; of more, only the names tell."""
@@ -60,6 +62,12 @@ def thumbnails_of(truth: AnnotationSet) -> list[Thumbnail | None]:
 
 
 def _thumbnail(path: str) -> Thumbnail | None:
+    return _thumbnail_at(path, file_stamp(path))
+
+
+@lru_cache(MOST_COMPARED)
+def _thumbnail_at(path: str, stamp: object) -> Thumbnail | None:
+    """Return the thumbnail of a file as it is now: `init` divides by them, and looks for leaks by them."""
     try:
         return thumbnail_of(decode_image(Path(path)))
     except UserError:

@@ -204,9 +204,7 @@ def nearest_copy(boxes: Tensor, strides: Sequence[float]) -> Tensor:
         >>> nearest_copy(torch.stack([0 * sizes, 0 * sizes, sizes, sizes], 1), (16, 32))
         tensor([0, 0, 1, 1])
     """
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    shrunk = torch.tensor([(strides[0] / stride) ** 2 for stride in strides], device=area.device)
-    return (area[:, None] * shrunk - CANONICAL_SIZE_PX**2).abs().argmin(dim=1)
+    return _nearest((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), strides, 2)
 
 
 def nearest_side(boxes: Tensor, strides: Sequence[float]) -> Tensor:
@@ -225,6 +223,10 @@ def nearest_side(boxes: Tensor, strides: Sequence[float]) -> Tensor:
         >>> nearest_side(boxes, (16, 32)), nearest_copy(boxes, (16, 32))
         (tensor([0, 0, 1]), tensor([0, 1, 1]))
     """
-    side = torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    shrunk = torch.tensor([strides[0] / stride for stride in strides], device=side.device)
-    return (side[:, None] * shrunk - CANONICAL_SIZE_PX).abs().argmin(dim=1)
+    return _nearest(torch.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])), strides, 1)
+
+
+def _nearest(sizes: Tensor, strides: Sequence[float], power: int) -> Tensor:
+    shrunk = torch.tensor([(strides[0] / stride) ** power for stride in strides], device=sizes.device)
+    wrong_by = (sizes[:, None] * shrunk - float(CANONICAL_SIZE_PX) ** power).abs()
+    return wrong_by.argmin(dim=1)

@@ -77,7 +77,7 @@ class EdgeFiles:
 
 
 class _OtherSize(Exception):
-    """An edge map that does not fit its image, told before it is read."""
+    """An edge map that does not fit its image, which its header says."""
 
     def __init__(self, size: tuple[int, ...], array: str = "") -> None:
         shape = f"{size[0]} rows and {size[1]} columns" if len(size) == 2 else f"shape {size}"
