@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detkit.annotations.detect import FoundSet, detect_format
+from detkit.annotations.detect import FoundSet, _image_folder, detect_format
 from detkit.errors import UserError
 
 
@@ -100,3 +100,11 @@ def test_nothing_recognised(tmp_path: Path) -> None:
         detect_format(tmp_path / "readme.md")
     with pytest.raises(UserError, match="does not exist"):
         detect_format(tmp_path / "absent")
+
+
+def test_of_folders_with_the_image_the_first_by_name_is_taken(tmp_path: Path) -> None:
+    for name in "hcbgfdea":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"")
+    file = tmp_path / "labels.json"
+    assert _image_folder(file, [{"file_name": "1.jpg"}], [tmp_path], "train") == tmp_path / "a"

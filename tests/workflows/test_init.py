@@ -292,6 +292,10 @@ def test_a_sample_is_decoded_and_what_cannot_be_read_is_noted(tmp_path: Path) ->
     [said] = [note for note in notes if "cannot be read" in note]
     assert said.startswith(f"of 6 images that were tried, 1 cannot be read, such as\n{files[1]}: ")
     assert "detkit check names all" in said
+    files[-1].write_bytes(files[-1].read_bytes()[:-300])
+    notes = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "c.yaml")["notes"]
+    [said] = [note for note in notes if "cannot be read" in note]
+    assert said.index(str(files[1])) < said.index(str(files[-1])), "those of the training set come first"
     assert "# detkit check names all" in (tmp_path / "a.yaml").read_text()
     for file in files:
         file.write_bytes(file.read_bytes()[:-300])

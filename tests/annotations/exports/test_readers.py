@@ -235,3 +235,9 @@ def test_images_are_found_by_name_but_not_guessed_and_not_outside(tmp_path: Path
     assert find("/home/me/b.jpg") == "b.jpg"
     assert find("../d.jpg") == "d.jpg"
     assert find("c.jpg") == "c.jpg"
+
+
+def test_a_table_with_a_field_without_end_is_none(tmp_path: Path) -> None:
+    rows = ["filename,xmin,ymin,xmax,ymax,class", "a.jpg,1,2,3,4,cat", "x" * 200_000 + ",1,2,3,4,cat"]
+    with pytest.raises(UserError, match=r"a\.csv: not a table \(field larger than field limit"):
+        csv(tmp_path, "\n".join(rows))

@@ -21,6 +21,29 @@ def test_the_authors_division_is_kept(tmp_path: Path, fmt: Format) -> None:
     assert not set(read_set(split.train).image_files) & set(read_set(split.val).image_files)
 
 
+@pytest.mark.parametrize(
+    ("parts", "chosen"),
+    [
+        ("train test", ("train", "test")),
+        ("train val test", ("train", "val")),
+        ("trainval test", ("trainval", "test")),
+        ("2007_train 2007_val", ("2007_train", "2007_val")),
+    ],
+)
+def test_without_a_validation_part_the_test_part_judges(
+    tmp_path: Path, parts: str, chosen: tuple[str, str]
+) -> None:
+    write_synthetic(tmp_path / "data", "voc", 4, 2)
+    lists = tmp_path / "data" / "ImageSets" / "Main"
+    names = [name for file in sorted(lists.iterdir()) for name in file.read_text().split()]
+    for file in lists.iterdir():
+        file.unlink()
+    for i, part in enumerate(parts.split()):
+        (lists / f"{part}.txt").write_text("\n".join(names[2 * i : 2 * i + 2]))
+    split = divide(detect_format(tmp_path / "data"), tmp_path / "c.yaml")
+    assert split.note == "divided as the dataset is: {} for training, {} for validation".format(*chosen)
+
+
 def undivided(folder: Path, fmt: Format) -> Path:
     """Return a dataset of 20 images with one part only."""
     write_synthetic(folder, fmt, 20, 1)

@@ -29,6 +29,14 @@ def test_right_confused_background_and_missed() -> None:
     assert per_class[2].tolist() == [0, 0, 1, 0]
 
 
+def test_of_two_objects_that_it_overlaps_alike_a_false_detection_takes_the_first() -> None:
+    truth, found = scene([("a", (0, 0, 100, 100)), ("b", (0, 0, 100, 100))], [("c", 0.9, (0, 0, 100, 100))])
+    records = evaluate_coco(truth, found, records=True).records
+    assert records is not None
+    expected = [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert confusion_matrix(truth, found, records).tolist() == expected
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_every_object_and_detection_that_counts_is_in_one_cell(seed: int) -> None:
     truth, found = random_sets(seed)

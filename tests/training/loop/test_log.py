@@ -121,3 +121,19 @@ def test_the_rate_is_of_what_the_batches_are_made_of(
     with TrainingLog(tmp_path, 1, tensorboard=False) as log:
         log(Report(1, 1.0, "train", 0.1, {"head_box": 1.0}, 128, "regions"))
     assert " regions/s" in capsys.readouterr().err
+
+
+def test_the_time_of_a_validation_is_not_the_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with TrainingLog(tmp_path, 40, tensorboard=False) as log:
+        for number in range(1, 41):
+            now[0] += 2.0  # 4 images each
+            log(step(number, 20))
+            if number == 20:
+                now[0] += 1000.0
+                log(Report(20, 1.0, "val", 0.1, {"map": 0.5}, 0))
+    rates = [line["images_per_second"] for line in lines(tmp_path)]
+    assert rates == [2.0, None, 2.0]
