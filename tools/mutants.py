@@ -266,6 +266,8 @@ class Finder(ast.NodeVisitor):
             if self._alike(one, two):
                 swapped = [*node.args[:index], two, one, *node.args[index + 2 :]]
                 self._add(node, self._changed(node, args=swapped), "arguments swapped")
+        if name == "zip":  # whether lengths are compared is an assertion
+            node = self._changed(node, keywords=[])  # type: ignore[assignment]
         self.generic_visit(node)
 
     def _alike(self, one: ast.expr, two: ast.expr) -> bool:

@@ -91,6 +91,9 @@ def test_no_more_than_a_screen_of_mistakes() -> None:
     found = mistakes(SMALL + "".join(f"  what_{n}: 1\n" for n in range(40)))
     assert len(found) == 21
     assert found[-1] == "... and 20 more"
+    found = mistakes(SMALL + "".join(f"  what_{n}: 1\n" for n in range(20)))
+    assert len(found) == 20
+    assert "more" not in found[-1]
 
 
 @pytest.mark.parametrize(

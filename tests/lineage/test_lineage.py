@@ -112,6 +112,7 @@ def test_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(tmp_path / "out", "fast_rcnn")
+    assert "classifier: the backbone learns to name the objects, cut out\n" in capsys.readouterr().err
     learned: list[str] = []
 
     def train(config: Config, **options: Any) -> Any:
