@@ -20,13 +20,14 @@ ON_ONE_LINE = 150
 
 def names(module: ModuleType) -> list[str]:
     """Return the names in capitals that a module gives a value itself."""
-    targets = []
+    targets: list[ast.expr] = []
     for statement in ast.parse(inspect.getsource(module)).body:
         if isinstance(statement, ast.Assign):
             targets += statement.targets
         elif isinstance(statement, ast.AnnAssign):
             targets.append(statement.target)
-    found = [target.id for target in targets if isinstance(target, ast.Name)]
+    parts = [part for target in targets for part in getattr(target, "elts", [target])]
+    found = [target.id for target in parts if isinstance(target, ast.Name)]
     return [name for name in found if re.fullmatch(r"_?[A-Z][A-Z0-9_]*", name)]
 
 

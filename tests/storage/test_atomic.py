@@ -22,6 +22,7 @@ def test_a_write_that_fails_in_between_leaves_the_earlier_file(tmp_path: Path) -
         write(b"half", ZeroDivisionError())
     with pytest.raises(UserError, match=r"No space left.*unharmed"):
         write(b"half", OSError(28, "No space left on device"))
+    assert [path.name for path in file.parent.iterdir()] == ["b.bin"], "what was written half is gone"
     with file.open("rb") as reader:
         write(b"new")
         assert reader.read() == b"old"  # a reader keeps what it opened
