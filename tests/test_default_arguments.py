@@ -19,7 +19,7 @@ def functions(module: ModuleType) -> dict[str, Any]:
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
             continue
         if inspect.isclass(value):
-            members = {key: getattr(part, "__func__", part) for key, part in vars(value).items()}
+            members = {key: getattr(part, "__func__", part) for key, part in dict(vars(value)).items()}
             found |= {
                 f"{name}.{key}": part
                 for key, part in members.items()

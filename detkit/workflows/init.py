@@ -20,9 +20,8 @@ from detkit.annotations.validity import box_problems
 from detkit.checks.learning import FAIR_IOU, Fit, fit_findings
 from detkit.checks.recommend import (
     ObjectSizes,
-    choose_anchor_sizes,
+    choose_anchors,
     choose_freeze,
-    choose_ratios,
     choose_resize,
     measure_objects,
 )
@@ -307,7 +306,7 @@ def _with_sizes_of(
     scale = 1.0 if fitted is None else min(fitted.short_px / sizes.short_px, fitted.long_px / sizes.long_px)
 
     def choose(num_maps: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-        return choose_anchor_sizes(sizes, scale, num_maps), choose_ratios(sizes)
+        return choose_anchors(sizes, scale, num_maps, detector.finest_stride)
 
     anchored = detector.with_anchors(choose)
     if anchored is None and detector.external_proposals is None:
