@@ -50,6 +50,7 @@ def masked(text: str, places: dict[str, Path]) -> str:
     text = re.sub(r"\d+\.\d+(e[-+]\d+)?", "#", text)
     text = re.sub(r"(?<=at a time: )[\d,]+", "#", text)
     text = re.sub(r"\b\d+ (?=(s|ms|minutes?|seconds?|[MGK]i?B)\b)", "# ", text)
+    text = re.sub(r"# [KMG]i?B", "# bytes", text)
     return re.sub(r" {3,}", "  ", text)
 
 
