@@ -1,4 +1,4 @@
-"""What is found in each broken dataset, what is done about it, and what the corrected copy is, to the letter."""
+"""What is found in each broken dataset, what is done about it, and the corrected copy, to the letter."""
 
 from __future__ import annotations
 
