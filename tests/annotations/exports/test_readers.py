@@ -285,21 +285,24 @@ def test_lines_of_a_table_without_anything_are_passed_over(tmp_path: Path) -> No
     assert [(o.number, o.name, o.box) for o in last.objects] == [(5, "dog", (0, 1, 2, 2))]
 
 
+NO_TASKS = "not Label Studio's: wanted is its export as JSON, a list of tasks with images"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"tasks": []}, "a.json: not Label Studio's: wanted is its export as JSON, a list of tasks with images"),
-        ([{"data": {"text": "no image"}}], "a.json: not Label Studio's: wanted is its export as JSON, a list of tasks with images"),
-        ([{"image": "a.jpg"}, {"data": {}}], "a.json: task [1] has no image in its data"),
-        ([{"image": "a.jpg"}, 3], "a.json: task [1] has no image in its data"),
-        ([{"image": "a.jpg"}, {"data": [1]}], "a.json: task [1] has no image in its data"),
+        ({"tasks": []}, NO_TASKS),
+        ([{"data": {"text": "no image"}}], NO_TASKS),
+        ([{"image": "a.jpg"}, {"data": {}}], "task [1] has no image in its data"),
+        ([{"image": "a.jpg"}, 3], "task [1] has no image in its data"),
+        ([{"image": "a.jpg"}, {"data": [1]}], "task [1] has no image in its data"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_not_label_studios_is_refused(content: object, said: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(content))
     with pytest.raises(UserError) as caught:
         read_label_studio(tmp_path / "a.json")
-    assert str(caught.value) == f"{tmp_path}/{said}"
+    assert str(caught.value) == f"{tmp_path}/a.json: {said}"
 
 
 def test_a_list_of_tasks_is_told_by_its_first_ten() -> None:
