@@ -158,8 +158,8 @@ def test_another_reading_must_make_nearly_all_right() -> None:
     boxes = [(100 + n, 60, 150 + n, 90) for n in range(4)]
     [(said, corners)] = explained("coco", boxes)
     assert said == (
-        "4 of 4 boxes are not valid as x y width height, and 100% are as x1 y1 x2 y2: they seem to be written "
-        "so"
+        "4 of 4 boxes are not valid as x y width height, and 100% are as x1 y1 x2 y2: they seem to be "
+        "written so"
     )
     assert corners == [list(box) for box in boxes]
     assert explained("coco", boxes[:1]) == []  # one box may be a slip
@@ -185,5 +185,6 @@ def test_boxes_that_touch_the_far_edges_alone_are_suspected(
     boxes += [(20 + n, 20, 30, 30) for n in range(5)]
     survey, objects = survey_of([(0, "cat", box) for box in boxes], {"train": [0]})
     found = told(suspected_shifts(survey, objects, box_faults(objects)))
-    said = "10 of 15 boxes touch the {} edge of their image and none the {} one: are pixels counted from {} here?"
+    said = "10 of 15 boxes touch the {} edge of their image and none the {} one: "
+    said += "are pixels counted from {} here?"
     assert found == ([("off_by_one_suspected", None, said.format(*sides, first))] if sides else [])
