@@ -82,7 +82,8 @@ def propose(
     )
     seconds = "" if result.seconds_per_image is None else f" and {result.seconds_per_image:.3f} s"
     lines = [
-        f"{result.method}: {counted(result.images, 'image')}, {result.boxes_per_image:.1f} boxes{seconds} an image",
+        f"{result.method}: {counted(result.images, 'image')}, "
+        f"{result.boxes_per_image:.1f} boxes{seconds} an image",
         result.note,
     ]
     if result.drawings is not None:
