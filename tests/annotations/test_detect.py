@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from detkit.annotations.detect import FoundSet, _image_folder, detect_format
+from detkit.annotations.exports.csv_table import WANTED
 from detkit.errors import UserError
 
 
@@ -108,3 +109,73 @@ def test_of_folders_with_the_image_the_first_by_name_is_taken(tmp_path: Path) ->
         (tmp_path / name / "1.jpg").write_bytes(b"")
     file = tmp_path / "labels.json"
     assert _image_folder(file, [{"file_name": "1.jpg"}], [tmp_path], "train") == tmp_path / "a"
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_a_dataset_may_lie_two_folders_deep(depth: int, tmp_path: Path) -> None:
+    inside = tmp_path.joinpath(*["only"] * depth)
+    (inside / "Annotations").mkdir(parents=True)
+    (inside / "Annotations" / "a.xml").write_text("<annotation/>")
+    if depth == 3:
+        with pytest.raises(UserError) as caught:
+            detect_format(tmp_path)
+        assert str(caught.value).startswith(
+            f"{tmp_path}: it holds only/ (1 no ending); no dataset recognised. Looked for:\n  VOC: "
+        )
+    else:
+        assert detect_format(tmp_path).root == inside
+
+
+def test_what_a_folder_holds_is_said_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("1.png", "2.PNG", "3.txt", "4", "5.csv", "6.csv", "7.csv", "8.txt"):
+        (tmp_path / "b" / name).touch()
+    (tmp_path / "c.md").touch()
+    with pytest.raises(UserError) as caught:
+        detect_format(tmp_path)
+    said = str(caught.value).split(";")[0]
+    assert said == f"{tmp_path}: it holds a/ (empty), b/ (3 .csv, 2 .png, 2 .txt), c.md"
+
+
+def test_files_that_are_no_dataset_say_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n")
+    with pytest.raises(UserError) as caught:
+        detect_format(tmp_path / "a.csv")
+    assert str(caught.value) == f"{tmp_path / 'a.csv'}: no table of boxes: wanted is {WANTED}"
+    (tmp_path / "a.json").write_text('{"images": []}')
+    with pytest.raises(UserError) as caught:
+        detect_format(tmp_path / "a.json")
+    assert str(caught.value) == (
+        f'{tmp_path / "a.json"}: not a COCO file: needs "images", "annotations" with boxes, and '
+        '"categories"; nor a file of Label Studio or LabelMe'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("boxes.csv", "all"),
+        ("train_labels.csv", "train"),
+        ("labels-Validation.csv", "val"),
+        ("testing.csv", "test"),
+        ("trained.csv", "all"),
+        ("valid/_annotations.csv", "val"),
+        ("train/test.csv", "test"),
+    ],
+)
+def test_the_name_of_a_table_says_its_split(name: str, split: str, tmp_path: Path) -> None:
+    tmp_path = tmp_path / "set"  # the folder's own name counts, too
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("a.jpg,1,2,3,4,cat\n")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").touch()
+    (found,) = detect_format(tmp_path / name).sets
+    assert (found.name, found.annotations, found.split) == (split, tmp_path / name, "")
+    assert found.images == tmp_path / "images"
+
+
+def test_where_no_image_is_found_they_are_taken_to_lie_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
+    assert detect_format(tmp_path / "sub" / "boxes.csv").sets[0].images == tmp_path / "sub"

@@ -14,6 +14,7 @@ import pytest
 from detkit.__main__ import main
 from detkit.cli import config as config_command
 from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
+from detkit.version import VERSION
 
 
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -130,3 +131,30 @@ def test_errors_name_things_so_that_a_terminal_shows_them(
 @pytest.mark.parametrize("command", ["predict", "check"])
 def test_names_that_no_file_can_have_are_wrong_input(command: str, tmp_path: Path) -> None:
     assert main([command, "x" * 300, *([str(tmp_path)] if command == "predict" else [])]) == 2
+
+
+def test_where_no_file_can_be_made_the_traceback_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    assert fail_with(ZeroDivisionError("by 0"), monkeypatch) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("error in detkit, not in your input: ZeroDivisionError: by 0\ndetkit ")
+    assert said.endswith("ZeroDivisionError: by 0\n\n")
+    assert "Sorry" not in said
+
+
+def test_the_version_is_printed_and_the_commands_are_listed_in_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detkit {VERSION}\n"
+    assert main(["--help"]) == 0
+    names = re.findall(r"^  (\w[\w-]*)  +[A-Z]", capsys.readouterr().out, flags=re.MULTILINE)
+    assert names == [
+        *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict", "propose", "recall"),
+        *("score", "compress", "convert", "compare", "report", "lineage", "config"),
+    ]
