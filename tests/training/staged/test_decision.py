@@ -266,3 +266,25 @@ def test_without_objects_every_region_is_a_negative_of_all() -> None:
     target = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     assert negatives_of_classes(torch.rand(2, 4), target, 3, **SETTINGS).all()
     assert negatives_of_classes(torch.zeros(0, 4), target, 3, **SETTINGS).shape == (0, 3)
+
+
+def test_classes_that_were_never_seen_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def leave(known: list[bool]) -> None:
+        weights, bias = np.ones((3, WIDTH)), np.ones(3)
+        file = tmp_path / learn_decision.SVMS
+        learn_decision._leave(
+            file, 2.0, labels=np.arange(3), weights=weights, bias=bias, known=np.array(known)
+        )
+
+    svms, classes = SVMScores(WIDTH, 3), ("cat", "dog", "emu")
+    leave([False, True, False])
+    fill_svms(svms, tmp_path, classes)
+    assert (
+        capsys.readouterr().err
+        == "no object of cat, emu in the training images: these classes are never found\n"
+    )
+    assert svms.cls_score.weight[1].tolist() == [2.0] * WIDTH
+    assert not svms.cls_score.weight[::2].any()
+    leave([True, True, True])
+    fill_svms(svms, tmp_path, classes)
+    assert capsys.readouterr().err == ""
