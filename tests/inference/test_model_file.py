@@ -222,3 +222,13 @@ def test_the_same_model_makes_the_same_file(tmp_path: Path) -> None:
     assert read.classes == ("b", odd)
     assert read.config_yaml == f"# {odd}\\ud800"
     read.load_into(model())
+
+
+def test_a_file_that_went_away_is_named_when_its_weights_are_asked_for(tmp_path: Path) -> None:
+    file = read_model_file(saved(tmp_path))
+    file.path.write_bytes(file.path.read_bytes()[:-3])
+    with pytest.raises(UserError, match=rf"^{file.path}: cannot be read \("):
+        file.load_into(model())
+    file.path.unlink()
+    with pytest.raises(UserError, match=rf"^{file.path}: cannot be read \("):
+        file.load_into(model())

@@ -332,3 +332,16 @@ def test_no_image_is_compared_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(related_images, "decode_image", counted_decode)
     init(tmp_path / "shapes", out=tmp_path / "mine.yaml")
     assert len(decoded) == len(set(decoded)) == 8
+
+
+def test_boxes_that_are_not_valid_are_clipped_and_the_first_of_them_shown(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "yolo", 3, 1)
+    label = min((tmp_path / "shapes").rglob("train/*.txt"))
+    label.write_text(label.read_text() + "0 0.95 0.5 0.3 0.2\n" * 4)
+    found = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "mine.yaml")
+    (note,) = (note for note in found["notes"] if note.startswith("invalid_boxes"))
+    first, *shown = note.splitlines()
+    assert first == "invalid_boxes: clip; not valid: 4 boxes, such as"
+    assert len(shown) == 3
+    assert all(label.stem in line for line in shown)
+    assert load_config(tmp_path / "mine.yaml").data.invalid_boxes == "clip"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from detkit.annotations.coco_results import read_coco_results
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
+from detkit.data.datasets.split_leaks import leak_warning
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors import gradient_recipe as train_gradient
 from detkit.errors import UserError
@@ -285,3 +287,24 @@ def test_maps_are_compiled_where_the_config_asks_for_it(
     monkeypatch.setattr(train_gradient, "compile_maps", compiled.append)
     train(small(f"train.compile={str(asked).lower()}", "data.val=null"), out=tmp_path / "run")
     assert len(compiled) == asked
+
+
+@pytest.mark.parametrize("leaks", [0, 2])
+def test_what_is_trained_on_is_said_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leaks: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def known_leaks(train_files: list[str], val_files: list[str]) -> int:
+        asked.append((len(train_files), len(val_files)))
+        return leaks
+
+    monkeypatch.setattr(workflows.train, "known_leaks", known_leaks)
+    monkeypatch.setattr(workflows.train, "attach_proposals", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(small("data.train.num_images=4", "data.val.num_images=3"), out=tmp_path / "run")
+    first, device, *warnings = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"training on 4 images, \d+ objects", first)
+    assert device == "on cpu, fp32"
+    assert warnings == ([f"warning: {leak_warning(leaks)}"] if leaks else [])
+    assert asked == [(4, 3)]
