@@ -126,14 +126,13 @@ def one_line(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return `visible` with words and lines that are too long cut in the middle.
+    """Return `one_line` of a line that people read, cut in the middle where a word or all of it is too long.
 
     Example:
         >>> message("no class " + "x" * 100_000)[:20], len(message("x" * 100_000))
         ('no class xxxxxxxxxxx', 177)
     """
-    lines = (_LONG_WORD.sub(lambda word: _cut(word[0], _LONGEST_WORD), line) for line in text.split("\n"))
-    return visible("\n".join(_cut(line, _LONGEST_LINE) for line in lines))
+    return one_line(_cut(_LONG_WORD.sub(lambda word: _cut(word[0], _LONGEST_WORD), text), _LONGEST_LINE))
 
 
 def encodable(text: str) -> str:

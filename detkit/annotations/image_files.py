@@ -129,16 +129,17 @@ def require_images(truth: AnnotationSet) -> None:
             missing.append(f"  {cut(path, 300)} ({wanted})")
     if refused:
         head = f"{len(refused)} of {truth.num_images} images are not opened"
-        raise UserError(f"{head}:\n{_first(refused)}")
+        raise UserError(f"{head}:", *_first(refused))
     if missing:
         raise UserError(
-            f"{len(missing)} of {truth.num_images} images are missing:\n{_first(missing)}"
-            "\nPut the images there, or correct the data's `root` or `images` in the config."
+            f"{len(missing)} of {truth.num_images} images are missing:",
+            *_first(missing),
+            "Put the images there, or correct the data's `root` or `images` in the config.",
         )
 
 
-def _first(lines: list[str]) -> str:
-    return "\n".join([*lines[:3], *(["  ..."] if len(lines) > 3 else [])])
+def _first(lines: list[str]) -> list[str]:
+    return [*lines[:3], *(["  ..."] if len(lines) > 3 else [])]
 
 
 def _entries(folder: str) -> dict[str, bool]:

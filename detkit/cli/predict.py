@@ -11,7 +11,7 @@ import typer
 from detkit.cli.arguments import AllowCustom, Out
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
-from detkit.names import counted, one_line
+from detkit.names import counted
 
 if TYPE_CHECKING:
     from detkit.inference.score_floor import Aim
@@ -75,7 +75,7 @@ def predict(
         )
     if not records:  # another process than the first
         return
-    lines = (one_line(f"{record['image']}: {_summary(record)}") for record in records)
+    lines = (f"{record['image']}: {_summary(record)}" for record in records)
     skipped = f", {len(records.skipped)} of them skipped ({SKIPPED} lists them)" if records.skipped else ""
     deliver(
         records,

@@ -17,6 +17,7 @@ CHECKPOINT = "last.pt"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"
 DETECTIONS = "detections.json"
+MADE_WITH = "made_with.json"
 
 
 @contextmanager

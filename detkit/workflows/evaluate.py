@@ -18,6 +18,7 @@ from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
+from detkit.runs.resume import note_environment
 from detkit.runs.session import detect_with, session
 from detkit.runtime.processes import from_main
 from detkit.storage.atomic import write_atomically
@@ -93,6 +94,7 @@ def evaluate(
         measured = measure(source.annotations, found, config.evaluate.metric)
         seconds = timing.seconds / max(timing.num_images, 1)
         write_atomically(folder / CONFIG, dump_config(used))
-        evaluated = evaluated_run(folder.resolve().name, used, source, found, measured, seconds)
+        note_environment(folder)
+        evaluated = evaluated_run(folder, used, source, found, measured, seconds)
         write_results(folder, evaluated)
         return Evaluation(measured, folder, source.annotations.num_images, seconds)

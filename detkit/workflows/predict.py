@@ -17,7 +17,7 @@ from detkit.inference.predictor import Predictor, predict_together
 from detkit.inference.records import Records
 from detkit.inference.results import ResultFormat, image_files, record, write_image_file, write_results
 from detkit.inference.score_floor import Aim
-from detkit.names import distinct_parts, file_name, one_line
+from detkit.names import distinct_parts, file_name
 from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
@@ -134,7 +134,7 @@ class _Results:
         """Write what was found in the image at a place, and say what is odd about it."""
         source = self._files[place]
         if found.error is not None:
-            say(one_line(f"warning: {found.error}; skipped"))
+            say(f"warning: {found.error}; skipped")
         else:
             if self._own_files is not None:
                 write_image_file(self._own_files[place], found, self._format)
@@ -143,11 +143,7 @@ class _Results:
                 _draw(shown, source, self._drawings[place], self._predictor.classes)
             if not self._said_frames and source.suffix.lower() in _WITH_FRAMES and has_frames(source):
                 self._said_frames = True
-                say(
-                    one_line(
-                        f"warning: {source}: has several frames or pages; of all such the first is taken"
-                    )
-                )
+                say(f"warning: {source}: has several frames or pages; of all such the first is taken")
         self.records.add(place, record(found, self._predictor.category_ids))
 
     def __enter__(self) -> _Results:

@@ -10,7 +10,6 @@ from typing import Any
 from detkit.data.datasets.named_images import NamedImages, named_images
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
-from detkit.names import one_line
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin
 from detkit.report.proposal_drawings import draw_proposals
@@ -103,7 +102,7 @@ def propose(
         skipped = _look(parts, wanted, images, chosen, strict=strict)
     listed = tuple({"image": images.names[image], "error": error} for image, error in skipped.items())
     if len(skipped) == len(images.names):
-        raise UserError(f"{skipped[0]}\nnone of {len(skipped)} images can be read")
+        raise UserError(skipped[0], f"none of {len(skipped)} images can be read")
     if shard is not None and not parts.is_joined():
         done = parts.summary(wanted)
         left = len(set(parts.missing(range(len(images.names)))) - skipped.keys())
@@ -146,7 +145,7 @@ def _look(
 
     def skip(image: int, error: str) -> None:
         skipped[image] = error
-        say(one_line(f"warning: {error}; skipped"))
+        say(f"warning: {error}; skipped")
 
     cores = num_cores()
     # One image alone may use all cores; of many, each uses one.

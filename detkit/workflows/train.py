@@ -153,7 +153,7 @@ def _opened(config: Config, screen: ImageScreen) -> tuple[Source, Source | None,
         val_set = open_validation_set(config.data, screen) if config.data.val is not None else None
     except UserError as error:
         raise UserError(
-            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
+            *error.lines, "detkit check, with the same config, lists everything that is wrong with its data"
         ) from error
     return train_set, val_set, changed
 
@@ -174,6 +174,6 @@ def _report(config: Config, task: Task) -> Measured | None:
         advice = advice_of(advise_thresholds(val_set.annotations, detections, measured.records))
     task.save(loaded.model, advice, measured.known_value)
     seconds = timing.seconds / max(timing.num_images, 1)
-    evaluated = evaluated_run(folder.name, config, val_set, detections, measured, seconds)
+    evaluated = evaluated_run(folder, config, val_set, detections, measured, seconds)
     write_results(folder, evaluated, folder / METRICS, task.train_set.annotations)
     return measured

@@ -381,7 +381,7 @@ def test_what_the_config_handles_is_no_error(tmp_path: Path, policy: str) -> Non
     done = {"clip": "is cut to the image", "drop": "is left out"}[policy]
     assert f"in training it {done}" in found["outside_box"][0].message
     assert f"(data.invalid_boxes: {policy})" in found["outside_box"][0].message
-    learned, changed = open_training_set(load_config(str(file), [f"data.invalid_boxes={policy}"]).data)
+    _, changed = open_training_set(load_config(str(file), [f"data.invalid_boxes={policy}"]).data)
     assert (changed["clipped"], changed["dropped"]) == {"clip": (1, 1), "drop": (0, 2)}[policy]
     assert main(["check", str(file), f"data.invalid_boxes={policy}"]) == 0
 

@@ -62,6 +62,7 @@ def test_a_run_leaves_its_files(run: Path) -> None:
         "config.yaml",
         "detections.json",
         "last.pt",
+        "made_with.json",
         "metrics.jsonl",
         "model.safetensors",
         "report.html",
@@ -69,6 +70,13 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {line["split"] for line in lines} == {"train", "val"}
     assert {"step", "epoch", "lr", "rpn_objectness", "images_per_second"} <= lines[0].keys()
+
+
+def test_the_page_shows_what_is_noted(run: Path) -> None:
+    noted, page = json.loads((run / "made_with.json").read_text()), (run / "report.html").read_text("utf-8")
+    assert noted["command"].startswith("detkit")
+    assert noted["torch"] in page
+    assert 'class="command"' in page
 
 
 def test_the_resolved_config_is_enough_to_build_the_model_again(run: Path) -> None:
