@@ -11,6 +11,7 @@ import typer
 from detkit.cli.arguments import AllowCustom
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 Sets = Annotated[
     list[str] | None,
@@ -88,6 +89,8 @@ def propose(
         lines.append(f"drawings are in {result.drawings}")
     if result.skipped:
         lines.append(f"{len(result.skipped)} images could not be read and are not in it")
+    if result.left_out:
+        lines.append(f"{counted(result.left_out, 'other file')} left out")
     deliver(result.to_json(), json_file, lines)
     if result.skipped:
         raise typer.Exit(NO)

@@ -132,7 +132,7 @@ def test_errors_name_things_so_that_a_terminal_shows_them(
     [
         ["check", "{}"],
         ["init", "{}", "-o", "{}.yaml"],
-        ["predict", "{}.safetensors", "photo.jpg"],
+        ["predict", "{}.safetensors", "{}.jpg"],
         ["propose", "sliding_window", "{}.jpg", "--strict", "-o", "{}.safetensors"],
         ["report", "{}"],
     ],
