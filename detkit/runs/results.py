@@ -71,18 +71,18 @@ def write_results(
         )
 
 
-def require_same_classes(classes: tuple[str, ...], truth: AnnotationSet, weights: Path) -> None:
-    """Check that a model's classes are those of the annotations, in the same order.
+def require_same_classes(classes: tuple[str, ...], wanted: tuple[str, ...], weights: Path) -> None:
+    """Check that a model's classes are those of a config or its annotations, in the same order.
 
     Raises:
         UserError: they differ; the message names both.
     """
-    if classes == truth.classes:
+    if classes == wanted:
         return
     raise UserError(
         f"{weights}: the model's classes are not those of the config:",
         f"  model:  {', '.join(classes)}",
-        f"  config: {', '.join(truth.classes)}",
+        f"  config: {', '.join(wanted)}",
         "Write the model's classes, in its order, into data.classes (and those it does not know into "
         "data.ignore_classes), or fine-tune the model to yours: detkit train CONFIG --from WEIGHTS",
     )

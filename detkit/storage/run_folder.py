@@ -93,7 +93,7 @@ def results_folder(
         work: tells apart what is written there from what other commands write.
         parent: where folders of that name are kept.
         keep: what was written until an error is worth something, and the same work goes on with it.
-        again: tells whether a folder holds what the same work wrote, though it ended; it is given once more.
+        again: tells whether a folder holds what the same work wrote, which ended with something left to do.
 
     Raises:
         UserError: `wanted` holds other files, another command is at work there, or it cannot be made.

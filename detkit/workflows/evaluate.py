@@ -74,20 +74,21 @@ def evaluate(
         UserError: the weights or the images cannot be read, or their classes differ.
     """
     config, weights = as_config(config, overrides), model_path(weights)
-    source = open_validation_set(config.data)
     with session(config, trains=False) as run, ExitStack() as held:
         loaded = load_detector(weights, run.device, allow_custom=allow_custom, own=config.detector)
-        require_same_classes(loaded.classes, source.annotations, weights)
+        require_same_classes(loaded.classes, config.data.classes, weights)
+        used = config.model_copy(update={"detector": loaded.config.detector})
+        work = key_of("eval", str(weights.absolute()), dump_config(used))
+        opened = results_folder(out, "eval", work, weights.parent)
+        folder = from_main(lambda: held.enter_context(opened))
+        source = open_validation_set(config.data)
+        require_same_classes(loaded.classes, source.annotations.classes, weights)
         if config.evaluate.compile:
             compile_maps(loaded.model)
         proposals = loaded.config.detector.external_proposals
         if proposals is not None:
             # Files of proposals belong to the images, and the images are the config's.
             source = attach_proposals(config.detector.external_proposals or proposals, source, "val")
-        used = config.model_copy(update={"detector": loaded.config.detector})
-        work = key_of("eval", str(weights.absolute()), dump_config(used))
-        opened = results_folder(out, "eval", work, weights.parent)
-        folder = from_main(lambda: held.enter_context(opened))
         found, timing = detect_with(config, run, loaded.model, source)
         if found is None:
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +15,14 @@ from detkit.inference.model_file import model_path
 from detkit.inference.prediction import Prediction
 from detkit.inference.predictor import Predictor, predict_together
 from detkit.inference.records import Records
-from detkit.inference.results import ResultFormat, image_files, record, write_image_file, write_results
+from detkit.inference.results import (
+    SKIPPED,
+    ResultFormat,
+    image_files,
+    record,
+    write_image_file,
+    write_results,
+)
 from detkit.inference.score_floor import Aim
 from detkit.names import drawn_files
 from detkit.report.draw import draw_detections, write_image
@@ -54,9 +60,9 @@ def predict(
     Args:
         weights: a model.safetensors, or the folder of a run that holds one.
         sources: image files, folders (with all below them) and glob patterns.
-        out: folder for the results, new or empty, or with what the same prediction left there: it does the
-            images that are not done, that could not be read, or that are to be drawn now and were not then.
-            None takes a new one in runs/.
+        out: folder for the results, new or empty, or with what the same prediction left there, which goes on
+            where it was stopped, with images that it skipped, and with drawings if there are none yet; None
+            takes a new one in runs/.
         format: json, coco, voc, yolo or csv.
         draw: also write each image with its detections into drawn/.
         tile: side of tiles in pixels, to find small objects in large images.
@@ -91,8 +97,12 @@ def predict(
     }
     predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
     with process_group(predictor.session.device), ExitStack() as held:
-        begun = key_of("predict", *what)
-        opened = results_folder(out, "predict", begun, keep=True, again=partial(Records.are_of, work))
+
+        def again(folder: Path) -> bool:
+            is_left = (folder / SKIPPED).exists() or (draw and not (folder / DRAWN).exists())
+            return is_left and Records.are_of(work, folder)
+
+        opened = results_folder(out, "predict", key_of("predict", *what), keep=True, again=again)
         results: list[_Results] = []  # in process 0
 
         def begin() -> tuple[Path, list[int]]:

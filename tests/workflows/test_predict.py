@@ -217,6 +217,9 @@ def test_drawings_may_be_added_and_other_predictions_may_not(
     after = contents(out)
     assert sorted(after.keys() - before.keys()) == [f"drawn/{number}.jpg" for number in range(4)]
     assert before.items() <= after.items()
+    with pytest.raises(UserError, match="not empty"):  # all is done
+        predict(weights, [str(photos)], out=out, draw=True)
+    (photos / "0.png").write_bytes(b"")
     for other in ({"threshold": 0.1}, {"format": "csv"}, {"tile": 30}):
         with pytest.raises(UserError, match="not empty"):
             predict(weights, [str(photos)], out=out, **other)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,12 @@ import pytest
 from detkit.annotations.writers import Format
 from detkit.data.config import DataConfig
 from detkit.data.datasets import config as spec
-from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
+from detkit.data.datasets.builder import (
+    open_set,
+    open_training_set,
+    open_validation_set,
+    warn_of_untrained,
+)
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
 from detkit.errors import UserError
@@ -111,3 +117,14 @@ def test_a_dataset_of_the_users_own() -> None:
     wrong = CustomConfig(type="custom", target="builtins:dict", args={})
     with pytest.raises(UserError, match="Source"):
         open_set(wrong, data(wrong))
+
+
+def test_classes_that_nothing_is_learned_of_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = SyntheticSet(20, 0, ("disc", "ring", "star")).annotations()
+    warn_of_untrained(truth)
+    assert capsys.readouterr().err == ""
+    for name, way in ((0, "difficult"), (2, "crowd")):
+        truth = replace(truth, **{way: truth.labels == name})
+    warn_of_untrained(truth)
+    said = "warning: the training set has no object of disc, star: never found after training"
+    assert capsys.readouterr().err == f"{said}\n"
