@@ -90,6 +90,8 @@ def propose(
         lines.append(f"drawings are in {result.drawings}")
     if result.skipped:
         lines.append(f"without {counted(len(result.skipped), 'image')} that could not be read")
+    if result.left_out:
+        lines.append(f"{counted(result.left_out, 'other file')} left out")
     deliver(result.to_json(), json_file, lines)
     if result.skipped:
         raise typer.Exit(NO)

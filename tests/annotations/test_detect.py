@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detkit.annotations.detect import FoundSet, _image_folder, detect_format
+from detkit.annotations.detect import FoundSet, _image_folder, also_there, detect_format
 from detkit.annotations.exports.csv_table import WANTED
 from detkit.errors import UserError
 
@@ -179,3 +179,46 @@ def test_where_no_image_is_found_they_are_taken_to_lie_beside_the_file(tmp_path:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
     assert detect_format(tmp_path / "sub" / "boxes.csv").sets[0].images == tmp_path / "sub"
+
+
+def side_by_side(root: Path) -> None:
+    put(root / "a_voc" / "Annotations" / "a.xml")
+    put(root / "a_voc" / "JPEGImages" / "a.jpg")
+    put(root / "b_yolo" / "images" / "train" / "b.jpg")
+    put(root / "b_yolo" / "labels" / "train" / "b.txt", "0 0.5 0.5 0.1 0.1\n")
+    put(root / "b_yolo" / "data.yaml", "names: [cat]\ntrain: images/train\n")
+
+
+def test_datasets_in_folders_of_their_own_are_named_and_not_mixed(tmp_path: Path) -> None:
+    side_by_side(tmp_path)
+    put(tmp_path / "c_coco" / "c.json", coco("c.jpg"))
+    with pytest.raises(UserError) as told:
+        detect_format(tmp_path)
+    assert str(told.value).splitlines() == [
+        f"{tmp_path}: several datasets are in it; name one of them:",
+        f"  {tmp_path}/a_voc (voc)",
+        f"  {tmp_path}/b_yolo/data.yaml (yolo: train)",
+        f"  {tmp_path}/c_coco/c.json (coco: c)",
+    ]
+    for place, name in (("a_voc", "voc"), ("b_yolo/data.yaml", "yolo"), ("c_coco/c.json", "coco")):
+        assert detect_format(tmp_path / place).format == name
+
+
+def test_one_dataset_beside_other_folders_is_taken_with_its_own_names(tmp_path: Path) -> None:
+    put(tmp_path / "shots" / "images" / "train" / "b.jpg")
+    put(tmp_path / "shots" / "labels" / "train" / "b.txt", "0 0.5 0.5 0.1 0.1\n")
+    put(tmp_path / "shots" / "data.yaml", "names: [cat]\ntrain: images/train\n")
+    put(tmp_path / "notes" / "read.me")
+    assert detect_format(tmp_path).root == tmp_path / "shots"
+
+
+def test_another_reading_of_a_folder_is_told_with_how_to_choose_it(tmp_path: Path) -> None:
+    put(tmp_path / "Annotations" / "a.xml")
+    put(tmp_path / "images" / "a.jpg")
+    found = detect_format(tmp_path)
+    assert (found.format, also_there(found)) == ("voc", [])
+    put(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.1 0.1\n")
+    put(tmp_path / "data.yaml", "names: [cat]\ntrain: images\n")
+    assert detect_format(tmp_path) == found
+    assert also_there(found) == [f"  {tmp_path}/data.yaml (yolo: train)"]
+    assert detect_format(tmp_path / "data.yaml").format == "yolo"

@@ -122,10 +122,31 @@ def test_nobody_reads_the_output_any_more() -> None:
 def test_errors_name_things_so_that_a_terminal_shows_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fail_with(UserError("\x1b[31m\ud800\nnext " + "x" * 5_000_000), monkeypatch) == 2
+    assert fail_with(UserError("\x1b[31m\ud800\nerror: a", "next " + "x" * 5_000_000), monkeypatch) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: \\u001b[31m\\ud800\nnext xxx")
+    assert said.startswith("error: \\u001b[31m\\ud800\\u000aerror: a\nnext xxx")
     assert len(said) < 1000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "{}"],
+        ["init", "{}", "-o", "{}.yaml"],
+        ["predict", "{}.safetensors", "{}.jpg"],
+        ["propose", "sliding_window", "{}.jpg", "--strict", "-o", "{}.safetensors"],
+        ["report", "{}"],
+    ],
+)
+def test_the_name_of_a_file_ends_no_line_of_a_message(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{tmp_path}/a\nerror: b\r\x1b[2J"
+    (tmp_path / "a\nerror: b\r\x1b[2J.jpg").write_text("no image")
+    assert main([argument.replace("{}", name) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert "a\\u000aerror: b\\u000d\\u001b[2J" in said
+    assert sum(line.startswith("error: ") for line in said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["predict", "check"])

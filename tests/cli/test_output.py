@@ -16,7 +16,7 @@ ODD = "\x1b[31m\x07\x7f\u202e\ud800\n猫"
 def test_lines_are_shown_and_shortened(capsys: pytest.CaptureFixture[str]) -> None:
     deliver({}, None, [f"{ODD} found", "x" * 5_000_000])
     said = capsys.readouterr().out
-    assert said.startswith("\\u001b[31m\\u0007\\u007f\\u202e\\ud800\n猫 found\nxxx")
+    assert said.startswith("\\u001b[31m\\u0007\\u007f\\u202e\\ud800\\u000a猫 found\nxxx")
     assert len(said) < 1000
 
 

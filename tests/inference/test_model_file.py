@@ -89,12 +89,26 @@ def test_files_that_are_no_model_files_are_refused(tmp_path: Path) -> None:
         read_model_file(tmp_path / "absent.safetensors")
     whole = file.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="not a safetensors file, or cut short"):
+    with pytest.raises(UserError, match="is damaged or cut short"):
         read_model_file(tmp_path / "cut.safetensors")
     last = file.with_name("last.pt")
     torch.save({"a": torch.zeros(2)}, last)
-    with pytest.raises(UserError, match=r"last.pt: not a safetensors file.*did you mean .*model.safetensors"):
+    with pytest.raises(UserError, match=r"last.pt: is a file of torch.save.*did you mean .*model.safe"):
         read_model_file(last)
+    for name, content, said in (
+        ("photo.JPG", b"\xff\xd8\xff\xe0 and so on", "is an image, and no model"),
+        ("text.safetensors", b"hello", "is no model of detkit"),
+        ("notes.txt", b"hello, and so on", "is no model of detkit"),
+        ("old.pth", b"\x80\x02pickled", "is a file of torch.save"),
+        ("empty.safetensors", b"", "is no model of detkit"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            UserError, match=rf"{name}: {said}.*; wanted is the model.safetensors of a run"
+        ) as told:
+            read_model_file(tmp_path / name)
+        assert "\n" not in str(told.value)
+        assert "header" not in str(told.value)
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="without the classes and config"):
         read_model_file(tmp_path / "other.safetensors")

@@ -21,7 +21,7 @@ def test_records_come_back_from_their_file(tmp_path: Path) -> None:
     for place, one in enumerate(made):
         records.add(place, one)
         assert records[place] == one
-    records.settle()
+    records.discard()
     assert list(records) == made == list(records)
     assert (len(records), records[0], records[-1], records[1:]) == (3, made[0], made[2], made[1:])
     with pytest.raises(IndexError):

@@ -9,7 +9,7 @@ from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.errors import UserError
 from detkit.runs.resume import announce_changes, skipped_before, training_folder
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MADE_WITH, METRICS
 from detkit.training.staged.stages import FOLDER as STAGES
 
 NAME = "faster_rcnn_resnet18_synthetic"
@@ -151,7 +151,7 @@ def test_a_training_that_ended_leaves_no_lock_however_it_ended(tmp_path: Path) -
         training_folder(tmp_path, "train", "version: 1\n", resume=False),
     ):
         raise KeyboardInterrupt
-    assert names(tmp_path) == {CONFIG}
+    assert names(tmp_path) == {CONFIG, MADE_WITH}
 
 
 @pytest.mark.parametrize(

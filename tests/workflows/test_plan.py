@@ -48,6 +48,17 @@ def test_memory_is_predicted_by_a_line_and_checked(pretended: list[int]) -> None
     assert result.to_json()["total_seconds"] == result.step_seconds * result.steps * result.epochs
 
 
+def test_a_class_without_an_object_to_learn_from_is_named(
+    pretended: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(small("data.train.num_images=40"))
+    assert "warning" not in capsys.readouterr().err
+    plan(small("data.train.num_images=1"))
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the training set has no object of ")
+    assert said.endswith(": never found after training\n")
+
+
 def test_a_batch_that_does_not_fit_is_told_in_how_many_parts_it_does(pretended: list[int]) -> None:
     pretended[0] = 165_000_000
     result = plan(small("train.batch_size=8"))

@@ -42,12 +42,12 @@ def pictures(tmp_path: Path) -> Path:
         file = tmp_path / "pictures" / ("more" if i % 2 else "") / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), rng.integers(0, 255, (20 + i, 30, 3), np.uint8))
-    (tmp_path / "pictures" / "notes.txt").touch()
     return tmp_path / "pictures"
 
 
 def test_a_folder_of_images(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
+    (pictures / "notes.txt").touch()
     result = propose("selective_search", [str(pictures)], out, overrides=["mode=single", "seed=3"])
     assert result.to_json() == {
         "method": "selective_search",
@@ -55,6 +55,7 @@ def test_a_folder_of_images(pictures: Path, tmp_path: Path) -> None:
         "boxes_per_image": 2,
         "seconds_per_image": result.seconds_per_image,
         "skipped": [],
+        "left_out": 1,
     }
     assert result.seconds_per_image > 0
     store = ProposalStore.open(out)

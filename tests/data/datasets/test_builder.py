@@ -10,7 +10,12 @@ from detkit.annotations.dataset import select_objects
 from detkit.annotations.writers import Format
 from detkit.data.config import DataConfig
 from detkit.data.datasets import config as spec
-from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
+from detkit.data.datasets.builder import (
+    open_set,
+    open_training_set,
+    open_validation_set,
+    warn_of_untrained,
+)
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
 from detkit.errors import UserError
@@ -143,3 +148,14 @@ def test_a_validation_set_is_not_augmented_and_a_class_is_listed_once() -> None:
     assert DataConfig.model_validate({"classes": ("disc",), "train": flipped, "val": drawn}).val is not None
     with pytest.raises(ValueError, match="classes has a, b more than once"):
         DataConfig.model_validate({"classes": ("b", "a", "c", "a", "b"), "train": drawn})
+
+
+def test_classes_that_nothing_is_learned_of_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = SyntheticSet(20, 0, ("disc", "ring", "star")).annotations()
+    warn_of_untrained(truth)
+    assert capsys.readouterr().err == ""
+    for name, way in ((0, "difficult"), (2, "crowd")):
+        truth = replace(truth, **{way: truth.labels == name})
+    warn_of_untrained(truth)
+    said = "warning: the training set has no object of disc, star: never found after training"
+    assert capsys.readouterr().err == f"{said}\n"

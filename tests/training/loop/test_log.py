@@ -91,6 +91,17 @@ def test_without_a_terminal_plain_lines_go_to_stderr(
     assert "\x1b" not in err
 
 
+def test_a_validation_says_few_numbers_and_keeps_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = dict.fromkeys(("map_voc07", "map_voc10", "AP", "AP50", "AP75", "APs", "AR100"), 0.25)
+    with TrainingLog(tmp_path, 60, tensorboard=False) as log:
+        log(Report(60, 2.0, "val", 0.1, values, 0))
+    said = capsys.readouterr().err
+    assert said == "epoch 2: map_voc07 0.250  AP 0.250  AP50 0.250  AP75 0.250\n"
+    assert values.items() <= json.loads((tmp_path / "metrics.jsonl").read_text()).items()
+
+
 def test_on_a_terminal_a_line_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,7 +109,7 @@ def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
     features, spec = Features(reader.regions), SPEC.model_copy(update={"retrain_after": 20})
     fit(reader, features, spec, tmp_path)
     svms = SVMScores(WIDTH, 2)
-    fill_svms(svms, tmp_path, CLASSES)
+    fill_svms(svms, tmp_path)
     scale = 20 / np.linalg.norm(np.concatenate(features.of), axis=1).mean()  # fewer than 200 images and boxes
     examples = SVMExamples(reader, features, float(scale), 2, 0.3)
     for label in range(2):
