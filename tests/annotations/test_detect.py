@@ -179,3 +179,12 @@ def test_where_no_image_is_found_they_are_taken_to_lie_beside_the_file(tmp_path:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
     assert detect_format(tmp_path / "sub" / "boxes.csv").sets[0].images == tmp_path / "sub"
+
+
+def test_of_two_folders_with_the_image_the_one_called_images_is_taken(tmp_path: Path) -> None:
+    for folder in ("drawn", "Images", "zoo"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "a.jpg").touch()
+    (tmp_path / "set" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
+    (found,) = detect_format(tmp_path / "set").sets
+    assert found.images == tmp_path / "set" / "Images"
