@@ -222,3 +222,12 @@ def test_another_reading_of_a_folder_is_told_with_how_to_choose_it(tmp_path: Pat
     assert detect_format(tmp_path) == found
     assert also_there(found) == [f"  {tmp_path}/data.yaml (yolo: train)"]
     assert detect_format(tmp_path / "data.yaml").format == "yolo"
+
+
+def test_of_two_folders_with_the_image_the_one_called_images_is_taken(tmp_path: Path) -> None:
+    for folder in ("drawn", "Images", "zoo"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "a.jpg").touch()
+    (tmp_path / "set" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
+    (found,) = detect_format(tmp_path / "set").sets
+    assert found.images == tmp_path / "set" / "Images"

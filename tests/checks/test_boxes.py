@@ -188,3 +188,11 @@ def test_boxes_that_touch_the_far_edges_alone_are_suspected(
     said = "10 of 15 boxes touch the {} edge of their image and none the {} one: "
     said += "are pixels counted from {} here?"
     assert found == ([("off_by_one_suspected", None, said.format(*sides, first))] if sides else [])
+
+
+def test_of_three_alike_the_last_two_are_told_by_the_first() -> None:
+    survey, objects = survey_of([(0, "cat", (10, 10, 30, 30))] * 3, {"train": [0]})
+    assert told(check_repeats(survey, objects)) == [
+        ("duplicate_box", f"annotation {n} (cat)", "0.jpg: the same box and class as annotation 1 (cat)")
+        for n in (2, 3)
+    ]

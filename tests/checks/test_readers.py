@@ -366,3 +366,32 @@ def test_a_folder_is_a_dataset_and_a_name_is_a_config(tmp_path: Path) -> None:
     assert is_dataset(str(tmp_path))
     assert not is_dataset("faster_rcnn_resnet18_synthetic")
     assert not is_dataset(str(tmp_path / "absent.yaml"))
+
+
+@pytest.mark.parametrize(("area", "expected"), [(50.5, 50.5), (5000, 300.0), (None, 300.0), ("x", 300.0)])
+def test_the_area_of_an_outline_stays_where_its_box_is_cut(
+    area: object, expected: float, clean: dict[Format, Path], tmp_path: Path
+) -> None:
+    root = copied(clean, "coco", tmp_path)
+
+    def spoil(content: dict[str, Any]) -> None:
+        outline = {"bbox": [-5, 3, 20, 20], "area": area, "segmentation": [[1, 2, 3, 4, 5, 6]]}
+        content["annotations"][0] |= outline
+
+    coco_file(root, spoil)
+    check(str(root), fix=tmp_path / "copy")
+    content = json.loads((tmp_path / "copy" / "annotations" / "instances_train.json").read_text())
+    first = content["annotations"][0]
+    if area == "x":  # which makes the whole object one that cannot be read
+        assert first["bbox"] != [0, 3, 15, 20]
+    else:
+        assert (first["bbox"], first["area"]) == ([0, 3, 15, 20], expected)
+
+
+def test_labels_of_an_image_that_no_list_names_are_not_without_it(tmp_path: Path) -> None:
+    write(tmp_path, "yolo", pictures(np.random.default_rng(0), 3, 2), lists=True)
+    lines = (tmp_path / "train.txt").read_text().splitlines()
+    (tmp_path / "train.txt").write_text(f"{lines[0]}\n{lines[2]}\n")
+    result = check(str(tmp_path))
+    assert result.parts == {"train": 2, "val": 2}
+    assert result.errors == []
