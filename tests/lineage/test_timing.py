@@ -69,3 +69,6 @@ def test_recall_and_number_of_boxes() -> None:
     nothing = [np.zeros((0, 4), np.float32)] * (truth.num_images - 1)
     assert _coverage(truth, [boxes, *nothing]) == (0.5, 3 / truth.num_images)
     assert _coverage(truth, [boxes[:0], *nothing]) == (0.0, 0.0)
+    for bottom, recall in ((30, 0.5), (29, 0.0)):  # half of the object, and a little less
+        half = np.array([[10, 10, 50, bottom]], np.float32)
+        assert _coverage(truth, [half, *nothing])[0] == recall
