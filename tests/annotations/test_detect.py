@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from detkit.annotations.detect import FoundSet, also_there, detect_format
+from detkit.annotations.detect import also_there, detect_format
+from detkit.annotations.found_dataset import FoundSet
 from detkit.errors import UserError
 
 
