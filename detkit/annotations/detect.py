@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any
 
 from detkit.annotations.class_names import listed
 from detkit.annotations.coco import read_json
@@ -19,6 +19,7 @@ from detkit.annotations.exports.label_studio import is_label_studio
 from detkit.annotations.exports.labelme import holds_labelme, is_labelme
 from detkit.annotations.exports.read import EXPORTS
 from detkit.annotations.exports.records import ExportedImage
+from detkit.annotations.found_dataset import FoundDataset, FoundSet
 from detkit.annotations.voc import (
     ANNOTATION_FOLDERS,
     IMAGE_FOLDERS,
@@ -31,52 +32,10 @@ from detkit.annotations.yolo_layout import find_data_yaml, has_labels, names_fil
 from detkit.errors import UserError, cut
 from detkit.storage.regular_files import is_file, is_folder
 
-Format = Literal["voc", "coco", "yolo", "image_folder", "csv", "cvat", "labelme", "labelstudio"]
-
-
 _TRIED = 10  # images that are looked for: one or the other may be missing
 _DEEPEST = 3  # folders that hold nothing but a folder, as an unpacked archive does
 _UNDIVIDED = "all"
 _PARTS = (*ANNOTATION_FOLDERS, *IMAGE_FOLDERS)
-
-
-@dataclass(frozen=True)
-class FoundSet:
-    """One part of a dataset.
-
-    Attributes:
-        name: "train", "2007_trainval", ...; for COCO the stem of the JSON file where it says neither
-            train, val nor test.
-        images: folder of the images, for COCO and the exports of labelling tools.
-        annotations: file of annotations, for these; for LabelMe their folder.
-        split: the part of that file; empty for all of it.
-    """
-
-    name: str
-    images: Path | None = None
-    annotations: Path | None = None
-    split: str = ""
-
-
-@dataclass(frozen=True)
-class FoundDataset:
-    """A dataset's format, where it starts, and its parts (none: VOC files that are not divided)."""
-
-    format: Format
-    root: Path
-    sets: tuple[FoundSet, ...]
-
-    def resolved(self) -> FoundDataset:
-        """Return the dataset with absolute paths, which a config file needs."""
-        sets = (
-            replace(
-                item,
-                images=item.images and item.images.resolve(),
-                annotations=item.annotations and item.annotations.resolve(),
-            )
-            for item in self.sets
-        )
-        return FoundDataset(self.format, self.root.resolve(), tuple(sets))
 
 
 def locate_dataset(path: Path, broken: list[UserError] | None = None) -> FoundDataset:

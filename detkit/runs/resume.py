@@ -85,7 +85,6 @@ def training_folder(
         write_atomically(written, config_text)
         if not resumed:
             note_environment(folder)
-        say(f"run folder: {folder}")
         try:
             yield folder, resumed
         except Exception as error:

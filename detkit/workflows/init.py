@@ -12,7 +12,8 @@ import numpy as np
 from torch import cuda
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import FoundDataset, also_there, locate_dataset
+from detkit.annotations.detect import also_there, locate_dataset
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import image_paths, require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.image_places import ImagePlaces

@@ -125,7 +125,7 @@ def train(
                 *changes,
             )
             warn_of_untrained(seen)
-            say(f"on {run.device}, {run.precision_name}")
+            say(f"on {run.device}, {run.precision_name}", f"run folder: {folder}")
             if val_set is not None and (leaks := known_leaks(*map(_paths, (train_set, val_set)))):
                 say(f"warning: {leak_warning(leaks)}")
         proposals = config.detector.external_proposals

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from detkit.annotations.detect import FoundSet, _image_folder, also_there, detect_format
+from detkit.annotations.detect import _image_folder, also_there, detect_format
 from detkit.annotations.exports.csv_table import WANTED
+from detkit.annotations.found_dataset import FoundSet
 from detkit.errors import UserError
 
 

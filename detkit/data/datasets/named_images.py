@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, join_sets, select_images
-from detkit.annotations.detect import FoundDataset, detect_format
+from detkit.annotations.detect import detect_format
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import (
     IMAGE_EXTENSIONS,
     image_path,

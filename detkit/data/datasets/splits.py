@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.annotations.detect import FoundDataset
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import require_images
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import config_of_sets, file_format, read_set
