@@ -112,12 +112,12 @@ def test_of_folders_with_the_image_the_first_by_name_is_taken(tmp_path: Path) ->
     assert _image_folder(file, [{"file_name": "1.jpg"}], [tmp_path], "train") == tmp_path / "a"
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_a_dataset_may_lie_two_folders_deep(depth: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4])
+def test_a_dataset_may_lie_three_folders_deep(depth: int, tmp_path: Path) -> None:
     inside = tmp_path.joinpath(*["only"] * depth)
     (inside / "Annotations").mkdir(parents=True)
     (inside / "Annotations" / "a.xml").write_text("<annotation/>")
-    if depth == 3:
+    if depth == 4:
         with pytest.raises(UserError) as caught:
             detect_format(tmp_path)
         assert str(caught.value).startswith(

@@ -164,7 +164,7 @@ def test_where_no_file_can_be_made_the_traceback_is_said(
     assert fail_with(ZeroDivisionError("by 0"), monkeypatch) == 70
     said = capsys.readouterr().err
     assert said.startswith("error in detkit, not in your input: ZeroDivisionError: by 0\ndetkit ")
-    assert said.endswith("ZeroDivisionError: by 0\n\n")
+    assert said.endswith("ZeroDivisionError: by 0\n")
     assert "Sorry" not in said
 
 

@@ -32,9 +32,9 @@ def test_vocs_files_are_for_vocs_metrics_on_vocs_annotations(
 
 def test_classes_must_be_the_same_in_the_same_order() -> None:
     truth, _ = scene([("a", (10, 10, 50, 50))], [])
-    require_same_classes(truth.classes, truth, Path("m"))
+    require_same_classes(truth.classes, truth.classes, Path("m"))
     with pytest.raises(UserError) as told:
-        require_same_classes(truth.classes[::-1], truth, Path("m"))
+        require_same_classes(truth.classes[::-1], truth.classes, Path("m"))
     assert str(told.value).splitlines() == [
         "m: the model's classes are not those of the config:",
         f"  model:  {', '.join(truth.classes[::-1])}",
