@@ -136,7 +136,11 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
         backbone={**backbone_of(terms), "weights": weights, **({"freeze_at": 0} if learned_here else {})},
         data=data,
         anchors={"sizes_px": (anchor_px,), "ratios": ratios, "rounding": "none"},
-        windows={"scales": scales, "ratios": ratios[1:2] if alike else ratios, "stride": WINDOW_STRIDE},
+        windows={
+            "scales": scales,
+            "ratios": (ratios[len(ratios) // 2],) if alike else ratios,
+            "stride": WINDOW_STRIDE,
+        },
         terms=terms,
         num_images=images.trained_on.num_images,
         rate=1e-3 if learned_here else 2e-4,

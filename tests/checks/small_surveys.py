@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.annotations.detect import Format
+from detkit.annotations.found_dataset import Format
 from detkit.checks.findings import Finding
 from detkit.checks.survey import AnnotationGroup, Arrays, Survey
 

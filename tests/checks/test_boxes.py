@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from detkit.annotations.detect import Format
+from detkit.annotations.found_dataset import Format
 from detkit.checks.boxes import box_faults, check_boxes, check_empty, check_repeats, odd_boxes
 from detkit.checks.conventions import explanations, suspected_shifts
 from tests.checks.small_surveys import PLACE, survey_of, told

@@ -13,7 +13,6 @@ import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.measure import measure
-from detkit.report import evaluation_page
 from detkit.report.evaluation_page import EvaluatedRun, write_page
 from detkit.report.recall_plot import write_recall_plot
 from tests.reference.golden import golden_text
@@ -36,10 +35,7 @@ def read(file: Path) -> str:
     return re.sub(r">\s*", ">\n", text)
 
 
-@pytest.fixture(autouse=True)
-def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = {"detkit": "1", "machine": "a machine", "command": "detkit train mine.yaml"}
-    monkeypatch.setattr(evaluation_page, "environment", lambda: here)
+MADE_WITH = {"detkit": "1", "machine": "a machine", "command": "detkit train mine.yaml"}
 
 
 def shades(truth: AnnotationSet) -> Any:
@@ -50,7 +46,12 @@ def shades(truth: AnnotationSet) -> Any:
 def test_pages_of_evaluations_are_the_golden_ones(tmp_path: Path, seed: int, metric: Any) -> None:
     truth, found = random_sets(seed)
     measured, file = measure(truth, found, metric), tmp_path / "report.html"
-    write_page(file, EvaluatedRun("mine", "a detector", truth, found, measured, shades(truth), "a: 1\n"))
+    write_page(
+        file,
+        EvaluatedRun(
+            "mine", "a detector", truth, found, measured, shades(truth), "a: 1\n", made_with=MADE_WITH
+        ),
+    )
     assert read(file) == golden_text(f"page_{metric}.html", read(file))
 
 
@@ -58,7 +59,9 @@ def test_page_of_a_training_is_the_golden_one(tmp_path: Path) -> None:
     truth, found = random_sets(1)
     measured, file, metrics = measure(truth, found, "coco"), tmp_path / "report.html", tmp_path / "m.jsonl"
     metrics.write_text("".join(json.dumps(line) + "\n" for line in TRAINING), encoding="utf-8")
-    run = EvaluatedRun("mine", "", truth, found, measured, shades(truth), "a: 1\n", 0.25, ("A note.",))
+    run = EvaluatedRun(
+        "mine", "", truth, found, measured, shades(truth), "a: 1\n", 0.25, ("A note.",), MADE_WITH
+    )
     write_page(file, run, metrics, random_sets(3)[0])
     assert read(file) == golden_text("page_training.html", read(file))
 
@@ -87,7 +90,10 @@ def test_page_of_a_classifier_is_the_golden_one(tmp_path: Path) -> None:
     found = DetectionSet(np.arange(11), guesses, scores, whole.boxes[:11], "coco")
     file = tmp_path / "report.html"
     measured = measure(whole, found, "top1")
-    write_page(file, EvaluatedRun("mine", "a classifier", whole, found, measured, shades(whole), ""))
+    write_page(
+        file,
+        EvaluatedRun("mine", "a classifier", whole, found, measured, shades(whole), "", made_with=MADE_WITH),
+    )
     assert read(file) == golden_text("page_classifier.html", read(file))
 
 

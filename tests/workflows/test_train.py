@@ -339,8 +339,8 @@ def test_what_is_trained_on_is_said_before_anything_else(
     monkeypatch.setattr(workflows.train, "attach_proposals", stop)
     with pytest.raises(KeyboardInterrupt):
         train(small("data.train.num_images=4", "data.val.num_images=3"), out=tmp_path / "run")
-    first, device, *warnings = capsys.readouterr().err.splitlines()
+    first, device, folder, *warnings = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"training on 4 images, \d+ objects", first)
-    assert device == "on cpu, fp32"
+    assert (device, folder) == ("on cpu, fp32", f"run folder: {tmp_path / 'run'}")
     assert warnings == ([f"warning: {leak_warning(leaks)}"] if leaks else [])
     assert asked == [(4, 3)]

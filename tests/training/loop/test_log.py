@@ -178,13 +178,13 @@ def test_plain_lines_say_everything_and_come_every_half_minute(
         for number in range(1, 161):
             now[0] += 0.75 if number <= 60 else 0.5  # 15 seconds for a line of metrics.jsonl, then 10
             log(step(number, 160, head_class=0.5, head_box=0.25))
-        log(Report(160, 1.0, "val", 0.1, {"map": 0.5, "ap50": 0.75}, 0))
+        log(Report(160, 1.0, "val", 0.1, {"map": 0.5, "AP50": 0.75, "AR1": 0.9}, 0))
     values = "head_class 0.500  head_box 0.250  1.5 GB"
     assert capsys.readouterr().err.splitlines() == [
         f"epoch 0.375, step 60/160: 5.33 images/s  {values}",
         f"epoch 0.875, step 140/160: 8 images/s  {values}",
         f"epoch 1, step 160/160: 8 images/s  {values}",
-        "epoch 1: map 0.500  ap50 0.750",
+        "epoch 1: map 0.500  AP50 0.750",
     ]
 
 
