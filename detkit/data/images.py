@@ -102,8 +102,8 @@ def decode_bytes(data: bytes) -> Pixels:
 def decode_reduced(data: bytes, least_px: int) -> Pixels | None:
     """Return the grey pixels of a large JPEG at a half, a quarter or an eighth of its size.
 
-    The decoder computes only these, which takes a sixth of the time for a photograph of 12 megapixels. A file
-    that is damaged or truncated is None here, as is any other: `decode_bytes` says what is wrong with it.
+    The decoder computes only these, which takes a fraction of the time. What is wrong with a file that cannot
+    be read, `decode_bytes` says.
 
     Args:
         data: content of an image file.
