@@ -126,7 +126,7 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
         odd_mode=_odd(mode, alpha, frames),
         wrong_suffix=kind if path.suffix.lower() not in _SUFFIXES.get(kind, (path.suffix.lower(),)) else "",
         digest=digest_of(data),
-        thumbnail=thumbnail_of(pixels),
+        thumbnail=thumbnail_of(data, pixels),
         blank=all((row == pixels[0, 0]).all() for row in pixels),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, cast
@@ -28,6 +28,11 @@ _PNG_DEPTH_AT = 24  # in bytes: signature 8, chunk head 8, width 4, height 4
 _TIFF_DEPTH_TAG = 258  # BitsPerSample
 _BAND_PIXELS = 1 << 24
 _LARGE_PIXELS = 1 << 26
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+}
 _alone = [Lock()]
 """Held while a large image is decoded: in a dozen threads a dozen of them would fill the memory."""
 
@@ -79,7 +84,7 @@ def decode_bytes(data: bytes) -> Pixels:
         with Image.open(io.BytesIO(data)) as image:
             require_pixels(*image.size)
             turn = orientation(image)
-            with _alone[0] if image.width * image.height > _LARGE_PIXELS else nullcontext():
+            with _room_for(image):
                 pixels = _decoded(image, data)
     except UserError:
         raise
@@ -92,6 +97,36 @@ def decode_bytes(data: bytes) -> Pixels:
     except Exception as error:  # a damaged file makes a decoder fail in any way
         raise UserError(f"the image is truncated or damaged ({str(error) or type(error).__name__})") from None
     return orient(pixels, turn)
+
+
+def decode_reduced(data: bytes, least_px: int) -> Pixels | None:
+    """Return the grey pixels of a large JPEG at a half, a quarter or an eighth of its size.
+
+    The decoder computes only these, which takes a fraction of the time. What is wrong with a file that cannot
+    be read, `decode_bytes` says.
+
+    Args:
+        data: content of an image file.
+        least_px: what is left of the short side at least.
+
+    Returns:
+        (height, width) uint8, turned as EXIF says; None where the image is no JPEG of three channels, is not
+        large enough, or cannot be read.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            require_pixels(*image.size)
+            short, turn = min(image.size), orientation(image)
+            flags = next((flags for by, flags in _REDUCED.items() if short >= by * least_px), None)
+            if flags is None or image.format != "JPEG" or image.mode != "RGB":
+                return None
+            with _room_for(image):
+                pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged file makes a decoder fail in any way
+        return None
+    return None if pixels is None else orient(cast(Pixels, pixels), turn)
 
 
 def pixels_of_pil(image: Image.Image) -> Pixels:
@@ -122,6 +157,11 @@ def has_frames(path: Path) -> bool:
         return False
 
 
+def _room_for(image: Image.Image) -> AbstractContextManager[object]:
+    """Return what is to be held while an image is decoded; see `_alone`."""
+    return _alone[0] if image.width * image.height > _LARGE_PIXELS else nullcontext()
+
+
 def _decoded(image: Image.Image, data: bytes) -> Pixels:
     if _is_deep(image, data):
         return _deep_pixels(data, image)
@@ -147,11 +187,11 @@ def orient(pixels: Pixels, orientation: int) -> Pixels:
     """Turn and mirror pixels by an EXIF orientation.
 
     Args:
-        pixels: (H, W, 3).
+        pixels: (H, W, 3) or (H, W).
         orientation: 1 to 8 as EXIF defines it; 5 to 8 swap height and width.
     """
     if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     vertical = orientation in (3, 4, 7, 8)
     horizontal = orientation in (2, 3, 6, 7)
     return np.ascontiguousarray(pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1])

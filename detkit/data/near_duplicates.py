@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.data.images import Pixels, decode_bytes, decode_reduced
+
 THUMBNAIL_PX = 32
 SAME, SIMILAR = 0.06, 0.2
 """Largest difference of the thumbnails of the same image, and of similar ones, as a fraction of contrast."""
@@ -15,6 +17,7 @@ SAME, SIMILAR = 0.06, 0.2
 _WORDS = 5  # of 64 bits; two codes that differ in at most 4 bits share one
 _MOST_ALIKE = 2000  # blank images all have one code: of a larger group only neighbours are compared
 _LEAST_CONTRAST = 6.0  # grey levels; less is noise
+_REDUCED_PX = 256  # short side that a large JPEG keeps; with less, thumbnails come out visibly different
 
 
 def near_duplicates(thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int, float]]:
@@ -36,10 +39,27 @@ def near_duplicates(thumbnails: NDArray[np.uint8]) -> Iterator[tuple[int, int, f
             yield first, second, fraction
 
 
-def thumbnail_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the (THUMBNAIL_PX, THUMBNAIL_PX) grey image of (H, W, 3) pixels."""
+def thumbnail_of(data: bytes, pixels: Pixels | None = None) -> NDArray[np.uint8]:
+    """Return the (THUMBNAIL_PX, THUMBNAIL_PX) grey thumbnail of an image, large JPEGs being read reduced.
+
+    Args:
+        data: content of an image file.
+        pixels: (H, W, 3), where they are known already. The thumbnail is the same with them and without.
+
+    Raises:
+        UserError: the data is not an image that can be read.
+    """
+    reduced = decode_reduced(data, _REDUCED_PX)
+    if reduced is not None:
+        return _shrunk(reduced)
+    return np.asarray(
+        cv2.cvtColor(_shrunk(decode_bytes(data) if pixels is None else pixels), cv2.COLOR_RGB2GRAY), np.uint8
+    )
+
+
+def _shrunk(pixels: Pixels) -> Pixels:
     small = cv2.resize(pixels, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    return np.asarray(small, dtype=np.uint8)
 
 
 def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

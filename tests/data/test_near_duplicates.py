@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, near_duplicates
+from detkit.data.images import decode_bytes
+from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, near_duplicates, thumbnail_of
+from detkit.errors import UserError
 from tests.checks.small_datasets import draw
 
 Pixels = NDArray[np.uint8]
@@ -64,3 +69,44 @@ def test_of_nearly_blank_pictures_noise_does_not_count() -> None:
     [(first, second, share)] = near_duplicates(np.stack([one, two]))
     assert (first, second) == (0, 1)
     assert share == pytest.approx(0.5 / 6, rel=0.1)
+
+
+def large_jpeg(width: int, height: int, turn: int = 1) -> tuple[bytes, Pixels]:
+    """Return a picture as a JPEG, turned by EXIF, and its pixels as they are stored."""
+    pixels = draw(np.random.default_rng(3), height, width)
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(pixels).save(file, "JPEG", quality=95, exif=exif)
+    return file.getvalue(), pixels
+
+
+@pytest.mark.parametrize(("width", "height"), [(520, 700), (1100, 1030), (2100, 2500), (500, 2000)])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_large_jpeg_has_the_thumbnail_of_all_its_pixels(width: int, height: int, turn: int) -> None:
+    data, pixels = large_jpeg(width, height, turn)
+    found = thumbnail_of(data)
+    expected = thumbnail(np.ascontiguousarray(np.rot90(pixels, -1)) if turn == 6 else pixels)
+    assert np.abs(found.astype(int) - expected).max() <= 3
+    checked = thumbnail_of(data, decode_bytes(data))  # as `check` does, which finds what `init` found
+    assert np.array_equal(found, checked)
+
+
+def test_a_large_jpeg_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detkit.data.near_duplicates.decode_bytes", None)
+    thumbnail_of(large_jpeg(520, 700)[0])
+    with pytest.raises(TypeError):
+        thumbnail_of(large_jpeg(500, 700)[0])  # at a half too little is left of it
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_large_jpeg_of_other_channels_is_decoded_in_full(mode: str) -> None:
+    pixels, file = draw(np.random.default_rng(4), 600, 800), io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", quality=95)
+    assert np.array_equal(thumbnail_of(file.getvalue()), thumbnail(decode_bytes(file.getvalue())))
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.9])
+def test_a_damaged_large_jpeg_has_no_thumbnail(keep: float) -> None:
+    data, _ = large_jpeg(520, 700)
+    with pytest.raises(UserError):
+        thumbnail_of(data[: int(keep * len(data))])

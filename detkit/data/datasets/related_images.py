@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.image_files import image_paths
-from detkit.data.images import decode_image
+from detkit.annotations.image_files import image_paths, read_image
 from detkit.data.near_duplicates import difference, near_duplicates, thumbnail_of
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
@@ -69,7 +68,7 @@ def _thumbnail(path: str) -> Thumbnail | None:
 def _thumbnail_at(path: str, stamp: object) -> Thumbnail | None:
     """Return the thumbnail of a file as it is now: `init` divides by them, and looks for leaks by them."""
     try:
-        return thumbnail_of(decode_image(Path(path)))
+        return thumbnail_of(read_image(Path(path)))
     except UserError:
         return None  # whoever reads the image says what is wrong with it
 
