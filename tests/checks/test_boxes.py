@@ -68,7 +68,8 @@ def test_a_box_of_voc_that_begins_at_0_is_told_to_be_counted_from_0() -> None:
         "voc",
     )
     hint = " (VOC counts pixels from 1; a 0 suggests that this box is 0-based)"
-    assert told(check_boxes(survey, objects, box_faults(objects))) == [
+    found = told(check_boxes(survey, objects, box_faults(objects), None))
+    assert [(*what, message.split("; in training")[0]) for *what, message in found] == [
         (
             "outside_box",
             f"object {number} ({name})",
@@ -84,7 +85,7 @@ def test_a_box_of_voc_that_begins_at_0_is_told_to_be_counted_from_0() -> None:
 
 def test_a_box_without_an_image_is_told_elsewhere() -> None:
     survey, objects = survey_of([(-1, "cat", (5, 5, 0, 0)), (0, "cat", (5, 5, 0, 3))], {"train": [0]})
-    found = list(check_boxes(survey, objects, box_faults(objects)))
+    found = list(check_boxes(survey, objects, box_faults(objects), None))
     assert [finding.objects for finding in found] == [(1,)]
 
 
