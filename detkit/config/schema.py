@@ -11,6 +11,7 @@ from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.detectors.rcnn.config import RCNNConfig
@@ -21,7 +22,13 @@ from detkit.training.loop.config import GradientConfig
 from detkit.training.staged.config import StagedConfig
 
 AnyDetectorConfig = Annotated[
-    FasterRCNNConfig | FastRCNNConfig | RCNNConfig | SPPNetConfig | ClassifierConfig | CustomDetectorConfig,
+    FasterRCNNConfig
+    | FastRCNNConfig
+    | RCNNConfig
+    | SPPNetConfig
+    | DPMConfig
+    | ClassifierConfig
+    | CustomDetectorConfig,
     Field(discriminator="type"),
 ]
 

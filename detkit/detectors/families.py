@@ -16,6 +16,8 @@ from torch import nn
 from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.dpm.builder import build_dpm
+from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
@@ -25,6 +27,7 @@ from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
 from detkit.detectors.sppnet.builder import build_sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.errors import UserError
 
 if TYPE_CHECKING:
     from detkit.detectors.staged_recipe import Batches
@@ -59,7 +62,7 @@ class DetectorFamily:
         build: (config, K without background, on_weights) -> model. `on_weights` is called with what became of
             pretrained weights; None leaves them unread. A `UserError` says that weights cannot be read, or
             that a part does not fit.
-        recipes: how it is trained, by `train.type`.
+        recipes: how it is trained, by `train.type`; none of a detector whose models are only imported.
         fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
         draw_training: draws what a training step sees, step by step.
         starts: shipped configs that `detkit init` starts from, tried in turn until the objects have anchors.
@@ -117,6 +120,7 @@ FAMILIES = (
         draw_training=_later("rcnn.recipe", "draw_regions"),
         starts=("rcnn_resnet18_c5",),
     ),
+    DetectorFamily(DPMConfig, build_dpm, {}),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,
@@ -154,3 +158,17 @@ def _letters(name: str) -> str:
 def family_of(config: DetectorConfig) -> DetectorFamily:
     """Return the family that a detector's config belongs to."""
     return _BY_CONFIG[type(config)]
+
+
+def trained_family_of(config: DetectorConfig) -> DetectorFamily:
+    """Return the family that a detector's config belongs to, one that detkit can train.
+
+    Raises:
+        UserError: its models are only imported.
+    """
+    family = family_of(config)
+    if not family.recipes:
+        raise UserError(
+            f"detector.type: a {config.type} is not trained here; detkit import runs published ones"
+        )
+    return family

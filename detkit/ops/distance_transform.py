@@ -44,36 +44,21 @@ def distance_transform(
         >>> best.tolist(), x.tolist()
         ([[[0.0, 0.0, 0.699999988079071, 1.0]]], [[[0, 1, 3, 3]]])
     """
-    maps = np.ascontiguousarray(scores.detach().cpu().permute(1, 2, 0).numpy())
+    maps = scores.detach().cpu().contiguous().numpy()
     costs = moving_costs(deformations.detach().cpu().numpy(), reach, maps.dtype)
     columns, best = np.empty_like(maps), np.empty_like(maps)
-    rows_of, x = np.empty(maps.shape, np.int16), np.empty(maps.shape, np.int16)
+    rows_of, x = np.zeros(maps.shape, np.int16), np.zeros(maps.shape, np.int16)
     transform_columns(maps, costs[1], columns, rows_of)
     transform_rows(columns, costs[0], best, x)
-    y = np.take_along_axis(rows_of, x.astype(np.int64), axis=1)
+    y = np.take_along_axis(rows_of, x.astype(np.int64), axis=2)
     return tuple(  # type: ignore[return-value]  # of three
-        torch.from_numpy(values).permute(2, 0, 1).to(scores.device)
+        torch.from_numpy(values).to(scores.device)
         for values in (best, y.astype(np.int64), x.astype(np.int64))
     )
 
 
-def best_scores(maps: Array, deformations: Array, reach: int = REACH) -> Array:
-    """Return only the best scores of `distance_transform`, of maps that lie beside one another.
-
-    Args:
-        maps: (H, W, F) scores.
-        deformations: (F, 4) ax, bx, ay, by.
-        reach: see there.
-    """
-    costs = moving_costs(deformations, reach, maps.dtype)
-    columns, best, nowhere = np.empty_like(maps), np.empty_like(maps), np.empty((0, 0, 0), np.int16)
-    transform_columns(maps, costs[1], columns, nowhere)
-    transform_rows(columns, costs[0], best, nowhere)
-    return best
-
-
 def moving_costs(deformations: Array, reach: int, dtype: Any = np.float64) -> Array:
-    """Return (2, 2 * reach + 1, F) costs of moving by -reach to reach in x and in y.
+    """Return (2, F, 2 * reach + 1) costs of moving by -reach to reach in x and in y.
 
     Args:
         deformations: (F, 4) ax, bx, ay, by.
@@ -81,9 +66,9 @@ def moving_costs(deformations: Array, reach: int, dtype: Any = np.float64) -> Ar
         dtype: of the costs, which are computed in float64.
 
     Example:
-        >>> moving_costs(np.array([[2.0, 1.0, 0.5, 0.0]]), 1)[..., 0].tolist()
+        >>> moving_costs(np.array([[2.0, 1.0, 0.5, 0.0]]), 1)[:, 0].tolist()
         [[1.0, 0.0, 3.0], [0.5, 0.0, 0.5]]
     """
-    moved = np.arange(-reach, reach + 1, dtype=np.float64)[:, None]
-    ax, bx, ay, by = deformations.astype(np.float64).T
+    moved = np.arange(-reach, reach + 1, dtype=np.float64)
+    ax, bx, ay, by = deformations.astype(np.float64).T[..., None]
     return np.stack([ax * moved**2 + bx * moved, ay * moved**2 + by * moved]).astype(dtype)

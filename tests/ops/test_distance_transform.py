@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.ops.distance_transform import best_scores, distance_transform, moving_costs
+from detkit.ops.distance_transform import distance_transform, moving_costs
+from detkit.ops.kernels.distance_transform_loops import find_place
 
 
 def _brute_force(scores, deformation, reach):
@@ -53,19 +54,21 @@ def test_a_rigid_part_stays_where_it_is():
     assert torch.equal(x[1], torch.arange(7).expand(6, 7))
 
 
-def test_maps_that_lie_beside_one_another_get_the_same_scores():
+def test_the_place_of_a_single_part_is_the_same():
     scores = torch.randn((3, 8, 9), generator=torch.Generator().manual_seed(0))
-    deformations = torch.tensor([[0.1, 0.02, 0.2, -0.03]] * 3)
-    best = best_scores(scores.permute(1, 2, 0).contiguous().numpy(), deformations.numpy())
-    np.testing.assert_array_equal(
-        best.transpose(2, 0, 1), distance_transform(scores, deformations)[0].numpy()
-    )
+    scores[0, 2:, 3] = -torch.inf
+    deformations = torch.tensor([[0.1, 0.02, 0.2, -0.03]] * 2 + [[0.0, 0.0, 0.0, 0.0]])
+    _, y, x = distance_transform(scores, deformations)
+    costs = moving_costs(deformations.numpy(), 4, np.float32)
+    for part, row, column in np.ndindex(3, 8, 9):
+        place = find_place(scores[part].numpy(), costs[1, part], costs[0, part], row, column)
+        assert place == (y[part, row, column], x[part, row, column])
 
 
 def test_costs_are_of_the_anchor_less_the_part():
     costs = moving_costs(np.array([[0.5, 1.0, 0.25, -1.0]]), 2)
-    assert costs[0, :, 0].tolist() == [0, -0.5, 0, 1.5, 4]
-    assert costs[1, :, 0].tolist() == [3, 1.25, 0, -0.75, -1]
+    assert costs[0, 0].tolist() == [0, -0.5, 0, 1.5, 4]
+    assert costs[1, 0].tolist() == [3, 1.25, 0, -0.75, -1]
 
 
 def test_no_parts_and_no_cells_are_ordinary():

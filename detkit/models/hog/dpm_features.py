@@ -61,9 +61,9 @@ def _in_cells(bins: Array, lengths: Array, cell: int) -> NDArray[np.float32]:
     rows, columns = rounded(height / cell), rounded(width / cell)
     features = np.zeros((max(rows - 2, 0), max(columns - 2, 0), CHANNELS), np.float32)
     if min(height, width) >= _SMALLEST_PX and features.size:
-        histograms = np.zeros((rows, columns, NUM_SIGNED), np.float32)
+        histograms = np.zeros((rows + 2, columns + 2, NUM_SIGNED), np.float32)
         fill_histograms(bins, lengths, cell, histograms)
-        fill_features(histograms, np.empty((rows, columns), np.float32), features)
+        fill_features(histograms[1:-1, 1:-1], np.empty((rows, columns), np.float32), features)
     return features
 
 

@@ -23,11 +23,13 @@ class Level:
 
     Attributes:
         number: of the level, 0 for the finest.
+        octave: of the level, 0 for the finest, after which sides halve.
         cell_px: side of a cell in pixels of the image.
         features: (rows, columns, 32) float32 of all cells but the outermost.
     """
 
     number: int
+    octave: int
     cell_px: float
     features: NDArray[np.float32]
 
@@ -70,8 +72,8 @@ class FeaturePyramid:
             image = shrink(image, 0.5)
             maps += dpm_features(image, self.cell_px)
         return [
-            Level(phase + place * self.interval, cells[0] / scale * 2**place, features)
-            for place, features in enumerate(maps)
+            Level(phase + octave * self.interval, octave, cells[0] / scale * 2**octave, features)
+            for octave, features in enumerate(maps)
         ]
 
 

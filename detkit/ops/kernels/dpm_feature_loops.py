@@ -94,33 +94,29 @@ def fill_histograms(bins: Array, lengths: Array, cell: int, histograms: Array) -
         bins: (H, W) from `find_gradients`; H and W at least 3.
         lengths: (H, W) likewise.
         cell: pixels of a side of a cell.
-        histograms: (rows, columns, 18) float32 zeros. Where cells reach beyond the image, its last gradients
-            are taken again.
+        histograms: (rows + 2, columns + 2, 18) float32 zeros: a border of cells takes what falls outside.
+            Where cells reach beyond the image, its last gradients are taken again.
     """
     height, width = bins.shape
-    rows, columns = histograms.shape[:2]
+    rows, columns = histograms.shape[0] - 2, histograms.shape[1] - 2
+    lefts, shares = np.empty(columns * cell, np.int64), np.empty(columns * cell)
+    for x in range(columns * cell):
+        column = (x + 0.5) / cell + 0.5
+        lefts[x] = int(np.floor(column))
+        shares[x] = column - lefts[x]
     for y in range(1, rows * cell - 1):
-        row = (y + 0.5) / cell - 0.5
+        row = (y + 0.5) / cell + 0.5
         top = int(np.floor(row))
         below = row - top
-        source = min(y, height - 2)
+        upper, lower = histograms[top], histograms[top + 1]
+        own_bins, own_lengths = bins[min(y, height - 2)], lengths[min(y, height - 2)]
         for x in range(1, columns * cell - 1):
-            column = (x + 0.5) / cell - 0.5
-            left = int(np.floor(column))
-            right = column - left
             place = min(x, width - 2)
-            orientation = bins[source, place]
-            length = lengths[source, place]
-            if top >= 0:
-                if left >= 0:
-                    histograms[top, left, orientation] += (1 - right) * (1 - below) * length
-                if left + 1 < columns:
-                    histograms[top, left + 1, orientation] += right * (1 - below) * length
-            if top + 1 < rows:
-                if left >= 0:
-                    histograms[top + 1, left, orientation] += (1 - right) * below * length
-                if left + 1 < columns:
-                    histograms[top + 1, left + 1, orientation] += right * below * length
+            orientation, length, left, right = own_bins[place], own_lengths[place], lefts[x], shares[x]
+            upper[left, orientation] += (1 - right) * (1 - below) * length
+            upper[left + 1, orientation] += right * (1 - below) * length
+            lower[left, orientation] += (1 - right) * below * length
+            lower[left + 1, orientation] += right * below * length
 
 
 @compiled
