@@ -30,6 +30,7 @@ def build_dpm(spec: DPMConfig, num_classes: int, on_weights: OnWeights | None) -
                     spec.part_size,
                     mirrored=spec.mirrored,
                     predicts_box=spec.box_prediction,
+                    cascades=spec.cascade is not None,
                 )
                 for root in roots
             ]
@@ -37,4 +38,5 @@ def build_dpm(spec: DPMConfig, num_classes: int, on_weights: OnWeights | None) -
         for roots in spec.roots
     ]
     pyramid = FeaturePyramid(spec.cell_px, spec.interval, spec.extra_octave)
-    return DPM(mixtures, pyramid=pyramid, nms_share=spec.nms_share)
+    channels = None if spec.cascade is None else spec.cascade.channels
+    return DPM(mixtures, pyramid=pyramid, nms_share=spec.nms_share, channels=channels)

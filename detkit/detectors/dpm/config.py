@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from detkit.detectors.config import DetectorConfig, Values
-from detkit.spec import Fraction, fill
+from detkit.spec import Fraction, Spec, fill
 
 Cells = Annotated[int, Field(ge=1, le=64)]
 """Rows or columns of a filter."""
@@ -17,6 +17,15 @@ MOST_CHILDREN = 64
 
 Stars = Annotated[tuple[tuple[Cells, Cells], ...], Field(min_length=1, max_length=MOST_CHILDREN)]
 """Rows and columns of the root filters of a class."""
+
+
+class CascadeConfig(Spec):
+    """Give up roots early, by what positives of the training scored (Felzenszwalb 2010)."""
+
+    channels: Annotated[int, Field(ge=2, le=32)] = 6
+    """Channels of the features that it begins with: principal components, and one for cells outside."""
+    threshold: float = -0.5
+    """Score that a detection has at least, which the limits of all stages were chosen for."""
 
 
 class DPMConfig(DetectorConfig):
@@ -44,6 +53,9 @@ class DPMConfig(DetectorConfig):
     """Rows and columns of a part's filter, in cells of half the size."""
     box_prediction: bool = True
     """Predict an object's box from where root and parts are; otherwise it is the root's."""
+    cascade: CascadeConfig | None = None
+    """Look for a star model stage by stage; null looks at all places of all parts. A model that is imported
+    with `--cascade` has what it needs."""
     nms_share: Fraction = 0.5
     """A detection is dropped where a better one of its class covers more than this share of it."""
 

@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.detectors.dpm.search import ClassModel, Found, search
+from detkit.detectors.dpm.placements import ClassModel, Found
+from detkit.detectors.dpm.search import search
 from detkit.detectors.dpm.stars import Mixture
 from detkit.models.hog.pyramid import FeaturePyramid
 from detkit.models.image_input import in_file_pixels
+from detkit.ops.kernels.dpm_feature_loops import CHANNELS
 from detkit.ops.nms import nms_by_own_area
 from detkit.structures import Detections, ImageBatch
 
@@ -29,14 +31,24 @@ class DPM(nn.Module):
         mixtures: those of the K classes.
         pyramid: the sizes of an image that are looked at.
         nms_share: a detection is dropped where a better one of its class covers more of it than this.
+        channels: of the features that a star-cascade begins with; None looks at all places of all parts.
     """
 
+    projection: Tensor | None
+
     def __init__(
-        self, mixtures: Sequence[Mixture], *, pyramid: FeaturePyramid, nms_share: float = 0.5
+        self,
+        mixtures: Sequence[Mixture],
+        *,
+        pyramid: FeaturePyramid,
+        nms_share: float = 0.5,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         self.mixtures = nn.ModuleList(mixtures)
         self.pyramid, self.nms_share = pyramid, nms_share
+        few = None if channels is None else torch.zeros((CHANNELS, channels), dtype=torch.float64)
+        self.register_buffer("projection", few)
 
     def detect(self, images: ImageBatch) -> list[Detections]:
         """Return the detections of each image, best first."""
@@ -53,8 +65,9 @@ class DPM(nn.Module):
         Args:
             image: (H, W, 3) uint8 RGB.
         """
+        few = None if self.projection is None else self.projection.numpy(force=True)
         models = [
-            ClassModel(mixture.components(), float(mixture.threshold))
+            ClassModel(mixture.components(), float(mixture.threshold), few)
             for mixture in cast(Sequence[Mixture], self.mixtures)
         ]
         return search(image, self.pyramid, models, torch.get_num_threads())

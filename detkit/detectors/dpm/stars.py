@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detkit.detectors.dpm.cascade import Stages
 from detkit.models.hog.dpm_features import MIRRORED
 from detkit.ops.distance_transform import REACH, moving_costs
 from detkit.ops.kernels.dpm_feature_loops import CHANNELS
@@ -35,6 +36,7 @@ class Component:
         location: (3,) what is added in the first octave, in the second, and in the others.
         box: (4, 2 * (P + 1) + 1) how far each side of the object is from the root's, in widths and heights of
             the root, from where the filters are; None leaves the root's box.
+        stages: of the star-cascade; None looks at all places of all parts.
     """
 
     root: Array
@@ -44,6 +46,7 @@ class Component:
     offset: float
     location: Array
     box: Array | None
+    stages: Stages | None = None
 
     @cached_property
     def costs(self) -> Array:
@@ -67,6 +70,7 @@ class Component:
             self.offset,
             self.location,
             box,
+            self.stages,
         )
 
 
@@ -79,6 +83,7 @@ class Star(nn.Module):
         part: rows and columns of each part's filter.
         mirrored: whether its mirror image is looked for, too.
         predicts_box: whether the object's box is predicted from where the filters are.
+        cascades: whether it is looked for stage by stage.
     """
 
     root: Tensor
@@ -88,6 +93,8 @@ class Star(nn.Module):
     offset: Tensor
     location: Tensor
     box: Tensor | None
+    order: Tensor | None
+    limits: Tensor | None
 
     def __init__(
         self,
@@ -97,6 +104,7 @@ class Star(nn.Module):
         *,
         mirrored: bool,
         predicts_box: bool,
+        cascades: bool = False,
     ) -> None:
         super().__init__()
         double, sides = torch.float64, 2 if mirrored else 1
@@ -110,6 +118,10 @@ class Star(nn.Module):
         width = 2 * (num_parts + 1) + 1
         box = torch.zeros((sides, CORNERS, width), dtype=double) if predicts_box else None
         self.register_buffer("box", box)
+        stages = 2 * (num_parts + 1)
+        order = torch.zeros(stages, dtype=torch.int64) if cascades else None
+        self.register_buffer("order", order)
+        self.register_buffer("limits", torch.zeros(2 * stages, dtype=double) if cascades else None)
 
     def components(self) -> list[Component]:
         """Return the model as it is looked for, and its mirror image where that is, too."""
@@ -119,7 +131,10 @@ class Star(nn.Module):
         ]
         root, parts, anchors, deformations, offset, location = values
         boxes: list[Array | None] = [None, None] if self.box is None else [*self.box.numpy(force=True)]
-        own = Component(root, parts, anchors, deformations, float(offset), location, boxes[0])
+        stages = None
+        if self.order is not None and self.limits is not None:
+            stages = Stages(self.order.numpy(force=True), self.limits.numpy(force=True))
+        own = Component(root, parts, anchors, deformations, float(offset), location, boxes[0], stages)
         return [own, own.mirrored(boxes[1])] if self.is_mirrored else [own]
 
 
