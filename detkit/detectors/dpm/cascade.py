@@ -59,9 +59,9 @@ def stages_of(coarse: Array, full: Array, coarse_bias: Array, bias: Array, thres
         ([0, 1, 0, 1], [0.0, 1.0, 0.9, 1.4, 1.4, 1.4, 1.4, -0.5])
     """
     num_filters = full.shape[1]
-    order = _order(full[:, 1:].sum(2))
     if not len(full):
         return Stages(np.array(2 * [0, *range(1, num_filters)]), np.full(4 * num_filters, NEVER))
+    order = _order(full[:, 1:].sum(2))
     steps = [scores[:, order].reshape(len(scores), -1) for scores in (coarse, full)]
     both, length = np.concatenate(steps, axis=1), 2 * num_filters
     first = [(both[:, :end].sum(1) + coarse_bias).min() for end in range(1, length + 1)]
@@ -105,14 +105,13 @@ class Statistics:
         # A component's offset is never 0, and 0 where another one scored.
         coarse = self.coarse[kept & (self.coarse[:, 1 + offset] != 0)][:, 1:]
         full = self.scores[kept & (self.scores[:, 1 + offset] != 0)][:, 1:]
-        steps = []
-        for values in (coarse, full):
-            rows = np.zeros((len(values), 2 + len(parts)))
-            rows[:, 1] = values[:, root]
-            rows[:, 2:] = values[:, parts]
-            steps.append(rows.reshape(len(values), -1, 2))
+
+        def steps(values: Array) -> Array:
+            moves = np.zeros((len(values), 1))  # of the root, which stays where it is
+            return np.hstack([moves, values[:, [root, *parts]]]).reshape(len(values), -1, 2)
+
         biases = [values[:, offset] + values[:, location] for values in (coarse, full)]
-        return stages_of(*steps, *biases, threshold)
+        return stages_of(steps(coarse), steps(full), biases[0], biases[1], threshold)
 
 
 def read_statistics(folder: Path, name: str, year: str, num_blocks: int) -> Statistics:

@@ -8,10 +8,10 @@ blocks that filters share, some of them mirrored.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Release5:
 
     Attributes:
         name: of its class.
+        year: of the data that it was trained on.
         pyramid: the sizes it is looked for in.
         mixture: its star models.
         labels: for each component the numbers of its blocks, from 0: that of the offset, of the location, of
@@ -49,10 +50,16 @@ class Release5:
     """
 
     name: str
+    year: str
     pyramid: FeaturePyramid
     mixture: Mixture
     labels: tuple[tuple[int, ...], ...]
     num_blocks: int
+
+    @property
+    def stars(self) -> list[Star]:
+        """Its star models, without their mirror images."""
+        return list(cast(Iterable[Star], self.mixture.stars))
 
 
 def read_release5(file: Path) -> Release5:
@@ -104,7 +111,7 @@ class _Reader:
         if len({one.parts.shape for one in components}) > 1:
             raise self._refused("its components have parts of different number or size")
         name = _text(self.model["class"])
-        return Release5(name, pyramid, mixture, labels, len(self.model["blocks"]))
+        return Release5(name, _text(self.model["year"]), pyramid, mixture, labels, len(self.model["blocks"]))
 
     def _refused(self, why: str) -> UserError:
         return UserError(f"{self.file}: {why}")

@@ -61,7 +61,7 @@ def _passing(
     component = model.components[number]
     stages, num_parts = component.stages, len(component.parts)
     assert stages is not None
-    border = tuple(-(-pad // 2) for pad in model.padding)
+    border = -(-model.padding[0] // 2), -(-model.padding[1] // 2)
     seen = roots[0, border[0] : roots.shape[1] - border[0], border[1] : roots.shape[2] - border[1]]
     possible = int((seen >= stages.limits[1]).sum())
     found, places = np.empty((possible, 2), np.int64), np.empty((possible, num_parts, 2), np.int64)
@@ -69,16 +69,15 @@ def _passing(
         return found, places
     size = halves[1].shape[0], halves[1].shape[1]
     known = responses.maps(size, model.padding), np.empty((num_parts, *size), np.float32)
-    parts = tuple(
-        (_rows(filters), _rows(features), features.shape[2], there, *memory_of(values))
-        for filters, features, there, values in zip(
-            (few, component.parts), halves, (True, False), known, strict=True
-        )
-    )
+
+    def half(filters: Array, which: int) -> tuple[Any, ...]:
+        features, memory = halves[which], memory_of(known[which])
+        return _rows(filters), _rows(features), features.shape[2], which == 0, *memory
+
     kept = run_cascade(
         roots,
         (_rows(component.root), _rows(full), full.shape[2]),
-        parts,
+        (half(few, 0), half(component.parts, 1)),
         model.offsets(number),
         moving_costs(component.deformations, REACH),
         stages.order,

@@ -72,7 +72,7 @@ class Writer:
             "thresh": -0.5,
             "maxsize": np.max(sizes, axis=0).astype(float),
         }
-        self.model |= {"class": "cat", "bboxpred": _cell(predictions).T}
+        self.model |= {"class": "cat", "year": "2007", "bboxpred": _cell(predictions).T}
         self.model["features"] = {"dim": 32, "truncation_dim": 32, "extra_octave": 0, "bias": 10}
         self.model |= fields
 
