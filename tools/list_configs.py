@@ -26,6 +26,7 @@ GROUPS = {
         "Classifiers",
         "The weights that detectors start from: [from a classifier to a detector](transfer.md).",
     ),
+    "dpm": ("Deformable part models", "[The paper, choice by choice](papers/dpm.md)."),
     "rcnn": ("R-CNN", "[The paper, choice by choice](papers/rcnn.md)."),
     "sppnet": ("SPP-net", "[The paper, choice by choice](papers/sppnet.md)."),
     "fast_rcnn": ("Fast R-CNN", "[The paper, choice by choice](papers/fast_rcnn.md), with its ablations."),
