@@ -20,6 +20,8 @@ from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.hog_svm.builder import build_hog_svm
+from detkit.detectors.hog_svm.config import HOGSVMConfig
 from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
@@ -35,7 +37,7 @@ Recipe = Callable[["Task"], "Progress"]
 """Trains a detector and leaves model.safetensors in the task's folder."""
 
 
-def _later(module: str, name: str) -> Callable[..., Any]:
+def later(module: str, name: str) -> Callable[..., Any]:
     """Return a function of `detkit.detectors` that is imported when it is called.
 
     What trains takes longer to import than a detector needs for an image.
@@ -47,7 +49,7 @@ def _later(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-train_by_gradient = _later("gradient_recipe", "train_by_gradient")
+train_by_gradient = later("gradient_recipe", "train_by_gradient")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class DetectorFamily:
     recipes: Mapping[str, Recipe]
     fine_tune_batches: Batches | None = None
     draw_training: Callable[[Task], Iterator[TrainingImages]] = field(
-        default=_later("training_images", "draw_images")
+        default=later("training_images", "draw_images")
     )
     starts: tuple[str, ...] = ()
     gpu_start: str = ""
@@ -84,7 +86,7 @@ def _staged(
     return DetectorFamily(
         config,
         build,
-        {"staged": partial(_later("staged_recipe", "train_in_stages"), batches=batches)},
+        {"staged": partial(later("staged_recipe", "train_in_stages"), batches=batches)},
         batches,
         **more,
     )
@@ -94,29 +96,30 @@ FAMILIES = (
     DetectorFamily(
         FasterRCNNConfig,
         build_faster_rcnn,
-        {"gradient": train_by_gradient, "alternating": _later("faster_rcnn.recipe", "train_alternately")},
+        {"gradient": train_by_gradient, "alternating": later("faster_rcnn.recipe", "train_alternately")},
         starts=("faster_rcnn_resnet18_c4", "faster_rcnn_resnet18_fpn"),
         gpu_start="faster_rcnn_resnet50_fpn",
     ),
     DetectorFamily(
         FastRCNNConfig,
         build_fast_rcnn,
-        {"gradient": _later("fast_rcnn.recipe", "train_fast_rcnn")},
+        {"gradient": later("fast_rcnn.recipe", "train_fast_rcnn")},
         starts=("fast_rcnn_resnet18_c4",),
     ),
     _staged(
         SPPNetConfig,
         build_sppnet,
-        _later("sppnet.recipe", "image_batches"),
+        later("sppnet.recipe", "image_batches"),
         starts=("sppnet_resnet18_c5",),
     ),
     _staged(
         RCNNConfig,
         build_rcnn,
-        _later("rcnn.recipe", "region_batches"),
-        draw_training=_later("rcnn.recipe", "draw_regions"),
+        later("rcnn.recipe", "region_batches"),
+        draw_training=later("rcnn.recipe", "draw_regions"),
         starts=("rcnn_resnet18_c5",),
     ),
+    DetectorFamily(HOGSVMConfig, build_hog_svm, {"mining": later("hog_svm.recipe", "train_hog_svm")}),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,
