@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,14 @@ from detkit.names import counted
 
 
 def import_model(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="What the other program left; one or more.")
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE... [KEY=VALUE...]",
+            help="What the other program left, one file or more, and changes to the config that is kept.",
+        ),
     ],
-    source: Annotated[str, typer.Option("--from", metavar="PROGRAM", help="voc-release5.")],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the config that the model file keeps."),
-    ] = None,
+    source: Annotated[str, typer.Option("--from", metavar="PROGRAM", help="opencv-hog or voc-release5.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The file to write. Default: one beside FILE."),
@@ -31,11 +32,13 @@ def import_model(
         list[str] | None,
         typer.Option("--class", metavar="NAME", help="Name of a class, once for each, in the file's order."),
     ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="The window in pixels, where the file does not tell."),
+    ] = None,
     cascade: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Look stage by stage, by the star-cascade's statistics in this folder."
-        ),
+        typer.Option(metavar="DIR", help="Look stage by stage, by a star-cascade's statistics in DIR."),
     ] = None,
     cascade_threshold: Annotated[
         float, typer.Option(metavar="SCORE", help="Lowest margin that the cascade is to find.")
@@ -43,6 +46,13 @@ def import_model(
     json_file: JsonFile = None,
 ) -> None:
     """Turn a trained detector of another program into a model file."""
+    changes = [text for text in given if re.match(r"[a-z_]+(\.\w+)*=", text)]
+    files = [text for text in given if text not in changes]
+    if not files:
+        raise typer.BadParameter("name a FILE")
+    sides = None if window is None else re.fullmatch(r"(\d{1,5})x(\d{1,5})", window)
+    if window is not None and sides is None:
+        raise typer.BadParameter(f"--window must be WIDTHxHEIGHT in pixels, such as 64x128; got {window}")
     from detkit.workflows import import_model as workflow
 
     result = workflow.import_model(
@@ -51,9 +61,10 @@ def import_model(
         out=out,
         arch=arch,
         classes=classes or (),
+        window=None if sides is None else (int(sides[1]), int(sides[2])),
+        overrides=changes,
         cascade=cascade,
         cascade_threshold=cascade_threshold,
-        overrides=changes or (),
     )
     lines = [
         f"{result.arch}: {counted(len(result.classes), 'class')}, {result.parameters:,} parameters",

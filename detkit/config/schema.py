@@ -14,6 +14,7 @@ from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
+from detkit.detectors.hog_svm.config import HOGSVMConfig, MiningConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.evaluation.config import EvaluateConfig
@@ -27,12 +28,15 @@ AnyDetectorConfig = Annotated[
     | RCNNConfig
     | SPPNetConfig
     | DPMConfig
+    | HOGSVMConfig
     | ClassifierConfig
     | CustomDetectorConfig,
     Field(discriminator="type"),
 ]
 
-AnyTrainConfig = Annotated[GradientConfig | StagedConfig | AlternatingConfig, Field(discriminator="type")]
+AnyTrainConfig = Annotated[
+    GradientConfig | StagedConfig | AlternatingConfig | MiningConfig, Field(discriminator="type")
+]
 
 DETECTORS: dict[str, type[DetectorConfig]] = tagged(AnyDetectorConfig)
 

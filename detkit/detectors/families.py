@@ -22,6 +22,8 @@ from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.hog_svm.builder import build_hog_svm
+from detkit.detectors.hog_svm.config import HOGSVMConfig
 from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
@@ -121,6 +123,7 @@ FAMILIES = (
         starts=("rcnn_resnet18_c5",),
     ),
     DetectorFamily(DPMConfig, build_dpm, {}),
+    DetectorFamily(HOGSVMConfig, build_hog_svm, {"mining": later("hog_svm.recipe", "train_hog_svm")}),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,

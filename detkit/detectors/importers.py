@@ -21,12 +21,14 @@ class Wanted:
     Attributes:
         arch: name of the architecture, or of a shipped config; None where the source has one only.
         classes: names; none takes those of the file, or the source's usual ones.
+        window: width and height of the window in pixels; None where it follows from the file.
         cascade: folder with the statistics of a star-cascade; None looks at all places of all parts.
-        cascade_threshold: score that detections of the cascade have at least.
+        cascade_threshold: margin that detections of the cascade have at least.
     """
 
     arch: str | None = None
     classes: tuple[str, ...] = ()
+    window: tuple[int, int] | None = None
     cascade: Path | None = None
     cascade_threshold: float = -0.5
 
@@ -56,5 +58,6 @@ Importer = Callable[[Sequence[Path], Wanted], Foreign]
 """Reads the files of a detector. A `UserError` names one, and says what it holds instead."""
 
 IMPORTERS: Mapping[str, Importer] = {
+    "opencv-hog": later("hog_svm.opencv_hog", "read_opencv_hog"),
     "voc-release5": later("dpm.importer", "import_release5"),
 }

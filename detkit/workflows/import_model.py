@@ -49,6 +49,7 @@ def import_model(
     out: str | Path | None = None,
     arch: str | None = None,
     classes: Sequence[str] = (),
+    window: tuple[int, int] | None = None,
     cascade: str | Path | None = None,
     cascade_threshold: float = -0.5,
     overrides: Sequence[str] = (),
@@ -61,11 +62,12 @@ def import_model(
         out: the file to write; None takes one beside the first file, with the ending .safetensors.
         arch: the architecture, where the source has several.
         classes: names of the classes, in the order of the file.
+        window: (width, height) in pixels of a window, where it does not follow from the file.
         cascade: of voc-release5, a folder with the statistics of its star-cascade; None looks at all places
             of all parts.
-        cascade_threshold: score that detections of the cascade have at least.
+        cascade_threshold: margin that detections of the cascade have at least.
         overrides: changes to the config that the model file keeps, such as
-            "evaluate.metric=coco".
+            "detector.proposals.padding_px=8".
 
     Raises:
         UserError: the source is unknown, a file is none of its kind, or `out` exists.
@@ -84,7 +86,7 @@ def import_model(
         )
     read = IMPORTERS[source](
         paths,
-        Wanted(arch, tuple(classes), None if cascade is None else Path(cascade), cascade_threshold),
+        Wanted(arch, tuple(classes), window, None if cascade is None else Path(cascade), cascade_threshold),
     )
     named = f"data.classes={flow(read.classes)}"
     config = load_config(read.config, [named, *read.overrides, *overrides])

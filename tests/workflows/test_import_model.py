@@ -5,96 +5,124 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 from typer.testing import CliRunner
 
 from detkit.cli.app import app
 from detkit.errors import UserError
+from detkit.models.hog.descriptor import HOG, hog_blocks
 from detkit.runs.predictor import build_predictor, load_detector
 from detkit.workflows.import_model import import_model
-from tests.detectors.dpm.small_models import picture, random_mixture
-from tests.detectors.dpm.test_release5 import Writer
+from tests.models.hog.test_descriptor import picture
+
+SMALL = 2 * 4 * 36  # numbers of a window of 24 x 40 pixels
 
 
-def written(folder: Path, name: str, seed: int, **fields: object) -> Path:
-    mixture = random_mixture(seed, [(3, 4), (4, 3)], 2)
-    return Writer(mixture, **{"class": name, "interval": 2, **fields}).write(folder / f"{name}_final.mat")
+def vector(length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=length).astype(np.float32)
 
 
-def test_models_of_several_classes_become_one_that_finds_what_each_would(tmp_path: Path) -> None:
-    files = [written(tmp_path, "cat", 0), written(tmp_path, "dog", 1)]
-    made = import_model(files, "voc-release5", out=tmp_path / "both.safetensors")
-    assert (made.arch, made.classes, made.missing) == ("dpm", ("cat", "dog"), ())
-    both, image = load_detector(made.out).model, picture(44, 60)
-    for label, file in enumerate(files):
-        alone = load_detector(import_model(file, "voc-release5").out).model
-        assert (tmp_path / f"{file.stem}.safetensors").is_file()
-        found, own = both.placements(image)[label], alone.placements(image)[0]
-        assert len(own) > 5
-        np.testing.assert_array_equal(found.scores, own.scores)
-        np.testing.assert_array_equal(found.filters, own.filters)
-    shown = build_predictor(made.out, "cpu").predict(image, threshold=0)
-    assert set(shown.names) == {"cat", "dog"}
-    assert len(shown) == sum(
-        len(both.objects(label, found, (44, 60))[1]) for label, found in enumerate(both.placements(image))
+def saved(file: Path, values: np.ndarray) -> Path:
+    if file.suffix == ".npy":
+        np.save(file, values)
+    elif file.suffix == ".npz":
+        np.savez(file, detector=values)
+    else:
+        file.write_text("\n".join(f"{value:.9g}," for value in values))
+    return file
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".txt"])
+def test_opencvs_vector_scores_windows_as_its_product_with_the_descriptor(
+    tmp_path: Path, ending: str
+) -> None:
+    values = vector(3781)
+    made = import_model(saved(tmp_path / f"people{ending}", values), "opencv-hog")
+    assert made.out == tmp_path / "people.safetensors"
+    assert (made.arch, made.classes, made.parameters) == ("hog_svm", ("person",), 3781)
+    assert (made.unused, made.missing) == ((), ())
+    pixels = picture(128, 64)
+    # OpenCV goes through blocks column by column, and has the bias behind.
+    descriptor = hog_blocks(pixels, HOG()).transpose(1, 0, 2).ravel()
+    margin = float(descriptor @ values[:-1] + values[-1])
+    model = load_detector(made.out).model
+    levels = model.levels(pixels)
+    model.selection = type(model.selection)(margin_threshold=-1e9)
+    boxes, margins = model.windows(levels, (128, 64), 0)
+    assert boxes.tolist() == [[0, 0, 64, 128]]
+    assert margins[0] == pytest.approx(margin, abs=1e-4)
+
+
+def test_settings_are_those_of_opencv_unless_they_are_changed(tmp_path: Path) -> None:
+    file = saved(tmp_path / "people.npy", vector(1981))
+    config = load_detector(import_model(file, "opencv-hog").out).config
+    assert config.detector.regions.windows == ((48, 96),)
+    assert (config.detector.head.grouping, config.detector.head.margin_threshold) == ("rectangles", 0)
+    assert (config.detector.proposals.padding_px, config.detector.regions.context_px) == (0, 0)
+    changed = import_model(
+        file, "opencv-hog", out=tmp_path / "o.safetensors", overrides=["detector.proposals.padding_px=8"]
     )
+    assert load_detector(changed.out).config.detector.proposals.padding_px == 8
 
 
-def test_a_cascade_is_imported_with_its_statistics(tmp_path: Path) -> None:
-    file = written(tmp_path, "cat", 0)
-    folder, generator = tmp_path / "star-cascade", np.random.default_rng(0)
-    folder.mkdir()
-    savemat(folder / "pca.mat", {"coeff": np.eye(31)})
-    scores = 1 + generator.random((20, 1 + 18))  # of 18 blocks, none of them 0
-    savemat(folder / "cat_2007_cascade_data_no_pca_2007.mat", {"scores": scores})
-    savemat(folder / "cat_2007_cascade_data_pca_5_2007.mat", {"pca_scores": scores})
-    out = tmp_path / "staged.safetensors"
-    made = import_model(file, "voc-release5", out=out, cascade=folder, cascade_threshold=1.5)
-    loaded = load_detector(made.out)
-    assert loaded.config.detector.cascade.model_dump() == {"channels": 6, "threshold": 1.5}
-    star = loaded.model.mixtures[0].stars[0]
-    assert sorted(star.order[:3].tolist()) == [0, 1, 2]
-    assert star.limits[-1] == 1.5
-    assert loaded.model.projection.sum() == 6
-    found = loaded.model.placements(picture(44, 60))[0]
-    assert (found.scores >= 1.5 - 1e-5).all()
+def test_another_window_another_class_and_no_bias(tmp_path: Path) -> None:
+    file = saved(tmp_path / "cups.npy", vector(SMALL))
+    made = import_model(file, "opencv-hog", classes=["cup"], window=(24, 40))
+    model = load_detector(made.out).model
+    assert (made.classes, model.window(0), float(model.template(0).bias)) == (("cup",), (40, 24), 0.0)
+    assert build_predictor(made.out, "cpu").licence == "NOASSERTION"
+
+
+def test_command(tmp_path: Path) -> None:
+    file = saved(tmp_path / "cups.npy", vector(SMALL + 1))
+    arguments = ["import", str(file), "--from", "opencv-hog", "--class", "cup", "--window", "24x40"]
+    result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a.safetensors"), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "arch": "hog_svm",
+        "classes": ["cup"],
+        "parameters": SMALL + 1,
+        "unused": [],
+        "missing": [],
+        "out": str(tmp_path / "a.safetensors"),
+    }
+    again = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a.safetensors")])
+    assert again.exit_code == 2
+    assert "never overwritten" in again.output
+    assert CliRunner().invoke(app, [*arguments[:-1], "24"]).exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("content", "says"),
     [
-        ({"class": "cat"}, "more than one file is for class 'cat'"),
-        ({"interval": 3}, r"dog_final.mat: interval is 3, and 2 in .*cat_final.mat"),
-        ({"sbin": 4}, "sbin is 4, and 8 in"),
+        (b"1 2 three", "vector of numbers"),
+        (b"1 2 nan", "finite"),
+        (b"1 2 3", "3781 .window 64x128. or 1981"),
+        (b"\xff\xfe\x00", "vector of numbers"),
+        (b"", "3781"),
     ],
 )
-def test_models_that_do_not_go_together_are_refused(
-    tmp_path: Path, fields: dict[str, object], message: str
-) -> None:
-    files = [written(tmp_path, "cat", 0), written(tmp_path, "dog", 1, **fields)]
-    with pytest.raises(UserError, match=message):
-        import_model(files, "voc-release5")
+def test_refuses_what_is_no_detector(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "people.txt"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=says) as refused:
+        import_model(file, "opencv-hog")
+    assert str(file) in str(refused.value)
+    assert not file.with_suffix(".safetensors").exists()
 
 
-def test_other_sources_and_files_that_are_there_are_refused(tmp_path: Path) -> None:
-    file = written(tmp_path, "cat", 0)
-    with pytest.raises(UserError, match=r"voc-release4.*must be one of voc-release5"):
-        import_model(file, "voc-release4")
-    import_model(file, "voc-release5")
-    with pytest.raises(UserError, match="exists already, and results are never overwritten"):
-        import_model(file, "voc-release5")
-    with pytest.raises(UserError, match="2 names"):
-        import_model(file, "voc-release5", classes=("a", "b"), out=tmp_path / "x.safetensors")
-
-
-def test_the_command_writes_the_file_and_says_what_it_is(tmp_path: Path) -> None:
-    file, out = written(tmp_path, "cat", 0), tmp_path / "a.safetensors"
-    arguments = ["import", str(file), "--from", "voc-release5", "--out", str(out), "--json", "-"]
-    arguments += ["--class", "katze", "--set", "detector.nms_share=0.4"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    keys = ["arch", "classes", "parameters", "unused", "missing", "out"]
-    said = json.loads(result.stdout)
-    assert list(said) == keys
-    assert (said["arch"], said["classes"], said["out"]) == ("dpm", ["katze"], str(out))
-    assert load_detector(out).config.detector.nms_share == 0.4
+def test_refuses_more(tmp_path: Path) -> None:
+    file = saved(tmp_path / "people.npy", vector(3781))
+    with pytest.raises(UserError, match="opencv-hog"):
+        import_model(file, "opencv_hog")
+    with pytest.raises(UserError, match="one class"):
+        import_model(file, "opencv-hog", classes=["a", "b"])
+    with pytest.raises(UserError, match="--window 20x40"):
+        import_model(file, "opencv-hog", window=(20, 40))
+    with pytest.raises(UserError, match="no such file"):
+        import_model(tmp_path / "none.npy", "opencv-hog")
+    np.savez(tmp_path / "two.npz", a=vector(3), b=vector(4))
+    with pytest.raises(UserError, match="one array"):
+        import_model(tmp_path / "two.npz", "opencv-hog")
+    np.save(tmp_path / "code.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="vector of numbers"):
+        import_model(tmp_path / "code.npy", "opencv-hog")

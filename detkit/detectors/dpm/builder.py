@@ -7,7 +7,7 @@ from detkit.detectors.dpm.model import DPM
 from detkit.detectors.dpm.stars import Mixture, Star
 from detkit.detectors.shared_parts import OnWeights
 from detkit.errors import UserError
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 
 
 def build_dpm(spec: DPMConfig, num_classes: int, on_weights: OnWeights | None) -> DPM:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detkit.detectors.dpm.placements import ClassModel, Found
 from detkit.detectors.dpm.search import search
 from detkit.detectors.dpm.stars import Mixture
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 from detkit.models.image_input import in_file_pixels
 from detkit.ops.kernels.dpm_feature_loops import CHANNELS
 from detkit.ops.nms import nms_by_own_area
@@ -107,8 +107,9 @@ class DPM(nn.Module):
             margins.append(torch.from_numpy(own.scores[kept]))
             labels.append(torch.full((len(kept),), label))
         order = torch.cat(margins).sort(descending=True, stable=True).indices
-        scores = torch.cat(margins)[order].sigmoid().float()
-        return Detections(torch.cat(boxes)[order], scores, torch.cat(labels)[order])
+        sorted_margins = torch.cat(margins)[order]
+        scores = sorted_margins.sigmoid().float()
+        return Detections(torch.cat(boxes)[order], scores, torch.cat(labels)[order], sorted_margins.float())
 
 
 def _clipped(boxes: Array, size: tuple[int, int]) -> tuple[Array, Array]:

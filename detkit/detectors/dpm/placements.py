@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.detectors.dpm.stars import Component
-from detkit.models.hog.pyramid import Level
+from detkit.models.hog.feature_pyramid import Level
 from detkit.ops.kernels.star_loops import fill_scores
 
 Array = NDArray[Any]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from detkit.detectors.dpm.stars import CORNERS, Component, Mixture, Star
 from detkit.errors import UserError, shown
 from detkit.models.hog.dpm_features import MIRRORED
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 from detkit.ops.kernels.dpm_feature_loops import CHANNELS
 from detkit.storage.mat_file import read_mat
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from detkit.models.hog.pyramid import Level
+from detkit.models.hog.feature_pyramid import Level
 
 Array = NDArray[Any]
 

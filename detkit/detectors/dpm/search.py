@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detkit.detectors.dpm.placements import ClassModel, Found, placed, together
 from detkit.detectors.dpm.responses import Responses, respond
 from detkit.detectors.dpm.stage_search import search_in_stages
-from detkit.models.hog.pyramid import FeaturePyramid, Level
+from detkit.models.hog.feature_pyramid import FeaturePyramid, Level
 from detkit.ops.kernels.star_loops import add_parts, find_places
 from detkit.runtime.compiled import run_all
 from detkit.runtime.threads import number_kept

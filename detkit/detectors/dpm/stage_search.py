@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detkit.detectors.dpm.placements import ClassModel, Found, placed, together
 from detkit.detectors.dpm.responses import Responses, respond
-from detkit.models.hog.pyramid import Level
+from detkit.models.hog.feature_pyramid import Level
 from detkit.ops.distance_transform import REACH, moving_costs
 from detkit.ops.kernels.star_cascade_loops import memory_of, run_cascade
 

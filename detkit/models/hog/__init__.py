@@ -1,1 +1,1 @@
-"""Histograms of oriented gradients, and pyramids of them."""
+"""Histograms of oriented gradients."""

@@ -1,99 +1,170 @@
-"""The pyramid of features that deformable part models look at: an image in many sizes, in cells."""
+"""Windows of fixed sizes over an image and smaller copies of it, scored by linear templates on HOG blocks."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from detkit.models.hog.dpm_features import dpm_features, rounded
-from detkit.ops.kernels.area_resize_loops import shrink_columns, shrink_rows
+from detkit.models.hog.descriptor import HOG, Floats, Pixels, hog_blocks
+from detkit.runtime.compiled import run_all
 
-Array = NDArray[Any]
+Size = tuple[int, int]
 
-_SMALLEST_CELLS = 5  # along the short side of the smallest image
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The copies of an image that windows move over, as OpenCV's `detectMultiScale` makes them.
+
+    Attributes:
+        scale_step: by so much each copy is smaller than the one before.
+        max_levels: most copies, with the image itself.
+        padding_px: windows begin so far outside each copy, which is mirrored there; rounded up to the step
+            from block to block.
+    """
+
+    scale_step: float = 1.05
+    max_levels: int = 64
+    padding_px: int = 0
+
+    def scales(self, size: Size, window: Size) -> list[float]:
+        """Return how many times as large as its copies an image is, 1 and rising, while the window fits in.
+
+        The first is always there: with padding a window may be larger than the image.
+
+        Args:
+            size: (height, width) of the image in pixels.
+            window: (height, width) of the window in pixels.
+
+        Example:
+            >>> Pyramid(scale_step=2).scales((300, 200), (128, 64))
+            [1.0, 2.0]
+        """
+        scales, scale = [1.0], 1.0
+        while len(scales) < self.max_levels and self.scale_step > 1:
+            scale *= self.scale_step
+            if any(round(side / scale) < least for side, least in zip(size, window, strict=True)):
+                break
+            scales.append(scale)
+        return scales
 
 
 @dataclass(frozen=True)
 class Level:
-    """One size of an image in cells.
+    """HOG of one copy of an image.
 
     Attributes:
-        number: of the level, 0 for the finest.
-        octave: of the level, 0 for the finest, after which sides halve.
-        cell_px: side of a cell in pixels of the image.
-        features: (rows, columns, 32) float32 of all cells but the outermost.
+        scale: the image is so many times as large.
+        blocks: (rows, columns, D) of the whole copy.
+        start_px: where the first block begins, in pixels of the copy, along both sides.
+        stride_px: pixels from block to block.
     """
 
-    number: int
-    octave: int
-    cell_px: float
-    features: NDArray[np.float32]
+    scale: float
+    blocks: Floats
+    start_px: int
+    stride_px: int
 
+    def boxes(self, places: NDArray[np.int64], window: Size) -> NDArray[np.int64]:
+        """Return (N, 4) corner boxes in pixels of the image of windows that begin at blocks.
 
-@dataclass(frozen=True)
-class FeaturePyramid:
-    """Sizes of the levels of a pyramid.
-
-    Attributes:
-        cell_px: side of a cell in pixels of the images that levels are made from.
-        interval: levels in an octave: from one level to the next so many further, sides halve.
-        extra_octave: whether cells of a quarter come before those of half the size, and not these first.
-    """
-
-    cell_px: int = 8
-    interval: int = 10
-    extra_octave: bool = False
-
-    def num_levels(self, height: int, width: int) -> int:
-        """Return the number of levels of an image."""
-        cells = min(height, width) / (_SMALLEST_CELLS * self.cell_px)
-        sizes = 1 + math.floor(math.log(cells) / math.log(2 ** (1 / self.interval)))
-        return max(sizes, self.interval) + self.interval * (2 if self.extra_octave else 1)
-
-    def levels(self, image: Array, phase: int) -> list[Level]:
-        """Return the levels whose cells differ by factors of two, the finest first.
+        Corner and sides are each rounded to whole pixels, as in OpenCV.
 
         Args:
-            image: (H, W, 3) RGB from 0 to 255, integers or float64.
-            phase: number of the first one, from 0 to `interval` - 1; the others follow, `interval` apart.
+            places: (N, 2) row and column of their first blocks.
+            window: their (height, width) in pixels of the copy.
         """
-        number = self.num_levels(*image.shape[:2])
-        scale = 1 / (2 ** (1 / self.interval)) ** phase
-        image = shrink(image, scale)
-        cells = [self.cell_px // 2, self.cell_px]
-        if self.extra_octave:
-            cells.insert(0, self.cell_px // 4)
-        maps = dpm_features(image, *cells)
-        for _ in range(phase + len(cells) * self.interval, number, self.interval):
-            image = shrink(image, 0.5)
-            maps += dpm_features(image, self.cell_px)
-        return [
-            Level(phase + octave * self.interval, octave, cells[0] / scale * 2**octave, features)
-            for octave, features in enumerate(maps)
-        ]
+        corners = np.rint((places[:, ::-1] * self.stride_px + self.start_px) * self.scale)
+        sides = np.rint(np.array(window[::-1]) * self.scale)
+        return np.concatenate([corners, corners + sides], axis=1).astype(np.int64)
+
+    def features(self, places: NDArray[np.int64], shape: Size) -> Floats:
+        """Return (N, D, rows, columns) blocks of windows.
+
+        Args:
+            places: (N, 2) row and column of their first blocks.
+            shape: rows and columns of blocks of a window.
+        """
+        windows = np.lib.stride_tricks.sliding_window_view(self.blocks, shape, axis=(0, 1))
+        return np.ascontiguousarray(windows[places[:, 0], places[:, 1]])
 
 
-def shrink(image: Array, scale: float) -> NDArray[np.float64] | Array:
-    """Return an image whose pixels are the means of the areas they cover; at scale 1 the image itself.
+def levels_of(pixels: Pixels, hog: HOG, pyramid: Pyramid, window: Size) -> list[Level]:
+    """Return the levels of an image, computed side by side by as many threads as PyTorch takes.
 
     Args:
-        image: (H, W, C) numbers.
-        scale: of both sides, at most 1; sides are rounded.
-
-    Example:
-        >>> shrink(np.array([[[0.0], [4.0], [8.0], [8.0]]] * 2), 0.5).tolist()
-        [[[2.0], [8.0]]]
+        pixels: (H, W, 3) uint8 RGB.
+        hog: the parameters.
+        pyramid: the copies.
+        window: (height, width) in pixels of the smallest window.
     """
-    if scale == 1:
-        return image
-    height, width, channels = image.shape
-    new_height, new_width = rounded(height * scale), rounded(width * scale)
-    flat = np.zeros((new_height, width, channels))
-    shrink_rows(image, flat)
-    smaller = np.zeros((new_height, new_width, channels))
-    shrink_columns(flat, smaller)
-    return smaller
+    size = pixels.shape[0], pixels.shape[1]
+    scales = pyramid.scales(size, window)
+    padding_px = -(-pyramid.padding_px // hog.stride_px) * hog.stride_px
+    found: list[Level | None] = [None] * len(scales)
+
+    def fill(number: int) -> None:
+        scale = scales[number]
+        blocks = hog_blocks(resized(pixels, scale), hog, padding_px)
+        found[number] = Level(scale, blocks, -padding_px, hog.stride_px)
+
+    run_all(fill, range(len(scales)), torch.get_num_threads())
+    return [level for level in found if level is not None]
+
+
+def resized(pixels: Pixels, scale: float) -> Pixels:
+    """Return a copy of an image that is so many times smaller, by bilinear interpolation in whole numbers."""
+    height, width = (round(side / scale) for side in pixels.shape[:2])
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    # Not antialiased: OpenCV's templates were made of such copies, and ours are.
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
+
+
+def window_margins(blocks: Floats, template: Tensor, bias: float) -> Floats:
+    """Return the (rows, columns) margins of the windows that begin at each block; none where none fits.
+
+    Args:
+        blocks: (R, C, D) of a whole image.
+        template: (D, rows, columns) float32 on the CPU.
+        bias: added to each.
+    """
+    depth, height, width = template.shape
+    rows, columns = blocks.shape[0] - height + 1, blocks.shape[1] - width + 1
+    if rows <= 0 or columns <= 0:
+        return np.zeros((0, 0), np.float32)
+    grid = torch.from_numpy(blocks)
+    # Rows of a template are matched with every row of blocks in one product, then summed down: three times
+    # as fast as a convolution with one output.
+    across = grid.as_strided((len(grid), columns, width * depth), (grid.stride(0), depth, 1))
+    with torch.autocast("cpu", enabled=False):
+        by_row = across.reshape(-1, width * depth) @ template.permute(2, 0, 1).reshape(-1, height)
+    by_row = by_row.view(len(grid), columns, height)
+    down, right, one = by_row.stride()
+    margins: Floats = by_row.as_strided((rows, columns, height), (down, right, down + one)).sum(2).numpy()
+    return margins + np.float32(bias)
+
+
+def matches(
+    levels: Sequence[Level], template: Tensor, bias: float, num_levels: int, above: float
+) -> Iterator[tuple[Level, NDArray[np.int64], Floats]]:
+    """Yield of each level the (N, 2) first blocks and the (N,) margins of windows not below a margin.
+
+    Windows come column after column within a row, row by row.
+
+    Args:
+        levels: of an image.
+        template: (D, rows, columns) float32 on the CPU.
+        bias: of the template.
+        num_levels: levels that its window fits in.
+        above: lowest margin.
+    """
+    for level in levels[:num_levels]:
+        margins = window_margins(level.blocks, template, bias)
+        places = np.argwhere(margins >= above)
+        yield level, places, margins[places[:, 0], places[:, 1]]

@@ -7,7 +7,7 @@ from detkit.detectors.dpm.cascade import NEVER, read_statistics, stages_of
 from detkit.detectors.dpm.placements import ClassModel
 from detkit.detectors.dpm.search import search
 from detkit.errors import UserError
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 from tests.detectors.dpm.small_models import picture, random_mixture
 from tests.reference.star_models import REACH, padded
 

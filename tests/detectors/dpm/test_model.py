@@ -6,7 +6,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.dpm.model import DPM
 from detkit.errors import UserError
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 from detkit.structures import ImageBatch
 from tests.detectors.dpm.small_models import picture, random_mixture
 
@@ -72,6 +72,7 @@ def test_detections_of_all_classes_are_in_pixels_of_the_file_best_first():
         mine = found.labels == label
         assert 0 < mine.sum() == len(kept)
         np.testing.assert_allclose(found.boxes[mine], 2 * boxes, rtol=1e-6)
+        np.testing.assert_allclose(found.margins[mine], own.scores[kept], rtol=1e-6)
         np.testing.assert_allclose(found.scores[mine], 1 / (1 + np.exp(-own.scores[kept])), rtol=1e-6)
 
 

@@ -7,7 +7,7 @@ from scipy.io import savemat
 from detkit.detectors.dpm.release5 import read_release5
 from detkit.errors import UserError
 from detkit.models.hog.dpm_features import MIRRORED
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 from tests.detectors.dpm.small_models import random_mixture
 
 

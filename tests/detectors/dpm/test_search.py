@@ -4,7 +4,7 @@ import pytest
 from detkit.detectors.dpm import search as search_module
 from detkit.detectors.dpm.placements import ClassModel
 from detkit.detectors.dpm.search import search
-from detkit.models.hog.pyramid import FeaturePyramid
+from detkit.models.hog.feature_pyramid import FeaturePyramid
 from tests.detectors.dpm.small_models import picture, random_mixture, reference_models
 from tests.reference.star_models import find
 

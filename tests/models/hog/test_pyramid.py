@@ -1,74 +1,57 @@
+from __future__ import annotations
+
 import numpy as np
-import pytest
+import torch
 
-from detkit.models.hog.dpm_features import dpm_features
-from detkit.models.hog.pyramid import FeaturePyramid, shrink
-
-
-def _picture(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+from detkit.models.hog.descriptor import HOG, hog_blocks
+from detkit.models.hog.pyramid import Level, Pyramid, levels_of, matches, resized, window_margins
+from tests.models.hog.test_descriptor import picture
 
 
-def _area_mean(image, height, width):
-    """Return the integral of the image, constant in each pixel, over each new pixel."""
-
-    def matrix(old, new):
-        edges = np.linspace(0, old, new + 1)
-        low, high = edges[:-1, None], edges[1:, None]
-        pixel = np.arange(old)[None]
-        covered = np.clip(np.minimum(high, pixel + 1) - np.maximum(low, pixel), 0, None)
-        return covered * new / old
-
-    rows, columns = matrix(image.shape[0], height), matrix(image.shape[1], width)
-    return np.einsum("yh,hwc,xw->yxc", rows, image.astype(float), columns)
+def test_copies_are_made_while_the_window_fits() -> None:
+    pyramid = Pyramid(scale_step=1.5)
+    # 150 / 1.5 = 100, 150 / 2.25 = 66.67 is 67, 150 / 3.375 = 44.4; the window is 64 high.
+    assert pyramid.scales((150, 150), (64, 32)) == [1.0, 1.5, 2.25]
+    assert pyramid.scales((30, 30), (64, 32)) == [1.0]
+    assert len(Pyramid(max_levels=2).scales((999, 999), (16, 16))) == 2
 
 
-@pytest.mark.parametrize(("size", "scale"), [((30, 40), 0.5), ((27, 33), 0.7), ((31, 9), 2**-0.1)])
-def test_shrinking_takes_the_mean_of_each_area(size, scale):
-    image = _picture(*size)
-    smaller = shrink(image, scale)
-    assert smaller.shape == (*(int(side * scale + 0.5) for side in size), 3)
-    np.testing.assert_allclose(smaller, _area_mean(image, *smaller.shape[:2]), atol=0.3)
-    if scale == 0.5:
-        np.testing.assert_allclose(smaller, _area_mean(image, *smaller.shape[:2]), atol=1e-9)
+def test_margins_are_products_of_the_windows_blocks() -> None:
+    blocks = np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32)
+    template = np.random.default_rng(1).normal(size=(4, 3, 2)).astype(np.float32)
+    found = window_margins(blocks, torch.from_numpy(template), 0.25)
+    assert found.shape == (4, 4)
+    for row in range(4):
+        for column in range(4):
+            window = blocks[row : row + 3, column : column + 2]
+            expected = sum(float(window[y, x] @ template[:, y, x]) for y in range(3) for x in range(2))
+            np.testing.assert_allclose(found[row, column], expected + 0.25, rtol=1e-4, atol=1e-5)
+    assert window_margins(blocks[:2], torch.from_numpy(template), 0.0).size == 0
 
 
-def test_parts_of_a_pixel_below_a_thousandth_do_not_count():
-    image = np.zeros((4001, 2, 1))
-    image[1] = 1
-    smaller = shrink(image, 4000 / 4001)[:, 0, 0]
-    assert smaller[0] == 0  # under which lies a quarter of a thousandth of it
-    assert smaller[1] == pytest.approx(4000 / 4001 * (1 - 0.00025))
-    assert shrink(image, 1) is image
+def test_features_of_a_window_are_what_its_margin_is_made_of() -> None:
+    level = Level(1.0, np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32), 0, 8)
+    template = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
+    [(_, places, margins)] = matches([level], template, 0.5, 1, above=0.0)
+    assert len(places)
+    features = level.features(places, (3, 2)).reshape(len(places), -1)
+    np.testing.assert_allclose(features @ template.numpy().ravel() + 0.5, margins, rtol=1e-4, atol=1e-5)
+    everything = next(matches([level], template, 0.5, 1, above=-np.inf))
+    assert len(everything[1]) == 16
+    assert (everything[2] >= 0).sum() == len(places)
 
 
-def test_levels_of_all_phases_are_the_whole_pyramid():
-    image = _picture(110, 130)
-    pyramid = FeaturePyramid(interval=3)
-    levels = sorted(
-        (level for phase in range(3) for level in pyramid.levels(image, phase)), key=lambda x: x.number
-    )
-    assert [level.number for level in levels] == list(range(pyramid.num_levels(110, 130)))
-    for level in levels:
-        assert level.cell_px == pytest.approx(4 * 2 ** (level.number / 3))
-    np.testing.assert_array_equal(levels[0].features, dpm_features(image, 4)[0])
-    np.testing.assert_array_equal(levels[3].features, dpm_features(image, 8)[0])
-    half = shrink(shrink(image, 2 ** (-1 / 3)), 0.5)
-    np.testing.assert_array_equal(levels[7].features, dpm_features(half, 8)[0])
+def test_boxes_are_rounded_as_a_whole_and_begin_in_the_padding() -> None:
+    level = Level(1.1, np.zeros((9, 9, 36), np.float32), -8, 8)
+    # Row 2, column 1: y = 8, x = 0 in the copy; 128 * 1.1 = 140.8 and 64 * 1.1 = 70.4.
+    boxes = level.boxes(np.array([[2, 1], [0, 0]]), (128, 64))
+    assert boxes.tolist() == [[0, 9, 70, 150], [-9, -9, 61, 132]]
 
 
-def test_another_octave_comes_first_where_it_is_asked_for():
-    image = _picture(64, 48)
-    plain, more = FeaturePyramid(interval=2), FeaturePyramid(interval=2, extra_octave=True)
-    assert more.num_levels(64, 48) == plain.num_levels(64, 48) + 2
-    levels = more.levels(image, 1)
-    assert [level.number for level in levels] == [1, 3, 5]
-    assert levels[0].cell_px == pytest.approx(2 * 2**0.5)
-    np.testing.assert_array_equal(levels[1].features, plain.levels(image, 1)[0].features)
-
-
-@pytest.mark.parametrize(
-    ("size", "number"), [((375, 500), 43), ((120, 160), 26), ((20, 20), 20), ((80, 90), 21)]
-)
-def test_the_smallest_image_has_five_cells(size, number):
-    assert FeaturePyramid().num_levels(*size) == number
+def test_levels_hold_the_blocks_of_each_copy() -> None:
+    pixels = picture(40, 60)
+    levels = levels_of(pixels, HOG(), Pyramid(scale_step=1.5, padding_px=5), (24, 24))
+    assert [level.scale for level in levels] == [1.0, 1.5]
+    assert [level.start_px for level in levels] == [-8, -8]  # 5 pixels of padding are a stride
+    np.testing.assert_array_equal(levels[1].blocks, hog_blocks(resized(pixels, 1.5), HOG(), 8))
+    assert resized(pixels, 1.5).shape == (27, 40, 3)
