@@ -84,10 +84,8 @@ def import_model(
         raise UserError(
             f"{place}: exists already, and results are never overwritten; name another with --out"
         )
-    read = IMPORTERS[source](
-        paths,
-        Wanted(arch, tuple(classes), window, None if cascade is None else Path(cascade), cascade_threshold),
-    )
+    folder = None if cascade is None else Path(cascade)
+    read = IMPORTERS[source](paths, Wanted(arch, tuple(classes), window, folder, cascade_threshold))
     named = f"data.classes={flow(read.classes)}"
     config = load_config(read.config, [named, *read.overrides, *overrides])
     with Unfilled():
