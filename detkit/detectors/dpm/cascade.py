@@ -27,7 +27,7 @@ NEVER = 1e30
 
 
 @dataclass(frozen=True)
-class Stages:
+class CascadeStages:
     """The stages of a component.
 
     Attributes:
@@ -39,7 +39,7 @@ class Stages:
     limits: Array
 
 
-def stages_of(coarse: Array, full: Array, coarse_bias: Array, bias: Array, threshold: float) -> Stages:
+def stages_of(coarse: Array, full: Array, coarse_bias: Array, bias: Array, threshold: float) -> CascadeStages:
     """Return the stages that lose none of some positives.
 
     First comes the root, then always the part that leaves the least variance to the others.
@@ -60,13 +60,13 @@ def stages_of(coarse: Array, full: Array, coarse_bias: Array, bias: Array, thres
     """
     num_filters = full.shape[1]
     if not len(full):
-        return Stages(np.array(2 * [0, *range(1, num_filters)]), np.full(4 * num_filters, NEVER))
+        return CascadeStages(np.array(2 * [0, *range(1, num_filters)]), np.full(4 * num_filters, NEVER))
     order = _order(full[:, 1:].sum(2))
     steps = [scores[:, order].reshape(len(scores), -1) for scores in (coarse, full)]
     both, length = np.concatenate(steps, axis=1), 2 * num_filters
     first = [(both[:, :end].sum(1) + coarse_bias).min() for end in range(1, length + 1)]
     second = [(both[:, at : at + length].sum(1) + bias).min() for at in range(1, length)]
-    return Stages(np.array(2 * order), np.array([*first, *second, threshold]))
+    return CascadeStages(np.array(2 * order), np.array([*first, *second, threshold]))
 
 
 def _order(parts: Array) -> list[int]:
@@ -93,7 +93,7 @@ class Statistics:
     coarse: Array
     projection: Array
 
-    def stages(self, labels: Sequence[int], threshold: float) -> Stages:
+    def stages(self, labels: Sequence[int], threshold: float) -> CascadeStages:
         """Return the stages of a component.
 
         Args:

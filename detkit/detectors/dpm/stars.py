@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.detectors.dpm.cascade import Stages
+from detkit.detectors.dpm.cascade import CascadeStages
 from detkit.models.hog.dpm_features import MIRRORED
 from detkit.ops.distance_transform import REACH, moving_costs
 from detkit.ops.kernels.dpm_feature_loops import CHANNELS
@@ -46,7 +46,7 @@ class Component:
     offset: float
     location: Array
     box: Array | None
-    stages: Stages | None = None
+    stages: CascadeStages | None = None
 
     @cached_property
     def costs(self) -> Array:
@@ -133,7 +133,7 @@ class Star(nn.Module):
         boxes: list[Array | None] = [None, None] if self.box is None else [*self.box.numpy(force=True)]
         stages = None
         if self.order is not None and self.limits is not None:
-            stages = Stages(self.order.numpy(force=True), self.limits.numpy(force=True))
+            stages = CascadeStages(self.order.numpy(force=True), self.limits.numpy(force=True))
         own = Component(root, parts, anchors, deformations, float(offset), location, boxes[0], stages)
         return [own, own.mirrored(boxes[1])] if self.is_mirrored else [own]
 
