@@ -6,7 +6,7 @@ the prediction is a process that builds torchvision's Faster R-CNN with the same
 reads its weights from a file and runs it on the same image. All weights are random, and compiled loops lie
 in their cache.
 
-    python benchmarks/startup.py [--rounds 15] [--json FILE]
+    python benchmarks/startup.py [--rounds 5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

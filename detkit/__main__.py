@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import warnings
 from collections.abc import Sequence
 
 from detkit.cli.app import run
 from detkit.runtime.cores import spin_briefly
+
+_NEW_OBJECTS = 50_000  # between two collections; Python has 700
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     spin_briefly()
     # Pillow's warning of large images: detkit has a bound of its own, and names the file.
     warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
+    # What is imported stays: Python's collector would go through it again and again, and at the end.
+    gc.set_threshold(_NEW_OBJECTS)
+    atexit.register(gc.freeze)
     return run(sys.argv[1:] if arguments is None else arguments)
 
 

@@ -5,11 +5,33 @@ from __future__ import annotations
 import reprlib
 
 
-class UserError(ValueError):
+class LinesError(Exception):
+    """Error whose message has several lines, which are kept apart.
+
+    What else ends a line, in the name of a file, is no end of one where the message is printed.
+
+    Args:
+        lines: of the message.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+class UserError(LinesError, ValueError):
     """Something the user gave is wrong: a file, a key, a value, a box.
 
     The message names the field or file, what was allowed and what came. The command line prints it
     on one screen and exits with status 2; a Python caller catches it as a `ValueError`.
+
+    Example:
+        >>> print(UserError("several are there:", "  a.json"))
+        several are there:
+          a.json
     """
 
 
@@ -20,7 +42,7 @@ class PeerStoppedError(RuntimeError):
     """
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(LinesError, RuntimeError):
     """A loss became infinite or not a number, so the training stopped before it spoilt the weights.
 
     The message names the loss term, the images and the likely cause. The command line exits with 3.

@@ -12,7 +12,7 @@ import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 LONGEST = 250  # bytes; file systems take 255, and an ending such as .jpeg follows
 _LONGEST_WORD, _LONGEST_LINE = 255, 4000  # letters of a message; no part of a path is longer than the first
@@ -80,6 +80,30 @@ def distinct_parts(
     ]
 
 
+def drawn_files(images: Sequence[str]) -> list[PurePosixPath]:
+    """Return the file that each image is drawn into, below a folder of drawings; all are different.
+
+    An image keeps its folders and its stem; images of one folder that share a stem keep their whole names.
+
+    Args:
+        images: N relative paths, with /; of an absolute one the first / is left off.
+
+    Example:
+        >>> list(map(str, drawn_files(["a/1.png", "b/1.png", "../2.jpg", "3.jpg", "3.png"])))
+        ['a/1.jpg', 'b/1.jpg', '%u002E./2.jpg', '3.jpg.jpg', '3.png.jpg']
+    """
+    paths = [PurePosixPath(image.lstrip("/")) for image in images]
+    folders = [PurePosixPath(*map(file_name, path.parent.parts)) for path in paths]
+    stems = [file_name(path.stem) for path in paths]
+    count = Counter(_folded(str(folder / stem)) for folder, stem in zip(folders, stems, strict=True))
+    names = [
+        stem if count[_folded(str(folder / stem))] == 1 else file_name(path.name)
+        for path, folder, stem in zip(paths, folders, stems, strict=True)
+    ]
+    parts = distinct_parts(names, images, list(map(str, folders)))
+    return [folder / f"{part}.jpg" for folder, part in zip(folders, parts, strict=True)]
+
+
 def counted(number: int, thing: str) -> str:
     """Return a number with what it counts, in the singular or plural.
 
@@ -126,14 +150,13 @@ def one_line(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return `visible` with words and lines that are too long cut in the middle.
+    """Return `one_line` of a line that people read, cut in the middle where a word or all of it is too long.
 
     Example:
         >>> message("no class " + "x" * 100_000)[:20], len(message("x" * 100_000))
         ('no class xxxxxxxxxxx', 177)
     """
-    lines = (_LONG_WORD.sub(lambda word: _cut(word[0], _LONGEST_WORD), line) for line in text.split("\n"))
-    return visible("\n".join(_cut(line, _LONGEST_LINE) for line in lines))
+    return one_line(_cut(_LONG_WORD.sub(lambda word: _cut(word[0], _LONGEST_WORD), text), _LONGEST_LINE))
 
 
 def encodable(text: str) -> str:

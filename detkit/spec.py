@@ -28,6 +28,7 @@ class Spec(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         json_schema_extra=_with_type,
+        defer_build=True,  # a whole config builds what checks its parts again; few are read alone
     )
 
     def as_given(self) -> dict[str, Any]:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import detkit
 from tests.reference.golden import golden_text
+from tests.reference.package import modules
 
-ROOT = Path(detkit.__file__).parent
 PLAIN = (bool, int, float, str, tuple, type(None))
-
-
-def modules() -> list[ModuleType]:
-    """Return all modules of the package but its entry point."""
-    found = []
-    for file in sorted(ROOT.rglob("*.py")):
-        name = ".".join(("detkit", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-        if file.name != "__main__.py" and not name.startswith("detkit.cli"):
-            found.append(importlib.import_module(name))
-    return found
 
 
 def functions(module: ModuleType) -> dict[str, Any]:
@@ -32,7 +19,7 @@ def functions(module: ModuleType) -> dict[str, Any]:
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
             continue
         if inspect.isclass(value):
-            members = {key: getattr(part, "__func__", part) for key, part in vars(value).items()}
+            members = {key: getattr(part, "__func__", part) for key, part in dict(vars(value)).items()}
             found |= {
                 f"{name}.{key}": part
                 for key, part in members.items()

@@ -27,6 +27,7 @@ PAIRS = [
 ]  # fmt: skip
 OPPOSITE = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])}
 REMOVED = {"abs", "clamp", "clamp_", "clamp_min", "clamp_max", "clip", "sorted", "copy", "clone", "detach"}
+COMMUTATIVE = {"min", "max", "minimum", "maximum", "hypot", "logical_and", "logical_or"}
 TEXTS = (ast.JoinedStr, ast.List, ast.Tuple, ast.ListComp)
 
 
@@ -263,9 +264,11 @@ class Finder(ast.NodeVisitor):
                 kept = ast.Call(ast.Name("list"), [value], []) if name == "sorted" else value
                 self._add(node, kept, f"{name} removed")
         for index, (one, two) in enumerate(zip(node.args, node.args[1:], strict=False)):
-            if self._alike(one, two):
+            if name not in COMMUTATIVE and self._alike(one, two):
                 swapped = [*node.args[:index], two, one, *node.args[index + 2 :]]
                 self._add(node, self._changed(node, args=swapped), "arguments swapped")
+        if name == "zip":  # whether lengths are compared is an assertion
+            node = self._changed(node, keywords=[])  # type: ignore[assignment]
         self.generic_visit(node)
 
     def _alike(self, one: ast.expr, two: ast.expr) -> bool:

@@ -42,7 +42,7 @@ def label_names(
         return [table[name] for name in names]
     except KeyError:
         position = next(i for i, name in enumerate(names) if name not in table)
-        raise UserError(_unknown(names, position, classes, table, where)) from None
+        raise UserError(*_unknown(names, position, classes, table, where)) from None
 
 
 def _check(classes: Sequence[str], ignore_classes: Sequence[str]) -> None:
@@ -109,19 +109,19 @@ def _unknown(
     classes: Sequence[str],
     table: dict[str, int],
     where: Callable[[int], str],
-) -> str:
+) -> list[str]:
     name = names[position]
     close = get_close_matches(name[:LONGEST_NAME], classes, n=1)
     hint = f" (did you mean {shown(close[0])}?)" if close else ""
     number = sum(other == name for other in names)
     others = sorted({other for other in names if other not in table and other != name})
-    more = f"\nOther unknown classes: {', '.join(map(shown, others[:10]))}" if others else ""
-    return (
+    return [
         f"{where(position)}: class {shown(name)} is not in data.classes{hint}; "
-        f"{counted(number, 'such object')}.\n"
-        f"data.classes: {listed(classes)}{more}\n"
-        f"Add it to data.classes, or to data.ignore_classes to leave its objects out."
-    )
+        f"{counted(number, 'such object')}.",
+        f"data.classes: {listed(classes)}",
+        *([f"Other unknown classes: {', '.join(map(shown, others[:10]))}"] if others else []),
+        "Add it to data.classes, or to data.ignore_classes to leave its objects out.",
+    ]
 
 
 def listed(names: Collection[object], limit: int = 100) -> str:

@@ -155,7 +155,7 @@ def _look_up(records: list[Record], key: str, ids: NDArray[np.int64], file: Path
         unknown = [(i, v) for i, v in enumerate(values) if not isinstance(v, int | float) or v not in table]
         examples = ", ".join(f"{shown(v)} (results[{i}])" for i, v in unknown[:3])
         raise UserError(
-            f"{file}: {counted(len(unknown), 'detection')} with a {key} that the annotations lack: "
+            f"{file}: {counted(len(unknown), 'detection')} whose {key} the annotations lack: "
             f"{examples}; the annotations have {listed(ids.tolist(), 5)}"
         ) from None
 

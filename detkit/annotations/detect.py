@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any
 
 from detkit.annotations.class_names import listed
 from detkit.annotations.coco import read_json
@@ -19,6 +19,7 @@ from detkit.annotations.exports.label_studio import is_label_studio
 from detkit.annotations.exports.labelme import holds_labelme, is_labelme
 from detkit.annotations.exports.read import EXPORTS
 from detkit.annotations.exports.records import ExportedImage
+from detkit.annotations.found_dataset import FoundDataset, FoundSet
 from detkit.annotations.voc import (
     ANNOTATION_FOLDERS,
     IMAGE_FOLDERS,
@@ -31,52 +32,10 @@ from detkit.annotations.yolo_layout import find_data_yaml, has_labels, names_fil
 from detkit.errors import UserError, cut
 from detkit.storage.regular_files import is_file, is_folder
 
-Format = Literal["voc", "coco", "yolo", "image_folder", "csv", "cvat", "labelme", "labelstudio"]
-
-
 _TRIED = 10  # images that are looked for: one or the other may be missing
 _DEEPEST = 3  # folders that hold nothing but a folder, as an unpacked archive does
 _UNDIVIDED = "all"
 _PARTS = (*ANNOTATION_FOLDERS, *IMAGE_FOLDERS)
-
-
-@dataclass(frozen=True)
-class FoundSet:
-    """One part of a dataset.
-
-    Attributes:
-        name: "train", "2007_trainval", ...; for COCO the stem of the JSON file where it says neither
-            train, val nor test.
-        images: folder of the images, for COCO and the exports of labelling tools.
-        annotations: file of annotations, for these; for LabelMe their folder.
-        split: the part of that file; empty for all of it.
-    """
-
-    name: str
-    images: Path | None = None
-    annotations: Path | None = None
-    split: str = ""
-
-
-@dataclass(frozen=True)
-class FoundDataset:
-    """A dataset's format, where it starts, and its parts (none: VOC files that are not divided)."""
-
-    format: Format
-    root: Path
-    sets: tuple[FoundSet, ...]
-
-    def resolved(self) -> FoundDataset:
-        """Return the dataset with absolute paths, which a config file needs."""
-        sets = (
-            replace(
-                item,
-                images=item.images and item.images.resolve(),
-                annotations=item.annotations and item.annotations.resolve(),
-            )
-            for item in self.sets
-        )
-        return FoundDataset(self.format, self.root.resolve(), tuple(sets))
 
 
 def locate_dataset(path: Path, broken: list[UserError] | None = None) -> FoundDataset:
@@ -119,7 +78,8 @@ def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDat
             refuses them.
 
     Raises:
-        UserError: nothing matches; the message says what was looked for and what is there.
+        UserError: nothing matches; the message says what was looked for and what is there. Or several
+            datasets lie in folders of their own; the message names them.
     """
     if is_file(path):
         return _detect_file(path)
@@ -127,23 +87,81 @@ def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDat
         raise UserError(f"{cut(str(path), 300)}: the folder or file does not exist")
     place = path
     for _ in range(_DEEPEST):
-        if (found := _in_folder(place, broken)) is not None:
+        found = _in_folder(place, broken)
+        apart = [] if found is not None and _is_whole(found) else _apart(place)
+        if len(apart) > 1:
+            raise UserError(f"{path}: several datasets are in it; name one of them:", *map(_described, apart))
+        if apart:
+            return apart[0]
+        if found is not None:
             return found
         inside = subfolders(place)
         nested = [p for p in inside if p.name in ("VOCdevkit", place.name)]
         if len(inside) != 1 and len(nested) != 1:
             break
         place = nested[0] if len(nested) == 1 else inside[0]
-    raise UserError(f"{path}: {_contents(path)}; no dataset recognised. Looked for:\n{_LOOKED_FOR}")
+    raise UserError(
+        f"{path}: {_contents(path)}; no dataset recognised. Looked for:", *_LOOKED_FOR.splitlines()
+    )
 
 
 def _in_folder(path: Path, broken: list[UserError] | None) -> FoundDataset | None:
-    if voc_folders(path):
-        names = [name for folder in voc_folders(path) for name in folder.set_names()]
-        return FoundDataset("voc", path, tuple(map(FoundSet, names)))
-    if voc_subfolders(path):
-        return FoundDataset("voc", path, tuple(map(FoundSet, voc_subfolders(path))))
-    return _of_jsons(path, broken) or (_yolo(path) if _is_yolo(path) else _of_tables(path))
+    return next(_readings(path, broken), None)
+
+
+def _readings(path: Path, broken: list[UserError] | None) -> Iterator[FoundDataset]:
+    """Yield what a folder can be read as, the likeliest first."""
+    if folders := voc_folders(path):
+        names = [name for folder in folders for name in folder.set_names()]
+        yield FoundDataset("voc", path, tuple(map(FoundSet, names)))
+    elif sets := voc_subfolders(path):
+        yield FoundDataset("voc", path, tuple(map(FoundSet, sets)))
+    if (of_jsons := _of_jsons(path, broken)) is not None:
+        yield of_jsons
+    if _is_yolo(path):
+        yield _yolo(path)
+    if (of_tables := _of_tables(path)) is not None:
+        yield of_tables
+
+
+def also_there(found: FoundDataset) -> list[str]:
+    """Return what else the folder of a recognised dataset can be read as, each with how to choose it."""
+    if not is_folder(found.root):
+        return []
+    others = []
+    with suppress(UserError):
+        others = [other for other in _readings(found.root, []) if other.format != found.format]
+    return [_described(other) for other in others]
+
+
+def _described(found: FoundDataset) -> str:
+    files = {str(item.annotations) for item in found.sets if item.annotations is not None}
+    data_yaml = find_data_yaml(found.root) if found.format == "yolo" else None
+    place = data_yaml or (files.pop() if len(files) == 1 else found.root)
+    parts = ", ".join(item.name for item in found.sets if item.name != _UNDIVIDED)
+    return f"  {place} ({found.format}{': ' if parts else ''}{cut(parts)})"
+
+
+def _is_whole(found: FoundDataset) -> bool:
+    """Return whether the files of a dataset belong together, and are not just all below a folder."""
+    if found.format == "yolo":
+        return find_data_yaml(found.root) is not None or names_file_of(found.root) is not None
+    return found.format not in ("coco", "csv", "cvat") or any(
+        item.annotations is not None and item.annotations.parent in (found.root, found.root / "annotations")
+        for item in found.sets
+    )
+
+
+def _apart(path: Path) -> list[FoundDataset]:
+    """Return the datasets that lie in folders of their own, which are called neither a part nor a split."""
+    found = []
+    for folder in subfolders(path):
+        if folder.name.lower() not in (*_PARTS, *SPLIT_NAMES):
+            with suppress(UserError):
+                if (own := _in_folder(folder, None)) is not None:
+                    found.append(own)
+    formats = {one.format for one in found}
+    return [] if formats in ({"coco"}, {"csv"}, {"cvat"}) else found
 
 
 def _is_yolo(path: Path) -> bool:
@@ -281,6 +299,7 @@ _SPLIT_WORDS = {
     "val": {"val", "valid", "validation"},
     "test": {"test", "testing"},
 }
+SPLIT_NAMES = frozenset(word for words in _SPLIT_WORDS.values() for word in words)
 
 
 def _folder_of(images: Sequence[ExportedImage], places: Iterable[Path]) -> Path:

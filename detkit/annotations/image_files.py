@@ -129,16 +129,17 @@ def require_images(truth: AnnotationSet) -> None:
             missing.append(f"  {cut(path, 300)} ({wanted})")
     if refused:
         head = f"{len(refused)} of {truth.num_images} images are not opened"
-        raise UserError(f"{head}:\n{_first(refused)}")
+        raise UserError(f"{head}:", *_first(refused))
     if missing:
         raise UserError(
-            f"{len(missing)} of {truth.num_images} images are missing:\n{_first(missing)}"
-            "\nPut the images there, or correct the data's `root` or `images` in the config."
+            f"{len(missing)} of {truth.num_images} images are missing:",
+            *_first(missing),
+            "Put the images there, or correct the data's `root` or `images` in the config.",
         )
 
 
-def _first(lines: list[str]) -> str:
-    return "\n".join([*lines[:3], *(["  ..."] if len(lines) > 3 else [])])
+def _first(lines: list[str]) -> list[str]:
+    return [*lines[:3], *(["  ..."] if len(lines) > 3 else [])]
 
 
 def _entries(folder: str) -> dict[str, bool]:
@@ -150,11 +151,16 @@ def _entries(folder: str) -> dict[str, bool]:
         return {}
 
 
-def images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path, others: Counter[str] | None = None) -> list[Path]:
     """Return all images in a folder and its sub-folders, sorted by path; links to folders are not followed.
 
-    A link to nothing or a pipe with the name of an image is among them, so that it is not passed over in
-    silence: to read it is an error that says so.
+    What is an image is told by its extension, and what begins with a point (._photo.jpg, which macOS writes,
+    .thumbnails/) is none. A link to nothing or a pipe with the name of an image is among them, so that it is
+    not passed over in silence: to read it is an error that says so.
+
+    Args:
+        folder: where to look.
+        others: counts the files that are no images, by extension.
 
     Raises:
         UserError: the folder holds a multitude of files that are no images, as `/` does.
@@ -163,11 +169,17 @@ def images_below(folder: Path) -> list[Path]:
     waiting = [str(folder)]
     while waiting:
         for entry in _listed(waiting.pop()):
-            if entry.is_dir(follow_symlinks=False):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            extension = PurePath(entry.name).suffix.lower()
+            if entry.name.startswith("."):
+                pass
+            elif is_folder:
                 waiting.append(entry.path)
-            elif PurePath(entry.name).suffix.lower() in IMAGE_EXTENSIONS:
+            elif extension in IMAGE_EXTENSIONS:
                 found.append(Path(entry.path))
                 continue
+            elif others is not None and not entry.is_dir():
+                others[extension] += 1
             strangers += 1
             if strangers > _MOST_STRANGERS + 2 * len(found):
                 raise UserError(

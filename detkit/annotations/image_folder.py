@@ -11,7 +11,7 @@ import numpy as np
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import label_names, listed
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import FoundDataset, FoundSet
+from detkit.annotations.found_dataset import FoundDataset, FoundSet
 from detkit.annotations.image_files import IMAGE_EXTENSIONS, images_below, with_sizes
 from detkit.annotations.text_files import read_text
 from detkit.errors import UserError, cut

@@ -146,7 +146,7 @@ def apply_box_policy(truth: AnnotationSet, policy: Policy) -> tuple[AnnotationSe
     """
     problems = box_problems(truth)
     if problems and policy == "error":
-        raise UserError(_refusal(problems))
+        raise UserError(*_refusal(problems))
     counts = dict(Counter(str(problem.kind) for problem in problems))
     rows = np.asarray([p.object for p in problems], dtype=np.int64)
     hopeless = [p.object for p in problems if policy == "drop" or p.kind in ("not_finite", "normalised")]
@@ -184,12 +184,12 @@ def _message(truth: AnnotationSet, row: int, image: int, said: str) -> str:
     )
 
 
-def _refusal(problems: list[BoxProblem]) -> str:
+def _refusal(problems: list[BoxProblem]) -> list[str]:
     lines = [problem.message for problem in problems[:5]]
-    more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return (
-        "\n".join(lines)
-        + more
-        + f"\n{counted(len(problems), 'invalid box')}. data.invalid_boxes decides what happens: "
-        "error (this), clip (cut to the image, drop what has no area left), drop (leave the objects out)"
-    )
+    more = [f"... and {len(problems) - 5} more"] if len(problems) > 5 else []
+    return [
+        *lines,
+        *more,
+        f"{counted(len(problems), 'invalid box')}. data.invalid_boxes decides what happens: "
+        "error (this), clip (cut to the image, drop what has no area left), drop (leave the objects out)",
+    ]

@@ -207,11 +207,10 @@ def _from_yaml(file: Path) -> YoloLayout:
     splits = {}
     for key in _split_keys(content):
         value = content[key]
-        if value is not None:
-            entries = value if isinstance(value, list) else [value]
-            if not all(isinstance(entry, str) for entry in entries):
-                raise UserError(f"{file}: {key} must be a path or a list of paths; found {shown(value)}")
-            splits[key] = [_place(base, file.parent, entry) for entry in entries]
+        entries = value if isinstance(value, list) else [value]
+        if not all(isinstance(entry, str) for entry in entries):
+            raise UserError(f"{file}: {key} must be a path or a list of paths; found {shown(value)}")
+        splits[key] = [_place(base, file.parent, entry) for entry in entries]
     return YoloLayout(base, _names(content["names"], file), file, splits)
 
 

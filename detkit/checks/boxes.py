@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from detkit.annotations.coordinates import corners_to_xywh
 from detkit.annotations.validity import kinds_of_boxes
 from detkit.checks.findings import Finding, found
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
+from detkit.data.config import DataConfig
 from detkit.names import counted
 
 TINY_PX = 3.0
@@ -31,6 +33,12 @@ _PER_MESSAGE = {
     "outside_box": "the box reaches beyond the image",
     "tiny_box": f"the box has a side of less than {TINY_PX:g} px",
     "extreme_aspect": f"one side is more than {LONGEST_BOX:g} times the other",
+}
+_HANDLED = {
+    ("outside_box", "clip"): "is cut to the image, and left out where no area is left",
+    ("outside_box", "drop"): "is left out",
+    ("degenerate_box", "clip"): "is left out",
+    ("degenerate_box", "drop"): "is left out",
 }
 _FORMS = {"voc": "x1 y1 x2 y2, 1-based", "coco": "x y width height", "yolo": "cx cy width height, fractions"}
 
@@ -80,14 +88,22 @@ def odd_boxes(objects: Arrays, faults: NDArray[np.str_]) -> NDArray[np.str_]:
     return kinds
 
 
-def check_boxes(survey: Survey, objects: Arrays, kinds: NDArray[np.str_]) -> Iterator[Finding]:
+def check_boxes(
+    survey: Survey, objects: Arrays, kinds: NDArray[np.str_], wanted: DataConfig | None
+) -> Iterator[Finding]:
     """Yield a finding for each box with a fault or a warning.
+
+    A fault that `data.invalid_boxes` deals with is marked as handled; without a config this is `clip`, which
+    `detkit init` writes for such boxes.
 
     Args:
         survey: the annotations.
         objects: of the survey.
         kinds: (M,) kind of each box, empty for none.
+        wanted: has the policy of a config; None where there is none.
     """
+    policy = "clip" if wanted is None else wanted.invalid_boxes
+    key = f"data.invalid_boxes: {policy}" + (", as detkit init writes it" if wanted is None else "")
     for row in np.flatnonzero(kinds != "").tolist():
         owner, kind = survey.owners[row], str(kinds[row])
         if owner == UNKNOWN:
@@ -99,7 +115,9 @@ def check_boxes(survey: Survey, objects: Arrays, kinds: NDArray[np.str_]) -> Ite
         box = ", ".join(f"{value:g}" for value in objects.boxes[row])
         height, width = objects.seen[row]
         message = f"{survey.files[owner].name}: {message}: [{box}] ({form}), image {width} x {height}"
-        yield survey.about_object(kind, row, message)
+        done = _HANDLED.get((kind, policy))
+        message += f"; in training it {done} ({key})" if done else ""
+        yield replace(survey.about_object(kind, row, message), handled=done is not None)
 
 
 def check_repeats(survey: Survey, objects: Arrays) -> Iterator[Finding]:

@@ -79,7 +79,9 @@ def _alike(names: Sequence[str], counts: Counter[str]) -> Iterator[Finding]:
         for other in plain if len(name) >= _TYPO_LENGTH else ():
             rare, usual = counts[name], counts[other]
             if name != other and 0 < rare <= _TYPO_SHARE * usual and _is_typo(name, other):
-                message = f"{name!r} ({rare} objects) looks like {other!r} ({usual} objects) misspelt"
+                message = (
+                    f"{name!r} ({counted(rare, 'object')}) looks like {other!r} ({usual} objects) misspelt"
+                )
                 yield found("similar_classes", None, name, message)
 
 
@@ -104,7 +106,8 @@ def _balance(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iter
         elif 0 < here < RARE:
             yield found("rare_class", None, name, f"{name!r} has {counted(here, 'training object')}")
         if here and evaluated.any() and not there:
-            message = f"{name!r}: {here} training objects, none for evaluation; its AP will be n/a"
+            told = counted(here, "training object")
+            message = f"{name!r}: {told}, none for evaluation; its AP will be n/a"
             yield found("unjudged_class", None, name, message)
     present = {name: int(trained[label]) for name, label in labels.items() if trained[label]}
     if present:

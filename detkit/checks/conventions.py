@@ -15,7 +15,7 @@ from detkit.annotations.coordinates import (
     voc_to_corners,
     xywh_to_corners,
 )
-from detkit.annotations.detect import Format
+from detkit.annotations.found_dataset import Format
 from detkit.checks.findings import Finding, found
 from detkit.checks.survey import Arrays, Survey
 

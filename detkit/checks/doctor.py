@@ -53,7 +53,7 @@ def check_survey(
 
     Args:
         survey: what the files say.
-        wanted: has the classes of a config, where there is one.
+        wanted: has the classes and the box policy of a config, where there is one.
         everything: whether all of a dataset was read.
         num_threads: images that are decoded at the same time.
         done: called after each image how many are done.
@@ -71,7 +71,7 @@ def check_survey(
             *check_images(survey, decoded),
             *check_sizes(survey, decoded, objects),
             *(explanation.finding for explanation in explained),
-            *check_boxes(survey, objects, faults),
+            *check_boxes(survey, objects, faults, wanted),
             *check_repeats(survey, objects),
             *check_empty(survey, objects),
             *check_classes(survey, objects, wanted),
@@ -80,5 +80,5 @@ def check_survey(
         ]
         if not explained:
             findings += suspected_shifts(survey, objects, faults)
-            findings += check_boxes(survey, objects, odd_boxes(objects, faults))
+            findings += check_boxes(survey, objects, odd_boxes(objects, faults), wanted)
     return Checked(survey, decoded, objects, seen, ranked(findings), explained)

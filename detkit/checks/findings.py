@@ -119,6 +119,7 @@ class Finding:
         message: what was found and what was expected.
         objects: rows of the survey's objects that it is about.
         images: positions of the survey's images that it is about.
+        handled: whether the config that is in use deals with it, so that it is no error.
     """
 
     kind: str
@@ -127,11 +128,12 @@ class Finding:
     message: str
     objects: tuple[int, ...] = ()
     images: tuple[int, ...] = ()
+    handled: bool = False
 
     @property
     def is_error(self) -> bool:
         """Whether it stops a training or lets it train on something wrong."""
-        return KINDS[self.kind].severity == "error"
+        return KINDS[self.kind].severity == "error" and not self.handled
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` writes."""

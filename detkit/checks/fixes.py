@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detkit.annotations.class_names import free_ids
 from detkit.annotations.coordinates import Boxes, voc_to_corners
 from detkit.checks.doctor import Checked
-from detkit.checks.findings import KINDS, Finding
+from detkit.checks.findings import KINDS, Finding, found
 from detkit.checks.roles import ROLES, role
 from detkit.checks.sizes import same_shape
 from detkit.checks.survey import UNKNOWN, Arrays
@@ -69,9 +69,19 @@ class Fixes:
 
     @property
     def left(self) -> list[Finding]:
-        """Errors that the copy still has."""
+        """Errors that the copy still has, or has because nothing of a part is left."""
         done = set(map(id, self.done))
-        return [f for f in self.checked.findings if f.is_error and id(f) not in done]
+        left = [f for f in self.checked.findings if f.is_error and id(f) not in done]
+        owners = enumerate(self.checked.survey.owners)
+        holding = {self.owners.get(row, o) for row, o in owners if row not in self.dropped_objects}
+        known = {f.object for f in left if f.kind == "no_objects"}
+        if None not in known:
+            left += [
+                found("no_objects", None, part, "without what is wrong, no object is left")
+                for part, images in self.parts.items()
+                if part not in known and self.checked.survey.parts[part] and holding.isdisjoint(images)
+            ]
+        return left
 
     def to_json(self) -> list[dict[str, str | None]]:
         """Return the list of changes."""

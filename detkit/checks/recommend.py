@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,16 @@ CELLS_PER_OBJECT = 3.0
 MAX_ENLARGEMENT = 1.5
 SHORT_PX_RANGE = (320, 800)
 USUAL_SHORT_PX = 600
-# Square anchors a factor s apart overlap an object between them by at least 1/s: 0.62.
-ANCHOR_STEP = 1.6
-NUM_ANCHOR_SIZES = (3, 6)
-RATIO_LIMIT = 3.0
+# At most so many anchors are laid on each cell. Of choices that fit nearly as many objects, the one with the
+# fewest is taken.
+MOST_ANCHORS = 18
+NEARLY = 0.005
+NUM_ANCHOR_SIZES, NUM_RATIOS = range(3, 7), (3, 5)
+# An anchor fits from this IoU on, as in `check`; of choices alike in that, the better mean IoU decides.
+FITTING_IOU, MEAN_COUNTS = 0.5, 0.5
+_ENDS = ((0, 2, 5, 10, 20), (80, 90, 95, 98, 100))  # percentiles of the objects between which anchors lie
+_FIRST_PX = (8, 64)  # a pyramid's smallest anchors
+_MOST_SHAPES = 2000
 # Up to how many training objects (images, for a classifier) all pretrained stages stay as they are, or all
 # but the last; with more the template decides. The fewer the examples, the fewer weights they can teach.
 FROZEN_UP_TO = 500
@@ -32,18 +40,18 @@ class ObjectSizes:
     Attributes:
         small_px: the 10th percentile of sqrt(area) of the class with the smallest objects.
         large_px: the 90th percentile of the class with the largest.
-        narrow: the 10th percentile of height / width of the widest class.
-        tall: the 90th percentile of height / width of the tallest class.
         short_px: the median short side of the images.
         long_px: the median long side.
+        shapes: (M, 2) width and height of objects, of at most a few thousand.
+        weights: (M,) what each counts: one half of it is the same for all, the other for all classes.
     """
 
     small_px: float
     large_px: float
-    narrow: float
-    tall: float
     short_px: float
     long_px: float
+    shapes: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
 
 def measure_objects(annotations: AnnotationSet, image_sizes: NDArray[np.int32]) -> ObjectSizes | None:
@@ -58,17 +66,19 @@ def measure_objects(annotations: AnnotationSet, image_sizes: NDArray[np.int32]) 
     usable = (width > 0) & (height > 0) & ~annotations.crowd
     if not usable.any():
         return None
-    size, ratio = np.sqrt(width[usable] * height[usable]), height[usable] / width[usable]
-    labels = annotations.labels[usable]
-    groups = [labels == label for label in np.unique(labels)]
+    shapes = np.stack((width[usable], height[usable]), axis=1)
+    size = np.sqrt(shapes.prod(axis=1))
+    labels, counts = np.unique(annotations.labels[usable], return_inverse=True, return_counts=True)[1:]
+    groups = [labels == label for label in range(len(counts))]
+    some = np.linspace(0, len(size) - 1, min(len(size), _MOST_SHAPES)).round().astype(np.int64)
     short, long = np.median(np.sort(image_sizes, axis=1), axis=0)
     return ObjectSizes(
         small_px=min(float(np.percentile(size[g], 10)) for g in groups),
         large_px=max(float(np.percentile(size[g], 90)) for g in groups),
-        narrow=min(float(np.percentile(ratio[g], 10)) for g in groups),
-        tall=max(float(np.percentile(ratio[g], 90)) for g in groups),
         short_px=float(short),
         long_px=float(long),
+        shapes=shapes[some],
+        weights=1 / len(labels) + 1 / (len(counts) * counts[labels[some]]),
     )
 
 
@@ -83,7 +93,7 @@ def choose_resize(sizes: ObjectSizes, stride: int) -> tuple[int, int]:
         stride: pixels between two cells of the finest feature map.
 
     Example:
-        >>> choose_resize(ObjectSizes(38, 240, 0.8, 1.2, 480, 640), stride=16)
+        >>> choose_resize(ObjectSizes(38, 240, 480, 640, np.ones((1, 2)), np.ones(1)), stride=16)
         (608, 811)
     """
     wanted = sizes.short_px * CELLS_PER_OBJECT * stride / sizes.small_px
@@ -95,40 +105,85 @@ def choose_resize(sizes: ObjectSizes, stride: int) -> tuple[int, int]:
     return short, int(np.ceil(short * max(sizes.long_px / sizes.short_px, 4 / 3)))
 
 
-def choose_anchor_sizes(sizes: ObjectSizes, scale: float, num_maps: int) -> tuple[tuple[float, ...], ...]:
-    """Return anchor sizes for each feature map, in pixels of the resized image.
+def choose_anchors(
+    sizes: ObjectSizes, scale: float, num_maps: int, stride: int
+) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+    """Return anchor sizes for each feature map, in pixels of the resized image, and ratios.
+
+    Of sizes and ratios at equal steps (on a log scale) between percentiles of the objects' own, those are
+    taken that fit the most objects, the largest and longest like all others.
 
     Args:
         sizes: what `measure_objects` found.
         scale: resized pixels per pixel of the image.
         num_maps: 1 (all sizes on one map), or the maps of a pyramid (each twice as large as the last).
+        stride: pixels between two cells of the finest feature map.
 
     Example:
-        >>> choose_anchor_sizes(ObjectSizes(40, 200, 0.8, 1.2, 480, 640), 1.0, num_maps=1)
-        ((49.0, 73.0, 109.0, 164.0),)
+        >>> squares = np.array([[20.0, 20.0], [60.0, 60.0], [180.0, 180.0]])
+        >>> choose_anchors(ObjectSizes(20, 180, 480, 640, squares, np.ones(3)), 1.0, num_maps=1, stride=16)
+        (((28.0, 40.0, 56.0, 78.0, 109.0, 152.0),), (1.0,))
     """
-    small, large = sizes.small_px * scale, max(sizes.large_px, sizes.small_px) * scale
+    shapes = sizes.shapes * scale
+    size, ratio = np.sqrt(shapes.prod(axis=1)), shapes[:, 1] / shapes[:, 0]
     if num_maps > 1:
-        # Five doublings span a factor of 16; their middle goes to the middle of the objects' range.
-        first = float(np.clip(round(np.sqrt(small * large) / 2 ** ((num_maps - 1) / 2)), 8, 64))
-        return tuple((first * 2**level,) for level in range(num_maps))
-    wanted = int(np.ceil(np.log(large / small) / np.log(ANCHOR_STEP)))
-    count = int(np.clip(wanted, *NUM_ANCHOR_SIZES))
-    # Each size stands in the middle of its share of the range (on a log scale), so that no object is
-    # farther than half a step from one.
-    centres = (np.arange(count) + 0.5) / count
-    return (tuple(float(round(small * (large / small) ** c)) for c in centres),)
+        firsts = sorted(set(np.geomspace(*_FIRST_PX, 25).round().tolist()))
+        choices = [tuple(first * 2**level for level in range(num_maps)) for first in firsts]
+    else:
+        choices = list(_spread(size, NUM_ANCHOR_SIZES, 0))
+    strides: NDArray[np.float64] = stride * (
+        2.0 ** np.arange(num_maps) if num_maps > 1 else np.ones(1)
+    ).astype(np.float64)
+    all_ratios = list(_spread(ratio, NUM_RATIOS, 2))
+
+    def best(tried: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> Any:
+        """Return what fits the most objects, or nearly so with fewer anchors."""
+        allowed = [pair for pair in tried if num_maps > 1 or len(pair[0]) * len(pair[1]) <= MOST_ANCHORS]
+        scores = [_score(shapes, sizes.weights, *pair, strides) for pair in allowed]
+        good = [
+            (len(pair[0]) * len(pair[1]), -score, pair)
+            for pair, score in zip(allowed, scores, strict=True)
+            if score >= max(scores) - NEARLY
+        ]
+        return min(good)[2]
+
+    chosen = best([(choices[len(choices) // 2], ratios) for ratios in all_ratios if len(ratios) <= 3])
+    for _ in range(2):
+        chosen = best([(own, chosen[1]) for own in choices])
+        chosen = best([(chosen[0], ratios) for ratios in all_ratios])
+    own, ratios = chosen
+    return (tuple((each,) for each in own) if num_maps > 1 else (own,)), ratios
 
 
-def choose_ratios(sizes: ObjectSizes) -> tuple[float, ...]:
-    """Return three ratios of height to width that span the objects' own.
+def _spread(values: NDArray[np.float64], counts: Iterable[int], digits: int) -> Iterator[tuple[float, ...]]:
+    """Yield numbers in the middles of equal shares (on a log scale) of ranges between percentiles."""
+    for low in np.log(np.percentile(values, _ENDS[0])):
+        for high in np.log(np.percentile(values, _ENDS[1])):
+            for count in counts:
+                centres = np.exp(low + (high - low) * (np.arange(count) + 0.5) / count)
+                rounded = centres.round(digits).clip(10.0**-digits)
+                yield tuple(sorted(set(rounded.tolist())))
 
-    Example:
-        >>> choose_ratios(ObjectSizes(40, 200, 0.5, 2.0, 480, 640))
-        (0.63, 1.0, 1.59)
+
+def _score(
+    shapes: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    sizes: tuple[float, ...],
+    ratios: tuple[float, ...],
+    strides: NDArray[np.float64],
+) -> float:
+    """Return the share of the objects that an anchor fits, and a part of their mean IoU.
+
+    Each is as far from the anchor as from the nearest cell on average.
     """
-    low, high = np.log(np.clip([sizes.narrow, sizes.tall], 1 / RATIO_LIMIT, RATIO_LIMIT))
-    return tuple(float(np.round(np.exp(low + (high - low) * share), 2)) for share in (1 / 6, 0.5, 5 / 6))
+    tall = np.sqrt(ratios)
+    anchors = np.stack((np.outer(sizes, 1 / tall), np.outer(sizes, tall)), axis=2)
+    away = np.broadcast_to(strides[:, None, None] / 4, (len(sizes), len(ratios), 1)).reshape(-1, 1)
+    anchors, shapes = anchors.reshape(-1, 2), shapes[:, None]
+    sides = np.minimum(np.minimum(shapes, anchors), (shapes + anchors) / 2 - away)
+    shared = sides.clip(0).prod(axis=2)
+    ious = (shared / (shapes.prod(axis=2) + anchors.prod(axis=1) - shared)).max(axis=1)
+    return float(np.average((ious >= FITTING_IOU) + MEAN_COUNTS * ious, weights=weights))
 
 
 def choose_freeze(num_examples: int, num_stages: int, usual: int) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, centred_to_corners, voc_to_corners, xywh_to_corners
-from detkit.annotations.detect import Format
+from detkit.annotations.found_dataset import Format
 from detkit.annotations.image_places import ImagePlaces
 from detkit.checks.findings import Finding, found
 from detkit.errors import UserError

@@ -35,7 +35,7 @@ def check(
 
     result = workflow.check(target, overrides or (), fix=fix)
     deliver(result.to_json(), json_file, _lines(result))
-    if result.errors:
+    if result.left:
         raise typer.Exit(NO)
 
 

@@ -50,8 +50,10 @@ def compress(
         (result.metric or "AP", [_shown(one.ap) for one in both]),
         ("seconds per image", [_shown(one.seconds_per_image) for one in both]),
     ]
-    speed = [] if result.speedup is None else [f"{result.speedup:.2f} times as fast"]
-    deliver(result.to_json(), json_file, [*aligned(rows), *speed, f"{result.out}: the compressed detector"])
+    notes = [] if result.speedup is None else [f"{result.speedup:.2f} times as fast"]
+    if result.after.parameters >= result.before.parameters:
+        notes.append("no smaller than before: take lower ranks")
+    deliver(result.to_json(), json_file, [*aligned(rows), *notes, f"{result.out}: the compressed detector"])
 
 
 def _shown(value: float | None) -> str:

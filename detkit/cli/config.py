@@ -50,4 +50,4 @@ def explain(
     from detkit.config.explain import explain as say
 
     meanings = [{**asdict(meaning), "keys": dict(meaning.keys)} for meaning in describe(key)]
-    deliver({"key": key, "meanings": meanings}, json_file, [say(key)])
+    deliver({"key": key, "meanings": meanings}, json_file, say(key).splitlines())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import typer
 
-from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
+from detkit.errors import LinesError, NonFiniteLossError, PeerStoppedError, UserError
 from detkit.runtime.progress import say
 
 DONE, NO, WRONG_INPUT, NON_FINITE, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -44,14 +44,14 @@ def exit_status() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except UserError as error:
-        _end(f"error: {error}", WRONG_INPUT, error)
+        _end(WRONG_INPUT, error, *_of(error))
     except NonFiniteLossError as error:
-        _end(f"error: {error}", NON_FINITE, error)
+        _end(NON_FINITE, error, *_of(error))
     except PeerStoppedError as error:
-        _end(str(error), INTERRUPTED, error)
+        _end(INTERRUPTED, error, str(error))
     except KeyboardInterrupt as error:
         # A training says where it stands and how it goes on.
-        _end(str(error) or "stopped by Ctrl-C", INTERRUPTED, error)
+        _end(INTERRUPTED, error, str(error) or "stopped by Ctrl-C")
     except BrokenPipeError as error:
         # Python flushes stdout once more when it ends, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
@@ -60,22 +60,27 @@ def exit_status() -> Iterator[None]:
         if hasattr(error, "exit_code") or isinstance(error, typer.Abort):
             raise  # typer's own: a usage error, --help
         if isinstance(error, OSError) and error.errno in _SYSTEM:
-            _end(f"error: {error.filename or 'a file'}: {error.strerror}", WRONG_INPUT, error)
+            _end(WRONG_INPUT, error, f"error: {error.filename or 'a file'}: {error.strerror}")
         # torch's own class, by name: torch is not imported for commands that do without it.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            _end(_NO_MEMORY, WRONG_INPUT, error)
-        _end(_apology(error), OUR_BUG, error)
+            _end(WRONG_INPUT, error, _NO_MEMORY)
+        _end(OUR_BUG, error, *_apology(error))
 
 
-def _end(message: str, status: int, error: BaseException) -> None:
+def _of(error: LinesError) -> list[str]:
+    first, *rest = error.lines
+    return [f"error: {first}", *rest]
+
+
+def _end(status: int, error: BaseException, *lines: str) -> None:
     if os.environ.get("DETKIT_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
-    say(message)
+    say(*lines)
     raise typer.Exit(status) from error
 
 
-def _apology(error: Exception) -> str:
-    """Write the traceback to a file and return a message that says where it is."""
+def _apology(error: Exception) -> list[str]:
+    """Write the traceback to a file and return the lines that say where it is."""
     text = f"detkit {shlex.join(sys.argv[1:])}\n\n{''.join(traceback.format_exception(error))}"
     brief = f"error in detkit, not in your input: {type(error).__name__}: {str(error)[:300]}"
     try:
@@ -83,5 +88,5 @@ def _apology(error: Exception) -> str:
         os.close(handle)
         Path(name).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError:
-        return f"{brief}\n{text}"
-    return f"{brief}\nSorry. The details are in {name}; please send them with a report."
+        return [brief, *text.splitlines()]
+    return [brief, f"Sorry. The details are in {name}; please send them with a report."]

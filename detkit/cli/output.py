@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from detkit.errors import UserError
-from detkit.names import message, one_line, visible
+from detkit.names import message, visible
 from detkit.storage.atomic import durable_file
 
 STDOUT = "-"
@@ -74,7 +74,7 @@ def aligned(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
         >>> aligned([("class", ["AP"]), ("cat", ["0.5000"])])
         ['class      AP', 'cat    0.5000']
     """
-    rows = [(message(one_line(name)), cells) for name, cells in rows]
+    rows = [(message(name), cells) for name, cells in rows]
     name_width = max(len(name) for name, _ in rows)
     widths = [max(map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
     return [

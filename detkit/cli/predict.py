@@ -11,7 +11,7 @@ import typer
 from detkit.cli.arguments import AllowCustom, Out
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
-from detkit.names import counted, one_line
+from detkit.names import counted
 
 if TYPE_CHECKING:
     from detkit.inference.score_floor import Aim
@@ -52,8 +52,8 @@ def predict(
 ) -> None:
     """Run a trained detector on images.
 
-    Images that cannot be read are skipped and listed; then the exit status is 1. After Ctrl-C or a kill the
-    same command does in --out what was not done there.
+    Images that cannot be read are skipped and listed; then the exit status is 1. The same command, with the
+    same --out, does what is not done there: after Ctrl-C or a kill, images that were skipped, new drawings.
     """
     from detkit.inference.results import SKIPPED
     from detkit.runtime.progress import ProgressLine
@@ -75,13 +75,13 @@ def predict(
         )
     if not records:  # another process than the first
         return
-    lines = (one_line(f"{record['image']}: {_summary(record)}") for record in records)
-    skipped = f", {len(records.skipped)} of them skipped ({SKIPPED} lists them)" if records.skipped else ""
-    deliver(
-        records,
-        json_file,
-        chain(lines, [f"{counted(len(records), 'image')}{skipped}; results are in {folder}"]),
-    )
+    lines = (f"{record['image']}: {_summary(record)}" for record in records)
+    done = [
+        f"{counted(len(records), 'image')}",
+        *([f"{len(records.skipped)} of them skipped ({SKIPPED} lists them)"] if records.skipped else []),
+        *([f"{counted(records.left_out, 'other file')} left out"] if records.left_out else []),
+    ]
+    deliver(records, json_file, chain(lines, [f"{', '.join(done)}; results are in {folder}"]))
     if records.skipped:
         raise typer.Exit(NO)
 

@@ -11,6 +11,7 @@ import typer
 from detkit.cli.arguments import AllowCustom
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
+from detkit.names import counted
 
 Sets = Annotated[
     list[str] | None,
@@ -81,13 +82,16 @@ def propose(
     )
     seconds = "" if result.seconds_per_image is None else f" and {result.seconds_per_image:.3f} s"
     lines = [
-        f"{result.method}: {result.images} images, {result.boxes_per_image:.1f} boxes{seconds} an image",
+        f"{result.method}: {counted(result.images, 'image')}, "
+        f"{result.boxes_per_image:.1f} boxes{seconds} an image",
         result.note,
     ]
     if result.drawings is not None:
         lines.append(f"drawings are in {result.drawings}")
     if result.skipped:
-        lines.append(f"{len(result.skipped)} images could not be read and are not in it")
+        lines.append(f"without {counted(len(result.skipped), 'image')} that could not be read")
+    if result.left_out:
+        lines.append(f"{counted(result.left_out, 'other file')} left out")
     deliver(result.to_json(), json_file, lines)
     if result.skipped:
         raise typer.Exit(NO)

@@ -68,9 +68,9 @@ def find_config(name: str | Path) -> Path:
         if file.stem in names:
             guess = f"the shipped config is called {file.stem}, without ending"
         raise UserError(f"{name}: no such file" + (f"; {guess.rstrip()}" if guess else ""))
-    listed = textwrap.fill(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
+    listed = textwrap.wrap(", ".join(names), 100, initial_indent="  ", subsequent_indent="  ")
     guess = nearest(name, names)
-    raise UserError(f"{name}: no such file, and no shipped config has that name; {guess}There are:\n{listed}")
+    raise UserError(f"{name}: no such file, and no shipped config has that name; {guess}There are:", *listed)
 
 
 def load_config(name: str | Path, overrides: Sequence[str] = (), *, origin: Origin | None = None) -> Config:

@@ -41,7 +41,7 @@ def raise_all(problems: Sequence[Problem], places: Mapping[KeyPath, str], source
     lines = list(dict.fromkeys(lines))
     if len(lines) > _ON_ONE_SCREEN:
         lines[_ON_ONE_SCREEN:] = [f"... and {len(lines) - _ON_ONE_SCREEN} more"]
-    raise UserError("\n".join(lines))
+    raise UserError(*lines)
 
 
 def _place(path: KeyPath, places: Mapping[KeyPath, str], source: str) -> str:

@@ -107,6 +107,9 @@ def _unknown(spot: _Spot) -> str:
     if not guess:
         here = "".join(f"{part}." for part in spot.path[:-1] if isinstance(part, str))
         elsewhere = keys_called(key, spot.owner, here) or keys_called(key, Config)
+        elsewhere = [
+            name for name in elsewhere if name != here + key
+        ]  # this very place, for another detector
         guess = f"there is {' and '.join(elsewhere[:3])}. " if elsewhere else ""
     return f"unknown key; {guess}Allowed: {', '.join(keys)}"
 

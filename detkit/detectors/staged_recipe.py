@@ -108,7 +108,7 @@ def run_svm_stage(
         fit_svms(reader, vectors, mining, classes, part, negative_iou=config.negative_iou, seed=task.seed)
 
     made = stages.run("svms", inputs, fit)
-    fill_svms(svms, made.path, classes)
+    fill_svms(svms, made.path)
 
 
 def new_layer_optimizer(config: FineTuneConfig, model: RegionDetector) -> Optimizer:

@@ -89,7 +89,7 @@ class Task:
         """Say what became of weights; a training in stages builds its detector more than once."""
         if rank() == 0 and str(about_weights) not in self.said:
             self.said.add(str(about_weights))
-            say(str(about_weights))
+            say(*str(about_weights).splitlines())
 
     def train_loader(self, batch_size: int) -> TrainLoader:
         """Return the batches of this process.

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from detkit.annotations.image_files import IMAGE_EXTENSIONS
 from detkit.capabilities import Folds
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
@@ -27,6 +28,7 @@ from detkit.version import VERSION
 
 _KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
 _TEXT_LIMIT = 600
+_LARGEST_HEADER = 100_000_000  # bytes that the header of a safetensors file may have
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,7 @@ def read_model_file(weights: str | Path) -> ModelFile:
         with safe_open(file, framework="pt") as content:
             metadata: dict[str, str] = content.metadata() or {}
     except (SafetensorError, OSError) as error:
-        beside = file.with_name(MODEL)
-        hint = f"; did you mean {beside}?" if file.suffix == ".pt" and beside.is_file() else ""
-        raise UserError(f"{file}: not a safetensors file, or cut short ({error}){hint}") from None
+        raise UserError(f"{file}: {_other_kind(file) or f'is damaged or cut short ({error})'}") from None
     if _KEY not in metadata:
         raise UserError(
             f"{file}: weights without the classes and config that detkit writes into its own files; "
@@ -218,6 +218,24 @@ def read_model_file(weights: str | Path) -> ModelFile:
             raise UserError(f"{file}: metadata {key}: {len(values)} values for {len(classes)} classes")
     texts = metadata["config"], metadata["license"], metadata[_KEY]
     return ModelFile(file, classes, ids, *texts, advice, measured)
+
+
+def _other_kind(file: Path) -> str:
+    """Return what a file is that is no safetensors file, and what is wanted; empty where it may be one."""
+    wanted = f"wanted is the {MODEL} of a run"
+    if file.suffix.lower() in IMAGE_EXTENSIONS:
+        return f"is an image, and no model; {wanted}"
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(8)
+    except OSError:
+        return ""
+    if head.startswith((b"PK\x03\x04", b"\x80")):  # as torch.save writes, now and formerly
+        beside = file.with_name(MODEL)
+        hint = f"; did you mean {beside}?" if is_file(beside) else ""
+        return f"is a file of torch.save (a checkpoint, or weights), and no model of detkit; {wanted}{hint}"
+    is_header = len(head) == 8 and int.from_bytes(head, "little") <= _LARGEST_HEADER
+    return "" if is_header else f"is no model of detkit; {wanted}"
 
 
 _T = TypeVar("_T")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from detkit.data.datasets.named_images import find_images, has_wildcards, require_still
+from detkit.data.datasets.named_images import find_images, has_wildcards, require_still, warn_of_others
 from detkit.data.images import Pixels, decode_image, pixels_of_pil
 from detkit.errors import UserError
 from detkit.storage.regular_files import is_folder
@@ -51,7 +51,9 @@ def _inside(image: Picture) -> Iterator[Picture]:
         if is_one(image):
             yield image
         else:
-            yield from find_images([str(image)])
+            found = find_images(image)
+            warn_of_others(found.left_out)
+            yield from found.paths
     elif isinstance(image, np.ndarray | Image.Image | Tensor):
         yield image
     else:

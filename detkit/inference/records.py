@@ -18,19 +18,27 @@ JOURNAL = ".records.part"
 _KEYS = {"image", "width", "height", "detections", "error"}
 
 
+def _head(work: str) -> bytes:
+    return json.dumps(work).encode() + b"\n"
+
+
 class Records(Sequence[dict[str, Any]]):
     """Records of images in the order of these, of which one at a time is in memory.
 
-    A process that is killed leaves their file, and the next one of the same work has its records, but for
-    images that have changed since or could not be read. After `settle` the file goes with the records.
+    Their file stays, also of a process that is killed, and the next one of the same work has its records, but
+    for images that have changed since or could not be read. After `discard` it goes with the records.
 
     Args:
         folder: where the file is, a folder of this process alone; None holds no records.
         work: tells apart what is done, and with what.
         stamps: a text or number for each image that changes when it is replaced.
+        left_out: files beside the images that are none.
     """
 
-    def __init__(self, folder: Path | None, work: str = "", stamps: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, folder: Path | None, work: str = "", stamps: Sequence[Any] = (), left_out: int = 0
+    ) -> None:
+        self.left_out = left_out
         self.places = array("q")  # of the images that have a record, in order
         self.skipped: list[
             dict[str, Any]
@@ -43,7 +51,16 @@ class Records(Sequence[dict[str, Any]]):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         self._file: BinaryIO = os.fdopen(os.open(self._path, flags, 0o644), "r+b")
         weakref.finalize(self, self._file.close)
-        self._read(json.dumps(work).encode() + b"\n")
+        self._read(_head(work))
+
+    @staticmethod
+    def are_of(work: str, folder: Path) -> bool:
+        """Return whether a folder holds records of a work."""
+        try:
+            with (folder / JOURNAL).open("rb") as lines:
+                return lines.readline() == _head(work)
+        except OSError:
+            return False
 
     def _read(self, head: bytes) -> None:
         """Take the records of the same work, and put the end of the file behind the last whole one."""
@@ -89,8 +106,8 @@ class Records(Sequence[dict[str, Any]]):
         if record["error"] is not None:
             self.skipped.append({"image": record["image"], "error": record["error"]})
 
-    def settle(self) -> None:
-        """Let the file go when the records do: what was to be written of them is."""
+    def discard(self) -> None:
+        """Let the file go when the records do: there is nothing to go on with."""
         with suppress(OSError):  # Windows does not remove an open file
             self._path.unlink()
 

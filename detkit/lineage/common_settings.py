@@ -11,7 +11,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import with_sizes
 from detkit.annotations.validity import box_problems
-from detkit.checks.recommend import choose_anchor_sizes, choose_ratios, choose_resize, measure_objects
+from detkit.checks.recommend import choose_anchors, choose_resize, measure_objects
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import divide
 from detkit.data.synthetic.dataset import is_embedded, write_synthetic
@@ -124,11 +124,10 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
     if sizes is None:
         raise UserError("no labelled object has an area")
     short, long = choose_resize(sizes, stride=STRIDE)
-    ratios = choose_ratios(sizes)
-    (anchor_px,) = choose_anchor_sizes(sizes, short / sizes.short_px, 1)
-    (window_px,) = choose_anchor_sizes(sizes, 1.0, 1)
+    scale = short / sizes.short_px
+    (anchor_px,), ratios = choose_anchors(sizes, scale, 1, STRIDE)
     across = (sizes.short_px * sizes.long_px) ** 0.5
-    scales = tuple(round(side / across, 3) for side in window_px)
+    scales = tuple(round(side / scale / across, 3) for side in anchor_px)
     alike = ratios[-1] < ALIKE * ratios[0]  # one window does for all shapes
     train = {**images.data["train"], "augment": ({"type": "flip"},)}
     data = {**images.data, "train": train, "resize": {"short_px": short, "long_px": long}}

@@ -95,7 +95,7 @@ class Ratio:
     measured: float = float("nan")
 
 
-SPP = "SPP-net, ZF-5 on a Titan, one size of the image"
+SPP = "SPP-net, ZF-5 on a GPU, one size of the image"
 FAST = "Fast R-CNN, VGG16 on a K40"
 FASTER = "Faster R-CNN, VGG16 on a K40, selective search on a CPU"
 

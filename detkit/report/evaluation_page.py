@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,6 @@ from detkit.report.metrics_file import read_metrics, training_plots
 from detkit.report.mistakes import worst_mistakes
 from detkit.report.operating_point import OperatingPoint, operating_point, span
 from detkit.report.sections import PICTURE_PX
-from detkit.runtime.environment import environment
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 NUM_SAMPLES = 8
@@ -62,6 +61,7 @@ class EvaluatedRun:
         config_yaml: the resolved config.
         seconds_per_image: time the detector took, None where it did not run.
         notes: sentences for the reader.
+        made_with: name to value: the command, versions and machine.
     """
 
     title: str
@@ -73,6 +73,7 @@ class EvaluatedRun:
     config_yaml: str
     seconds_per_image: float | None = None
     notes: tuple[str, ...] = ()
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_page(
@@ -86,7 +87,7 @@ def write_page(
         metrics: metrics.jsonl of the training, whose curves are shown.
         train_set: the annotations of the training set.
     """
-    made_with, measured = environment(), run.measured
+    measured = run.measured
     key = log_key(measured.deciding)
     page = ReportData(
         title=run.title,
@@ -100,8 +101,8 @@ def write_page(
         ),
         notes=run.notes,
         config_yaml=run.config_yaml,
-        environment={name: value for name, value in made_with.items() if name != "command"},
-        command=made_with["command"],
+        environment={name: value for name, value in run.made_with.items() if name != "command"},
+        command=run.made_with.get("command", ""),
     )
     if measured.accuracy is None:
         page = _with_detections(page, run)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import Boxes, to_corners
 from detkit.data.datasets.named_images import NamedImages
-from detkit.names import distinct_parts, file_name
+from detkit.names import drawn_files
 from detkit.proposals.store.store import ProposalStore
 from detkit.report.draw import draw_detections, write_image
 
@@ -44,19 +43,6 @@ def draw_proposals(store: ProposalStore, images: NamedImages, out: Path) -> Path
             drawn = draw_detections(picture, best, labels, ious, images.truth.classes, labelled=objects)
         write_image(folder / file, drawn)
     return folder
-
-
-def drawn_files(names: Sequence[str]) -> list[PurePosixPath]:
-    """Return for each image name the file of its drawing, below a folder of drawings; all are different.
-
-    Example:
-        >>> list(map(str, drawn_files(["a/1.png", "../2.jpg", "3.jpg", "3.png"])))
-        ['a/1.jpg', '%u002E./2.jpg', '3%u-76ebafa6e466.jpg', '3%u-805ba6e415e1.jpg']
-    """
-    stems = [PurePosixPath(name.lstrip("/")).with_suffix("") for name in names]
-    folders = [PurePosixPath(*map(file_name, stem.parent.parts)) for stem in stems]
-    parts = distinct_parts([file_name(stem.name) for stem in stems], names, list(map(str, folders)))
-    return [folder / f"{part}.jpg" for folder, part in zip(folders, parts, strict=True)]
 
 
 def best_boxes(boxes: Boxes, objects: Boxes) -> tuple[Boxes, NDArray[np.float64]]:

@@ -62,9 +62,7 @@ def find_method(
     try:
         spec: Any = _SPECS[name].model_validate({"type": name, **values})
     except ValidationError as error:
-        raise UserError(
-            "\n".join(_message(e, name, values) for e in error.errors(include_url=False))
-        ) from None
+        raise UserError(*(_message(e, name, values) for e in error.errors(include_url=False))) from None
     parameters = {"version": METHOD_VERSIONS[name], **parameters_of(spec)}
     return Method(name, parameters, lambda threads: build_proposer(spec, num_threads=threads))
 

@@ -17,23 +17,23 @@ from detkit.errors import UserError
 from detkit.evaluation.measure import Measured
 from detkit.report.analysis import zero_notes
 from detkit.report.evaluation_page import EvaluatedRun, write_page
-from detkit.runs.resume import without_skipped
+from detkit.runs.resume import made_with, without_skipped
 from detkit.runtime.progress import say
 from detkit.spec import Origin
 from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT
 
 
 def evaluated_run(
-    title: str,
+    folder: Path,
     config: Config,
     source: Source,
     found: DetectionSet,
     measured: Measured,
     seconds: float | None,
 ) -> EvaluatedRun:
-    """Return an evaluation with all that its report shows."""
+    """Return an evaluation with all that its report shows, and with what is noted in its folder."""
     return EvaluatedRun(
-        title=title,
+        title=folder.resolve().name,
         subtitle=f"{config.detector.summary}, evaluated on {source.annotations.root}",
         truth=source.annotations,
         found=found,
@@ -41,6 +41,7 @@ def evaluated_run(
         pixels=source.pixels,
         config_yaml=dump_config(config),
         seconds_per_image=seconds,
+        made_with=made_with(folder),
     )
 
 
@@ -70,20 +71,20 @@ def write_results(
         )
 
 
-def require_same_classes(classes: tuple[str, ...], truth: AnnotationSet, weights: Path) -> None:
-    """Check that a model's classes are those of the annotations, in the same order.
+def require_same_classes(classes: tuple[str, ...], wanted: tuple[str, ...], weights: Path) -> None:
+    """Check that a model's classes are those of a config or its annotations, in the same order.
 
     Raises:
         UserError: they differ; the message names both.
     """
-    if classes == truth.classes:
+    if classes == wanted:
         return
     raise UserError(
-        f"{weights}: the model's classes are not those of the config:\n"
-        f"  model:  {', '.join(classes)}\n"
-        f"  config: {', '.join(truth.classes)}\n"
+        f"{weights}: the model's classes are not those of the config:",
+        f"  model:  {', '.join(classes)}",
+        f"  config: {', '.join(wanted)}",
         "Write the model's classes, in its order, into data.classes (and those it does not know into "
-        "data.ignore_classes), or fine-tune the model to yours: detkit train CONFIG --from WEIGHTS"
+        "data.ignore_classes), or fine-tune the model to yours: detkit train CONFIG --from WEIGHTS",
     )
 
 

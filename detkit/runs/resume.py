@@ -11,18 +11,29 @@ from typing import Any
 
 from detkit.data.datasets.image_screen import ImageScreen
 from detkit.errors import UserError
+from detkit.runtime.environment import environment
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
+from detkit.storage.json_text import json_bytes
 from detkit.storage.regular_files import read_bytes
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS, clear, made_folder, names_in, require_empty
+from detkit.storage.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    MADE_WITH,
+    METRICS,
+    clear,
+    made_folder,
+    names_in,
+    require_empty,
+)
 from detkit.storage.strict_yaml import read_yaml, read_yaml_file
 from detkit.training.staged.stages import FOLDER as STAGES
 
 # What a training writes before there is anything to go on with.
 SKIPPED_IMAGES = "skipped_images.json"
-_WORTHLESS = (CONFIG, METRICS, SKIPPED_IMAGES, "events.out.tfevents*")
+_WORTHLESS = (CONFIG, MADE_WITH, METRICS, SKIPPED_IMAGES, "events.out.tfevents*")
 _BEFORE = (*_WORTHLESS, "nonfinite*.pt")
 _SHOWN = 100  # keys of another config: one that was given by mistake has nothing in common
 _LETTERS = 200
@@ -72,7 +83,8 @@ def training_folder(
             require_empty(folder, ", or add --resume to go on with the training there" if begun else "")
         lock.begin("")
         write_atomically(written, config_text)
-        say(f"run folder: {folder}")
+        if not resumed:
+            note_environment(folder)
         try:
             yield folder, resumed
         except Exception as error:
@@ -83,6 +95,20 @@ def training_folder(
             elif not resumed and _is_unstarted(folder, worthless=True):
                 clear(folder)  # a corrected command may have it
             raise
+
+
+def note_environment(folder: Path) -> None:
+    """Keep the command, versions and machine that the results in a folder are made with, for its report."""
+    write_atomically(folder / MADE_WITH, json_bytes(environment(), indented=True))
+
+
+def made_with(folder: Path) -> dict[str, str]:
+    """Return what `note_environment` kept; nothing where there is none."""
+    try:
+        noted = json.loads(read_bytes(folder / MADE_WITH))
+        return {str(name): str(value) for name, value in noted.items()}
+    except (UserError, ValueError, AttributeError):
+        return {}
 
 
 def skipped_before(folder: Path | None) -> list[dict[str, str]]:

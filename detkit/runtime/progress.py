@@ -18,7 +18,11 @@ _shown: Progress | None = None  # a terminal has room for one; what is said goes
 
 
 def say(*lines: str) -> None:
-    """Tell the user something on stderr, where it does not mix with results; see `message`."""
+    """Tell the user something on stderr, where it does not mix with results; see `message`.
+
+    Args:
+        lines: each is one line of the output, whatever is in it.
+    """
     for line in map(message, lines):
         if _shown is None:
             print(line, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +17,7 @@ CHECKPOINT = "last.pt"
 METRICS = "metrics.jsonl"
 REPORT = "report.html"
 DETECTIONS = "detections.json"
+MADE_WITH = "made_with.json"
 
 
 @contextmanager
@@ -73,7 +74,13 @@ def _made(folder: Path, made: list[Path]) -> Path:
 
 @contextmanager
 def results_folder(
-    wanted: str | Path | None, name: str, work: str, parent: Path = Path("runs"), *, keep: bool = False
+    wanted: str | Path | None,
+    name: str,
+    work: str,
+    parent: Path = Path("runs"),
+    *,
+    keep: bool = False,
+    again: Callable[[Path], bool] = lambda folder: False,
 ) -> Iterator[Path]:
     """Give a folder for the results of one command, which is locked inside the `with`; see `made_folder`.
 
@@ -86,12 +93,13 @@ def results_folder(
         work: tells apart what is written there from what other commands write.
         parent: where folders of that name are kept.
         keep: what was written until an error is worth something, and the same work goes on with it.
+        again: tells whether a folder holds what the same work wrote, which ended with something left to do.
 
     Raises:
         UserError: `wanted` holds other files, another command is at work there, or it cannot be made.
     """
     with made_folder(wanted, name, parent) as folder, locked(folder) as lock:
-        if lock.work != work:
+        if lock.work != work and not again(folder):
             require_empty(folder)
         lock.begin(work)
         try:

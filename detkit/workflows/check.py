@@ -38,7 +38,7 @@ class Check:
         fit: how anchors or proposals fit the objects; None without a config, or where it cannot be measured.
         fixed: the folder of the corrected copy; None where none was asked for.
         changes: what is different in it.
-        left: errors that it still has.
+        left: errors that remain: of the corrected copy where there is one, otherwise all.
     """
 
     findings: list[Finding]
@@ -71,6 +71,7 @@ class Check:
             "fit": self.fit,
             "fixed": None if self.fixed is None else str(self.fixed),
             "changes": self.changes,
+            "left": [finding.to_json() for finding in self.left],
         }
 
 
@@ -98,16 +99,17 @@ def check(target: str | Path, overrides: Sequence[str] = (), *, fix: str | Path 
     checked, fixes = _fixed(survey, config, fix, key_of("check", str(Path(target).absolute()), overrides))
     if config is not None:
         _note_leaks(checked)
-    findings, fit = ([], None) if config is None else _training(config, checked)
+    learning, fit = ([], None) if config is None else _training(config, checked)
+    left = checked.findings if fixes is None else fixes.left
     return Check(
-        findings=ranked([*checked.findings, *findings]),
+        findings=ranked([*checked.findings, *learning]),
         images=len(survey.files),
         objects=len(survey.owners),
         parts={name: len(images) for name, images in survey.parts.items()},
         fit=fit,
         fixed=fix,
         changes=[] if fixes is None else fixes.to_json(),
-        left=[] if fixes is None else fixes.left,
+        left=[finding for finding in [*left, *learning] if finding.is_error],
     )
 
 

@@ -194,7 +194,7 @@ def _source(loaded: LoadedDetector, weights: Path, data: Config | None) -> Sourc
     config = data or loaded.config
     try:
         source = open_validation_set(config.data)
-        require_same_classes(loaded.classes, source.annotations, weights)
+        require_same_classes(loaded.classes, source.annotations.classes, weights)
         return attach_proposals(config.detector.external_proposals, source, "val")
     except UserError as error:
         if data is not None:

@@ -18,6 +18,7 @@ from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
+from detkit.runs.resume import note_environment
 from detkit.runs.session import detect_with, session
 from detkit.runtime.processes import from_main
 from detkit.storage.atomic import write_atomically
@@ -73,26 +74,28 @@ def evaluate(
         UserError: the weights or the images cannot be read, or their classes differ.
     """
     config, weights = as_config(config, overrides), model_path(weights)
-    source = open_validation_set(config.data)
     with session(config, trains=False) as run, ExitStack() as held:
         loaded = load_detector(weights, run.device, allow_custom=allow_custom, own=config.detector)
-        require_same_classes(loaded.classes, source.annotations, weights)
+        require_same_classes(loaded.classes, config.data.classes, weights)
+        used = config.model_copy(update={"detector": loaded.config.detector})
+        work = key_of("eval", str(weights.absolute()), dump_config(used))
+        opened = results_folder(out, "eval", work, weights.parent)
+        folder = from_main(lambda: held.enter_context(opened))
+        source = open_validation_set(config.data)
+        require_same_classes(loaded.classes, source.annotations.classes, weights)
         if config.evaluate.compile:
             compile_maps(loaded.model)
         proposals = loaded.config.detector.external_proposals
         if proposals is not None:
             # Files of proposals belong to the images, and the images are the config's.
             source = attach_proposals(config.detector.external_proposals or proposals, source, "val")
-        used = config.model_copy(update={"detector": loaded.config.detector})
-        work = key_of("eval", str(weights.absolute()), dump_config(used))
-        opened = results_folder(out, "eval", work, weights.parent)
-        folder = from_main(lambda: held.enter_context(opened))
         found, timing = detect_with(config, run, loaded.model, source)
         if found is None:
             return None
         measured = measure(source.annotations, found, config.evaluate.metric)
         seconds = timing.seconds / max(timing.num_images, 1)
         write_atomically(folder / CONFIG, dump_config(used))
-        evaluated = evaluated_run(folder.resolve().name, used, source, found, measured, seconds)
+        note_environment(folder)
+        evaluated = evaluated_run(folder, used, source, found, measured, seconds)
         write_results(folder, evaluated)
         return Evaluation(measured, folder, source.annotations.num_images, seconds)

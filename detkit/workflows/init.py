@@ -12,7 +12,8 @@ import numpy as np
 from torch import cuda
 
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import FoundDataset, locate_dataset
+from detkit.annotations.detect import also_there, locate_dataset
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import image_paths, require_images, with_sizes
 from detkit.annotations.image_folder import find_image_folder
 from detkit.annotations.image_places import ImagePlaces
@@ -20,9 +21,8 @@ from detkit.annotations.validity import box_problems
 from detkit.checks.learning import FAIR_IOU, Fit, fit_findings
 from detkit.checks.recommend import (
     ObjectSizes,
-    choose_anchor_sizes,
+    choose_anchors,
     choose_freeze,
-    choose_ratios,
     choose_resize,
     measure_objects,
 )
@@ -40,7 +40,7 @@ from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.detectors.families import starts_of
 from detkit.errors import UserError
-from detkit.names import counted, visible
+from detkit.names import counted, one_line
 from detkit.proposals.config import for_any_images
 from detkit.runs.learning import fit_of
 from detkit.runtime.cores import num_cores
@@ -63,6 +63,7 @@ class _Look:
     val: AnnotationSet
     problems: list[str]
     unreadable: list[str]
+    others: list[str]
     leaks: int = 0
 
 
@@ -138,18 +139,23 @@ def _init(dataset: Path, detector: str | None, out: Path, overrides: Sequence[st
 
 def _look_at(dataset: Path, out: Path) -> _Look:
     found = _recognised(dataset)
+    others = [
+        f"also there, and not read; name it as the dataset to take it: {one.strip()}"
+        for one in also_there(found)
+    ]
     split = divide(found, out)
     parts = read_sets({"train": split.train, "val": split.val})
     train, val = parts["train"], parts["val"]
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
-        return _Look(found.format, split, train, val, [], _decode_some(train, val))
+        return _Look(found.format, split, train, val, [], _decode_some(train, val), others)
     for part in (train, val):
         require_images(part)
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
-    return _Look(found.format, split, train, val, problems, _decode_some(train, val), _leaks(train, val))
+    unreadable, leaks = _decode_some(train, val), _leaks(train, val)
+    return _Look(found.format, split, train, val, problems, unreadable, others, leaks)
 
 
 def _decode_some(*parts: AnnotationSet) -> list[str]:
@@ -163,11 +169,13 @@ def _decode_some(*parts: AnnotationSet) -> list[str]:
     faults = [fault for fault in map_threads(_fault, tried, num_cores()) if fault]
     if not faults:
         return []
-    shown = "\n".join(faults[:3])
-    note = f"of {len(tried)} images that were tried, {len(faults)} cannot be read, such as\n{shown}"
+    notes = [
+        f"of {len(tried)} images that were tried, {len(faults)} cannot be read, such as",
+        *faults[:3],
+    ]
     if len(faults) == len(tried):
-        raise UserError(note)
-    return [f"{note}\ndetkit check names all; detkit train --skip-bad N goes on without up to N"]
+        raise UserError(*notes)
+    return [*notes, "detkit check names all; detkit train --skip-bad N goes on without up to N"]
 
 
 def _sample(paths: list[str]) -> list[str]:
@@ -242,7 +250,7 @@ def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
 
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
-    notes = [look.split.note, *look.unreadable]
+    notes = [look.split.note, *look.others, *look.unreadable]
     if look.leaks:
         notes.append(leak_warning(look.leaks))
     detector: DetectorConfig = template.detector.for_other_classes()
@@ -250,10 +258,8 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     if classifies and look.format != "image_folder":
         notes.append("the labelled objects are cut out, and each is an image for the classifier")
     if look.problems:
-        shown = "\n".join(look.problems[:3])
-        notes.append(
-            f"invalid_boxes: clip; not valid: {counted(len(look.problems), 'box')}, such as\n{shown}"
-        )
+        notes.append(f"invalid_boxes: clip; not valid: {counted(len(look.problems), 'box')}, such as")
+        notes.extend(look.problems[:3])
     detector, proposals_note = _with_own_proposals(detector)
     notes.extend(proposals_note)
     if not classifies:
@@ -307,7 +313,7 @@ def _with_sizes_of(
     scale = 1.0 if fitted is None else min(fitted.short_px / sizes.short_px, fitted.long_px / sizes.long_px)
 
     def choose(num_maps: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-        return choose_anchor_sizes(sizes, scale, num_maps), choose_ratios(sizes)
+        return choose_anchors(sizes, scale, num_maps, detector.finest_stride)
 
     anchored = detector.with_anchors(choose)
     if anchored is None and detector.external_proposals is None:
@@ -369,9 +375,4 @@ def _header(dataset: Path, template: str, look: _Look, notes: list[str]) -> str:
         "detkit show-data THIS_FILE        draws what the model will see",
         "detkit config explain KEY         says what a key means",
     ]
-    return (
-        "".join(
-            f"# {visible(line)}".rstrip() + "\n" for text in lines for line in (text.splitlines() or [""])
-        )
-        + "\n"
-    )
+    return "".join(f"# {one_line(line)}".rstrip() + "\n" for line in lines) + "\n"

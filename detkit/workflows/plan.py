@@ -14,7 +14,7 @@ from torch import nn
 
 from detkit.config.load import as_config
 from detkit.config.schema import Config
-from detkit.data.datasets.builder import open_training_set
+from detkit.data.datasets.builder import open_training_set, warn_of_untrained
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.regions.batch import amount_of
 from detkit.data.transforms.builder import eval_transforms, train_transforms
@@ -143,6 +143,7 @@ def plan(config: Config | Mapping[str, Any] | str | Path) -> Plan | StagedPlan:
     if not isinstance(train, GradientConfig | StagedConfig):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
     train_set, _ = open_training_set(config.data)
+    warn_of_untrained(train_set.annotations)
     with session(config, trains=True) as run:
         source = attach_proposals(config.detector.external_proposals, train_set, "train")
         task = task_of(config, run, source)

@@ -8,16 +8,23 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
-from detkit.data.datasets.named_images import find_images
+from detkit.data.datasets.named_images import FoundImages, find_images, warn_of_others
 from detkit.data.images import decode_image, has_frames
 from detkit.errors import UserError
 from detkit.inference.model_file import model_path
 from detkit.inference.prediction import Prediction
 from detkit.inference.predictor import Predictor, predict_together
 from detkit.inference.records import Records
-from detkit.inference.results import ResultFormat, image_files, record, write_image_file, write_results
+from detkit.inference.results import (
+    SKIPPED,
+    ResultFormat,
+    image_files,
+    record,
+    write_image_file,
+    write_results,
+)
 from detkit.inference.score_floor import Aim
-from detkit.names import distinct_parts, file_name, one_line
+from detkit.names import drawn_files
 from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
@@ -53,8 +60,9 @@ def predict(
     Args:
         weights: a model.safetensors, or the folder of a run that holds one.
         sources: image files, folders (with all below them) and glob patterns.
-        out: folder for the results, new or empty, or with what the same prediction left when it was stopped,
-            which goes on; None takes a new one in runs/.
+        out: folder for the results, new or empty, or with what the same prediction left there, which goes on
+            where it was stopped, with images that it skipped, and with drawings if there are none yet; None
+            takes a new one in runs/.
         format: json, coco, voc, yolo or csv.
         draw: also write each image with its detections into drawn/.
         tile: side of tiles in pixels, to find small objects in large images.
@@ -67,17 +75,19 @@ def predict(
 
     Returns:
         The folder, and one record an image: image, width, height, detections and error, read from a file when
-        it is asked for; `skipped` of the records lists the images that could not be read. No record in the
-        processes that are not the first.
+        it is asked for; `skipped` of the records lists the images that could not be read, and `left_out`
+        counts the files beside them that are no images. No record in the processes that are not the first.
 
     Raises:
         UserError: the weights cannot be read, nothing matches a source, the threshold is none of these, or an
             image cannot be read and `strict` is set.
         KeyboardInterrupt: after Ctrl-C, when what was found is written.
     """
-    weights, files = model_path(weights), find_images(sources)
+    weights, images = model_path(weights), find_images(sources)
+    files = images.paths
     predictor = build_predictor(weights, device, allow_custom=allow_custom)
-    what = (str(weights.absolute()), [str(file) for file in files], format, draw, tile, threshold)
+    what = (str(weights.absolute()), [str(file) for file in files], format, tile, threshold)
+    work = key_of(file_stamp(weights), *what)
     settings = {
         "threshold": threshold,
         "tile_px": tile,
@@ -87,14 +97,19 @@ def predict(
     }
     predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
     with process_group(predictor.session.device), ExitStack() as held:
-        opened = results_folder(out, "predict", key_of("predict", *what), keep=True)
+
+        def again(folder: Path) -> bool:
+            is_left = (folder / SKIPPED).exists() or (draw and not (folder / DRAWN).exists())
+            return is_left and Records.are_of(work, folder)
+
+        opened = results_folder(out, "predict", key_of("predict", *what), keep=True, again=again)
         results: list[_Results] = []  # in process 0
 
         def begin() -> tuple[Path, list[int]]:
             folder = held.enter_context(opened)
-            work = key_of(file_stamp(weights), *what)
-            results.append(held.enter_context(_Results(folder, files, work, format, predictor, draw=draw)))
-            return folder, results[0].records.missing()
+            warn_of_others(images.left_out)
+            results.append(held.enter_context(_Results(folder, images, work, format, predictor, draw=draw)))
+            return folder, results[0].missing()
 
         folder, missing = from_main(begin)
         stream = predict_together(predictor, [files[place] for place in missing], **settings)
@@ -117,24 +132,32 @@ class _Results:
     def __init__(
         self,
         folder: Path,
-        files: Sequence[Path],
+        images: FoundImages,
         work: str,
         result_format: ResultFormat,
         predictor: Predictor,
         *,
         draw: bool,
     ) -> None:
+        files = images.paths
         self._own_files = image_files(files, folder, result_format)
-        self._drawings = _drawings(files, folder / DRAWN) if draw else None
+        self._drawings = [folder / DRAWN / file for file in drawn_files(images.names)] if draw else None
         self._folder, self._files, self._format = folder, files, result_format
         self._predictor, self._said_frames = predictor, False
-        self.records = Records(folder, work, [file_stamp(file) for file in files])
+        stamps = [file_stamp(file) for file in files]
+        self.records = Records(folder, work, stamps, images.left_out.total())
+
+    def missing(self) -> list[int]:
+        """Return the places of the images that have no record, or are to be drawn and are not."""
+        left = set(self.records.missing())
+        left.update(place for place, file in enumerate(self._drawings or ()) if not file.exists())
+        return sorted(left)
 
     def add(self, place: int, found: Prediction) -> None:
         """Write what was found in the image at a place, and say what is odd about it."""
         source = self._files[place]
         if found.error is not None:
-            say(one_line(f"warning: {found.error}; skipped"))
+            say(f"warning: {found.error}; skipped")
         else:
             if self._own_files is not None:
                 write_image_file(self._own_files[place], found, self._format)
@@ -143,11 +166,7 @@ class _Results:
                 _draw(shown, source, self._drawings[place], self._predictor.classes)
             if not self._said_frames and source.suffix.lower() in _WITH_FRAMES and has_frames(source):
                 self._said_frames = True
-                say(
-                    one_line(
-                        f"warning: {source}: has several frames or pages; of all such the first is taken"
-                    )
-                )
+                say(f"warning: {source}: has several frames or pages; of all such the first is taken")
         self.records.add(place, record(found, self._predictor.category_ids))
 
     def __enter__(self) -> _Results:
@@ -162,8 +181,8 @@ class _Results:
         elif done:
             with suppress(UserError, OSError):  # as on a full disk: the records are kept
                 write_results(self.records, self._files, self._folder, self._format)
-        if error is None or not done:
-            self.records.settle()
+        if error is not None and not done:
+            self.records.discard()
         elif isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(
                 f"stopped by Ctrl-C; the results of {done} of {len(self._files)} images are in "
@@ -174,12 +193,6 @@ class _Results:
 def _best(found: Prediction) -> Prediction:
     """Return the likeliest class alone: all have the image as their box, and one would hide another."""
     return found[:1]
-
-
-def _drawings(files: Sequence[Path], folder: Path) -> list[Path]:
-    """Return where each image is drawn: two folders may hold images of one name."""
-    names = distinct_parts([file_name(file.stem) for file in files], [str(file) for file in files])
-    return [folder / f"{name}.jpg" for name in names]
 
 
 def _draw(found: Prediction, source: Path, file: Path, classes: Sequence[str]) -> None:

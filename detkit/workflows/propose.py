@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.data.datasets.named_images import NamedImages, named_images
+from detkit.data.datasets.named_images import NamedImages, named_images, warn_of_others
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
-from detkit.names import one_line
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin
 from detkit.report.proposal_drawings import draw_proposals
@@ -32,6 +31,7 @@ class Proposed:
         note: where the boxes are, or what is still to be done.
         drawings: folder of the pictures, where they were wanted.
         skipped: image and error of each that this run could not read; the file is without them.
+        left_out: how many files beside the images are none.
     """
 
     method: str
@@ -41,6 +41,7 @@ class Proposed:
     note: str
     drawings: Path | None = None
     skipped: tuple[dict[str, str], ...] = ()
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` writes."""
@@ -50,6 +51,7 @@ class Proposed:
             "boxes_per_image": self.boxes_per_image,
             "seconds_per_image": self.seconds_per_image,
             "skipped": list(self.skipped),
+            "left_out": self.left_out,
         }
 
 
@@ -94,6 +96,8 @@ def propose(
     _check(out, shard, merge, draw)
     chosen = find_method(str(method), overrides, device, allow_custom=allow_custom)
     images = named_images(sources, sets)
+    warn_of_others(images.left_out)
+    beside = images.left_out.total()
     key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
     parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))
     wanted, skipped = _share(len(images.names), shard), dict[int, str]()
@@ -103,20 +107,20 @@ def propose(
         skipped = _look(parts, wanted, images, chosen, strict=strict)
     listed = tuple({"image": images.names[image], "error": error} for image, error in skipped.items())
     if len(skipped) == len(images.names):
-        raise UserError(f"{skipped[0]}\nnone of {len(skipped)} images can be read")
+        raise UserError(skipped[0], f"none of {len(skipped)} images can be read")
     if shard is not None and not parts.is_joined():
         done = parts.summary(wanted)
         left = len(set(parts.missing(range(len(images.names)))) - skipped.keys())
         note = f"{left} images are left to the other shards" if left else "all shards are done"
         note += "; the same command with --merge instead of --shard writes the file"
-        return Proposed(chosen.name, *done, note, skipped=listed)
+        return Proposed(chosen.name, *done, note, None, listed, beside)
     store = parts.join(skipped)
     there = set(store.names)
     without = {image for image, name in enumerate(images.names) if name not in there}
     folder = draw_proposals(store, images.without(without), out) if draw else None
     count = max(len(store), 1)
     about = store.num_boxes / count, store.origin.seconds / count or None
-    return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder, listed)
+    return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder, listed, beside)
 
 
 def _check(out: Path, shard: tuple[int, int] | None, merge: bool, draw: bool) -> None:
@@ -146,7 +150,7 @@ def _look(
 
     def skip(image: int, error: str) -> None:
         skipped[image] = error
-        say(one_line(f"warning: {error}; skipped"))
+        say(f"warning: {error}; skipped")
 
     cores = num_cores()
     # One image alone may use all cores; of many, each uses one.

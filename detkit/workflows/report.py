@@ -49,6 +49,6 @@ def report(folder: str | Path, *, allow_custom: bool = False) -> WrittenReport:
     trained_on = None
     if metrics.is_file():
         trained_on = open_training_set(run.config.data, without_skipped(folder))[0].annotations
-    evaluated = evaluated_run(folder.resolve().name, run.config, run.source, run.found, measured, None)
+    evaluated = evaluated_run(folder, run.config, run.source, run.found, measured, None)
     write_page(file, evaluated, metrics, trained_on)
     return WrittenReport(file, measured)

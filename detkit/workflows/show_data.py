@@ -46,9 +46,9 @@ def show_data(
     """
     config = as_config(config)
     draw_training = trained_family_of(config.detector).draw_training
-    train_set, changed = open_training_set(config.data)
-    train_set = attach_proposals(config.detector.external_proposals, train_set, "train")
     with results_folder(out, "show-data", key_of("show-data", dump_config(config), num_batches)) as folder:
+        train_set, changed = open_training_set(config.data)
+        train_set = attach_proposals(config.detector.external_proposals, train_set, "train")
         task = task_of(config, Session(torch.device("cpu")), train_set)
         drawn = []
         for number, step in enumerate(islice(draw_training(task), num_batches)):

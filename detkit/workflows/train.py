@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from detkit.annotations.image_files import image_paths
+from detkit.config.dump import dump_config
 from detkit.config.load import as_config
 from detkit.config.schema import Config
-from detkit.data.datasets.builder import open_training_set, open_validation_set
+from detkit.data.datasets.builder import open_training_set, open_validation_set, warn_of_untrained
 from detkit.data.datasets.image_screen import ImageScreen
 from detkit.data.datasets.source import Source
 from detkit.data.datasets.split_leaks import known_leaks, leak_warning
@@ -22,6 +23,7 @@ from detkit.detectors.task import Task
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import Measured, measure
+from detkit.inference.model_file import read_model_file
 from detkit.inference.score_floor import advice_of
 from detkit.names import counted
 from detkit.runs.predictor import load_detector
@@ -106,8 +108,11 @@ def train(
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
     recipe = trained_family_of(config.detector).recipes[config.train.type]
+    weights = None if from_weights is None else read_model_file(from_weights).path
     with session(config, trains=True) as run, ExitStack() as held:
         screen = ImageScreen(skip_bad, skipped_before(out), decide=from_main)
+        opened = training_folder(out, name, dump_config(config), resume=resume)
+        folder, resumed = from_main(lambda: held.enter_context(opened))
         train_set, val_set, changed = _opened(config, screen)
         if rank() == 0:
             changes = [f"invalid_boxes: {count} {what}" for what, count in changed.items() if count]
@@ -120,7 +125,8 @@ def train(
                 f"training on {counted(seen.num_images, 'image')}, {counted(seen.num_objects, 'object')}",
                 *changes,
             )
-            say(f"on {run.device}, {run.precision_name}")
+            warn_of_untrained(seen)
+            say(f"on {run.device}, {run.precision_name}", f"run folder: {folder}")
             if val_set is not None and (leaks := known_leaks(*map(_paths, (train_set, val_set)))):
                 say(f"warning: {leak_warning(leaks)}")
         proposals = config.detector.external_proposals
@@ -128,11 +134,8 @@ def train(
         if val_set is not None:
             val_set = attach_proposals(proposals, val_set, "val")
         task = task_of(config, run, train_set, val_set)
-        opened = training_folder(out, name, task.config_text, resume=resume)
-        folder, resumed = from_main(lambda: held.enter_context(opened))
         if screen.skipped and rank() == 0:
             write_atomically(folder / SKIPPED_IMAGES, json_bytes(screen.skipped, indented=True))
-        weights = None if from_weights is None else Path(from_weights)
         task = replace(task, folder=folder, resume=resumed, from_weights=weights)
         start = time.perf_counter()
         progress = recipe(task)
@@ -154,7 +157,7 @@ def _opened(config: Config, screen: ImageScreen) -> tuple[Source, Source | None,
         val_set = open_validation_set(config.data, screen) if config.data.val is not None else None
     except UserError as error:
         raise UserError(
-            f"{error}\ndetkit check, with the same config, lists everything that is wrong with its data"
+            *error.lines, "detkit check, with the same config, lists everything that is wrong with its data"
         ) from error
     return train_set, val_set, changed
 
@@ -175,6 +178,6 @@ def _report(config: Config, task: Task) -> Measured | None:
         advice = advice_of(advise_thresholds(val_set.annotations, detections, measured.records))
     task.save(loaded.model, advice, measured.known_value)
     seconds = timing.seconds / max(timing.num_images, 1)
-    evaluated = evaluated_run(folder.name, config, val_set, detections, measured, seconds)
+    evaluated = evaluated_run(folder, config, val_set, detections, measured, seconds)
     write_results(folder, evaluated, folder / METRICS, task.train_set.annotations)
     return measured

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from detkit.annotations.detect import FoundSet, detect_format
+from detkit.annotations.detect import _image_folder, also_there, detect_format
+from detkit.annotations.exports.csv_table import WANTED
+from detkit.annotations.found_dataset import FoundSet
 from detkit.errors import UserError
 
 
@@ -100,3 +102,133 @@ def test_nothing_recognised(tmp_path: Path) -> None:
         detect_format(tmp_path / "readme.md")
     with pytest.raises(UserError, match="does not exist"):
         detect_format(tmp_path / "absent")
+
+
+def test_of_folders_with_the_image_the_first_by_name_is_taken(tmp_path: Path) -> None:
+    for name in "hcbgfdea":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"")
+    file = tmp_path / "labels.json"
+    assert _image_folder(file, [{"file_name": "1.jpg"}], [tmp_path], "train") == tmp_path / "a"
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3, 4])
+def test_a_dataset_may_lie_three_folders_deep(depth: int, tmp_path: Path) -> None:
+    inside = tmp_path.joinpath(*["only"] * depth)
+    (inside / "Annotations").mkdir(parents=True)
+    (inside / "Annotations" / "a.xml").write_text("<annotation/>")
+    if depth == 4:
+        with pytest.raises(UserError) as caught:
+            detect_format(tmp_path)
+        assert str(caught.value).startswith(
+            f"{tmp_path}: it holds only/ (1 no ending); no dataset recognised. Looked for:\n  VOC: "
+        )
+    else:
+        assert detect_format(tmp_path).root == inside
+
+
+def test_what_a_folder_holds_is_said_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("1.png", "2.PNG", "3.txt", "4", "5.csv", "6.csv", "7.csv", "8.txt"):
+        (tmp_path / "b" / name).touch()
+    (tmp_path / "c.md").touch()
+    with pytest.raises(UserError) as caught:
+        detect_format(tmp_path)
+    said = str(caught.value).split(";")[0]
+    assert said == f"{tmp_path}: it holds a/ (empty), b/ (3 .csv, 2 .png, 2 .txt), c.md"
+
+
+def test_files_that_are_no_dataset_say_what_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n")
+    with pytest.raises(UserError) as caught:
+        detect_format(tmp_path / "a.csv")
+    assert str(caught.value) == f"{tmp_path / 'a.csv'}: no table of boxes: wanted is {WANTED}"
+    (tmp_path / "a.json").write_text('{"images": []}')
+    with pytest.raises(UserError) as caught:
+        detect_format(tmp_path / "a.json")
+    assert str(caught.value) == (
+        f'{tmp_path / "a.json"}: not a COCO file: needs "images", "annotations" with boxes, and '
+        '"categories"; nor a file of Label Studio or LabelMe'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("boxes.csv", "all"),
+        ("train_labels.csv", "train"),
+        ("labels-Validation.csv", "val"),
+        ("testing.csv", "test"),
+        ("trained.csv", "all"),
+        ("valid/_annotations.csv", "val"),
+        ("train/test.csv", "test"),
+    ],
+)
+def test_the_name_of_a_table_says_its_split(name: str, split: str, tmp_path: Path) -> None:
+    tmp_path = tmp_path / "set"  # the folder's own name counts, too
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("a.jpg,1,2,3,4,cat\n")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").touch()
+    (found,) = detect_format(tmp_path / name).sets
+    assert (found.name, found.annotations, found.split) == (split, tmp_path / name, "")
+    assert found.images == tmp_path / "images"
+
+
+def test_where_no_image_is_found_they_are_taken_to_lie_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
+    assert detect_format(tmp_path / "sub" / "boxes.csv").sets[0].images == tmp_path / "sub"
+
+
+def side_by_side(root: Path) -> None:
+    put(root / "a_voc" / "Annotations" / "a.xml")
+    put(root / "a_voc" / "JPEGImages" / "a.jpg")
+    put(root / "b_yolo" / "images" / "train" / "b.jpg")
+    put(root / "b_yolo" / "labels" / "train" / "b.txt", "0 0.5 0.5 0.1 0.1\n")
+    put(root / "b_yolo" / "data.yaml", "names: [cat]\ntrain: images/train\n")
+
+
+def test_datasets_in_folders_of_their_own_are_named_and_not_mixed(tmp_path: Path) -> None:
+    side_by_side(tmp_path)
+    put(tmp_path / "c_coco" / "c.json", coco("c.jpg"))
+    with pytest.raises(UserError) as told:
+        detect_format(tmp_path)
+    assert str(told.value).splitlines() == [
+        f"{tmp_path}: several datasets are in it; name one of them:",
+        f"  {tmp_path}/a_voc (voc)",
+        f"  {tmp_path}/b_yolo/data.yaml (yolo: train)",
+        f"  {tmp_path}/c_coco/c.json (coco: c)",
+    ]
+    for place, name in (("a_voc", "voc"), ("b_yolo/data.yaml", "yolo"), ("c_coco/c.json", "coco")):
+        assert detect_format(tmp_path / place).format == name
+
+
+def test_one_dataset_beside_other_folders_is_taken_with_its_own_names(tmp_path: Path) -> None:
+    put(tmp_path / "shots" / "images" / "train" / "b.jpg")
+    put(tmp_path / "shots" / "labels" / "train" / "b.txt", "0 0.5 0.5 0.1 0.1\n")
+    put(tmp_path / "shots" / "data.yaml", "names: [cat]\ntrain: images/train\n")
+    put(tmp_path / "notes" / "read.me")
+    assert detect_format(tmp_path).root == tmp_path / "shots"
+
+
+def test_another_reading_of_a_folder_is_told_with_how_to_choose_it(tmp_path: Path) -> None:
+    put(tmp_path / "Annotations" / "a.xml")
+    put(tmp_path / "images" / "a.jpg")
+    found = detect_format(tmp_path)
+    assert (found.format, also_there(found)) == ("voc", [])
+    put(tmp_path / "labels" / "a.txt", "0 0.5 0.5 0.1 0.1\n")
+    put(tmp_path / "data.yaml", "names: [cat]\ntrain: images\n")
+    assert detect_format(tmp_path) == found
+    assert also_there(found) == [f"  {tmp_path}/data.yaml (yolo: train)"]
+    assert detect_format(tmp_path / "data.yaml").format == "yolo"
+
+
+def test_of_two_folders_with_the_image_the_one_called_images_is_taken(tmp_path: Path) -> None:
+    for folder in ("drawn", "Images", "zoo"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "a.jpg").touch()
+    (tmp_path / "set" / "boxes.csv").write_text("a.jpg,1,2,3,4,cat\n")
+    (found,) = detect_format(tmp_path / "set").sets
+    assert found.images == tmp_path / "set" / "Images"

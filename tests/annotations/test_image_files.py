@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,7 +102,9 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, read: object) -> None:
 
 
 def test_images_below(tmp_path: Path) -> None:
-    wanted = [picture(tmp_path / name) for name in ("b.png", "b/c.JPG", "b/c/d.e.png", ".hidden/x.png")]
+    wanted = [picture(tmp_path / name) for name in ("b.png", "b/c.JPG", "b/c/d.e.png")]
+    for hidden in (".hidden/x.png", "b/._c.JPG"):
+        picture(tmp_path / hidden)
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / ".jpg").write_text("a name, not an extension")
     (tmp_path / "folder.jpg").mkdir()
@@ -110,7 +113,9 @@ def test_images_below(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "again").symlink_to(".")  # followed, it would go round and round
     (tmp_path / "link.png").symlink_to("b.png")
-    assert images_below(tmp_path) == sorted(wanted)
+    others = Counter[str]()
+    assert images_below(tmp_path, others) == images_below(tmp_path) == sorted(wanted)
+    assert others == {".txt": 1}  # a link to a folder is no file
 
 
 def test_a_walk_among_strangers_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

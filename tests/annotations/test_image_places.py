@@ -95,3 +95,7 @@ def test_only_files_are_opened(root: Path) -> None:
     assert "name too long" in refusal(root, "x" * 300 + ".jpg")
     (root / "nowhere.jpg").symlink_to("not there")
     assert refusal(root, "nowhere.jpg") == ""
+
+
+def test_a_path_with_a_nul_byte_is_no_place_to_refuse(root: Path) -> None:
+    assert refusal(root, "../a\0b/c.jpg") == ""

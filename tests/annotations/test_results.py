@@ -70,9 +70,9 @@ def test_coco_results_of_a_voc_set(tmp_path: Path) -> None:
     [
         (
             {"image_id": 77},
-            r"1 detection with a image_id that the annotations lack: 77 \(results\[1\]\)",
+            r"1 detection whose image_id the annotations lack: 77 \(results\[1\]\)",
         ),
-        ({"category_id": 4}, r"category_id that the annotations lack: 4 .*the annotations have 18, 3, 90"),
+        ({"category_id": 4}, r"category_id the annotations lack: 4 .*the annotations have 18, 3, 90"),
         ({"bbox": [1, 2, 3]}, r"results\[1\] .*bbox must be 4 numbers"),
         ({"score": "high"}, r"results\[1\]: score must be a number; found 'high'"),
         ({"score": [0.5]}, r"results\[1\]: score must be a number; found \[0.5\]"),
@@ -270,3 +270,42 @@ def test_a_missing_comp4_file_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     files[1].unlink()
     assert read_comp4(tmp_path, truth).labels.tolist() == [0, 2]
     assert "no comp4_det_<set>_<class>.txt for 'cat': nothing is found" in capsys.readouterr().err
+
+
+def test_results_that_are_not_there_or_no_list_are_named(tmp_path: Path) -> None:
+    truth = three_images("coco")
+    with pytest.raises(UserError) as caught:
+        read_coco_results(tmp_path / "absent.json", truth)
+    assert str(caught.value).startswith(f"{tmp_path / 'absent.json'}: ")
+    (tmp_path / "a.json").write_text('{"results": []}')
+    with pytest.raises(UserError) as caught:
+        read_coco_results(tmp_path / "a.json", truth)
+    assert str(caught.value) == f"{tmp_path / 'a.json'}: COCO results are a list of detections; found dict"
+
+
+def test_ids_that_the_annotations_lack_are_counted(tmp_path: Path) -> None:
+    truth = three_images("coco")
+    for places, said in (
+        ([(1, 3), (7, 3)], "1 detection whose image_id the annotations lack: 7 (results[1])"),
+        (
+            [(9, 3), (1, 3), (8, 3), (7, 3), (6, 3)],
+            "4 detections whose image_id the annotations lack: 9 (results[0]), 8 (results[2]), "
+            "7 (results[3])",
+        ),
+        ([(1, 4)], "1 detection whose category_id the annotations lack: 4 (results[0])"),
+    ):
+        records = [{"image_id": i, "category_id": c, "bbox": [1, 2, 3, 4], "score": 0.5} for i, c in places]
+        (tmp_path / "a.json").write_text(json.dumps(records))
+        with pytest.raises(UserError) as caught:
+            read_coco_results(tmp_path / "a.json", truth)
+        known = "18, 3, 90" if "category" in said else ", ".join(map(str, truth.image_ids.tolist()))
+        assert str(caught.value) == f"{tmp_path / 'a.json'}: {said}; the annotations have {known}"
+
+
+def test_empty_lines_of_comp4_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "comp4_det_val_dog.txt").write_text("\nc 0.5 1 2 3 4\n  \n000002 0.25 5 6 7 8\n\n")
+    found = read_comp4(tmp_path, three_images("voc"))
+    assert found.images.tolist() == [2, 1]
+    assert found.scores.tolist() == [0.5, 0.25]
+    assert found.boxes.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert found.labels.tolist() == [2, 2]

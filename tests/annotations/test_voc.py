@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from detkit.annotations.image_files import require_images
-from detkit.annotations.voc import read_voc
+from detkit.annotations.voc import contents_of, has_images, read_voc
 from detkit.errors import UserError
 
 SIZE = "<size><width>40</width><height>30</height><depth>3</depth></size>"
@@ -205,3 +205,18 @@ def test_no_objects_at_all(tmp_path: Path) -> None:
     assert truth.boxes.shape == (0, 4)
     assert truth.offsets.tolist() == [0, 0]
     assert truth.image_index().dtype == np.int64
+
+
+def test_a_folder_that_is_not_there_has_no_images(tmp_path: Path) -> None:
+    assert not has_images(tmp_path / "absent")
+    assert not has_images(tmp_path)
+    (tmp_path / "a.JPG").touch()
+    assert has_images(tmp_path)
+
+
+def test_what_a_folder_holds_is_listed(tmp_path: Path) -> None:
+    assert contents_of(tmp_path / "absent") == "the folder does not exist"
+    assert contents_of(tmp_path) == "the folder is empty"
+    for name in "ba":
+        (tmp_path / name).touch()
+    assert contents_of(tmp_path) == "it holds a, b"

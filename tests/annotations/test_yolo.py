@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from detkit.annotations.yolo import read_yolo
+from detkit.annotations.yolo_layout import find_data_yaml, has_labels
 from detkit.errors import UserError
 
 
@@ -164,3 +165,45 @@ def test_a_broken_data_yaml(text: str, message: str, tmp_path: Path) -> None:
     assert len(str(caught.value)) < 800
     with pytest.raises(UserError, match="no YOLO dataset"):
         read_yolo(tmp_path / "absent", "train")
+
+
+def test_a_split_without_images_says_where_it_looked(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: [images/one, images/two]\n")
+    with pytest.raises(UserError) as caught:
+        read_yolo(tmp_path, "train")
+    one, two = (tmp_path / "images" / name for name in ("one", "two"))
+    assert str(caught.value) == f"{tmp_path}: the split 'train' has no images; looked in {one}, {two}"
+
+
+def test_of_yaml_files_data_yaml_comes_first_and_another_that_is_broken_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.yaml").write_text("names: [\n")
+    (tmp_path / "b.yml").write_text("names: [cat]\n")  # no split
+    (tmp_path / "c.yml").write_text("names: [cat]\nval: images/val\n")
+    (tmp_path / "d.yaml").write_text("names: [cat]\ntrain: images/train\n")
+    assert find_data_yaml(tmp_path) == tmp_path / "c.yml"
+    (tmp_path / "data.yaml").write_text("names: [cat]\ntest: images/test\n")
+    assert find_data_yaml(tmp_path) == tmp_path / "data.yaml"
+    (tmp_path / "data.yaml").write_text("names: [\n")
+    assert find_data_yaml(tmp_path) == tmp_path / "data.yaml"
+    assert find_data_yaml(tmp_path / "absent.yaml") is None
+    assert find_data_yaml(tmp_path / "a.yaml") == tmp_path / "a.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("0 .5 .5 .1 .1\n\n3 .5 .5 .1 .1\n", True),
+        ("0 .5 .5 .1\n", False),
+        ("cat .5 .5 .1 .1\n", False),
+        ("0 .5 .5 .1 .1\n01 .5 .5 .1 .1\n", False),
+        ("0 .5 .5 .1 x\n", False),
+        ("\n", False),
+    ],
+)
+def test_labels_are_told_by_their_lines(text: str, told: bool, tmp_path: Path) -> None:
+    put(tmp_path, "train", "a", text)
+    assert has_labels(tmp_path) is told

@@ -450,7 +450,14 @@ def image_ids_collide(it: Spoiling) -> None:
 
 @fault("duplicate_file_name", "coco")
 def listed_twice(it: Spoiling) -> None:
-    it.json("train", lambda content: content["images"].append({**content["images"][0], "id": FARTHEST}))
+    def change(content: dict[str, Any]) -> None:
+        first = content["images"][0]
+        content["images"].append({**first, "id": FARTHEST})
+        own = [a for a in content["annotations"] if a["image_id"] == first["id"]]
+        for annotation in own[1:]:
+            annotation["image_id"] = FARTHEST
+
+    it.json("train", change)
 
 
 @fault("duplicate_category", "coco")

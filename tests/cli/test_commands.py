@@ -11,24 +11,7 @@ import pytest
 
 from detkit.__main__ import main
 from detkit.data.synthetic.dataset import write_synthetic
-
-SMALL = [
-    "device=cpu", "detector.backbone.width=0.125", "detector.proposals.channels=8",
-    "detector.head.score_threshold=0.01", "data.resize={short_px: 64, long_px: 96}", "data.workers=0",
-    "data.train.augment=[]", "train.epochs=1", "train.batch_size=8", "train.precision=fp32", "train.ema=null",
-]  # fmt: skip
-SYNTHETIC = [*SMALL, "data.train.num_images=8", "data.val.num_images=2"]
-CONFIG = "faster_rcnn_resnet18_synthetic"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained detector of no use."""
-    folder = tmp_path_factory.mktemp("trained")
-    out, result = folder / "run", folder / "train.json"
-    assert main(["train", CONFIG, *SYNTHETIC, "--out", str(out), "--json", str(result)]) == 0
-    assert json.loads(result.read_text("utf-8"))["out"] == str(out)
-    return out
+from tests.cli.conftest import CONFIG, SMALL, SYNTHETIC
 
 
 def read_json(capsys: pytest.CaptureFixture[str]) -> Any:

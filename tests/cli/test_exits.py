@@ -14,6 +14,7 @@ import pytest
 from detkit.__main__ import main
 from detkit.cli import config as config_command
 from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
+from detkit.version import VERSION
 
 
 def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -121,12 +122,60 @@ def test_nobody_reads_the_output_any_more() -> None:
 def test_errors_name_things_so_that_a_terminal_shows_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fail_with(UserError("\x1b[31m\ud800\nnext " + "x" * 5_000_000), monkeypatch) == 2
+    assert fail_with(UserError("\x1b[31m\ud800\nerror: a", "next " + "x" * 5_000_000), monkeypatch) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: \\u001b[31m\\ud800\nnext xxx")
+    assert said.startswith("error: \\u001b[31m\\ud800\\u000aerror: a\nnext xxx")
     assert len(said) < 1000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "{}"],
+        ["init", "{}", "-o", "{}.yaml"],
+        ["predict", "{}.safetensors", "{}.jpg"],
+        ["propose", "sliding_window", "{}.jpg", "--strict", "-o", "{}.safetensors"],
+        ["report", "{}"],
+    ],
+)
+def test_the_name_of_a_file_ends_no_line_of_a_message(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{tmp_path}/a\nerror: b\r\x1b[2J"
+    (tmp_path / "a\nerror: b\r\x1b[2J.jpg").write_text("no image")
+    assert main([argument.replace("{}", name) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert "a\\u000aerror: b\\u000d\\u001b[2J" in said
+    assert sum(line.startswith("error: ") for line in said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", ["predict", "check"])
 def test_names_that_no_file_can_have_are_wrong_input(command: str, tmp_path: Path) -> None:
     assert main([command, "x" * 300, *([str(tmp_path)] if command == "predict" else [])]) == 2
+
+
+def test_where_no_file_can_be_made_the_traceback_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    assert fail_with(ZeroDivisionError("by 0"), monkeypatch) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("error in detkit, not in your input: ZeroDivisionError: by 0\ndetkit ")
+    assert said.endswith("ZeroDivisionError: by 0\n")
+    assert "Sorry" not in said
+
+
+def test_the_version_is_printed_and_the_commands_are_listed_in_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"detkit {VERSION}\n"
+    assert main(["--help"]) == 0
+    names = re.findall(r"^  (\w[\w-]*)  +[A-Z]", capsys.readouterr().out, flags=re.MULTILINE)
+    assert names == [
+        *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict", "propose", "recall"),
+        *("score", "compress", "convert", "compare", "report", "lineage", "config"),
+    ]

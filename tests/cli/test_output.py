@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from detkit.cli.output import STDOUT, aligned, deliver
+from detkit.errors import UserError
 
 ODD = "\x1b[31m\x07\x7f\u202e\ud800\n猫"
 
@@ -15,7 +16,7 @@ ODD = "\x1b[31m\x07\x7f\u202e\ud800\n猫"
 def test_lines_are_shown_and_shortened(capsys: pytest.CaptureFixture[str]) -> None:
     deliver({}, None, [f"{ODD} found", "x" * 5_000_000])
     said = capsys.readouterr().out
-    assert said.startswith("\\u001b[31m\\u0007\\u007f\\u202e\\ud800\n猫 found\nxxx")
+    assert said.startswith("\\u001b[31m\\u0007\\u007f\\u202e\\ud800\\u000a猫 found\nxxx")
     assert len(said) < 1000
 
 
@@ -57,3 +58,18 @@ def test_a_long_name_does_not_push_a_table_away() -> None:
     assert len(lines[0]) < 300
     assert lines[1].endswith(" 0.5")
     assert lines[2].startswith("a\\u000ab\\u001b ")
+
+
+def test_a_json_file_that_cannot_be_written_is_named_with_its_option(tmp_path: Path) -> None:
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(UserError) as caught:
+        deliver({}, str(tmp_path / "r.json"), [])
+    assert str(caught.value).startswith(f"--json {tmp_path / 'r.json'}: ")
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert aligned([("", ["AP", "b"]), ("cat", ["0.5", "1"]), ("horse", ["0", "1.25"])]) == [
+        "        AP     b",
+        "cat    0.5     1",
+        "horse    0  1.25",
+    ]

@@ -55,7 +55,7 @@ def test_propose_then_recall(shapes: Path, tmp_path: Path, capsys: pytest.Captur
     arguments = ["propose", "sliding_window", str(shapes), "windows.stride=0.7", "--max-boxes", "200"]
     assert main([*arguments, "--out", out, "--draw", "--json", "-"]) == 0
     result = read_json(capsys)
-    assert list(result) == ["method", "images", "boxes_per_image", "seconds_per_image", "skipped"]
+    assert list(result) == ["method", "images", "boxes_per_image", "seconds_per_image", "skipped", "left_out"]
     assert (result["method"], result["images"], result["boxes_per_image"]) == ("sliding_window", 5, 200)
     assert len(list((tmp_path / "windows_drawn").rglob("*.jpg"))) == 5
     assert main(["recall", out, "--dataset", str(shapes), "--json", "-"]) == 0

@@ -120,3 +120,25 @@ def test_of_two_origins_the_stricter_one_counts(tmp_path: Path) -> None:
 
 def test_parts_written_in_python_are_the_callers_own() -> None:
     assert build_custom(CustomConfig(target="builtins:dict", args={"x": 1})) == {"x": 1}
+
+
+def test_a_name_that_a_module_lacks_is_told_with_those_it_has(tmp_path: Path) -> None:
+    (tmp_path / "has_names.py").write_text(
+        "def make():\n    pass\n_hidden = make\nnumber = 3\nclass Made: pass\n"
+    )
+    (tmp_path / "a.yaml").write_text(text("has_names").replace("has_names:make", "has_names:number"))
+    with pytest.raises(UserError) as caught:
+        build_custom(head(load_config(tmp_path / "a.yaml")))
+    assert str(caught.value) == (
+        "target 'has_names:number': has_names has no callable 'number'; it has: Made, make"
+    )
+
+
+def test_arguments_that_a_part_does_not_take_are_named(tmp_path: Path) -> None:
+    module_in(tmp_path, "takes_x")
+    (tmp_path / "a.yaml").write_text(text("takes_x"))
+    with pytest.raises(UserError) as caught:
+        build_custom(head(load_config(tmp_path / "a.yaml")), channels=7)
+    assert str(caught.value) == (
+        "target 'takes_x:make': called with channels, x: make() got an unexpected keyword argument 'channels'"
+    )

@@ -54,28 +54,28 @@ def test_lists_are_changed_by_index() -> None:
     assert read("data.classes.1=rat").data.classes == ("cat", "rat")
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("train.epochs=x", 'x: train.epochs: expected a whole number of at least 1, got text "x"'),
-        ("train.epoch=3", 'override train.epoch=3: train.epoch: unknown key; did you mean "epochs"?'),
-        ("train.lr=3", "override train.lr=3: train.lr: unknown key; there is train.optimizer.lr"),
-        ("trian.epochs=3", 'override trian.epochs=3: trian: unknown key; did you mean "train"?'),
-        ("train.epochs.x=3", "override train.epochs.x=3: train.epochs: expected a whole number"),
-        ("version.x=3", "override version.x=3: version: holds 1, which has no key x"),
-        ("data.classes.7=x", "data.classes.7=x: data.classes.7: expected an index below 2, or replace"),
-        ("data.classes.x=x", "override data.classes.x=x: data.classes.x: expected an index below 2"),
-        ("train.optimizer={type: adamw, lr: 1, momentum: 0.9}", "override train.optimizer={type: adamw, "
-         "lr: 1, momentum: 0.9}: train.optimizer.momentum: unknown key for type adamw; it belongs to sgd."),
-        ("train.optimizer={lr: 1, lr: 2, type: sgd}", "override train.optimizer={lr: 1, lr: 2, type: sgd}: "
-         "train.optimizer.lr: repeated key"),
-        ("data.train.type=coco", "a.yaml:10: data.train.annotations: missing key: text (The instances JS"),
-        ("train.epochs", 'override "train.epochs": expected key.sub=value, such as train.epochs=3'),
-        ("train..epochs=3", 'override "train..epochs=3": expected key.sub=value'),
-        ("=3", 'override "=3": expected key.sub=value'),
-        ("data.classes=[a", "override data.classes=[a:1:3: not valid YAML"),
-    ],
-)  # fmt: skip
+MISTAKES = [
+    ("train.epochs=x", 'x: train.epochs: expected a whole number of at least 1, got text "x"'),
+    ("train.epoch=3", 'override train.epoch=3: train.epoch: unknown key; did you mean "epochs"?'),
+    ("train.lr=3", "override train.lr=3: train.lr: unknown key; there is train.optimizer.lr"),
+    ("trian.epochs=3", 'override trian.epochs=3: trian: unknown key; did you mean "train"?'),
+    ("train.epochs.x=3", "override train.epochs.x=3: train.epochs: expected a whole number"),
+    ("version.x=3", "override version.x=3: version: holds 1, which has no key x"),
+    ("data.classes.7=x", "data.classes.7=x: data.classes.7: expected an index below 2, or replace"),
+    ("data.classes.x=x", "override data.classes.x=x: data.classes.x: expected an index below 2"),
+    ("train.optimizer={type: adamw, lr: 1, momentum: 0.9}", "override train.optimizer={type: adamw, "
+     "lr: 1, momentum: 0.9}: train.optimizer.momentum: unknown key for type adamw; it belongs to sgd."),
+    ("train.optimizer={lr: 1, lr: 2, type: sgd}", "override train.optimizer={lr: 1, lr: 2, type: sgd}: "
+     "train.optimizer.lr: repeated key"),
+    ("data.train.type=coco", "a.yaml:10: data.train.annotations: missing key: text (The instances JS"),
+    ("train.epochs", 'override "train.epochs": expected key.sub=value, such as train.epochs=3'),
+    ("train..epochs=3", 'override "train..epochs=3": expected key.sub=value'),
+    ("=3", 'override "=3": expected key.sub=value'),
+    ("data.classes=[a", "override data.classes=[a:1:3: not valid YAML"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES)
 def test_mistakes_name_the_override(override: str, message: str) -> None:
     assert message in refused(override)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from detkit.config.load import as_config, load_config
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
@@ -21,6 +22,12 @@ def content() -> dict[str, Any]:
     """What tests/config/small.yaml holds, as a Python caller writes it."""
     loaded: dict[str, Any] = yaml.safe_load(SMALL.read_text(encoding="utf-8").replace("1e-2", "0.01"))
     return loaded
+
+
+def test_a_config_stays_as_it_is() -> None:
+    config = load_config("faster_rcnn_resnet18_synthetic")
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("form", ["path", "text", "mapping", "config"])

@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
 from detkit.annotations.image_files import image_size
-from detkit.data.images import decode_bytes, decode_image, orient
+from detkit.data import images
+from detkit.data.images import decode_bytes, decode_image, has_frames, orient, pixels_of_pil
 from detkit.errors import UserError
 
 SMOOTH = np.stack(np.meshgrid(np.arange(24) * 10, np.arange(17) * 15), axis=-1)
@@ -205,3 +206,48 @@ def test_the_first_frame_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "pages.tif"
     frames[0].save(path, save_all=True, append_images=frames[1:])
     assert (decode_image(path) == 10).all()
+
+
+def test_pages_are_told_and_what_cannot_be_read_has_none(tmp_path: Path) -> None:
+    frames = [Image.new("L", (5, 4), shade) for shade in (10, 200)]
+    frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "one.tif")
+    frames[0].convert("RGB").save(
+        tmp_path / "two.mpo", save_all=True, append_images=[Image.new("RGB", (5, 4))]
+    )
+    (tmp_path / "none.tif").write_bytes(b"nothing")
+    assert has_frames(tmp_path / "two.tif")
+    for name in ("one.tif", "two.mpo", "none.tif", "absent.tif", "."):
+        assert not has_frames(tmp_path / name)
+
+
+def test_an_image_too_large_to_be_decoded_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (40, 30)).save(buffer, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(UserError) as caught:
+        decode_bytes(buffer.getvalue())
+    assert str(caught.value).startswith(
+        "the image is too large (Image size (1200 pixels) exceeds limit of 1000 "
+    )
+    assert str(caught.value).endswith("); cut it into tiles")
+
+
+def test_too_little_memory_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: object, data: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "_decoded", fail)
+    buffer = io.BytesIO()
+    Image.new("L", (4, 3)).save(buffer, "PNG")
+    with pytest.raises(MemoryError):
+        decode_bytes(buffer.getvalue())
+
+
+def test_a_pil_image_whose_file_is_damaged_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(COLOURS).save(buffer, "JPEG")
+    cut_off = buffer.getvalue()[: len(buffer.getvalue()) // 2 + 300]
+    with Image.open(io.BytesIO(cut_off)) as image, pytest.raises(UserError) as caught:
+        pixels_of_pil(image)
+    assert str(caught.value).startswith("the image is truncated or damaged (")

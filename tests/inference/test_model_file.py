@@ -89,12 +89,26 @@ def test_files_that_are_no_model_files_are_refused(tmp_path: Path) -> None:
         read_model_file(tmp_path / "absent.safetensors")
     whole = file.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="not a safetensors file, or cut short"):
+    with pytest.raises(UserError, match="is damaged or cut short"):
         read_model_file(tmp_path / "cut.safetensors")
     last = file.with_name("last.pt")
     torch.save({"a": torch.zeros(2)}, last)
-    with pytest.raises(UserError, match=r"last.pt: not a safetensors file.*did you mean .*model.safetensors"):
+    with pytest.raises(UserError, match=r"last.pt: is a file of torch.save.*did you mean .*model.safe"):
         read_model_file(last)
+    for name, content, said in (
+        ("photo.JPG", b"\xff\xd8\xff\xe0 and so on", "is an image, and no model"),
+        ("text.safetensors", b"hello", "is no model of detkit"),
+        ("notes.txt", b"hello, and so on", "is no model of detkit"),
+        ("old.pth", b"\x80\x02pickled", "is a file of torch.save"),
+        ("empty.safetensors", b"", "is no model of detkit"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            UserError, match=rf"{name}: {said}.*; wanted is the model.safetensors of a run"
+        ) as told:
+            read_model_file(tmp_path / name)
+        assert "\n" not in str(told.value)
+        assert "header" not in str(told.value)
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="without the classes and config"):
         read_model_file(tmp_path / "other.safetensors")
@@ -222,3 +236,13 @@ def test_the_same_model_makes_the_same_file(tmp_path: Path) -> None:
     assert read.classes == ("b", odd)
     assert read.config_yaml == f"# {odd}\\ud800"
     read.load_into(model())
+
+
+def test_a_file_that_went_away_is_named_when_its_weights_are_asked_for(tmp_path: Path) -> None:
+    file = read_model_file(saved(tmp_path))
+    file.path.write_bytes(file.path.read_bytes()[:-3])
+    with pytest.raises(UserError, match=rf"^{file.path}: cannot be read \("):
+        file.load_into(model())
+    file.path.unlink()
+    with pytest.raises(UserError, match=rf"^{file.path}: cannot be read \("):
+        file.load_into(model())

@@ -21,7 +21,7 @@ def test_records_come_back_from_their_file(tmp_path: Path) -> None:
     for place, one in enumerate(made):
         records.add(place, one)
         assert records[place] == one
-    records.settle()
+    records.discard()
     assert list(records) == made == list(records)
     assert (len(records), records[0], records[-1], records[1:]) == (3, made[0], made[2], made[1:])
     with pytest.raises(IndexError):
@@ -75,3 +75,27 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(OSError, match="symbolic links"):
         Records(tmp_path / "out", "work", STAMPS)
     assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_of_two_records_of_an_image_the_later_counts_and_it_is_there_once(tmp_path: Path) -> None:
+    records = Records(tmp_path, "work", STAMPS)
+    records.add(1, record("b"))
+    records.add(1, record("b again"))
+    assert list(records) == [record("b again")]
+    assert list(records.places) == [1]
+    again = Records(tmp_path, "work", STAMPS)
+    assert list(again) == [record("b again")]
+    assert again.missing() == [0, 2]
+
+
+def test_no_folder_holds_no_records() -> None:
+    records = Records(None)
+    assert (len(records), list(records), records.skipped, records.missing()) == (0, [], [], [])
+
+
+def test_what_could_not_be_read_is_listed_as_it_came(tmp_path: Path) -> None:
+    records = Records(tmp_path, "work", STAMPS)
+    records.add(2, record("c", "cut short"))
+    records.add(0, record("a", "empty"))
+    assert records.skipped == [{"image": "c", "error": "cut short"}, {"image": "a", "error": "empty"}]
+    assert [one["image"] for one in records] == ["a", "c"]

@@ -53,7 +53,7 @@ def written(
             write_image_file(files[place], one, result_format)
         records.add(place, record(one, ids))
     write_results(records, sources(found), folder, result_format)
-    records.settle()
+    records.discard()
 
 
 def test_json_is_a_list_of_images_with_named_boxes(tmp_path: Path) -> None:

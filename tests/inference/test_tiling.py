@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from detkit.errors import UserError
 from detkit.inference.tiling import OVERLAP, Tiling, View, merge, views_of
 from detkit.structures import Detections
 
@@ -63,3 +64,37 @@ def test_at_most_so_many_detections_are_kept_best_first() -> None:
 
 def test_nothing_found_anywhere_is_nothing() -> None:
     assert len(merge([found(), found()], [View(0, 0, 9, 9), View(0, 0, 9, 9)], (9, 9), TILING)) == 0
+
+
+def test_a_tile_has_sixteen_pixels_at_least() -> None:
+    assert Tiling(16, 0.5, 100).size_px == 16
+    with pytest.raises(UserError, match=r"^a tile must be at least 16 pixels wide; found 15$"):
+        Tiling(15, 0.5, 100)
+
+
+@pytest.mark.parametrize(
+    ("side", "spans"),
+    [
+        (100, [(0, 100)]),
+        (101, [(0, 100), (1, 101)]),
+        (175, [(0, 100), (75, 175)]),  # as much as two can cover with a quarter in common
+        (176, [(0, 100), (38, 138), (76, 176)]),
+    ],
+)
+def test_there_are_no_more_tiles_than_needed(side: int, spans: list[tuple[int, int]]) -> None:
+    tiles = views_of((60, side), Tiling(100, 0.5, 100))
+    assert [(view.x1, view.x2) for view in tiles[1:] or tiles] == spans
+    assert {(view.y1, view.y2) for view in tiles} == {(0, 60)}
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(1.9, False), (2.0, True)])
+@pytest.mark.parametrize("side", range(4))
+def test_a_piece_is_what_ends_within_two_pixels_of_a_cut(side: int, gap: float, kept: bool) -> None:
+    view = View(100, 100, 200, 200)
+    box = [40.0, 40.0, 60.0, 60.0]
+    box[side] = gap if side < 2 else 100 - gap
+    part = Detections(torch.tensor([box]), torch.tensor([0.5]), torch.tensor([1]))
+    found = merge([part], [view], (300, 300), Tiling(100, 0.5, 100))
+    assert len(found) == kept
+    if kept:
+        assert found.boxes.tolist() == [[value + 100 for value in box]]

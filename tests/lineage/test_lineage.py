@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +113,7 @@ def test_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(tmp_path / "out", "fast_rcnn")
+    assert "classifier: the backbone learns to name the objects, cut out\n" in capsys.readouterr().err
     learned: list[str] = []
 
     def train(config: Config, **options: Any) -> Any:
@@ -195,3 +197,51 @@ def test_the_configs_of_the_chain_are_the_golden_ones(backbone: str) -> None:
     made = {link.name: link.config(common) for link in CHAIN}
     found = yaml.safe_dump(json.loads(json.dumps(made)), sort_keys=False)
     assert found == golden_text(f"lineage_{backbone}.yaml", found)
+
+
+def trainings(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, error: BaseException | None = None
+) -> list[bool]:
+    """Let a training write its config, and end with an error or after some time; return who resumed."""
+    resumed: list[bool] = []
+
+    def train(config: Config, *, out: Path, resume: bool) -> Any:
+        resumed.append(resume)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").touch()
+        if error is not None:
+            raise error
+        return SimpleNamespace(train_seconds=seconds)
+
+    monkeypatch.setattr(whole, "train", train)
+    return resumed
+
+
+def test_the_seconds_of_all_attempts_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, now, config = tmp_path / "rcnn", [0.0], Config.model_validate(CHAIN[3].config(ground("resnet18")))
+    monkeypatch.setattr(whole.time, "perf_counter", lambda: now.append(now[-1] + 5.0) or now[-1])  # type: ignore[func-returns-value]
+    resumed = trainings(monkeypatch, 0.0, KeyboardInterrupt())
+    for seconds in (5.0, 10.0):
+        with pytest.raises(KeyboardInterrupt):
+            whole._train_once(config, folder)
+        assert json.loads((folder / whole.SPENT).read_bytes()) == {"seconds": seconds, "done": False}
+        (folder / "last.pt").touch()
+    assert resumed == [False, True]
+    resumed = trainings(monkeypatch, 7.0)
+    assert whole._train_once(config, folder) == 17.0
+    assert json.loads((folder / whole.SPENT).read_bytes()) == {"seconds": 17.0, "done": True}
+    assert whole._train_once(config, folder) == 17.0
+    assert resumed == [True]
+
+
+def test_what_was_stopped_before_its_first_checkpoint_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config.model_validate(CHAIN[3].config(ground("resnet18")))
+    (tmp_path / "rcnn").mkdir()
+    (tmp_path / "rcnn" / "config.yaml").touch()
+    (tmp_path / "rcnn" / "metrics.jsonl").touch()
+    resumed = trainings(monkeypatch, 7.0)
+    assert whole._train_once(config, tmp_path / "rcnn") == 7.0
+    assert resumed == [False]
+    assert {file.name for file in (tmp_path / "rcnn").iterdir()} == {"config.yaml", whole.SPENT}

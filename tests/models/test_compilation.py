@@ -62,3 +62,42 @@ def test_no_compiler_is_said_beforehand(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"no no-such-compiler.*CXX"):
         compile_maps(tiny())
+
+
+def test_a_detector_that_names_no_modules_is_told() -> None:
+    with pytest.raises(UserError) as told:
+        compile_maps(torch.nn.Linear(1, 1))
+    assert str(told.value) == (
+        "compile: true: Linear does not say which of its modules compute maps; give it a "
+        "method map_modules(), or leave compile: false"
+    )
+
+
+def test_every_module_that_computes_maps_is_translated_for_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, object]]] = []
+
+    def compiled(module: torch.nn.Module, **how: object) -> None:
+        told.append((type(module).__name__, how))
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    model = tiny()
+    compile_maps(model)
+    names = [type(module).__name__ for module in model.map_modules()]
+    assert len(names) == 3
+    assert told == [(name, {"backend": "inductor", "dynamic": True}) for name in names]
+
+
+@pytest.mark.parametrize(("system", "compiler"), [("linux", "g++"), ("darwin", "clang++")])
+def test_the_systems_own_compiler_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, system: str, compiler: str
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError) as told:
+        compile_maps(tiny())
+    assert str(told.value) == (
+        f"compile: torch.compile needs a C++ compiler on the CPU, and there is no {compiler}; install "
+        "one, name yours in the environment variable CXX, or leave compile: false"
+    )

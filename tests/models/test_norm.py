@@ -89,3 +89,26 @@ def test_blocks_have_a_bias_or_a_norm() -> None:
     assert set(conv_block(2, 3, size=3, norm="none", relu=True).state_dict()) == {"0.weight", "0.bias"}
     assert "0.bias" not in conv_block(2, 3, size=3, norm="trainable", relu=False).state_dict()
     assert conv_block(2, 3, size=3, norm="none", relu=True)(torch.zeros(1, 2, 5, 6)).shape == (1, 3, 5, 6)
+
+
+def test_each_kind_of_norm() -> None:
+    kinds = {
+        "frozen": FrozenBatchNorm,
+        "trainable": nn.BatchNorm2d,
+        "sync": nn.SyncBatchNorm,
+        "none": nn.Identity,
+    }
+    for kind, expected in kinds.items():
+        made = make_norm(kind, 3)  # type: ignore[arg-type]
+        assert type(made) is expected
+        assert kind == "none" or made.weight.shape == (3,)
+
+
+def test_a_frozen_norm_is_loaded_beside_others() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(2), FrozenBatchNorm(2))
+    source = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2))
+    source[0].num_batches_tracked.fill_(7)
+    source[1].running_mean.fill_(3)
+    model.load_state_dict(source.state_dict())
+    assert model[0].num_batches_tracked == 7
+    assert model[1].running_mean.tolist() == [3, 3]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from detkit.errors import UserError
-from detkit.models.pretrained import load_weights, read_weights
+from detkit.models.pretrained import LoadReport, load_weights, read_weights
 
 
 def conv_and_norm() -> nn.Sequential:
@@ -38,8 +38,60 @@ def test_report_names_everything() -> None:
     assert report.missing == ("head.weight", "head.bias")
     assert report.unused == ("fc.weight",)
     assert report.reshaped == (("body.bias", (5,), (2,)),)
-    for name in ("head.weight", "does not have: fc", "body.bias", "(5,)", "(2,)"):
-        assert name in str(report)
+    assert str(report).splitlines() == [
+        "weights file: 1 tensor loaded",
+        "  not in the file, start at random: head.weight, head.bias",
+        "  also in the file, for layers that this detector does not have: fc",
+        "  body.bias: the file has shape (5,), the model (2,); starts at random",
+    ]
+
+
+def test_a_report_names_eight_of_a_kind() -> None:
+    for count, more in ((8, ""), (9, " and 1 more"), (10, " and 2 more")):
+        names = tuple(f"n{number}" for number in range(count))
+        said = str(LoadReport("it", ("a", "b"), names, ("norm",), (), ()))
+        assert said.splitlines() == [
+            "weights it: 2 tensors loaded",
+            f"  not in the file, start at random: n0, n1, n2, n3, n4, n5, n6, n7{more}",
+            "  norms reset, their convolution is not in the file: norm",
+        ]
+
+
+def test_counts_of_batches_are_neither_missed_nor_unused() -> None:
+    norm = nn.BatchNorm2d(2)
+    state = {name: value for name, value in norm.state_dict().items() if name != "num_batches_tracked"}
+    report = load_weights({"": norm}, state, "file")
+    assert (report.missing, report.unused) == ((), ())
+    report = load_weights(
+        {"": nn.Linear(1, 1)},
+        {**nn.Linear(1, 1).state_dict(), "x.num_batches_tracked": torch.ones(1)},
+        "file",
+    )
+    assert report.unused == ()
+
+
+def test_own_files_give_the_backbone_and_the_rest_by_published_names(tmp_path: Path) -> None:
+    file = tmp_path / "own.safetensors"
+    save_file({"backbone.a": torch.ones(1), "tail.b": torch.ones(1), "c": torch.ones(1)}, file)
+    assert sorted(read_weights(str(file), model="resnet18", width=0.5)) == ["a", "b", "c"]
+    save_file({"tail.b": torch.ones(1)}, file)  # no file of ours
+    assert sorted(read_weights(str(file), model="resnet18", width=0.5)) == ["tail.b"]
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {"a": 1}}, [torch.ones(1)], {"model": {"a": "b"}}])
+def test_what_holds_other_things_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth holds a (dict|list), not tensors by name$"):
+        read_weights(str(tmp_path / "w.pth"), model="resnet18", width=1.0)
+
+
+def test_a_network_that_torchvision_does_not_have() -> None:
+    with pytest.raises(UserError) as told:
+        read_weights("IMAGENET1K_V1", model="zfnet", width=1.0)
+    assert str(told.value) == (
+        "backbone.weights: torchvision has no weights of zfnet; use none or a file (.pth, .pt, "
+        ".safetensors), not 'IMAGENET1K_V1'"
+    )
 
 
 def test_a_norm_without_its_convolution_becomes_the_identity() -> None:

@@ -207,3 +207,17 @@ def test_tiles_are_taken_where_they_pay_and_nowhere_else(monkeypatch: pytest.Mon
     assert not taken(x.double(), weight.double())
     with torch.autocast("cpu", torch.bfloat16):
         assert not taken(x, weight)
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_the_librarys_gradients_are_of_maps_and_of_weights(wanted: int) -> None:
+    torch.manual_seed(0)
+    x, weight = drawn(2, 3, 6, 7).requires_grad_(), drawn(4, 3, 3, 3).requires_grad_()
+    result = F.conv2d(x, weight, None, (2, 1), (1, 0))
+    grad = torch.randn_like(result)
+    expected = torch.autograd.grad(result, (x, weight), grad)[wanted]
+    plan = convolution._Plan((2, 1), (1, 0), "library", "library")
+    found = convolution._of_library(grad, x.detach(), weight.detach(), plan, wanted)
+    torch.testing.assert_close(found, expected)
+    by_name = (convolution._input_gradient, convolution._weight_gradient)[wanted]
+    torch.testing.assert_close(by_name(grad, x.detach(), weight.detach(), plan), expected)

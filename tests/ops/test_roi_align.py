@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from detkit.errors import UserError
 from detkit.ops.roi_align import roi_align, roi_align_pyramid
@@ -163,6 +164,14 @@ def test_the_operator_is_what_it_says() -> None:
     level = torch.arange(len(BOXES)) % 3 // 2  # maps of two sizes
     sample = ([features, maps(3)[:, :, :6]], BOXES * SCALE, IMAGE, level, 3, 2, True)
     torch.library.opcheck(torch.ops.detkit.roi_align.default, sample)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_the_operator_tells_its_shape_without_being_run(count: int) -> None:
+    with FakeTensorMode():
+        indices = torch.zeros(count, dtype=torch.int64)
+        sample = ([torch.zeros(2, 5, 8, 9)], torch.zeros(count, 4), indices, indices, 3, 2, True)
+        assert torch.ops.detkit.roi_align.default(*sample).shape == (count, 5, 3, 3)
 
 
 @pytest.mark.slow

@@ -21,3 +21,9 @@ def test_the_best_are_the_first() -> None:
     assert found.best(2).boxes.tolist() == found.boxes[:2].tolist()
     assert len(found.best(9)) == 3
     assert len(Proposals.empty().best(1)) == 0
+
+
+def test_scores_are_shares_of_the_number_of_boxes() -> None:
+    assert ranked(np.zeros((5, 4), dtype=np.float32)).scores.tolist() == pytest.approx(
+        [1, 0.8, 0.6, 0.4, 0.2]
+    )

@@ -102,3 +102,22 @@ def test_the_limit_keeps_the_first() -> None:
     everything = SlidingWindow(RELATIVE, None)(image(60, 80))
     few = SlidingWindow(RELATIVE, 7)(image(60, 80))
     assert few.boxes.tolist() == everything.boxes[:7].tolist()
+
+
+@pytest.mark.parametrize(
+    ("stride", "lefts"), [(1.0, [0, 50]), (0.5, [0, 25, 50]), (0.4, [0, 50 / 3, 100 / 3, 50]), (4.0, [0, 50])]
+)
+def test_neighbours_are_no_farther_apart_than_the_stride(stride: float, lefts: list[float]) -> None:
+    (grid,) = RelativeWindows((0.5,), (1.0,), stride).grids(100, 100)
+    assert grid.size_px == (50, 50)
+    assert grid.lefts_px.tolist() == pytest.approx(lefts)
+    assert grid.tops_px.tolist() == pytest.approx(lefts)
+
+
+def test_windows_of_one_size_begin_with_a_coarse_covering() -> None:
+    (grid,) = PyramidWindows(((10, 20),), 10, 9.0).grids(40, 30)
+    assert grid.size_px == (10, 20)
+    assert grid.boxes().tolist() == [
+        [0, 0, 10, 20], [20, 0, 30, 20], [0, 20, 10, 40], [20, 20, 30, 40],
+        [10, 0, 20, 20], [10, 20, 20, 40], [0, 10, 10, 30], [20, 10, 30, 30], [10, 10, 20, 30],
+    ]  # fmt: skip

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,3 +34,12 @@ def golden_array(name: str, found: NDArray[Any]) -> NDArray[Any]:
         np.save(FOLDER / name, found)
     array: NDArray[Any] = np.load(FOLDER / name)
     return array
+
+
+def golden_picture(name: str, found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) RGB picture of a golden .png file, to be compared with the one that was found."""
+    file = FOLDER / name
+    if REWRITES:
+        cv2.imwrite(str(file), cv2.cvtColor(found, cv2.COLOR_RGB2BGR))
+    picture: Any = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+    return picture  # type: ignore[no-any-return]

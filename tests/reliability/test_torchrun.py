@@ -100,3 +100,28 @@ def test_processes_share_the_images_of_eval_and_predict(tmp_path: Path) -> None:
         )
         assert len(alone) > 1
         assert shared == alone
+
+
+@pytest.mark.slow
+@pytest.mark.local_sockets
+def test_all_processes_leave_out_the_same_unreadable_images(tmp_path: Path) -> None:
+    root, out = tmp_path / "data", tmp_path / "run"
+    write_synthetic(root, "voc", 8, 3)
+    bad = sorted(root.rglob("train_*.jpg"))[5]
+    whole = bad.read_bytes()
+    bad.write_bytes(b"no image")
+    data = tuple(f"data.{part}={{type: voc, root: {root}, sets: [{part}]}}" for part in ("train", "val"))
+    small = [item for item in SMALL if "data." not in item]
+    arguments = ("-m", "detkit", "train", "faster_rcnn_resnet18_synthetic", *small, *data, "--out", str(out))
+    refused = torchrun(*arguments)
+    assert refused.returncode != 0
+    assert not out.exists()
+    ended = torchrun(*arguments, "--skip-bad", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("training on 7 images") == 1
+    listed = json.loads((out / "skipped_images.json").read_text())
+    assert [Path(item["image"]).name for item in listed] == [bad.name]
+    bad.write_bytes(whole)
+    longer = torchrun(*arguments, "--resume", "train.epochs=9")
+    assert "training on 7 images" in longer.stderr, longer.stderr
+    assert json.loads((out / "skipped_images.json").read_text()) == listed

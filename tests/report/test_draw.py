@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from detkit.data.images import decode_image
+from detkit.errors import UserError
 from detkit.report import draw
 from detkit.report.colours import as_hex, class_colour, ink_on
 from detkit.report.draw import (
@@ -14,6 +15,7 @@ from detkit.report.draw import (
     Rectangle,
     draw_detections,
     draw_targets,
+    encoded,
     fit,
     tile_images,
     write_image,
@@ -201,3 +203,10 @@ def test_outlines_across_bands_are_those_of_one(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(draw, "_BAND_PX", 7)
     np.testing.assert_array_equal(draw_detections(image, *args), whole)
     assert (whole != image).any()
+
+
+def test_a_picture_too_long_for_a_jpeg_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        encoded(".jpg", np.zeros((1, 70_000, 3), np.uint8))
+    assert str(caught.value) == "the image could not be encoded as .jpg"
+    assert encoded(".png", np.zeros((1, 70_000, 3), np.uint8)).startswith(b"\x89PNG")

@@ -9,7 +9,7 @@ import pytest
 
 from detkit.report.content import Bar, ConfusionMatrix, Curve, Table
 from detkit.report.plots import MAX_POINTS, line_plot, thin_out, ticks
-from detkit.report.tables import bars, cell_text, confusion, legend, table
+from detkit.report.tables import NUM_PAIRS, _largest_pairs, bars, cell_text, confusion, legend, table
 
 
 def points(svg: str) -> np.ndarray:
@@ -147,3 +147,16 @@ def test_many_classes_give_a_list_of_confusions() -> None:
 
 def test_legend_escapes_names() -> None:
     assert "<x>" not in legend([Curve("<x>", np.zeros(0), np.zeros(0), 0.5)], ["red"])
+
+
+def test_the_largest_confusions_are_listed_first_and_those_that_happened_alone() -> None:
+    counts = np.zeros((60, 60), dtype=np.int64)
+    counts[3, 5], counts[7, 2], counts[7, 8], counts[4, 4] = 7, 9, 7, 50
+    names = tuple(f"c{i}" for i in range(60))
+    assert _largest_pairs(ConfusionMatrix(names, counts)).rows == (
+        ("c7", "c2", 9, "56%"),
+        ("c3", "c5", 7, "100%"),
+        ("c7", "c8", 7, "44%"),
+    )
+    counts = np.ones((60, 60), dtype=np.int64)
+    assert len(_largest_pairs(ConfusionMatrix(names, counts)).rows) == NUM_PAIRS

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detkit.errors import UserError
 from detkit.evaluation.measure import Metric, measure
 from detkit.report.evaluation_page import EvaluatedRun
-from detkit.runs.results import write_results
+from detkit.runs.results import read_run, require_same_classes, write_results
 from tests.reference.small_scene import scene
 
 
@@ -27,3 +28,31 @@ def test_vocs_files_are_for_vocs_metrics_on_vocs_annotations(
     assert {file.name for file in tmp_path.iterdir()} == {
         "detections.json", "report.html", *(["comp4"] if official else []),
     }  # fmt: skip
+
+
+def test_classes_must_be_the_same_in_the_same_order() -> None:
+    truth, _ = scene([("a", (10, 10, 50, 50))], [])
+    require_same_classes(truth.classes, truth.classes, Path("m"))
+    with pytest.raises(UserError) as told:
+        require_same_classes(truth.classes[::-1], truth.classes, Path("m"))
+    assert str(told.value).splitlines() == [
+        "m: the model's classes are not those of the config:",
+        f"  model:  {', '.join(truth.classes[::-1])}",
+        f"  config: {', '.join(truth.classes)}",
+        "Write the model's classes, in its order, into data.classes (and those it does not know into "
+        "data.ignore_classes), or fine-tune the model to yours: detkit train CONFIG --from WEIGHTS",
+    ]
+
+
+@pytest.mark.parametrize(("there", "missing"), [((), "config.yaml"), (("config.yaml",), "detections.json")])
+def test_a_folder_that_is_no_finished_run_is_told(
+    tmp_path: Path, there: tuple[str, ...], missing: str
+) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+    with pytest.raises(UserError) as told:
+        read_run(tmp_path)
+    assert str(told.value) == (
+        f"{tmp_path}: has no {missing}, so it is not the folder of a finished run; give one that detkit "
+        "train (with data.val) or detkit eval wrote"
+    )

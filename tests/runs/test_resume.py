@@ -8,8 +8,8 @@ import pytest
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.errors import UserError
-from detkit.runs.resume import announce_changes, training_folder
-from detkit.storage.run_folder import CHECKPOINT, CONFIG, METRICS
+from detkit.runs.resume import announce_changes, skipped_before, training_folder
+from detkit.storage.run_folder import CHECKPOINT, CONFIG, MADE_WITH, METRICS
 from detkit.training.staged.stages import FOLDER as STAGES
 
 NAME = "faster_rcnn_resnet18_synthetic"
@@ -151,7 +151,7 @@ def test_a_training_that_ended_leaves_no_lock_however_it_ended(tmp_path: Path) -
         training_folder(tmp_path, "train", "version: 1\n", resume=False),
     ):
         raise KeyboardInterrupt
-    assert names(tmp_path) == {CONFIG}
+    assert names(tmp_path) == {CONFIG, MADE_WITH}
 
 
 @pytest.mark.parametrize(
@@ -182,3 +182,27 @@ def test_a_training_that_failed_leaves_only_what_is_worth_something(
     if kept:
         assert (out / CONFIG).is_file()
         assert all((out / name).exists() for name in left)
+
+
+@pytest.mark.parametrize(("count", "last"), [(100, None), (101, 1), (105, 5)])
+def test_of_a_config_that_has_nothing_in_common_a_hundred_keys_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, last: int | None
+) -> None:
+    (tmp_path / CONFIG).write_text("\n".join(f"key{number:03}: {'x' * 300}" for number in range(count)))
+    announce_changes(tmp_path, "{}")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"changed since the training began: key000: {'x' * 200} -> None"
+    assert said[99] == f"changed since the training began: key099: {'x' * 200} -> None"
+    assert said[100:] == ([] if last is None else [f"... and {last} other keys"])
+
+
+@pytest.mark.parametrize("content", ["nothing", "[1]", "{}x", '[{"image": "a"}]', "3"])
+def test_a_damaged_list_of_what_was_left_out_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "skipped_images.json"
+    assert skipped_before(None) == skipped_before(tmp_path) == []
+    file.write_text('[{"image": "a.jpg", "error": "cut short", "more": 1}]')
+    assert skipped_before(tmp_path) == [{"image": "a.jpg", "error": "cut short"}]
+    file.write_text(content)
+    with pytest.raises(UserError) as told:
+        skipped_before(tmp_path)
+    assert str(told.value) == f"{file}: not a list of images that a training left out; remove it"

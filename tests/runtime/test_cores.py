@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detkit.runtime import cores
-from detkit.runtime.cores import SPINS, num_cores, share_of_cores, spin_briefly
+from detkit.runtime.cores import SPINS, num_cores, num_workers, share_of_cores, spin_briefly
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +97,23 @@ print(*(seen or [os.environ.get("GOMP_SPINCOUNT")]))
         [sys.executable, "-c", watch], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[-1] == SPINS
+
+
+@pytest.mark.parametrize(
+    ("processes", "workers"), [("1", 7), ("2", 3), ("3", 0), ("4", 0), ("8", 0), ("0", 7)]
+)
+def test_loader_processes_take_what_training_leaves_over(
+    monkeypatch: pytest.MonkeyPatch, processes: str, workers: int
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert num_workers(None) == workers
+    assert num_workers(0) == 0
+    assert num_workers(5) == 5
+
+
+@pytest.mark.parametrize(("cores_there", "workers"), [(3, 2), (9, 8), (10, 8), (64, 8)])
+def test_there_are_no_more_than_eight(
+    monkeypatch: pytest.MonkeyPatch, cores_there: int, workers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores_there)), raising=False)
+    assert num_workers(None) == workers

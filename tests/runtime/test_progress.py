@@ -37,6 +37,7 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(
     said = work().splitlines()
     assert len(said) == 150 // 30
     assert said[0] == "proposals: 1,060 of 4,000 images, 2 images/s, 0:24:30 left"
+    assert work(unit="steps").splitlines()[-1] == "proposals: 1,300 of 4,000 steps, 2 steps/s, 0:22:30 left"
     assert work(logs=False) == ""
     monkeypatch.setenv("RANK", "1")
     assert work() == ""
@@ -125,3 +126,48 @@ def test_a_narrow_terminal_still_shows_how_far_it_is(
     assert "41/160" in said
     assert "steps/s" in said
     assert "6.07 im" in said or width == 80
+
+
+def test_a_log_tells_no_time_left_where_nothing_says_how_long_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("detkit.runtime.progress.time.monotonic", lambda: now[0])
+    with ProgressLine("predictions") as line:
+        now[0] += 29.0
+        line(29)
+        now[0] += 1.0
+        line(30)
+        now[0] += 30.0
+        line(0, 10_000)  # nothing is done, and who knows
+        now[0] += 3540.0
+        line(720)
+        line(1_440, 39_600)
+    assert capsys.readouterr().err == (
+        "predictions: 30 images, 1 images/s\n"
+        "predictions: 0 of 10,000 images, 0 images/s\n"
+        "predictions: 720 images, 0.2 images/s\n"
+    )
+    with ProgressLine("predictions") as line:
+        now[0] += 3600.0
+        line(1_440, 39_600)
+    assert capsys.readouterr().err == "predictions: 1,440 of 39,600 images, 0.4 images/s, 26:30:00 left\n"
+
+
+def test_a_terminal_is_drawn_on_ten_times_a_second_and_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    now = [100.0]
+    monkeypatch.setattr("detkit.runtime.progress.time.monotonic", lambda: now[0])
+    with ProgressLine("features", 4, 1) as line:
+        drawn = []
+        for done, later in ((1, 0.0), (2, 0.25), (3, 0.05), (4, 0.0)):
+            capsys.readouterr()
+            now[0] += later
+            line(done)
+            drawn.append(plain(capsys.readouterr().err))
+    assert "4 images/s" in drawn[1]  # one in a quarter of a second; another was done before
+    assert drawn[2] == ""
+    assert "4/4" in drawn[3]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import shutil
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from detkit.errors import UserError
 from detkit.storage.atomic import durable_file, write_atomically
@@ -20,8 +23,10 @@ def test_a_write_that_fails_in_between_leaves_the_earlier_file(tmp_path: Path) -
     write(b"old")
     with pytest.raises(ZeroDivisionError):
         write(b"half", ZeroDivisionError())
+    assert [path.name for path in file.parent.iterdir()] == ["b.bin"]  # and no half of one
     with pytest.raises(UserError, match=r"No space left.*unharmed"):
         write(b"half", OSError(28, "No space left on device"))
+    assert [path.name for path in file.parent.iterdir()] == ["b.bin"], "what was written half is gone"
     with file.open("rb") as reader:
         write(b"new")
         assert reader.read() == b"old"  # a reader keeps what it opened
@@ -85,3 +90,52 @@ def test_others_may_read_what_they_may_read_of_other_files(tmp_path: Path) -> No
     with durable_file(tmp_path / "model.safetensors") as part:
         part.touch(0o600)
     assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "usual.txt").stat().st_mode
+
+
+def fails_within(first: OSError, second: Exception) -> None:
+    try:
+        raise first
+    except OSError:
+        raise second  # noqa: B904 (as torch does: the first one is only its context)
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "reason"),
+    [
+        (None, OSError(28, "No space left on device"), "No space left on device"),
+        (None, OSError("a text alone"), "a text alone"),
+        (OSError(28, "No space left on device"), RuntimeError("write failed"), "No space left on device"),
+        (None, SafetensorError("I/O error: No space left"), "I/O error: No space left"),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_the_systems_reason_is_told_with_the_room_that_is_left(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool,
+    context: OSError | None,
+    error: Exception,
+    reason: str,
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9 << 20, 6 << 20, 3 << 20))
+    file = tmp_path / "a.bin"
+    if there:
+        file.touch()
+
+    def write() -> None:
+        with durable_file(file):
+            if context is None:
+                raise error
+            fails_within(context, error)
+
+    with pytest.raises(UserError) as told:
+        write()
+    kept = "; the one that was there is unharmed" if there else ""
+    assert str(told.value) == f"{file}: could not be written ({reason}); 3 MB are free there{kept}"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a mistake"), SafetensorError("a mistake")])
+def test_what_is_not_the_systems_fault_is_not_called_so(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error), match=r"^a mistake$"), durable_file(tmp_path / "a.bin"):
+        raise error

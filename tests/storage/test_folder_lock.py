@@ -208,3 +208,32 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=rf"file/a/{LOCK}: cannot be made"):
         locked(tmp_path / "file" / "a").__enter__()
+
+
+@pytest.mark.parametrize("pid", [0, -1, "own", 1 << 70])
+def test_without_locks_a_number_that_is_none_of_another_process_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int | str
+) -> None:
+    monkeypatch.setattr(fcntl, "lockf", refuses_locks)
+    note = {"pid": os.getpid() if pid == "own" else pid, "host": socket.gethostname(), "work": "rows"}
+    (tmp_path / LOCK).write_text(json.dumps(note))
+    with locked(tmp_path) as lock:
+        assert lock.work == "rows"
+
+
+def test_without_locks_a_process_of_another_user_keeps_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another_users(pid: int, signal: int) -> None:
+        assert (pid, signal) == (7, 0)
+        raise PermissionError
+
+    monkeypatch.setattr(fcntl, "lockf", refuses_locks)
+    monkeypatch.setattr(os, "kill", another_users)
+    host = socket.gethostname()
+    (tmp_path / LOCK).write_text(json.dumps({"pid": 7, "host": host, "work": ""}))
+    with pytest.raises(UserError) as told:
+        locked(tmp_path).__enter__()
+    assert str(told.value) == (
+        f"{tmp_path}: process 7 of {host} is at work there; wait until it ends, or name another folder"
+    )

@@ -77,8 +77,11 @@ def test_halves_of_files_and_a_free_lock_do_not_fill_a_folder(tmp_path: Path) ->
 @pytest.mark.parametrize("name", [".config", "x.part", ".part", "lock"])
 def test_whatever_else_is_there_is_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match="not empty"), results_folder(tmp_path, "found", "one"):
+    with pytest.raises(UserError) as told, results_folder(tmp_path, "found", "one"):
         raise AssertionError("not reached")
+    assert str(told.value) == (
+        f"{tmp_path}: the folder is not empty, and results are never overwritten; name another one"
+    )
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
@@ -93,12 +96,18 @@ def test_what_was_written_until_an_error_is_kept_only_where_it_is_worth_somethin
             (out / "pictures").mkdir()
             (out / "pictures" / "a.jpg").touch()
             (out / ".b.jpg.part").touch()
+            if not keep:
+                (out / "link").symlink_to(tmp_path / "elsewhere")
             raise UserError("broken")
+
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").touch()
 
     with pytest.raises(UserError, match="broken"):
         fail()
     if not keep:
         assert not out.exists()
+        assert (tmp_path / "elsewhere" / "mine").exists()
         return
     assert {file.name for file in out.iterdir()} == {"pictures", ".b.jpg.part", LOCK}
     with pytest.raises(UserError, match="not empty"), results_folder(out, "found", "two"):

@@ -351,3 +351,74 @@ def test_a_corrected_copy_holds_sets_of_two_formats(tmp_path: Path) -> None:
     again = check(str(tmp_path / "copy" / "config.yaml"))
     assert not again.errors
     assert again.parts == {"train": 8, "val": 4}
+
+
+def with_odd_boxes(folder: Path) -> None:
+    """Write a set in which one box leaves its image and another has no width."""
+    drawn = pictures(np.random.default_rng(4))
+    name, x1, y1, _, y2 = drawn[0].objects[0]
+    drawn[0].objects[0] = (name, x1, y1, drawn[0].size[1] + 20, y2)
+    name, x1, y1, _, y2 = drawn[1].objects[0]
+    drawn[1].objects[0] = (name, x1, y1, x1, y2)
+    write(folder, "coco", drawn)
+
+
+@pytest.mark.parametrize("policy", ["clip", "drop", "error"])
+def test_what_the_config_handles_is_no_error(tmp_path: Path, policy: str) -> None:
+    with_odd_boxes(tmp_path / "set")
+    file = config_file(tmp_path, "coco")
+    result = check(str(file), [f"data.invalid_boxes={policy}"])
+    kinds = ["degenerate_box", "outside_box"]
+    found = {kind: [f for f in result.findings if f.kind == kind] for kind in kinds}
+    assert all(len(of_kind) == 1 for of_kind in found.values())
+    if policy == "error":  # which a training refuses
+        assert [finding.kind for finding in result.errors] == kinds
+        assert "invalid_boxes" not in found["outside_box"][0].message
+        with pytest.raises(UserError, match="2 invalid boxes"):
+            open_training_set(load_config(str(file)).data)
+        return
+    assert not result.errors
+    done = {"clip": "is cut to the image", "drop": "is left out"}[policy]
+    assert f"in training it {done}" in found["outside_box"][0].message
+    assert f"(data.invalid_boxes: {policy})" in found["outside_box"][0].message
+    _, changed = open_training_set(load_config(str(file), [f"data.invalid_boxes={policy}"]).data)
+    assert (changed["clipped"], changed["dropped"]) == {"clip": (1, 1), "drop": (0, 2)}[policy]
+    assert main(["check", str(file), f"data.invalid_boxes={policy}"]) == 0
+
+
+def test_a_check_right_after_init_agrees_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_odd_boxes(tmp_path / "set")
+    assert main(["check", str(tmp_path / "set")]) == 0
+    assert "(data.invalid_boxes: clip, as detkit init writes it)" in capsys.readouterr().out
+    made = str(tmp_path / "made.yaml")
+    assert main(["init", str(tmp_path / "set"), "-o", made]) == 0
+    capsys.readouterr()
+    assert main(["check", made]) == 0
+    said = capsys.readouterr().out
+    assert "warning: a box reaches beyond its image (outside_box, 1)" in said
+    assert "\n0 errors, " in said
+
+
+def test_the_exit_status_of_a_fix_is_about_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_odd_boxes(tmp_path / "set")
+    file = config_file(tmp_path, "coco")
+    assert main(["check", str(file), "--fix", str(tmp_path / "copy"), "--json", str(tmp_path / "j")]) == 0
+    found = json.loads((tmp_path / "j").read_text())
+    assert (len(found["errors"]), len(found["changes"]), found["left"]) == (2, 2, [])
+    assert main(["check", str(file), "data.classes=[apple, pear]", "--fix", str(tmp_path / "other")]) == 1
+    assert "left to you: " in capsys.readouterr().out
+
+
+def test_a_copy_of_which_nothing_is_left_is_no_success(dataset: Path, tmp_path: Path) -> None:
+    for file in (dataset / "JPEGImages").iterdir():
+        file.write_bytes(b"")
+    result = check(str(dataset), fix=tmp_path / "copy")
+    assert {(finding.kind, finding.object) for finding in result.left} == {
+        ("no_objects", "train"),
+        ("no_objects", "val"),
+    }
+    assert json.loads((tmp_path / "copy" / "changes.json").read_text())["left"] == [
+        finding.to_json() for finding in result.left
+    ]

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from detkit.__main__ import main
 from detkit.errors import UserError
-from detkit.evaluation.measure import measure
+from detkit.evaluation.analysis.compare import Comparison, Difference
+from detkit.evaluation.measure import RULES, measure
 from detkit.runs.results import read_run
-from detkit.workflows.compare import compare
+from detkit.workflows import compare as workflow
+from detkit.workflows.compare import RunComparison, compare
+from tests.reference.small_scene import scene
 from tests.workflows.made_run import make_run
 
 WITHOUT_STARS = ("data.classes=[disc, ring, square, triangle]", "data.ignore_classes=[star]")
@@ -95,3 +102,84 @@ def test_a_class_without_objects_is_not_applicable(
     assert "nan" not in said
     per_class = json.loads(file.read_text("utf-8"))["per_class"]
     assert all(per_class[name]["delta"] is None for name in absent)
+
+
+def difference(first: float, second: float, low: float, high: float) -> Difference:
+    return Difference(first, second, low, high)
+
+
+BETTER, WORSE = difference(0.5, 0.75, 0.125, 0.375), difference(0.75, 0.5, -0.375, -0.125)
+NOISE, NOTHING = difference(0.5, 0.5625, -0.125, 0.25), difference(*[math.nan] * 4)
+
+
+def compared(total: Difference) -> RunComparison:
+    result = Comparison("voc07", 0.95, total, (BETTER, WORSE, NOISE, BETTER, NOTHING))
+    return RunComparison(Path("a"), Path("b"), ("cat", "dog", "emu", "fox", "gnu"), 12, result)
+
+
+@pytest.mark.parametrize(
+    ("total", "sentence"),
+    [
+        (BETTER, "all together, b is better than a, beyond the noise"),
+        (WORSE, "all together, b is worse than a, beyond the noise"),
+        (
+            NOISE,
+            "all together, the difference is inside the noise: other images could have turned the order "
+            "round",
+        ),
+        (NOTHING, "all together, there is nothing to compare: no object is labelled"),
+    ],
+)
+def test_conclusions_in_full(total: Difference, sentence: str) -> None:
+    assert compared(total).conclusions() == [
+        f"AP by {RULES['voc07']}, on 12 images, resampled",
+        "first: a   second: b",
+        "better: cat, fox",
+        "worse: dog",
+        "inside the noise: emu",
+        "n/a: gnu",
+        sentence,
+    ]
+
+
+def test_the_table_in_full() -> None:
+    assert compared(NOISE).table() == [
+        ("class", ["first", "second", "difference", "95% interval", ""]),
+        ("cat", ["0.5000", "0.7500", "+0.2500", "+0.1250 to +0.3750", "better"]),
+        ("dog", ["0.7500", "0.5000", "-0.2500", "-0.3750 to -0.1250", "worse"]),
+        ("emu", ["0.5000", "0.5625", "+0.0625", "-0.1250 to +0.2500", "inside the noise"]),
+        ("fox", ["0.5000", "0.7500", "+0.2500", "+0.1250 to +0.3750", "better"]),
+        ("gnu", ["n/a", "n/a", "n/a", "n/a to n/a", "n/a"]),
+        ("mean", ["0.5000", "0.5625", "+0.0625", "-0.1250 to +0.2500", "inside the noise"]),
+    ]
+
+
+def test_the_numbers_in_full() -> None:
+    found = compared(NOISE).to_json()
+    numbers = {"first": 0.5, "second": 0.5625, "delta": 0.0625, "low": -0.125, "high": 0.25}
+    assert {key: value for key, value in found.items() if key != "per_class"} == {
+        "metric": "voc07", "level": 0.95, **numbers,
+    }  # fmt: skip
+    assert list(found["per_class"]) == ["cat", "dog", "emu", "fox", "gnu"]
+    assert found["per_class"]["emu"] == numbers
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"classes": ("x", "y")}, "the first looked for a, b, c, the second for x, y"),
+        ({"image_files": ["1.jpg", "0.jpg"]}, "they come in another order"),
+        ({"image_files": ["0.jpg", "2.jpg"]}, "2 are in one of them only, such as 1.jpg"),
+        ({"image_files": ["0.jpg", "3.jpg"]}, "2 are in one of them only, such as 1.jpg"),
+        ({"boxes": np.zeros((1, 4))}, "their labels differ"),
+        ({"difficult": np.ones(1, bool)}, "their labels differ"),
+        ({"crowd": np.ones(1, bool)}, "their labels differ"),
+        ({"box_format": "voc"}, "their labels differ"),
+    ],
+)
+def test_what_tells_two_sets_of_images_apart(change: dict[str, Any], said: str | None) -> None:
+    truth, _ = scene([("a", (10, 10, 50, 50))], [])
+    one = replace(truth, image_files=np.array(["0.jpg", "1.jpg"]), box_format="coco")
+    change = {key: np.array(value) if key == "image_files" else value for key, value in change.items()}
+    assert workflow._difference_of_truth(one, replace(one, **change)) == said

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from detkit.cli.app import app
@@ -15,8 +16,10 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.model_file import save_model
+from detkit.models.roi.box_heads import FcHead
 from detkit.runs.predictor import load_detector
-from detkit.workflows.compress import compress
+from detkit.workflows import compress as workflow
+from detkit.workflows.compress import Compression, Measurement, compress
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
 
@@ -152,3 +155,40 @@ def test_images_that_are_gone_are_said(
     said = capsys.readouterr().err
     assert "not measured, for want of images: data/val: no such folder" in said
     assert "--data CONFIG names others" in said
+
+
+def test_layers_that_are_not_there_or_thin_already_are_told() -> None:
+    with pytest.raises(
+        UserError, match=r"^m: has no fc6 and fc7; heads fc6_fc7 and two_fc can be compressed$"
+    ):
+        workflow._require_whole_fc(nn.Identity(), Path("m"))
+    model = nn.Module()
+    model.replace_fc_layers = lambda layers: None  # type: ignore[assignment]
+    for layers, is_whole in (
+        (FcHead(2, 1, channels=3), True),
+        (FcHead(2, 1, channels=3, ranks=(1, None)), False),
+        (FcHead(2, 1, channels=3, ranks=(None, 1)), False),
+    ):
+        model.fc_layers = layers
+        if is_whole:
+            workflow._require_whole_fc(model, Path("m"))
+        else:
+            with pytest.raises(
+                UserError, match=r"^m: is compressed already; give the file that it was made from$"
+            ):
+                workflow._require_whole_fc(model, Path("m"))
+
+
+def test_the_figures_of_a_compression() -> None:
+    before, after = Measurement(100, 0.5, 3.0), Measurement(40, 0.375, 1.5)
+    assert Compression(Path("o"), "coco", before, after).to_json() == {
+        "out": "o", "metric": "coco", "before": vars(before), "after": vars(after), "ap_difference": -0.125,
+        "speedup": 2.0,
+    }  # fmt: skip
+    for one, other in (
+        (Measurement(1, None, None), after),
+        (before, Measurement(1, None, None)),
+        (before, Measurement(1, None, 0.0)),
+    ):
+        found = Compression(Path("o"), None, one, other).to_json()
+        assert (found["ap_difference"], found["speedup"]) == (None, None)

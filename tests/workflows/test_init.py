@@ -289,9 +289,13 @@ def test_a_sample_is_decoded_and_what_cannot_be_read_is_noted(tmp_path: Path) ->
     files = sorted((tmp_path / "shapes" / "JPEGImages").iterdir())
     files[1].write_bytes(files[1].read_bytes()[:-300])  # its header is whole
     notes = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "a.yaml")["notes"]
-    [said] = [note for note in notes if "cannot be read" in note]
-    assert said.startswith(f"of 6 images that were tried, 1 cannot be read, such as\n{files[1]}: ")
-    assert "detkit check names all" in said
+    place = notes.index("of 6 images that were tried, 1 cannot be read, such as")
+    assert notes[place + 1].startswith(f"{files[1]}: ")
+    assert notes[place + 2].startswith("detkit check names all")
+    files[-1].write_bytes(files[-1].read_bytes()[:-300])
+    notes = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "c.yaml")["notes"]
+    named = [note.split(": ")[0] for note in notes if ".jpg: " in note]
+    assert named == [str(files[1]), str(files[-1])], "those of the training set come first"
     assert "# detkit check names all" in (tmp_path / "a.yaml").read_text()
     for file in files:
         file.write_bytes(file.read_bytes()[:-300])
@@ -328,3 +332,50 @@ def test_no_image_is_compared_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(related_images, "decode_image", counted_decode)
     init(tmp_path / "shapes", out=tmp_path / "mine.yaml")
     assert len(decoded) == len(set(decoded)) == 8
+
+
+def test_boxes_that_are_not_valid_are_clipped_and_the_first_of_them_shown(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "yolo", 3, 1)
+    label = min((tmp_path / "shapes").rglob("train/*.txt"))
+    label.write_text(label.read_text() + "0 0.95 0.5 0.3 0.2\n" * 4)
+    found = init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "mine.yaml")
+    (note,) = (note for note in found["notes"] if note.startswith("invalid_boxes"))
+    first, *shown = note.splitlines()
+    assert first == "invalid_boxes: clip; not valid: 4 boxes, such as"
+    assert len(shown) == 3
+    assert all(label.stem in line for line in shown)
+    assert load_config(tmp_path / "mine.yaml").data.invalid_boxes == "clip"
+
+
+def test_sets_whose_names_say_nothing_are_named_and_none_is_taken_silently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic(tmp_path / "made", "coco", 4, 2)
+    root = tmp_path / "two"
+    root.mkdir()
+    for part in ("train", "val"):
+        (tmp_path / "made" / part).rename(root / part)
+    for part, name in (("train", "cats"), ("val", "dogs")):
+        text = (tmp_path / "made" / "annotations" / f"instances_{part}.json").read_text()
+        content = json.loads(text)
+        for image in content["images"]:
+            image["file_name"] = f"{part}/{image['file_name']}"
+        (root / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(UserError) as told:
+        init(root, out=tmp_path / "mine.yaml")
+    assert str(told.value).splitlines()[:3] == [
+        f"{root}: 2 sets are in it, and no name says which is for training:",
+        f"  cats ({root}/cats.json)",
+        f"  dogs ({root}/dogs.json)",
+    ]
+    assert not list(tmp_path.glob("mine*"))
+    assert init(root / "cats.json", out=tmp_path / "mine.yaml")["images"] == {"train": 3, "val": 1}
+
+
+def test_what_else_lies_in_the_folder_is_said(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "set", "voc", 4, 2)
+    write_synthetic(tmp_path / "yolo", "yolo", 4, 2)
+    (tmp_path / "yolo" / "data.yaml").rename(tmp_path / "set" / "data.yaml")
+    found = init(tmp_path / "set", out=tmp_path / "mine.yaml")
+    assert found["format"] == "voc"
+    assert any(f"{tmp_path}/set/data.yaml (yolo: train, val)" in note for note in found["notes"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,17 @@ def test_memory_is_predicted_by_a_line_and_checked(pretended: list[int]) -> None
     assert result.step_seconds is not None
     assert result.steps == 1  # 6 images in a batch of 8 at most: what is there
     assert result.to_json()["total_seconds"] == result.step_seconds * result.steps * result.epochs
+
+
+def test_a_class_without_an_object_to_learn_from_is_named(
+    pretended: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(small("data.train.num_images=40"))
+    assert "warning" not in capsys.readouterr().err
+    plan(small("data.train.num_images=1"))
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the training set has no object of ")
+    assert said.endswith(": never found after training\n")
 
 
 def test_a_batch_that_does_not_fit_is_told_in_how_many_parts_it_does(pretended: list[int]) -> None:
@@ -124,3 +137,98 @@ def load_alternating() -> object:
     from detkit.detectors.faster_rcnn.config import AlternatingConfig
 
     return AlternatingConfig.model_construct(type="alternating")
+
+
+MEBIBYTE = 1 << 20
+PLAN = Plan(
+    device="cpu",
+    precision="fp32",
+    batch_size=8,
+    parts=2,
+    predicted_bytes=90 * MEBIBYTE,
+    measured_bytes=80 * MEBIBYTE,
+    free_bytes=100 * MEBIBYTE,
+    largest_part=4,
+    advised_parts=2,
+    step_seconds=0.5,
+    steps=100,
+    epochs=12,
+    shared_bytes=3 * MEBIBYTE,
+    shared_free_bytes=3 * MEBIBYTE,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),  # nine tenths of what is free, and all of /dev/shm
+        ({"predicted_bytes": 90 * MEBIBYTE + 1}, False),
+        ({"predicted_bytes": None}, True),
+        ({"free_bytes": None, "predicted_bytes": 1 << 50}, True),
+        ({"measured_bytes": None}, False),
+        ({"shared_bytes": 3 * MEBIBYTE + 1}, False),
+        ({"shared_bytes": 1 << 50, "shared_free_bytes": None}, True),
+    ],
+)
+def test_what_fits(changes: dict[str, int | None], fits: bool) -> None:
+    assert replace(PLAN, **changes).fits is fits  # type: ignore[arg-type]
+
+
+def test_a_plan_is_said_in_full() -> None:
+    assert PLAN.lines() == [
+        "8 images a step in 2 parts on cpu, fp32",
+        "memory: 90 MiB predicted of 100 MiB free; the largest images took 80 MiB",
+        "time: 0.50 s a step, 50 s an epoch of 100, 10.0 min for 12 epochs without validation",
+        "most that fits at a time: 4 images",
+    ]
+    changes = {
+        "batch_size": 1,
+        "parts": 1,
+        "predicted_bytes": None,
+        "measured_bytes": None,
+        "free_bytes": None,
+    }
+    changes |= {
+        "largest_part": None,
+        "advised_parts": None,
+        "step_seconds": None,
+        "shared_bytes": 4 * MEBIBYTE,
+    }
+    assert replace(PLAN, **changes).lines() == [
+        "1 image a step in 1 part on cpu, fp32",
+        "memory: more predicted; the largest images did not fit",
+        "/dev/shm has 3 MiB, the loader processes need 4 MiB: take fewer (data.workers), or give the "
+        "container more",
+        "not even one image fits: make the images smaller (data.resize.short_px)",
+    ]
+    assert replace(PLAN, measured_bytes=None, advised_parts=4).lines()[-1] == (
+        "train.accumulate=4 works a step off in parts that fit, and learns alike"
+    )
+    assert replace(PLAN, measured_bytes=None).lines() == [
+        *PLAN.lines()[:1],
+        "memory: 90 MiB predicted of 100 MiB free; the largest images did not fit",
+        *PLAN.lines()[2:],
+    ]  # the parts are as they should be; something else is in the way
+
+
+def test_times_of_a_plan_as_json() -> None:
+    found = PLAN.to_json()
+    assert (found["fits"], found["epoch_seconds"], found["total_seconds"]) == (True, 50.0, 600.0)
+    found = replace(PLAN, step_seconds=None).to_json()
+    assert (found["epoch_seconds"], found["total_seconds"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(89.0, "89 s"), (90.0, "1.5 min"), (5399.0, "90.0 min"), (5400.0, "1.5 h"), (36_000.0, "10.0 h")],
+)
+def test_a_time_has_the_unit_that_is_read_at_once(seconds: float, said: str) -> None:
+    assert workflow._shown_time(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "affordable", "parts"),
+    [(8, None, 1), (8, 0, None), (8, 8, 1), (8, 7, 2), (8, 3, 3), (200, 1, 64), (128, 2, 64)],
+)
+def test_as_few_parts_as_can_be(batch_size: int, affordable: int | None, parts: int | None) -> None:
+    assert workflow._parts(batch_size, affordable) == parts

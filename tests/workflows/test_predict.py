@@ -13,6 +13,7 @@ from PIL import Image
 
 from detkit.__main__ import main
 from detkit.errors import UserError
+from detkit.inference.records import JOURNAL
 from detkit.inference.results import ResultFormat
 from detkit.workflows import predict as workflow
 from detkit.workflows.predict import predict
@@ -55,7 +56,8 @@ def spoil(folder: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != JOURNAL)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 @pytest.mark.parametrize("result_format", FORMATS)
@@ -110,7 +112,7 @@ def test_strict_stops_at_the_first_bad_file_and_keeps_what_was_found(
     (photos / "2.png").write_bytes((photos / "0.png").read_bytes())
     assert main([*arguments, "--strict"]) == 0
     assert len(json.loads((out / "detections.json").read_text())) == 4
-    assert {file.name for file in out.iterdir()} == {"detections.json"}
+    assert {file.name for file in out.iterdir()} == {"detections.json", JOURNAL}
 
 
 @pytest.mark.parametrize("result_format", FORMATS)
@@ -172,9 +174,102 @@ def test_images_of_one_name_are_drawn_into_files_of_their_own(
     (photos / "other").mkdir()
     (photos / "other" / "0.png").write_bytes((photos / "0.png").read_bytes())
     folder, _ = predict(weights, [str(photos)], out=tmp_path / "found", draw=True)
-    names = {file.name for file in (folder / "drawn").iterdir()}
-    assert len(names) == 5
-    assert {"1.jpg", "2.jpg", "3.jpg"} < names
+    (photos / "0.jpg").write_bytes((photos / "0.png").read_bytes())
+    drawn = [f"drawn/{name}.jpg" for name in ("0", "1", "2", "3", "other/0")]
+    assert sorted(name for name in contents(folder) if name.startswith("drawn")) == drawn
+    folder, _ = predict(
+        weights, [str(photos), str(photos / "other" / "0.png")], out=tmp_path / "b", draw=True
+    )
+    drawn[:1] = ["drawn/0.jpg.jpg", "drawn/0.png.jpg"]
+    assert sorted(name for name in contents(folder) if name.startswith("drawn")) == drawn
+
+
+@pytest.mark.parametrize("result_format", FORMATS)
+def test_the_same_command_tries_once_more_what_was_skipped(
+    weights: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    result_format: ResultFormat,
+) -> None:
+    settings: dict[str, Any] = {"format": result_format, "draw": True}
+    whole = predict(weights, [str(photos)], out=tmp_path / "whole", **settings)[1]
+    content = (photos / "2.png").read_bytes()
+    (photos / "2.png").write_bytes(b"")
+    out = tmp_path / "found"
+    assert len(predict(weights, [str(photos)], out=out, **settings)[1].skipped) == 1
+    (photos / "2.png").write_bytes(content)
+    looked_at: list[Path] = []
+    monkeypatch.setattr(workflow, "predict_together", _noting(looked_at))
+    records = predict(weights, [str(photos)], out=out, **settings)[1]
+    assert [file.name for file in looked_at] == ["2.png"]
+    assert list(records) == list(whole)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_drawings_may_be_added_and_other_predictions_may_not(
+    weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "found"
+    predict(weights, [str(photos)], out=out)
+    before = contents(out)
+    predict(weights, [str(photos)], out=out, draw=True)
+    after = contents(out)
+    assert sorted(after.keys() - before.keys()) == [f"drawn/{number}.jpg" for number in range(4)]
+    assert before.items() <= after.items()
+    with pytest.raises(UserError, match="not empty"):  # all is done
+        predict(weights, [str(photos)], out=out, draw=True)
+    (photos / "0.png").write_bytes(b"")
+    for other in ({"threshold": 0.1}, {"format": "csv"}, {"tile": 30}):
+        with pytest.raises(UserError, match="not empty"):
+            predict(weights, [str(photos)], out=out, **other)
+    weights.write_bytes(b"other weights")
+    with pytest.raises(UserError, match="not empty"):
+        predict(weights, [str(photos)], out=out)
+    assert contents(out) == after
+
+
+def test_a_stopped_drawing_loses_no_results(weights: Path, photos: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "found"
+    predict(weights, [str(photos)], out=out)
+    before = contents(out)
+    with pytest.raises(KeyboardInterrupt):
+        predict(weights, [str(photos)], out=out, draw=True, on_image=stop)
+    assert contents(out).items() >= before.items()
+    predict(weights, [str(photos)], out=out, draw=True)
+    assert len(contents(out)) == 5
+
+
+def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not(
+    weights: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in (
+        "a.HEIC",
+        "sub/b.heic",
+        "c.mp4",
+        "d",
+        "._0.png",
+        ".DS_Store",
+        ".thumbs/e.png",
+        ".thumbs/f.x",
+    ):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes((photos / "0.png").read_bytes())
+    assert main(["predict", str(weights), str(photos), "--out", str(tmp_path / "found")]) == 0
+    said = capfd.readouterr()
+    assert said.err == "warning: left out 4 files that are no images: .heic 2, .mp4 1, no extension 1\n"
+    assert said.out.splitlines()[-1] == f"4 images, 4 other files left out; results are in {tmp_path}/found"
+    assert main(["predict", str(weights), str(photos / "d"), "--out", str(tmp_path / "named")]) == 0
+    assert capfd.readouterr().err == ""
+    assert main(["predict", str(weights), f"{photos}/*", "--out", str(tmp_path / "pattern")]) == 0
+    assert "left out 3 files that are no images: " in capfd.readouterr().err
+    for file in photos.glob("*.png"):
+        file.unlink()
+    assert main(["predict", str(weights), str(photos)]) == 2
+    assert "no images in it; it holds .heic 2, .mp4 1, no extension 1; looked for" in capfd.readouterr().err
 
 
 def test_that_the_first_of_several_frames_is_taken_is_said_once(

@@ -42,12 +42,12 @@ def pictures(tmp_path: Path) -> Path:
         file = tmp_path / "pictures" / ("more" if i % 2 else "") / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), rng.integers(0, 255, (20 + i, 30, 3), np.uint8))
-    (tmp_path / "pictures" / "notes.txt").touch()
     return tmp_path / "pictures"
 
 
 def test_a_folder_of_images(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
+    (pictures / "notes.txt").touch()
     result = propose("selective_search", [str(pictures)], out, overrides=["mode=single", "seed=3"])
     assert result.to_json() == {
         "method": "selective_search",
@@ -55,6 +55,7 @@ def test_a_folder_of_images(pictures: Path, tmp_path: Path) -> None:
         "boxes_per_image": 2,
         "seconds_per_image": result.seconds_per_image,
         "skipped": [],
+        "left_out": 1,
     }
     assert result.seconds_per_image > 0
     store = ProposalStore.open(out)
@@ -257,6 +258,14 @@ def test_options_that_do_not_fit(
         ("selective_search", ["size=3"], "size: selective_search has no such parameter; it has mode, seed"),
         ("selective_search", ["mode"], "expected key=value"),
         ("selective_search", ["mode=[1"], r"mode=\[1"),
+        ("selective_search", ["=3"], '^"=3": expected key=value, such as max_boxes=1000$'),
+        ("sliding_window", ["windows..stride=3"], '^"windows..stride=3": expected key=value'),
+        (
+            "sliding_window",
+            ["windows={stride: 1, stride: 2}"],
+            r"^windows={stride: 1, stride: 2}: repeated key; it stands in line 1 already$",
+        ),
+        ("nowhere/model.pt", [], "^nowhere/model.pt: METHOD is one of"),
         ("selective_search", ["seed.x=1", "seed.y=2"], r"seed: Input should be a valid integer"),
         ("sliding_window", ["windows.stride=9"], "windows.stride: Input should be less than or equal to 4"),
         (
@@ -267,7 +276,20 @@ def test_options_that_do_not_fit(
         ("sliding_window", ["windows=3", "windows.stride=1"], "windows is 3 and has no stride"),
         ("nowhere/model.safetensors", [], "cannot be read"),
         ("nowhere/model.safetensors", ["mode=fast"], "mode: a model has max_boxes alone"),
-        ("nowhere/model.safetensors", ["max_boxes=many"], "max_boxes: expected a whole number"),
+        *(
+            (
+                "nowhere/model.safetensors",
+                [f"max_boxes={given}"],
+                rf"^max_boxes: expected a whole number greater than 0, got {shown}$",
+            )
+            for given, shown in (
+                ("many", "'many'"),
+                ("0", "0"),
+                ("-1", "-1"),
+                ("true", "True"),
+                ("1.5", "1.5"),
+            )
+        ),
     ],
 )
 def test_wrong_methods(method: str, overrides: list[str], message: str) -> None:

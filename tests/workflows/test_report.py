@@ -35,6 +35,23 @@ def test_a_report_is_made_again_from_the_files_of_the_run(
     }  # fmt: skip
 
 
+def test_it_shows_the_command_of_the_training_and_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["detkit", "report", "run"])
+    run = make_run(tmp_path / "run", 0.6)
+    assert "detkit report" not in report(run).file.read_text("utf-8")  # nothing is known: nothing is claimed
+    noted = {"command": "detkit train my.yaml --out <b>", "torch": "2.11.9"}
+    (run / "made_with.json").write_text(json.dumps(noted), encoding="utf-8")
+    for _ in range(2):
+        page = report(run).file.read_text("utf-8")
+        assert "detkit train my.yaml --out &lt;b&gt;" in page
+        assert "2.11.9" in page
+        assert "detkit report" not in page
+    (run / "made_with.json").write_text("[{", encoding="utf-8")
+    assert "detkit" in report(run).file.read_text("utf-8")
+
+
 def test_an_evaluation_has_no_training_to_show(tmp_path: Path) -> None:
     written = report(make_run(tmp_path / "eval", 0.6, 0, "evaluate.metric=voc07"))
     page = written.file.read_text("utf-8")

@@ -14,7 +14,9 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.image_screen import ImageScreen
 from detkit.data.synthetic.dataset import write_synthetic
+from detkit.detectors.families import family_of
 from detkit.errors import UserError
+from detkit.storage.run_folder import CHECKPOINT
 from detkit.workflows.report import report
 from detkit.workflows.train import train
 from tests.workflows.test_train import SMALL
@@ -116,3 +118,32 @@ def test_a_damaged_list_of_a_run_is_said(tmp_path: Path, content: str) -> None:
         return
     with pytest.raises(UserError, match=r"skipped_images\.json: not a list of images"):
         train(config(tmp_path, "voc"), out=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rcnn_resnet18_synthetic", "faster_rcnn_resnet18_synthetic_alternating"])
+def test_every_stage_leaves_out_the_same_images(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    write_synthetic(root, "voc", 5, 3)
+    images(root, "train")[1].write_bytes(b"no image")
+    seen: list[list[str]] = []
+    family = family_of(load_config(name).detector)
+    train_type = load_config(name).train.type
+
+    def recipe(task: Any) -> Any:
+        seen.append([Path(file).stem for file in task.train_set.annotations.image_files.tolist()])
+        (task.folder / CHECKPOINT).touch()  # a folder with nothing of a training in it does not stay
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(family.recipes, train_type, recipe)  # type: ignore[arg-type]
+    changes = [f"data.{part}={{type: voc, root: {root}, sets: [{part}]}}" for part in ("train", "val")]
+    if name.startswith("rcnn"):
+        changes.append("detector.proposals={type: sliding_window}")
+    for resume in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            train(load_config(name, changes), out=tmp_path / "run", skip_bad=1, resume=resume)
+        images(root, "train")[1].write_bytes(images(root, "train")[0].read_bytes())
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 4
+    assert not any(stem.endswith("train_000001") for stem in seen[0])

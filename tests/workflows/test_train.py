@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from detkit.annotations.coco_results import read_coco_results
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
+from detkit.data.datasets.split_leaks import leak_warning
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors import gradient_recipe as train_gradient
 from detkit.errors import UserError
@@ -26,6 +29,7 @@ from detkit.runs.predictor import build_predictor, load_detector
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
 from detkit.workflows.predict import predict
+from detkit.workflows.show_data import show_data
 from detkit.workflows.train import train
 
 SMALL = [
@@ -62,6 +66,7 @@ def test_a_run_leaves_its_files(run: Path) -> None:
         "config.yaml",
         "detections.json",
         "last.pt",
+        "made_with.json",
         "metrics.jsonl",
         "model.safetensors",
         "report.html",
@@ -69,6 +74,13 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {line["split"] for line in lines} == {"train", "val"}
     assert {"step", "epoch", "lr", "rpn_objectness", "images_per_second"} <= lines[0].keys()
+
+
+def test_the_page_shows_what_is_noted(run: Path) -> None:
+    noted, page = json.loads((run / "made_with.json").read_text()), (run / "report.html").read_text("utf-8")
+    assert noted["command"].startswith("detkit")
+    assert noted["torch"] in page
+    assert 'class="command"' in page
 
 
 def test_the_resolved_config_is_enough_to_build_the_model_again(run: Path) -> None:
@@ -110,6 +122,32 @@ def test_classes_that_differ_name_both_sides(run: Path, tmp_path: Path) -> None:
     other = small("data.classes=[disc, ring]")
     with pytest.raises(UserError, match=r"disc, ring, square, star, triangle\n.*disc, ring\n"):
         evaluate(other, weights=run / "model.safetensors", out=tmp_path)
+
+
+def test_what_can_be_known_is_said_before_images_are_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> Any:
+        raise AssertionError("the images are read first")
+
+    for workflow in ("train", "evaluate", "show_data"):
+        module = importlib.import_module(f"detkit.workflows.{workflow}")
+        for name in ("open_training_set", "open_validation_set"):
+            monkeypatch.setattr(module, name, read, raising=False)
+    model = run / "model.safetensors"
+    with pytest.raises(UserError, match="not empty"):
+        train(small(), out=run)
+    with pytest.raises(UserError, match="not empty"):
+        evaluate(small(), weights=model, out=run)
+    with pytest.raises(UserError, match="not empty"):
+        show_data(small(), out=run)
+    with pytest.raises(UserError, match="classes are not those"):
+        evaluate(small("data.classes=[disc, ring]"), weights=model, out=tmp_path / "new")
+    with pytest.raises(UserError, match="no such file"):
+        train(small(), from_weights=run / "absent.safetensors", out=tmp_path / "new")
+    with pytest.raises(AssertionError):
+        train(small(), out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_resuming_goes_on_and_names_what_changed(
@@ -285,3 +323,24 @@ def test_maps_are_compiled_where_the_config_asks_for_it(
     monkeypatch.setattr(train_gradient, "compile_maps", compiled.append)
     train(small(f"train.compile={str(asked).lower()}", "data.val=null"), out=tmp_path / "run")
     assert len(compiled) == asked
+
+
+@pytest.mark.parametrize("leaks", [0, 2])
+def test_what_is_trained_on_is_said_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leaks: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def known_leaks(train_files: list[str], val_files: list[str]) -> int:
+        asked.append((len(train_files), len(val_files)))
+        return leaks
+
+    monkeypatch.setattr(workflows.train, "known_leaks", known_leaks)
+    monkeypatch.setattr(workflows.train, "attach_proposals", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(small("data.train.num_images=4", "data.val.num_images=3"), out=tmp_path / "run")
+    first, device, *warnings = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"training on 4 images, \d+ objects", first)
+    assert device == "on cpu, fp32"
+    assert warnings == ([f"warning: {leak_warning(leaks)}"] if leaks else [])
+    assert asked == [(4, 3)]

@@ -39,7 +39,7 @@ def is_table(file: Path) -> bool:
         head = stream.read(_HEAD)
     try:
         first = next(_rows(head.partition(b"\n")[0].decode("utf-8-sig")), [])
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
         return False
     return _columns(first) is not None
 

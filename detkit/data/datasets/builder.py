@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from detkit.annotations.class_names import listed
+from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.validity import apply_box_policy
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import AnyDatasetConfig
 from detkit.data.datasets.readers import Screen, all_images, reader_of
 from detkit.data.datasets.source import Source
 from detkit.errors import UserError
+from detkit.runtime.progress import say
 
 
 def open_training_set(data: DataConfig, screen: Screen = all_images) -> tuple[Source, dict[str, int]]:
@@ -35,6 +38,14 @@ def open_training_set(data: DataConfig, screen: Screen = all_images) -> tuple[So
     if data.use_difficult:
         annotations = replace(annotations, difficult=np.zeros_like(annotations.difficult))
     return replace(source, annotations=annotations), changed
+
+
+def warn_of_untrained(truth: AnnotationSet) -> None:
+    """Say which classes have no object to learn from in a training set: they will never be found."""
+    learned = truth.labels[~(truth.crowd | truth.difficult)]
+    counts = np.bincount(learned, minlength=len(truth.classes))
+    if lacking := [name for name, count in zip(truth.classes, counts, strict=True) if not count]:
+        say(f"warning: the training set has no object of {listed(lacking, 10)}: never found after training")
 
 
 def open_validation_set(data: DataConfig, screen: Screen = all_images) -> Source:

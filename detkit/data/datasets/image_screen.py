@@ -52,18 +52,18 @@ class ImageScreen:
         faults = self.decide(lambda: unreadable_images(path for path in paths if path not in before))
         self.skipped += [{"image": path, "error": error} for path, error in faults.items()]
         if faults and len(self.skipped) > self.most:
-            raise UserError(self._refusal())
+            raise UserError(*self._refusal())
         out = before | faults.keys()
         kept = np.flatnonzero([path not in out for path in paths])
         return truth if len(kept) == len(paths) else select_images(truth, kept)
 
-    def _refusal(self) -> str:
+    def _refusal(self) -> list[str]:
         count = len(self.skipped)
         lines = [f"  {item['error']}" for item in self.skipped[:_SHOWN]]
         more = [f"  ... and {count - _SHOWN:,} more"] if count > _SHOWN else []
         allowed = f", more than --skip-bad {self.most}" if self.most else ""
         head = f"{count:,} images cannot be read{allowed}:"
-        return "\n".join([head, *lines, *more, f"--skip-bad {count} trains without these"])
+        return [head, *lines, *more, f"--skip-bad {count} trains without these"]
 
 
 def unreadable_images(paths: Iterable[str]) -> dict[str, str]:

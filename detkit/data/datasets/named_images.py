@@ -6,7 +6,7 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, join_sets, select_images
-from detkit.annotations.detect import FoundDataset, detect_format
+from detkit.annotations.detect import detect_format
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import (
     IMAGE_EXTENSIONS,
     image_path,
@@ -27,11 +28,14 @@ from detkit.data.datasets.source import Source
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, embedded_set, is_embedded
 from detkit.errors import UserError, cut
+from detkit.names import counted
+from detkit.runtime.progress import say
 from detkit.storage.regular_files import is_file, is_folder
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 """Extensions of videos, compared in lower case."""
 
+_MOST_KINDS = 8  # of files that a message names
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # a `Path` has lost the second slash
 
 
@@ -44,12 +48,14 @@ class NamedImages:
         pixels: returns the (H, W, 3) uint8 RGB pixels of the image at a position.
         stamps: N values that change when an image is replaced: quicker to have than its content.
         truth: labels, where the source is a dataset.
+        left_out: how many files beside them are no images, by extension.
     """
 
     names: list[str]
     pixels: Callable[[int], NDArray[np.uint8]]
     stamps: list[Any]
     truth: AnnotationSet | None
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def without(self, left_out: Container[int]) -> NamedImages:
         """Return all images but those at some positions."""
@@ -78,15 +84,11 @@ def named_images(sources: str | Path | Sequence[str | Path], sets: Sequence[str]
         return _of_dataset(labelled_images(given[0], sets))
     if sets:
         raise UserError(f"--set {sets[0]}: parts are chosen of one dataset; {', '.join(given)} is none")
-    files: dict[Path, str] = {}
-    for source in given:
-        for file in find_images([source]):
-            inside = Path(source).is_dir()
-            files.setdefault(file, (file.relative_to(source) if inside else Path(file.name)).as_posix())
-    shared = {name for name, count in Counter(files.values()).items() if count > 1}
-    names = [file.as_posix() if name in shared else name for file, name in files.items()]
-    paths = list(files)
-    return NamedImages(names, lambda image: decode_image(paths[image]), _sizes(paths), None)
+    found = find_images(given)
+    paths = found.paths
+    return NamedImages(
+        found.names, lambda image: decode_image(paths[image]), _sizes(paths), None, found.left_out
+    )
 
 
 def _is_dataset(source: str) -> bool:
@@ -179,29 +181,76 @@ def _drawn(sets: Sequence[str]) -> Source:
     return Source(images.annotations(), images.render)
 
 
-def find_images(sources: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the images that files, folders and glob patterns name, each once, in order.
+@dataclass(frozen=True)
+class FoundImages:
+    """N image files that files, folders and patterns name.
+
+    Attributes:
+        paths: the files, each once.
+        names: what each is called: its path from the folder that was named on, or the name of the file;
+            the whole path where others are called so.
+        left_out: how many other files lie beside them, by extension.
+    """
+
+    paths: list[Path]
+    names: list[str]
+    left_out: Counter[str]
+
+
+def warn_of_others(left_out: Counter[str]) -> None:
+    """Say which files are left out because they are no images, if there are any."""
+    if count := left_out.total():
+        are = "is no image" if count == 1 else "are no images"
+        say(f"warning: left out {counted(count, 'file')} that {are}: {_kinds(left_out)}")
+
+
+def _kinds(others: Counter[str]) -> str:
+    ranked = sorted(others.items(), key=lambda item: (-item[1], item[0] or "~"))
+    kinds = [f"{cut(kind) or 'no extension'} {count:,}" for kind, count in ranked[:_MOST_KINDS]]
+    return ", ".join([*kinds, *(["..."] if len(others) > _MOST_KINDS else [])])
+
+
+def find_images(sources: str | Path | Sequence[str | Path]) -> FoundImages:
+    """Return the images that files, folders and glob patterns name.
+
+    A file that is named itself is an image whatever it is called; in a folder, and of what matches a pattern,
+    the extension decides, and what is hidden (its name begins with a point) is passed over.
 
     Raises:
         UserError: a source names nothing that exists, or no image, or is a video or on the network.
     """
-    found: dict[Path, None] = {}
+    found, left_out = dict[Path, str](), Counter[str]()
     for source in [sources] if isinstance(sources, str | Path) else sources:
         require_still(source)
-        path = Path(source)
+        path, others = Path(source), Counter[str]()
         if path.is_dir():
-            images = images_below(path)
+            images = images_below(path, others)
         elif path.exists():
             images = [path]
         else:
-            matches = sorted(Path(match) for match in glob.glob(str(source), recursive=True))  # noqa: PTH207 (absolute patterns)
-            images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
-            if not matches:
-                raise UserError(f"{source}: no such file or folder, and no file matches it as a pattern")
+            images = _matching(source, others)
         if not images:
-            raise UserError(f"{source}: no images in it; looked for {', '.join(sorted(IMAGE_EXTENSIONS))}")
-        found.update(dict.fromkeys(images))
-    return list(found)
+            there = f"it holds {_kinds(others)}; " if others else ""
+            raise UserError(
+                f"{source}: no images in it; {there}looked for {', '.join(sorted(IMAGE_EXTENSIONS))}"
+            )
+        left_out.update(others)
+        for image in images:
+            name = image.relative_to(path) if path in image.parents else Path(image.name)
+            found.setdefault(image, name.as_posix())
+    shared = {name for name, count in Counter(found.values()).items() if count > 1}
+    names = [path.as_posix() if name in shared else name for path, name in found.items()]
+    return FoundImages(list(found), names, left_out)
+
+
+def _matching(pattern: str | Path, others: Counter[str]) -> list[Path]:
+    """Return the images that match a pattern, and count the other files that do."""
+    matches = sorted(Path(match) for match in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (absolute patterns)
+    if not matches:
+        raise UserError(f"{pattern}: no such file or folder, and no file matches it as a pattern")
+    images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
+    others.update(match.suffix.lower() for match in matches if match not in images and not match.is_dir())
+    return images
 
 
 def has_wildcards(source: str | Path) -> bool:

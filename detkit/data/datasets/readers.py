@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from detkit.annotations.coco import json_text, read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.detect import FoundDataset
 from detkit.annotations.exports.read import read_export
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import image_path, require_images, with_sizes
 from detkit.annotations.image_folder import read_image_folder, whole_images
 from detkit.annotations.text_files import write_lines

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.annotations.detect import FoundDataset
+from detkit.annotations.found_dataset import FoundDataset
 from detkit.annotations.image_files import require_images
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import config_of_sets, file_format, read_set
@@ -18,6 +18,7 @@ VAL_FRACTION = 0.2
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "minival", "dev")
 TEST_NAMES = ("test",)
+WHOLE_NAMES = ("trainval", "all")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def divide(found: FoundDataset, out: Path) -> Split:
         out: the config file that the lists belong to.
 
     Raises:
-        UserError: the dataset has too few images to divide, or one that is missing.
+        UserError: the dataset has too few images to divide, or one that is missing; or it has several sets
+            and their names do not say which is which.
     """
     found = found.resolved()
     names = [item.name for item in found.sets]
@@ -59,7 +61,19 @@ def divide(found: FoundDataset, out: Path) -> Split:
     if train and val:
         note = f"divided as the dataset is: {', '.join(train)} for training, {', '.join(val)} for validation"
         return Split(config_of_sets(found, train), config_of_sets(found, val), note)
-    return _by_hash(found, train or names[:1], out)
+    if not train and len(names) > 1:
+        train = _named(names, WHOLE_NAMES)
+        if not train:
+            raise UserError(
+                f"{found.root}: {len(names)} sets are in it, and no name says which is for training:",
+                *(
+                    f"  {item.name}" + (f" ({item.annotations})" if item.annotations else "")
+                    for item in found.sets
+                ),
+                "name one file alone as the dataset, or call the files (folders, lists) of one dataset train "
+                "and val",
+            )
+    return _by_hash(found, train or names, out)
 
 
 def _named(names: list[str], wanted: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from detkit.data.datasets.source import FilePixels, Source
 from detkit.data.regions.propose_images import propose_images
 from detkit.errors import UserError
+from detkit.names import counted
 from detkit.proposals.builder import METHOD_VERSIONS, build_proposer, parameters_of
 from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig
 from detkit.proposals.proposals import Proposer
@@ -86,7 +87,9 @@ def _from_file(
         )
     found = from_main(lambda: aligned_store(Path(named), source.annotations))
     if found.unlisted and rank() == 0:
-        say(f"{named}: nothing about {found.unlisted} images of data.{part}; they get no proposals")
+        gets = "gets" if found.unlisted == 1 else "get"
+        images = counted(found.unlisted, "image")
+        say(f"{named}: nothing about {images} of data.{part}, which {gets} no proposals")
     return ProposalStore.open(found.path), found.positions
 
 

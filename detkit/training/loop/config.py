@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from detkit.names import counted
 from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Positive, Spec
 from detkit.training.config import TrainConfig
 
@@ -155,9 +156,10 @@ class GradientConfig(TrainConfig):
             decay = 1 - 1 / (EMA_FRACTION * epochs * per_epoch)
             low, high = EMA_RANGE
             values["ema"] = EMAConfig(decay=round(min(max(decay, low), high), 4))
-        said = f"{self.epochs} epochs of {per_epoch} steps"
+        steps = counted(per_epoch, "step")
+        said = f"{counted(self.epochs, 'epoch')} of {steps}"
         if needed > self.epochs:
-            said = f"{needed} epochs, because one has only {per_epoch} steps"
+            said = f"{needed} epochs, because one has only {steps}"
         return self.model_copy(update=values), said
 
 

@@ -74,13 +74,13 @@ class LossWatch:
             seen.copied.synchronize()
         local, mean = (dict(zip(seen.names, row, strict=True)) for row in seen.values.tolist())
         if not all(map(math.isfinite, [*local.values(), *mean.values()])):
-            raise NonFiniteLossError(self._explanation(seen, local))
+            raise NonFiniteLossError(*self._explanation(seen, local))
         return mean
 
-    def _explanation(self, seen: _Seen, local: dict[str, float]) -> str:
+    def _explanation(self, seen: _Seen, local: dict[str, float]) -> list[str]:
         bad = [f"{name} is {value}" for name, value in local.items() if not math.isfinite(value)]
         if not bad:
-            return f"step {seen.step}: a loss is not finite in another process, which names the images"
+            return [f"step {seen.step}: a loss is not finite in another process, which names the images"]
         lines = [
             f"step {seen.step}: {', '.join(bad)}",
             f"images: {', '.join(map(self._image_name, dict.fromkeys(seen.batch.numbers)))}",
@@ -99,7 +99,7 @@ class LossWatch:
             lines.append(f"the batch is in {file} (torch.load)")
         targets = seen.batch.targets if isinstance(seen.batch, TrainBatch) else ()
         causes = [cause for target in targets for cause in self._causes(target)]
-        return "\n".join([*lines, *(causes or _LIKELY)])
+        return [*lines, *(causes or _LIKELY)]
 
     def _causes(self, target: Target) -> list[str]:
         boxes, name = target.boxes.cpu(), self._image_name(target.image)

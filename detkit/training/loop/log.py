@@ -20,6 +20,7 @@ from detkit.training.loop.milestones import Report
 
 _STEPS_A_LINE = 20
 _SECONDS_A_LINE = 30.0
+_SHOWN = ("AP", "AP50", "AP75", "top1", "top5")  # of a validation, besides the number that decides
 
 
 class TrainingLog:
@@ -72,7 +73,9 @@ class TrainingLog:
                 self._stream.close()
                 self._stream = self._without(lambda step, split: (step, split) == (report.step, "val"))
             self._write(report, report.values, None)
-            self._say(f"epoch {report.epoch:.4g}: {_text(report.values)}")
+            first = next(iter(report.values), None)
+            shown = {n: value for n, value in report.values.items() if n == first or n in _SHOWN}
+            self._say(f"epoch {report.epoch:.4g}: {_text(shown)}")
             self._start_interval()  # the time a validation took is not the training's
             return
         self._steps += 1

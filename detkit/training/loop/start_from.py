@@ -55,7 +55,9 @@ def start_from(model: nn.Module, classes: Sequence[str], file: ModelFile) -> str
             "others new"
         )
     if fresh:
-        lines.append(f"{len(fresh)} tensors start anew: {', '.join(fresh[:6])}{', ...' if fresh[6:] else ''}")
+        start = "starts" if len(fresh) == 1 else "start"
+        names = f"{', '.join(fresh[:6])}{', ...' if fresh[6:] else ''}"
+        lines.append(f"{counted(len(fresh), 'tensor')} {start} anew: {names}")
     return "\n".join(lines)
 
 

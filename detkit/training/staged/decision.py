@@ -18,7 +18,7 @@ from detkit.models.assignment import CROWD_IOU
 from detkit.models.roi.decision import RidgeDeltas, SVMScores
 from detkit.ops.boxes import pairwise_ioa, pairwise_iou
 from detkit.runtime.processes import gather, rank, world_size
-from detkit.runtime.progress import ProgressLine, say
+from detkit.runtime.progress import ProgressLine
 from detkit.storage.atomic import durable_file
 from detkit.structures import Target
 from detkit.training.staged.feature_store import (
@@ -203,15 +203,12 @@ def fit_box_regression(
     _leave(kept, scale, labels=own, weights=weights, bias=bias, known=np.ones(len(own), np.bool_))
 
 
-def fill_svms(svms: SVMScores, folder: Path, classes: Sequence[str]) -> None:
-    """Take over the SVMs that `fit_svms` left, and name the classes that have none."""
+def fill_svms(svms: SVMScores, folder: Path) -> None:
+    """Take over the SVMs that `fit_svms` left."""
     with reading(folder / SVMS):
         kept = load_file(folder / SVMS)
         weights, bias, known = kept["weights"], kept["bias"], kept["known"]
         svms.fill(torch.from_numpy(weights), torch.from_numpy(bias), known.tolist(), float(kept["scale"][0]))
-    unknown = [name for name, has_plane in zip(classes, known, strict=True) if not has_plane]
-    if unknown and rank() == 0:
-        say(f"no object of {', '.join(unknown)} in the training images: these classes are never found")
 
 
 def fill_box_regression(deltas: RidgeDeltas, folder: Path) -> None:

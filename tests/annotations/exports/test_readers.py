@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.exports.csv_table import is_table, read_table
+from detkit.annotations.exports.label_studio import is_label_studio, read_label_studio
+from detkit.annotations.exports.labelme import holds_labelme, read_labelme
 from detkit.annotations.exports.read import read_export
 from detkit.annotations.exports.records import ExportImages
 from detkit.errors import UserError
@@ -235,3 +238,137 @@ def test_images_are_found_by_name_but_not_guessed_and_not_outside(tmp_path: Path
     assert find("/home/me/b.jpg") == "b.jpg"
     assert find("../d.jpg") == "d.jpg"
     assert find("c.jpg") == "c.jpg"
+
+
+def test_a_table_with_a_field_without_end_is_none(tmp_path: Path) -> None:
+    rows = ["filename,xmin,ymin,xmax,ymax,class", "a.jpg,1,2,3,4,cat", "x" * 200_000 + ",1,2,3,4,cat"]
+    with pytest.raises(UserError, match=r"a\.csv: not a table \(field larger than field limit"):
+        csv(tmp_path, "\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("file,class,x1,y1,x2,y2", True),
+        ("file,class,x1,y1,x2", False),
+        ("a.jpg,1,2,3,4,cat", True),
+        ("a.jpg,,,,,", True),
+        ("a.jpg,1,2,3,,cat", False),
+        ("a.jpg,1,2,3,4,", False),
+        (",1,2,3,4,cat", False),
+        ("a.jpg,1,2,3,4,cat,more", False),
+        ("", False),
+    ],
+)
+def test_a_table_is_told_by_its_first_line(first: str, told: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"{first}\nnot,a,line\n")
+    assert is_table(tmp_path / "a.csv") is told
+
+
+def test_what_is_no_file_of_text_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe,class\n")
+    assert not is_table(tmp_path / "folder.csv")
+    assert not is_table(tmp_path / "bytes.csv")
+    assert not is_table(tmp_path / "absent.csv")
+
+
+def test_lines_of_a_table_without_anything_are_passed_over(tmp_path: Path) -> None:
+    text = "file,class,x1,y1,x2,y2,split\na.jpg,cat,1,2,5,8,train\n,,,,,,\n\nb.jpg,dog,0,1,2,3\n"
+    (tmp_path / "a.csv").write_text(text)
+    first, last = read_table(tmp_path / "a.csv")
+    assert [(first.name, first.size, first.part), (last.name, last.size, last.part)] == [
+        ("a.jpg", (0, 0), "train"),
+        ("b.jpg", (0, 0), ""),
+    ]
+    assert [(o.number, o.name, o.box) for o in first.objects] == [(2, "cat", (1, 2, 4, 6))]
+    assert [(o.number, o.name, o.box) for o in last.objects] == [(5, "dog", (0, 1, 2, 2))]
+
+
+NO_TASKS = "not Label Studio's: wanted is its export as JSON, a list of tasks with images"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"tasks": []}, NO_TASKS),
+        ([{"data": {"text": "no image"}}], NO_TASKS),
+        ([{"image": "a.jpg"}, {"data": {}}], "task [1] has no image in its data"),
+        ([{"image": "a.jpg"}, 3], "task [1] has no image in its data"),
+        ([{"image": "a.jpg"}, {"data": [1]}], "task [1] has no image in its data"),
+    ],
+)
+def test_a_file_that_is_not_label_studios_is_refused(content: object, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        read_label_studio(tmp_path / "a.json")
+    assert str(caught.value) == f"{tmp_path}/a.json: {said}"
+
+
+def test_a_list_of_tasks_is_told_by_its_first_ten() -> None:
+    others = [{"text": "no image"}]
+    assert is_label_studio([*others * 9, {"image": "a.jpg"}])
+    assert not is_label_studio([*others * 10, {"image": "a.jpg"}])
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ({"image": "http://host/photos/a%20b.jpg"}, "/photos/a b.jpg"),
+        ({"image": "/data/local-files/?d=photos/a.jpg"}, "photos/a.jpg"),
+        ({"image": "a%20b.jpg"}, "a%20b.jpg"),
+        ({"image": "http://[bad/a.jpg"}, "http://[bad/a.jpg"),
+        ({"photo": "no image", "picture": "s3://bucket/a.JPG"}, "/a.JPG"),
+        ({"other": "b.jpg", "image": "a.bin"}, "a.bin"),
+        ({"data": {"image": "a.jpg"}, "image": "b.jpg"}, "a.jpg"),
+    ],
+)
+def test_the_image_of_a_task_is_found_in_its_address(task: object, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    (image,) = read_label_studio(tmp_path / "a.json")
+    assert image.name == name
+
+
+def test_regions_of_json_min_stand_in_the_task_and_others_are_passed_over(tmp_path: Path) -> None:
+    region = {"x": 10, "y": 20, "width": 5, "height": 10, "rectanglelabels": ["c"], "original_width": 200}
+    task = {
+        "image": "a.jpg",
+        "brush": [{"rle": [1], "brushlabels": ["c"]}, 7, {"value": 7}],
+        "label": [region | {"original_height": 100}],
+        "note": "text",
+    }
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    (image,) = read_label_studio(tmp_path / "a.json")
+    assert image.size == (100, 200)
+    assert [(o.number, o.name, o.box) for o in image.objects] == [(1, "c", (20, 20, 10, 10))]
+
+
+def test_files_that_are_not_labelmes_are_passed_over(tmp_path: Path) -> None:
+    for name in "acf":
+        content = {"shapes": [], "imagePath": f"{name}.jpg", "imageHeight": 50, "imageWidth": 100}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    for name, content in {"b": {"shapes": []}, "d": {"imagePath": "d.jpg", "shapes": 3}, "e": []}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert [(image.name, image.size) for image in read_labelme(tmp_path)] == [
+        ("a.jpg", (50, 100)),
+        ("c.jpg", (50, 100)),
+        ("f.jpg", (50, 100)),
+    ]
+    for name in "acf":
+        (tmp_path / f"{name}.json").unlink()
+    with pytest.raises(UserError) as caught:
+        read_labelme(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: no JSON file of LabelMe's, with shapes and imagePath"
+
+
+def test_labelme_is_told_by_the_first_five_files(tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert not holds_labelme(tmp_path)
+    (tmp_path / "0.json").mkdir()  # no file, and not one of the five
+    (tmp_path / "f.json").write_text('{"version": "5", "shapes" : []}')
+    assert holds_labelme(tmp_path) is False
+    (tmp_path / "d.json").unlink()
+    assert holds_labelme(tmp_path)
+    (tmp_path / "f.json").write_text(" " * 4096 + '{"shapes": []}')
+    assert not holds_labelme(tmp_path)

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detkit.annotations.dataset import select_objects
 from detkit.annotations.writers import Format
 from detkit.data.config import DataConfig
 from detkit.data.datasets import config as spec
-from detkit.data.datasets.builder import open_set, open_training_set, open_validation_set
+from detkit.data.datasets.builder import (
+    open_set,
+    open_training_set,
+    open_validation_set,
+    warn_of_untrained,
+)
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet, write_synthetic
 from detkit.errors import UserError
@@ -111,3 +118,44 @@ def test_a_dataset_of_the_users_own() -> None:
     wrong = CustomConfig(type="custom", target="builtins:dict", args={})
     with pytest.raises(UserError, match="Source"):
         open_set(wrong, data(wrong))
+
+
+def test_a_training_set_without_an_object_of_the_classes_is_named() -> None:
+    spec_ = CustomConfig(type="custom", target="tests.data.datasets.test_builder:empty_set", args={})
+    with pytest.raises(UserError) as caught:
+        open_training_set(DataConfig(classes=("disc", "star"), train=spec_))
+    assert str(caught.value) == (
+        "data.train: 3 images in nowhere, but not one labelled object of the classes disc, star"
+    )
+
+
+def empty_set(classes: tuple[str, ...]) -> Source:
+    drawn = SyntheticSet(3, 0, classes)
+    truth = drawn.annotations()
+    return Source(
+        replace(select_objects(truth, np.zeros(truth.num_objects, dtype=np.bool_)), root="nowhere"),
+        drawn.render,
+    )
+
+
+def test_a_validation_set_is_not_augmented_and_a_class_is_listed_once() -> None:
+    drawn = {"type": "synthetic"}
+    flipped = drawn | {"augment": ({"type": "flip"},)}
+    with pytest.raises(
+        ValueError, match=r"val\.augment must be empty: a changed image measures something else"
+    ):
+        DataConfig.model_validate({"classes": ("disc",), "train": flipped, "val": flipped})
+    assert DataConfig.model_validate({"classes": ("disc",), "train": flipped, "val": drawn}).val is not None
+    with pytest.raises(ValueError, match="classes has a, b more than once"):
+        DataConfig.model_validate({"classes": ("b", "a", "c", "a", "b"), "train": drawn})
+
+
+def test_classes_that_nothing_is_learned_of_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = SyntheticSet(20, 0, ("disc", "ring", "star")).annotations()
+    warn_of_untrained(truth)
+    assert capsys.readouterr().err == ""
+    for name, way in ((0, "difficult"), (2, "crowd")):
+        truth = replace(truth, **{way: truth.labels == name})
+    warn_of_untrained(truth)
+    said = "warning: the training set has no object of disc, star: never found after training"
+    assert capsys.readouterr().err == f"{said}\n"

@@ -77,3 +77,20 @@ def test_proposals_follow_their_image() -> None:
             [-1.0, 1, -1, 1]
         )
         assert torch.equal(given, mirrored + torch.tensor([width, 0.0, width, 0.0]))
+
+
+def test_only_the_pixels_of_a_packed_batch_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        pinned.append(self.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    packed = PackedBatch.of(collate(samples(0, 2), seed=4))
+    there = packed.pin_memory()
+    assert len(pinned) == 1
+    assert there.images.pixels is pinned[0]
+    assert there.images.sizes == packed.images.sizes
+    assert there.targets is packed.targets
+    assert there.seed == packed.seed

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from detkit.data.datasets.source import Source, file_source
 from detkit.data.regions import attached_proposals as proposals_of_set
 from detkit.data.regions.attached_proposals import attach_proposals
+from detkit.data.regions.training_regions import TrainingRegions
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.config import ExternalProposalsConfig, ProposalFileConfig, SelectiveSearchConfig
 from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.store.aligned import Aligned
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 from detkit.spec import CustomConfig
 from detkit.storage.content_keys import cache_folder
@@ -163,3 +165,48 @@ def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no proposals for 2 of 3 images: 000000, 000002"):
         attach_proposals(spec, drawn(3), "train")
     assert len(ProposalStore.open(file)) == 1
+
+
+def test_images_that_a_file_passes_over_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own.safetensors"
+    write_store(file, Origin("mine", {}), ["a"], lambda i: ranked(np.ones((1, 4), np.float32)))
+    for unlisted, said in (
+        (0, ""),
+        (1, "own.mat: nothing about 1 image of data.train, which gets no proposals\n"),
+        (2, "own.mat: nothing about 2 images of data.train, which get no proposals\n"),
+    ):
+        kept = Aligned(file, np.zeros(1, np.int64), unlisted)
+        monkeypatch.setattr(proposals_of_set, "aligned_store", lambda *_, kept=kept: kept)
+        found = attach_proposals(ProposalFileConfig(type="file", train="own.mat"), drawn(1), "train")
+        assert capsys.readouterr().err == said
+        assert boxes_of(found, 0) == [[1, 1, 1, 1]]
+
+
+def test_what_a_method_returns_must_be_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposals_of_set, "build_proposer", lambda spec: lambda picture: [[0, 0, 1, 1]])
+    with pytest.raises(UserError) as caught:
+        attach_proposals(SEARCH, drawn(1), "train")
+    assert str(caught.value) == (
+        "a method of proposals must return detkit.proposals.proposals.Proposals, not list"
+    )
+
+
+def test_a_store_that_another_machine_does_not_see_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposals_of_set, "from_main", lambda work: tmp_path / "there.safetensors")
+    monkeypatch.setattr(proposals_of_set, "rank", lambda: 3)
+    with pytest.raises(UserError) as caught:
+        attach_proposals(SEARCH, drawn(1), "train")
+    assert str(caught.value) == (
+        f"{tmp_path / 'there.safetensors'}: process 3 does not see what process 0 wrote there; on several "
+        "machines set DETKIT_CACHE to a folder that all of them share"
+    )
+
+
+def test_regions_to_learn_from_need_proposals() -> None:
+    with pytest.raises(UserError) as caught:
+        TrainingRegions.of(drawn(1))
+    assert str(caught.value) == "detector.proposals: R-CNN is trained on proposals, and there are none"

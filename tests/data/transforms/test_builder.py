@@ -13,6 +13,7 @@ from detkit.data.transforms import config as spec
 from detkit.data.transforms.builder import TRANSFORMS, eval_transforms, train_transforms
 from detkit.data.transforms.geometric import Flip
 from detkit.data.transforms.resize import Resize
+from detkit.errors import UserError
 from detkit.spec import CustomConfig
 from detkit.structures import Target
 
@@ -72,3 +73,10 @@ def test_a_custom_transform_is_called() -> None:
         args={"probability": 1.0, "direction": "vertical"},
     )
     assert train_transforms(data(custom))[0] == Flip(1.0, "vertical")
+
+
+def test_a_custom_transform_must_be_callable() -> None:
+    part = CustomConfig(type="custom", target="builtins:dict", args={})
+    with pytest.raises(UserError) as caught:
+        TRANSFORMS[CustomConfig](part, None)
+    assert str(caught.value) == "target 'builtins:dict': a transform must be callable"

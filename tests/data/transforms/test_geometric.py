@@ -330,3 +330,38 @@ def test_same_boxes_as_torchvision() -> None:
     turned = functional.affine(wrapped, angle=4.0, translate=[0, 0], scale=1.0, shear=[0.0, 0.0])
     ours = by_matrix(boxes, about_centre(math.radians(4.0), 0.0, 1.0, (80, 100)))
     torch.testing.assert_close(ours, turned.as_subclass(torch.Tensor), atol=1e-3, rtol=0)
+
+
+def test_a_centre_on_the_edge_is_inside_at_the_left_and_outside_at_the_right() -> None:
+    target = target_of([[-4, 0, 4, 8], [0, -3, 4, 3], [6, 0, 14, 8], [0, 4, 4, 12], [6, 0, 13.9, 8]])
+    moved = move(target, scaling(1, 1), (8, 10))
+    assert moved.labels.tolist() == [0, 1, 4]
+
+
+def test_a_window_begins_anywhere_that_keeps_the_centre() -> None:
+    def begins(centre: float | None) -> tuple[int, int]:
+        found = [RandomCrop(1.0, 0.5)._span(10, centre, np.random.default_rng(seed)) for seed in range(400)]
+        assert {length for _, length in found} == set(range(5, 11))
+        fives = [start for start, length in found if length == 5]
+        return min(fives), max(fives)
+
+    assert begins(None) == (0, 5)
+    assert begins(0.0) == begins(-3.0) == (0, 0)
+    assert begins(6.99) == (2, 5)
+    assert begins(2.0) == (0, 2)
+    assert begins(9.5) == begins(10.0) == begins(12.0) == (5, 5)
+
+
+def test_a_canvas_is_up_to_as_large_as_told_and_the_image_anywhere_on_it() -> None:
+    image, target = torch.zeros(3, 10, 20, dtype=torch.uint8), target_of([[0, 0, 20, 10]])
+    sizes, places = set(), set()
+    for seed in range(300):
+        canvas, moved = ZoomOut(1.0, 2.0)(image, target, np.random.default_rng(seed))
+        height, width = canvas.shape[1:]
+        left, top, right, bottom = moved.boxes[0].tolist()
+        assert (right - left, bottom - top) == (20, 10)
+        sizes.add((height, width))
+        places |= {(left == 0, right == width), (top == 0, bottom == height)}
+    assert (min(sizes)[0], max(sizes)[0]) == (10, 20)
+    assert all(abs(width - 2 * height) <= 1 for height, width in sizes)
+    assert {(True, False), (False, True), (False, False)} <= places

@@ -58,3 +58,25 @@ def test_an_image_becomes_the_box_of_its_object() -> None:
     image, target = whole_image(ramp(40, 100), LABEL, np.random.default_rng(0))
     assert image.shape == (3, 40, 100)
     assert target.boxes.tolist() == [[0, 0, 100, 40]]
+
+
+def test_lengths_are_told_in_words() -> None:
+    assert str(Resize((600,))) == "short side 600 px"
+    assert str(Resize((480, 600), 1000)) == "short side 480 or 600 px, the long one at most 1000"
+
+
+def test_a_square_may_be_cut_at_every_edge_and_both_ends_of_the_range() -> None:
+    seen = set()
+
+    class Noted(np.random.Generator):
+        def integers(self, low: int, high: int | None = None, **more: object) -> int:  # type: ignore[override]
+            drawn = int(super().integers(low, high, **more))  # type: ignore[call-overload]
+            seen.add((low, high, drawn))
+            return drawn
+
+    for seed in range(60):
+        ScaleCrop((20, 22), 20)(ramp(40, 44), LABEL, Noted(np.random.PCG64(seed)))
+    assert {drawn for low, _, drawn in seen if low == 20} == {20, 21, 22}
+    # At 22 the square is 36 pixels of 40 x 44, at 21 38, at 20 all 40.
+    assert {low for low, high, _ in seen if high is None} == {0, 2, 4, 6, 8}
+    assert {drawn for low, high, drawn in seen if high is None and low == 4} == {0, 1, 2, 3, 4}

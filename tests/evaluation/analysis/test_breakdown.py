@@ -76,3 +76,28 @@ def test_neighbours_against_all_pairs(seed: int) -> None:
             (iou_xywh(truth.boxes[m].tolist(), truth.boxes[o].tolist()) for o in others), default=0.0
         )
         assert highest[m] == pytest.approx(expected, abs=1e-9)
+
+
+def test_areas_and_overlaps_at_exactly_the_limits() -> None:
+    sizes = [(31, 33), (32, 32), (95, 97), (96, 96)]
+    truth, found = scene([("a", (200 * i, 0, w, h)) for i, (w, h) in enumerate(sizes)], [])
+    assert ap_by_size(truth, found, records_of(truth, found)).num_objects[0].tolist() == [1, 2, 1]
+    # 60 x 100 and 60 x 100, 20 of them shared: an IoU of 0.2; a pixel more, and one that only touches.
+    boxes = [(0, 0, 60, 100), (40, 0, 60, 100), (0, 200, 60, 100), (39, 200, 60, 100)]
+    boxes += [(300, 0, 50, 50), (350, 0, 50, 50)]
+    truth, found = scene([("a", box) for box in boxes], [])
+    assert ap_by_crowding(truth, found, records_of(truth, found)).num_objects[0].tolist() == [2, 2, 2]
+
+
+def test_a_false_detection_counts_against_the_group_of_the_object_that_it_overlaps() -> None:
+    objects = [("a", (0, 0, 100, 100)), ("a", (300, 0, 60, 100)), ("a", (320, 0, 60, 100))]
+    right = [("a", score, box) for score, (_, box) in zip((0.5, 0.4, 0.3), objects, strict=True)]
+    crowd, alone, nothing = (300, 0, 10, 60), (0, 0, 10, 100), (0, 0, 9, 100)
+
+    def of_groups(box: tuple[int, int, int, int]) -> list[float]:
+        truth, found = scene(objects, [("a", 0.9, box), *right])
+        return ap_by_crowding(truth, found, records_of(truth, found)).ap[0].round(3).tolist()
+
+    assert of_groups(alone)[::2] == [0.5, 1.0]  # IoU 0.1
+    assert of_groups(crowd)[::2] == [1.0, 0.667]
+    assert of_groups(nothing)[::2] == [0.5, 0.667]  # counts against all

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.analysis.compare import _all_aps, compare_detections
+from detkit.annotations.dataset import AnnotationSet, DetectionSet, select_images
+from detkit.errors import UserError
+from detkit.evaluation.analysis.compare import Difference, _all_aps, compare_detections
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.voc import evaluate_voc
 from tests.reference.random_sets import random_sets
@@ -123,3 +124,20 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     truth = many_images(0)
     pair = with_noise(truth, 0.5, 1), with_noise(truth, 0.6, 2)
     assert compare_detections(truth, *pair, resamples=30) == compare_detections(truth, *pair, resamples=30)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(-0.1, 0.1, True), (0.0, 0.1, True), (-0.1, 0.0, True), (0.01, 0.1, False), (-0.1, -0.01, False)],
+)
+def test_an_interval_that_reaches_zero_is_noise(low: float, high: float, expected: bool) -> None:
+    assert Difference(0.2, 0.5, low, high).within_noise is expected
+    assert Difference(0.25, 0.5, low, high).delta == 0.25
+
+
+def test_without_images_there_is_nothing_to_compare_on() -> None:
+    truth, found = random_sets(0)
+    none = select_images(truth, [])
+    with pytest.raises(UserError) as caught:
+        compare_detections(none, found, found)
+    assert str(caught.value) == "the annotations hold no images, so there is nothing to compare on"

@@ -114,3 +114,29 @@ def test_no_objects_and_no_detections() -> None:
     errors = errors_of(*scene([], []))
     assert np.isnan(errors.ap)
     assert sum(errors.counts.values()) == 0
+
+
+def test_kinds_at_exactly_the_thresholds() -> None:
+    truth, found = scene(
+        [
+            ("a", (0, 0, 100, 100)),
+            ("a", (200, 0, 100, 100)),
+            ("a", (400, 0, 100, 100)),
+            ("b", (600, 0, 100, 100)),
+        ],
+        [
+            ("a", 0.9, (0, 0, 50, 100)),  # right: IoU 0.5
+            ("a", 0.8, (0, 0, 50, 100)),  # the same once more
+            ("b", 0.7, (200, 0, 50, 100)),  # 0.5 with an object of another class
+            ("a", 0.6, (400, 0, 10, 100)),  # 0.1 with one of its own
+            ("b", 0.5, (400, 0, 9.9, 100)),  # less than that with any
+            ("a", 0.4, (600, 0, 10, 100)),  # 0.1 with one of another class: neither here nor there
+        ],
+    )
+    records = evaluate_coco(truth, found, records=True).records
+    assert records is not None
+    errors = find_errors(truth, found, records)
+    names = [DETECTION_ERRORS[kind] if kind >= 0 else "" for kind in errors.kind]
+    assert names == ["", "duplicate", "classification", "localisation", "background", "both"]
+    assert errors.missed.tolist() == [False, False, False, True]
+    assert errors.counts == dict.fromkeys(DETECTION_ERRORS, 1) | {"missed": 1}

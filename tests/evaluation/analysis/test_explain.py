@@ -151,3 +151,70 @@ def test_two_classes_the_wrong_way_round_are_named() -> None:
     truth = replace(truth, classes=("a", "b"), labels=truth.labels % 2)
     causes = explain_zero(truth, replace(found, labels=(found.labels + 1) % 2))
     assert "category_shift" in [cause.kind for cause in causes]
+
+
+def test_what_is_said_of_other_images_and_low_scores() -> None:
+    truth, found = good_detections(2, 20)
+    assert [c.kind for c in explain_zero(truth, on_images(found, 2))] != ["ids_disjoint"]  # a tenth
+    (cause, *_) = explain_zero(truth, on_images(found, 1))
+    assert (cause.kind, cause.likelihood) == ("ids_disjoint", 0.95)
+    assert cause.message == (
+        "only 1 of 20 images with objects have any detection; the detections seem to belong to another "
+        "split, or their image ids were numbered anew"
+    )
+    for highest, kinds in ((0.05, []), (0.0499, ["scores_under_floor"])):
+        quiet = replace(found, scores=np.linspace(0.01, highest, len(found.scores)))
+        causes = explain_zero(truth, quiet)
+        assert [cause.kind for cause in causes if cause.kind != "not_learned"] == kinds
+    assert causes[0].message == (
+        "the highest score is 0.0499; a threshold above it keeps nothing. An untrained model, or scores that "
+        "are not probabilities"
+    )
+
+
+def on_images(found: DetectionSet, count: int) -> DetectionSet:
+    """Return the detections of the first images."""
+    kept = found.images < count
+    return replace(found, **{n: getattr(found, n)[kept] for n in ("images", "labels", "scores", "boxes")})
+
+
+def test_what_is_said_where_nothing_explains_it() -> None:
+    truth, found = scene(
+        [("a", (0, 0, 100, 100)), ("b", (200, 0, 100, 100))],
+        [("a", 0.9, (0, 0, 50, 100)), ("b", 0.9, (600, 0, 100, 100)), ("c", 0.9, (200, 0, 25, 100))],
+    )
+    (cause,) = explain_zero(truth, found)
+    assert (cause.kind, cause.likelihood) == ("not_learned", 0.2)
+    assert cause.message == (
+        "no mistake of convention explains it: of the objects, detections of the right class cover 50% and "
+        "those of any class 50%; the median detection has an IoU of 0.25 with the nearest object. The model "
+        "may not have learned yet"
+    )
+
+
+def test_what_is_said_of_a_class() -> None:
+    boxes = [(0.0, 0.0, 100.0, 100.0), (200.0, 0.0, 100.0, 100.0)]
+    half, tenth = (0.0, 0.0, 50.0, 100.0), (0.0, 0.0, 10.0, 100.0)
+    objects = [("a", box) for box in boxes]
+
+    def said(
+        *found: tuple[str, float, tuple[float, float, float, float]], label: int = 0
+    ) -> tuple[object, ...]:
+        cause = explain_class(*scene(objects, list(found)), label)
+        return cause.kind, round(cause.likelihood, 3), cause.message
+
+    assert said(label=1) == ("no_objects", 1.0, "the annotations hold no b, so there is no AP")
+    assert said() == ("no_detections", 1.0, "there are no detections of a")
+    assert said(("c", 0.9, half), ("c", 0.9, boxes[0]), ("b", 0.9, boxes[1])) == (
+        "taken_for_another",
+        0.5,
+        "detections of c lie on 1 of 2 objects of a",
+    )
+    assert said(("a", 0.9, half)) == (
+        "ranked_low",
+        0.5,
+        "some detections lie on objects of a, but far down the ranking or on ignored objects",
+    )
+    message = "no detection of a reaches an IoU of 0.5 with an object; the best is"
+    assert said(("a", 0.9, tenth)) == ("localised_poorly", 0.9, f"{message} 0.10")
+    assert said(("a", 0.9, (0.0, 0.0, 9.0, 100.0))) == ("not_learned", 0.91, f"{message} 0.09")

@@ -50,3 +50,18 @@ def test_fates_agree_with_the_records_and_the_kinds_of_error(seed: int) -> None:
     np.testing.assert_array_equal(outcomes == FOUND, (records.found_by[:, 0] >= 0) & records.counts)
     np.testing.assert_array_equal(outcomes == IGNORED_OBJECT, ~records.counts)
     assert not ((outcomes == UNSEEN) & ~find_errors(truth, found, records).missed).any()
+
+
+def test_fates_at_exactly_the_thresholds() -> None:
+    objects = [("a", (200.0 * i, 0.0, 100.0, 100.0)) for i in range(4)]
+    truth, found = scene(
+        objects,
+        [
+            ("a", 0.9, (0.0, 0.0, 50.0, 100.0)),  # IoU 0.5
+            ("b", 0.8, (200.0, 0.0, 50.0, 100.0)),
+            ("a", 0.7, (400.0, 0.0, 10.0, 100.0)),  # 0.1
+            ("a", 0.6, (600.0, 0.0, 9.9, 100.0)),
+        ],
+    )
+    outcomes = object_outcomes(truth, found, records_of(truth, found))
+    assert [OUTCOMES[outcome] for outcome in outcomes] == ["found", "misnamed", "misplaced", "unseen"]

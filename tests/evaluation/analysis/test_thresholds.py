@@ -7,6 +7,7 @@ from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
 from tests.reference.random_sets import random_sets
+from tests.reference.small_scene import scene
 
 
 def every_cut(state: np.ndarray, scores: np.ndarray, num_objects: int) -> list[tuple[float, float, float]]:
@@ -42,3 +43,21 @@ def test_advice_is_the_best_of_all_cuts(seed: int) -> None:
             assert operating.threshold[k] == best[0]
             assert operating.precision[k] == pytest.approx(best[1])
             assert operating.recall[k] == pytest.approx(best[2])
+
+
+def test_what_is_asked_for_may_be_just_reached_and_equal_scores_stay_together() -> None:
+    boxes = [(200.0 * i, 0.0, 100.0, 100.0) for i in range(4)]
+    nowhere = (0.0, 500.0, 10.0, 10.0)
+    truth, found = scene(
+        [("a", box) for box in boxes],
+        [("a", 0.9, boxes[0]), ("a", 0.7, boxes[1]), ("a", 0.7, nowhere), ("a", 0.6, boxes[2])],
+        "a",
+    )
+    records = evaluate_coco(truth, found, records=True).records
+    assert records is not None
+    advice = advise_thresholds(truth, found, records, precision=0.75, recall=0.75)
+    for operating in (advice.at_precision, advice.at_recall, advice.max_f1):
+        assert [float(v[0]) for v in vars(operating).values()] == [0.6, 0.75, 0.75, 0.75]
+    advice = advise_thresholds(truth, found, records, precision=0.76, recall=0.76)
+    assert advice.at_precision.threshold.tolist() == [0.9]
+    assert np.isnan([v[0] for v in vars(advice.at_recall).values()]).all()

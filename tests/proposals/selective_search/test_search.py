@@ -213,3 +213,9 @@ def test_an_unknown_mode_is_refused() -> None:
 def test_it_travels_to_other_processes() -> None:
     method = SelectiveSearch(mode="single", seed=3, max_boxes=4)
     assert pickle.loads(pickle.dumps(method)) == method
+
+
+@pytest.mark.parametrize("k", [50, 300])
+def test_the_smallest_region_has_k_pixels_and_opencvs_always_100(k: int) -> None:
+    assert MODES["fast"].min_size(k) == k
+    assert MODES["opencv_fast"].min_size(k) == 100

@@ -18,6 +18,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
 from detkit.proposals.proposals import ranked
 from detkit.proposals.store.aligned import aligned_store
+from detkit.proposals.store.foreign import ForeignProposals, Order, corners_of, proposals_of
 from detkit.proposals.store.foreign_files import read_proposal_json
 from detkit.proposals.store.store import Origin, ProposalStore, write_store
 
@@ -274,3 +275,39 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     other = replace(dataset(), sizes=np.array([[400, 400], [400, 400]], np.int32))
     assert aligned_store(tmp_path / "x.json", other).path != first.path
+
+
+@pytest.mark.parametrize(
+    ("size", "boxes"),
+    [
+        ((30, 20), [[10, 25, 20, 30], [0, 0, 5, 5]]),
+        ((0, 0), [[10, 25, 40, 50], [-5, 0, 5, 5], [25, 0, 30, 9]]),  # not known: nothing is cut off
+        ((30, 0), [[10, 25, 40, 50], [-5, 0, 5, 5], [25, 0, 30, 9]]),
+    ],
+)
+def test_boxes_are_cut_off_at_the_image_where_its_size_is_known(
+    size: tuple[int, int], boxes: list[list[float]]
+) -> None:
+    given = np.array([[-5, 0, 10, 5], [25, 0, 5, 9], [10, 25, 30, 25], [3, 3, 0, 4]])
+    found = ForeignProposals(None, [given], [np.array([0.2, 0.1, 0.9, 0.8])], ("xywh",))
+    assert proposals_of(found, 0, "xywh", size).boxes.tolist() == boxes
+
+
+def test_boxes_without_scores_keep_their_order() -> None:
+    found = ForeignProposals(None, [np.array([[1, 1, 2, 2], [0, 0, 0, 1], [5, 5, 1, 1]])], [None], ("xywh",))
+    made = proposals_of(found, 0, "xywh", (0, 0))
+    assert made.boxes.tolist() == [[1, 1, 3, 3], [5, 5, 6, 6]]
+    assert made.scores.tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("order", "corners"),
+    [
+        ("xywh", [1, 2, 4, 6]),
+        ("matlab_xyxy", [0, 1, 3, 4]),
+        ("matlab_yxyx", [1, 0, 4, 3]),
+        ("matlab_xywh", [0, 1, 3, 5]),
+    ],
+)
+def test_numbers_of_a_box_by_their_order(order: Order, corners: list[float]) -> None:
+    assert corners_of(np.array([[1.0, 2.0, 3.0, 4.0]]), order).tolist() == [corners]

@@ -384,3 +384,102 @@ def test_resuming_takes_the_rates_of_the_config(tmp_path: Path) -> None:
     )
     assert rates[-1] == 0.5
     assert optimizer.param_groups[0]["weight_decay"] == 0.0
+
+
+def test_a_report_counts_the_images_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detkit.training.loop.fit.world_size", lambda: 3)
+    reports: list[Report] = []
+    result = Validation(lambda _: (1.0, {"map": 1.0}), 1, None)
+    train(tiny_model(), epochs=1, on_step=reports.append, validation=result)
+    assert [(report.split, report.num_images) for report in reports] == [("train", 6)] * STEPS + [("val", 0)]
+
+
+def test_stopping_without_a_folder_says_where() -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(tiny_model(), on_step=StopAt(2))
+    assert str(stopped.value) == "stopped after step 2 (epoch 0.33)"
+
+
+def test_stopping_says_how_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        train(tiny_model(), on_step=StopAt(9), folder=tmp_path)
+    assert str(stopped.value) == (
+        "stopped after step 9 (epoch 1.50); "
+        f"the same command with --resume --out {tmp_path} goes on from there"
+    )
+
+
+def failure(batch: TrainBatch, terms: dict[str, float], folder: Path | None = None) -> str:
+    watch = LossWatch(folder, lambda index: f"{index}.jpg")
+    with pytest.raises(NonFiniteLossError) as caught:
+        watch(7, batch, {name: torch.tensor(value) for name, value in terms.items()})
+    return str(caught.value)
+
+
+def test_a_failure_is_explained_in_full(tmp_path: Path) -> None:
+    batch = dataclasses.replace(next(batches()), seed=11)
+    first, second = (target.image for target in batch.targets)
+    terms = {"head_class": torch.nan, "head_box": 2.0, "grad_norm": -torch.inf}
+    advice = (
+        "likely: the learning rate is too high for this batch size: lower train.optimizer.lr to a third, "
+        "or lengthen train.warmup.steps\n"
+        "otherwise: limit the gradient (train.clip_norm=10), or compute in fp32 (train.precision=fp32)"
+    )
+    what = f"step 7: head_class is nan, grad_norm is -inf\nimages: {first}.jpg, {second}.jpg\n"
+    assert failure(batch, terms) == what + advice
+    kept = tmp_path / "nonfinite.pt"
+    assert failure(batch, terms, tmp_path) == f"{what}the batch is in {kept} (torch.load)\n{advice}"
+    content = torch.load(kept, weights_only=True)
+    assert (content["step"], content["seed"], content["images"]) == (7, 11, [first, second])
+    assert content["losses"]["head_box"] == 2.0
+    boxes = torch.tensor([[3.0, 3.0, 3.5, 5.0], [1.0, 4.0, 2.0, 4.0], [1.0, 2.0, torch.nan, 4.0]])
+    broken = dataclasses.replace(batch.targets[1], boxes=boxes)
+    causes = failure(dataclasses.replace(batch, targets=(batch.targets[0], broken)), terms).splitlines()[2:]
+    assert causes == [
+        f"cause: {second}.jpg has a box without area: [1.0, 4.0, 2.0, 4.0]",
+        f"cause: {second}.jpg has a box without area: [1.0, 2.0, nan, 4.0]",
+    ]
+
+
+def test_an_image_that_is_in_the_batch_twice_is_named_once() -> None:
+    batch = next(batches())
+    twice = dataclasses.replace(batch, targets=(batch.targets[0],) * 2)
+    assert failure(twice, {"a": torch.inf}).splitlines()[1] == f"images: {batch.targets[0].image}.jpg"
+
+
+def test_what_fails_in_another_process_is_explained_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detkit.training.loop.failure.mean_over_processes", lambda values: values + torch.nan)
+    said = failure(next(batches()), {"a": 1.0})
+    assert said == "step 7: a loss is not finite in another process, which names the images"
+
+
+def test_values_are_the_mean_over_processes_and_other_processes_keep_their_own_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detkit.training.loop.failure.mean_over_processes", lambda values: values / 2)
+    monkeypatch.setattr("detkit.training.loop.failure.rank", lambda: 3)
+    batch = next(batches())
+    assert LossWatch(None, str)(0, batch, {"a": torch.tensor(3.0)}) == {"a": 1.5}
+    assert f"the batch is in {tmp_path / 'nonfinite_3.pt'} " in failure(batch, {"a": torch.inf}, tmp_path)
+
+
+def test_the_scale_of_float16_goes_on_where_it_was(tmp_path: Path) -> None:
+    session = Session(CPU, torch.float16)
+
+    class Overflows(type(tiny_model())):  # type: ignore[misc]
+        def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+            losses = super().forward(batch)
+            return losses | {"large": 1e6 * losses["head_box"]}
+
+    first = train(Overflows(), session=session, epochs=1, folder=tmp_path)
+    assert first.scaler.get_scale() < 2.0**16  # steps were skipped
+    resumed = train(Overflows(), session=session, epochs=1, folder=tmp_path, resumes=True)
+    assert resumed.step == STEPS
+    assert resumed.scaler.get_scale() == first.scaler.get_scale()
+
+
+def test_a_training_in_float32_goes_on_in_float16_and_back(tmp_path: Path) -> None:
+    train(tiny_model(), epochs=1, folder=tmp_path, ema_decay=0.5)
+    half = train(tiny_model(), epochs=2, folder=tmp_path, resumes=True, session=Session(CPU, torch.float16))
+    assert (half.step, half.scaler.is_enabled()) == (2 * STEPS, True)
+    assert train(tiny_model(), epochs=3, folder=tmp_path, resumes=True, ema_decay=0.5).step == 3 * STEPS

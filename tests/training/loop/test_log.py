@@ -4,12 +4,14 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from detkit.errors import UserError
 from detkit.storage.run_folder import METRICS
+from detkit.training.loop import log as log_file
 from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.milestones import Report
 
@@ -89,6 +91,17 @@ def test_without_a_terminal_plain_lines_go_to_stderr(
     assert "\x1b" not in err
 
 
+def test_a_validation_says_few_numbers_and_keeps_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = dict.fromkeys(("map_voc07", "map_voc10", "AP", "AP50", "AP75", "APs", "AR100"), 0.25)
+    with TrainingLog(tmp_path, 60, tensorboard=False) as log:
+        log(Report(60, 2.0, "val", 0.1, values, 0))
+    said = capsys.readouterr().err
+    assert said == "epoch 2: map_voc07 0.250  AP 0.250  AP50 0.250  AP75 0.250\n"
+    assert values.items() <= json.loads((tmp_path / "metrics.jsonl").read_text()).items()
+
+
 def test_on_a_terminal_a_line_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,3 +134,100 @@ def test_the_rate_is_of_what_the_batches_are_made_of(
     with TrainingLog(tmp_path, 1, tensorboard=False) as log:
         log(Report(1, 1.0, "train", 0.1, {"head_box": 1.0}, 128, "regions"))
     assert " regions/s" in capsys.readouterr().err
+
+
+def test_the_time_of_a_validation_is_not_the_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with TrainingLog(tmp_path, 40, tensorboard=False) as log:
+        for number in range(1, 41):
+            now[0] += 2.0  # 4 images each
+            log(step(number, 20))
+            if number == 20:
+                now[0] += 1000.0
+                log(Report(20, 1.0, "val", 0.1, {"map": 0.5}, 0))
+    rates = [line["images_per_second"] for line in lines(tmp_path)]
+    assert rates == [2.0, None, 2.0]
+
+
+def test_the_mean_rate_is_of_all_images_and_all_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with TrainingLog(tmp_path, 30, tensorboard=False) as log:
+        assert log.mean_rate == 0.0
+        for number in range(1, 31):
+            now[0] += 1.0 if number <= 20 else 4.0
+            log(step(number))
+            if number == 20:
+                assert log.mean_rate == 4.0
+    assert [line["images_per_second"] for line in lines(tmp_path)] == [4.0, 1.0]
+    assert log.mean_rate == 120 / 60
+
+
+def test_plain_lines_say_everything_and_come_every_half_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("detkit.training.loop.log._memory", lambda: "1.5 GB")
+    with TrainingLog(tmp_path, 160, tensorboard=False) as log:
+        for number in range(1, 161):
+            now[0] += 0.75 if number <= 60 else 0.5  # 15 seconds for a line of metrics.jsonl, then 10
+            log(step(number, 160, head_class=0.5, head_box=0.25))
+        log(Report(160, 1.0, "val", 0.1, {"map": 0.5, "ap50": 0.75}, 0))
+    values = "head_class 0.500  head_box 0.250  1.5 GB"
+    assert capsys.readouterr().err.splitlines() == [
+        f"epoch 0.375, step 60/160: 5.33 images/s  {values}",
+        f"epoch 0.875, step 140/160: 8 images/s  {values}",
+        f"epoch 1, step 160/160: 8 images/s  {values}",
+        "epoch 1: map 0.500  ap50 0.750",
+    ]
+
+
+class Board:
+    """What TensorBoard is told."""
+
+    def __init__(self, folder: str, purge_step: int) -> None:
+        self.made, self.scalars, self.is_open = (folder, purge_step), [], True
+        boards.append(self)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.scalars.append((name, value, step))
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+boards: list[Board] = []
+
+
+def test_tensorboard_hears_what_the_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Board))
+    boards.clear()
+    with TrainingLog(tmp_path, 40, start_step=20, tensorboard=True) as log:
+        for number in range(21, 41):
+            log(step(number, 40))
+        log(Report(40, 1.0, "val", 0.1, {"map": 0.5}, 0))
+    (board,) = boards
+    assert board.made == (str(tmp_path), 21)  # what a killed training wrote behind its checkpoint goes
+    assert board.scalars == [
+        ("train/lr", 0.1, 40), ("train/head_box", 30.5, 40), ("val/lr", 0.1, 40), ("val/map", 0.5, 40),
+    ]  # fmt: skip
+    assert not board.is_open
+
+
+@pytest.mark.parametrize(("system", "maximum"), [("linux", 3 << 20), ("darwin", 3 << 30)])
+def test_memory_is_told_in_gigabytes(monkeypatch: pytest.MonkeyPatch, system: str, maximum: int) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=maximum))
+    assert log_file._memory() == "3.0 GB"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda: 0)  # the training does not use the GPU
+    assert log_file._memory() == "3.0 GB"
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda: 1)
+    monkeypatch.setattr("torch.cuda.max_memory_reserved", lambda: 5 << 29)
+    assert log_file._memory() == "2.5 GB GPU"

@@ -9,9 +9,11 @@ from torch import nn
 from detkit.training.loop.optim import (
     Schedule,
     adamw,
+    begin_at_rest,
     constant,
     cosine,
     parameter_groups,
+    raise_rates,
     scaled_lr,
     set_rates,
     sgd,
@@ -104,4 +106,47 @@ def test_the_rate_is_scaled_to_the_batch_and_says_so() -> None:
         "learning rate 0.04: 0.02 for 16 images, scaled to a batch of 32",
     )
     assert scaled_lr(0.02, 16, 16) == (0.02, "learning rate 0.02 for a batch of 16")
-    assert scaled_lr(0.01, 2, None)[0] == 0.01
+    assert scaled_lr(0.01, 2, None) == (0.01, "learning rate 0.01 for a batch of 2")
+
+
+def test_what_has_no_momentum_has_none_at_the_start_either() -> None:
+    model = tiny_model()
+    for optimizer in (
+        sgd(model, lr=0.1, momentum=0.0, weight_decay=0.0, bias_lr_factor=1.0),
+        adamw(model, lr=0.1, weight_decay=0.0, betas=(0.9, 0.99)),
+    ):
+        begin_at_rest(optimizer)
+        assert not optimizer.state
+    with_momentum = sgd(model, lr=0.1, momentum=0.5, weight_decay=0.0, bias_lr_factor=1.0)
+    begin_at_rest(with_momentum)
+    assert set(with_momentum.state) == set(model.parameters())
+    for parameter, values in with_momentum.state.items():
+        assert torch.equal(values["momentum_buffer"], torch.zeros_like(parameter))
+
+
+def test_the_rates_of_some_parameters_are_raised_and_nothing_else_changes() -> None:
+    model = tiny_model()
+    optimizer = sgd(model, lr=0.1, momentum=0.9, weight_decay=5e-4, bias_lr_factor=2.0)
+    others = nn.Linear(2, 2)
+    raise_rates(optimizer, [*model.head.parameters(), *model.norm.parameters(), *others.parameters()], 10.0)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = {
+        names[p]: (
+            round(group["base_lr"], 6),
+            round(group["lr"], 6),
+            group["weight_decay"],
+            group["momentum"],
+        )
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert found == {
+        "conv.weight": (0.1, 0.1, 5e-4, 0.9),
+        "conv.bias": (0.2, 0.2, 0.0, 0.9),
+        "norm.weight": (1.0, 1.0, 0.0, 0.9),
+        "norm.bias": (1.0, 1.0, 0.0, 0.9),
+        "head.weight": (1.0, 1.0, 5e-4, 0.9),
+        "head.bias": (2.0, 2.0, 0.0, 0.9),
+    }
+    assert all(group["params"] for group in optimizer.param_groups)
+    assert set_rates(optimizer, 0.5) == 0.05  # of the first group, the weights

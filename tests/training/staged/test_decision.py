@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from detkit.data.datasets.index import Index, Strings
 from detkit.data.regions.training_regions import TrainingRegions
 from detkit.detectors.staged_recipe import mining_of
 from detkit.models.roi.decision import RidgeDeltas, SVMScores
@@ -31,10 +30,10 @@ from detkit.training.staged.decision import (
 from detkit.training.staged.mining_state import MiningState
 from tests.reference.hard_negatives import mine_one_class
 from tests.reference.ridge import encode, fit_and_predict
+from tests.training.staged.some_regions import NUM_IMAGES, made_regions
 
 CLASSES = ("cat", "dog")
 WIDTH = 6
-NUM_IMAGES = 5
 SETTINGS = {"below_iou": 0.3, "crowd_iou": 0.7}
 SPEC = SVMDecisionConfig(features="pool5")
 
@@ -42,31 +41,6 @@ SPEC = SVMDecisionConfig(features="pool5")
 def fit(reader: Any, features: Any, config: SVMDecisionConfig, part: Path) -> None:
     mining = mining_of(config, reader.model)
     fit_svms(reader, features, mining, CLASSES, part, negative_iou=config.negative_iou, seed=0)
-
-
-def made_regions() -> TrainingRegions:
-    """Images with three objects each, the last of which is difficult, and boxes at many overlaps."""
-    chance = np.random.default_rng(0)
-    corners = chance.random((NUM_IMAGES, 3, 2)) * 100 + np.array([[0, 0], [150, 0], [0, 150]])
-    objects = np.concatenate([corners, corners + 80], axis=2).astype(np.float32)
-    index = Index(
-        torch.from_numpy(objects.reshape(-1, 4)),
-        torch.tensor([0, 1, 0] * NUM_IMAGES, dtype=torch.int32),
-        torch.tensor([False, False, True] * NUM_IMAGES),
-        torch.zeros(3 * NUM_IMAGES, dtype=torch.bool),
-        torch.arange(0, 3 * NUM_IMAGES + 1, 3),
-        torch.tensor([[400, 400]] * NUM_IMAGES, dtype=torch.int32),
-        Strings.of([f"{i}.jpg" for i in range(NUM_IMAGES)]),
-    )
-
-    def proposals(image: int) -> NDArray[np.float32]:
-        noise = np.random.default_rng(image + 1)
-        near = objects[image].repeat(12, axis=0) + 18 * noise.standard_normal((36, 4))
-        corner = noise.random((20, 2)) * 250
-        far = np.concatenate([corner, corner + 20 + 60 * noise.random((20, 2))], axis=1)
-        return np.concatenate([near, far]).astype(np.float32)
-
-    return TrainingRegions(index, proposals)
 
 
 @dataclass
@@ -135,7 +109,7 @@ def test_svms_are_those_of_mining_class_by_class_on_features_of_norm_twenty(
     features, spec = Features(reader.regions), SPEC.model_copy(update={"retrain_after": 20})
     fit(reader, features, spec, tmp_path)
     svms = SVMScores(WIDTH, 2)
-    fill_svms(svms, tmp_path, CLASSES)
+    fill_svms(svms, tmp_path)
     scale = 20 / np.linalg.norm(np.concatenate(features.of), axis=1).mean()  # fewer than 200 images and boxes
     examples = SVMExamples(reader, features, float(scale), 2, 0.3)
     for label in range(2):
@@ -266,3 +240,25 @@ def test_without_objects_every_region_is_a_negative_of_all() -> None:
     target = Target.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     assert negatives_of_classes(torch.rand(2, 4), target, 3, **SETTINGS).all()
     assert negatives_of_classes(torch.zeros(0, 4), target, 3, **SETTINGS).shape == (0, 3)
+
+
+def test_classes_that_were_never_seen_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def leave(known: list[bool]) -> None:
+        weights, bias = np.ones((3, WIDTH)), np.ones(3)
+        file = tmp_path / learn_decision.SVMS
+        learn_decision._leave(
+            file, 2.0, labels=np.arange(3), weights=weights, bias=bias, known=np.array(known)
+        )
+
+    svms, classes = SVMScores(WIDTH, 3), ("cat", "dog", "emu")
+    leave([False, True, False])
+    fill_svms(svms, tmp_path, classes)
+    assert (
+        capsys.readouterr().err
+        == "no object of cat, emu in the training images: these classes are never found\n"
+    )
+    assert svms.cls_score.weight[1].tolist() == [2.0] * WIDTH
+    assert not svms.cls_score.weight[::2].any()
+    leave([True, True, True])
+    fill_svms(svms, tmp_path, classes)
+    assert capsys.readouterr().err == ""

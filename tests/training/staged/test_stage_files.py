@@ -62,7 +62,7 @@ def test_damaged_weights_of_stages_are_named(tmp_path: Path, damage: str) -> Non
         with pytest.raises(UserError, match=r"network\.safetensors: damaged"):
             load_network(network, tmp_path)
     with pytest.raises(UserError, match=r"svms\.safetensors: damaged"):
-        fill_svms(SVMScores(3, 2), tmp_path, ["a", "b"])
+        fill_svms(SVMScores(3, 2), tmp_path)
     with pytest.raises(UserError, match=r"box_regression\.safetensors: damaged"):
         fill_box_regression(RidgeDeltas(3, 2), tmp_path)
 

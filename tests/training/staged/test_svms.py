@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -241,3 +242,16 @@ def test_liblinear_says_when_it_was_not_done(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.warns(UserWarning, match=r"liblinear ended after 2 passes.*N = 200, c = 10"):
         svm = train_svm(features, positive, **{**RCNN, "c": 10.0})
     assert np.isfinite(svm.weights).all()
+
+
+def test_other_warnings_of_the_solver_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = LinearSVC.fit
+
+    def warns(self: LinearSVC, *given: Any) -> LinearSVC:
+        warnings.warn("something else", FutureWarning, stacklevel=1)
+        return fit(self, *given)
+
+    monkeypatch.setattr(LinearSVC, "fit", warns)
+    with pytest.warns(FutureWarning, match="something else") as caught:
+        train_svm(*made_examples(60, 5), **RCNN)
+    assert len(caught) == 1

@@ -49,3 +49,37 @@ def test_a_full_disk_is_a_users_error_and_leaves_nothing(
     with pytest.raises(UserError, match="No space left"):
         VectorFile(tmp_path / "vectors.npy", COUNTS, 4, "fp16").create()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_that_cannot_reserve_space_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def cannot(descriptor: int, start: int, length: int) -> None:
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot, raising=False)
+    made = VectorFile(tmp_path / "vectors.npy", COUNTS, 4, "fp32")
+    made.create()
+    made.put(0, [ROWS[:2]])
+    np.testing.assert_array_equal(made.get(0), ROWS[:2])
+    assert [file.name for file in tmp_path.iterdir()] == ["vectors.npy"]
+
+
+def test_all_of_the_space_is_reserved_where_the_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda _, *span: asked.append(span), raising=False)
+    VectorFile(tmp_path / "vectors.npy", COUNTS, 4, "fp32").create()
+    assert asked == [(0, (tmp_path / "vectors.npy").stat().st_size)]
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    VectorFile(tmp_path / "others.npy", COUNTS, 4, "fp32").create()
+    assert (tmp_path / "others.npy").is_file()
+
+
+def test_an_image_with_other_regions_is_noticed(tmp_path: Path) -> None:
+    made = VectorFile(tmp_path / "vectors.npy", COUNTS, 4, "fp32")
+    made.create()
+    with pytest.raises(AssertionError, match="other regions"):
+        made.put(2, [ROWS[:2]])
