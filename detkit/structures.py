@@ -73,18 +73,27 @@ class Detections:
         boxes: (N, 4) float32 corner boxes in pixels.
         scores: (N,) float32 in [0, 1].
         labels: (N,) int64 class indices in [0, K).
+        margins: (N,) float32 what SVMs say, of which the scores are the logistic function; None for a
+            detector that decides otherwise.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    margins: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
+    def at(self, rows: Tensor) -> Detections:
+        """Return some of the detections: those at (n,) places, or where (N,) bool is True."""
+        margins = None if self.margins is None else self.margins[rows]
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], margins)
+
     def to(self, device: torch.device | str) -> Detections:
         """Return the same detections on `device`."""
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device))
+        margins = None if self.margins is None else self.margins.to(device)
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), margins)
 
     @staticmethod
     def empty(device: torch.device | str = "cpu") -> Detections:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configs.md"
-FIELD = re.compile(r"# (?P<key>Reproduces|mAP|AP50|Top-1|Hours|Data|Commands?): +(?P<text>.+)")
+FIELD = re.compile(r"# (?P<key>Reproduces|mAP|AP50|Miss rate|Top-1|Hours|Data|Commands?): +(?P<text>.+)")
 GOES_ON = re.compile(r"# {6,}(?P<text>\S.*)")
-SCORES = ("mAP", "AP50", "Top-1")
+SCORES = ("mAP", "AP50", "Miss rate", "Top-1")
 FIRST = """\
 # Shipped configs
 
@@ -25,6 +25,11 @@ GROUPS = {
     "classifier": (
         "Classifiers",
         "The weights that detectors start from: [from a classifier to a detector](transfer.md).",
+    ),
+    "dpm": ("Deformable part models", "[The paper, choice by choice](papers/dpm.md)."),
+    "hog_svm": (
+        "HOG + SVM",
+        "[The paper, choice by choice](papers/hog_svm.md). Its numbers are miss rates: less is better.",
     ),
     "rcnn": ("R-CNN", "[The paper, choice by choice](papers/rcnn.md)."),
     "sppnet": ("SPP-net", "[The paper, choice by choice](papers/sppnet.md)."),

@@ -16,6 +16,7 @@ from detkit.cli.convert import convert
 from detkit.cli.demo import demo
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
+from detkit.cli.import_model import import_model
 from detkit.cli.init import init
 from detkit.cli.lineage import lineage
 from detkit.cli.plan import plan
@@ -73,12 +74,15 @@ def _program(
     """Train, evaluate and run object detectors from YAML configs."""
 
 
-# In the order in which one meets them. Typer makes the name of the function's, show-data of show_data.
+NAMES = {evaluate: "eval", import_model: "import"}
+"""Names that Python keeps for itself; typer makes the others of the functions', show-data of show_data."""
+
+# In the order in which one meets them.
 for command in (
     *(demo, init, check, show_data, plan, train, evaluate, predict),
-    *(propose, recall, score, compress, convert, compare, report, lineage),
+    *(propose, recall, score, compress, import_model, convert, compare, report, lineage),
 ):
-    app.command("eval" if command is evaluate else None, context_settings=OPTIONS)(command)
+    app.command(NAMES.get(command), context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")
 
 

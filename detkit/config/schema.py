@@ -11,8 +11,10 @@ from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
+from detkit.detectors.hog_svm.config import HOGSVMConfig, MiningConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.evaluation.config import EvaluateConfig
@@ -21,11 +23,20 @@ from detkit.training.loop.config import GradientConfig
 from detkit.training.staged.config import StagedConfig
 
 AnyDetectorConfig = Annotated[
-    FasterRCNNConfig | FastRCNNConfig | RCNNConfig | SPPNetConfig | ClassifierConfig | CustomDetectorConfig,
+    FasterRCNNConfig
+    | FastRCNNConfig
+    | RCNNConfig
+    | SPPNetConfig
+    | DPMConfig
+    | HOGSVMConfig
+    | ClassifierConfig
+    | CustomDetectorConfig,
     Field(discriminator="type"),
 ]
 
-AnyTrainConfig = Annotated[GradientConfig | StagedConfig | AlternatingConfig, Field(discriminator="type")]
+AnyTrainConfig = Annotated[
+    GradientConfig | StagedConfig | AlternatingConfig | MiningConfig, Field(discriminator="type")
+]
 
 DETECTORS: dict[str, type[DetectorConfig]] = tagged(AnyDetectorConfig)
 

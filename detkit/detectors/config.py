@@ -170,6 +170,10 @@ class DetectorConfig(Spec):
         """Return the config with other proposals, for a detector that has to be given some."""
         return self.model_copy(update={"proposals": proposals})
 
+    def for_other_classes(self) -> Self:
+        """Return the config without what it says of single classes."""
+        return self
+
     def with_frozen(self, choose: ChooseFrozen) -> Self | None:
         """Return the config with other frozen stages; None where no published stage is pretrained."""
         backbone = getattr(self, "backbone", None)

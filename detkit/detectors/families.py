@@ -16,15 +16,20 @@ from torch import nn
 from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
+from detkit.detectors.dpm.builder import build_dpm
+from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
+from detkit.detectors.hog_svm.builder import build_hog_svm
+from detkit.detectors.hog_svm.config import HOGSVMConfig
 from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
 from detkit.detectors.sppnet.builder import build_sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
+from detkit.errors import UserError
 
 if TYPE_CHECKING:
     from detkit.detectors.staged_recipe import Batches
@@ -35,7 +40,7 @@ Recipe = Callable[["Task"], "Progress"]
 """Trains a detector and leaves model.safetensors in the task's folder."""
 
 
-def _later(module: str, name: str) -> Callable[..., Any]:
+def later(module: str, name: str) -> Callable[..., Any]:
     """Return a function of `detkit.detectors` that is imported when it is called.
 
     What trains takes longer to import than a detector needs for an image.
@@ -47,7 +52,7 @@ def _later(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
-train_by_gradient = _later("gradient_recipe", "train_by_gradient")
+train_by_gradient = later("gradient_recipe", "train_by_gradient")
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class DetectorFamily:
         build: (config, K without background, on_weights) -> model. `on_weights` is called with what became of
             pretrained weights; None leaves them unread. A `UserError` says that weights cannot be read, or
             that a part does not fit.
-        recipes: how it is trained, by `train.type`.
+        recipes: how it is trained, by `train.type`; none of a detector whose models are only imported.
         fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
         draw_training: draws what a training step sees, step by step.
         starts: shipped configs that `detkit init` starts from, tried in turn until the objects have anchors.
@@ -71,7 +76,7 @@ class DetectorFamily:
     recipes: Mapping[str, Recipe]
     fine_tune_batches: Batches | None = None
     draw_training: Callable[[Task], Iterator[TrainingImages]] = field(
-        default=_later("training_images", "draw_images")
+        default=later("training_images", "draw_images")
     )
     starts: tuple[str, ...] = ()
     gpu_start: str = ""
@@ -84,7 +89,7 @@ def _staged(
     return DetectorFamily(
         config,
         build,
-        {"staged": partial(_later("staged_recipe", "train_in_stages"), batches=batches)},
+        {"staged": partial(later("staged_recipe", "train_in_stages"), batches=batches)},
         batches,
         **more,
     )
@@ -94,29 +99,31 @@ FAMILIES = (
     DetectorFamily(
         FasterRCNNConfig,
         build_faster_rcnn,
-        {"gradient": train_by_gradient, "alternating": _later("faster_rcnn.recipe", "train_alternately")},
+        {"gradient": train_by_gradient, "alternating": later("faster_rcnn.recipe", "train_alternately")},
         starts=("faster_rcnn_resnet18_c4", "faster_rcnn_resnet18_fpn"),
         gpu_start="faster_rcnn_resnet50_fpn",
     ),
     DetectorFamily(
         FastRCNNConfig,
         build_fast_rcnn,
-        {"gradient": _later("fast_rcnn.recipe", "train_fast_rcnn")},
+        {"gradient": later("fast_rcnn.recipe", "train_fast_rcnn")},
         starts=("fast_rcnn_resnet18_c4",),
     ),
     _staged(
         SPPNetConfig,
         build_sppnet,
-        _later("sppnet.recipe", "image_batches"),
+        later("sppnet.recipe", "image_batches"),
         starts=("sppnet_resnet18_c5",),
     ),
     _staged(
         RCNNConfig,
         build_rcnn,
-        _later("rcnn.recipe", "region_batches"),
-        draw_training=_later("rcnn.recipe", "draw_regions"),
+        later("rcnn.recipe", "region_batches"),
+        draw_training=later("rcnn.recipe", "draw_regions"),
         starts=("rcnn_resnet18_c5",),
     ),
+    DetectorFamily(DPMConfig, build_dpm, {}),
+    DetectorFamily(HOGSVMConfig, build_hog_svm, {"mining": later("hog_svm.recipe", "train_hog_svm")}),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,
@@ -154,3 +161,17 @@ def _letters(name: str) -> str:
 def family_of(config: DetectorConfig) -> DetectorFamily:
     """Return the family that a detector's config belongs to."""
     return _BY_CONFIG[type(config)]
+
+
+def trained_family_of(config: DetectorConfig) -> DetectorFamily:
+    """Return the family that a detector's config belongs to, one that detkit can train.
+
+    Raises:
+        UserError: its models are only imported.
+    """
+    family = family_of(config)
+    if not family.recipes:
+        raise UserError(
+            f"detector.type: a {config.type} is not trained here; detkit import runs published ones"
+        )
+    return family

@@ -52,6 +52,8 @@ class Prediction:
         category_ids: K ids of the classes in the dataset it was trained on.
         error: why the image could not be read; then its size is (0, 0) and nothing was found. None otherwise.
         pixels: (H, W, 3) uint8 RGB, where pixels were given instead of a file; they are kept for drawing.
+        margins: (N,) float32 what SVMs say, of which the scores are the logistic function; None for a
+            detector that decides otherwise.
     """
 
     source: str | None
@@ -64,6 +66,7 @@ class Prediction:
     category_ids: tuple[int, ...] = field(kw_only=True)
     error: str | None = field(default=None, kw_only=True)
     pixels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
+    margins: NDArray[np.float32] | None = field(default=None, kw_only=True)
 
     @staticmethod
     def unread(
@@ -97,6 +100,7 @@ class Prediction:
             scores=self.scores[chosen],
             labels=self.labels[chosen],
             names=tuple(self.names[place] for place in chosen),
+            margins=None if self.margins is None else self.margins[chosen],
         )
 
     def of(self, *names: str) -> Prediction:
@@ -151,8 +155,8 @@ class Prediction:
         """Return plain values, as `detkit predict --json` writes them.
 
         Returns:
-            `{image, width, height, detections[{box, label, category_id, score}]}`; a box is x1, y1, x2, y2 in
-            pixels, a label a name.
+            `{image, width, height, detections[{box, label, category_id, score, margin}]}`; a box is x1, y1,
+            x2, y2 in pixels, a label a name, a margin that of an SVM (None without one).
         """
         from detkit.inference.results import record
 

@@ -207,18 +207,19 @@ class Predictor:
                 yield self._named(item, whole, floors)
 
     def _named(self, item: _Prepared, found: Detections, floors: Tensor) -> Prediction:
-        kept = found.scores >= floors[found.labels]
-        labels = found.labels[kept]
+        found = found.at(found.scores >= floors[found.labels])
+        labels = found.labels
         return Prediction(
             item.source,
             item.size,
-            found.boxes[kept].numpy(),
-            found.scores[kept].numpy(),
+            found.boxes.numpy(),
+            found.scores.numpy(),
             labels.numpy(),
             tuple(self.classes[label] for label in labels.tolist()),
             classes=self.classes,
             category_ids=self.category_ids,
             pixels=item.pixels,
+            margins=None if found.margins is None else found.margins.numpy(),
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:

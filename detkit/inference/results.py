@@ -93,17 +93,26 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
         category_ids: ids of the classes in the dataset.
 
     Returns:
-        `{image, width, height, detections[{box, label, category_id, score}], error}`; a box is x1, y1, x2, y2
-        in pixels. Of an image that could not be read, width and height are None and error says why.
+        `{image, width, height, detections[{box, label, category_id, score, margin}], error}`; a box is x1,
+        y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the logistic function, and
+        None without one. Of an image that could not be read, width and height are None and error says why.
     """
     height, width = prediction.size if prediction.error is None else (None, None)
+    margins = [None] * len(prediction) if prediction.margins is None else prediction.margins.tolist()
     detections = [
-        {"box": box, "label": name, "category_id": int(category_ids[label]), "score": score}
-        for box, name, label, score in zip(
+        {
+            "box": box,
+            "label": name,
+            "category_id": int(category_ids[label]),
+            "score": score,
+            "margin": margin,
+        }
+        for box, name, label, score, margin in zip(
             prediction.boxes.tolist(),
             prediction.names,
             prediction.labels.tolist(),
             prediction.scores.tolist(),
+            margins,
             strict=True,
         )
     ]

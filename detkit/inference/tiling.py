@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -85,11 +85,16 @@ def merge(
         tiling: how it was cut.
     """
     moved = [_in_image(part, view, size) for part, view in zip(parts, views, strict=True)]
-    boxes = torch.cat([part.boxes for part in moved])
-    scores = torch.cat([part.scores for part in moved])
-    labels = torch.cat([part.labels for part in moved])
-    kept = grouped_nms(boxes, scores, labels, tiling.nms_iou)[: tiling.max_detections]
-    return Detections(boxes[kept], scores[kept], labels[kept])
+    margins = [part.margins for part in moved if part.margins is not None]
+    found = Detections(
+        torch.cat([part.boxes for part in moved]),
+        torch.cat([part.scores for part in moved]),
+        torch.cat([part.labels for part in moved]),
+        torch.cat(margins) if margins else None,
+    )
+    return found.at(
+        grouped_nms(found.boxes, found.scores, found.labels, tiling.nms_iou)[: tiling.max_detections]
+    )
 
 
 def _in_image(part: Detections, view: View, size: tuple[int, int]) -> Detections:
@@ -98,7 +103,7 @@ def _in_image(part: Detections, view: View, size: tuple[int, int]) -> Detections
     is_cut = torch.tensor([view.x1 > 0, view.y1 > 0, view.x2 < size[1], view.y2 < size[0]])
     whole: Tensor = ~(((boxes - limits).abs() < _EDGE_PX) & is_cut).any(1)
     shift = boxes.new_tensor([view.x1, view.y1, view.x1, view.y1])
-    return Detections(boxes[whole] + shift, part.scores[whole], part.labels[whole])
+    return replace(part, boxes=boxes + shift).at(whole)
 
 
 def _spans(side: int, tiling: Tiling) -> list[tuple[int, int]]:

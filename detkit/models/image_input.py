@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,7 +44,7 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
     for own, size, original in zip(found, images.sizes, images.originals, strict=True):
         scale_y, scale_x = original[0] / size[0], original[1] / size[1]
         boxes = own.boxes * own.boxes.new_tensor((scale_x, scale_y, scale_x, scale_y))
-        scaled.append(Detections(clip(boxes, original), own.scores, own.labels))
+        scaled.append(replace(own, boxes=clip(boxes, original)))
     return scaled
 
 

@@ -253,7 +253,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     notes = [look.split.note, *look.others, *look.unreadable]
     if look.leaks:
         notes.append(leak_warning(look.leaks))
-    detector: DetectorConfig = template.detector
+    detector: DetectorConfig = template.detector.for_other_classes()
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
         notes.append("the labelled objects are cut out, and each is an image for the classifier")

@@ -68,7 +68,9 @@ def small_images(config: Config) -> list[str]:
 
 
 def small_parts(detector: DetectorConfig) -> list[str]:
-    changes = ["detector.backbone.width=0.0625", "detector.backbone.weights=none"]
+    changes = []
+    if hasattr(detector, "backbone"):
+        changes += ["detector.backbone.width=0.0625", "detector.backbone.weights=none"]
     if detector.external_proposals is not None:
         changes += ["detector.proposals={type: sliding_window, max_boxes: 20}"]
     if isinstance(getattr(detector, "neck", None), FPNConfig):
@@ -115,7 +117,7 @@ def test_a_config_for_a_small_dataset_is_checked_planned_and_drawn(
         status = main(command)
         told = capsys.readouterr()
         assert status in expected, told.err
-        assert told.err.startswith("error: train.type: alternating") if status == WRONG_INPUT else told.out
+        assert told.err.startswith("error: train.type: ") if status == WRONG_INPUT else told.out
 
 
 @pytest.mark.parametrize("name", [name for name in config_names() if "synthetic" not in name])

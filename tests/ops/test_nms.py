@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 
-from detkit.ops.nms import _moved_apart, grouped_nms, nms
+from detkit.ops.nms import _moved_apart, grouped_nms, nms, nms_by_own_area
 from tests.reference import overlaps
 
 
@@ -96,3 +97,28 @@ def test_groups_moved_apart_are_alone_too() -> None:
     for num_groups, factor in ((1, 1), (7, 1), (7, 100_000)):
         groups = torch.arange(200) % num_groups * factor
         assert torch.equal(_moved_apart(boxes, scores, groups, 0.3), grouped_nms(boxes, scores, groups, 0.3))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_box_goes_where_a_better_one_covers_enough_of_it(share):
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, 60, (80, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(1, 40, (80, 2))], axis=1)
+    scores = generator.integers(0, 20, 80) / 20  # some are equal
+    kept = []
+    for row in sorted(range(80), key=lambda place: (-scores[place], -place)):
+        x1, y1, x2, y2 = boxes[row]
+        shares = [0.0]
+        for other in kept:
+            a, b, c, d = boxes[other]
+            shared = max(min(x2, c) - max(x1, a), 0) * max(min(y2, d) - max(y1, b), 0)
+            shares.append(shared / ((x2 - x1) * (y2 - y1)))
+        if max(shares) <= share:
+            kept.append(row)
+    found = nms_by_own_area(torch.from_numpy(boxes), torch.from_numpy(scores), share)
+    assert 5 < len(kept) < 80
+    assert found.tolist() == kept
+
+
+def test_no_boxes_cover_nothing():
+    assert nms_by_own_area(torch.zeros((0, 4)), torch.zeros(0), 0.5).tolist() == []

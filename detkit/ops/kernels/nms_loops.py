@@ -79,3 +79,32 @@ def keep_best_of_groups(boxes: Array, ends: Array, limit: float, sides: Array, k
         num += found
         begin = end
     return num
+
+
+@compiled
+def keep_uncovered(boxes: Array, share: float, kept: Array) -> int:
+    """Find the boxes of which no better one that is kept covers more than a share.
+
+    Args:
+        boxes: (N, 4) float64 corner boxes, best first.
+        share: of a box's own area.
+        kept: (N,) int64 to be filled with positions.
+
+    Returns:
+        How many were kept.
+    """
+    num = 0
+    for row in range(len(boxes)):
+        x1, y1, x2, y2 = boxes[row]
+        area = (x2 - x1) * (y2 - y1)
+        covered = False
+        for place in range(num):
+            left, top, right, bottom = boxes[kept[place]]
+            width, height = min(x2, right) - max(x1, left), min(y2, bottom) - max(y1, top)
+            if width > 0 and height > 0 and width * height / area > share:
+                covered = True
+                break
+        if not covered:
+            kept[num] = row
+            num += 1
+    return num

@@ -13,7 +13,7 @@ from detkit.annotations.coco import paused_collection, read_json
 from detkit.annotations.coco_results import read_plain_results
 from detkit.errors import UserError, cut, shown
 from detkit.proposals.store.foreign import ForeignProposals, Order
-from detkit.proposals.store.mat_file import read_mat
+from detkit.storage.mat_file import read_mat
 from detkit.storage.regular_files import read_bytes
 
 _BOX_NAMES = ("boxes", "bbs", "proposals")

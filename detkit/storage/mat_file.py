@@ -1,4 +1,4 @@
-"""Reader of MATLAB files of version 5 (`save -v6` and `-v7`): numbers, texts, and cells of them.
+"""Reader of MATLAB files of version 5 (`save -v6` and `-v7`): numbers, texts, cells of them, and structs.
 
 The format is The MathWorks' "MAT-File Format". No size is believed before it is compared with the bytes that
 are there, so that a damaged file gives a message, in time and memory in proportion to its length.
@@ -10,7 +10,7 @@ import itertools
 import math
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,9 +28,11 @@ _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 # Classes of arrays; 6 to 15 are of numbers. Complex ones have a second part, which would be lost.
-_CELL, _CHAR, _DOUBLE, _UINT64, _OPAQUE = 1, 4, 6, 15, 17
+_CELL, _STRUCT, _CHAR, _DOUBLE, _UINT64, _OPAQUE = 1, 2, 4, 6, 15, 17
 _COMPLEX = 0x0800
+_NAMES = {_CELL: "cell", _STRUCT: "struct"}
 _MOST_AXES = 8
+_MOST_DEPTH = 8  # of structs and cells in one another
 _EMPTY = np.zeros((0, 0))
 
 # A few bytes inflate to a thousand times as many; boxes that do not repeat themselves to ten times.
@@ -41,16 +43,19 @@ _Order = Literal["<", ">"]
 _Bytes = NDArray[np.uint8]
 
 
-def read_mat(file: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, NDArray[Any]]]:
+def read_mat(
+    file: Path, wanted: Collection[str], *, structs: bool = False
+) -> tuple[list[str], dict[str, NDArray[Any]]]:
     """Return the names of all arrays of a MATLAB file, and the content of some of them.
 
     Args:
         file: written by `save` with '-v6' or '-v7', its default, or by `scipy.io.savemat`.
         wanted: names of arrays that are read where they are there.
+        structs: whether these may be structs, and cells may hold structs and cells.
 
     Returns:
         The names, and by name: numbers in their shape and in the type they have on the disk; the rows of a
-        text as (N,) str; a cell as (N,) objects, each of them numbers or text.
+        text as (N,) str; a cell as (N,) objects, each of them numbers or text; a struct as (N,) dicts.
 
     Raises:
         UserError: the file is missing, damaged or of another version, or what is wanted is something else.
@@ -77,7 +82,7 @@ def read_mat(file: Path, wanted: Collection[str]) -> tuple[list[str], dict[str, 
             place = f"{file}: {name}"
             whole = _inflated(data, order, place, room) if kind == _COMPRESSED else data
             room -= len(whole)
-            found[name] = _Array.of(whole, order, place).value()
+            found[name] = _Array.of(whole, order, place).value(_MOST_DEPTH if structs else 1, structs=structs)
     return names, found
 
 
@@ -170,10 +175,12 @@ class _Array:
         name = parts[2].tobytes().decode("latin-1")
         return _Array(0 if kind & _COMPLEX else kind & 0xFF, shape, name, rest, order, place)
 
-    def value(self, *, cells: bool = True) -> NDArray[Any]:
-        """Return the content as `read_mat` does; a cell only where one may be."""
-        if self.kind == _CELL and cells:
-            return self._cells()
+    def value(self, depth: int, *, structs: bool) -> NDArray[Any]:
+        """Return the content as `read_mat` does; a cell, or a struct where one may be, only of some depth."""
+        if self.kind == _CELL and depth:
+            return _objects(self._held(math.prod(self.shape), depth - 1, structs=structs))
+        if self.kind == _STRUCT and depth and structs:
+            return self._structs(depth - 1)
         if len(self.shape) < 2 or not (self.kind == _CHAR or _DOUBLE <= self.kind <= _UINT64):
             raise UserError(f"{self.place}: must be real numbers or a text, and is something else")
         kind, data = next(self.rest, (1, np.zeros(0, np.uint8)))
@@ -207,18 +214,38 @@ class _Array:
         letters = np.frombuffer(text.encode("utf-32-le"), "<u4").reshape(rows, -1, order="F")
         return np.strings.rstrip(np.ascontiguousarray(letters).view(f"<U{letters.shape[1]}").ravel(), " ")
 
-    def _cells(self) -> NDArray[np.object_]:
-        """Return the arrays of a cell in the file's order: down the columns."""
+    def _structs(self, depth: int) -> NDArray[np.object_]:
+        """Return a dict of each struct in the file's order: down the columns."""
+        parts = [part for _, part in itertools.islice(self.rest, 2)]
+        width = int(parts[0].view(f"{self.order}i4")[0]) if parts and len(parts[0]) == 4 else 0
+        if len(parts) < 2 or width < 1 or len(parts[1]) % width:
+            raise _damaged(self.place, "a struct has no names of fields")
+        letters = parts[1].tobytes()
+        starts = range(0, len(letters), width)
+        names = [letters[at : at + width].split(b"\0")[0].decode("latin-1") for at in starts]
+        number = math.prod(self.shape) if names else 0
+        values = iter(self._held(number * len(names), depth, structs=True))
+        return _objects([{name: next(values) for name in names} for _ in range(number)])
+
+    def _held(self, number: int, depth: int, *, structs: bool) -> list[NDArray[Any]]:
+        """Return the arrays of a cell or of structs in the file's order: down the columns."""
         values = list[NDArray[Any]]()
-        for number, (kind, data) in enumerate(self.rest, start=1):
-            place = f"{self.place}{{{number}}}"
+        for place_of, (kind, data) in enumerate(self.rest, start=1):
+            place = f"{self.place}{{{place_of}}}"
             if kind != _MATRIX:
                 raise _damaged(place, "there is no array")
             empty = not len(data)  # MATLAB leaves out all that an empty array could say
-            values.append(_EMPTY if empty else _Array.of(data, self.order, place).value(cells=False))
-        if len(values) != math.prod(self.shape):
-            raise _damaged(self.place, f"{len(values)} arrays do not make a cell of {self._shape}")
-        cells = np.empty(len(values), dtype=object)
-        for number, value in enumerate(values):
-            cells[number] = value
-        return cells
+            array = None if empty else _Array.of(data, self.order, place)
+            values.append(_EMPTY if array is None else array.value(depth, structs=structs))
+        if len(values) != number:
+            raise _damaged(
+                self.place, f"{len(values)} arrays do not make a {_NAMES[self.kind]} of {self._shape}"
+            )
+        return values
+
+
+def _objects(values: Sequence[Any]) -> NDArray[np.object_]:
+    objects = np.empty(len(values), dtype=object)
+    for number, value in enumerate(values):
+        objects[number] = value
+    return objects

@@ -17,7 +17,7 @@ from scipy.io import loadmat, savemat
 
 from detkit.errors import UserError
 from detkit.proposals.store.foreign_files import read_proposal_mat
-from detkit.proposals.store.mat_file import read_mat
+from detkit.storage.mat_file import read_mat
 
 TYPES = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 NAMES = ("boxes", "bbs", "images", "scores", "x", "a_longer_name")
@@ -69,6 +69,56 @@ def test_what_scipy_writes_is_read_as_scipy_reads_it(tmp_path: Path, packed: boo
         assert set(found) == set(content)
         for name, array in found.items():
             assert_same(array, wanted[name])
+
+
+def plain(found: Any) -> Any:
+    """Return what either reader found as lists and dicts; SciPy keeps the shape of a cell."""
+    if isinstance(found, dict):
+        return {name: plain(value) for name, value in found.items()}
+    if found.dtype.names:
+        return [{name: plain(one[name]) for name in found.dtype.names} for one in found.ravel(order="F")]
+    if found.dtype == object:
+        return [plain(one) for one in found.ravel(order="F")]
+    return found.ravel().tolist() or ([] if found.dtype.kind != "U" else [""])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_structs_and_cells_in_one_another_are_read_as_scipy_reads_them(tmp_path: Path, packed: bool) -> None:
+    rng, file = random.Random(f"{packed}"), tmp_path / "x.mat"
+
+    def nested(depth: int) -> Any:
+        if depth == 0:
+            return value(rng)
+        if rng.random() < 0.5:
+            return {name: nested(depth - 1) for name in rng.sample(NAMES, 2)}
+        cells = np.empty((2, 2), object)
+        cells[0, 1], cells[1, 0] = nested(depth - 1), nested(depth - 1)
+        cells[0, 0] = cells[1, 1] = np.zeros((1, 1))
+        return cells
+
+    for _ in range(30):
+        rows = np.empty((2, 1), dtype=[("a", object), ("bb", object)])
+        for row in rows.ravel():
+            row["a"], row["bb"] = nested(2), nested(1)
+        savemat(file, {"s": rows, "x": nested(3)}, do_compression=packed)
+        found, wanted = read_mat(file, ["s", "x"], structs=True)[1], loadmat(file)
+        assert plain(found["s"]) == plain(wanted["s"])
+        assert plain(found["x"]) == plain(wanted["x"])
+
+
+def test_structs_are_refused_where_none_are_asked_for(tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"x": {"a": 1}})
+    with pytest.raises(UserError, match="x: must be real numbers or a text, and is something else"):
+        read_mat(tmp_path / "x.mat", ["x"])
+
+
+def test_structs_in_one_another_have_an_end(tmp_path: Path) -> None:
+    content: Any = 1.0
+    for _ in range(9):
+        content = {"a": content}
+    savemat(tmp_path / "x.mat", {"x": content})
+    with pytest.raises(UserError, match="must be real numbers or a text, and is something else"):
+        read_mat(tmp_path / "x.mat", ["x"], structs=True)
 
 
 def element(order: str, kind: int, data: bytes) -> bytes:
@@ -257,3 +307,30 @@ def test_no_damage_ends_otherwise_than_in_a_message(
                     said.append(str(error).removeprefix(str(file)))
     assert len(said) > 100
     assert all(len(one) < 300 and "\n" not in one for one in said)
+
+
+def struct_of(shape: tuple[int, ...], width: int, letters: bytes, *values: bytes) -> bytes:
+    names = element("<", 5, struct.pack("<i", width)), element("<", 1, letters)
+    return mat("<", matrix("<", 2, shape, "x", *names, *values))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (struct_of((1, 1), 0, b"a"), "a struct has no names of fields"),
+        (struct_of((1, 1), -4, b"a"), "a struct has no names of fields"),
+        (struct_of((1, 1), 4, b"abcde"), "a struct has no names of fields"),
+        (struct_of((2**31 - 1, 2**31 - 1), 2, b"a\0"), "0 arrays do not make a struct of 2147483647 x"),
+        (struct_of((1, 1), 2, b"a\0b\0", element("<", 14, b"")), "1 arrays do not make a struct of 1 x 1"),
+        (struct_of((1, 1), 2, b"a\0", element("<", 1, b"12345678")), "there is no array"),
+    ],
+)
+def test_damage_of_a_struct_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "x.mat").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_mat(tmp_path / "x.mat", ["x"], structs=True)
+
+
+def test_structs_without_fields_are_none_however_many(tmp_path: Path) -> None:
+    (tmp_path / "x.mat").write_bytes(struct_of((2**31 - 1, 9), 2, b""))
+    assert len(read_mat(tmp_path / "x.mat", ["x"], structs=True)[1]["x"]) == 0

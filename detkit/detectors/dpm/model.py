@@ -1,0 +1,141 @@
+"""Deformable part models (Felzenszwalb, Girshick, McAllester and Ramanan, PAMI 2010; voc-release5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detkit.detectors.dpm.placements import ClassModel, Found
+from detkit.detectors.dpm.search import search
+from detkit.detectors.dpm.stars import Mixture
+from detkit.models.hog.feature_pyramid import FeaturePyramid
+from detkit.models.image_input import in_file_pixels
+from detkit.ops.kernels.dpm_feature_loops import CHANNELS
+from detkit.ops.nms import nms_by_own_area
+from detkit.structures import Detections, ImageBatch
+
+Array = NDArray[Any]
+
+
+class DPM(nn.Module):
+    """A mixture of star models for each class, looked for in a pyramid of histograms of gradients.
+
+    It computes on the CPU. Its scores are margins: those of a linear SVM, of any size.
+
+    Args:
+        mixtures: those of the K classes.
+        pyramid: the sizes of an image that are looked at.
+        nms_share: a detection is dropped where a better one of its class covers more of it than this.
+        channels: of the features that a star-cascade begins with; None looks at all places of all parts.
+    """
+
+    projection: Tensor | None
+
+    def __init__(
+        self,
+        mixtures: Sequence[Mixture],
+        *,
+        pyramid: FeaturePyramid,
+        nms_share: float = 0.5,
+        channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.mixtures = nn.ModuleList(mixtures)
+        self.pyramid, self.nms_share = pyramid, nms_share
+        few = None if channels is None else torch.zeros((CHANNELS, channels), dtype=torch.float64)
+        self.register_buffer("projection", few)
+
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        """Return the detections of each image, best first."""
+        found = []
+        for pixels, (height, width) in zip(images.pixels, images.sizes, strict=True):
+            image = pixels[:, :height, :width].permute(1, 2, 0).contiguous().cpu().numpy()
+            found.append(self._detections(self.placements(image), (height, width)))
+        device = images.pixels.device
+        return in_file_pixels([own.to(device) for own in found], images)
+
+    def placements(self, image: Array) -> list[Found]:
+        """Return for each class all placements of its models whose score is above the class's threshold.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        few = None if self.projection is None else self.projection.numpy(force=True)
+        models = [
+            ClassModel(mixture.components(), float(mixture.threshold), few)
+            for mixture in cast(Sequence[Mixture], self.mixtures)
+        ]
+        return search(image, self.pyramid, models, torch.get_num_threads())
+
+    def objects(self, label: int, found: Found, size: tuple[int, int]) -> tuple[Array, Array]:
+        """Return the (N, 4) boxes of objects in pixels, and which placements they are made of, best first.
+
+        The sides of an object are predicted from where the filters are. Boxes are clipped to the image, and
+        dropped where a better one covers too much of them.
+
+        Args:
+            label: the class.
+            found: its placements.
+            size: (height, width) of the image in pixels.
+        """
+        mixture = cast(Mixture, self.mixtures[label])
+        predictions = [component.box for component in mixture.components()]
+        # In the order of their components, which decides between equal scores.
+        order = np.argsort(found.components, kind="stable")
+        boxes, inside = _clipped(found.filters[order, 0], size)
+        order = order[inside]
+        for number, prediction in enumerate(predictions):
+            own = found.components[order] == number
+            if prediction is not None:
+                boxes[own] = _predicted(boxes[own], found.filters[order[own]], prediction)
+        boxes, inside = _clipped(boxes, size)
+        order = order[inside]
+        scores = torch.from_numpy(found.scores[order])
+        kept = nms_by_own_area(torch.from_numpy(boxes), scores, self.nms_share).numpy()
+        return boxes[kept], order[kept]
+
+    def _detections(self, found: list[Found], size: tuple[int, int]) -> Detections:
+        boxes, margins, labels = list[Tensor](), list[Tensor](), list[Tensor]()
+        for label, own in enumerate(found):
+            own_boxes, kept = self.objects(label, own, size)
+            boxes.append(torch.from_numpy(own_boxes).float())
+            margins.append(torch.from_numpy(own.scores[kept]))
+            labels.append(torch.full((len(kept),), label))
+        order = torch.cat(margins).sort(descending=True, stable=True).indices
+        sorted_margins = torch.cat(margins)[order]
+        scores = sorted_margins.sigmoid().float()
+        return Detections(torch.cat(boxes)[order], scores, torch.cat(labels)[order], sorted_margins.float())
+
+
+def _clipped(boxes: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Return the boxes that have an area inside an image, clipped to it, and which ones these are."""
+    height, width = size
+    boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], (width, height))], axis=1)
+    inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    return boxes[inside], inside
+
+
+def _predicted(boxes: Array, filters: Array, prediction: Array) -> Array:
+    """Return the boxes of objects as least squares predict them from where the filters are.
+
+    Pixels are inclusive in the authors' fit: widths are less by one.
+
+    Args:
+        boxes: (N, 4) clipped boxes of roots.
+        filters: (N, F, 4) boxes of filters.
+        prediction: (4, 2 * F + 1), see `Component`.
+    """
+    ones = np.array([1, 1, 0, 0])
+    boxes, filters = boxes + ones, filters + ones
+    sides = boxes[:, 2:] - boxes[:, :2]
+    centres = boxes[:, :2] + sides / 2
+    places = filters[..., :2] + (filters[..., 2:] - filters[..., :2]) / 2
+    inputs = ((places - centres[:, None]) / sides[:, None]).reshape(len(boxes), prediction.shape[1] - 1)
+    moved = np.concatenate([inputs, np.ones((len(boxes), 1))], axis=1) @ prediction.T
+    predicted: Array = boxes + moved * np.tile(sides, 2) - ones
+    return predicted

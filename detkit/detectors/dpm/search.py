@@ -1,0 +1,138 @@
+"""The search for star models in a pyramid: the best parts of every root, by dynamic programming.
+
+Felzenszwalb et al., PAMI 2010, section 3; ranges, padding and order as in the authors' release 5.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detkit.detectors.dpm.placements import ClassModel, Found, placed, together
+from detkit.detectors.dpm.responses import Responses, respond
+from detkit.detectors.dpm.stage_search import search_in_stages
+from detkit.models.hog.feature_pyramid import FeaturePyramid, Level
+from detkit.ops.kernels.star_loops import add_parts, find_places
+from detkit.runtime.compiled import run_all
+from detkit.runtime.threads import number_kept
+
+Array = NDArray[Any]
+
+_ROUNDING = 1e-4  # a score in float32 is nearer than that to the one in float64
+_LARGE_PX = 4_000_000  # of one phase of the pyramid, hundreds of bytes for each pixel are in use
+_MOST_RESPONSES = 40_000_000  # in memory together, with what is made of them three times as many numbers
+
+
+class _ScoreMaps:
+    """Scores of the components of a class at one level, and where their parts are.
+
+    Args:
+        model: the class.
+        level: of the roots.
+        fine: of the parts, an octave below; None where the models have no parts.
+    """
+
+    def __init__(self, model: ClassModel, level: Level, fine: Level | None) -> None:
+        self.model, self.level, self.fine = model, level, fine
+        self._scores = np.empty((len(model.components), *model.map_size(level)))
+        self._parts = [np.zeros((0, 0, 0), np.float32)] * len(model.components)
+
+    def fill(self, number: int, roots: Responses, parts: Responses | None) -> None:
+        """Take in the responses of a component's root and of its parts."""
+        model, level = self.model, self.level
+        component, scores = model.components[number], self._scores[number]
+        scores[:] = roots.maps(model.map_size(level), model.padding)[0]
+        scores += component.offset + component.location_at(level.octave)
+        if parts is not None and self.fine is not None:
+            self._parts[number] = parts.maps(model.map_size(self.fine), model.padding)
+            add_parts(scores, self._parts[number], component.costs, self.model.offsets(number))
+
+    def found(self) -> Found:
+        """Return the placements above the threshold, down each column."""
+        best = self._scores.max(0)
+        y, x = np.nonzero(best > self.model.threshold - _ROUNDING)
+        components, roots = self._scores[:, y, x].argmax(0), np.stack([y, x], axis=1)
+        found = [Found.none(len(self.model.components[0].parts))]
+        for number in np.unique(components).tolist():
+            own = roots[components == number]
+            found.append(placed(self.model, number, self.level, self.fine, own, self._places(number, own)))
+        whole = together(found)
+        return whole.part(whole.scores > self.model.threshold)
+
+    def _places(self, number: int, roots: Array) -> Array:
+        """Return the (N, P, 2) places of the parts of (N, 2) roots."""
+        offsets, component = self.model.offsets(number), self.model.components[number]
+        places = np.empty((len(roots), len(offsets), 2), np.int64)
+        find_places(self._parts[number], component.costs, offsets, roots, places)
+        return places
+
+
+def search(
+    image: Array, pyramid: FeaturePyramid, models: Sequence[ClassModel], num_threads: int
+) -> list[Found]:
+    """Return all placements of each class's models whose score is above its threshold, best first.
+
+    Of equal scores the finer level comes first, then the one further left, then the upper one.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        pyramid: the sizes that are looked at, an octave at a time: parts are found an octave below roots.
+        models: the classes.
+        num_threads: how many maps are scored at a time.
+    """
+    large = image.shape[0] * image.shape[1] > _LARGE_PX
+    found = dict[int, list[Found]]()
+
+    def look(phase: int) -> None:
+        torch.set_num_threads(1)  # of this thread
+        found[phase] = _search_phase(pyramid.levels(image, phase), models)
+
+    with number_kept(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        run_all(look, range(pyramid.interval), 1 if large else num_threads)
+    return [together([found[phase][label] for phase in sorted(found)]) for label in range(len(models))]
+
+
+def _search_phase(levels: Sequence[Level], models: Sequence[ClassModel]) -> list[Found]:
+    """Return the placements of each class at levels of one phase of the pyramid."""
+    num_parts = len(models[0].components[0].parts)
+    pairs = itertools.pairwise(levels) if num_parts else ((None, level) for level in levels)
+    found: list[list[Found]] = [[] for _ in models]
+    for fine, level in pairs:
+        finest = level if fine is None else fine
+        for group in _groups(models, finest.features.shape, num_parts):
+            for place, own in zip(group, _search([models[n] for n in group], level, fine), strict=True):
+                found[place].append(own)
+    return [together(own) for own in found]
+
+
+def _groups(models: Sequence[ClassModel], shape: tuple[int, ...], num_parts: int) -> Iterator[list[int]]:
+    """Yield places of models whose responses fit into memory together, at least one at a time."""
+    group, held = list[int](), 0
+    for place, model in enumerate(models):
+        own = (shape[0] + 1) * (shape[1] + 1) * len(model.components) * max(num_parts, 1)
+        if group and held + own > _MOST_RESPONSES:
+            yield group
+            group, held = [], 0
+        group.append(place)
+        held += own
+    yield group
+
+
+def _search(models: Sequence[ClassModel], level: Level, fine: Level | None) -> Iterator[Found]:
+    """Yield the placements of each class at one level."""
+    if fine is not None and models[0].projection is not None:
+        yield from search_in_stages(models, level, fine)
+        return
+    components = [component for model in models for component in model.components]
+    roots = iter(respond([component.root[None] for component in components], level))
+    parts = iter(respond([component.parts for component in components], fine) if fine else ())
+    for model in models:
+        maps = _ScoreMaps(model, level, fine)
+        for number in range(len(model.components)):
+            maps.fill(number, next(roots), next(parts, None))
+        yield maps.found()

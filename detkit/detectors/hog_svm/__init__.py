@@ -1,0 +1,1 @@
+"""HOG + linear SVM (Dalal and Triggs, CVPR 2005)."""

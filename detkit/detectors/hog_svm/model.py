@@ -1,0 +1,197 @@
+"""HOG + linear SVM (Dalal and Triggs, CVPR 2005)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from detkit.errors import UserError
+from detkit.models.hog.descriptor import HOG
+from detkit.models.hog.grouping import group_rectangles
+from detkit.models.hog.pyramid import Level, Pyramid, Size, levels_of, matches
+from detkit.models.image_input import in_file_pixels
+from detkit.models.roi.decision import NEVER
+from detkit.ops.boxes import clip
+from detkit.ops.nms import grouped_nms
+from detkit.structures import Detections, ImageBatch, TrainBatch
+
+
+class Template(nn.Module):
+    """One class's plane, whose weights lie on the blocks of its window.
+
+    The window's size is that of the weights: those of a file bring their own.
+
+    Args:
+        shape: values of a block, and rows and columns of blocks.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(shape), requires_grad=False)
+        self.bias = nn.Parameter(torch.tensor([NEVER]), requires_grad=False)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
+        given = state_dict.get(f"{prefix}weight")
+        if isinstance(given, Tensor) and given.dim() == 3 and len(given) == len(self.weight):
+            self.fill(given, self.bias)
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+    @torch.no_grad()
+    def fill(self, weight: Tensor, bias: Tensor) -> None:
+        """Take over a plane: (D, rows, columns) weights and a (1,) bias."""
+        place = self.weight.device
+        self.weight = nn.Parameter(weight.to(place, torch.float32).clone(), requires_grad=False)
+        self.bias = nn.Parameter(bias.to(place, torch.float32).clone(), requires_grad=False)
+
+
+@dataclass(frozen=True)
+class WindowSelection:
+    """Which windows are reported.
+
+    Attributes:
+        margin_threshold: windows below are not.
+        grouping: how those that one object answers to become one.
+        nms_iou: of two boxes that overlap more, `nms` drops the worse.
+        more_than: `rectangles` drops groups of so many windows or fewer.
+        per_image: most boxes of an image.
+    """
+
+    margin_threshold: float = -1.0
+    grouping: Literal["nms", "rectangles"] = "nms"
+    nms_iou: float = 0.5
+    more_than: int = 2
+    per_image: int = 100
+
+
+DESCRIPTOR, PYRAMID, WINDOWS = HOG(), Pyramid(padding_px=16), WindowSelection()
+
+
+class HOGSVM(nn.Module):
+    """Slides each class's template over the HOG of an image and of smaller copies of it.
+
+    All is computed on the CPU, of pixels of files, wherever the templates are.
+
+    Args:
+        num_classes: K.
+        hog: the descriptor's parameters.
+        pyramid: the copies.
+        windows: (height, width) in pixels of each class's window; None leaves them to the training, or to
+            the file that the weights come from.
+        context_px: pixels of a window around the object, on every side.
+        selection: chooses what is reported.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        hog: HOG = DESCRIPTOR,
+        pyramid: Pyramid = PYRAMID,
+        windows: Sequence[Size] | None = None,
+        context_px: int = 16,
+        selection: WindowSelection = WINDOWS,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.hog, self.pyramid = num_classes, hog, pyramid
+        self.context_px, self.selection = context_px, selection
+        least = (hog.block_px, hog.block_px)
+        self.templates = nn.ModuleList(
+            Template((hog.block_size, hog.num_blocks(height), hog.num_blocks(width)))
+            for height, width in windows or [least] * num_classes
+        )
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Refuse: the templates are fitted to examples (`detkit.detectors.hog_svm.recipe`)."""
+        raise UserError("hog_svm is not trained by gradient: train.type must be mining")
+
+    def window(self, label: int) -> Size:
+        """Return the (height, width) of a class's window in pixels."""
+        _, rows, columns = self.template(label).weight.shape
+        return self.hog.length_px(rows), self.hog.length_px(columns)
+
+    def template(self, label: int) -> Template:
+        """Return the plane of a class."""
+        return cast(Template, self.templates[label])
+
+    @torch.no_grad()
+    def detect(self, images: ImageBatch) -> list[Detections]:
+        """Return what is in each image, best first, in pixels of the image's file.
+
+        Raises:
+            UserError: the pixels are not those of files.
+        """
+        if images.pixels.is_floating_point():
+            raise UserError("hog_svm needs pixels of files, uint8 RGB; got normalised ones")
+        found = []
+        for pixels, (height, width) in zip(images.pixels, images.sizes, strict=True):
+            plain = pixels[:, :height, :width].permute(1, 2, 0).contiguous().cpu().numpy()
+            found.append(self._detect(plain).to(self.template(0).weight.device))
+        return in_file_pixels(found, images)
+
+    def levels(self, pixels: NDArray[np.uint8]) -> list[Level]:
+        """Return the HOG of the copies of an image that the smallest window fits in."""
+        windows = np.array([self.window(label) for label in range(self.num_classes)])
+        height, width = windows.min(axis=0).tolist()
+        return levels_of(pixels, self.hog, self.pyramid, (height, width))
+
+    def num_levels(self, size: Size, label: int) -> int:
+        """Return how many of the copies of an image of (height, width) a class's window fits in."""
+        return len(self.pyramid.scales(size, self.window(label)))
+
+    def windows(
+        self, levels: Sequence[Level], size: Size, label: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the (N, 4) windows of a class above the threshold, and their (N,) margins.
+
+        They may reach over the image where there is padding.
+
+        Args:
+            levels: of an image.
+            size: its (height, width) in pixels.
+            label: the class.
+        """
+        template = self.template(label)
+        boxes, margins = [np.zeros((0, 4), np.int64)], [np.zeros(0, np.float32)]
+        for level, places, found in matches(
+            levels,
+            template.weight.cpu(),
+            float(template.bias),
+            self.num_levels(size, label),
+            self.selection.margin_threshold,
+        ):
+            boxes.append(level.boxes(places, self.window(label)))
+            margins.append(found)
+        return np.concatenate(boxes), np.concatenate(margins)
+
+    def _detect(self, pixels: NDArray[np.uint8]) -> Detections:
+        chosen, size, levels = self.selection, pixels.shape[:2], self.levels(pixels)
+        each = []
+        for label in range(self.num_classes):
+            boxes, margins = self.windows(levels, (size[0], size[1]), label)
+            if chosen.grouping == "rectangles":
+                boxes, margins = group_rectangles(boxes, margins, chosen.more_than)
+            each.append((self._objects(boxes, label), margins, np.full(len(boxes), label)))
+        corners, raw, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*each, strict=True))
+        corners = clip(corners.float(), (size[0], size[1]))
+        found = Detections(corners, raw.sigmoid(), labels, raw)
+        found = found.at((corners[:, 2:] > corners[:, :2]).all(dim=1))
+        if chosen.grouping == "nms":
+            return found.at(
+                grouped_nms(found.boxes, found.scores, found.labels, chosen.nms_iou, chosen.per_image)
+            )
+        return found.at(found.scores.sort(descending=True, stable=True).indices[: chosen.per_image])
+
+    def _objects(self, boxes: NDArray[np.int64], label: int) -> NDArray[np.float64]:
+        """Return the (N, 4) boxes of the objects in (N, 4) windows, which are smaller by the context."""
+        height, width = self.window(label)
+        less = (boxes[:, 2:] - boxes[:, :2]) * (self.context_px / np.array([width, height]))
+        return np.concatenate([boxes[:, :2] + less, boxes[:, 2:] - less], axis=1)

@@ -1,0 +1,114 @@
+"""`detkit import`: a trained detector of another program becomes a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detkit.config.dump import dump_config, flow
+from detkit.config.load import load_config
+from detkit.config.problems import nearest
+from detkit.detectors.builder import build_detector
+from detkit.detectors.importers import IMPORTERS, Wanted
+from detkit.errors import UserError, shown
+from detkit.inference.model_file import save_model
+from detkit.models.initialisation import Unfilled
+
+
+@dataclass(frozen=True)
+class Import:
+    """The result of `import_model`.
+
+    Attributes:
+        arch: `type` of the detector.
+        classes: K names.
+        parameters: numbers that its weights consist of.
+        unused: what the file holds besides.
+        missing: weights of the detector that the file does not have; they are as if untrained.
+        out: the model file.
+    """
+
+    arch: str
+    classes: tuple[str, ...]
+    parameters: int
+    unused: tuple[str, ...]
+    missing: tuple[str, ...]
+    out: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` writes."""
+        return {**vars(self), "out": str(self.out)}
+
+
+def import_model(
+    files: str | Path | Sequence[str | Path],
+    source: str,
+    *,
+    out: str | Path | None = None,
+    arch: str | None = None,
+    classes: Sequence[str] = (),
+    window: tuple[int, int] | None = None,
+    cascade: str | Path | None = None,
+    cascade_threshold: float = -0.5,
+    overrides: Sequence[str] = (),
+) -> Import:
+    """Write a model file of a detector that another program trained.
+
+    Args:
+        files: what the program left; of voc-release5 one or more *_final.mat, each for a class.
+        source: which program, a key of `detkit.detectors.importers.IMPORTERS`.
+        out: the file to write; None takes one beside the first file, with the ending .safetensors.
+        arch: the architecture, where the source has several.
+        classes: names of the classes, in the order of the file.
+        window: (width, height) in pixels of a window, where it does not follow from the file.
+        cascade: of voc-release5, a folder with the statistics of its star-cascade; None looks at all places
+            of all parts.
+        cascade_threshold: margin that detections of the cascade have at least.
+        overrides: changes to the config that the model file keeps, such as
+            "detector.proposals.padding_px=8".
+
+    Raises:
+        UserError: the source is unknown, a file is none of its kind, or `out` exists.
+    """
+    paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    if not paths:
+        raise UserError("import needs a file")
+    place = paths[0].with_suffix(".safetensors") if out is None else Path(out)
+    if source not in IMPORTERS:
+        raise UserError(
+            f"--from {shown(source)}: {nearest(source, IMPORTERS)}it must be one of {', '.join(IMPORTERS)}"
+        )
+    if place.exists():
+        raise UserError(
+            f"{place}: exists already, and results are never overwritten; name another with --out"
+        )
+    folder = None if cascade is None else Path(cascade)
+    read = IMPORTERS[source](paths, Wanted(arch, tuple(classes), window, folder, cascade_threshold))
+    named = f"data.classes={flow(read.classes)}"
+    config = load_config(read.config, [named, *read.overrides, *overrides])
+    with Unfilled():
+        model = build_detector(config.detector, len(read.classes), config.seed, pretrained=False)
+    try:
+        fitted = model.load_state_dict(dict(read.state), strict=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"{paths[0]}: does not fit {config.detector.type} as the config has it: {error}"
+        ) from None
+    save_model(
+        place,
+        model,
+        classes=read.classes,
+        category_ids=range(1, len(read.classes) + 1),
+        config_yaml=dump_config(config),
+        licence=read.licence,
+    )
+    return Import(
+        arch=config.detector.type,
+        classes=read.classes,
+        parameters=sum(value.numel() for value in model.state_dict().values()),
+        unused=(*read.unused, *fitted.unexpected_keys),
+        missing=tuple(fitted.missing_keys),
+        out=place,
+    )

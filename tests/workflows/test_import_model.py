@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from detkit.cli.app import app
+from detkit.errors import UserError
+from detkit.models.hog.descriptor import HOG, hog_blocks
+from detkit.runs.predictor import build_predictor, load_detector
+from detkit.workflows.import_model import import_model
+from tests.models.hog.test_descriptor import picture
+
+SMALL = 2 * 4 * 36  # numbers of a window of 24 x 40 pixels
+
+
+def vector(length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=length).astype(np.float32)
+
+
+def saved(file: Path, values: np.ndarray) -> Path:
+    if file.suffix == ".npy":
+        np.save(file, values)
+    elif file.suffix == ".npz":
+        np.savez(file, detector=values)
+    else:
+        file.write_text("\n".join(f"{value:.9g}," for value in values))
+    return file
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".txt"])
+def test_opencvs_vector_scores_windows_as_its_product_with_the_descriptor(
+    tmp_path: Path, ending: str
+) -> None:
+    values = vector(3781)
+    made = import_model(saved(tmp_path / f"people{ending}", values), "opencv-hog")
+    assert made.out == tmp_path / "people.safetensors"
+    assert (made.arch, made.classes, made.parameters) == ("hog_svm", ("person",), 3781)
+    assert (made.unused, made.missing) == ((), ())
+    pixels = picture(128, 64)
+    # OpenCV goes through blocks column by column, and has the bias behind.
+    descriptor = hog_blocks(pixels, HOG()).transpose(1, 0, 2).ravel()
+    margin = float(descriptor @ values[:-1] + values[-1])
+    model = load_detector(made.out).model
+    levels = model.levels(pixels)
+    model.selection = type(model.selection)(margin_threshold=-1e9)
+    boxes, margins = model.windows(levels, (128, 64), 0)
+    assert boxes.tolist() == [[0, 0, 64, 128]]
+    assert margins[0] == pytest.approx(margin, abs=1e-4)
+
+
+def test_settings_are_those_of_opencv_unless_they_are_changed(tmp_path: Path) -> None:
+    file = saved(tmp_path / "people.npy", vector(1981))
+    config = load_detector(import_model(file, "opencv-hog").out).config
+    assert config.detector.regions.windows == ((48, 96),)
+    assert (config.detector.head.grouping, config.detector.head.margin_threshold) == ("rectangles", 0)
+    assert (config.detector.proposals.padding_px, config.detector.regions.context_px) == (0, 0)
+    changed = import_model(
+        file, "opencv-hog", out=tmp_path / "o.safetensors", overrides=["detector.proposals.padding_px=8"]
+    )
+    assert load_detector(changed.out).config.detector.proposals.padding_px == 8
+
+
+def test_another_window_another_class_and_no_bias(tmp_path: Path) -> None:
+    file = saved(tmp_path / "cups.npy", vector(SMALL))
+    made = import_model(file, "opencv-hog", classes=["cup"], window=(24, 40))
+    model = load_detector(made.out).model
+    assert (made.classes, model.window(0), float(model.template(0).bias)) == (("cup",), (40, 24), 0.0)
+    assert build_predictor(made.out, "cpu").licence == "NOASSERTION"
+
+
+def test_command(tmp_path: Path) -> None:
+    file = saved(tmp_path / "cups.npy", vector(SMALL + 1))
+    arguments = ["import", str(file), "--from", "opencv-hog", "--class", "cup", "--window", "24x40"]
+    result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a.safetensors"), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {
+        "arch": "hog_svm",
+        "classes": ["cup"],
+        "parameters": SMALL + 1,
+        "unused": [],
+        "missing": [],
+        "out": str(tmp_path / "a.safetensors"),
+    }
+    again = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a.safetensors")])
+    assert again.exit_code == 2
+    assert "never overwritten" in again.output
+    assert CliRunner().invoke(app, [*arguments[:-1], "24"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"1 2 three", "vector of numbers"),
+        (b"1 2 nan", "finite"),
+        (b"1 2 3", "3781 .window 64x128. or 1981"),
+        (b"\xff\xfe\x00", "vector of numbers"),
+        (b"", "3781"),
+    ],
+)
+def test_refuses_what_is_no_detector(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "people.txt"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=says) as refused:
+        import_model(file, "opencv-hog")
+    assert str(file) in str(refused.value)
+    assert not file.with_suffix(".safetensors").exists()
+
+
+def test_refuses_more(tmp_path: Path) -> None:
+    file = saved(tmp_path / "people.npy", vector(3781))
+    with pytest.raises(UserError, match="opencv-hog"):
+        import_model(file, "opencv_hog")
+    with pytest.raises(UserError, match="one class"):
+        import_model(file, "opencv-hog", classes=["a", "b"])
+    with pytest.raises(UserError, match="--window 20x40"):
+        import_model(file, "opencv-hog", window=(20, 40))
+    with pytest.raises(UserError, match="no such file"):
+        import_model(tmp_path / "none.npy", "opencv-hog")
+    np.savez(tmp_path / "two.npz", a=vector(3), b=vector(4))
+    with pytest.raises(UserError, match="one array"):
+        import_model(tmp_path / "two.npz", "opencv-hog")
+    np.save(tmp_path / "code.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="vector of numbers"):
+        import_model(tmp_path / "code.npy", "opencv-hog")
