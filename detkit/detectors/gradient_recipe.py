@@ -130,7 +130,7 @@ def _validation(task: Task, train: GradientConfig) -> Validation | None:
         def metrics() -> tuple[float, Mapping[str, float]]:
             assert detections is not None
             measured = measure(source.annotations, detections, task.evaluate.metric)
-            return measured.value, measured.numbers()
+            return measured.quality[0], measured.numbers()
 
         return from_main(metrics)
 

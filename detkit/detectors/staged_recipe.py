@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from torch.optim import Optimizer
 
-from detkit.capabilities import ReadsRegions
 from detkit.data.datasets.index import Index
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.config import StagedDetectorConfig
@@ -59,8 +58,8 @@ def train_in_stages(task: Task, batches: Batches) -> Progress:
     return stages.progress
 
 
-def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
-    """Return how hard negatives are mined for the SVMs of a config."""
+def mining_of(config: SVMConfig, *, drop_duplicates: bool = False, drop_known: bool = False) -> Mining:
+    """Return how hard negatives are mined for the SVMs of a config; the flags are those of `Mining`."""
     return Mining(
         c=config.c,
         positive_weight=config.positive_weight,
@@ -68,7 +67,8 @@ def mining_of(config: SVMConfig, model: ReadsRegions) -> Mining:
         hard_above=config.hard_above,
         evict_below=config.evict_below,
         retrain_after=config.retrain_after,
-        drop_duplicates=model.equal_features_count_once,
+        drop_duplicates=drop_duplicates,
+        drop_known=drop_known,
     )
 
 
@@ -102,7 +102,8 @@ def run_svm_stage(
         reader: knows the regions.
         vectors: their features.
     """
-    classes, mining = task.data.classes, mining_of(config, reader.model)
+    classes = task.data.classes
+    mining = mining_of(config, drop_duplicates=reader.model.equal_features_count_once)
 
     def fit(part: Path) -> None:
         fit_svms(reader, vectors, mining, classes, part, negative_iou=config.negative_iou, seed=task.seed)

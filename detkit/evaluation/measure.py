@@ -14,9 +14,10 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.accuracy import Accuracy, measure_accuracy
 from detkit.evaluation.metrics.coco import CocoResult, evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
+from detkit.evaluation.metrics.miss_rate import MissRateResult, evaluate_miss_rate
 from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
 
-Metric = Literal["voc07", "voc10", "coco", "top1"]
+Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1"]
 
 NAMES = {
     "voc07": "VOC07 AP",
@@ -24,6 +25,7 @@ NAMES = {
     "AP": "COCO AP",
     "AP50": "COCO AP50",
     "AP75": "COCO AP75",
+    "miss_rate": "miss rate",
     "top1": "top-1",
     "top5": "top-5",
 }
@@ -34,6 +36,7 @@ RULES = {
     "AP": "COCO: IoU 0.50:0.95",
     "AP50": "COCO: IoU 0.50",
     "AP75": "COCO: IoU 0.75",
+    "miss_rate": "log-average over 0.01 to 1 false positives an image, IoU 0.5; less is better",
     "top1": "images whose class comes first",
     "top5": "images whose class is among the first five",
 }
@@ -44,12 +47,13 @@ class Measured:
     """The result of one evaluation.
 
     Attributes:
-        metric: the metric that decides, one of voc07, voc10, coco and top1.
+        metric: the metric that decides, one of voc07, voc10, coco, miss_rate and top1.
         classes: K names.
         voc: VOC's numbers, both rules; None for a classifier.
         coco: COCO's numbers; None for a classifier.
         seconds: time the evaluation itself took.
         accuracy: a classifier's numbers; None for a detector's.
+        miss_rate: miss rates, where they decide.
     """
 
     metric: Metric
@@ -58,6 +62,7 @@ class Measured:
     coco: CocoResult | None
     seconds: float
     accuracy: Accuracy | None = None
+    miss_rate: MissRateResult | None = None
 
     @property
     def columns(self) -> dict[str, tuple[NDArray[np.float64], float]]:
@@ -79,6 +84,8 @@ class Measured:
                 "AP75": (self.coco.per_class_ap75, stats["AP75"]),
             }
             found = coco | voc if self.metric == "coco" else voc | coco
+            if self.miss_rate is not None:
+                found["miss_rate"] = self.miss_rate.miss_rate, self.miss_rate.mean
         return {self.deciding: found[self.deciding], **found}
 
     @property
@@ -102,9 +109,16 @@ class Measured:
         return self.columns[self.deciding][0]
 
     @property
+    def quality(self) -> tuple[float, NDArray[np.float64]]:
+        """`value` and `per_class` where more is better and 0 is nothing: of a miss rate what is found."""
+        if self.miss_rate is not None:
+            return 1 - self.value, 1 - self.per_class
+        return self.value, self.per_class
+
+    @property
     def records(self) -> MatchRecords:
         """Match records of a detector by the rules of the metric that decides."""
-        result = self.coco if self.metric == "coco" else self.voc
+        result = self.miss_rate or (self.coco if self.metric == "coco" else self.voc)
         assert result is not None
         assert result.records is not None
         return result.records
@@ -163,20 +177,21 @@ def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> M
     Args:
         truth: the labelled images, in the coordinates of their files.
         detections: the detections, in the same box format.
-        metric: the one that decides: voc07, voc10 or coco; top1 for a classifier, whose images have one
-            object each.
+        metric: the one that decides: voc07, voc10, coco or miss_rate; top1 for a classifier, whose images
+            have one object each.
     """
     start = time.perf_counter()
-    voc, coco, accuracy = None, None, None
+    voc, coco, accuracy, missed = None, None, None, None
     if metric == "top1":
         num_classes = len(truth.classes)
         accuracy = measure_accuracy(
             truth.labels, detections.images, detections.labels, detections.scores, num_classes
         )
     else:
-        voc = evaluate_voc(truth, detections, records=metric != "coco")
+        voc = evaluate_voc(truth, detections, records=metric in ("voc07", "voc10"))
         coco = evaluate_coco(truth, detections, records=metric == "coco")
-    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy)
+        missed = evaluate_miss_rate(truth, detections) if metric == "miss_rate" else None
+    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy, missed)
 
 
 def table(measured: Measured) -> list[tuple[str, list[str]]]:

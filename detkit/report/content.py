@@ -178,6 +178,7 @@ class ReportData:
         summary: the figures at the top.
         per_class: one row a class.
         pr_curves: recall (x) and precision (y) of each class, in class order, with its AP.
+        det_curves: false positives an image (x, logarithm) and miss rate (y) of each class, with its average.
         training: loss and metric curves.
         samples: images with ground truth and detections.
         mistakes: the worst mistakes, by class.
@@ -199,6 +200,7 @@ class ReportData:
     summary: tuple[Number, ...] = ()
     per_class: Table | None = None
     pr_curves: Plot | None = None
+    det_curves: Plot | None = None
     training: tuple[Plot, ...] = ()
     samples: tuple[Picture, ...] = ()
     mistakes: tuple[Mistakes, ...] = ()

@@ -44,6 +44,7 @@ from detkit.report.sections import PICTURE_PX
 
 Pixels = Callable[[int], NDArray[np.uint8]]
 NUM_SAMPLES = 8
+LEAST_FALSE_POSITIVES, MOST_FALSE_POSITIVES = 1e-3, 10.0  # an image
 SMALLEST_SAMPLE_PX = 640
 
 
@@ -137,6 +138,7 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
         summary=page.summary + point.numbers(lowest) + _counts(run, objects),
         per_class=_per_class(run, "objects"),
         pr_curves=_pr_curves(run.measured, advice.max_f1),
+        det_curves=_det_curves(run.measured),
         samples=_samples(run, point),
         mistakes=worst_mistakes(truth, point, run.pixels),
         confusion=ConfusionMatrix(
@@ -147,7 +149,7 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
         outcomes=outcome_table(truth, records, point),
         thresholds=threshold_table(truth.classes, advice),
         score_plots=score_plots(*evidence, advice.max_f1),
-        notes=page.notes + zero_notes(truth, run.found, run.measured.value, run.measured.per_class),
+        notes=page.notes + zero_notes(truth, run.found, *run.measured.quality),
     )
 
 
@@ -182,7 +184,8 @@ def _linked(page: ReportData) -> ReportData:
 
 def _pr_curves(measured: Measured, best_f1: Operating) -> Plot:
     """Return the curves behind the AP at IoU 0.5, with the thresholds of best F1 marked."""
-    shown = "AP50" if measured.metric == "coco" else measured.metric
+    others = {"coco": "AP50", "miss_rate": "voc10"}
+    shown = others.get(measured.metric, measured.metric)
     aps, _ = measured.columns[shown]
     points = np.stack([best_f1.recall, best_f1.precision], axis=1)
     marks = [None if np.isnan(point).any() else (float(point[0]), float(point[1])) for point in points]
@@ -193,6 +196,25 @@ def _pr_curves(measured: Measured, best_f1: Operating) -> Plot:
         )
     )
     return Plot(f"Precision at each recall; the figures: {NAMES[shown]}", "recall", curves, (0.0, 1.0))
+
+
+def _det_curves(measured: Measured) -> Plot | None:
+    """Return the miss rate over false positives an image, where the miss rate decides."""
+    if measured.miss_rate is None:
+        return None
+    curves = []
+    each = measured.miss_rate.curves, measured.miss_rate.miss_rate.tolist()
+    for name, curve, average in zip(measured.classes, *each, strict=True):
+        first, last = LEAST_FALSE_POSITIVES, MOST_FALSE_POSITIVES
+        shown = curve.false_positives <= last
+        across = np.log10(np.maximum(curve.false_positives[shown], first))
+        curves.append(Curve(name, across, curve.miss_rate[shown], average))
+    return Plot(
+        "Miss rate over false positives: detection error trade-off; the figures: log-average miss rate",
+        "false positives an image, logarithm to the base of 10",
+        tuple(curves),
+        (0.0, 1.0),
+    )
 
 
 def _of_classes(measured: Measured) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

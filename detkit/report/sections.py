@@ -42,6 +42,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
     offered = [
         ("Classes", data.per_class and classes(data.per_class)),
         ("Precision and recall", data.pr_curves and class_curves([data.pr_curves])),
+        ("Misses and false positives", data.det_curves and class_curves([data.det_curves], marked=False)),
         ("What it finds", data.samples and samples(data.samples, data.per_class)),
         ("Kinds of error", data.errors and errors(data.errors)),
         ("Found or missed", data.outcomes and table(data.outcomes)),
@@ -73,9 +74,9 @@ def classes(content: Table) -> Markup:
     return joined(hint, table(content))
 
 
-def class_curves(plots: Sequence[Plot]) -> Markup:
+def class_curves(plots: Sequence[Plot], *, marked: bool = True) -> Markup:
     """Return plots with a curve a class: one drawing of a few classes, a small one for each of many."""
-    hint = _hint("The dots are the score thresholds of best F1.")
+    hint = _hint("The dots are the score thresholds of best F1.") if marked else Markup("")
     if all(len(plot.curves) <= MAX_CURVES for plot in plots):
         return joined(hint, element("div", *map(_of_few, plots), class_="grid wide"))
     return joined(hint, *map(_of_many, plots))

@@ -64,11 +64,7 @@ def write_results(
         write_comp4(folder / "comp4", evaluated.found, evaluated.truth)
     write_page(folder / REPORT, evaluated, metrics, trained_on)
     if evaluated.measured.accuracy is None:
-        say(
-            *zero_notes(
-                evaluated.truth, evaluated.found, evaluated.measured.value, evaluated.measured.per_class
-            )
-        )
+        say(*zero_notes(evaluated.truth, evaluated.found, *evaluated.measured.quality))
 
 
 def require_same_classes(classes: tuple[str, ...], wanted: tuple[str, ...], weights: Path) -> None:

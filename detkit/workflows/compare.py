@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.errors import UserError
-from detkit.evaluation.analysis.compare import Comparison, Difference, compare_detections
+from detkit.evaluation.analysis.compare import Comparison, Difference, Rule, compare_detections
 from detkit.evaluation.measure import RULES, deciding, shown
 from detkit.runs.results import FinishedRun, read_run
 
@@ -94,7 +94,8 @@ def compare(first: str | Path, second: str | Path, *, allow_custom: bool = False
     truth = runs[0].source.annotations
     metric = runs[0].config.evaluate.metric
     # A classifier's classes have the image as their box, so AP says how well it ranks the images of a class.
-    rule = "voc10" if metric == "top1" else metric
+    # Of miss rates no intervals are known; AP stands for them.
+    rule = cast(Rule, "voc10" if metric in ("top1", "miss_rate") else metric)
     result = compare_detections(truth, runs[0].found, runs[1].found, rule=rule)
     return RunComparison(first, second, truth.classes, truth.num_images, result)
 

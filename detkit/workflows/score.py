@@ -21,14 +21,14 @@ def score(truth: str | Path, found: str | Path, metric: Metric) -> Measured:
     Args:
         truth: a COCO annotations file, or a folder of VOC annotations.
         found: a COCO results file, or a folder of comp4_det_*.txt files.
-        metric: voc07, voc10 or coco.
+        metric: voc07, voc10, coco or miss_rate.
 
     Raises:
         UserError: a file is missing or malformed, or the detections are of other images or classes.
     """
     annotations, detections = _read(Path(truth), Path(found))
     measured = measure(annotations, detections, metric)
-    say(*zero_notes(annotations, detections, measured.value, measured.per_class))
+    say(*zero_notes(annotations, detections, *measured.quality))
     return measured
 
 

@@ -23,7 +23,7 @@ class ImagePyramidConfig(Spec):
     """By so much each copy is smaller than the one before."""
     max_levels: Count = 64
     """Most copies, with the image itself."""
-    padding_px: Index = 16
+    padding_px: Index = 8
     """Windows begin so far outside each copy, which is mirrored there; rounded up to `regions.stride_px`."""
 
 
@@ -79,14 +79,16 @@ class WindowSVMConfig(SVMConfig):
     """Weight of the errors, which are summed over the examples, against the norm of the plane."""
     positive_weight: Positive = 1.0
     """Weight of the errors on objects against those on background."""
+    bias_multiplier: Positive = 1.0
+    """Constant that is appended to the features for the bias."""
     retrain_after: Count = 5000
-    """A class is fitted anew after so many new hard negatives, and after each round."""
+    """A class is fitted anew after so many new hard negatives, and at the end."""
     margin_threshold: float = -1.0
     """Windows below this margin are not reported, nor grouped."""
     grouping: Literal["nms", "rectangles"] = "nms"
     """How the windows that one object answers to become one: `nms` keeps the best, `rectangles` takes the
     mean of similar ones, as OpenCV does."""
-    nms_iou: Fraction = 0.5
+    nms_iou: Fraction = 0.3
     """Of two boxes of a class that overlap more, `nms` drops the worse."""
     more_than: Index = 2
     """`rectangles` drops groups of so many windows or fewer; 0 groups nothing."""
@@ -109,7 +111,7 @@ class MiningConfig(TrainConfig):
     jitter: Index = 0
     """Copies of each object that are moved and resized a little."""
     jitter_px: Index = 2
-    """How far, at most, in pixels of the window."""
+    """How far each of their edges goes, at most, in pixels of the window."""
 
 
 class HOGSVMConfig(DetectorConfig):

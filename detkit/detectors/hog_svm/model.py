@@ -67,12 +67,12 @@ class WindowSelection:
 
     margin_threshold: float = -1.0
     grouping: Literal["nms", "rectangles"] = "nms"
-    nms_iou: float = 0.5
+    nms_iou: float = 0.3
     more_than: int = 2
     per_image: int = 100
 
 
-DESCRIPTOR, PYRAMID, WINDOWS = HOG(), Pyramid(padding_px=16), WindowSelection()
+DESCRIPTOR, PYRAMID, WINDOWS = HOG(), Pyramid(padding_px=8), WindowSelection()
 
 
 class HOGSVM(nn.Module):
@@ -112,6 +112,21 @@ class HOGSVM(nn.Module):
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Refuse: the templates are fitted to examples (`detkit.detectors.hog_svm.recipe`)."""
         raise UserError("hog_svm is not trained by gradient: train.type must be mining")
+
+    def fill(self, weights: Tensor, bias: Tensor, known: Sequence[bool], scale: float) -> None:
+        """Take over fitted planes, in the size that the windows have.
+
+        Args:
+            weights: (K, D) float64; a smaller window's are followed by zeros.
+            bias: (K,) float64.
+            known: whether a class has a plane; one without is never detected.
+            scale: what the features were multiplied by for fitting.
+        """
+        for label, has_plane in enumerate(known):
+            template = self.template(label)
+            if has_plane:
+                plane = weights[label, : template.weight.numel()].view_as(template.weight)
+                template.fill(plane * scale, bias[label, None])
 
     def window(self, label: int) -> Size:
         """Return the (height, width) of a class's window in pixels."""
@@ -179,7 +194,7 @@ class HOGSVM(nn.Module):
             boxes, margins = self.windows(levels, (size[0], size[1]), label)
             if chosen.grouping == "rectangles":
                 boxes, margins = group_rectangles(boxes, margins, chosen.more_than)
-            each.append((self._objects(boxes, label), margins, np.full(len(boxes), label)))
+            each.append((self.objects(boxes, label), margins, np.full(len(boxes), label)))
         corners, raw, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*each, strict=True))
         corners = clip(corners.float(), (size[0], size[1]))
         found = Detections(corners, raw.sigmoid(), labels, raw)
@@ -190,7 +205,7 @@ class HOGSVM(nn.Module):
             )
         return found.at(found.scores.sort(descending=True, stable=True).indices[: chosen.per_image])
 
-    def _objects(self, boxes: NDArray[np.int64], label: int) -> NDArray[np.float64]:
+    def objects(self, boxes: NDArray[np.int64], label: int) -> NDArray[np.float64]:
         """Return the (N, 4) boxes of the objects in (N, 4) windows, which are smaller by the context."""
         height, width = self.window(label)
         less = (boxes[:, 2:] - boxes[:, :2]) * (self.context_px / np.array([width, height]))

@@ -209,6 +209,10 @@ class BoxPredictor(Decision):
         logits: Tensor = self.cls_score(vectors)
         return logits.float().softmax(1)[:, :-1]
 
+    def margins(self, vectors: Tensor) -> Tensor | None:
+        """Return the (R, K) margins of the SVMs; None where the softmax decides."""
+        return self.svms.margins(vectors) if self.svms is not None and self.svms.is_fitted else None
+
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K or 1, 4) deltas in float32."""
         scaled: Tensor = self.bbox_pred(vectors).float().unflatten(1, (-1, 4))

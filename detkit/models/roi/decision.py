@@ -24,6 +24,10 @@ class Decision(nn.Module):
         """Return (R, K) scores in [0, 1] of (R, D) vectors."""
         raise AssertionError(f"{type(self).__name__} scores nothing")
 
+    def margins(self, vectors: Tensor) -> Tensor | None:
+        """Return the (R, K) margins that the scores are the logistic function of; None without SVMs."""
+        return None
+
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K, 4) deltas of (R, D) vectors, or (R, 1, 4) for all classes; without any they are 0."""
         return vectors.new_zeros((len(vectors), 1, 4), dtype=torch.float32)
@@ -73,14 +77,27 @@ class SVMScores(nn.Module):
             self.cls_score.weight[label] = weights[label] * scale if has_plane else 0.0
             self.cls_score.bias[label] = bias[label] if has_plane else NEVER
 
+    def margins(self, vectors: Tensor) -> Tensor:
+        """Return (R, K) margins, 0 on the plane."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            margins: Tensor = self.cls_score(vectors.float())
+        return margins
+
     def forward(self, vectors: Tensor) -> Tensor:
         """Return (R, K) scores in [0, 1], the logistic function of the margins: 0.5 lies on the plane.
 
         The order of a class's detections, and so its AP, is that of the margins.
         """
-        with torch.autocast(vectors.device.type, enabled=False):
-            margins: Tensor = self.cls_score(vectors.float())
-        return margins.sigmoid()
+        return self.margins(vectors).sigmoid()
+
+
+def scores_and_margins(decision: Decision, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the (R, K) scores of (R, D) vectors, and the margins that they are made of, where SVMs decide.
+
+    A decision of the user's own need not know margins.
+    """
+    margins = decision.margins(vectors) if isinstance(decision, Decision) else None
+    return decision.scores(vectors) if margins is None else margins.sigmoid(), margins
 
 
 class RidgeDeltas(nn.Module):
@@ -167,6 +184,10 @@ class StagedDecision(Decision):
             return scores
         logits: Tensor = self.classifier(vectors)
         return logits.float().softmax(1)[:, :-1]
+
+    def margins(self, vectors: Tensor) -> Tensor | None:
+        """Return the (R, K) margins of the SVMs; None where the softmax decides."""
+        return None if self.svms is None else self.svms.margins(vectors)
 
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K, 4) deltas of pool5; without box regression they are 0."""

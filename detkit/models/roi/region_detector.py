@@ -13,7 +13,7 @@ from detkit.capabilities import Layer
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.box_heads import FcHead
-from detkit.models.roi.decision import StagedDecision
+from detkit.models.roi.decision import StagedDecision, scores_and_margins
 from detkit.models.roi.selection import Selection
 from detkit.structures import Detections, ImageBatch
 
@@ -118,10 +118,12 @@ class RegionDetector(ImageInput):
                 continue
             read = self.read(images.part(number, number + 1), boxes)
             decided = [
-                (self.decision.scores(vectors), self.decision.deltas(pool5)) for pool5, vectors in read
+                (*scores_and_margins(self.decision, vectors), self.decision.deltas(pool5))
+                for pool5, vectors in read
             ]
-            scores, deltas = (torch.cat(parts) for parts in zip(*decided, strict=True))
-            found.append(self.selection(boxes, scores, deltas, size))
+            scores, margins, deltas = zip(*decided, strict=True)
+            raw = None if margins[0] is None else torch.cat(margins)
+            found.append(self.selection(boxes, torch.cat(scores), torch.cat(deltas), size, raw))
         return in_file_pixels(found, images)
 
     def proposals(self, images: ImageBatch) -> Sequence[Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.roi.box_heads import BoxPredictor, FcHead
+from detkit.models.roi.decision import scores_and_margins
 from detkit.models.roi.region_features import CustomRegionFeatures, PixelSizes, RegionFeatures
 from detkit.models.roi.selection import Selection
 from detkit.ops.coding import BoxCoder
@@ -169,17 +170,21 @@ class RoIHead(nn.Module):
         """
         chosen, rows = self.features.distinct(proposals, pixel_px)
         vectors = self.vectors(maps, chosen, pixel_px)
-        scores: Tensor = self.predictor.scores(vectors)
+        scores, margins = scores_and_margins(self.predictor, vectors)
         deltas: Tensor = self.predictor.deltas(vectors)
         if rows is not None:
             scores, deltas = scores[rows], deltas[rows]
+            margins = None if margins is None else margins[rows]
         counts = [len(own) for own in proposals]
-        return [
-            self.selection(*of_image)
-            for of_image in zip(
-                proposals, torch.split(scores, counts), torch.split(deltas, counts), sizes, strict=True
-            )
-        ]
+        none = [None] * len(counts)
+        each = (
+            proposals,
+            torch.split(scores, counts),
+            torch.split(deltas, counts),
+            sizes,
+            none if margins is None else torch.split(margins, counts),
+        )
+        return [self.selection(*of_image) for of_image in zip(*each, strict=True)]
 
     @torch.no_grad()
     def labelled(self, proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:

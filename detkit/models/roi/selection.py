@@ -35,7 +35,14 @@ class Selection:
     per_image: int | None = 100
     coder: BoxCoder = CODER
 
-    def __call__(self, boxes: Tensor, scores: Tensor, deltas: Tensor, size: tuple[int, int]) -> Detections:
+    def __call__(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        deltas: Tensor,
+        size: tuple[int, int],
+        margins: Tensor | None = None,
+    ) -> Detections:
         """Return the detections of an image, best first.
 
         A score is that of the region before it is moved.
@@ -45,15 +52,16 @@ class Selection:
             scores: (R, K) in [0, 1].
             deltas: (R, K, 4) for the coder, or (R, 1, 4) for all classes.
             size: (height, width) of the image in pixels.
+            margins: (R, K) what the scores are made of, where SVMs decide.
         """
         rows, labels = self._chosen(scores)
         confidence = scores[rows, labels]
         moved = self.coder.decode(deltas[rows, labels if deltas.shape[1] > 1 else 0], boxes[rows])
         decoded = clip(moved, size)
         has_area = (decoded[:, 2] > decoded[:, 0]) & (decoded[:, 3] > decoded[:, 1])
-        decoded, confidence, labels = decoded[has_area], confidence[has_area], labels[has_area]
-        kept = grouped_nms(decoded, confidence, labels, self.nms_iou, self.per_image)
-        return Detections(decoded[kept], confidence[kept], labels[kept])
+        raw = None if margins is None else margins[rows, labels]
+        found = Detections(decoded, confidence, labels, raw).at(has_area)
+        return found.at(grouped_nms(found.boxes, found.scores, found.labels, self.nms_iou, self.per_image))
 
     def _chosen(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the regions and the classes that are looked at."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from detkit.models.assignment import CROWD_IOU
-from detkit.models.roi.decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision import RidgeDeltas
 from detkit.ops.boxes import pairwise_ioa, pairwise_iou
 from detkit.runtime.processes import gather, rank, world_size
 from detkit.runtime.progress import ProgressLine
@@ -32,7 +32,7 @@ from detkit.training.staged.feature_store import (
 from detkit.training.staged.mining_state import MiningState, load_mining, save_mining
 from detkit.training.staged.ridge import RidgeMoments
 from detkit.training.staged.stage_files import reading
-from detkit.training.staged.svms import Mining, mine
+from detkit.training.staged.svms import ExampleSource, Mining, mine
 
 SVMS, BOX_REGRESSION = "svms.safetensors", "box_regression.safetensors"
 _BETWEEN_SAVES_S = 60.0
@@ -130,13 +130,39 @@ def fit_svms(
     Raises:
         UserError: an image cannot be read, or a class has no negatives.
     """
-    part.mkdir(parents=True, exist_ok=True)
-    num_images, width = len(reader.regions), reader.model.widths[reader.model.layer]
     counts = reader.regions.counts()
     scale = feature_scale(lambda image, rows: lengths(vectors.decision(image, rows)), counts, seed)
+    examples = SVMExamples(reader, vectors, scale, len(classes), negative_iou)
+    width = reader.model.widths[reader.model.layer]
+    mine_planes(lambda state: examples, width, how, classes, part, scale)
+
+
+def mine_planes(
+    examples_of: Callable[[MiningState], ExampleSource],
+    width: int,
+    how: Mining,
+    classes: Sequence[str],
+    part: Path,
+    scale: float = 1.0,
+) -> None:
+    """Mine hard negatives and fit the SVMs of all classes, those of this process, and leave them in `part`.
+
+    Args:
+        examples_of: returns the examples, given the state of the mining, for those that choose by it.
+        width: length of a feature vector.
+        how: the mining, and the SVMs.
+        classes: K names.
+        part: folder of the stage; from what an earlier attempt left in it the mining is resumed.
+        scale: factor that the features have already.
+
+    Raises:
+        UserError: an image cannot be read, or a class has no negatives.
+    """
+    part.mkdir(parents=True, exist_ok=True)
     file = part / f"mining_{rank()}_of_{world_size()}.safetensors"
     state = load_mining(file) if file.exists() else MiningState.begin(width, len(classes))
-    progress, saved = ProgressLine("hard negatives", num_images), time.monotonic()
+    examples = examples_of(state)
+    progress, saved = ProgressLine("hard negatives", len(examples)), time.monotonic()
 
     def on_image() -> None:
         nonlocal saved
@@ -145,7 +171,6 @@ def fit_svms(
             save_mining(file, state)
             saved = time.monotonic()
 
-    examples = SVMExamples(reader, vectors, scale, len(classes), negative_iou)
     own = np.arange(rank(), len(classes), world_size())
     with progress:
         mine(examples, state, classes, how, own=own.tolist(), on_image=on_image)
@@ -203,8 +228,16 @@ def fit_box_regression(
     _leave(kept, scale, labels=own, weights=weights, bias=bias, known=np.ones(len(own), np.bool_))
 
 
-def fill_svms(svms: SVMScores, folder: Path) -> None:
-    """Take over the SVMs that `fit_svms` left."""
+class Planes(Protocol):
+    """A part of a model that holds a plane for each class; see `SVMScores.fill`."""
+
+    def fill(self, weights: Tensor, bias: Tensor, known: Sequence[bool], scale: float) -> None:
+        """Take over fitted planes."""
+        ...
+
+
+def fill_svms(svms: Planes, folder: Path) -> None:
+    """Take over the SVMs that `fit_svms` or `mine_planes` left."""
     with reading(folder / SVMS):
         kept = load_file(folder / SVMS)
         weights, bias, known = kept["weights"], kept["bias"], kept["known"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class NegativeCache:
 
     def __init__(self, features: NDArray[np.float32], of: NDArray[np.bool_]) -> None:
         self._features, self._of, self._size = features, of, len(features)
+        self._digests: NDArray[np.uint64] | None = None  # of the rows, once they are asked for
 
     @property
     def content(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -49,6 +51,15 @@ class NegativeCache:
                 array.resize((room, array.shape[1]), refcheck=False)
         self._features[start:end], self._of[start:end] = features, of
         self._size = end
+        if self._digests is not None:
+            self._digests = np.append(self._digests[:start], _digests(features))
+
+    def holds(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return (n, K) of which classes boxes with the same (n, D) features are negatives already."""
+        if self._digests is None:
+            self._digests = _digests(self._features[: self._size])
+        asked, of = _digests(features), self._of[: self._size]
+        return np.stack([np.isin(asked, self._digests[of_class]) for of_class in of.T], axis=1)
 
     def remove(self, rows: NDArray[np.intp], label: int) -> None:
         """Say that some rows are no longer negatives of a class; their places may move."""
@@ -58,6 +69,14 @@ class NegativeCache:
             _move_together(self._features, kept)
             _move_together(self._of, kept)
             self._size = len(kept)
+            if self._digests is not None:
+                self._digests = self._digests[kept]
+
+
+def _digests(features: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Return (n,) numbers that differ where rows of (n, D) features do."""
+    digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in features]
+    return np.frombuffer(b"".join(digests), np.uint64)
 
 
 def _move_together(array: NDArray[Any], kept: NDArray[np.intp]) -> None:

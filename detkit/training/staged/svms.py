@@ -143,6 +143,8 @@ class Mining:
         retrain_after: a class is fitted anew once more than so many were added (2000).
         drop_duplicates: of boxes of an image with the same features only the first is taken (SPP-net,
             where many boxes lie on the same cells).
+        drop_known: boxes with the features of a negative of the class that is kept are not taken again, where
+            images are gone through more than once.
     """
 
     c: float
@@ -152,6 +154,7 @@ class Mining:
     evict_below: float
     retrain_after: int
     drop_duplicates: bool = False
+    drop_known: bool = False
 
 
 def mine(
@@ -222,6 +225,9 @@ def _add_hard(
         np.logical_or.at(of, first, of.copy())
         unique = np.unique(first)
         features, of = features[unique], of[unique]
+    if how.drop_known:
+        of &= ~state.cache.holds(features)
+        features, of = features[of.any(axis=1)], of[of.any(axis=1)]
     state.cache.add(features, of)
     state.added += of.sum(axis=0)
 

@@ -98,6 +98,10 @@ def test_scores_are_the_svms_and_boxes_the_regressions() -> None:
     expected.sort(key=lambda one: -one[0])
     torch.testing.assert_close(first.scores, torch.tensor([one[0] for one in expected]))
     assert first.labels.tolist() == [one[1] for one in expected]
+    assert first.margins is not None
+    torch.testing.assert_close(first.margins.sigmoid(), first.scores)
+    raw = detector.decision.svms.cls_score(pool5).detach().flatten().sort(descending=True).values
+    torch.testing.assert_close(first.margins, raw)
     limits = torch.tensor([80.0, 60.0, 80.0, 60.0])
     torch.testing.assert_close(
         first.boxes,
@@ -126,6 +130,7 @@ def test_softmax_takes_the_place_of_the_svms_and_leaves_background_out() -> None
         detector.decision.classifier(pool5).detach().softmax(1)[:, :K].flatten().sort(descending=True).values
     )
     torch.testing.assert_close(found.scores, expected)
+    assert found.margins is None
     assert {tuple(box) for box in found.boxes.tolist()} == {tuple(box) for box in BOXES.tolist()}
 
 

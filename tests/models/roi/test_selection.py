@@ -23,6 +23,9 @@ def test_the_best_of_each_class_that_no_better_one_overlaps() -> None:
         (0, 20.0),
     ]
     torch.testing.assert_close(found.scores, torch.tensor([0.95, 0.9, 0.7, 0.6, 0.3]))
+    assert found.margins is None
+    margins = Selection(0.2, 0.3, 100)(BOXES, SCORES, STILL, (64, 64), 10 * SCORES).margins
+    torch.testing.assert_close(margins, torch.tensor([9.5, 9.0, 7.0, 6.0, 3.0]))
 
 
 def test_only_the_best_regions_of_a_class_are_looked_at() -> None:

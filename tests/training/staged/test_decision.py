@@ -39,7 +39,7 @@ SPEC = SVMDecisionConfig(features="pool5")
 
 
 def fit(reader: Any, features: Any, config: SVMDecisionConfig, part: Path) -> None:
-    mining = mining_of(config, reader.model)
+    mining = mining_of(config, drop_duplicates=reader.model.equal_features_count_once)
     fit_svms(reader, features, mining, CLASSES, part, negative_iou=config.negative_iou, seed=0)
 
 

@@ -62,3 +62,20 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(UserError, match="delete it to begin anew"):
         load_mining(file)
+
+
+def test_boxes_are_known_by_their_features_class_by_class_through_growth_and_removal() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    state = MiningState.begin(3, 2)
+    of = np.zeros((10, 2), np.bool_)
+    of[:, 0], of[5:, 1] = True, True
+    state.cache.add(rows[:10], of)
+    expected = np.concatenate([of, np.zeros_like(of)])
+    np.testing.assert_array_equal(state.cache.holds(rows), expected)
+    state.cache.add(rows[10:12], np.ones((2, 2), np.bool_))
+    expected[10:12] = True
+    np.testing.assert_array_equal(state.cache.holds(rows), expected)
+    gone, _ = state.cache.negatives(0)
+    state.cache.remove(gone[:9], 0)  # those of one class alone go, and the others move together
+    expected[:9, 0] = False
+    np.testing.assert_array_equal(state.cache.holds(rows), expected)

@@ -165,6 +165,17 @@ def test_boxes_that_look_the_same_count_once() -> None:
     assert np.abs(both.weights[1] - once.weights[1]).max() > 1e-4
 
 
+def test_images_that_come_again_bring_no_negative_twice() -> None:
+    source = made()
+    twice = Made(
+        source.images * 2, source.objects + [(rows[:0], labels[:0]) for rows, labels in source.objects]
+    )
+    state = mined(twice, replace(HOW, drop_known=True, evict_below=-1e9))
+    for label in range(3):
+        rows = state.cache.negatives(label)[1]
+        assert len({row.tobytes() for row in rows}) == len(rows) > 0
+
+
 def made_examples(count: int, size: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Positive features of mean norm 20, one in eight of the class, which is not quite separable."""
     chance = np.random.default_rng(seed)
