@@ -126,7 +126,9 @@ def test_what_is_done_is_not_done_again(
     assert learned == ["faster_rcnn"]
     assert both.rows[0] == first.rows[0]
     assert both.pretrain_seconds == first.pretrain_seconds
-    result = json.loads((tmp_path / "out" / whole.RESULT).read_bytes())
+    text = (tmp_path / "out" / whole.RESULT).read_text("utf-8")
+    result = json.loads(text)
+    assert text == json.dumps(result, indent=2) + "\n"
     assert result["rows"] == both.to_json()["rows"]
     assert all(set(one) >= ROW_KEYS for one in result["rows"])
     assert set(result["ratios"]) == {"rpn", "faster_rcnn_test"}

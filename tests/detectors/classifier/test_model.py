@@ -238,3 +238,13 @@ def test_the_layer_of_the_logits_begins_narrow() -> None:
     layer = gaussian_linear(400, 50)
     assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("dropout_first", "names"),
+    [(True, "Dropout Linear ReLU Dropout Linear ReLU"), (False, "Linear ReLU Dropout Linear ReLU Dropout")],
+)
+def test_dropout_stands_before_both_layers_or_behind_them(dropout_first: bool, names: str) -> None:
+    tail = FcTail(4, 2, channels=8, dropout_first=dropout_first, dropout=0.5, num_classes=3)
+    assert [type(layer).__name__ for layer in tail.classifier] == [*names.split(), "Linear"]
+    assert [m.in_features for m in tail.classifier if isinstance(m, torch.nn.Linear)] == [16, 8, 8]
