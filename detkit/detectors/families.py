@@ -119,7 +119,12 @@ FAMILIES = (
         draw_training=later("rcnn.recipe", "draw_regions"),
         starts=("rcnn_resnet18_c5",),
     ),
-    DetectorFamily(HOGSVMConfig, build_hog_svm, {"mining": later("hog_svm.recipe", "train_hog_svm")}),
+    DetectorFamily(
+        HOGSVMConfig,
+        build_hog_svm,
+        {"mining": later("hog_svm.recipe", "train_hog_svm")},
+        starts=("hog_svm_voc07",),
+    ),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,
