@@ -19,15 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from measuring.opencv_contrib import environment
 
-PACKAGE = "opencv-contrib-python-headless>=5"
 WIDTH, HEIGHT = 500, 375
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -52,20 +51,6 @@ def cases() -> list[Case]:
         Case("Selective search, the paper's fast mode (peer: OpenCV's)", "fast", "fast"),
         Case("Selective search, the paper's quality mode (peer: OpenCV's)", "quality", "quality"),
     ]
-
-
-def environment() -> Path:
-    """Return the interpreter of the environment with OpenCV contrib, made if it is not there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "detkit" / "opencv-contrib"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    done = folder / "complete"
-    if not done.exists():
-        print(f"installing {PACKAGE} into {folder}", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", PACKAGE], check=True, stdout=sys.stderr)
-        done.touch()
-    return python
 
 
 def opencv_worker() -> None:

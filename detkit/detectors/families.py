@@ -123,7 +123,12 @@ FAMILIES = (
         starts=("rcnn_resnet18_c5",),
     ),
     DetectorFamily(DPMConfig, build_dpm, {}),
-    DetectorFamily(HOGSVMConfig, build_hog_svm, {"mining": later("hog_svm.recipe", "train_hog_svm")}),
+    DetectorFamily(
+        HOGSVMConfig,
+        build_hog_svm,
+        {"mining": later("hog_svm.recipe", "train_hog_svm")},
+        starts=("hog_svm_voc07",),
+    ),
     DetectorFamily(
         ClassifierConfig,
         build_classifier,

@@ -24,6 +24,7 @@ RPN_CHANNELS, RPN_BOXES = 512, 300
 WARMUP_SHARE = 0.1
 TWO_FC_CHANNELS = 512
 USUAL_CELLS = 7
+HOG_CELL_PX, SMALL_CROP_PX = 8, 64  # cells are half as wide where crops are that small
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,19 @@ class Link:
     config: Callable[[Ground], Values]
 
 
+def hog_svm(ground: Ground) -> Values:
+    """HOG + SVM: no network, and no proposals but windows of one size over the copies of an image."""
+    cell_px = HOG_CELL_PX if ground.terms.crop_px > SMALL_CROP_PX else HOG_CELL_PX // 2
+    cells = {"cell_px": cell_px, "stride_px": cell_px, "sigma_px": cell_px / 2, "context_px": cell_px}
+    detector = {
+        "type": "hog_svm",
+        "proposals": {"type": "pyramid", "scale_step": 1.1},
+        "regions": {"type": "hog", **cells},
+    }
+    as_they_are = {**_without_augmentation(ground), "resize": None}
+    return _config(ground, detector, {"type": "mining", "rounds": 1}, as_they_are)
+
+
 def sliding_window(ground: Ground) -> Values:
     """R-CNN that looks everywhere on a grid, which takes more boxes.
 
@@ -166,6 +180,7 @@ def faster_rcnn(ground: Ground) -> Values:
 
 
 CHAIN = (
+    Link("hog_svm", "HOG + SVM", "histograms of gradients at every window of a pyramid", hog_svm),
     Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
     Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
     Link("sppnet", "SPP-net", "the image is read once for all of them", sppnet),

@@ -25,6 +25,9 @@ COLUMNS = (
 )
 
 
+NONE = "–"
+
+
 @dataclass(frozen=True)
 class Row:
     """One detector of the chain, measured on the same images as the others.
@@ -35,10 +38,10 @@ class Row:
         idea: what is new in it, in a few words.
         ap50: COCO's AP at IoU 0.5.
         ap: COCO's AP.
-        recall: share of objects with a proposal at IoU 0.5.
-        boxes_per_image: proposals of an image.
+        recall: share of objects with a proposal at IoU 0.5; None for a detector without proposals.
+        boxes_per_image: proposals of an image; None likewise.
         train_seconds: time of the training, without that of the proposals.
-        proposal_seconds: time that the proposals of an image take at test.
+        proposal_seconds: time that the proposals of an image take at test; None likewise.
         network_seconds: time that the rest takes.
     """
 
@@ -47,27 +50,27 @@ class Row:
     idea: str
     ap50: float
     ap: float
-    recall: float
-    boxes_per_image: float
+    recall: float | None
+    boxes_per_image: float | None
     train_seconds: float
-    proposal_seconds: float
+    proposal_seconds: float | None
     network_seconds: float
 
     @property
     def test_seconds(self) -> float:
         """Time of an image at test, all in all."""
-        return self.proposal_seconds + self.network_seconds
+        return (self.proposal_seconds or 0.0) + self.network_seconds
 
     def cells(self) -> list[str]:
         """Return what stands behind the name in a table."""
         return [
             f"{self.ap50:.3f}",
             f"{self.ap:.3f}",
-            f"{self.recall:.3f}",
-            f"{self.boxes_per_image:,.0f}",
+            NONE if self.recall is None else f"{self.recall:.3f}",
+            NONE if self.boxes_per_image is None else f"{self.boxes_per_image:,.0f}",
             shown_seconds(self.train_seconds),
             shown_seconds(self.test_seconds),
-            shown_seconds(self.proposal_seconds),
+            NONE if self.proposal_seconds is None else shown_seconds(self.proposal_seconds),
             shown_seconds(self.network_seconds),
         ]
 
@@ -120,7 +123,7 @@ def ratios_of(rows: Sequence[Row]) -> dict[str, Ratio]:
     for name, ratio in PUBLISHED.items():
         if ratio.slow in by_name and ratio.fast in by_name:
             slow, fast = (getattr(by_name[one], ratio.seconds) for one in (ratio.slow, ratio.fast))
-            found[name] = replace(ratio, measured=slow / fast if fast > 0 else float("nan"))
+            found[name] = replace(ratio, measured=slow / fast if fast else float("nan"))
     return found
 
 
@@ -191,10 +194,13 @@ def _times(rows: Sequence[Row]) -> Markup:
         ("Network", [row.network_seconds for row in rows]),
         ("Proposals", [row.proposal_seconds for row in rows]),
     ):
-        shown = [
-            Bar(row.title, value, shown_seconds(value)) for row, value in zip(rows, seconds, strict=True)
+        known = [
+            (Bar(row.title, value, shown_seconds(value)), colour)
+            for row, value, colour in zip(rows, seconds, _colours(rows), strict=True)
+            if value is not None
         ]
-        parts.append(element("div", element("h4", heading), bars(shown, _colours(rows))))
+        drawn = bars([bar for bar, _ in known], [colour for _, colour in known])
+        parts.append(element("div", element("h4", heading), drawn))
     return element("div", *parts, class_="grid wide")
 
 

@@ -13,7 +13,6 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from detkit.annotations.coordinates import from_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
@@ -24,7 +23,6 @@ from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
-from detkit.errors import UserError
 from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
 from detkit.proposals.builder import build_proposer
 from detkit.runs.predictor import build_rpn_proposer, load_detector
@@ -45,16 +43,17 @@ class Tested:
     """What was measured on the validation images.
 
     Attributes:
-        recall: share of the objects that have a proposal of their own at IoU 0.5.
+        recall: share of the objects that have a proposal of their own at IoU 0.5; None, as what follows, for
+            a detector that looks everywhere.
         boxes_per_image: mean number of proposals.
         proposal_seconds: median time of an image's proposals; of a proposal network, without the maps that
             the detector needs anyway.
         network_seconds: median time of the rest, without reading and resizing the image.
     """
 
-    recall: float
-    boxes_per_image: float
-    proposal_seconds: float
+    recall: float | None
+    boxes_per_image: float | None
+    proposal_seconds: float | None
     network_seconds: float
 
 
@@ -78,8 +77,10 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
         if proposals is not None:
             pixels = [source.pixels(image) for image in range(len(images))]
             looking = _median(run, pixels, build_proposer(proposals, num_threads=num_cores()))
+        elif isinstance(model, HasProposalNetwork):
+            looking = _seconds_of_network(run, model, images)
         else:
-            looking = _seconds_of_network(config, run, model, images)
+            return Tested(None, None, None, whole)
     if source.proposals is not None:
         boxes, network = [source.proposals(image) for image in numbers], whole
     else:
@@ -88,13 +89,8 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     return Tested(*_coverage(source.annotations, boxes), looking, network)
 
 
-def _seconds_of_network(config: Config, run: Session, model: nn.Module, images: list[ImageBatch]) -> float:
+def _seconds_of_network(run: Session, model: HasProposalNetwork, images: list[ImageBatch]) -> float:
     """Return the median time of a proposal network, without the maps."""
-    if not isinstance(model, HasProposalNetwork):
-        raise UserError(
-            f"{config.detector.type}: has neither external proposals nor a proposal network, so the time "
-            "of its proposals cannot be measured"
-        )
     with torch.inference_mode(), run.autocast():
         maps = [(model.feature_maps(batch), batch.sizes) for batch in images]
     return run.threads.least(lambda: _median(run, maps, lambda given: model.propose(*given)))

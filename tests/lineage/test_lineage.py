@@ -66,7 +66,7 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         if link.name == "sppnet":
             assert detector.backbone.freeze_at == 5
             assert (learning.fine_tune is None) == (detector.head.features == "pool5")
-        if learning.type == "staged" and learning.fine_tune is None:
+        if learning.type == "mining" or (learning.type == "staged" and learning.fine_tune is None):
             continue
         if learning.type == "gradient":
             regions = learning.epochs * common.num_images * REGIONS_PER_IMAGE
@@ -152,6 +152,17 @@ def test_what_is_done_is_not_done_again(
         run(tmp_path / "out", terms=replace(TINY, boxes=30))
 
 
+def test_a_detector_that_looks_everywhere_has_no_proposals_to_measure(tmp_path: Path) -> None:
+    result = run(tmp_path / "out", "hog_svm")
+    [one] = result.rows
+    assert (one.recall, one.boxes_per_image, one.proposal_seconds) == (None, None, None)
+    assert one.test_seconds == one.network_seconds > 0
+    [written] = json.loads((tmp_path / "out" / whole.RESULT).read_bytes())["rows"]
+    assert (written["recall"], written["proposal_seconds"]) == (None, None)
+    assert "HOG + SVM" in (tmp_path / "out" / whole.PAGE).read_text("utf-8")
+    assert one.cells()[2:4] == ["–", "–"]
+
+
 def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_synthetic(tmp_path / "data", "voc", 3, 2)
     terms = replace(TINY, weights="none")
@@ -178,7 +189,7 @@ def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_detector_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--detector hog: must be one of sliding_window, rcnn, sppnet"):
+    with pytest.raises(UserError, match="--detector hog: must be one of hog_svm, sliding_window, rcnn"):
         run(tmp_path / "out", "hog")
     with pytest.raises(UserError, match="--backbone lenet"):
         run(tmp_path / "out", terms=replace(TINY, backbone="lenet"))

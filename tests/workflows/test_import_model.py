@@ -72,6 +72,24 @@ def test_another_window_another_class_and_no_bias(tmp_path: Path) -> None:
     assert build_predictor(made.out, "cpu").licence == "NOASSERTION"
 
 
+def test_a_prediction_has_the_margins_of_its_scores(tmp_path: Path) -> None:
+    made = import_model(
+        saved(tmp_path / "people.npy", vector(3781)),
+        "opencv-hog",
+        overrides=["detector.head.grouping=nms", "detector.head.margin_threshold=-30"],
+    )
+    found = build_predictor(made.out, "cpu").predict(picture(200, 200), threshold=0.0)
+    assert found.margins is not None
+    assert len(found) > 1
+    np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(-found.margins)), rtol=1e-5)
+    assert [one["margin"] for one in found.to_dict()["detections"]] == found.margins.tolist()
+    assert found[1:].margins is not None
+    assert found[1:].margins.tolist() == found.margins.tolist()[1:]
+    tiled = build_predictor(made.out, "cpu").predict(picture(200, 200), threshold=0.0, tile_px=150)
+    assert tiled.margins is not None
+    np.testing.assert_allclose(tiled.scores, 1 / (1 + np.exp(-tiled.margins)), rtol=1e-5)
+
+
 def test_command(tmp_path: Path) -> None:
     file = saved(tmp_path / "cups.npy", vector(SMALL + 1))
     arguments = ["import", str(file), "--from", "opencv-hog", "--class", "cup", "--window", "24x40"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -50,23 +51,9 @@ def train_hog_svm(task: Task) -> Progress:
     def fit(part: Path) -> None:
         start = time.perf_counter()
 
-        def examples(state: MiningState) -> HOGExamples:
-            return HOGExamples(
-                model=model,
-                images=images,
-                state=state,
-                variation=Variation(how.mirror, how.jitter, how.jitter_px),
-                rounds=how.rounds,
-                random_negatives=how.random_negatives,
-                hard_per_image=how.hard_per_image,
-                hard_above=detector.head.hard_above,
-                negative_iou=detector.head.negative_iou,
-                seed=task.seed,
-            )
-
         width = max(model.template(label).weight.numel() for label in range(task.num_classes))
         mining = mining_of(detector.head, drop_known=True)
-        mine_planes(examples, width, mining, task.data.classes, part)
+        mine_planes(partial(_examples, task, model, images), width, mining, task.data.classes, part)
         seconds.append(time.perf_counter() - start)
 
     made = Stages(task.folder, ["svms"], say).run("svms", inputs, fit)
@@ -76,6 +63,22 @@ def train_hog_svm(task: Task) -> Progress:
     barrier()
     turns = len(images) * (1 + how.rounds)
     return Progress(0, turns / seconds[0] if seconds else 0.0)
+
+
+def _examples(task: Task, model: HOGSVM, images: DetectionDataset, state: MiningState) -> HOGExamples:
+    head, how = cast(HOGSVMConfig, task.detector).head, cast(MiningConfig, task.train)
+    return HOGExamples(
+        model=model,
+        images=images,
+        state=state,
+        variation=Variation(how.mirror, how.jitter, how.jitter_px),
+        rounds=how.rounds,
+        random_negatives=how.random_negatives,
+        hard_per_image=how.hard_per_image,
+        hard_above=head.hard_above,
+        negative_iou=head.negative_iou,
+        seed=task.seed,
+    )
 
 
 def _with_windows(detector: HOGSVMConfig, task: Task, images: DetectionDataset) -> HOGSVM:

@@ -90,9 +90,11 @@ def hog_blocks(pixels: Pixels, hog: HOG, padding_px: int = 0) -> Floats:
     shape = hog.num_blocks(height), hog.num_blocks(width), hog.block_cells, hog.block_cells, hog.bins
     blocks = np.empty(shape, np.float32)
     if blocks.size:
-        values = np.arange(256, dtype=np.float32)
+        # In floating point as a whole: a table of 256 values would be read element by element.
+        planes = [channel.astype(np.float32) for channel in cv2.split(pixels)]
+        red, green, blue = [np.sqrt(plane, out=plane) for plane in planes] if hog.gamma else planes
         dx, dy = np.empty((2, height, width), np.float32)
-        strongest_gradients(np.ascontiguousarray(pixels), np.sqrt(values) if hog.gamma else values, dx, dy)
+        strongest_gradients(red, green, blue, dx, dy)
         magnitude, angle = cv2.cartToPolar(dx, dy)
         block_histograms(magnitude, angle, hog.bins, hog.signed, _weights(hog), hog.stride_px, blocks)
     flat = blocks.reshape(*shape[:2], hog.block_size)

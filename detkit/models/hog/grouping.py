@@ -17,7 +17,7 @@ def group_rectangles(
 
     Two windows are similar where each of their four edges differ by at most eps times the mean of the lesser
     width and the lesser height; a group holds those that are similar one after the other. A group inside one
-    of more windows, and of more than three, is dropped, as is one of less than three inside any other.
+    of more windows is dropped, as is one of less than three inside any other.
 
     Args:
         boxes: (N, 4) corner boxes in whole pixels.
@@ -55,7 +55,7 @@ def group_rectangles(
     inside = (means[:, None, :2] >= (corners - slack)[None]) & (
         means[:, None, 2:] <= (corners + extents + slack)[None]
     )
-    stronger = (counts[None] > np.maximum(3, counts)[:, None]) | (counts < 3)[:, None]
+    stronger = (counts[None] > counts[:, None]) | (counts < 3)[:, None]
     hidden = inside.all(axis=2) & stronger & large[None] & ~np.eye(number, dtype=bool)
     kept = large & ~hidden.any(axis=1)
     return means[kept], best[kept]

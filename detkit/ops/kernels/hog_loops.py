@@ -18,25 +18,28 @@ Array = NDArray[Any]
 
 
 @compiled
-def strongest_gradients(pixels: Array, values: Array, dx: Array, dy: Array) -> None:
+def strongest_gradients(red: Array, green: Array, blue: Array, dx: Array, dy: Array) -> None:
     """Fill in the centred differences of each pixel's channel with the longest gradient, the last of several.
 
     Args:
-        pixels: (H + 2, W + 2, 3) uint8, with a pixel around those that are wanted.
-        values: (256,) float32 that stand for a pixel's values.
+        red: (H + 2, W + 2) float32, with a pixel around those that are wanted, as the other channels.
+        green: likewise.
+        blue: likewise.
         dx: (H, W) float32.
         dy: (H, W) float32.
     """
     for y in range(dx.shape[0]):
         for x in range(dx.shape[1]):
-            longest = np.float32(-1)
-            for channel in range(3):
-                across = values[pixels[y + 1, x + 2, channel]] - values[pixels[y + 1, x, channel]]
-                down = values[pixels[y + 2, x + 1, channel]] - values[pixels[y, x + 1, channel]]
-                squared = across * across + down * down
-                if squared >= longest:
-                    longest = squared
-                    dx[y, x], dy[y, x] = across, down
+            across, down = red[y + 1, x + 2] - red[y + 1, x], red[y + 2, x + 1] - red[y, x + 1]
+            longest = across * across + down * down
+            right, below = green[y + 1, x + 2] - green[y + 1, x], green[y + 2, x + 1] - green[y, x + 1]
+            squared = right * right + below * below
+            across, down = (right, below) if squared >= longest else (across, down)
+            longest = max(longest, squared)
+            right, below = blue[y + 1, x + 2] - blue[y + 1, x], blue[y + 2, x + 1] - blue[y, x + 1]
+            squared = right * right + below * below
+            dx[y, x] = right if squared >= longest else across
+            dy[y, x] = below if squared >= longest else down
 
 
 @compiled
@@ -59,31 +62,45 @@ def block_histograms(
     """
     num_rows, num_columns, cells = blocks.shape[0], blocks.shape[1], len(weights)
     side, width = weights.shape[1], magnitude.shape[1]
-    bins = np.empty((len(magnitude), width, 2), np.uint8)
+    bins = np.empty((len(magnitude), width), np.uint8)
     upper = np.empty(magnitude.shape, np.float32)
     _share_among_bins(angle, num_bins, np.float32(num_bins / (2 * np.pi if signed else np.pi)), bins, upper)
-    columns = np.empty((width, cells, num_bins), np.float32)
+    # A bin more, which is the first once more, so that the upper one is always next to the lower.
+    columns = np.empty((width, cells, num_bins + 1), np.float32)
     for row in range(num_rows):
-        top = row * stride
-        _gather_columns(magnitude[top : top + side], bins[top : top + side], upper[top:], weights, columns)
+        columns[:] = 0
+        for offset in range(side):
+            y = row * stride + offset
+            for cell in range(cells):
+                if weights[cell, offset] > 0:
+                    _add_row(magnitude[y], bins[y], upper[y], weights[cell, offset], columns[:, cell])
+        columns[:, :, 0] += columns[:, :, num_bins]
         for column in range(num_columns):
             left = column * stride
             _gather_cells(columns[left : left + side], weights, blocks[row, column])
 
 
 @compiled
-def _gather_columns(magnitude: Array, bins: Array, upper: Array, weights: Array, columns: Array) -> None:
-    """Sum the gradients of B rows of pixels into (W, n, bins): of each column those of n cells."""
-    columns[:] = 0
-    for y in range(len(magnitude)):
-        for cell in range(len(weights)):
-            weight = weights[cell, y]
-            if weight == 0:
-                continue
-            for x in range(len(columns)):
-                share = weight * magnitude[y, x]
-                columns[x, cell, bins[y, x, 0]] += share * (np.float32(1) - upper[y, x])
-                columns[x, cell, bins[y, x, 1]] += share * upper[y, x]
+def _share_among_bins(angle: Array, num_bins: int, turn: Any, bins: Array, upper: Array) -> None:
+    """Fill in the lower of two bins next to each angle, `turn` bins a radian, and the share of the upper."""
+    for y in range(angle.shape[0]):
+        for x in range(angle.shape[1]):
+            place = angle[y, x] * turn + np.float32(num_bins - 0.5)
+            below = int(place)  # of a positive number the largest whole one that is not above it
+            upper[y, x] = place - np.float32(below)
+            below = below if below < num_bins else below - num_bins
+            bins[y, x] = below if below < num_bins else below - num_bins
+
+
+@compiled
+def _add_row(magnitude: Array, bins: Array, upper: Array, weight: Any, columns: Array) -> None:
+    """Add the gradients of a row of pixels, times a weight, to the (W, bins + 1) of its columns."""
+    for x in range(len(magnitude)):
+        share = weight * magnitude[x]
+        above = share * upper[x]
+        column = columns[x]
+        column[bins[x]] += share - above
+        column[bins[x] + np.uint8(1)] += above
 
 
 @compiled
@@ -98,18 +115,6 @@ def _gather_cells(columns: Array, weights: Array, block: Array) -> None:
             for down in range(block.shape[1]):
                 for k in range(block.shape[2]):
                     block[across, down, k] += weight * columns[x, down, k]
-
-
-@compiled
-def _share_among_bins(angle: Array, num_bins: int, turn: Any, bins: Array, upper: Array) -> None:
-    """Fill in the two bins next to each angle, `turn` bins a radian, and the share of the upper one."""
-    for y in range(angle.shape[0]):
-        for x in range(angle.shape[1]):
-            place = angle[y, x] * turn - np.float32(0.5)
-            below = np.floor(place)
-            upper[y, x] = place - below
-            bins[y, x, 0] = (int(below) + num_bins) % num_bins
-            bins[y, x, 1] = (int(below) + 1) % num_bins
 
 
 @compiled

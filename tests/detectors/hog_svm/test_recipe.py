@@ -21,6 +21,7 @@ SMALL = [
     "detector.regions.cell_px=8",
     "detector.regions.stride_px=8",
     "detector.proposals.scale_step=1.5",
+    "detector.head.bias_multiplier=1",
     "train.rounds=2",
     "train.random_negatives=4",
     "train.hard_per_image=10",
