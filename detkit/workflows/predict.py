@@ -197,4 +197,6 @@ def _best(found: Prediction) -> Prediction:
 
 def _draw(found: Prediction, source: Path, file: Path, classes: Sequence[str]) -> None:
     """Write an image with its detections."""
-    write_image(file, draw_detections(decode_image(source), found.boxes, found.labels, found.scores, classes))
+    pixels = decode_image(source)
+    drawn = draw_detections(pixels, found.boxes, found.labels, found.scores, classes, parts=found.parts)
+    write_image(file, drawn)

@@ -100,16 +100,22 @@ class DPM(nn.Module):
         return boxes[kept], order[kept]
 
     def _detections(self, found: list[Found], size: tuple[int, int]) -> Detections:
-        boxes, margins, labels = list[Tensor](), list[Tensor](), list[Tensor]()
+        boxes, margins, labels, parts = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
         for label, own in enumerate(found):
             own_boxes, kept = self.objects(label, own, size)
             boxes.append(torch.from_numpy(own_boxes).float())
             margins.append(torch.from_numpy(own.scores[kept]))
             labels.append(torch.full((len(kept),), label))
+            parts.append(torch.from_numpy(own.filters[kept, 1:]).float())
         order = torch.cat(margins).sort(descending=True, stable=True).indices
         sorted_margins = torch.cat(margins)[order]
-        scores = sorted_margins.sigmoid().float()
-        return Detections(torch.cat(boxes)[order], scores, torch.cat(labels)[order], sorted_margins.float())
+        return Detections(
+            torch.cat(boxes)[order],
+            sorted_margins.sigmoid().float(),
+            torch.cat(labels)[order],
+            sorted_margins.float(),
+            torch.cat(parts)[order],
+        )
 
 
 def _clipped(boxes: Array, size: tuple[int, int]) -> tuple[Array, Array]:
