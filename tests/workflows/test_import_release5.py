@@ -9,6 +9,7 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from detkit.cli.app import app
+from detkit.data.images import decode_image
 from detkit.errors import UserError
 from detkit.report.draw import draw_detections, encoded, write_image
 from detkit.runs.predictor import build_predictor, load_detector
@@ -55,6 +56,8 @@ def test_what_is_drawn_shows_the_parts_where_they_are(tmp_path: Path) -> None:
     assert 0 < sure.sum() < len(sure)
     columns = boxes[sure], np.zeros(sure.sum(), int), scores[sure]
     expected = draw_detections(image, *columns, ("cat",), parts=found.filters[kept[sure], 1:])
+    assert [file.name for file in (folder / "filters").iterdir()] == ["cat.png"]
+    np.testing.assert_array_equal(decode_image(folder / "filters" / "cat.png"), model.filter_pictures()[0])
     assert (folder / "drawn" / "a.jpg").read_bytes() == encoded(".jpg", expected)
     shown = build_predictor(made.out, "cpu").predict(image, threshold=0.9)
     np.testing.assert_array_equal(np.asarray(shown.draw()), expected)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detkit.detectors.dpm.pictures import mixture_picture
 from detkit.detectors.dpm.placements import ClassModel, Found
 from detkit.detectors.dpm.search import search
 from detkit.detectors.dpm.stars import Mixture
@@ -71,6 +72,10 @@ class DPM(nn.Module):
             for mixture in cast(Sequence[Mixture], self.mixtures)
         ]
         return search(image, self.pyramid, models, torch.get_num_threads())
+
+    def filter_pictures(self) -> list[NDArray[np.uint8]]:
+        """Return for each class a picture of its root filters and of their parts, (H, W, 3) uint8 RGB."""
+        return [mixture_picture(mixture) for mixture in cast(Sequence[Mixture], self.mixtures)]
 
     def objects(self, label: int, found: Found, size: tuple[int, int]) -> tuple[Array, Array]:
         """Return the (N, 4) boxes of objects in pixels, and which placements they are made of, best first.
