@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
@@ -263,6 +265,15 @@ class HasClassOutputs(Protocol):
     """
 
     outputs_per_class: dict[str, int]
+
+
+@runtime_checkable
+class ShowsFilters(Protocol):
+    """A model of linear filters, which can be looked at."""
+
+    def filter_pictures(self) -> list[NDArray[np.uint8]]:
+        """Return for each class a picture of what its filters look for, (H, W, 3) uint8 RGB."""
+        ...
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ foreground classes; only heads know background, as column K. Empty is ordinary: 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -75,25 +76,30 @@ class Detections:
         labels: (N,) int64 class indices in [0, K).
         margins: (N,) float32 what SVMs say, of which the scores are the logistic function; None for a
             detector that decides otherwise.
+        parts: (N, P, 4) corner boxes of each object's parts, perhaps beyond the image; None for a detector
+            that knows no parts.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
     margins: Tensor | None = None
+    parts: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def at(self, rows: Tensor) -> Detections:
         """Return some of the detections: those at (n,) places, or where (N,) bool is True."""
-        margins = None if self.margins is None else self.margins[rows]
-        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], margins)
+        return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device | str) -> Detections:
         """Return the same detections on `device`."""
-        margins = None if self.margins is None else self.margins.to(device)
-        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), margins)
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Detections:
+        known = {name: values for name, values in vars(self).items() if values is not None}
+        return replace(self, **{name: change(values) for name, values in known.items()})
 
     @staticmethod
     def empty(device: torch.device | str = "cpu") -> Detections:

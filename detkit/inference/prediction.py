@@ -54,6 +54,8 @@ class Prediction:
         pixels: (H, W, 3) uint8 RGB, where pixels were given instead of a file; they are kept for drawing.
         margins: (N,) float32 what SVMs say, of which the scores are the logistic function; None for a
             detector that decides otherwise.
+        parts: (N, P, 4) float32 corner boxes of each object's parts in pixels of the image, perhaps beyond
+            it; None for a detector that knows no parts.
     """
 
     source: str | None
@@ -67,6 +69,7 @@ class Prediction:
     error: str | None = field(default=None, kw_only=True)
     pixels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
     margins: NDArray[np.float32] | None = field(default=None, kw_only=True)
+    parts: NDArray[np.float32] | None = field(default=None, kw_only=True)
 
     @staticmethod
     def unread(
@@ -101,6 +104,7 @@ class Prediction:
             labels=self.labels[chosen],
             names=tuple(self.names[place] for place in chosen),
             margins=None if self.margins is None else self.margins[chosen],
+            parts=None if self.parts is None else self.parts[chosen],
         )
 
     def of(self, *names: str) -> Prediction:

@@ -220,6 +220,7 @@ class Predictor:
             category_ids=self.category_ids,
             pixels=item.pixels,
             margins=None if found.margins is None else found.margins.numpy(),
+            parts=None if found.parts is None else found.parts.numpy(),
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:

@@ -43,8 +43,9 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
     scaled = []
     for own, size, original in zip(found, images.sizes, images.originals, strict=True):
         scale_y, scale_x = original[0] / size[0], original[1] / size[1]
-        boxes = own.boxes * own.boxes.new_tensor((scale_x, scale_y, scale_x, scale_y))
-        scaled.append(replace(own, boxes=clip(boxes, original)))
+        scale = own.boxes.new_tensor((scale_x, scale_y, scale_x, scale_y))
+        parts = None if own.parts is None else own.parts * scale
+        scaled.append(replace(own, boxes=clip(own.boxes * scale, original), parts=parts))
     return scaled
 
 

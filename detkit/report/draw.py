@@ -39,6 +39,7 @@ def draw_detections(
     classes: Sequence[str],
     *,
     labelled: Boxes | None = None,
+    parts: Boxes | None = None,
     weight: float = 1.0,
 ) -> Image:
     """Return a copy of an image with each detection's box, class and score.
@@ -53,6 +54,7 @@ def draw_detections(
         scores: (N,) scores; lower ones are drawn first and end up below.
         classes: names that the labels point to.
         labelled: (M, 4) boxes of the ground truth, dashed in white below the detections.
+        parts: (N, P, 4) boxes of each detection's parts, thin and of its colour, below all detections.
         weight: multiplies the thickness of lines and the size of letters.
     """
     order = np.argsort(scores, kind="stable")
@@ -60,7 +62,11 @@ def draw_detections(
     drawn = image.copy()
     for box in () if labelled is None else labelled:
         _dashed(drawn, _corners(box), line_width(image, weight))
-    _outline(drawn, boxes[order], [colours[i] for i in order], line_width(image, weight))
+    width = line_width(image, weight)
+    if parts is not None:
+        of_part = [colours[i] for i in order for _ in parts[i]]
+        _outline(drawn, parts[order].reshape(-1, 4), of_part, max(1, width // 2))
+    _outline(drawn, boxes[order], [colours[i] for i in order], width)
     drawing = LabelDrawing(drawn, letter_size(image, weight), boxes)
     for i in order[::-1]:
         score = f"{float(scores[i]):.2f}"

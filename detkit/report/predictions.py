@@ -72,7 +72,7 @@ def drawn(found: Prediction) -> NDArray[np.uint8]:
         UserError: the file cannot be read any more, or is another image now.
     """
     shown = _shown(found)
-    return _draw(_pixels(found), shown, shown.boxes)
+    return _draw(_pixels(found), shown)
 
 
 def write(found: Prediction, path: Path) -> Path:
@@ -170,8 +170,11 @@ def _drawn_small(found: Prediction) -> NDArray[np.uint8]:
     pixels, shown = _pixels(found), _shown(found)
     small = fit(pixels, _NOTEBOOK_PX) if max(found.size) > _NOTEBOOK_PX else pixels
     factor = np.array([small.shape[1] / found.size[1], small.shape[0] / found.size[0]] * 2)
-    return _draw(small, shown, shown.boxes * factor)
+    return _draw(small, shown, factor)
 
 
-def _draw(pixels: NDArray[np.uint8], shown: Prediction, boxes: NDArray[Any]) -> NDArray[np.uint8]:
-    return draw_detections(pixels, boxes, shown.labels, shown.scores, shown.classes)
+def _draw(pixels: NDArray[np.uint8], shown: Prediction, factor: Any = 1.0) -> NDArray[np.uint8]:
+    parts = None if shown.parts is None else shown.parts * factor
+    return draw_detections(
+        pixels, shown.boxes * factor, shown.labels, shown.scores, shown.classes, parts=parts
+    )

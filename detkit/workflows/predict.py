@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
+from detkit.capabilities import ShowsFilters
 from detkit.data.datasets.named_images import FoundImages, find_images, warn_of_others
 from detkit.data.images import decode_image, has_frames
 from detkit.errors import UserError
@@ -24,7 +25,7 @@ from detkit.inference.results import (
     write_results,
 )
 from detkit.inference.score_floor import Aim
-from detkit.names import drawn_files
+from detkit.names import drawn_files, file_names
 from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
 from detkit.runtime.cores import num_workers
@@ -34,6 +35,7 @@ from detkit.storage.content_keys import file_stamp, key_of
 from detkit.storage.run_folder import results_folder
 
 DRAWN = "drawn"
+FILTERS = "filters"
 _WITH_FRAMES = (".gif", ".tif", ".tiff", ".webp", ".png")
 
 
@@ -64,7 +66,8 @@ def predict(
             where it was stopped, with images that it skipped, and with drawings if there are none yet; None
             takes a new one in runs/.
         format: json, coco, voc, yolo or csv.
-        draw: also write each image with its detections into drawn/.
+        draw: also write each image with its detections into drawn/, and into filters/ a picture of each
+            class's filters for a model that has such (`detkit.capabilities.ShowsFilters`).
         tile: side of tiles in pixels, to find small objects in large images.
         threshold: lowest score reported; f1, precision or recall take each class's own, and None the one of
             best F1 where the model file holds it, otherwise 0.5.
@@ -108,6 +111,8 @@ def predict(
         def begin() -> tuple[Path, list[int]]:
             folder = held.enter_context(opened)
             warn_of_others(images.left_out)
+            if draw:
+                _draw_filters(predictor, folder / FILTERS)
             results.append(held.enter_context(_Results(folder, images, work, format, predictor, draw=draw)))
             return folder, results[0].missing()
 
@@ -197,4 +202,14 @@ def _best(found: Prediction) -> Prediction:
 
 def _draw(found: Prediction, source: Path, file: Path, classes: Sequence[str]) -> None:
     """Write an image with its detections."""
-    write_image(file, draw_detections(decode_image(source), found.boxes, found.labels, found.scores, classes))
+    pixels = decode_image(source)
+    drawn = draw_detections(pixels, found.boxes, found.labels, found.scores, classes, parts=found.parts)
+    write_image(file, drawn)
+
+
+def _draw_filters(predictor: Predictor, folder: Path) -> None:
+    """Write a picture of each class's filters, where the model has any to show."""
+    if isinstance(predictor.model, ShowsFilters):
+        names = file_names(predictor.classes)
+        for name, picture in zip(names, predictor.model.filter_pictures(), strict=True):
+            write_image(folder / f"{name}.png", picture)

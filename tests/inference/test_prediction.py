@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ def test_places_and_truth_values_choose_detections(index: Any, places: list[int]
     assert found.labels.tolist() == [(1, 0, 1, 2)[place] for place in places]
     assert (found.source, found.size, found.classes) == ("photos/a.jpg", (50, 100), CLASSES)
     assert len(found) == len(places)
+    parts = np.arange(4 * 3 * 4, dtype=np.float32).reshape(4, 3, 4)
+    chosen = replace(prediction(), parts=parts)[index].parts
+    assert chosen is not None
+    np.testing.assert_array_equal(chosen, parts[places])
 
 
 @pytest.mark.parametrize("index", [4, -5, [0, 4], [True, False], True, [[0, 1]]])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -45,6 +46,17 @@ def test_merging_moves_boxes_and_keeps_the_better_of_two_of_a_class() -> None:
     assert merged.boxes.tolist() == [[61, 10, 91, 40], [60, 10, 90, 40]]
     assert merged.labels.tolist() == [0, 1]
     torch.testing.assert_close(merged.scores, torch.tensor([0.9, 0.5]))
+
+
+def test_merging_moves_parts_with_their_boxes() -> None:
+    views = [View(0, 0, 150, 100), View(50, 20, 150, 100)]
+    parts = [found((60, 30, 90, 60, 0.6, 0)), found((11, 10, 41, 40, 0.9, 0))]
+    placed = [torch.tensor([[[1.0, 2.0, 3.0, 4.0]]]), torch.tensor([[[-60.0, 12.0, 13.0, 24.0]]])]
+    views_found = [replace(own, parts=own_parts) for own, own_parts in zip(parts, placed, strict=True)]
+    merged = merge(views_found, views, (100, 150), TILING)
+    assert merged.boxes.tolist() == [[61, 30, 91, 60]]
+    assert merged.parts is not None
+    assert merged.parts.tolist() == [[[-10, 32, 63, 44]]]
 
 
 def test_pieces_at_a_cut_go_and_boxes_at_the_rim_of_the_image_stay() -> None:

@@ -42,6 +42,20 @@ def test_detection_is_outlined_in_its_class_colour(grey: np.ndarray) -> None:
     assert (grey == 90).all(), "the image given stays as it is"
 
 
+def test_parts_are_thin_of_the_class_colour_and_below_the_box() -> None:
+    image = np.full((560, 560, 3), 90, np.uint8)  # lines of 2 pixels
+    boxes = np.array([[100.0, 100.0, 300.0, 300.0], [100.0, 350.0, 300.0, 500.0]])
+    parts = np.array([[[50.0, 120.0, 150.0, 280.0]] * 2, [[-40.0, 400.0, 60.0, 450.0]] * 2])
+    drawn = draw_detections(image, boxes, np.array([1, 0]), np.array([0.9, 0.5]), ("cat", "dog"), parts=parts)
+    assert tuple(drawn[200, 50]) == tuple(drawn[200, 149]) == class_colour(1)
+    assert tuple(drawn[425, 59]) == class_colour(0)
+    assert tuple(drawn[200, 51]) != class_colour(1), "half as thick as the box"
+    assert tuple(drawn[200, 100]) == tuple(drawn[200, 101]) == class_colour(1)
+    crossed = draw_detections(image, boxes, np.array([1, 0]), np.array([0.9, 0.5]), ("cat", "dog"))
+    across = (slice(100, 300), 100)  # the box's left side, which parts cross
+    np.testing.assert_array_equal(drawn[across], crossed[across])
+
+
 def test_chip_names_the_class_above_the_box(grey: np.ndarray) -> None:
     drawn = draw_detections(
         grey, np.array([[20.0, 40.0, 100.0, 110.0]]), np.array([0]), np.array([0.5]), ("cat",)

@@ -103,13 +103,14 @@ def test_a_notebook_gets_no_more_than_800_pixels_and_20_rows() -> None:
 def test_boxes_of_a_smaller_picture_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[np.ndarray] = []
 
-    def draw(image: np.ndarray, boxes: np.ndarray, *_: Any) -> np.ndarray:
-        drawn.append(boxes)
+    def draw(image: np.ndarray, boxes: np.ndarray, *_: Any, parts: np.ndarray) -> np.ndarray:
+        drawn.extend((boxes, parts))
         return image
 
     monkeypatch.setattr("detkit.report.predictions.draw_detections", draw)
-    prediction(1, (800, 1600))._repr_html_()
+    prediction(1, (800, 1600), parts=np.array([[[2, 4, 6, -8], [0, 2, 4, 6]]]))._repr_html_()
     np.testing.assert_allclose(drawn[0], [[5, 10, 20, 25]])
+    np.testing.assert_allclose(drawn[1], [[[1, 2, 3, -4], [0, 1, 2, 3]]])
 
 
 def test_a_notebook_does_without_an_image_that_is_gone() -> None:

@@ -9,9 +9,12 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 from detkit.cli.app import app
+from detkit.data.images import decode_image
 from detkit.errors import UserError
+from detkit.report.draw import draw_detections, encoded, write_image
 from detkit.runs.predictor import build_predictor, load_detector
 from detkit.workflows.import_model import import_model
+from detkit.workflows.predict import predict
 from tests.detectors.dpm.small_models import picture, random_mixture
 from tests.detectors.dpm.test_release5 import Writer
 
@@ -38,6 +41,27 @@ def test_models_of_several_classes_become_one_that_finds_what_each_would(tmp_pat
     assert len(shown) == sum(
         len(both.objects(label, found, (44, 60))[1]) for label, found in enumerate(both.placements(image))
     )
+
+
+def test_what_is_drawn_shows_the_parts_where_they_are(tmp_path: Path) -> None:
+    made = import_model(written(tmp_path, "cat", 0), "voc-release5")
+    image = picture(66, 90)
+    write_image(tmp_path / "a.png", image)
+    folder, _ = predict(made.out, tmp_path / "a.png", out=tmp_path / "out", draw=True, threshold=0.9)
+    model = load_detector(made.out).model
+    [found] = model.placements(image)
+    boxes, kept = model.objects(0, found, (66, 90))
+    scores = 1 / (1 + np.exp(-found.scores[kept]))
+    sure = scores >= 0.9
+    assert 0 < sure.sum() < len(sure)
+    columns = boxes[sure], np.zeros(sure.sum(), int), scores[sure]
+    expected = draw_detections(image, *columns, ("cat",), parts=found.filters[kept[sure], 1:])
+    assert [file.name for file in (folder / "filters").iterdir()] == ["cat.png"]
+    np.testing.assert_array_equal(decode_image(folder / "filters" / "cat.png"), model.filter_pictures()[0])
+    assert (folder / "drawn" / "a.jpg").read_bytes() == encoded(".jpg", expected)
+    shown = build_predictor(made.out, "cpu").predict(image, threshold=0.9)
+    np.testing.assert_array_equal(np.asarray(shown.draw()), expected)
+    np.testing.assert_allclose(shown.parts, found.filters[kept[sure], 1:], rtol=1e-6)
 
 
 def test_a_cascade_is_imported_with_its_statistics(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detkit.detectors.dpm.pictures import mixture_picture
 from detkit.detectors.dpm.placements import ClassModel, Found
 from detkit.detectors.dpm.search import search
 from detkit.detectors.dpm.stars import Mixture
@@ -72,6 +73,10 @@ class DPM(nn.Module):
         ]
         return search(image, self.pyramid, models, torch.get_num_threads())
 
+    def filter_pictures(self) -> list[NDArray[np.uint8]]:
+        """Return for each class a picture of its root filters and of their parts, (H, W, 3) uint8 RGB."""
+        return [mixture_picture(mixture) for mixture in cast(Sequence[Mixture], self.mixtures)]
+
     def objects(self, label: int, found: Found, size: tuple[int, int]) -> tuple[Array, Array]:
         """Return the (N, 4) boxes of objects in pixels, and which placements they are made of, best first.
 
@@ -100,16 +105,22 @@ class DPM(nn.Module):
         return boxes[kept], order[kept]
 
     def _detections(self, found: list[Found], size: tuple[int, int]) -> Detections:
-        boxes, margins, labels = list[Tensor](), list[Tensor](), list[Tensor]()
+        boxes, margins, labels, parts = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
         for label, own in enumerate(found):
             own_boxes, kept = self.objects(label, own, size)
             boxes.append(torch.from_numpy(own_boxes).float())
             margins.append(torch.from_numpy(own.scores[kept]))
             labels.append(torch.full((len(kept),), label))
+            parts.append(torch.from_numpy(own.filters[kept, 1:]).float())
         order = torch.cat(margins).sort(descending=True, stable=True).indices
         sorted_margins = torch.cat(margins)[order]
-        scores = sorted_margins.sigmoid().float()
-        return Detections(torch.cat(boxes)[order], scores, torch.cat(labels)[order], sorted_margins.float())
+        return Detections(
+            torch.cat(boxes)[order],
+            sorted_margins.sigmoid().float(),
+            torch.cat(labels)[order],
+            sorted_margins.float(),
+            torch.cat(parts)[order],
+        )
 
 
 def _clipped(boxes: Array, size: tuple[int, int]) -> tuple[Array, Array]:

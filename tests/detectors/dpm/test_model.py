@@ -72,6 +72,7 @@ def test_detections_of_all_classes_are_in_pixels_of_the_file_best_first():
         mine = found.labels == label
         assert 0 < mine.sum() == len(kept)
         np.testing.assert_allclose(found.boxes[mine], 2 * boxes, rtol=1e-6)
+        np.testing.assert_allclose(found.parts[mine], 2 * own.filters[kept, 1:], rtol=1e-6)
         np.testing.assert_allclose(found.margins[mine], own.scores[kept], rtol=1e-6)
         np.testing.assert_allclose(found.scores[mine], 1 / (1 + np.exp(-own.scores[kept])), rtol=1e-6)
 
