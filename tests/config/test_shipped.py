@@ -19,7 +19,10 @@ def test_header_says_what_it_reproduces_and_how(name: str) -> None:
     head = text.partition("version: 1")[0]
     assert all(line.startswith("#") for line in head.splitlines())
     assert "# Reproduces:" in head
-    assert re.search(rf"# Commands?: +detkit (train {name}\b|init .*{name}\b|demo\b)", head)
+    assert re.search(
+        rf"# Commands?: +detkit (train {name}\b|init .*{name}\b|demo\b|import .*\n# +detkit eval {name}\b)",
+        head,
+    )
     if re.search(r"mAP: +\d", head):
         assert "not reproduced here" in head or "measured" in head
 
