@@ -18,8 +18,8 @@ def hog_picture(weights: Array, cell_px: int) -> NDArray[np.float64]:
     A stroke lies along the edge, across the gradient that the weight belongs to.
 
     Args:
-        weights: (rows, columns, 9) weights of the gradients of each orientation, by 20 degrees from the
-            x-axis to the y-axis, which points down; what is below 0 is not drawn.
+        weights: (rows, columns, 9) weights, none below 0, of the gradients of each orientation, by 20 degrees
+            from the x-axis to the y-axis, which points down.
         cell_px: side of a cell.
 
     Example:
@@ -29,7 +29,7 @@ def hog_picture(weights: Array, cell_px: int) -> NDArray[np.float64]:
         [0.0, 0.0, 1.0, 0.0, 0.0]
     """
     rows, columns, _ = weights.shape
-    picture: Array = np.einsum("rco,oyx->rycx", np.maximum(weights, 0), _strokes(cell_px))
+    picture: Array = np.einsum("rco,oyx->rycx", weights, _strokes(cell_px))
     return picture.reshape(rows * cell_px, columns * cell_px)
 
 

@@ -16,6 +16,7 @@ def _star() -> Star:
     star = Star((2, 3), 2, (3, 3), mirrored=False, predicts_box=False)
     star.anchors[0, 0], star.anchors[1, 0], star.anchors[1, 1] = -2, 4, 2
     star.root[1, 2, 0] = 1  # a gradient along x: a vertical edge
+    star.root[1, 2, 9] = -0.75
     star.parts[0, 0, 0, 9 + 4] = 0.5
     star.parts[1, 2, 1, 18] = 2
     star.parts[1, 0, 0, 18] = -5
@@ -42,7 +43,9 @@ def test_strokes_lie_in_the_cell_of_their_weight_on_one_scale() -> None:
     left, top, right, bottom = _lit(parts, 250)
     assert 7 * PART <= left <= right < 8 * PART
     assert 4 * PART <= top < bottom < 5 * PART
-    edge = parts[1 : PART - 1, 1 : PART - 1, 0]  # inside the frame of the first part
+    assert (parts[0, : 3 * PART] == parts[3 * PART - 1, : 3 * PART]).all()
+    assert parts[0, 5, 0] == parts[5, 0, 0] == parts[5, 3 * PART - 1, 0] == 128, "the frame of the first part"
+    edge = parts[1 : PART - 1, 1 : PART - 1, 0]
     assert edge.max() == pytest.approx(255 / 4, abs=1)
 
 
@@ -73,6 +76,7 @@ def test_strokes_lie_along_the_edge_that_has_the_features(degrees: int) -> None:
     [picture] = star_pictures(star.components()[0])
     lit_y, lit_x = np.nonzero(picture[..., 0] > 250)
     points = np.stack([lit_x, lit_y], axis=1) - np.array([lit_x.mean(), lit_y.mean()])
+    assert np.linalg.norm(points, axis=1).max() <= ROOT / 2, "as long as an upright one"
     direction = np.linalg.svd(points)[2][0]
     assert abs(direction @ [np.cos(angle), np.sin(angle)]) > np.cos(np.deg2rad(11))
 
