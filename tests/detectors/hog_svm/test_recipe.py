@@ -87,8 +87,9 @@ def test_hard_negatives_bring_margins_of_background_down(tmp_path: Path) -> None
 
 
 def test_starts_from_no_other_detector(tmp_path: Path) -> None:
+    trained(tmp_path / "first")
     with pytest.raises(UserError, match="--from"):
-        trained(tmp_path / "run", from_weights="elsewhere")
+        trained(tmp_path / "run", from_weights=tmp_path / "first")
 
 
 def test_config_says_what_does_not_go() -> None:
