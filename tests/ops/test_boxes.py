@@ -45,6 +45,8 @@ def test_boxes_without_area_overlap_nothing(name: str) -> None:
 def test_wrong_shapes_are_named(name: str) -> None:
     with pytest.raises(UserError, match=r"boxes: expected .*\(N, 4\), got \(2, 5\)"):
         getattr(box_ops, name)(torch.zeros(2, 5), torch.zeros(2, 4))
+    with pytest.raises(UserError, match=r"expected .*\(N, 4\), got \(2, 5\)"):
+        getattr(box_ops, name)(torch.zeros(2, 4), torch.zeros(2, 5))
 
 
 def test_double_stays_double() -> None:

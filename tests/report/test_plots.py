@@ -160,3 +160,10 @@ def test_the_largest_confusions_are_listed_first_and_those_that_happened_alone()
     )
     counts = np.ones((60, 60), dtype=np.int64)
     assert len(_largest_pairs(ConfusionMatrix(names, counts)).rows) == NUM_PAIRS
+
+
+def test_what_is_not_known_counts_in_no_mean() -> None:
+    n = 10 * MAX_POINTS
+    y = np.full(n, 7.0)
+    y[1:-1:3] = np.nan
+    np.testing.assert_allclose(thin_out(np.arange(float(n)), y)[1], 7.0)
