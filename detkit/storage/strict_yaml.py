@@ -125,7 +125,7 @@ def read_yaml(text: str, source: str, *, as_text: bool = False) -> Document:
             document.value = _Reading(document, source, as_text).value(root, ())
         return document
     except yaml.MarkedYAMLError as error:
-        raise UserError(_pointed(error, source)) from error
+        raise UserError(*_pointed(error, source).split("\n")) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise UserError(

@@ -179,3 +179,11 @@ def test_the_version_is_printed_and_the_commands_are_listed_in_order(
         *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict", "propose", "recall"),
         *("score", "compress", "convert", "compare", "report", "lineage", "config"),
     ]
+
+
+def test_the_place_in_a_yaml_file_is_pointed_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("version: 1\ndetector:\n  type faster_rcnn\n  x: 1\n")
+    assert main(["check", str(tmp_path / "a.yaml")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"error: {tmp_path}/a.yaml:4:4: not valid YAML: ")
+    assert [line.strip() for line in said[1:]] == ["x: 1", "^"]

@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
 from detkit.runtime.processes import rank
 from detkit.storage.atomic import durable_file
 from detkit.storage.run_folder import CHECKPOINT
@@ -168,9 +168,8 @@ def resume(state: TrainingState, file: Path) -> None:
             raise ValueError("the optimizer's groups differ")
         state.optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{file}: is of another model or optimizer than the config says: {str(error)[:500]}"
-        ) from None
+        why = cut(" ".join(str(error).split()), 500)
+        raise UserError(f"{file}: is of another model or optimizer than the config says: {why}") from None
     for parameter, values in state.optimizer.state.items():
         if isinstance(parameter, DTensor):
             values.update(_divided_like(parameter, values))
