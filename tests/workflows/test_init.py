@@ -323,13 +323,13 @@ def test_no_image_is_compared_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for file in (tmp_path / "shapes" / "ImageSets" / "Main").iterdir():
         file.unlink()
     decoded: list[Path] = []
-    original = related_images.decode_image
+    original = related_images.read_image
 
-    def counted_decode(path: Path) -> np.ndarray:
+    def counted_read(path: Path) -> bytes:
         decoded.append(path)
         return original(path)
 
-    monkeypatch.setattr(related_images, "decode_image", counted_decode)
+    monkeypatch.setattr(related_images, "read_image", counted_read)
     init(tmp_path / "shapes", out=tmp_path / "mine.yaml")
     assert len(decoded) == len(set(decoded)) == 8
 
