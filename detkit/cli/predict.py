@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -15,6 +16,8 @@ from detkit.names import counted
 
 if TYPE_CHECKING:
     from detkit.inference.score_floor import Aim
+
+_NOTHING = "nothing found"
 
 
 def predict(
@@ -75,12 +78,12 @@ def predict(
         )
     if not records:  # another process than the first
         return
-    lines = (f"{record['image']}: {_summary(record)}" for record in records)
     done = [
         f"{counted(len(records), 'image')}",
         *([f"{len(records.skipped)} of them skipped ({SKIPPED} lists them)"] if records.skipped else []),
         *([f"{counted(records.left_out, 'other file')} left out"] if records.left_out else []),
     ]
+    lines = _lines(records, hints=threshold is None)
     deliver(records, json_file, chain(lines, [f"{', '.join(done)}; results are in {folder}"]))
     if records.skipped:
         raise typer.Exit(NO)
@@ -94,6 +97,20 @@ def _threshold(text: str | None) -> float | Aim | None:
         return cast("Aim", text)
 
 
+def _lines(records: Sequence[dict[str, Any]], *, hints: bool) -> Iterator[str]:
+    """Yield a line for each image, and a hint where most have nothing."""
+    empty = 0
+    for record in records:
+        said = _summary(record)
+        empty += said == _NOTHING
+        yield f"{record['image']}: {said}"
+    if hints and 2 * empty > len(records):
+        yield (
+            f"nothing found in {empty} of {counted(len(records), 'image')}: what scores below the model's "
+            "own thresholds is left out; --threshold 0.05 shows it"
+        )
+
+
 def _summary(record: dict[str, Any]) -> str:
     found = record["detections"]
     if record["error"] is not None:
@@ -104,4 +121,4 @@ def _summary(record: dict[str, Any]) -> str:
         return ", ".join(f"{detection['label']} {detection['score']:.2f}" for detection in found)
     labels = [str(detection["label"]) for detection in found]
     counts = (f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
-    return ", ".join(counts) or "nothing found"
+    return ", ".join(counts) or _NOTHING
