@@ -64,7 +64,9 @@ def assert_agreement(clean: Path, name: Format, seed: int, place: Path) -> None:
     except UserError:
         assert is_refused, seed
         return
-    assert result.errors or not is_refused, (seed, result.findings)
+    # What training deals with is no error of the data, though a strict reader refuses it.
+    told = result.errors or any(finding.handled for finding in result.findings)
+    assert told or not is_refused, (seed, result.findings)
     assert all(len(finding.message) <= 1000 for finding in result.findings)
     if not result.left:
         assert not refused(copy), (seed, [f for f in result.findings if f.is_error])

@@ -135,6 +135,8 @@ def result(folder: Path) -> dict[str, Any]:
         name = str(file.relative_to(folder))
         if fnmatch(name, ".boxes.safetensors.*.part"):
             continue  # several processes may write proposals, each its own half, and one may still be at it
+        if name == ".records.part":
+            continue  # holds when the images were changed, and these are others
         if file.suffix == ".safetensors":
             arrays = load_file(file).items()
             found[name] = {key: (array.shape, array.tobytes()) for key, array in arrays}
