@@ -110,8 +110,8 @@ def decode_reduced(data: bytes, least_px: int) -> Pixels | None:
         least_px: what is left of the short side at least.
 
     Returns:
-        (height, width) uint8, turned as EXIF says; None where the image is no JPEG of three channels, is not
-        large enough, or cannot be read.
+        (height, width) uint8, turned as EXIF says; None where the image is no JPEG of three channels, is
+        progressive, is not large enough, or cannot be read.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -119,6 +119,8 @@ def decode_reduced(data: bytes, least_px: int) -> Pixels | None:
             short, turn = min(image.size), orientation(image)
             flags = next((flags for by, flags in _REDUCED.items() if short >= by * least_px), None)
             if flags is None or image.format != "JPEG" or image.mode != "RGB":
+                return None
+            if image.info.get("progressive"):  # all of its scans are read for any size: nothing is saved
                 return None
             with _room_for(image):
                 pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
