@@ -154,7 +154,7 @@ def _entries(folder: str) -> dict[str, bool]:
 def images_below(folder: Path, others: Counter[str] | None = None) -> list[Path]:
     """Return all images in a folder and its sub-folders, sorted by path; links to folders are not followed.
 
-    What is an image is told by its extension, and what begins with a point (._photo.jpg, which macOS writes,
+    An image is recognised by its extension, and what begins with a point (._photo.jpg, which macOS writes,
     .thumbnails/) is none. A link to nothing or a pipe with the name of an image is among them, so that it is
     not passed over in silence: to read it is an error that says so.
 

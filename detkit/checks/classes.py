@@ -106,8 +106,8 @@ def _balance(survey: Survey, objects: Arrays, wanted: DataConfig | None) -> Iter
         elif 0 < here < RARE:
             yield found("rare_class", None, name, f"{name!r} has {counted(here, 'training object')}")
         if here and evaluated.any() and not there:
-            told = counted(here, "training object")
-            message = f"{name!r}: {told}, none for evaluation; its AP will be n/a"
+            number = counted(here, "training object")
+            message = f"{name!r}: {number}, none for evaluation; its AP will be n/a"
             yield found("unjudged_class", None, name, message)
     present = {name: int(trained[label]) for name, label in labels.items() if trained[label]}
     if present:

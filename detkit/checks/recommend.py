@@ -17,7 +17,7 @@ CELLS_PER_OBJECT = 3.0
 MAX_ENLARGEMENT = 1.5
 SHORT_PX_RANGE = (320, 800)
 USUAL_SHORT_PX = 600
-# At most so many anchors are laid on each cell. Of choices that fit nearly as many objects, the one with the
+# Each cell has at most so many anchors. Of choices that fit nearly as many objects, the one with the
 # fewest is taken.
 MOST_ANCHORS = 18
 NEARLY = 0.005
@@ -131,9 +131,7 @@ def choose_anchors(
         choices = [tuple(first * 2**level for level in range(num_maps)) for first in firsts]
     else:
         choices = list(_spread(size, NUM_ANCHOR_SIZES, 0))
-    strides: NDArray[np.float64] = stride * (
-        2.0 ** np.arange(num_maps) if num_maps > 1 else np.ones(1)
-    ).astype(np.float64)
+    strides = stride * 2.0 ** np.arange(num_maps, dtype=np.float64)
     all_ratios = list(_spread(ratio, NUM_RATIOS, 2))
 
     def best(tried: list[tuple[tuple[float, ...], tuple[float, ...]]]) -> Any:

@@ -79,7 +79,7 @@ def predict(
     if not records:  # another process than the first
         return
     done = [
-        f"{counted(len(records), 'image')}",
+        counted(len(records), "image"),
         *([f"{len(records.skipped)} of them skipped ({SKIPPED} lists them)"] if records.skipped else []),
         *([f"{counted(records.left_out, 'other file')} left out"] if records.left_out else []),
     ]

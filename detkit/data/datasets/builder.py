@@ -42,8 +42,8 @@ def open_training_set(data: DataConfig, screen: Screen = all_images) -> tuple[So
 
 def warn_of_untrained(truth: AnnotationSet) -> None:
     """Say which classes have no object to learn from in a training set: they will never be found."""
-    learned = truth.labels[~(truth.crowd | truth.difficult)]
-    counts = np.bincount(learned, minlength=len(truth.classes))
+    used = truth.labels[~(truth.crowd | truth.difficult)]
+    counts = np.bincount(used, minlength=len(truth.classes))
     if lacking := [name for name, count in zip(truth.classes, counts, strict=True) if not count]:
         say(f"warning: the training set has no object of {listed(lacking, 10)}: never found after training")
 

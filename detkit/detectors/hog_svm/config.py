@@ -115,7 +115,7 @@ class MiningConfig(TrainConfig):
 
 
 class HOGSVMConfig(DetectorConfig):
-    """HOG + linear SVM (Dalal and Triggs 2005): windows over a pyramid, told apart by their gradients."""
+    """HOG + linear SVM (Dalal and Triggs 2005): windows over a pyramid, classified by their gradients."""
 
     train_types: ClassVar[tuple[str, ...]] = ("mining",)
     refused: ClassVar[Refused] = {
