@@ -83,16 +83,26 @@ def small_parts(detector: DetectorConfig) -> list[str]:
     return changes
 
 
+def begun(name: str, dataset: Path, file: Path) -> bool:
+    """Start a config from a shipped one; false where detkit trains no such detector and refuses."""
+    status = main(["init", str(dataset), "--detector", name, "-o", str(file)])
+    is_trained = bool(family_of(load_config(name).detector).recipes)
+    assert status == (DONE if is_trained else WRONG_INPUT)
+    assert file.exists() == is_trained
+    return is_trained
+
+
 @pytest.mark.parametrize("name", config_names())
 def test_init_starts_from_every_config_and_the_file_loads(
     name: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.yaml"
-    assert main(["init", str(dataset), "--detector", name, "-o", str(file)]) == DONE
-    for shown in (str(file), name):
+    for shown in (str(file), name) if begun(name, dataset, file) else (name,):
         capsys.readouterr()
         assert main(["config", "show", shown, "--comments"]) == DONE
         assert capsys.readouterr().out.startswith("version: 1")
+    if not file.exists():
+        return
     template, mine = load_config(name), load_config(file)
     assert mine.detector.type == template.detector.type
     assert mine.train.type == template.train.type
@@ -107,9 +117,7 @@ def test_a_config_for_a_small_dataset_is_checked_planned_and_drawn(
     name: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.yaml"
-    started = main(["init", str(dataset), "--detector", name, "-o", str(file)])
-    if not family_of(load_config(name).detector).recipes:  # run with the authors' weights alone
-        assert started == WRONG_INPUT
+    if not begun(name, dataset, file):
         return
     changes = small(load_config(file))
     for command, expected in (
