@@ -27,6 +27,9 @@ MOST_COMPARED = 20_000
 NEIGHBOURS = 0.8
 """Difference up to which images with consecutive numbers count as frames of one film. Random pairs of
 photographs hardly ever differ less than 1.0, most neighbours of a film that was thinned out less than 0.8."""
+CUT = 1.2
+"""The same where at least half of the numbered images are that alike, and so are films: what moves quickly is
+no other film."""
 
 _EXPORTED = re.compile(r"\.rf\.[0-9a-zA-Z]+$")  # Roboflow's name of a version of an image
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
@@ -126,10 +129,12 @@ def _links(files: Sequence[str], thumbnails: Sequence[Thumbnail | None]) -> Iter
             name, number, ending = numbered.groups()
             films[str(PurePath(file).parent), name, ending].append((int(number), image))
     for frames in films.values():
-        frames.sort()
-        for (_, one), (_, other) in pairwise(frames):
-            if _difference(thumbnails[one], thumbnails[other]) <= NEIGHBOURS:
-                yield one, other
+        places = [image for _, image in sorted(frames)]
+        steps = [_difference(thumbnails[one], thumbnails[other]) for one, other in pairwise(places)]
+        are_films = 2 * sum(step <= NEIGHBOURS for step in steps) >= len(steps)
+        for pair, step in zip(pairwise(places), steps, strict=True):
+            if step <= (CUT if are_films else NEIGHBOURS):
+                yield pair
 
 
 def _difference(one: Thumbnail | None, other: Thumbnail | None) -> float:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from detkit.annotations.detect import detect_format
 from detkit.data.datasets.readers import read_set
-from detkit.data.datasets.related_images import Series, series_of, shared_images
+from detkit.data.datasets.related_images import CUT, NEIGHBOURS, Series, series_of, shared_images
 from detkit.data.datasets.splits import divide, hold_out
-from detkit.data.near_duplicates import THUMBNAIL_PX
+from detkit.data.near_duplicates import THUMBNAIL_PX, difference
 from tests.workflows.layouts import STEMS, annots_and_images, image, voc
 
 Thumbnail = NDArray[np.uint8]
@@ -47,6 +47,25 @@ def test_frames_of_a_film_are_one_series_and_another_film_is_another() -> None:
     files = [f"{name}/frame_{number}.jpg" for name in ("a", "b") for number in range(8, 13)]
     found = members(files, [*film(1, 5), *film(2, 5)])
     assert found == [files[:5], files[5:]]  # by number: 8, 9, 10, not 10, 11, 12, 8
+
+
+def on_the_floor(left: int) -> Thumbnail:
+    """Return a dark thing on bright ground."""
+    frame = np.full((THUMBNAIL_PX, THUMBNAIL_PX), 220, np.uint8)
+    frame[4:20, left : left + 12] = 40
+    return frame
+
+
+def test_what_moves_quickly_in_a_film_is_no_other_film() -> None:
+    places = [0, 2, 4, 6, 13, 15, 17, 19]  # one step is larger
+    frames = [on_the_floor(left) for left in places]
+    jump = difference(frames[3], frames[4])
+    assert NEIGHBOURS < jump <= CUT
+    files = [f"{12 * number:06d}.jpg" for number in range(len(places))]
+    assert members(files, frames) == [files]
+    # The same step between numbered photographs of different things links nothing.
+    mixed = [*map(photograph, range(4)), *frames[3:5], *map(photograph, range(4, 8))]
+    assert members([f"{number}.jpg" for number in range(10)], mixed) == []
 
 
 def test_one_folder_of_two_films_is_cut_where_the_scene_changes() -> None:
