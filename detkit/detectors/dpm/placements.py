@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -25,12 +25,14 @@ class Found:
         components: (N,) int64 which of the class's components.
         scores: (N,) float64.
         roots: (N, 3) int64 level, y and x of the root in the padded map of that level.
+        parts: (N, P, 2) int64 y and x of the parts in the padded map of the level an octave below.
         filters: (N, 1 + P, 4) float64 boxes of root and parts, in pixels.
     """
 
     components: Array
     scores: Array
     roots: Array
+    parts: Array
     filters: Array
 
     def __len__(self) -> int:
@@ -39,12 +41,12 @@ class Found:
     @staticmethod
     def none(num_parts: int) -> Found:
         """Return no placements."""
-        places = np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 3), np.int64)
-        return Found(*places, np.zeros((0, 1 + num_parts, 4)))
+        roots, parts = np.zeros((0, 3), np.int64), np.zeros((0, num_parts, 2), np.int64)
+        return Found(np.zeros(0, np.int64), np.zeros(0), roots, parts, np.zeros((0, 1 + num_parts, 4)))
 
     def part(self, which: Array) -> Found:
         """Return some of them: their places in order, or whether each is one."""
-        return Found(self.components[which], self.scores[which], self.roots[which], self.filters[which])
+        return Found(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def placed(
         boxes.append(_boxes(parts - padding, component.parts.shape[1:], fine.cell_px))
     components = np.full(len(roots), number)
     places = np.concatenate([np.full((len(roots), 1), level.number), roots], axis=1)
-    return Found(components, scores, places, np.concatenate(boxes, axis=1))
+    return Found(components, scores, places, parts, np.concatenate(boxes, axis=1))
 
 
 def scores_at(features: Array, filters: Array, places: Array) -> Array:
@@ -136,7 +138,17 @@ def _boxes(places: Array, size: Sequence[int], cell_px: float) -> Array:
 
 def together(parts: Sequence[Found]) -> Found:
     """Return all of them, best first; of equal scores the finer level, the left and the upper one first."""
-    names = ("components", "scores", "roots", "filters")
+    names = [field.name for field in fields(Found)]
     whole = Found(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
     level, y, x = whole.roots.T
     return whole.part(np.lexsort((y, x, level, -whole.scores)))
+
+
+def padded(features: Array, padding: tuple[int, int]) -> Array:
+    """Return features with cells outside the image around them, one more than the padding on each side."""
+    rows, columns = (pad + 1 for pad in padding)
+    height, width, channels = features.shape
+    whole = np.zeros((height + 2 * rows, width + 2 * columns, channels), np.float32)
+    whole[..., -1] = 1
+    whole[rows : rows + height, columns : columns + width] = features
+    return whole

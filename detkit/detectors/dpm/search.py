@@ -28,41 +28,48 @@ _LARGE_PX = 4_000_000  # of one phase of the pyramid, hundreds of bytes for each
 _MOST_RESPONSES = 40_000_000  # in memory together, with what is made of them three times as many numbers
 
 
-class _ScoreMaps:
+class ScoreMaps:
     """Scores of the components of a class at one level, and where their parts are.
 
     Args:
         model: the class.
         level: of the roots.
         fine: of the parts, an octave below; None where the models have no parts.
+
+    Attributes:
+        scores: (C, rows, columns) float64 of each component with its root at each place of the padded level;
+            -inf where it has none.
     """
 
     def __init__(self, model: ClassModel, level: Level, fine: Level | None) -> None:
         self.model, self.level, self.fine = model, level, fine
-        self._scores = np.empty((len(model.components), *model.map_size(level)))
+        self.scores = np.empty((len(model.components), *model.map_size(level)))
         self._parts = [np.zeros((0, 0, 0), np.float32)] * len(model.components)
 
     def fill(self, number: int, roots: Responses, parts: Responses | None) -> None:
         """Take in the responses of a component's root and of its parts."""
         model, level = self.model, self.level
-        component, scores = model.components[number], self._scores[number]
+        component, scores = model.components[number], self.scores[number]
         scores[:] = roots.maps(model.map_size(level), model.padding)[0]
         scores += component.offset + component.location_at(level.octave)
         if parts is not None and self.fine is not None:
             self._parts[number] = parts.maps(model.map_size(self.fine), model.padding)
             add_parts(scores, self._parts[number], component.costs, self.model.offsets(number))
 
-    def found(self) -> Found:
-        """Return the placements above the threshold, down each column."""
-        best = self._scores.max(0)
-        y, x = np.nonzero(best > self.model.threshold - _ROUNDING)
-        components, roots = self._scores[:, y, x].argmax(0), np.stack([y, x], axis=1)
+    def above(self, threshold: float) -> Found:
+        """Return the placements that score more, of each place of a root the best component's."""
+        best = self.scores.max(0)
+        y, x = np.nonzero(best > threshold - _ROUNDING)
+        found = self.placements(self.scores[:, y, x].argmax(0), np.stack([y, x], axis=1))
+        return found.part(found.scores > threshold)
+
+    def placements(self, components: Array, roots: Array) -> Found:
+        """Return the placements of (N,) components with their roots at (N, 2) places."""
         found = [Found.none(len(self.model.components[0].parts))]
         for number in np.unique(components).tolist():
             own = roots[components == number]
             found.append(placed(self.model, number, self.level, self.fine, own, self._places(number, own)))
-        whole = together(found)
-        return whole.part(whole.scores > self.model.threshold)
+        return together(found)
 
     def _places(self, number: int, roots: Array) -> Array:
         """Return the (N, P, 2) places of the parts of (N, 2) roots."""
@@ -100,14 +107,21 @@ def search(
 def _search_phase(levels: Sequence[Level], models: Sequence[ClassModel]) -> list[Found]:
     """Return the placements of each class at levels of one phase of the pyramid."""
     num_parts = len(models[0].components[0].parts)
-    pairs = itertools.pairwise(levels) if num_parts else ((None, level) for level in levels)
     found: list[list[Found]] = [[] for _ in models]
-    for fine, level in pairs:
+    for level, fine in levels_of_roots(levels, num_parts):
         finest = level if fine is None else fine
         for group in _groups(models, finest.features.shape, num_parts):
             for place, own in zip(group, _search([models[n] for n in group], level, fine), strict=True):
                 found[place].append(own)
     return [together(own) for own in found]
+
+
+def levels_of_roots(levels: Sequence[Level], num_parts: int) -> Iterator[tuple[Level, Level | None]]:
+    """Yield levels where roots may be, with those of their parts, an octave below; None without parts."""
+    if num_parts:
+        yield from ((level, fine) for fine, level in itertools.pairwise(levels))
+    else:
+        yield from ((level, None) for level in levels)
 
 
 def _groups(models: Sequence[ClassModel], shape: tuple[int, ...], num_parts: int) -> Iterator[list[int]]:
@@ -128,11 +142,23 @@ def _search(models: Sequence[ClassModel], level: Level, fine: Level | None) -> I
     if fine is not None and models[0].projection is not None:
         yield from search_in_stages(models, level, fine)
         return
+    for model, maps in zip(models, score_maps(models, level, fine), strict=True):
+        yield maps.above(model.threshold)
+
+
+def score_maps(models: Sequence[ClassModel], level: Level, fine: Level | None) -> Iterator[ScoreMaps]:
+    """Yield the scores of the components of each class at one level.
+
+    Args:
+        models: the classes.
+        level: of the roots.
+        fine: of the parts, an octave below; None where the models have no parts.
+    """
     components = [component for model in models for component in model.components]
     roots = iter(respond([component.root[None] for component in components], level))
     parts = iter(respond([component.parts for component in components], fine) if fine else ())
     for model in models:
-        maps = _ScoreMaps(model, level, fine)
+        maps = ScoreMaps(model, level, fine)
         for number in range(len(model.components)):
             maps.fill(number, next(roots), next(parts, None))
-        yield maps.found()
+        yield maps

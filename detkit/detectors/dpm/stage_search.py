@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.detectors.dpm.placements import ClassModel, Found, placed, together
+from detkit.detectors.dpm.placements import ClassModel, Found, padded, placed, together
 from detkit.detectors.dpm.responses import Responses, respond
 from detkit.models.hog.feature_pyramid import Level
 from detkit.ops.distance_transform import REACH, moving_costs
@@ -36,7 +36,7 @@ def search_in_stages(models: Sequence[ClassModel], level: Level, fine: Level) ->
     parts = iter(zip(filters, respond(filters, few_fine), strict=True))
     for model in models:
         found, padding = [Found.none(len(model.components[0].parts))], model.padding
-        full, *halves = (_padded(own.features, padding) for own in (level, few_fine, fine))
+        full, *halves = (padded(own.features, padding) for own in (level, few_fine, fine))
         for number, component in enumerate(model.components):
             size = tuple(n - side + 1 for n, side in zip(full.shape[:2], component.root.shape, strict=False))
             scores = next(roots).maps((size[0], size[1]), padding).astype(np.float64)
@@ -92,13 +92,3 @@ def _passing(
 def _rows(values: Array) -> Array:
     """Return (..., rows, columns, C) as (..., rows, columns * C): each row one run of numbers."""
     return np.ascontiguousarray(values).reshape(*values.shape[:-2], -1)
-
-
-def _padded(features: Array, padding: tuple[int, int]) -> Array:
-    """Return features with cells outside the image around them, one more than the padding on each side."""
-    rows, columns = (pad + 1 for pad in padding)
-    height, width, channels = features.shape
-    whole = np.zeros((height + 2 * rows, width + 2 * columns, channels), np.float32)
-    whole[..., -1] = 1
-    whole[rows : rows + height, columns : columns + width] = features
-    return whole
