@@ -11,7 +11,7 @@ from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
-from detkit.detectors.dpm.config import DPMConfig
+from detkit.detectors.dpm.config import DPMConfig, LatentSVMConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.detectors.hog_svm.config import HOGSVMConfig, MiningConfig
@@ -35,7 +35,8 @@ AnyDetectorConfig = Annotated[
 ]
 
 AnyTrainConfig = Annotated[
-    GradientConfig | StagedConfig | AlternatingConfig | MiningConfig, Field(discriminator="type")
+    GradientConfig | StagedConfig | AlternatingConfig | MiningConfig | LatentSVMConfig,
+    Field(discriminator="type"),
 ]
 
 DETECTORS: dict[str, type[DetectorConfig]] = tagged(AnyDetectorConfig)

@@ -122,7 +122,12 @@ FAMILIES = (
         draw_training=later("rcnn.recipe", "draw_regions"),
         starts=("rcnn_resnet18_c5",),
     ),
-    DetectorFamily(DPMConfig, build_dpm, {}),
+    DetectorFamily(
+        DPMConfig,
+        build_dpm,
+        {"latent_svm": later("dpm.recipe", "train_dpm")},
+        starts=("dpm_voc07",),
+    ),
     DetectorFamily(
         HOGSVMConfig,
         build_hog_svm,

@@ -16,10 +16,11 @@ def build_dpm(spec: DPMConfig, num_classes: int, on_weights: OnWeights | None) -
     Raises:
         UserError: the config has root filters for another number of classes.
     """
-    if len(spec.roots) != num_classes:
+    roots_of_classes = [[(1, 1)] * spec.components] * num_classes if spec.roots is None else spec.roots
+    if len(roots_of_classes) != num_classes:
         raise UserError(
-            f"detector.roots must have a list for each of {num_classes} classes, and has {len(spec.roots)}; "
-            "`detkit import FILE --from voc-release5` writes a model with its config"
+            f"detector.roots must have a list for each of {num_classes} classes, and has "
+            f"{len(roots_of_classes)}; null leaves them to the training, or to the file that has the weights"
         )
     mixtures = [
         Mixture(
@@ -35,7 +36,7 @@ def build_dpm(spec: DPMConfig, num_classes: int, on_weights: OnWeights | None) -
                 for root in roots
             ]
         )
-        for roots in spec.roots
+        for roots in roots_of_classes
     ]
     pyramid = FeaturePyramid(spec.cell_px, spec.interval, spec.extra_octave)
     channels = None if spec.cascade is None else spec.cascade.channels

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detkit.detectors.dpm.object_boxes import clipped, predicted
 from detkit.detectors.dpm.pictures import mixture_picture
 from detkit.detectors.dpm.placements import ClassModel, Found
 from detkit.detectors.dpm.search import search
@@ -92,13 +93,13 @@ class DPM(nn.Module):
         predictions = [component.box for component in mixture.components()]
         # In the order of their components, which decides between equal scores.
         order = np.argsort(found.components, kind="stable")
-        boxes, inside = _clipped(found.filters[order, 0], size)
+        boxes, inside = clipped(found.filters[order, 0], size)
         order = order[inside]
         for number, prediction in enumerate(predictions):
             own = found.components[order] == number
             if prediction is not None:
-                boxes[own] = _predicted(boxes[own], found.filters[order[own]], prediction)
-        boxes, inside = _clipped(boxes, size)
+                boxes[own] = predicted(boxes[own], found.filters[order[own]], prediction)
+        boxes, inside = clipped(boxes, size)
         order = order[inside]
         scores = torch.from_numpy(found.scores[order])
         kept = nms_by_own_area(torch.from_numpy(boxes), scores, self.nms_share).numpy()
@@ -121,32 +122,3 @@ class DPM(nn.Module):
             sorted_margins.float(),
             torch.cat(parts)[order],
         )
-
-
-def _clipped(boxes: Array, size: tuple[int, int]) -> tuple[Array, Array]:
-    """Return the boxes that have an area inside an image, clipped to it, and which ones these are."""
-    height, width = size
-    boxes = np.concatenate([np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], (width, height))], axis=1)
-    inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-    return boxes[inside], inside
-
-
-def _predicted(boxes: Array, filters: Array, prediction: Array) -> Array:
-    """Return the boxes of objects as least squares predict them from where the filters are.
-
-    Pixels are inclusive in the authors' fit: widths are less by one.
-
-    Args:
-        boxes: (N, 4) clipped boxes of roots.
-        filters: (N, F, 4) boxes of filters.
-        prediction: (4, 2 * F + 1), see `Component`.
-    """
-    ones = np.array([1, 1, 0, 0])
-    boxes, filters = boxes + ones, filters + ones
-    sides = boxes[:, 2:] - boxes[:, :2]
-    centres = boxes[:, :2] + sides / 2
-    places = filters[..., :2] + (filters[..., 2:] - filters[..., :2]) / 2
-    inputs = ((places - centres[:, None]) / sides[:, None]).reshape(len(boxes), prediction.shape[1] - 1)
-    moved = np.concatenate([inputs, np.ones((len(boxes), 1))], axis=1) @ prediction.T
-    predicted: Array = boxes + moved * np.tile(sides, 2) - ones
-    return predicted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -20,7 +20,7 @@ from detkit.ops.kernels.dpm_feature_loops import CHANNELS
 Array = NDArray[Any]
 
 CORNERS = 4
-_OCTAVES = 3  # the location of a root: in the first octave of the pyramid, in the second, or further on
+OCTAVES = 3  # the location of a root: in the first octave of the pyramid, in the second, or further on
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Star(nn.Module):
         self.register_buffer("anchors", torch.zeros((num_parts, 2), dtype=torch.int64))
         self.register_buffer("deformations", torch.zeros((num_parts, 4), dtype=double))
         self.register_buffer("offset", torch.zeros((), dtype=double))
-        self.register_buffer("location", torch.zeros(_OCTAVES, dtype=double))
+        self.register_buffer("location", torch.zeros(OCTAVES, dtype=double))
         width = 2 * (num_parts + 1) + 1
         box = torch.zeros((sides, CORNERS, width), dtype=double) if predicts_box else None
         self.register_buffer("box", box)
@@ -122,6 +122,25 @@ class Star(nn.Module):
         order = torch.zeros(stages, dtype=torch.int64) if cascades else None
         self.register_buffer("order", order)
         self.register_buffer("limits", torch.zeros(2 * stages, dtype=double) if cascades else None)
+
+    def like(self, root: tuple[int, int]) -> Star:
+        """Return a model of the same kind with a root of other rows and columns, all 0."""
+        return Star(
+            root,
+            len(self.parts),
+            (self.parts.shape[1], self.parts.shape[2]),
+            mirrored=self.is_mirrored,
+            predicts_box=self.box is not None,
+            cascades=self.order is not None,
+        )
+
+    def take(self, component: Component, box: Array | None) -> None:
+        """Take over a component, and the predictions of boxes: (1, 4, F), or (2, 4, F) with the mirror's."""
+        for name in ("root", "parts", "anchors", "deformations", "location"):
+            getattr(self, name).copy_(torch.from_numpy(np.ascontiguousarray(getattr(component, name))))
+        self.offset.fill_(component.offset)
+        if self.box is not None and box is not None:
+            self.box.copy_(torch.from_numpy(box))
 
     def components(self) -> list[Component]:
         """Return the model as it is looked for, and its mirror image where that is, too."""
@@ -154,6 +173,32 @@ class Mixture(nn.Module):
         super().__init__()
         self.stars = nn.ModuleList(stars)
         self.register_buffer("threshold", torch.full((), -1.0, dtype=torch.float64))
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
+        first, roots = cast(Star, self.stars[0]), list[tuple[int, int]]()
+        while isinstance(root := state_dict.get(f"{prefix}stars.{len(roots)}.root"), Tensor):
+            if root.dim() != 3:
+                break
+            roots.append((root.shape[0], root.shape[1]))
+        if roots and roots != [tuple(star.root.shape[:2]) for star in cast(Iterable[Star], self.stars)]:
+            self.stars = nn.ModuleList(first.like(root) for root in roots).to(first.root.device)
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+    def take(self, stars: Sequence[Component], boxes: Sequence[Array | None], threshold: float) -> None:
+        """Take over star models.
+
+        Args:
+            stars: the components that are no mirror images.
+            boxes: of each the predictions of boxes, (1, 4, F), or (2, 4, F) with that of its mirror image;
+                see `Component`.
+            threshold: least score of a detection.
+        """
+        first = cast(Star, self.stars[0])
+        made = [first.like((star.root.shape[0], star.root.shape[1])) for star in stars]
+        for star, component, box in zip(made, stars, boxes, strict=True):
+            star.take(component, box)
+        self.stars = nn.ModuleList(made).to(first.root.device)
+        self.threshold.fill_(threshold)
 
     def components(self) -> list[Component]:
         """Return all that is looked for, mirror images behind their originals."""

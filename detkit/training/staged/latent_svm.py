@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 _SHARPNESS = 1000.0  # of the soft maximum: it is nearly the largest of the models' norms
 _STEPS, _CORRECTIONS = 1000, 20
-_PROGRESS, _PULL = 1e-8, 1e-6  # the search ends when a step gains less, or nothing pulls harder
+_PROGRESS, _PULL = 1e-6, 1e-6  # the search ends when a step gains less, or nothing pulls harder
 
 
 class Value(NamedTuple):
@@ -119,6 +119,8 @@ class LatentSVM:
         """
         from scipy.optimize import Bounds, minimize
 
+        if not all(np.isfinite(features.sum()) for features in self._features):
+            raise UserError("latent SVM: a feature is infinite or not a number")
         ends = np.cumsum([len(model.start) for model in models])[:-1]
         penalties = [model.penalty for model in models]
 
@@ -126,10 +128,13 @@ class LatentSVM:
             weights = np.split(joined, ends)
             losses, slopes = self._losses(weights)
             norm, gradients = soft_maximum(weights, penalties)
-            for gradient, features, own in zip(gradients, self._features, slopes, strict=True):
-                active = np.flatnonzero(own)
-                gradient += own[active].astype(np.float32) @ features[active]
-            return float(losses.sum()) + norm, np.concatenate(gradients)
+            joined_gradient = np.concatenate(
+                [
+                    gradient + own[own != 0].astype(np.float32) @ features[own != 0]
+                    for gradient, features, own in zip(gradients, self._features, slopes, strict=True)
+                ]
+            )
+            return float(losses.sum()) + norm, joined_gradient
 
         start = np.concatenate([np.maximum(model.start, model.least) for model in models])
         least = np.concatenate([np.where(model.fixed, model.start, model.least) for model in models])
@@ -142,12 +147,10 @@ class LatentSVM:
             bounds=Bounds(least, most),
             options={"maxiter": _STEPS, "maxcor": _CORRECTIONS, "ftol": _PROGRESS, "gtol": _PULL},
         )
-        if not np.isfinite(found.fun):
-            raise UserError("latent SVM: a feature is infinite or not a number")
         return np.split(found.x, ends)
 
     def _losses(self, weights: Sequence[Array]) -> tuple[Array, list[Array]]:
-        """Return the (M,) losses of examples, and for each model the (N,) slopes by its placements' scores."""
+        """Return the (M,) losses of examples, and of each model the (N,) slopes by the scores."""
         scores = np.concatenate(self.scores(weights))[self._order]
         best = np.maximum.reduceat(scores, self._starts) if len(scores) else scores
         hinges = np.maximum(0, 1 + self._signs * best)

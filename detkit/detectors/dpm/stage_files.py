@@ -1,0 +1,104 @@
+"""What the stages of a DPM's training leave, and how far one of them came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from detkit.detectors.dpm.config import DPMConfig
+from detkit.detectors.dpm.descent import Descent, StarNegatives
+from detkit.detectors.dpm.weights import StarWeights
+from detkit.storage.atomic import durable_file
+from detkit.training.staged.stage_files import reading
+
+Array = NDArray[Any]
+
+
+def write_stars(file: Path, stars: Sequence[StarWeights]) -> None:
+    """Write star models."""
+    _write(file, _arrays_of(stars))
+
+
+def read_stars(file: Path, detector: DPMConfig) -> list[StarWeights]:
+    """Return what `write_stars` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with reading(file):
+        return _stars_of(load_file(file), detector)
+
+
+def write_descent(file: Path, state: Descent) -> None:
+    """Write how far a training came, after a round; what was there stays until the new one is complete."""
+    arrays = _arrays_of(state.stars)
+    for number, own in enumerate(state.negatives):
+        arrays |= {f"{number}.features": own.features, f"{number}.examples": own.examples}
+    arrays["counters"] = np.array([state.done, state.next_image, state.settled])
+    arrays["losses"] = np.array([state.loss, state.lowest])
+    _write(file, arrays)
+
+
+def read_descent(file: Path, detector: DPMConfig) -> Descent:
+    """Return what `write_descent` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with reading(file):
+        arrays = load_file(file)
+        stars = _stars_of(arrays, detector)
+        negatives = [
+            StarNegatives(arrays[f"{number}.features"], arrays[f"{number}.examples"])
+            for number in range(len(stars))
+        ]
+        done, next_image, settled = arrays["counters"].tolist()
+        loss, lowest = arrays["losses"].tolist()
+        return Descent(stars, negatives, done, next_image, loss, lowest, bool(settled))
+
+
+def write_boxes(file: Path, boxes: Sequence[Array], threshold: float) -> None:
+    """Write the predictions of boxes of each star model, and the threshold of a class."""
+    arrays = {f"{number}.box": own for number, own in enumerate(boxes)}
+    _write(file, {**arrays, "threshold": np.array([threshold])})
+
+
+def read_boxes(file: Path, num_stars: int) -> tuple[list[Array], float]:
+    """Return what `write_boxes` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with reading(file):
+        arrays = load_file(file)
+        return [arrays[f"{number}.box"] for number in range(num_stars)], float(arrays["threshold"][0])
+
+
+def _arrays_of(stars: Sequence[StarWeights]) -> dict[str, Array]:
+    arrays: dict[str, Array] = {"roots": np.array([star.root for star in stars], np.int64).reshape(-1, 2)}
+    for number, star in enumerate(stars):
+        arrays |= {f"{number}.values": star.values, f"{number}.anchors": star.anchors}
+    return arrays
+
+
+def _stars_of(arrays: dict[str, Array], detector: DPMConfig) -> list[StarWeights]:
+    return [
+        StarWeights(
+            (root[0], root[1]),
+            detector.part_size,
+            arrays[f"{number}.anchors"],
+            detector.mirrored,
+            arrays[f"{number}.values"],
+        )
+        for number, root in enumerate(arrays["roots"].tolist())
+    ]
+
+
+def _write(file: Path, arrays: dict[str, Array]) -> None:
+    with durable_file(file) as part:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
