@@ -51,7 +51,8 @@ def read_descent(file: Path, detector: DPMConfig) -> Descent:
         UserError: the file is missing or damaged.
     """
     with reading(file):
-        arrays = load_file(file)
+        # Arrays of a file can neither be changed nor grow, so they are copied.
+        arrays = {name: np.array(array) for name, array in load_file(file).items()}
         stars = _stars_of(arrays, detector)
         negatives = [
             StarNegatives(arrays[f"{number}.features"], arrays[f"{number}.examples"])

@@ -30,7 +30,9 @@ def random_star(seed: int, root: tuple[int, int], num_parts: int, *, mirrored: b
 @pytest.mark.parametrize("num_parts", [0, 3])
 @pytest.mark.parametrize("mirrored", [True, False])
 def test_features_times_weights_are_the_scores(num_parts: int, mirrored: bool) -> None:
-    stars = [random_star(seed, root, num_parts, mirrored=mirrored) for seed, root in enumerate([(4, 3), (3, 5)])]
+    stars = [
+        random_star(seed, root, num_parts, mirrored=mirrored) for seed, root in enumerate([(4, 3), (3, 5)])
+    ]
     model, seen = class_model(stars), set()
     pyramid = FeaturePyramid(4, 2)
     for phase in range(2):

@@ -30,7 +30,10 @@ def objective(
     factor: float,
 ) -> float:
     """Return the objective as the paper and the authors' release write it, one example at a time."""
-    norms = [0.5 * sum(p * w * w for p, w in zip(*pair, strict=True)) for pair in zip(penalties, weights, strict=True)]
+    norms = [
+        0.5 * sum(p * w * w for p, w in zip(*pair, strict=True))
+        for pair in zip(penalties, weights, strict=True)
+    ]
     total = float(np.logaddexp.reduce(1000 * np.array(norms))) / 1000
     for example in range(len(positive)):
         scores = [
