@@ -173,4 +173,4 @@ def test_results_come_in_order_however_many_threads_work(images: ClassImages) ->
     order = [5, 3, 0, 1, 4, 2, 5, 0, 3, 1]
     assert list(several.of_all(order[:6], lambda image: image * 10)) == [50, 30, 0, 10, 40, 20]
     assert list(images.of_all([], lambda image: image)) == []
-    assert [number for number in several.of_all(list(range(20)), lambda image: image)] == list(range(20))
+    assert list(several.of_all(list(range(20)), lambda image: image)) == list(range(20))

@@ -20,7 +20,7 @@ def placements(count: int, *, side: int, rule: np.ndarray, star: int = 0) -> lis
         corner, sides = chance.uniform(20, 80, 2), chance.uniform(40, 90, 2)
         root = np.concatenate([corner, corner + sides])
         parts = [root + np.tile(chance.uniform(-9, 9, 2), 2) for _ in range(2)]
-        filters = np.stack([root, *(part + [5, 5, -20, -20] for part in parts)])
+        filters = np.stack([root, *(part + np.array([5, 5, -20, -20]) for part in parts)])
         box = predicted(root[None], filters[None], rule)[0]
         found.append(Positive(star, np.zeros(1, np.float32), 0.0, side, filters, box, SIZE))
     return found
@@ -85,7 +85,7 @@ def test_a_ridge_keeps_coefficients_small_but_not_the_constant() -> None:
 
 
 def test_roots_are_clipped_to_the_image_as_in_a_test() -> None:
-    """So strong a ridge leaves the constant: how far the object's sides are from those of the clipped root."""
+    """So strong a ridge leaves the constant: how far the object's sides are from the clipped root's."""
     star = random_star(0, (4, 3), 0, mirrored=False)
     filters, box = np.array([[-21.0, 11, 79, 231]]), np.array([10.0, 20, 90, 190])
     positive = Positive(0, np.zeros(1, np.float32), 0.0, 0, filters, box, SIZE)

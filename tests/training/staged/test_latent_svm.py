@@ -99,7 +99,7 @@ def test_no_norm_matters_but_the_largest() -> None:
     positive = np.array([True, False, True, False])
     easy = Placements(np.array([[1.0], [-1.0]], np.float32), np.array([0, 1]))
     hard = Placements(np.array([[0.5], [-0.5]], np.float32), np.array([2, 3]))
-    first, second = LatentSVM([easy, hard], positive, c=10.0).fit([free(1), free(1)])
+    _, second = LatentSVM([easy, hard], positive, c=10.0).fit([free(1), free(1)])
     assert 0.5 * float(second @ hard.features[0]) == pytest.approx(0.5, abs=0.01)  # a margin of 1
     assert float(second[0]) == pytest.approx(2, abs=0.02)
     cheap = LatentSVM([easy, hard], positive, c=0.4).fit([free(1), free(1)])
