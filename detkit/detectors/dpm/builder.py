@@ -40,4 +40,4 @@ def build_dpm(spec: DPMConfig, num_classes: int, on_weights: OnWeights | None) -
     ]
     pyramid = FeaturePyramid(spec.cell_px, spec.interval, spec.extra_octave)
     channels = None if spec.cascade is None else spec.cascade.channels
-    return DPM(mixtures, pyramid=pyramid, nms_share=spec.nms_share, channels=channels)
+    return DPM(mixtures, pyramid=pyramid, nms_share=spec.nms_share, channels=channels, context=spec.context)

@@ -60,8 +60,8 @@ class LatentSVMConfig(TrainConfig):
     min_iou: Fraction = 0.7
     """A root is placed on an object where it overlaps it by so much."""
     negative_iou: Fraction | None = 0.3
-    """Placements below this IoU with each object of the class are negatives. Null takes them of images without
-    the class alone, as release 5 does, which needs such images."""
+    """Placements below this IoU with each object of the class are negatives. Null takes them of images
+    without the class alone, as release 5 does, which needs such images."""
     hard_per_image: Count = 200
     """Most hard negatives of an image in one mining, the best."""
     few_images: Count = 200
@@ -114,6 +114,9 @@ class DPMConfig(DetectorConfig):
     """Rows and columns of a part's filter, in cells of half the size."""
     box_prediction: bool = True
     """Predict an object's box from where root and parts are; otherwise it is the root's."""
+    context: bool = False
+    """Score detections anew by where they are and by what else was found in the image, which the training
+    learns; imported models have it not."""
     cascade: CascadeConfig | None = None
     """Look for a star model stage by stage; null looks at all places of all parts. A model that is imported
     with `--cascade` has what it needs."""

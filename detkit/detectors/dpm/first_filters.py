@@ -131,7 +131,7 @@ def faces_left(features: Array, chance: np.random.Generator) -> Array:
 
 
 def _split(as_is: Array, turned: Array, chance: np.random.Generator) -> tuple[Array, float]:
-    """Return which examples are turned to form one group, and its scatter, which is that of the other, too."""
+    """Return which examples are turned to form one group, and its scatter, which is the other's, too."""
     order = chance.permutation(len(as_is))
     turn = np.zeros(len(as_is), np.bool_)
     total = as_is[order[0]].copy()

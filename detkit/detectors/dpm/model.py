@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detkit.detectors.dpm.context import context_of, rescored
 from detkit.detectors.dpm.object_boxes import clipped, predicted
 from detkit.detectors.dpm.pictures import mixture_picture
 from detkit.detectors.dpm.placements import ClassModel, Found
@@ -34,9 +35,11 @@ class DPM(nn.Module):
         pyramid: the sizes of an image that are looked at.
         nms_share: a detection is dropped where a better one of its class covers more of it than this.
         channels: of the features that a star-cascade begins with; None looks at all places of all parts.
+        context: whether detections are scored anew in their context.
     """
 
     projection: Tensor | None
+    context: Tensor | None
 
     def __init__(
         self,
@@ -45,12 +48,16 @@ class DPM(nn.Module):
         pyramid: FeaturePyramid,
         nms_share: float = 0.5,
         channels: int | None = None,
+        context: bool = False,
     ) -> None:
         super().__init__()
         self.mixtures = nn.ModuleList(mixtures)
         self.pyramid, self.nms_share = pyramid, nms_share
         few = None if channels is None else torch.zeros((CHANNELS, channels), dtype=torch.float64)
         self.register_buffer("projection", few)
+        side = len(mixtures) + 6  # score, box, the best of each class, and 1
+        cubics = torch.zeros((len(mixtures), side, side, side), dtype=torch.float64) if context else None
+        self.register_buffer("context", cubics)
 
     def detect(self, images: ImageBatch) -> list[Detections]:
         """Return the detections of each image, best first."""
@@ -106,13 +113,19 @@ class DPM(nn.Module):
         return boxes[kept], order[kept]
 
     def _detections(self, found: list[Found], size: tuple[int, int]) -> Detections:
-        boxes, margins, labels, parts = list[Tensor](), list[Tensor](), list[Tensor](), list[Tensor]()
-        for label, own in enumerate(found):
-            own_boxes, kept = self.objects(label, own, size)
-            boxes.append(torch.from_numpy(own_boxes).float())
-            margins.append(torch.from_numpy(own.scores[kept]))
-            labels.append(torch.full((len(kept),), label))
-            parts.append(torch.from_numpy(own.filters[kept, 1:]).float())
+        chosen = [self.objects(label, own, size) for label, own in enumerate(found)]
+        scores = [own.scores[kept] for own, (_, kept) in zip(found, chosen, strict=True)]
+        if self.context is not None:
+            inputs = context_of(scores, [own_boxes for own_boxes, _ in chosen], size)
+            cubics = self.context.numpy(force=True)
+            scores = [rescored(own, cubic) for own, cubic in zip(inputs, cubics, strict=True)]
+        boxes = [torch.from_numpy(own_boxes).float() for own_boxes, _ in chosen]
+        margins = [torch.from_numpy(own) for own in scores]
+        labels = [torch.full((len(own),), label) for label, own in enumerate(scores)]
+        parts = [
+            torch.from_numpy(own.filters[kept, 1:]).float()
+            for own, (_, kept) in zip(found, chosen, strict=True)
+        ]
         order = torch.cat(margins).sort(descending=True, stable=True).indices
         sorted_margins = torch.cat(margins)[order]
         return Detections(

@@ -1,4 +1,4 @@
-"""The training of a DPM, a class at a time: roots, mixtures of them, their parts, and the boxes of objects."""
+"""The training of a DPM, a class at a time: roots, mixtures of them, parts, boxes of objects, and context."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detkit.data.loading.samples import DetectionDataset
+from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.dpm.config import DPMConfig, LatentSVMConfig, RoundsConfig
+from detkit.detectors.dpm.context import context_of, fit_context, found_objects, order_kept
 from detkit.detectors.dpm.descent import Descent, Limits, Rounds, find_objects, train_round
 from detkit.detectors.dpm.examples import ClassImages, Positive
 from detkit.detectors.dpm.first_filters import (
@@ -30,10 +31,14 @@ from detkit.detectors.dpm.model import DPM
 from detkit.detectors.dpm.object_boxes import fit_boxes
 from detkit.detectors.dpm.stage_files import (
     read_boxes,
+    read_cubic,
     read_descent,
+    read_found,
     read_stars,
     write_boxes,
+    write_cubic,
     write_descent,
+    write_found,
     write_stars,
 )
 from detkit.detectors.dpm.stars import Mixture
@@ -43,6 +48,7 @@ from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
 from detkit.models.hog.feature_pyramid import FeaturePyramid
 from detkit.models.roi.decision import NEVER
+from detkit.ops.boxes import pairwise_iou
 from detkit.runtime.processes import barrier, rank, world_size
 from detkit.runtime.progress import ProgressLine, say
 from detkit.training.staged.stages import Artefact, Stages
@@ -50,6 +56,10 @@ from detkit.training.staged.stages import Artefact, Stages
 Array = NDArray[Any]
 
 STAGES = ("roots", "mixture", "parts", "boxes")
+CONTEXT = "context"
+SEARCHED = {"interval", "nms_share", "cascade", "context"}
+"""How what was learned is searched for, which is no matter of the stages before."""
+
 _ORDER, _FACING, _RANDOM, _PARTS = 21, 22, 23, 24  # keep random streams apart
 
 
@@ -65,7 +75,7 @@ def train_dpm(task: Task) -> Progress:
     if task.from_weights is not None:
         raise UserError("--from: a dpm starts from no weights; its filters are fitted from scratch")
     training = _Training.of(task)
-    stages = Stages(task.folder, STAGES, say)
+    stages = Stages(task.folder, [*STAGES, CONTEXT] if training.detector.context else STAGES, say)
     inputs: Mapping[str, Any] = training.inputs
     for name, make in (("roots", training.roots), ("mixture", training.mixture), ("parts", training.parts)):
         made = stages.run(name, inputs, partial(training.each_class, make))
@@ -73,6 +83,11 @@ def train_dpm(task: Task) -> Progress:
     boxes = stages.run("boxes", inputs, partial(training.each_class, training.boxes))
     model = cast(DPM, task.initial_model())
     training.fill(model, boxes)
+    if model.context is not None:
+        # With all classes: what one was found to be counts for the others.
+        searched = training.detector.model_dump(include=SEARCHED)
+        found = stages.run(CONTEXT, {"boxes": boxes, **searched}, partial(training.context, model))
+        training.fill_context(model.context, found)
     if rank() == 0:
         task.save(model)
     barrier()
@@ -113,11 +128,9 @@ class _Training:
     @property
     def inputs(self) -> dict[str, Any]:
         """What the stages depend on."""
-        # How what was learned is searched for is no matter of the training.
-        searched = {"interval", "cascade", "nms_share"}
         return {
             **stage_inputs(self.task),
-            "detector": self.detector.model_dump(exclude=searched),
+            "detector": self.detector.model_dump(exclude=SEARCHED),
             "train": self.how.model_dump(),
         }
 
@@ -303,6 +316,49 @@ class _Training:
                 continue
             predictions, threshold = read_boxes(_file(boxes.path, label), len(stars))
             mixture.take([star.components()[0] for star in stars], predictions, threshold)
+
+    def context(self, model: DPM, part: Path) -> None:
+        """Fit what scores detections anew, a class at a time, to what the detector finds in the images."""
+        part.mkdir(parents=True, exist_ok=True)
+        examples = part / f"found_{rank()}_of_{world_size()}.safetensors"
+        if not examples.exists():
+            write_found(examples, self._found(model))
+        barrier()
+        files = [part / f"found_{number}_of_{world_size()}.safetensors" for number in range(world_size())]
+        for label in range(rank(), self.task.num_classes, world_size()):
+            inputs, scores, found = read_found(files, label)
+            cubic = fit_context(inputs, scores, found)
+            if cubic is None:
+                say(f"{self._name(label)}: too little was found to learn its context; the order stays")
+                cubic = order_kept(inputs.shape[1])
+            write_cubic(_file(part, label), cubic)
+
+    def _found(self, model: DPM) -> list[tuple[int, int, Array, Array, Array]]:
+        """Return image, label, inputs, scores and kinds of the detections in this process's images."""
+        found = []
+        own = range(rank(), len(self.images), world_size())
+        with ProgressLine("detections in their context", len(own)) as progress:
+            for done, image in enumerate(own, 1):
+                sample = self.images[Key(0, image)]
+                pixels, target = sample.image.permute(1, 2, 0).contiguous().numpy(), sample.target
+                size = pixels.shape[0], pixels.shape[1]
+                placements = model.placements(pixels)
+                chosen = [model.objects(label, own, size) for label, own in enumerate(placements)]
+                scores = [own.scores[kept] for own, (_, kept) in zip(placements, chosen, strict=True)]
+                boxes = [own for own, _ in chosen]
+                for label, inputs in enumerate(context_of(scores, boxes, size)):
+                    of_class = target.labels == label
+                    ious = pairwise_iou(torch.from_numpy(boxes[label]), target.boxes[of_class].double())
+                    uncounted = (target.difficult | target.crowd)[of_class].numpy()
+                    kinds = found_objects(scores[label], ious.numpy(), uncounted)
+                    found.append((image, label, inputs, scores[label], kinds))
+                progress(done)
+        return found
+
+    def fill_context(self, cubics: torch.Tensor, made: Artefact) -> None:
+        """Give the model what scores detections anew."""
+        for label, cubic in enumerate(cubics):
+            cubic.copy_(torch.from_numpy(read_cubic(_file(made.path, label))))
 
 
 def _file(folder: Path, label: int) -> Path:

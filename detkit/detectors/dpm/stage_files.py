@@ -80,6 +80,54 @@ def read_boxes(file: Path, num_stars: int) -> tuple[list[Array], float]:
         return [arrays[f"{number}.box"] for number in range(num_stars)], float(arrays["threshold"][0])
 
 
+def write_found(file: Path, found: Sequence[tuple[int, int, Array, Array, Array]]) -> None:
+    """Write image, label, inputs, scores and kinds of detections, as the context is fitted to them."""
+    arrays: dict[str, Array] = {}
+    for image, label, *values in found:
+        if len(values[1]):
+            arrays |= dict(zip((f"{label}.{image}.{name}" for name in _FOUND), values, strict=True))
+    # The number of columns, where nothing was found.
+    arrays["columns"] = np.array([found[0][2].shape[1] if found else 0])
+    _write(file, arrays)
+
+
+def read_found(files: Sequence[Path], label: int) -> tuple[Array, Array, NDArray[np.int8]]:
+    """Return inputs, scores and kinds of a class's detections in the order of the images, whoever wrote them.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    arrays: dict[str, Array] = {}
+    for file in files:
+        with reading(file):
+            own = load_file(file)
+            arrays |= {**own, "columns": np.maximum(own["columns"], arrays.get("columns", 0))}
+    images = sorted({int(name.split(".")[1]) for name in arrays if name.startswith(f"{label}.")})
+    parts = [[arrays[f"{label}.{image}.{name}"] for image in images] for name in _FOUND]
+    nothing = np.zeros((0, int(arrays["columns"][0]))), np.zeros(0), np.zeros(0, np.int8)
+    inputs, scores, kinds = (np.concatenate([empty, *own]) for empty, own in zip(nothing, parts, strict=True))
+    return inputs, scores, kinds
+
+
+_FOUND = ("inputs", "scores", "kinds")
+
+
+def write_cubic(file: Path, cubic: Array) -> None:
+    """Write what scores a class's detections anew."""
+    _write(file, {"cubic": cubic})
+
+
+def read_cubic(file: Path) -> Array:
+    """Return what `write_cubic` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with reading(file):
+        cubic: Array = load_file(file)["cubic"]
+        return cubic
+
+
 def _arrays_of(stars: Sequence[StarWeights]) -> dict[str, Array]:
     arrays: dict[str, Array] = {"roots": np.array([star.root for star in stars], np.int64).reshape(-1, 2)}
     for number, star in enumerate(stars):
