@@ -29,7 +29,6 @@ from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
 from detkit.detectors.sppnet.builder import build_sppnet
 from detkit.detectors.sppnet.config import SPPNetConfig
-from detkit.errors import UserError
 
 if TYPE_CHECKING:
     from detkit.detectors.staged_recipe import Batches
@@ -64,7 +63,7 @@ class DetectorFamily:
         build: (config, K without background, on_weights) -> model. `on_weights` is called with what became of
             pretrained weights; None leaves them unread. A `UserError` says that weights cannot be read, or
             that a part does not fit.
-        recipes: how it is trained, by `train.type`; none of a detector whose models are only imported.
+        recipes: how it is trained, by `train.type`.
         fine_tune_batches: the batches of its fine-tuning, where it is trained in stages.
         draw_training: draws what a training step sees, step by step.
         starts: shipped configs that `detkit init` starts from, tried in turn until the objects have anchors.
@@ -171,17 +170,3 @@ def _letters(name: str) -> str:
 def family_of(config: DetectorConfig) -> DetectorFamily:
     """Return the family that a detector's config belongs to."""
     return _BY_CONFIG[type(config)]
-
-
-def trained_family_of(config: DetectorConfig) -> DetectorFamily:
-    """Return the family that a detector's config belongs to, one that detkit can train.
-
-    Raises:
-        UserError: its models are only imported.
-    """
-    family = family_of(config)
-    if not family.recipes:
-        raise UserError(
-            f"detector.type: a {config.type} is not trained here; detkit import runs published ones"
-        )
-    return family

@@ -38,7 +38,7 @@ from detkit.data.datasets.splits import Split, divide
 from detkit.data.images import decode_image
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
-from detkit.detectors.families import starts_of, trained_family_of
+from detkit.detectors.families import starts_of, family_of
 from detkit.errors import UserError
 from detkit.names import counted, one_line
 from detkit.proposals.config import for_any_images
@@ -118,7 +118,6 @@ def _init(dataset: Path, detector: str | None, out: Path, overrides: Sequence[st
     named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
     starts = starts_of(named, gpu=cuda.is_available()) or (named,)
     bases = [load_config(name, overrides) for name in starts]
-    trained_family_of(bases[0].detector)
     if look.format == "image_folder" and not bases[0].detector.classifies_images:
         raise UserError(
             f"--detector {named}: {dataset} holds images by class and no boxes, which a classifier learns "

@@ -18,7 +18,7 @@ from detkit.data.datasets.builder import open_training_set, warn_of_untrained
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.regions.batch import amount_of
 from detkit.data.transforms.builder import eval_transforms, train_transforms
-from detkit.detectors.families import trained_family_of
+from detkit.detectors.families import family_of
 from detkit.detectors.staged_recipe import Batches, cached_bytes, new_layer_optimizer
 from detkit.detectors.task import Task
 from detkit.errors import UserError
@@ -139,7 +139,7 @@ def plan(config: Config | Mapping[str, Any] | str | Path) -> Plan | StagedPlan:
         UserError: the data cannot be read, or the training has steps of several kinds.
     """
     config = as_config(config)
-    train, family = config.train, trained_family_of(config.detector)
+    train, family = config.train, family_of(config.detector)
     if not isinstance(train, GradientConfig | StagedConfig):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
     train_set, _ = open_training_set(config.data)

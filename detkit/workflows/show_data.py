@@ -14,7 +14,7 @@ from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.regions.attached_proposals import attach_proposals
-from detkit.detectors.families import trained_family_of
+from detkit.detectors.families import family_of
 from detkit.report.draw import write_image
 from detkit.runs.session import task_of
 from detkit.runtime.session import Session
@@ -45,7 +45,7 @@ def show_data(
         UserError: the data cannot be read.
     """
     config = as_config(config)
-    draw_training = trained_family_of(config.detector).draw_training
+    draw_training = family_of(config.detector).draw_training
     with results_folder(out, "show-data", key_of("show-data", dump_config(config), num_batches)) as folder:
         train_set, changed = open_training_set(config.data)
         train_set = attach_proposals(config.detector.external_proposals, train_set, "train")

@@ -18,7 +18,7 @@ from detkit.data.datasets.image_screen import ImageScreen
 from detkit.data.datasets.source import Source
 from detkit.data.datasets.split_leaks import known_leaks, leak_warning
 from detkit.data.regions.attached_proposals import attach_proposals
-from detkit.detectors.families import trained_family_of
+from detkit.detectors.families import family_of
 from detkit.detectors.task import Task
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
@@ -107,7 +107,7 @@ def train(
     config, out = as_config(config, overrides, settings), None if out is None else Path(out)
     if resume and out is None:
         raise UserError("--resume needs --out, the folder of the run to go on with")
-    recipe = trained_family_of(config.detector).recipes[config.train.type]
+    recipe = family_of(config.detector).recipes[config.train.type]
     weights = None if from_weights is None else read_model_file(from_weights).path
     with session(config, trains=True) as run, ExitStack() as held:
         screen = ImageScreen(skip_bad, skipped_before(out), decide=from_main)

@@ -10,12 +10,15 @@ from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Values
 from detkit.spec import Count, Fraction, NonNegative, Positive, Spec, fill
 from detkit.training.config import TrainConfig
+from detkit.training.staged.config import PAPERS_IMAGES
 
 Cells = Annotated[int, Field(ge=1, le=64)]
 """Rows or columns of a filter."""
 
 MOST_CHILDREN = 64
 """Parts of a star model, and star models of a class."""
+
+_PAPERS_C = 0.001
 
 Stars = Annotated[tuple[tuple[Cells, Cells], ...], Field(min_length=1, max_length=MOST_CHILDREN)]
 """Rows and columns of the root filters of a class."""
@@ -81,6 +84,19 @@ class LatentSVMConfig(TrainConfig):
     box_ridge: NonNegative = 0.01
     """Weight of the coefficients' norm against the squared errors of box prediction (0 in release 5, which
     needs many objects)."""
+
+    def fitted_to(self, num_examples: int) -> tuple[Self, str]:
+        """Return these settings for other data than VOC: an SVM for fewer objects, and negatives of all images.
+
+        Losses are summed, so that fewer objects need a larger factor to be learned at all.
+
+        Example:
+            >>> [LatentSVMConfig().fitted_to(images)[0].c for images in (300, 1670, 5011, 50_000)]
+            [0.01, 0.003, 0.001, 0.001]
+        """
+        c = float(f"{min(max(_PAPERS_C * PAPERS_IMAGES / num_examples, _PAPERS_C), 10 * _PAPERS_C):.2g}")
+        fitted = self.model_copy(update={"c": c, "negative_iou": 0.3, "box_ridge": 0.01})
+        return fitted, f"c {c:g} for {num_examples:,} images, and negatives from all of them"
 
     @model_validator(mode="after")
     def _areas_rise(self) -> LatentSVMConfig:
