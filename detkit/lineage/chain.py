@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from detkit.detectors.dpm.config import LatentSVMConfig
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import family_named
 from detkit.models.backbones.family import BackboneFamily, LastStage
@@ -25,6 +26,9 @@ WARMUP_SHARE = 0.1
 TWO_FC_CHANNELS = 512
 USUAL_CELLS = 7
 HOG_CELL_PX, SMALL_CROP_PX = 8, 64  # cells are half as wide where crops are that small
+DPM_INTERVAL, DPM_PARTS, DPM_PART_SIZE = 5, 6, (5, 5)
+DPM_ROOT_CELLS = 30, 80  # smallest and largest root
+DPM_NEGATIVES, DPM_HARD, DPM_FEW_IMAGES = 3000, 30, 100
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,34 @@ def hog_svm(ground: Ground) -> Values:
     return _config(ground, detector, {"type": "mining", "rounds": 1}, as_they_are)
 
 
+def dpm(ground: Ground) -> Values:
+    """Deformable part models: a template for each shape of a class, whose parts move."""
+    cell_px = HOG_CELL_PX if ground.terms.crop_px > SMALL_CROP_PX else HOG_CELL_PX // 2
+    detector = {
+        "type": "dpm",
+        "cell_px": cell_px,
+        "interval": DPM_INTERVAL,
+        "components": 2,
+        "parts": DPM_PARTS,
+        "part_size": DPM_PART_SIZE,
+    }
+    few = {"find_objects": 1, "mine": 3}
+    train = {
+        "type": "latent_svm",
+        "c": LatentSVMConfig().fitted_to(ground.num_images)[0].c,
+        "root_area_px": [cells * cell_px**2 for cells in DPM_ROOT_CELLS],
+        "max_negatives": DPM_NEGATIVES,
+        "hard_per_image": DPM_HARD,
+        "few_images": DPM_FEW_IMAGES,
+        "roots": few,
+        "mixture": few,
+        "parts": {"find_objects": 3, "mine": 3},
+        "last": {"find_objects": 1, "mine": 2},
+    }
+    as_they_are = {**_without_augmentation(ground), "resize": None}
+    return _config(ground, detector, train, as_they_are)
+
+
 def sliding_window(ground: Ground) -> Values:
     """R-CNN that looks everywhere on a grid, which takes more boxes.
 
@@ -181,6 +213,7 @@ def faster_rcnn(ground: Ground) -> Values:
 
 CHAIN = (
     Link("hog_svm", "HOG + SVM", "histograms of gradients at every window of a pyramid", hog_svm),
+    Link("dpm", "DPM", "a root for each shape of a class, with parts that move", dpm),
     Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
     Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
     Link("sppnet", "SPP-net", "the image is read once for all of them", sppnet),

@@ -38,7 +38,7 @@ from detkit.data.datasets.splits import Split, divide
 from detkit.data.images import decode_image
 from detkit.data.transforms.config import ResizeConfig
 from detkit.detectors.config import DetectorConfig
-from detkit.detectors.families import starts_of, family_of
+from detkit.detectors.families import starts_of
 from detkit.errors import UserError
 from detkit.names import counted, one_line
 from detkit.proposals.config import for_any_images

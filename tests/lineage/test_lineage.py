@@ -189,7 +189,7 @@ def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_detector_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--detector hog: must be one of hog_svm, sliding_window, rcnn"):
+    with pytest.raises(UserError, match="--detector hog: must be one of hog_svm, dpm, sliding_window, rcnn"):
         run(tmp_path / "out", "hog")
     with pytest.raises(UserError, match="--backbone lenet"):
         run(tmp_path / "out", terms=replace(TINY, backbone="lenet"))

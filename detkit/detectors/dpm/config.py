@@ -86,7 +86,7 @@ class LatentSVMConfig(TrainConfig):
     needs many objects)."""
 
     def fitted_to(self, num_examples: int) -> tuple[Self, str]:
-        """Return these settings for other data than VOC: an SVM for fewer objects, and negatives of all images.
+        """Return these settings for other data than VOC: a larger c, and negatives of all images.
 
         Losses are summed, so that fewer objects need a larger factor to be learned at all.
 

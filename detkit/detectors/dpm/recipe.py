@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,15 @@ from detkit.training.staged.stages import Artefact, Stages
 
 Array = NDArray[Any]
 
-STAGES = ("roots", "mixture", "parts", "boxes")
+OWN = {
+    "roots": ("roots", "root_area_px"),
+    "mixture": ("mixture",),
+    "parts": ("parts", "last"),
+    "boxes": ("box_ridge",),
+}
+"""Keys of `train` that each stage alone depends on."""
+
+STAGES = tuple(OWN)
 CONTEXT = "context"
 SEARCHED = {"interval", "nms_share", "cascade", "context"}
 """How what was learned is searched for, which is no matter of the stages before."""
@@ -76,10 +84,12 @@ def train_dpm(task: Task) -> Progress:
         raise UserError("--from: a dpm starts from no weights; its filters are fitted from scratch")
     training = _Training.of(task)
     stages = Stages(task.folder, [*STAGES, CONTEXT] if training.detector.context else STAGES, say)
-    inputs: Mapping[str, Any] = training.inputs
+    before: dict[str, Artefact] = {}
     for name, make in (("roots", training.roots), ("mixture", training.mixture), ("parts", training.parts)):
-        made = stages.run(name, inputs, partial(training.each_class, make))
-        training.last, inputs = made, {**training.inputs, name: made}
+        inputs = {**training.inputs(*OWN[name]), **before}
+        training.last = stages.run(name, inputs, partial(training.each_class, make))
+        before = {name: training.last}
+    inputs = {**training.inputs(*OWN["boxes"]), **before}
     boxes = stages.run("boxes", inputs, partial(training.each_class, training.boxes))
     model = cast(DPM, task.initial_model())
     training.fill(model, boxes)
@@ -125,13 +135,13 @@ class _Training:
         how = self.how
         return Limits(how.c, how.positive_weight, how.max_negatives, how.memory_mb)
 
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """What the stages depend on."""
+    def inputs(self, *own: str) -> dict[str, Any]:
+        """Return what a stage depends on besides the one before; `own` are those of `train` it has alone."""
+        others = {key for keys in OWN.values() for key in keys if key not in own}
         return {
             **stage_inputs(self.task),
             "detector": self.detector.model_dump(exclude=SEARCHED),
-            "train": self.how.model_dump(),
+            "train": self.how.model_dump(exclude=others),
         }
 
     def class_images(self, label: int) -> ClassImages:

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 _SHARPNESS = 1000.0  # of the soft maximum: it is nearly the largest of the models' norms
 _STEPS, _CORRECTIONS = 1000, 20
+_USES, _STEPS_AHEAD = 20, 5  # evaluations before the rows that count are chosen anew
+_ROUNDING, _SHORTEST = 1e-4, 1e-12
 _PROGRESS, _PULL = 1e-6, 1e-6  # the search ends when a step gains less, or nothing pulls harder
 
 
@@ -90,6 +92,7 @@ class LatentSVM:
         found, self._starts, self._counts = np.unique(
             examples[self._order], return_index=True, return_counts=True
         )
+        self._negative = [~positive[own.examples] for own in placements]
         self._signs = np.where(positive[found], -1.0, 1.0)
         self._factors = c * np.where(positive[found], positive_weight, 1.0)
 
@@ -102,7 +105,7 @@ class LatentSVM:
 
     def value(self, weights: Sequence[Array], penalties: Sequence[Array]) -> Value:
         """Return the objective with the (D,) weights of each model."""
-        losses, _ = self._losses(weights)
+        losses, _ = self._losses(self.scores(weights))
         positive = self._signs < 0
         return Value(
             float(losses[positive].sum()), float(losses[~positive].sum()), soft_maximum(weights, penalties)[0]
@@ -124,17 +127,17 @@ class LatentSVM:
         ends = np.cumsum([len(model.start) for model in models])[:-1]
         penalties = [model.penalty for model in models]
 
+        rows = [
+            _LiveRows(features, negative)
+            for features, negative in zip(self._features, self._negative, strict=True)
+        ]
+
         def objective(joined: Array) -> tuple[float, Array]:
             weights = np.split(joined, ends)
-            losses, slopes = self._losses(weights)
+            losses, slopes = self._losses([live.scores(own) for live, own in zip(rows, weights, strict=True)])
             norm, gradients = soft_maximum(weights, penalties)
-            joined_gradient = np.concatenate(
-                [
-                    gradient + own[own != 0].astype(np.float32) @ features[own != 0]
-                    for gradient, features, own in zip(gradients, self._features, slopes, strict=True)
-                ]
-            )
-            return float(losses.sum()) + norm, joined_gradient
+            pulls = [live.pulled(own) for live, own in zip(rows, slopes, strict=True)]
+            return float(losses.sum()) + norm, np.concatenate(gradients) + np.concatenate(pulls)
 
         start = np.concatenate([np.maximum(model.start, model.least) for model in models])
         least = np.concatenate([np.where(model.fixed, model.start, model.least) for model in models])
@@ -149,9 +152,9 @@ class LatentSVM:
         )
         return np.split(found.x, ends)
 
-    def _losses(self, weights: Sequence[Array]) -> tuple[Array, list[Array]]:
-        """Return the (M,) losses of examples, and of each model the (N,) slopes by the scores."""
-        scores = np.concatenate(self.scores(weights))[self._order]
+    def _losses(self, of_models: Sequence[Array]) -> tuple[Array, list[Array]]:
+        """Return the (M,) losses of examples by the scores of placements, and the (N,) slopes by these."""
+        scores = np.concatenate(of_models)[self._order]
         best = np.maximum.reduceat(scores, self._starts) if len(scores) else scores
         hinges = np.maximum(0, 1 + self._signs * best)
         places = np.where(scores == best.repeat(self._counts), np.arange(len(scores)), len(scores))
@@ -159,6 +162,57 @@ class LatentSVM:
         slopes = np.zeros(len(scores))
         slopes[self._order[first]] = np.where(hinges > 0, self._signs * self._factors, 0)
         return self._factors * hinges, np.split(slopes, self._ends[:-1])
+
+
+class _LiveRows:
+    """Placements of a model in a search for weights, of which most negatives are far from any loss.
+
+    A score changes by no more than the weights move, times the length of the features: so rows that cannot
+    reach -1 yet are left out until the weights have moved so far.
+
+    Args:
+        features: (N, D) float32.
+        negative: (N,) bool.
+    """
+
+    def __init__(self, features: Array, negative: Array) -> None:
+        self._features, self._negative = features, negative
+        self._lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64)) + _SHORTEST
+        self._from: Array | None = None  # weights that the live rows were chosen for
+        self._last: Array | None = None
+        self._reach, self._farthest, self._uses = 0.0, 0.0, 0
+        self._live, self._rows = np.arange(len(features)), features
+
+    def scores(self, weights: Array) -> Array:
+        """Return (N,) scores with (D,) weights; -inf of rows that are below -1 for certain."""
+        plane = weights.astype(np.float32)
+        moved = np.inf if self._from is None else float(np.linalg.norm(plane - self._from))
+        step = 0.0 if self._last is None else float(np.linalg.norm(plane - self._last))
+        self._last = plane
+        if moved >= self._reach or self._uses == _USES:
+            return self._choose(plane, step)
+        self._farthest, self._uses = max(self._farthest, moved), self._uses + 1
+        scores = np.full(len(self._features), -np.inf)
+        scores[self._live] = self._rows @ plane
+        return scores
+
+    def _choose(self, plane: Array, step: float) -> Array:
+        scores = (self._features @ plane).astype(np.float64)
+        room = np.where(self._negative, (-1 - scores) / self._lengths, -np.inf)
+        # As far as the weights moved lately; as half of the rows allow, where they moved too far for that.
+        slow, half = self._uses == _USES, float(np.median(room)) if len(room) else 0.0
+        self._reach = 2 * self._farthest if slow else max(half, _STEPS_AHEAD * step)
+        self._live = np.flatnonzero(room < self._reach * (1 + _ROUNDING) + _ROUNDING)
+        self._rows = self._features[self._live] if len(self._live) < len(room) else self._features
+        self._from, self._farthest, self._uses = plane, 0.0, 0
+        return scores
+
+    def pulled(self, slopes: Array) -> Array:
+        """Return the (D,) sum of the rows times (N,) slopes, which are 0 but for live rows."""
+        own = slopes[self._live]
+        active = np.flatnonzero(own)
+        pulled: Array = own[active].astype(np.float32) @ self._rows[active]
+        return pulled
 
 
 def soft_maximum(weights: Sequence[Array], penalties: Sequence[Array]) -> tuple[float, list[Array]]:

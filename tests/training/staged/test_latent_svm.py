@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.staged.latent_svm import LatentSVM, Placements, Weights, soft_maximum
+from detkit.training.staged.latent_svm import LatentSVM, Placements, Weights, _LiveRows, soft_maximum
 
 
 def problem(seed: int = 0) -> tuple[list[Placements], np.ndarray]:
@@ -148,3 +148,25 @@ def test_the_soft_maximum_lies_between_the_largest_norm_and_that_of_all_being_so
     assert np.stack(gradients).tolist() == [[0.5, 1.0], [1.0, 0.5], [0.0, 0.0]]
     nudged = [weights[0] + np.array([1e-6, 0]), *weights[1:]]
     assert (soft_maximum(nudged, penalties)[0] - value) / 1e-6 == pytest.approx(0.5, abs=1e-3)
+
+
+def test_rows_that_are_left_out_are_those_without_loss() -> None:
+    """Whichever rows are live, the losses and the pull are those of all."""
+    chance = np.random.default_rng(0)
+    features = chance.normal(size=(300, 6)).astype(np.float32)
+    negative = np.arange(300) >= 20
+    live, weights = _LiveRows(features, negative), np.array([-2.0, 0.5, 0, 0, 1, 0])
+    chosen = set()
+    for turn in range(200):
+        weights = weights + (0.2 if turn % 50 == 0 else 0.002) * chance.normal(size=6)
+        scores = live.scores(weights)
+        every = features @ weights
+        known = np.isfinite(scores)
+        np.testing.assert_allclose(scores[known], every[known], atol=1e-5)
+        assert (every[~known] < -1).all()
+        assert known[:20].all()
+        slopes = np.where(known & (every > -1), 1.0, 0.0)
+        np.testing.assert_allclose(live.pulled(slopes), slopes @ features, atol=1e-3)
+        chosen.add(int(known.sum()))
+    assert min(chosen) < 240  # of which a third is below -1
+    assert max(chosen) == 300
