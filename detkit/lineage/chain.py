@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from detkit.detectors.dpm.config import LatentSVMConfig
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import family_named
 from detkit.models.backbones.family import BackboneFamily, LastStage
@@ -26,6 +25,7 @@ WARMUP_SHARE = 0.1
 TWO_FC_CHANNELS = 512
 USUAL_CELLS = 7
 HOG_CELL_PX, SMALL_CROP_PX = 8, 64  # cells are half as wide where crops are that small
+DPM_C, DPM_C_OF_ALL = 0.01, 5.0  # losses are summed: over fewer images they need a larger factor
 DPM_INTERVAL, DPM_PARTS, DPM_PART_SIZE = 5, 6, (5, 5)
 DPM_ROOT_CELLS = 30, 80  # smallest and largest root
 DPM_NEGATIVES, DPM_HARD, DPM_FEW_IMAGES = 3000, 30, 100
@@ -130,7 +130,7 @@ def dpm(ground: Ground) -> Values:
     few = {"find_objects": 1, "mine": 3}
     train = {
         "type": "latent_svm",
-        "c": LatentSVMConfig().fitted_to(ground.num_images)[0].c,
+        "c": min(DPM_C, DPM_C_OF_ALL / ground.num_images),
         "root_area_px": [cells * cell_px**2 for cells in DPM_ROOT_CELLS],
         "max_negatives": DPM_NEGATIVES,
         "hard_per_image": DPM_HARD,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.detectors.dpm.examples import ClassImages, Negatives, Positive
+from detkit.detectors.dpm.examples import ClassImages, Negatives, PlacedObject
 from detkit.detectors.dpm.weights import StarWeights
 from detkit.runtime.progress import ProgressLine
 from detkit.training.staged.latent_svm import LatentSVM, Placements, Value
@@ -40,7 +40,7 @@ class Rounds:
 
 
 @dataclass(frozen=True)
-class Limits:
+class FitLimits:
     """What the fits are like, and how much they keep.
 
     Attributes:
@@ -145,7 +145,7 @@ class Descent:
         """Return the state before the first round."""
         return Descent(list(stars), [StarNegatives.none(len(star.values)) for star in stars])
 
-    def fit(self, positives: Sequence[Positive], limits: Limits) -> Value:
+    def fit(self, positives: Sequence[PlacedObject], limits: FitLimits) -> Value:
         """Fit the weights to the objects and the negatives that are kept; return the objective."""
         svm = self._svm(positives, limits)
         models = [star.learned() for star in self.stars]
@@ -157,7 +157,7 @@ class Descent:
         self.lowest = float(scores[-(-len(scores) // 20) - 1])
         return svm.value(fitted, [model.penalty for model in models])
 
-    def _svm(self, positives: Sequence[Positive], limits: Limits) -> LatentSVM:
+    def _svm(self, positives: Sequence[PlacedObject], limits: FitLimits) -> LatentSVM:
         """Return the objective: examples are the objects, and then the negatives' places."""
         places = np.unique(np.concatenate([own.examples for own in self.negatives]))
         placements = []
@@ -169,10 +169,10 @@ class Descent:
         positive = np.arange(len(positives) + len(places)) < len(positives)
         return LatentSVM(placements, positive, c=limits.c, positive_weight=limits.positive_weight)
 
-    def _scores_of(self, positives: Sequence[Positive]) -> Array:
+    def _scores_of(self, positives: Sequence[PlacedObject]) -> Array:
         return np.array([float(own.features @ self.stars[own.star].values) for own in positives])
 
-    def forget_easy(self, positives: Sequence[Positive], limits: Limits) -> None:
+    def forget_easy(self, positives: Sequence[PlacedObject], limits: FitLimits) -> None:
         """Forget negatives so that half of the room is free, the easiest first, but no support vector."""
         scores = [
             own.features @ star.values.astype(np.float32)
@@ -192,13 +192,13 @@ class Descent:
         ):
             own.keep(which)
 
-    def _room(self, positives: Sequence[Positive], limits: Limits) -> tuple[int, int]:
+    def _room(self, positives: Sequence[PlacedObject], limits: FitLimits) -> tuple[int, int]:
         """Return how many negatives there is room for, and how many bytes of features."""
         taken = sum(own.features.nbytes for own in positives)
         most = max(limits.negatives, 9 * len(positives))
         return most, max(limits.megabytes * 2**20 - taken, 0)
 
-    def is_full(self, positives: Sequence[Positive], limits: Limits) -> bool:
+    def is_full(self, positives: Sequence[PlacedObject], limits: FitLimits) -> bool:
         """Return whether no more negatives are taken."""
         most, most_bytes = self._room(positives, limits)
         held = sum(own.features.nbytes for own in self.negatives)
@@ -210,7 +210,7 @@ class Descent:
             self.negatives[own.star].add(own.features, own.examples)
 
 
-def _stacked(positives: Sequence[Positive], chosen: Sequence[int], width: int) -> NDArray[np.float32]:
+def _stacked(positives: Sequence[PlacedObject], chosen: Sequence[int], width: int) -> NDArray[np.float32]:
     if not chosen:
         return np.zeros((0, width), np.float32)
     return np.stack([positives[place].features for place in chosen])
@@ -222,7 +222,7 @@ def train_round(
     objects: Sequence[int],
     background: Sequence[int],
     rounds: Rounds,
-    limits: Limits,
+    limits: FitLimits,
     what: str,
 ) -> None:
     """Find the objects anew, and mine negatives and fit until the known negatives are those that matter.
@@ -264,9 +264,9 @@ def train_round(
 
 def find_objects(
     stars: Sequence[StarWeights], images: ClassImages, objects: Sequence[int], what: str
-) -> list[Positive]:
+) -> list[PlacedObject]:
     """Return the best placements of the objects of some images."""
-    found = list[Positive]()
+    found = list[PlacedObject]()
     with ProgressLine(f"{what}: objects", len(objects)) as progress:
         for done, own in enumerate(images.of_all(objects, lambda image: images.positives(stars, image)), 1):
             found += own
@@ -277,9 +277,9 @@ def find_objects(
 def mine(
     state: Descent,
     images: ClassImages,
-    positives: Sequence[Positive],
+    positives: Sequence[PlacedObject],
     background: Sequence[int],
-    limits: Limits,
+    limits: FitLimits,
     what: str,
 ) -> tuple[bool, float]:
     """Add hard negatives, going on where the last mining stopped, until there is no more room for any.

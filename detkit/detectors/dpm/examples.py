@@ -32,7 +32,7 @@ _MARGIN = 0.5  # of a crop around objects, in sides of the largest
 _AT_A_TIME = 8  # images
 
 
-class Positive(NamedTuple):
+class PlacedObject(NamedTuple):
     """The best placement of an object.
 
     Attributes:
@@ -129,7 +129,7 @@ class ClassImages:
                 run_all(one, group, self.num_threads)
             yield from (found.pop(image) for image in group)
 
-    def positives(self, stars: Sequence[StarWeights], image: int) -> list[Positive]:
+    def positives(self, stars: Sequence[StarWeights], image: int) -> list[PlacedObject]:
         """Return the best placement of each object of an image; small objects, and those without, have none.
 
         The image is cropped around its objects. An object whose area is below that of the smallest root in
@@ -312,10 +312,10 @@ def _positive(
     fine: Level | None,
     box: Array,
     size: tuple[int, int],
-) -> Positive:
+) -> PlacedObject:
     star, side = star_and_side(stars)[int(found.components[0])]
     features = stars[star].features(found, level, fine, side, model.padding)[0]
-    return Positive(star, features, float(found.scores[0]), side, found.filters[0], box, size)
+    return PlacedObject(star, features, float(found.scores[0]), side, found.filters[0], box, size)
 
 
 def _described(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # what trains is not needed for an image
-    from detkit.detectors.dpm.examples import Positive
+    from detkit.detectors.dpm.examples import PlacedObject
     from detkit.detectors.dpm.weights import StarWeights
 
 Array = NDArray[Any]
@@ -54,7 +54,7 @@ def _sides(boxes: Array) -> Array:
 
 
 def fit_boxes(
-    positives: Sequence[Positive], number: int, star: StarWeights, ridge: float
+    positives: Sequence[PlacedObject], number: int, star: StarWeights, ridge: float
 ) -> NDArray[np.float64]:
     """Return the (S, 4, 2 * F + 1) predictions of boxes for the S sides of a star model, by least squares.
 
@@ -84,7 +84,7 @@ def fit_boxes(
     return found
 
 
-def _facing(positive: Positive, turned: bool) -> tuple[Array, Array, Array]:
+def _facing(positive: PlacedObject, turned: bool) -> tuple[Array, Array, Array]:
     """Return the clipped root, the filters and the object of a placement, mirrored where it is turned."""
     height, width = positive.size
     whole = np.concatenate([positive.filters, positive.box[None]])

@@ -16,8 +16,8 @@ from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.dpm.config import DPMConfig, LatentSVMConfig, RoundsConfig
 from detkit.detectors.dpm.context import context_of, fit_context, found_objects, order_kept
-from detkit.detectors.dpm.descent import Descent, Limits, Rounds, find_objects, train_round
-from detkit.detectors.dpm.examples import ClassImages, Positive
+from detkit.detectors.dpm.descent import Descent, FitLimits, Rounds, find_objects, train_round
+from detkit.detectors.dpm.examples import ClassImages, PlacedObject
 from detkit.detectors.dpm.first_filters import (
     DEFORMATION,
     faces_left,
@@ -131,9 +131,9 @@ class _Training:
         return cast(LatentSVMConfig, self.task.train)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> FitLimits:
         how = self.how
-        return Limits(how.c, how.positive_weight, how.max_negatives, how.memory_mb)
+        return FitLimits(how.c, how.positive_weight, how.max_negatives, how.memory_mb)
 
     def inputs(self, *own: str) -> dict[str, Any]:
         """Return what a stage depends on besides the one before; `own` are those of `train` it has alone."""
@@ -375,8 +375,8 @@ def _file(folder: Path, label: int) -> Path:
     return folder / f"{label}.safetensors"
 
 
-def _warped_positive(star: StarWeights, features: Array) -> Positive:
+def _warped_positive(star: StarWeights, features: Array) -> PlacedObject:
     vector = np.zeros(len(star.values), np.float32)
     vector[: features.size] = features.ravel()
     vector[-1] = BIAS
-    return Positive(0, vector, 0.0, 0, np.zeros((1, 4)), np.zeros(4), (0, 0))
+    return PlacedObject(0, vector, 0.0, 0, np.zeros((1, 4)), np.zeros(4), (0, 0))

@@ -9,14 +9,14 @@ import pytest
 
 from detkit.detectors.dpm import descent
 from detkit.detectors.dpm.config import DPMConfig
-from detkit.detectors.dpm.descent import Descent, Limits, Rounds, StarNegatives, train_round
-from detkit.detectors.dpm.examples import Negatives, Positive
+from detkit.detectors.dpm.descent import Descent, FitLimits, Rounds, StarNegatives, train_round
+from detkit.detectors.dpm.examples import Negatives, PlacedObject
 from detkit.detectors.dpm.stage_files import read_descent, write_descent
 from detkit.detectors.dpm.weights import StarWeights
 from detkit.errors import UserError
 from tests.detectors.dpm.test_weights import random_star
 
-LIMITS = Limits(c=0.5, positive_weight=2.0, negatives=10, megabytes=100)
+LIMITS = FitLimits(c=0.5, positive_weight=2.0, negatives=10, megabytes=100)
 
 
 def small_star() -> StarWeights:
@@ -29,8 +29,8 @@ def vector(value: float, star: StarWeights | None = None) -> np.ndarray:
     return found
 
 
-def positive(value: float, score: float = 0.0) -> Positive:
-    return Positive(0, vector(value), score, 0, np.zeros((1, 4)), np.zeros(4), (9, 9))
+def positive(value: float, score: float = 0.0) -> PlacedObject:
+    return PlacedObject(0, vector(value), score, 0, np.zeros((1, 4)), np.zeros(4), (9, 9))
 
 
 def negatives(*values: float, start: int = 0) -> Negatives:
@@ -41,14 +41,14 @@ def negatives(*values: float, start: int = 0) -> Negatives:
 class Images:
     """Images that know what is in them, whatever the model."""
 
-    def __init__(self, objects: list[list[Positive]], mined: list[list[Negatives]]) -> None:
+    def __init__(self, objects: list[list[PlacedObject]], mined: list[list[Negatives]]) -> None:
         self.objects, self.mined, self.searched = objects, mined, list[int]()
 
     def of_all(self, images, work):  # type: ignore[no-untyped-def]
         for image in images:
             yield work(image)
 
-    def positives(self, stars: list[StarWeights], image: int) -> list[Positive]:
+    def positives(self, stars: list[StarWeights], image: int) -> list[PlacedObject]:
         return [own._replace(score=float(own.features @ stars[0].values)) for own in self.objects[image]]
 
     def negatives(self, stars: list[StarWeights], image: int) -> list[Negatives]:
@@ -95,7 +95,7 @@ def test_the_easiest_negatives_are_forgotten_but_no_support_vector() -> None:
     state.add([negatives(0, 1, 2, 3, 4, 5, start=20)])
     state.forget_easy([], LIMITS)
     assert len(state.negatives[0]) == 8  # all that score more than -1
-    one = Limits(0.5, 2.0, 10, 0)
+    one = FitLimits(0.5, 2.0, 10, 0)
     state.forget_easy([], one)
     assert len(state.negatives[0]) == 8
 
@@ -107,7 +107,7 @@ def test_there_is_room_for_nine_negatives_of_each_object_and_for_so_much_memory(
     state.add([negatives(100, start=9)])
     assert state.is_full([], LIMITS)
     assert not state.is_full([positive(1), positive(2)], LIMITS)
-    assert state.is_full([positive(1), positive(2)], Limits(0.5, 2.0, 1000, 0))
+    assert state.is_full([positive(1), positive(2)], FitLimits(0.5, 2.0, 1000, 0))
 
 
 def test_a_round_fits_objects_and_negatives_apart() -> None:

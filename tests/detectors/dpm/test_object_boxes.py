@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.detectors.dpm.examples import Positive
+from detkit.detectors.dpm.examples import PlacedObject
 from detkit.detectors.dpm.object_boxes import fit_boxes, predicted
 from tests.detectors.dpm.test_weights import random_star
 
 SIZE = (200, 300)
 
 
-def placements(count: int, *, side: int, rule: np.ndarray, star: int = 0) -> list[Positive]:
+def placements(count: int, *, side: int, rule: np.ndarray, star: int = 0) -> list[PlacedObject]:
     """Return placements whose objects' boxes follow a rule of where three filters are."""
     chance = np.random.default_rng(count + side)
     found = []
@@ -22,7 +22,7 @@ def placements(count: int, *, side: int, rule: np.ndarray, star: int = 0) -> lis
         parts = [root + np.tile(chance.uniform(-9, 9, 2), 2) for _ in range(2)]
         filters = np.stack([root, *(part + np.array([5, 5, -20, -20]) for part in parts)])
         box = predicted(root[None], filters[None], rule)[0]
-        found.append(Positive(star, np.zeros(1, np.float32), 0.0, side, filters, box, SIZE))
+        found.append(PlacedObject(star, np.zeros(1, np.float32), 0.0, side, filters, box, SIZE))
     return found
 
 
@@ -88,7 +88,7 @@ def test_roots_are_clipped_to_the_image_as_in_a_test() -> None:
     """So strong a ridge leaves the constant: how far the object's sides are from the clipped root's."""
     star = random_star(0, (4, 3), 0, mirrored=False)
     filters, box = np.array([[-21.0, 11, 79, 231]]), np.array([10.0, 20, 90, 190])
-    positive = Positive(0, np.zeros(1, np.float32), 0.0, 0, filters, box, SIZE)
+    positive = PlacedObject(0, np.zeros(1, np.float32), 0.0, 0, filters, box, SIZE)
     found = fit_boxes([positive], 0, star, 1e12)[0]
     width, height = 79 - 0 - 1, 200 - 11 - 1  # of inclusive pixels
     expected = [10 / width, (20 - 11) / height, (90 - 79) / width, (190 - 200) / height]
