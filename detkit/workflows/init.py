@@ -32,8 +32,8 @@ from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import read_sets
-from detkit.data.datasets.related_images import shared_images
-from detkit.data.datasets.split_leaks import leak_warning, remember_leaks
+from detkit.data.datasets.related_images import leaks_between
+from detkit.data.datasets.split_leaks import Leaks, leak_warning, remember_leaks
 from detkit.data.datasets.splits import Split, divide
 from detkit.data.images import decode_image
 from detkit.data.transforms.config import ResizeConfig
@@ -64,7 +64,7 @@ class _Look:
     problems: list[str]
     unreadable: list[str]
     others: list[str]
-    leaks: int = 0
+    leaks: Leaks
 
 
 def init(
@@ -150,7 +150,7 @@ def _look_at(dataset: Path, out: Path) -> _Look:
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
-        return _Look(found.format, split, train, val, [], _decode_some(train, val), others)
+        return _Look(found.format, split, train, val, [], _decode_some(train, val), others, Leaks())
     for part in (train, val):
         require_images(part)
     train, val = with_sizes(train), with_sizes(val)
@@ -195,9 +195,9 @@ def _fault(image: tuple[str, ImagePlaces]) -> str:
     return ""
 
 
-def _leaks(train: AnnotationSet, val: AnnotationSet) -> int:
-    """Return how many near duplicates training and validation share, and note it for `train`."""
-    leaks = len(shared_images(train, val))
+def _leaks(train: AnnotationSet, val: AnnotationSet) -> Leaks:
+    """Return what training and validation share, and note it for `train`."""
+    leaks = leaks_between(train, val)
     remember_leaks(image_paths(train), image_paths(val), leaks)
     return leaks
 
@@ -252,8 +252,8 @@ def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
     notes = [look.split.note, *look.others, *look.unreadable]
-    if look.leaks:
-        notes.append(leak_warning(look.leaks))
+    if warning := leak_warning(look.leaks):
+        notes.append(warning)
     detector: DetectorConfig = template.detector.for_other_classes()
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
