@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detkit.cli.arguments import BackboneWeights, weights_override
+from detkit.cli.arguments import BackboneWeights, dataset_place, weights_override
 from detkit.cli.output import JsonFile, deliver
 from detkit.names import counted
 
@@ -16,15 +16,26 @@ if TYPE_CHECKING:
     from detkit.workflows.plan import Plan
 
 
+def _new_file(out: Path) -> Path:
+    from detkit.storage.run_folder import require_new
+
+    require_new(out, "-o")
+    return out
+
+
 def init(
     dataset: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATASET",
             help="A dataset's folder or file of annotations, or images in folders by class.",
+            callback=dataset_place,
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.", callback=_new_file),
+    ],
     detector: Annotated[
         str | None,
         typer.Option(

@@ -46,7 +46,7 @@ from detkit.runs.learning import fit_of
 from detkit.runtime.cores import num_cores
 from detkit.runtime.thread_map import map_threads
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import made_folder
+from detkit.storage.run_folder import made_folder, require_new
 
 FITTING = 0.98  # of the objects have an anchor: no other detector is tried
 DEFAULT, DEFAULT_CLASSIFIER = "faster_rcnn", "classifier"
@@ -91,8 +91,7 @@ def init(
         UserError: the dataset cannot be recognised or read, has no objects, or `out` exists.
     """
     dataset, out = Path(dataset), Path(out)
-    if out.exists():
-        raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
+    require_new(out, "-o")
     with made_folder(out.parent, ""), _without_lists_of_a_failure(out):
         return _init(dataset, detector, out, overrides)
 

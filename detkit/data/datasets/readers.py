@@ -33,9 +33,10 @@ from detkit.data.datasets.config import (
 )
 from detkit.data.datasets.source import Source, file_source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
 from detkit.spec import CustomConfig, Spec
 from detkit.storage.atomic import write_atomically
+from detkit.storage.regular_files import is_file, is_folder
 
 Classes = Sequence[str] | None
 Screen = Callable[[AnnotationSet], AnnotationSet]
@@ -102,6 +103,19 @@ def file_format(name: str) -> FileFormat:
     files = READERS[config_type(name)].files
     assert files is not None
     return files
+
+
+def require_places(part: str, config: Spec | None) -> None:
+    """Check that what `data.train` or `data.val` names is there; the images are not looked for.
+
+    Raises:
+        UserError: a folder or a file of annotations is not.
+    """
+    config = config.of if isinstance(config, ObjectCropsConfig) else config
+    for key in ("root", "annotations"):
+        place = getattr(config, key, None)
+        if place is not None and not is_file(Path(place)) and not is_folder(Path(place)):
+            raise UserError(f"data.{part}.{key}: {cut(place, 300)}: there is no such file or folder")
 
 
 def read_set(config: Spec, classes: Classes = None) -> AnnotationSet:
