@@ -105,7 +105,7 @@ def _leave_out_images(fixes: Fixes, flagged: _ByKind) -> None:
     survey = fixes.checked.survey
     for kind in _BROKEN_IMAGES:
         fixes.dropped_images.update(flagged[kind])
-    entries = list(zip(survey.sources, survey.files, strict=True))
+    entries = list(zip(survey.group, survey.files, strict=True))
     for image in flagged["duplicate_file_name"]:
         fixes.dropped_images.add(image)
         rows = (row for row, owner in enumerate(survey.owners) if owner == image)
