@@ -89,6 +89,7 @@ def predict(
         counted(len(records), "image"),
         *([f"{len(records.skipped)} of them skipped ({SKIPPED} lists them)"] if records.skipped else []),
         *([f"{counted(records.left_out, 'other file')} left out"] if records.left_out else []),
+        f"score threshold {records.floors}",
     ]
     lines = _lines(records, hints=threshold is None)
     deliver(records, json_file, chain(lines, [f"{', '.join(done)}; results are in {folder}"]))

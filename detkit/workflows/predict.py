@@ -78,8 +78,9 @@ def predict(
 
     Returns:
         The folder, and one record an image: image, width, height, detections and error, read from a file when
-        it is asked for; `skipped` of the records lists the images that could not be read, and `left_out`
-        counts the files beside them that are no images. No record in the processes that are not the first.
+        it is asked for; `skipped` of the records lists the images that could not be read, `left_out` counts
+        the files beside them that are no images, and `floors` says which scores are reported. No record in
+        the processes that are not the first.
 
     Raises:
         UserError: the weights cannot be read, nothing matches a source, the threshold is none of these, or an
@@ -113,7 +114,10 @@ def predict(
             warn_of_others(images.left_out)
             if draw:
                 _draw_filters(predictor, folder / FILTERS)
-            results.append(held.enter_context(_Results(folder, images, work, format, predictor, draw=draw)))
+            said = predictor.describe_floors(threshold)
+            results.append(
+                held.enter_context(_Results(folder, images, work, format, predictor, said, draw=draw))
+            )
             return folder, results[0].missing()
 
         folder, missing = from_main(begin)
@@ -141,6 +145,7 @@ class _Results:
         work: str,
         result_format: ResultFormat,
         predictor: Predictor,
+        floors: str,
         *,
         draw: bool,
     ) -> None:
@@ -150,7 +155,7 @@ class _Results:
         self._folder, self._files, self._format = folder, files, result_format
         self._predictor, self._said_frames = predictor, False
         stamps = [file_stamp(file) for file in files]
-        self.records = Records(folder, work, stamps, images.left_out.total())
+        self.records = Records(folder, work, stamps, images.left_out.total(), floors)
 
     def missing(self) -> list[int]:
         """Return the places of the images that have no record, or are to be drawn and are not."""
