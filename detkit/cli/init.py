@@ -44,6 +44,14 @@ def init(
         ),
     ] = None,
     weights: BackboneWeights = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="A class to find, once for each; default: all. Others are background.",
+        ),
+    ] = None,
     with_plan: Annotated[
         bool, typer.Option("--plan", help="Also measure what the training takes, as detkit plan does.")
     ] = False,
@@ -53,7 +61,7 @@ def init(
     from detkit.workflows import init as workflow
 
     changes = [] if weights is None else [weights_override(weights)]
-    found = workflow.init(dataset, detector=detector, out=out, overrides=changes)
+    found = workflow.init(dataset, detector=detector, out=out, overrides=changes, classes=classes or ())
     planned = _plan(out) if with_plan else None
     counts = [
         f"{part}: {counted(found['images'][part], 'image')}, {counted(found['objects'][part], 'object')}"
