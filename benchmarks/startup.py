@@ -53,7 +53,7 @@ def predictions(folder: Path) -> dict[str, list[str]]:
     from detkit.config.load import load_config
     from detkit.data.synthetic.dataset import SyntheticSet
     from detkit.detectors.builder import build_detector
-    from detkit.inference.model_file import save_model
+    from detkit.inference.save_model import save_model
     from detkit.report.draw import write_image
 
     image, ours, theirs = (str(folder / name) for name in ("image.jpg", "ours.safetensors", "theirs.pth"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -21,8 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None takes them from the command line.
     """
     spin_briefly()
-    # Pillow's warning of large images: detkit has a bound of its own, and names the file.
-    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
+    # What Pillow and OpenCV say of an image names no file; detkit says what is wrong with which.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     # What is imported stays: Python's collector would go through it again and again, and at the end.
     gc.set_threshold(_NEW_OBJECTS)
     atexit.register(gc.freeze)

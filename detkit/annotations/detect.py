@@ -38,6 +38,16 @@ _UNDIVIDED = "all"
 _PARTS = (*ANNOTATION_FOLDERS, *IMAGE_FOLDERS)
 
 
+def require_there(path: Path) -> None:
+    """Check that a folder or file is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not is_file(path) and not is_folder(path):
+        raise UserError(f"{cut(str(path), 300)}: the folder or file does not exist")
+
+
 def locate_dataset(path: Path, broken: list[UserError] | None = None) -> FoundDataset:
     """Recognise a dataset as `detect_format` does, also by its folder of annotations or of images.
 
@@ -83,8 +93,7 @@ def detect_format(path: Path, broken: list[UserError] | None = None) -> FoundDat
     """
     if is_file(path):
         return _detect_file(path)
-    if not is_folder(path):
-        raise UserError(f"{cut(str(path), 300)}: the folder or file does not exist")
+    require_there(path)
     place = path
     for _ in range(_DEEPEST):
         found = _in_folder(place, broken)

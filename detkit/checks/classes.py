@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import role
 from detkit.checks.survey import UNKNOWN, Arrays, Survey
 from detkit.data.config import DataConfig
+from detkit.data.datasets.roles import role
 from detkit.names import counted
 
 RARE = 10

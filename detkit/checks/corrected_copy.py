@@ -274,7 +274,7 @@ def _copy_export(fixes: Fixes, root: Path, folder: Path) -> None:
     rows: dict[int, list[int]] = defaultdict(list)
     for row, owner in enumerate(survey.owners):
         if row not in fixes.dropped_objects:
-            rows[owner].append(row)
+            rows[fixes.owners.get(row, owner)].append(row)
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(survey.names)]
     for part, images in fixes.parts.items():
         own = [

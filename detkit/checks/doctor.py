@@ -15,7 +15,7 @@ from detkit.checks.conventions import Explanation, explanations, suspected_shift
 from detkit.checks.decoding import DecodedImage, check_images, look_at
 from detkit.checks.findings import Finding, ranked
 from detkit.checks.sizes import check_sizes, image_sizes
-from detkit.checks.split_overlap import check_near_duplicates, check_splits
+from detkit.checks.split_overlap import check_films, check_near_duplicates, check_splits
 from detkit.checks.survey import Arrays, Survey
 from detkit.data.config import DataConfig
 
@@ -77,6 +77,7 @@ def check_survey(
             *check_classes(survey, objects, wanted),
             *check_splits(survey, everything=everything),
             *check_near_duplicates(survey, decoded),
+            *check_films(survey, decoded),
         ]
         if not explained:
             findings += suspected_shifts(survey, objects, faults)

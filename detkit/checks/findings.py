@@ -76,6 +76,7 @@ _ERRORS = {
 
 _WARNINGS = {
     "similar_across_splits": ("near duplicates are in two splits", ""),
+    "shared_film": ("frames of one film are in two splits", ""),
     "untrained_class": ("a class is evaluated but not in the training set", ""),
     "unjudged_class": ("a class is trained but not in the validation set", ""),
     "similar_classes": ("two class names differ only in spelling", ""),

@@ -13,9 +13,9 @@ from detkit.annotations.class_names import free_ids
 from detkit.annotations.coordinates import Boxes, voc_to_corners
 from detkit.checks.doctor import Checked
 from detkit.checks.findings import KINDS, Finding, found
-from detkit.checks.roles import ROLES, role
 from detkit.checks.sizes import same_shape
 from detkit.checks.survey import UNKNOWN, Arrays
+from detkit.data.datasets.roles import ROLES, role
 
 _ByKind = dict[str, list[int]]
 """Images or rows of objects that findings of each kind are about."""
@@ -105,7 +105,7 @@ def _leave_out_images(fixes: Fixes, flagged: _ByKind) -> None:
     survey = fixes.checked.survey
     for kind in _BROKEN_IMAGES:
         fixes.dropped_images.update(flagged[kind])
-    entries = list(zip(survey.sources, survey.files, strict=True))
+    entries = list(zip(survey.group, survey.files, strict=True))
     for image in flagged["duplicate_file_name"]:
         fixes.dropped_images.add(image)
         rows = (row for row, owner in enumerate(survey.owners) if owner == image)

@@ -42,20 +42,23 @@ class _Reading:
         self.images, self.look_up = EXPORTS[name](self.place), ExportImages(self.root)
         self.survey, self.group = survey, len(survey.groups)
         survey.groups.append(AnnotationGroup(name, self.root, self.place))  # type: ignore[arg-type]  # a `type`
-        self.positions: dict[str, int] = {}
+        self.positions: dict[int, int] = {}  # of records, by their identity: two may be of one image
 
     def part(self, split: str) -> list[int]:
-        """Return the positions of the images of a split, each read once."""
-        found: dict[str, int] = {}
+        """Return the positions of the images of a split, each record read once."""
+        files, positions = set[str](), dict[int, None]()
         for file, image in images_of_split(self.images, self.look_up, split, self.place):
-            if file in found:
-                message = f"{file} is annotated more than once; the first is taken"
-                self.survey.report("duplicate_file_name", image.source, file, message)
-                continue
-            if file not in self.positions:
-                self.positions[file] = self._read(self.root / file, image)
-            found[file] = self.positions[file]
-        return list(found.values())
+            if id(image) not in self.positions:
+                self.positions[id(image)] = self._read(self.root / file, image)
+            position = self.positions[id(image)]
+            if position in positions:
+                self.survey.report("split_repeats", Path(split), file, "named more than once; once is enough")
+            elif file in files:
+                message = f"{file} is annotated more than once"
+                self.survey.report("duplicate_file_name", image.source, file, message, images=[position])
+            files.add(file)
+            positions[position] = None
+        return list(positions)
 
     def _read(self, file: Path, image: ExportedImage) -> int:
         survey = self.survey

@@ -18,12 +18,11 @@ from detkit.checks.survey import Survey
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import (
     COCODatasetConfig,
-    ExportConfig,
     ObjectCropsConfig,
     VOCDatasetConfig,
     YOLODatasetConfig,
 )
-from detkit.data.datasets.readers import EXPORT_CONFIGS, config_type, configs_of_sets
+from detkit.data.datasets.readers import EXPORT_CONFIGS, config_type, configs_of_sets, require_places
 from detkit.errors import UserError
 from detkit.spec import Spec
 from detkit.storage.regular_files import is_file, is_folder
@@ -83,7 +82,7 @@ def survey_config(data: DataConfig) -> Survey:
         config = named.of if isinstance(named, ObjectCropsConfig) else named
         surveyor = None if config is None else SURVEYORS.get(type(config))
         if surveyor is not None:
-            surveyor.require(config, part)
+            require_places(part, config)
             of_root[type(config), surveyor.root(config)][part] = config
     for (kind, root), sets in of_root.items():
         SURVEYORS[kind].read(survey, Path(root), sets, False)
@@ -93,16 +92,6 @@ def survey_config(data: DataConfig) -> Survey:
     return survey
 
 
-def _require_folder(config: VOCDatasetConfig, part: str) -> None:
-    if not is_folder(Path(config.root)):
-        raise UserError(f"data.{part}.root: {config.root}: the folder does not exist")
-
-
-def _require_file(config: COCODatasetConfig | ExportConfig, part: str) -> None:
-    if not is_file(Path(config.annotations)) and not is_folder(Path(config.annotations)):
-        raise UserError(f"data.{part}.annotations: {config.annotations}: the file does not exist")
-
-
 @dataclass(frozen=True)
 class Surveyor:
     """Survey of all sets of a dataset of one type.
@@ -110,21 +99,17 @@ class Surveyor:
     Attributes:
         read: adds sets, which lie in one root, to a survey; also files that belong to no set where asked.
         root: returns the folder of a config; sets of one root are read together, their images once.
-        require: raises UserError where what a config of `data.train` or `data.val` names is not there.
     """
 
     read: Callable[[Survey, Path, Mapping[str, Any], bool], None]
     root: Callable[[Any], str]
-    require: Callable[[Any, str], None] = lambda config, part: None
 
 
 SURVEYORS: dict[type[Spec], Surveyor] = {
-    VOCDatasetConfig: Surveyor(survey_voc, lambda config: str(config.root), _require_folder),
+    VOCDatasetConfig: Surveyor(survey_voc, lambda config: str(config.root)),
     YOLODatasetConfig: Surveyor(survey_yolo, lambda config: str(config.root)),
-    COCODatasetConfig: Surveyor(survey_coco, lambda config: str(config.annotations), _require_file),
-    **dict.fromkeys(
-        EXPORT_CONFIGS, Surveyor(survey_exports, lambda config: str(config.annotations), _require_file)
-    ),
+    COCODatasetConfig: Surveyor(survey_coco, lambda config: str(config.annotations)),
+    **dict.fromkeys(EXPORT_CONFIGS, Surveyor(survey_exports, lambda config: str(config.annotations))),
 }
 """The types of datasets with annotation files, the ones that `detkit check` can look at."""
 

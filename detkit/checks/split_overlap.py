@@ -1,4 +1,4 @@
-"""Checks for images that several splits share, by name or as near duplicates."""
+"""Checks for what several splits share: images, near duplicates, films."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from detkit.checks.decoding import DecodedImage
 from detkit.checks.findings import Finding, found
-from detkit.checks.roles import ROLES, disjoint, role
 from detkit.checks.survey import Survey
+from detkit.data.datasets.related_images import shared_films
+from detkit.data.datasets.roles import ROLES, disjoint, role
 from detkit.data.near_duplicates import SAME, near_duplicates
+from detkit.names import counted
 
 
 def check_splits(survey: Survey, *, everything: bool) -> Iterator[Finding]:
@@ -64,6 +66,26 @@ def check_near_duplicates(survey: Survey, decoded: Mapping[Path, DecodedImage]) 
             yield found(kind, first, here, message, images=[places[first]])
         elif same:
             yield found("duplicate_image", second, None, f"{how} is {first}", images=[places[second]])
+
+
+def check_films(survey: Survey, decoded: Mapping[Path, DecodedImage]) -> Iterator[Finding]:
+    """Yield films that were cut within a scene: neighbours on the two sides of a cut look alike.
+
+    Args:
+        survey: names the files.
+        decoded: facts about each.
+    """
+    places = {path: image for image, path in reversed(list(enumerate(survey.files)))}
+    paths, roles = sorted(places), _roles(survey)
+    thumbnails = [decoded[path].thumbnail for path in paths]
+    for cuts in shared_films([*map(str, paths)], thumbnails, [roles[path] for path in paths]):
+        first, second = sorted((paths[image] for image in cuts[0]), key=lambda path: _order(roles[path]))
+        here, there = _named(roles[first]), _named(roles[second])
+        message = (
+            f"it is in {here}, and the frame next to it, {second}, in {there}; they look alike, as in "
+            f"{counted(len(cuts), 'place')} of this film, so results will look too good"
+        )
+        yield found("shared_film", first, here, message, images=[places[first]])
 
 
 def _roles(survey: Survey) -> dict[Path, set[str]]:

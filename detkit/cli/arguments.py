@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,43 @@ AllowCustom = Annotated[
 ]
 
 
+# What is named is looked for at once: a workflow loads torch first, which takes seconds.
+
+
+def model_file(weights: Path | None) -> Path | None:
+    """Return a detector's file, or the folder of a run that holds one, if it can be read."""
+    if weights is not None:
+        from detkit.inference.model_file import read_model_file
+
+        read_model_file(weights)
+    return weights
+
+
+def run_folder(run: Path) -> Path:
+    """Return the folder of a run, if that was finished."""
+    from detkit.storage.run_folder import require_finished
+
+    require_finished(run)
+    return run
+
+
+def dataset_place(dataset: str) -> str:
+    """Return what names a dataset, if it is there."""
+    from detkit.annotations.detect import require_there
+    from detkit.data.synthetic.dataset import is_embedded
+
+    if not is_embedded(dataset):
+        require_there(Path(dataset))
+    return dataset
+
+
+Weights = Annotated[
+    Path,
+    typer.Argument(metavar="WEIGHTS", help="The detector: a model.safetensors.", callback=model_file),
+]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.", callback=run_folder)
+]
 BackboneWeights = Annotated[
     Path | None,
     typer.Option(
@@ -40,18 +78,30 @@ BackboneWeights = Annotated[
 ]
 
 
-def checked(config: str, overrides: list[str] | None, weights: Path | None = None) -> Config:
+def checked(
+    config: str, overrides: list[str] | None, weights: Path | None = None, *, parts: Sequence[str] = ()
+) -> Config:
     """Read a config; before a workflow is imported, which may load torch and take seconds.
 
     Args:
         config: a file or a shipped config's name.
         overrides: changes to it.
         weights: of the backbone.
+        parts: of its data that are going to be read: train, val.
+
+    Raises:
+        UserError: there is no such config or a mistake in it, or what `data` names is not there.
     """
     from detkit.config.load import load_config
 
     given = [] if weights is None else [weights_override(weights)]
-    return load_config(config, [*(overrides or ()), *given])
+    read = load_config(config, [*(overrides or ()), *given])
+    if parts:
+        from detkit.data.datasets.readers import require_places
+
+        for part in parts:
+            require_places(part, getattr(read.data, part))
+    return read
 
 
 def weights_override(weights: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from detkit.workflows.check import Check
 
 SHOWN = 3  # examples of a kind
+LONG = 160  # letters of an example that is not repeated for others: these are named alone
 
 
 def check(
@@ -44,8 +46,11 @@ def _lines(result: Check) -> Iterator[str]:
     yield f"{counted(result.images, 'image')}, {counted(result.objects, 'object')}" + (
         f" ({parts})" if parts else ""
     )
-    yield from _groups("error", result.errors)
-    yield from _groups("warning", result.warnings)
+    if folder := _common_folder(result.findings):
+        yield f"files are in {folder}"
+    for severity, findings in (("error", result.errors), ("warning", result.warnings)):
+        for line in _groups(severity, findings):
+            yield line.replace(f"{folder}{os.sep}", "") if folder else line
     if result.findings:
         yield ""
     yield f"{counted(len(result.errors), 'error')}, {counted(len(result.warnings), 'warning')}"
@@ -56,6 +61,13 @@ def _lines(result: Check) -> Iterator[str]:
         )
 
 
+def _common_folder(findings: Sequence[Finding]) -> str:
+    """Return the folder of all files that are named by absolute paths; empty where none is shortened."""
+    files = [finding.file for finding in findings if finding.file and Path(finding.file).is_absolute()]
+    folder = os.path.commonpath([Path(file).parent for file in files]) if len(files) > 1 else ""
+    return "" if folder == os.sep else folder
+
+
 def _groups(severity: str, findings: Sequence[Finding]) -> Iterator[str]:
     """Yield for each kind its title, how often it was found, and a few examples."""
     from detkit.checks.findings import KINDS
@@ -64,8 +76,9 @@ def _groups(severity: str, findings: Sequence[Finding]) -> Iterator[str]:
         yield ""
         yield f"{severity}: {KINDS[kind].title} ({kind}, {count:,})"
         examples = [finding for finding in findings if finding.kind == kind][:SHOWN]
-        for finding in examples:
+        for number, finding in enumerate(examples):
             place = ": ".join(part for part in (finding.file, finding.object) if part)
-            yield f"  {place}: {finding.message}" if place else f"  {finding.message}"
+            said = f"{place}: {finding.message}" if place else finding.message
+            yield f"  {place if place and number and len(said) > LONG else said}"
         if count > SHOWN:
             yield f"  ... and {count - SHOWN:,} more (--json FILE lists all)"

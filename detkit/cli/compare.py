@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import AllowCustom
+from detkit.cli.arguments import AllowCustom, Run, run_folder
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another, evaluated on the same images.")],
+    first: Run,
+    second: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Another, evaluated on the same images.", callback=run_folder),
+    ],
     allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:

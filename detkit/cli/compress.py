@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import AllowCustom, Overrides, checked
+from detkit.cli.arguments import AllowCustom, Overrides, Weights, checked
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
 def compress(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The detector: a model.safetensors.")],
+    weights: Weights,
     overrides: Overrides = None,
     fc6: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Rank of fc6; 1024 in the paper. Default: whole.")
@@ -37,7 +37,7 @@ def compress(
         raise typer.BadParameter("give --fc6, --fc7 or both, such as --fc6 1024 --fc7 256")
     if overrides and data is None:
         raise typer.BadParameter(f"{overrides[0]}: changes a config, but --data names none")
-    config = None if data is None else checked(data, overrides)
+    config = None if data is None else checked(data, overrides, parts=["val"])
     from detkit.workflows import compress as workflow
 
     result = workflow.compress(

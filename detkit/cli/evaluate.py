@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import AllowCustom, ConfigName, Out, Overrides, checked
+from detkit.cli.arguments import AllowCustom, ConfigName, Out, Overrides, checked, model_file
 from detkit.cli.output import JsonFile, aligned, deliver
 from detkit.names import counted
 
 
 def evaluate(
     config: ConfigName,
-    weights: Annotated[Path, typer.Option(metavar="FILE", help="The detector: a model.safetensors.")],
+    weights: Annotated[
+        Path, typer.Option(metavar="FILE", help="The detector: a model.safetensors.", callback=model_file)
+    ],
     overrides: Overrides = None,
     out: Out = None,
     allow_custom: AllowCustom = False,
@@ -24,7 +26,7 @@ def evaluate(
 
     If it is killed, the same command does in --out what was not finished there.
     """
-    read = checked(config, overrides)
+    read = checked(config, overrides, parts=["val"])
     from detkit.evaluation.measure import table
     from detkit.workflows import evaluate as workflow
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detkit.cli.arguments import BackboneWeights, weights_override
+from detkit.cli.arguments import BackboneWeights, dataset_place, weights_override
 from detkit.cli.output import JsonFile, deliver
 from detkit.names import counted
 
@@ -16,15 +16,26 @@ if TYPE_CHECKING:
     from detkit.workflows.plan import Plan
 
 
+def _new_file(out: Path) -> Path:
+    from detkit.storage.run_folder import require_new
+
+    require_new(out, "-o")
+    return out
+
+
 def init(
     dataset: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATASET",
             help="A dataset's folder or file of annotations, or images in folders by class.",
+            callback=dataset_place,
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FILE", help="The YAML file to write.", callback=_new_file),
+    ],
     detector: Annotated[
         str | None,
         typer.Option(
@@ -33,6 +44,14 @@ def init(
         ),
     ] = None,
     weights: BackboneWeights = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="NAME",
+            help="A class to find, once for each; default: all. Others are background.",
+        ),
+    ] = None,
     with_plan: Annotated[
         bool, typer.Option("--plan", help="Also measure what the training takes, as detkit plan does.")
     ] = False,
@@ -42,7 +61,7 @@ def init(
     from detkit.workflows import init as workflow
 
     changes = [] if weights is None else [weights_override(weights)]
-    found = workflow.init(dataset, detector=detector, out=out, overrides=changes)
+    found = workflow.init(dataset, detector=detector, out=out, overrides=changes, classes=classes or ())
     planned = _plan(out) if with_plan else None
     counts = [
         f"{part}: {counted(found['images'][part], 'image')}, {counted(found['objects'][part], 'object')}"

@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
+from detkit.cli.arguments import dataset_place
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
 def lineage(
     dataset: Annotated[
         str,
-        typer.Argument(metavar="[DATASET]", help="A VOC, COCO or YOLO dataset; default: the embedded one."),
+        typer.Argument(
+            metavar="[DATASET]",
+            help="A VOC, COCO or YOLO dataset; default: the embedded one.",
+            callback=dataset_place,
+        ),
     ] = "synthetic",
     out: Annotated[
         Path | None,

@@ -16,7 +16,7 @@ def plan(
     json_file: JsonFile = None,
 ) -> None:
     """Say what memory and time a training takes, and what to change if it does not fit."""
-    read = checked(config, overrides, weights)
+    read = checked(config, overrides, weights, parts=["train", "val"])
     from detkit.workflows import plan as workflow
 
     result = workflow.plan(read)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from detkit.cli.arguments import AllowCustom, Out
+from detkit.cli.arguments import AllowCustom, Out, Weights
 from detkit.cli.exits import NO
 from detkit.cli.output import JsonFile, deliver
 from detkit.names import counted
@@ -20,10 +19,18 @@ if TYPE_CHECKING:
 _NOTHING = "nothing found"
 
 
+def _sources(sources: list[str]) -> list[str]:
+    from detkit.data.datasets.named_images import require_sources
+
+    require_sources(sources)
+    return sources
+
+
 def predict(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The detector: a model.safetensors.")],
+    weights: Weights,
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="Image files, folders and patterns.")
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Image files, folders and patterns.", callback=_sources),
     ],
     out: Out = None,
     file_format: Annotated[
@@ -82,6 +89,7 @@ def predict(
         counted(len(records), "image"),
         *([f"{len(records.skipped)} of them skipped ({SKIPPED} lists them)"] if records.skipped else []),
         *([f"{counted(records.left_out, 'other file')} left out"] if records.left_out else []),
+        f"score threshold {records.floors}",
     ]
     lines = _lines(records, hints=threshold is None)
     deliver(records, json_file, chain(lines, [f"{', '.join(done)}; results are in {folder}"]))

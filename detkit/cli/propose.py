@@ -61,7 +61,8 @@ def propose(
 ) -> None:
     """Find where objects may be, and keep the boxes in a file; goes on where it was stopped.
 
-    Images that cannot be read are skipped and listed; then the exit status is 1.
+    Images that cannot be read are skipped and listed; then the exit status is 1. The same command tries them
+    once more.
     """
     from detkit.workflows import propose as workflow
 

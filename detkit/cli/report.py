@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from detkit.cli.arguments import AllowCustom
+from detkit.cli.arguments import AllowCustom, Run
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.")],
+    run: Run,
     allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:

@@ -10,7 +10,7 @@ def show_data(
     config: ConfigName, overrides: Overrides = None, out: Out = None, json_file: JsonFile = None
 ) -> None:
     """Draw augmented batches as a detector sees them in training, with objects and anchors."""
-    read = checked(config, overrides)
+    read = checked(config, overrides, parts=["train"])
     from detkit.workflows import show_data as workflow
 
     result = workflow.show_data(read, out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detkit.cli.arguments import BackboneWeights, ConfigName, Out, Overrides, checked
+from detkit.cli.arguments import BackboneWeights, ConfigName, Out, Overrides, checked, model_file
 from detkit.cli.output import JsonFile, aligned, deliver
 
 
@@ -18,7 +18,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     from_weights: Annotated[
         Path | None,
-        typer.Option("--from", metavar="WEIGHTS", help="Start from a trained detector; keep what fits."),
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            help="Start from a trained detector; keep what fits.",
+            callback=model_file,
+        ),
     ] = None,
     weights: BackboneWeights = None,
     skip_bad: Annotated[
@@ -33,7 +38,7 @@ def train(
 
     If it is killed, the same command begins anew in --out, or says that --resume goes on from a checkpoint.
     """
-    read = checked(config, overrides, weights)
+    read = checked(config, overrides, weights, parts=["train", "val"])
     from detkit.evaluation.measure import table
     from detkit.workflows import train as workflow
 

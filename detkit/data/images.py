@@ -234,6 +234,8 @@ def _plain_pixels(image: Image.Image) -> Pixels:
 
 def _deep_pixels(data: bytes, image: Image.Image) -> Pixels:
     mode = image.mode
+    if mode == "F":  # of which OpenCV writes to stderr
+        raise UserError(_NO_RANGE.format(mode))
     image.load()  # reports truncation, which OpenCV may pass over
     image.close()  # its pixels are not needed
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

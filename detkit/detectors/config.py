@@ -145,6 +145,12 @@ class DetectorConfig(Spec):
         return "" if weights == "none" or Path(weights).suffix else weights
 
     @property
+    def weights_file(self) -> str:
+        """File of weights that its backbone starts from; empty for published ones, and for none."""
+        weights: str = getattr(getattr(self, "backbone", None), "weights", "none")
+        return weights if Path(weights).suffix else ""
+
+    @property
     def finest_stride(self) -> int:
         """Pixels per cell of the finest feature map that objects are found on."""
         return 16

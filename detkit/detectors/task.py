@@ -17,7 +17,8 @@ from detkit.data.transforms.builder import eval_transforms, train_transforms
 from detkit.detectors.config import DetectorConfig
 from detkit.evaluation.config import EvaluateConfig
 from detkit.inference.detect_set import Timing, detect_dataset
-from detkit.inference.model_file import read_model_file, save_model
+from detkit.inference.model_file import read_model_file
+from detkit.inference.save_model import save_model
 from detkit.inference.score_floor import Advice
 from detkit.runtime.processes import rank
 from detkit.runtime.progress import say

@@ -1,32 +1,31 @@
-"""model.safetensors: weights that say what they detect, how they were trained and how to build them again."""
+"""model.safetensors: weights that say what they detect, how they were trained and how to build them again.
+
+What a file says of itself is read without torch.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from detkit.annotations.image_files import IMAGE_EXTENSIONS
-from detkit.capabilities import Folds
 from detkit.errors import UserError
 from detkit.inference.score_floor import Advice
-from detkit.names import encodable
-from detkit.storage.atomic import durable_file
 from detkit.storage.regular_files import is_file, is_folder
 from detkit.storage.run_folder import CHECKPOINT, MODEL
 from detkit.version import VERSION
 
-_KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+KEY = "detkit"  # its presence in the metadata marks our files; its value is the version that wrote one
 _TEXT_LIMIT = 600
 _LARGEST_HEADER = 100_000_000  # bytes that the header of a safetensors file may have
 
@@ -62,6 +61,9 @@ class ModelFile:
         Raises:
             UserError: the file cannot be read any more, or a weight is not a finite number.
         """
+        import torch
+        from safetensors.torch import load_file
+
         try:
             state: dict[str, Tensor] = load_file(self.path)
         except (SafetensorError, OSError) as error:
@@ -87,75 +89,6 @@ class ModelFile:
             raise UserError(
                 f"{self.path}: the weights do not fit the model of its config: {reason}"
             ) from None
-
-
-def save_model(
-    file: Path,
-    model: nn.Module,
-    *,
-    classes: Sequence[str],
-    category_ids: Sequence[int],
-    config_yaml: str,
-    licence: str = "MIT",
-    thresholds: Advice | None = None,
-    measured: tuple[str, float] | None = None,
-) -> None:
-    """Write a model file beside its place and rename it there.
-
-    Args:
-        file: where it goes; folders are made as needed.
-        model: whose parameters and buffers are written; where a module's `folded()` says so, in the form
-            that needs no knowledge of the training.
-        classes: K class names.
-        category_ids: K ids of the classes in the dataset.
-        config_yaml: the whole config, enough to build the model again.
-        licence: SPDX name of the weights' licence.
-        thresholds: each class's own score thresholds, where the model was evaluated.
-        measured: the metric's name and value, where it was.
-
-    Raises:
-        UserError: the disk is full; the file that was there is unharmed.
-    """
-    metadata = {
-        _KEY: VERSION,
-        "classes": json.dumps(list(classes)),
-        "category_ids": json.dumps([int(number) for number in category_ids]),
-        "config": encodable(config_yaml),
-        "license": licence,
-    }
-    if thresholds is not None:
-        metadata["thresholds"] = json.dumps(dict(thresholds))
-    if measured is not None:
-        metadata["measured"] = json.dumps(dict(zip(("metric", "value"), measured, strict=True)))
-    # A tensor of its own for each name, in plain layout: what the format asks for.
-    state = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in (model.state_dict() | _folded(model)).items()
-    }
-    with durable_file(file) as part:
-        save_file(state, part, metadata)
-        _sort_metadata(part)
-
-
-def _sort_metadata(file: Path) -> None:
-    """Put the texts of a safetensors file in order: safetensors writes them in another one each time."""
-    with file.open("r+b") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
-        assert len(text) == length, "safetensors escapes other letters than Python"
-        stream.seek(8)
-        stream.write(text)
-
-
-def _folded(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        f"{prefix}.{name}" if prefix else name: value
-        for prefix, module in model.named_modules()
-        if isinstance(module, Folds)
-        for name, value in module.folded().items()
-    }
 
 
 def model_path(weights: str | Path) -> Path:
@@ -189,16 +122,16 @@ def read_model_file(weights: str | Path) -> ModelFile:
     if not is_file(file):
         raise UserError(f"{file}: no such file; a training writes model.safetensors into its run folder")
     try:
-        with safe_open(file, framework="pt") as content:
+        with safe_open(file, framework="np") as content:
             metadata: dict[str, str] = content.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: {_other_kind(file) or f'is damaged or cut short ({error})'}") from None
-    if _KEY not in metadata:
+    if KEY not in metadata:
         raise UserError(
             f"{file}: weights without the classes and config that detkit writes into its own files; "
             "give the model.safetensors of a run"
         )
-    _require_known_version(file, metadata[_KEY])
+    _require_known_version(file, metadata[KEY])
     lacking = [key for key in ("classes", "category_ids", "config", "license") if key not in metadata]
     if lacking:
         raise UserError(f"{file}: its metadata lack {', '.join(lacking)}, as every model of detkit has them")
@@ -216,7 +149,7 @@ def read_model_file(weights: str | Path) -> ModelFile:
     for key, values in [("category_ids", ids), *(advice or {}).items()]:
         if len(values) != len(classes):
             raise UserError(f"{file}: metadata {key}: {len(values)} values for {len(classes)} classes")
-    texts = metadata["config"], metadata["license"], metadata[_KEY]
+    texts = metadata["config"], metadata["license"], metadata[KEY]
     return ModelFile(file, classes, ids, *texts, advice, measured)
 
 
@@ -268,7 +201,7 @@ def _require_known_version(file: Path, version: str) -> None:
     """Refuse a file of a newer version, whose weights may mean something else; its minor number says so."""
     wrote = re.match(r"(\d{1,9})(?:[.](\d{1,9}))?", version)
     if wrote is None:
-        raise UserError(f"{file}: metadata {_KEY}: {version[:40]!r} is not a version of detkit")
+        raise UserError(f"{file}: metadata {KEY}: {version[:40]!r} is not a version of detkit")
     own = re.match(r"(\d+)[.](\d+)", VERSION)  # None in a checkout that is not installed
     if own is not None and tuple(int(n or 0) for n in wrote.groups()) > tuple(map(int, own.groups())):
         raise UserError(

@@ -91,11 +91,23 @@ def _of_array(array: NDArray[Any]) -> Pixels:
             hint = "; leave out the transparency: image[..., :3]"
         elif array.ndim == 3 and array.shape[0] in (1, 3):
             hint = "; the channels come last: image.transpose(1, 2, 0)"
+        elif array.dtype != np.uint8 and array.size and array.dtype.kind in "fiub":
+            hint = f"; {_as_bytes(array)}"
         raise UserError(
             "an image must be (height, width, 3) uint8 RGB, or (height, width) uint8 grey; "
             f"found {array.shape} {array.dtype}{hint}"
         )
     return np.require(array, requirements=["C", "W"])  # as torch takes it: mirrored views are not
+
+
+def _as_bytes(array: NDArray[Any]) -> str:
+    """Return how pixels of another type become bytes."""
+    low, high = float(array.min()), float(array.max())
+    if 0 <= low <= high <= 1:
+        return "values in [0, 1] become bytes by (image * 255).round().astype(numpy.uint8)"
+    if 0 <= low <= high <= 255:
+        return "values in [0, 255] become bytes by image.round().astype(numpy.uint8)"
+    return f"its values go from {low:g} to {high:g}: bring them to 0 to 255, as numpy.uint8"
 
 
 def _of_tensor(tensor: Tensor) -> Pixels:
@@ -118,6 +130,7 @@ def _of_tensor(tensor: Tensor) -> Pixels:
         if not 0 <= low <= high <= 1:  # false of NaN, too
             raise UserError(
                 f"a float tensor of an image must be in [0, 1], not normalised; found {low:g} to {high:g}"
+                + ("; divide it by 255" if 1 < high <= 255 and low >= 0 else "")
             )
         values = (values * 255).round().to(torch.uint8)
     return _of_array(values.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy())

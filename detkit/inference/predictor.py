@@ -25,7 +25,7 @@ from detkit.data.transforms.resize import Resize
 from detkit.errors import UserError, cut
 from detkit.inference.pictures import Picture, is_one, pictures_of, pixels_of
 from detkit.inference.prediction import Prediction
-from detkit.inference.score_floor import FIXED_SCORE, Advice, Aim, score_floors
+from detkit.inference.score_floor import AIMS, FIXED_SCORE, Advice, Aim, score_floors
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.names import one_line
 from detkit.proposals.proposals import Proposer
@@ -85,11 +85,20 @@ class Predictor:
         metric, value = self.measured or ("", 0.0)
         known = f"{cut(one_line(metric))} {value:.3f} on its validation images"
         yield "measured", known if metric else "not yet: no metric is in its file"
-        floors = score_floors(None, self.thresholds, len(self.classes), self.fixed_score)
-        lowest, highest = f"{floors.min():.2f}", f"{floors.max():.2f}"
-        own = f"of best F1 for each class, {lowest} to {highest}"
-        yield "thresholds", own if self.thresholds else f"{lowest} for every class"
+        yield "thresholds", self.describe_floors(None)
         yield "licence", cut(one_line(self.licence or "unknown"))
+
+    def floors(self, threshold: float | Aim | None) -> NDArray[np.float32]:
+        """Return the (K,) lowest scores that are reported; see `score_floors`."""
+        return score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
+
+    def describe_floors(self, threshold: float | Aim | None) -> str:
+        """Return the lowest scores that are reported in words."""
+        floors = self.floors(threshold)
+        lowest, highest = f"{floors.min():.2f}", f"{floors.max():.2f}"
+        if isinstance(threshold, int | float) or not self.thresholds:
+            return f"{lowest} for every class"
+        return f"of {AIMS[threshold or 'f1']} for each class, {lowest} to {highest}"
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a text can be iterated, too
@@ -178,8 +187,7 @@ class Predictor:
         if batch_size is None:
             batch_size = 1 if self.session.device.type == "cpu" else 8
         threads = max(1, num_workers(None)) if threads is None else threads
-        scores = score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
-        floors = torch.from_numpy(scores)
+        floors = torch.from_numpy(self.floors(threshold))
         if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)

@@ -33,12 +33,18 @@ class Records(Sequence[dict[str, Any]]):
         work: tells apart what is done, and with what.
         stamps: a text or number for each image that changes when it is replaced.
         left_out: files beside the images that are none.
+        floors: the lowest scores that are reported, in words.
     """
 
     def __init__(
-        self, folder: Path | None, work: str = "", stamps: Sequence[Any] = (), left_out: int = 0
+        self,
+        folder: Path | None,
+        work: str = "",
+        stamps: Sequence[Any] = (),
+        left_out: int = 0,
+        floors: str = "",
     ) -> None:
-        self.left_out = left_out
+        self.left_out, self.floors = left_out, floors
         self.places = array("q")  # of the images that have a record, in order
         self.skipped: list[
             dict[str, Any]

@@ -14,6 +14,9 @@ from detkit.evaluation.analysis.thresholds import Operating, Thresholds
 Aim = Literal["f1", "precision", "recall"]
 """What a class's own threshold is chosen for: the best F1, a fixed precision, or a fixed recall."""
 
+AIMS: Mapping[Aim, str] = {"f1": "best F1", "precision": "precision 0.9", "recall": "recall 0.9"}
+"""Each aim in words."""
+
 Advice = Mapping[Aim, tuple[float | None, ...]]
 """For each aim the K thresholds found on the validation images; None where none reaches the aim."""
 

@@ -22,7 +22,7 @@ MEANING = {
     "both": "wrong class and poor box",
     "duplicate": "an object found a second time",
     "background": "nothing is there",
-    "missed": "an object that no detection came near",
+    "missed": "an object that no detection came near; one below the threshold counts as none",
 }
 SHOWN_AS = {"missed": "overlooked"}  # these are some of all objects missed
 OUTCOME_MEANING = {
@@ -61,21 +61,18 @@ def error_bars(
     )
 
 
-def outcome_table(truth: AnnotationSet, records: MatchRecords, point: OperatingPoint) -> Table | None:
+def outcome_table(truth: AnnotationSet, point: OperatingPoint) -> Table | None:
     """Return how many objects were found at IoU 0.5, and why the others were not; None without objects.
 
     Args:
         truth: N images and their objects.
-        records: what became of all detections.
         point: the detections that count.
     """
     if not truth.num_objects:
         return None
     became = np.array(OUTCOMES)[object_outcomes(truth, point.found, point.records)]
-    found, seen = (r.found_by[:, r.at(0.5)] >= 0 for r in (records, point.records))
-    quiet = found & ~seen & records.counts
-    counts = {outcome: int(((became == outcome) & ~quiet).sum()) for outcome in OUTCOMES}
-    counts["quiet"] = int(quiet.sum())
+    counts = {outcome: int(((became == outcome) & ~point.quiet).sum()) for outcome in OUTCOMES}
+    counts["quiet"] = int(point.quiet.sum())
     rows = [(text, counts[name], counts[name] / truth.num_objects) for name, text in OUTCOME_MEANING.items()]
     return Table(("labelled objects", "objects", "share"), tuple(row for row in rows if row[1]), ("share",))
 

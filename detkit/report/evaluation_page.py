@@ -146,7 +146,7 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
         ),
         errors=error_bars(*evidence, point),
         groups=group_table(*evidence),
-        outcomes=outcome_table(truth, records, point),
+        outcomes=outcome_table(truth, point),
         thresholds=threshold_table(truth.classes, advice),
         score_plots=score_plots(*evidence, advice.max_f1),
         notes=page.notes + zero_notes(truth, run.found, *run.measured.quality),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
-from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR, Errors
+from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR
 from detkit.evaluation.metrics.overlaps import corner_iou
 from detkit.report.content import Mistakes, Picture
 from detkit.report.draw import Image, draw_detections, fit
@@ -30,6 +30,7 @@ WORDS = {
     "duplicate": "found twice",
     "background": "nothing there",
 }
+MISSED, QUIET = "missed", "score too low"
 TAGS = tuple(WORDS[kind] for kind in DETECTION_ERRORS)
 
 
@@ -66,7 +67,7 @@ def worst_mistakes(
         limit: at most so many crops, as many of each class as there are.
     """
     found = point.found
-    chosen = _choose(truth, found, point.errors, limit)
+    chosen = _choose(truth, point, limit)
     boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
     scene = _Scene(truth, found, *boxes)
     pictures: dict[_Mistake, Picture] = {}
@@ -85,8 +86,9 @@ def worst_mistakes(
     )
 
 
-def _choose(truth: AnnotationSet, found: DetectionSet, errors: Errors, limit: int) -> list[_Mistake]:
+def _choose(truth: AnnotationSet, point: OperatingPoint, limit: int) -> list[_Mistake]:
     """Return the mistakes to show, by class and there by rank."""
+    found, errors = point.found, point.errors
     false = np.flatnonzero(errors.kind != NO_ERROR)
     false = false[np.argsort(-found.scores[false], kind="stable")]
     missed = np.flatnonzero(errors.missed)
@@ -99,7 +101,7 @@ def _choose(truth: AnnotationSet, found: DetectionSet, errors: Errors, limit: in
             for d in false[found.labels[false] == k][:limit]
         ]
         lost = [
-            _Mistake(int(images[m]), k, None, int(m), "missed")
+            _Mistake(int(images[m]), k, None, int(m), QUIET if point.quiet[m] else MISSED)
             for m in missed[truth.labels[missed] == k][:limit]
         ]
         turns = (m for m in chain.from_iterable(zip_longest(wrong, lost)) if m is not None)

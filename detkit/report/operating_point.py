@@ -28,6 +28,7 @@ class OperatingPoint:
         records: what became of them at IoU 0.5 and above.
         confusion: (K + 1, K + 1) objects by true class and found class, the last for background.
         errors: their kinds of error at IoU 0.5.
+        quiet: (M,) whether an object is missed because the detection on it has a score below the threshold.
     """
 
     thresholds: NDArray[np.float64]
@@ -35,6 +36,7 @@ class OperatingPoint:
     records: MatchRecords
     confusion: NDArray[np.int64]
     errors: Errors
+    quiet: NDArray[np.bool_]
 
     @property
     def false(self) -> NDArray[np.int64]:
@@ -80,12 +82,14 @@ def operating_point(
     thresholds = np.where(np.isnan(best_f1.threshold), FIXED_SCORE, best_f1.threshold)
     kept = found.scores >= thresholds[found.labels]
     some, of_some = found.of(kept), records.of(kept)
+    by_any, seen = (given.found_by[:, given.at(0.5)] >= 0 for given in (records, of_some))
     return OperatingPoint(
         thresholds,
         some,
         of_some,
         confusion_matrix(truth, some, of_some, min_score=-np.inf),
         find_errors(truth, some, of_some),
+        by_any & ~seen & records.counts,
     )
 
 

@@ -20,7 +20,7 @@ from detkit.report.evaluation_page import EvaluatedRun, write_page
 from detkit.runs.resume import made_with, without_skipped
 from detkit.runtime.progress import say
 from detkit.spec import Origin
-from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT
+from detkit.storage.run_folder import CONFIG, DETECTIONS, REPORT, require_finished
 
 
 def evaluated_run(
@@ -112,12 +112,7 @@ def read_run(folder: Path, *, allow_custom: bool = False) -> FinishedRun:
         UserError: a file is missing or damaged, the dataset is not where the config says, or the config names
             code that may not run.
     """
-    for name in (CONFIG, DETECTIONS):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{folder}: has no {name}, so it is not the folder of a finished run; give one that "
-                "detkit train (with data.val) or detkit eval wrote"
-            )
+    require_finished(folder)
     origin = Origin(folder / CONFIG, is_own=False, allowed=allow_custom)
     config = load_config(folder / CONFIG, origin=origin)
     source = open_validation_set(config.data, without_skipped(folder))

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from detkit.config.dump import flow
 from detkit.data.datasets.image_screen import ImageScreen
-from detkit.errors import UserError
+from detkit.errors import UserError, cut
 from detkit.runtime.environment import environment
 from detkit.runtime.processes import restarts
 from detkit.runtime.progress import say
@@ -35,6 +36,8 @@ from detkit.training.staged.stages import FOLDER as STAGES
 SKIPPED_IMAGES = "skipped_images.json"
 _WORTHLESS = (CONFIG, MADE_WITH, METRICS, SKIPPED_IMAGES, "events.out.tfevents*")
 _BEFORE = (*_WORTHLESS, "nonfinite*.pt")
+_FIXED = ("data.classes", "detector.type", "train.type")
+"""Keys without which it is another training: what it has learned would be lost, or mean something else."""
 _SHOWN = 100  # keys of another config: one that was given by mistake has nothing in common
 _LETTERS = 200
 
@@ -56,8 +59,8 @@ def training_folder(
         resume: whether the user wants to go on with what is there.
 
     Raises:
-        UserError: the folder is another training's or holds other things, has no training to go on with, or
-            another process is at work there.
+        UserError: the folder is another training's (of other classes, say) or holds other things, has no
+            training to go on with, or another process is at work there.
     """
     if resume and wanted is not None and not (wanted / CONFIG).is_file():
         raise UserError(
@@ -70,6 +73,7 @@ def training_folder(
         begun = bool(before) and ((folder / CHECKPOINT).exists() or (folder / STAGES).exists())
         resumed = begun and (resume or (restarts() > 0 and before == config_text))
         if resumed:
+            _require_same_training(folder, config_text)
             announce_changes(folder, config_text)
         elif before == config_text and _is_unstarted(folder):
             say(f"{folder}: the training was stopped before its first checkpoint; it begins anew")
@@ -157,16 +161,33 @@ def announce_changes(folder: Path, config_text: str) -> None:
         folder: the run folder, with its config.
         config_text: the resolved config of now.
     """
+    changed = _changes(folder, config_text)
+    for key, values in list(changed.items())[:_SHOWN]:
+        old, new = (f"{value}"[:_LETTERS] for value in values)
+        say(f"changed since the training began: {key[:_LETTERS]}: {old} -> {new}")
+    if len(changed) > _SHOWN:
+        say(f"... and {len(changed) - _SHOWN} other keys")
+
+
+def _require_same_training(folder: Path, config_text: str) -> None:
+    changed = _changes(folder, config_text)
+    for key in _FIXED:
+        if key in changed:
+            old, new = (cut(flow(value)) for value in changed[key])
+            raise UserError(
+                f"{folder}: its training has {key}: {old}, and not {new}: that would be another training; "
+                "begin it in a new folder (--out), with --from this one to start from its weights"
+            )
+
+
+def _changes(folder: Path, config_text: str) -> dict[str, tuple[Any, Any]]:
+    """Return the keys of the config that differ, with the values of then and of now."""
     before, now = (
         _flat(read_yaml_file(folder / CONFIG).whole()),
         _flat(read_yaml(config_text, CONFIG).whole()),
     )
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    for key in changed[:_SHOWN]:
-        old, new = (f"{values.get(key)}"[:_LETTERS] for values in (before, now))
-        say(f"changed since the training began: {key[:_LETTERS]}: {old} -> {new}")
-    if len(changed) > _SHOWN:
-        say(f"... and {len(changed) - _SHOWN} other keys")
+    keys = sorted(before.keys() | now.keys())
+    return {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -113,6 +113,32 @@ def results_folder(
                 lock.work = ""  # whatever comes next may have it
 
 
+def require_finished(folder: Path) -> None:
+    """Check that a folder holds what `detkit train` or `detkit eval` leaves at its end.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    for name in (CONFIG, DETECTIONS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder}: has no {name}, so it is not the folder of a finished run; give one that "
+                "detkit train (with data.val) or detkit eval wrote"
+            )
+
+
+def require_new(file: Path, option: str = "--out") -> None:
+    """Check that nothing lies where a file is going to be written.
+
+    Raises:
+        UserError: something does; the message names the option that chooses another place.
+    """
+    if file.exists():
+        raise UserError(
+            f"{file}: exists already, and results are never overwritten; name another with {option}"
+        )
+
+
 def require_empty(folder: Path, advice: str = "") -> None:
     """Check that a folder holds nothing but its lock and halves of files, which a killed command leaves.
 

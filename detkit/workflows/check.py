@@ -17,7 +17,7 @@ from detkit.checks.survey import Survey
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.config.schema import Config
-from detkit.data.datasets.split_leaks import remember_leaks
+from detkit.data.datasets.split_leaks import Leaks, remember_leaks
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
 from detkit.runtime.progress import ProgressLine
@@ -149,9 +149,12 @@ def _note_leaks(checked: Checked) -> None:
     """Keep what training and validation share for `train`, which says it again."""
     survey = checked.survey
     paths = {part: [str(survey.files[image]) for image in images] for part, images in survey.parts.items()}
-    kinds = ("leaked_image", "similar_across_splits", "split_overlap")
-    leaked = [finding for finding in checked.findings if finding.kind in kinds]
-    remember_leaks(paths.get("train", ()), paths.get("val", ()), len(leaked))
+    pairs = ("leaked_image", "similar_across_splits", "split_overlap")
+    leaks = Leaks(
+        sum(finding.kind in pairs for finding in checked.findings),
+        sum(finding.kind == "shared_film" for finding in checked.findings),
+    )
+    remember_leaks(paths.get("train", ()), paths.get("val", ()), leaks)
 
 
 def _write_corrected(checked: Checked, folder: Path, config: Config | None) -> Fixes:

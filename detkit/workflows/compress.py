@@ -23,13 +23,15 @@ from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known, measure
-from detkit.inference.model_file import model_path, save_model
+from detkit.inference.model_file import model_path
+from detkit.inference.save_model import save_model
 from detkit.inference.score_floor import Advice, advice_of
 from detkit.runs.predictor import LoadedDetector, load_detector
 from detkit.runs.results import require_same_classes
 from detkit.runs.session import detect_with, session
 from detkit.runtime.device import choose_device
 from detkit.runtime.progress import say
+from detkit.storage.run_folder import require_new
 from detkit.structures import Detections, ImageBatch
 
 
@@ -111,8 +113,7 @@ def compress(
     weights, data = model_path(weights), None if data is None else as_config(data)
     name = f"{weights.stem}_fc6_{fc6 or 'whole'}_fc7_{fc7 or 'whole'}.safetensors"
     file = weights.with_name(name) if out is None else Path(out)
-    if file.exists():
-        raise UserError(f"{file}: exists already, and results are never overwritten; name another with --out")
+    require_new(file)
     place = choose_device(device)
     loaded = load_detector(weights, place, allow_custom=allow_custom)
     _require_whole_fc(loaded.model, weights)

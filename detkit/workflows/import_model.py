@@ -13,8 +13,9 @@ from detkit.config.problems import nearest
 from detkit.detectors.builder import build_detector
 from detkit.detectors.importers import IMPORTERS, Wanted
 from detkit.errors import UserError, shown
-from detkit.inference.model_file import save_model
+from detkit.inference.save_model import save_model
 from detkit.models.initialisation import Unfilled
+from detkit.storage.run_folder import require_new
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ def import_model(
         raise UserError(
             f"--from {shown(source)}: {nearest(source, IMPORTERS)}it must be one of {', '.join(IMPORTERS)}"
         )
-    if place.exists():
-        raise UserError(
-            f"{place}: exists already, and results are never overwritten; name another with --out"
-        )
+    require_new(place)
     folder = None if cascade is None else Path(cascade)
     read = IMPORTERS[source](paths, Wanted(arch, tuple(classes), window, folder, cascade_threshold))
     named = f"data.classes={flow(read.classes)}"

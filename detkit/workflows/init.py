@@ -31,9 +31,9 @@ from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.config import DatasetConfig
-from detkit.data.datasets.readers import read_sets
-from detkit.data.datasets.related_images import shared_images
-from detkit.data.datasets.split_leaks import leak_warning, remember_leaks
+from detkit.data.datasets.readers import read_classes
+from detkit.data.datasets.related_images import leaks_between
+from detkit.data.datasets.split_leaks import Leaks, leak_warning, remember_leaks
 from detkit.data.datasets.splits import Split, divide
 from detkit.data.images import decode_image
 from detkit.data.transforms.config import ResizeConfig
@@ -43,10 +43,11 @@ from detkit.errors import UserError
 from detkit.names import counted, one_line
 from detkit.proposals.config import for_any_images
 from detkit.runs.learning import fit_of
+from detkit.runs.weights_fit import fitted_to_weights
 from detkit.runtime.cores import num_cores
 from detkit.runtime.thread_map import map_threads
 from detkit.storage.atomic import write_atomically
-from detkit.storage.run_folder import made_folder
+from detkit.storage.run_folder import made_folder, require_new
 
 FITTING = 0.98  # of the objects have an anchor: no other detector is tried
 DEFAULT, DEFAULT_CLASSIFIER = "faster_rcnn", "classifier"
@@ -64,7 +65,8 @@ class _Look:
     problems: list[str]
     unreadable: list[str]
     others: list[str]
-    leaks: int = 0
+    leaks: Leaks
+    ignored: tuple[str, ...]
 
 
 def init(
@@ -73,6 +75,7 @@ def init(
     detector: str | None = None,
     out: str | Path,
     overrides: Sequence[str] = (),
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
@@ -83,18 +86,19 @@ def init(
             faster_rcnn, or a classifier for images by class. Of a family what suits this machine and data.
         out: the YAML file to write; it must not exist.
         overrides: changes to the config to start from, such as the weights of its backbone.
+        classes: those to find, in the order of their labels; objects of others are left out, and count as
+            background. None takes all.
 
     Returns:
         What was found and chosen: format, classes, images, objects, detector, config, notes.
 
     Raises:
-        UserError: the dataset cannot be recognised or read, has no objects, or `out` exists.
+        UserError: the dataset cannot be recognised or read, has no objects or no such class, or `out` exists.
     """
     dataset, out = Path(dataset), Path(out)
-    if out.exists():
-        raise UserError(f"{out}: exists already and is not overwritten; choose another name with -o")
+    require_new(out, "-o")
     with made_folder(out.parent, ""), _without_lists_of_a_failure(out):
-        return _init(dataset, detector, out, overrides)
+        return _init(dataset, detector, out, overrides, tuple(dict.fromkeys(classes)))
 
 
 @contextmanager
@@ -113,8 +117,10 @@ def _without_lists_of_a_failure(out: Path) -> Iterator[None]:
         raise
 
 
-def _init(dataset: Path, detector: str | None, out: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    look = _look_at(dataset, out)
+def _init(
+    dataset: Path, detector: str | None, out: Path, overrides: Sequence[str], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    look = _look_at(dataset, out, classes)
     named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
     starts = starts_of(named, gpu=cuda.is_available()) or (named,)
     bases = [load_config(name, overrides) for name in starts]
@@ -123,7 +129,11 @@ def _init(dataset: Path, detector: str | None, out: Path, overrides: Sequence[st
             f"--detector {named}: {dataset} holds images by class and no boxes, which a classifier learns "
             f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
         )
-    template, config, notes = _best(dict(zip(starts, bases, strict=True)), look)
+    templates, about_file = fitted_to_weights(
+        dict(zip(starts, bases, strict=True)), other_depths=named not in starts
+    )
+    template, config, notes = _best(templates, look)
+    notes += about_file
     header = _header(dataset, template, look, notes)
     write_atomically(out, header + dump_config(config, comments=True))
     return {
@@ -137,25 +147,25 @@ def _init(dataset: Path, detector: str | None, out: Path, overrides: Sequence[st
     }
 
 
-def _look_at(dataset: Path, out: Path) -> _Look:
+def _look_at(dataset: Path, out: Path, classes: tuple[str, ...]) -> _Look:
     found = _recognised(dataset)
     others = [
         f"also there, and not read; name it as the dataset to take it: {one.strip()}"
         for one in also_there(found)
     ]
     split = divide(found, out)
-    parts = read_sets({"train": split.train, "val": split.val})
+    parts, ignored = read_classes({"train": split.train, "val": split.val}, classes)
     train, val = parts["train"], parts["val"]
     if train.num_objects == 0:
         raise UserError(f"{dataset}: {train.num_images} images to learn from, but no object is labelled")
     if found.format == "image_folder":  # a million images are not opened for their sizes
-        return _Look(found.format, split, train, val, [], _decode_some(train, val), others)
+        return _Look(found.format, split, train, val, [], _decode_some(train, val), others, Leaks(), ignored)
     for part in (train, val):
         require_images(part)
     train, val = with_sizes(train), with_sizes(val)
     problems = [p.message for part in (train, val) for p in box_problems(part)]
     unreadable, leaks = _decode_some(train, val), _leaks(train, val)
-    return _Look(found.format, split, train, val, problems, unreadable, others, leaks)
+    return _Look(found.format, split, train, val, problems, unreadable, others, leaks, ignored)
 
 
 def _decode_some(*parts: AnnotationSet) -> list[str]:
@@ -194,9 +204,9 @@ def _fault(image: tuple[str, ImagePlaces]) -> str:
     return ""
 
 
-def _leaks(train: AnnotationSet, val: AnnotationSet) -> int:
-    """Return how many near duplicates training and validation share, and note it for `train`."""
-    leaks = len(shared_images(train, val))
+def _leaks(train: AnnotationSet, val: AnnotationSet) -> Leaks:
+    """Return what training and validation share, and note it for `train`."""
+    leaks = leaks_between(train, val)
     remember_leaks(image_paths(train), image_paths(val), leaks)
     return leaks
 
@@ -251,8 +261,8 @@ def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
 def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
     notes = [look.split.note, *look.others, *look.unreadable]
-    if look.leaks:
-        notes.append(leak_warning(look.leaks))
+    if warning := leak_warning(look.leaks):
+        notes.append(warning)
     detector: DetectorConfig = template.detector.for_other_classes()
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
@@ -285,7 +295,7 @@ def _data(template: Config, look: _Look) -> dict[str, Any]:
     augment = template.data.train.augment if isinstance(template.data.train, DatasetConfig) else ()
     values = {
         "classes": look.train.classes,
-        "ignore_classes": (),
+        "ignore_classes": look.ignored,
         "train": {**train_set, "augment": tuple(change.model_dump() for change in augment)},
         "val": val_set,
     }

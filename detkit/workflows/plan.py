@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,9 @@ from torch import nn
 
 from detkit.config.load import as_config
 from detkit.config.schema import Config
-from detkit.data.datasets.builder import open_training_set, warn_of_untrained
+from detkit.data.datasets.builder import open_training_set, open_validation_set, warn_of_untrained
+from detkit.data.loading.loaders import EvalLoader
+from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.regions.batch import amount_of
 from detkit.data.transforms.builder import eval_transforms, train_transforms
@@ -22,6 +25,7 @@ from detkit.detectors.families import family_of
 from detkit.detectors.staged_recipe import Batches, cached_bytes, new_layer_optimizer
 from detkit.detectors.task import Task
 from detkit.errors import UserError
+from detkit.inference.detect_set import detect_set
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.names import counted
 from detkit.runs.session import session, task_of
@@ -58,6 +62,9 @@ class Plan:
         epochs: of the training.
         shared_bytes: needed in /dev/shm by the loader processes.
         shared_free_bytes: what is free there; None where there is none.
+        num_images: to learn from.
+        validation_seconds: of one validation, from a few images by untrained weights; None without any.
+        validations: how many there are, that of the best weights at the end included.
     """
 
     device: str
@@ -74,6 +81,21 @@ class Plan:
     epochs: int
     shared_bytes: int
     shared_free_bytes: int | None
+    num_images: int
+    validation_seconds: float | None = None
+    validations: int = 0
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Time of an epoch's steps; None where they do not fit."""
+        return None if self.step_seconds is None else self.step_seconds * self.steps
+
+    @property
+    def total_seconds(self) -> float | None:
+        """Time of the training with its validations; None where its steps do not fit."""
+        if self.epoch_seconds is None:
+            return None
+        return self.epoch_seconds * self.epochs + (self.validation_seconds or 0.0) * self.validations
 
     @property
     def fits(self) -> bool:
@@ -84,13 +106,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` writes."""
-        epoch = None if self.step_seconds is None else self.step_seconds * self.steps
-        return {
-            "fits": self.fits,
-            **vars(self),
-            "epoch_seconds": epoch,
-            "total_seconds": None if epoch is None else epoch * self.epochs,
-        }
+        times = {"epoch_seconds": self.epoch_seconds, "total_seconds": self.total_seconds}
+        return {"fits": self.fits, **vars(self), **times}
 
     def lines(self) -> list[str]:
         """Return what people read."""
@@ -102,18 +119,25 @@ class Plan:
             f"on {self.device}, {self.precision}",
             f"memory: {predicted} predicted{free}; the largest images {took}",
         ]
-        if self.step_seconds is not None:
-            epoch = self.step_seconds * self.steps
+        if self.epoch_seconds is not None and self.total_seconds is not None:
+            checked = "without validation"
+            if self.validation_seconds is not None:
+                one = _shown_time(self.validation_seconds)
+                checked = f"and {counted(self.validations, 'validation')} of {one}"
+            epoch, total = map(_shown_time, (self.epoch_seconds, self.total_seconds))
             lines.append(
-                f"time: {self.step_seconds:.2f} s a step, {_shown_time(epoch)} an epoch of {self.steps}, "
-                f"{_shown_time(epoch * self.epochs)} for {counted(self.epochs, 'epoch')} without validation"
+                f"time: {self.step_seconds:.2f} s a step, {epoch} an epoch of {self.steps}, "
+                f"{total} for {counted(self.epochs, 'epoch')} {checked}"
             )
         return lines + self._advice()
 
     def _advice(self) -> list[str]:
         lines = []
         if self.largest_part is not None:
-            lines.append(f"most that fits at a time: {counted(self.largest_part, 'image')}")
+            most = counted(self.largest_part, "image")
+            if self.largest_part >= self.num_images:
+                most = f"all {counted(self.num_images, 'image')}"
+            lines.append(f"memory alone has room for {most} at a time")
         if self.shared_free_bytes is not None and self.shared_bytes > self.shared_free_bytes:
             lines.append(
                 f"/dev/shm has {shown_bytes(self.shared_free_bytes)}, the loader processes need "
@@ -143,10 +167,16 @@ def plan(config: Config | Mapping[str, Any] | str | Path) -> Plan | StagedPlan:
     if not isinstance(train, GradientConfig | StagedConfig):
         raise UserError(f"train.type: {train.type} has stages of its own; plan is for train.type: gradient")
     train_set, _ = open_training_set(config.data)
+    val_set = None if config.data.val is None else open_validation_set(config.data)
     warn_of_untrained(train_set.annotations)
     with session(config, trains=True) as run:
-        source = attach_proposals(config.detector.external_proposals, train_set, "train")
-        task = task_of(config, run, source)
+        proposals = config.detector.external_proposals
+        task = task_of(
+            config,
+            run,
+            attach_proposals(proposals, train_set, "train"),
+            None if val_set is None else attach_proposals(proposals, val_set, "val"),
+        )
         model = task.build(task.detector, task.num_classes, task.seed, pretrained=False)
         model.to(run.device).train()
         if isinstance(train, GradientConfig):
@@ -186,6 +216,9 @@ def _plan_gradient(task: Task, train: GradientConfig, model: nn.Module) -> Plan:
         epochs=train.epochs,
         shared_bytes=probe.shared_bytes(train.batch_size),
         shared_free_bytes=shared_bytes() if run.workers else None,
+        num_images=task.train_set.annotations.num_images,
+        validation_seconds=_validation_seconds(task, model) if fits else None,
+        validations=_validations(train) if task.val_set is not None else 0,
     )
 
 
@@ -227,6 +260,24 @@ def _seconds(step: Step, batches: Iterable[TrainBatch], parts: int, threads: Thr
             break
         start = time.perf_counter()
     return float(np.median(times[settled_at or 0 :] or times))
+
+
+def _validation_seconds(task: Task, model: nn.Module) -> float | None:
+    """Return how long all validation images take, by the fastest of a few batches; None without any."""
+    if task.val_set is None:
+        return None
+    run, size = task.session, task.evaluate.batch_size
+    images = DetectionDataset.of(task.val_set, eval_transforms(task.data), task.seed)
+    loader = EvalLoader(images, batch_size=size, workers=0, pin_memory=run.pin_memory)
+    few = run.threads.of("detection").over(islice(loader, TIMED_STEPS + 1), lambda b: b[0].pixels.numel())
+    each = [detect_set(model, [batch], device=run.device, precision=run.precision)[1] for batch in few]
+    return min(one.seconds / one.num_images for one in each) * task.val_set.annotations.num_images
+
+
+def _validations(train: GradientConfig) -> int:
+    """Return how many validations a training has: those of its epochs, and the best weights' at the end."""
+    every = train.validate_every
+    return (-(-train.epochs // every) if every else 1) + 1
 
 
 def _parts(batch_size: int, affordable: int | None) -> int | None:

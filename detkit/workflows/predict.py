@@ -28,7 +28,6 @@ from detkit.inference.score_floor import Aim
 from detkit.names import drawn_files, file_names
 from detkit.report.draw import draw_detections, write_image
 from detkit.runs.predictor import build_predictor
-from detkit.runtime.cores import num_workers
 from detkit.runtime.processes import from_main, process_group, rank
 from detkit.runtime.progress import say
 from detkit.storage.content_keys import file_stamp, key_of
@@ -78,8 +77,9 @@ def predict(
 
     Returns:
         The folder, and one record an image: image, width, height, detections and error, read from a file when
-        it is asked for; `skipped` of the records lists the images that could not be read, and `left_out`
-        counts the files beside them that are no images. No record in the processes that are not the first.
+        it is asked for; `skipped` of the records lists the images that could not be read, `left_out` counts
+        the files beside them that are no images, and `floors` says which scores are reported. No record in
+        the processes that are not the first.
 
     Raises:
         UserError: the weights cannot be read, nothing matches a source, the threshold is none of these, or an
@@ -91,13 +91,7 @@ def predict(
     predictor = build_predictor(weights, device, allow_custom=allow_custom)
     what = (str(weights.absolute()), [str(file) for file in files], format, tile, threshold)
     work = key_of(file_stamp(weights), *what)
-    settings = {
-        "threshold": threshold,
-        "tile_px": tile,
-        "batch_size": 1 if predictor.session.device.type == "cpu" else 8,
-        "threads": max(1, num_workers(None)),
-        "strict": strict,
-    }
+    settings = {"threshold": threshold, "tile_px": tile, "strict": strict}
     predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
     with process_group(predictor.session.device), ExitStack() as held:
 
@@ -113,7 +107,8 @@ def predict(
             warn_of_others(images.left_out)
             if draw:
                 _draw_filters(predictor, folder / FILTERS)
-            results.append(held.enter_context(_Results(folder, images, work, format, predictor, draw=draw)))
+            begun = _Results(folder, images, work, format, predictor, threshold, draw=draw)
+            results.append(held.enter_context(begun))
             return folder, results[0].missing()
 
         folder, missing = from_main(begin)
@@ -141,6 +136,7 @@ class _Results:
         work: str,
         result_format: ResultFormat,
         predictor: Predictor,
+        threshold: float | Aim | None,
         *,
         draw: bool,
     ) -> None:
@@ -150,7 +146,9 @@ class _Results:
         self._folder, self._files, self._format = folder, files, result_format
         self._predictor, self._said_frames = predictor, False
         stamps = [file_stamp(file) for file in files]
-        self.records = Records(folder, work, stamps, images.left_out.total())
+        self.records = Records(
+            folder, work, stamps, images.left_out.total(), predictor.describe_floors(threshold)
+        )
 
     def missing(self) -> list[int]:
         """Return the places of the images that have no record, or are to be drawn and are not."""

@@ -72,7 +72,8 @@ def propose(
     """Find the proposals of many images and write them into one file.
 
     What is done stays in a folder beside the file until all is done, so that the same call goes on with it.
-    An image that cannot be read is skipped, which is said, and the file is without it.
+    An image that cannot be read is skipped, which is said, and the file is without it; the same call tries it
+    once more, and adds it to the file.
 
     Args:
         method: selective_search, edge_boxes, sliding_window, or a model.safetensors of a Faster R-CNN.
@@ -98,19 +99,25 @@ def propose(
     images = named_images(sources, sets)
     warn_of_others(images.left_out)
     beside = images.left_out.total()
-    key = key_of(chosen.name, chosen.parameters, images.names, images.stamps)
-    parts = StoreParts(out, images.names, Origin(chosen.name, chosen.parameters, key))
-    wanted, skipped = _share(len(images.names), shard), dict[int, str]()
-    if parts.is_joined():
+    count = len(images.names)
+
+    def origin_of(kept: Sequence[int]) -> Origin:
+        names, stamps = ([values[image] for image in kept] for values in (images.names, images.stamps))
+        key = key_of(chosen.name, chosen.parameters, names, stamps)
+        return Origin(chosen.name, chosen.parameters, key)
+
+    parts = StoreParts(out, images.names, origin_of(range(count)), origin_of)
+    wanted, skipped = _share(count, shard), dict[int, str]()
+    if parts.is_joined() and (merge or shard is not None or not parts.missing(wanted)):
         say(f"{out}: these proposals are there already")
     elif not merge:
         skipped = _look(parts, wanted, images, chosen, strict=strict)
     listed = tuple({"image": images.names[image], "error": error} for image, error in skipped.items())
-    if len(skipped) == len(images.names):
+    if len(skipped) == count:
         raise UserError(skipped[0], f"none of {len(skipped)} images can be read")
     if shard is not None and not parts.is_joined():
         done = parts.summary(wanted)
-        left = len(set(parts.missing(range(len(images.names)))) - skipped.keys())
+        left = len(set(parts.missing(range(count))) - skipped.keys())
         note = f"{left} images are left to the other shards" if left else "all shards are done"
         note += "; the same command with --merge instead of --shard writes the file"
         return Proposed(chosen.name, *done, note, None, listed, beside)
@@ -118,8 +125,7 @@ def propose(
     there = set(store.names)
     without = {image for image, name in enumerate(images.names) if name not in there}
     folder = draw_proposals(store, images.without(without), out) if draw else None
-    count = max(len(store), 1)
-    about = store.num_boxes / count, store.origin.seconds / count or None
+    about = store.num_boxes / max(len(store), 1), store.origin.seconds / max(len(store), 1) or None
     return Proposed(chosen.name, len(store), *about, f"the proposals are in {out}", folder, listed, beside)
 
 

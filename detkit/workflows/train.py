@@ -127,8 +127,7 @@ def train(
             )
             warn_of_untrained(seen)
             say(f"on {run.device}, {run.precision_name}", f"run folder: {folder}")
-            if val_set is not None and (leaks := known_leaks(*map(_paths, (train_set, val_set)))):
-                say(f"warning: {leak_warning(leaks)}")
+            _warn_of_leaks(train_set, val_set)
         proposals = config.detector.external_proposals
         train_set = attach_proposals(proposals, train_set, "train")
         if val_set is not None:
@@ -146,8 +145,13 @@ def train(
     return Training(task.folder, measured, seconds, progress.steps, progress.images_per_second)
 
 
-def _paths(source: Source) -> list[str]:
-    return image_paths(source.annotations)
+def _warn_of_leaks(train_set: Source, val_set: Source | None) -> None:
+    """Repeat what `init` or `check` found in both sets."""
+    if val_set is None:
+        return
+    leaks = known_leaks(*(image_paths(source.annotations) for source in (train_set, val_set)))
+    if warning := leak_warning(leaks):
+        say(f"warning: {warning}")
 
 
 def _opened(config: Config, screen: ImageScreen) -> tuple[Source, Source | None, dict[str, int]]:

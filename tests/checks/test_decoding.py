@@ -12,7 +12,7 @@ from PIL import Image
 from detkit.checks import decoding
 from detkit.checks.decoding import DecodedImage, check_images, digest_of, look, look_at
 from detkit.checks.sizes import check_sizes, same_shape
-from detkit.checks.split_overlap import check_near_duplicates, check_splits
+from detkit.checks.split_overlap import check_films, check_near_duplicates, check_splits
 from detkit.checks.survey import Survey
 from tests.checks.small_datasets import draw
 from tests.checks.small_surveys import survey_of, told
@@ -232,6 +232,21 @@ def test_what_two_splits_share_is_told_by_how_alike_it_is() -> None:
     assert kind == "similar_across_splits images/1.jpg [1]"  # blank images are alike by chance
     [(kind, _, _)] = duplicates(parts, one, replace(copy, blank=True))
     assert kind == "leaked_image images/1.jpg [1]"
+
+
+def test_a_film_in_two_splits_is_told_once_and_with_an_example() -> None:
+    survey, _ = survey_of([], {"train": [0, 1, 2], "val": [3, 4], "test": [5]})
+    seen = [replace(GOOD, thumbnail=shades(0.3 * image)) for image in range(6)]
+    [finding] = check_films(survey, dict(zip(survey.files, seen, strict=True)))
+    assert (finding.kind, finding.file, finding.object) == ("shared_film", "images/2.jpg", "train")
+    assert finding.images == (2,)
+    assert finding.message == (
+        "it is in train, and the frame next to it, images/3.jpg, in val; they look alike, as in 2 places of "
+        "this film, so results will look too good"
+    )
+    seen[3] = replace(GOOD, thumbnail=None)  # it cannot be read
+    [finding] = check_films(survey, dict(zip(survey.files, seen, strict=True)))
+    assert (finding.file, finding.object) == ("images/4.jpg", "val")
 
 
 def test_of_two_in_one_split_the_second_is_a_duplicate() -> None:

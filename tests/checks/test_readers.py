@@ -17,7 +17,8 @@ from detkit.checks.findings import Finding
 from detkit.checks.read_exports import survey_exports
 from detkit.checks.sources import is_dataset
 from detkit.checks.survey import Survey
-from detkit.data.datasets.config import CSVDatasetConfig
+from detkit.data.datasets.config import CSVDatasetConfig, LabelStudioDatasetConfig
+from detkit.data.datasets.readers import read_set
 from detkit.errors import UserError
 from detkit.workflows.check import check
 from tests.checks.small_datasets import Format, Picture, draw, image_file, pictures, write
@@ -292,7 +293,7 @@ def test_a_copy_of_an_export_is_coco(tmp_path: Path) -> None:
     assert check(str(copy)).errors == []
 
 
-def test_an_image_that_is_annotated_in_two_records_is_taken_once(tmp_path: Path) -> None:
+def test_a_copy_has_the_objects_of_all_records_of_an_image(tmp_path: Path) -> None:
     tasks = [
         {
             "image": f"/{name}.jpg",
@@ -306,11 +307,56 @@ def test_an_image_that_is_annotated_in_two_records_is_taken_once(tmp_path: Path)
     exported(tmp_path / "set")
     (tmp_path / "set" / "boxes.csv").unlink()
     (tmp_path / "set" / "tasks.json").write_text(json.dumps(tasks))
-    result = check(str(tmp_path / "set"))
+    result = check(str(tmp_path / "set"), fix=tmp_path / "copy")
     assert said(result.errors, "duplicate_file_name", root=tmp_path / "set") == [
-        ("duplicate_file_name", "a.jpg", "a.jpg is annotated more than once; the first is taken")
+        ("duplicate_file_name", "a.jpg", "a.jpg is annotated more than once")
     ]
-    assert (result.images, result.objects) == (2, 2)
+    assert result.objects == 3
+    assert [c["change"] for c in result.changes if c["object"] == "a.jpg"] == ["the entries become one"]
+    [file] = (tmp_path / "copy" / "annotations").glob("*.json")
+    content = json.loads(file.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    assert sorted(names.values()) == ["a.jpg", "b.jpg"]
+    boxes = [o["bbox"] for o in content["annotations"] if names[o["image_id"]] == "a.jpg"]
+    assert boxes == [[10, 7, 20, 14], [30, 7, 20, 14]]
+    assert len(content["annotations"]) == 3
+
+
+def test_two_files_of_labelme_about_one_image_become_one_entry(tmp_path: Path) -> None:
+    exported(tmp_path / "set")
+    (tmp_path / "set" / "boxes.csv").unlink()
+    for name, left in (("first", 10), ("second", 40)):
+        shape = {"label": "cat", "points": [[left, 10], [left + 20, 30]], "shape_type": "rectangle"}
+        content = {"imagePath": "a.jpg", "imageHeight": 70, "imageWidth": 100, "shapes": [shape]}
+        (tmp_path / "set" / f"{name}.json").write_text(json.dumps(content))
+    check(str(tmp_path / "set"), fix=tmp_path / "copy")
+    [file] = (tmp_path / "copy" / "annotations").glob("*.json")
+    content = json.loads(file.read_text())
+    assert [image["file_name"] for image in content["images"]] == ["a.jpg"]
+    assert [o["bbox"] for o in content["annotations"]] == [[10, 10, 20, 20], [40, 10, 20, 20]]
+
+
+def test_a_list_may_name_an_image_of_two_records_or_name_it_twice(tmp_path: Path) -> None:
+    exported(tmp_path)
+    task = {"original_width": 100, "original_height": 70, "rectanglelabels": ["cat"]}
+    box = {"x": 10, "y": 10, "width": 20, "height": 20}
+    tasks = [{"image": f"/{name}", "label": [task | box]} for name in ("a.jpg", "b.jpg", "a.jpg")]
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
+    (tmp_path / "part.txt").write_text("a.jpg\nb.jpg\nb.jpg\n")
+    config = LabelStudioDatasetConfig(
+        images=str(tmp_path / "images"),
+        annotations=str(tmp_path / "tasks.json"),
+        split=str(tmp_path / "part.txt"),
+    )
+    survey = Survey()
+    survey_exports(survey, tmp_path, {"train": config}, False)
+    assert [(f.kind, f.object, f.images) for f in survey.faults] == [
+        ("duplicate_file_name", "a.jpg", (1,)),
+        ("split_repeats", "b.jpg", ()),
+    ]
+    assert survey.parts == {"train": [0, 1, 2]}
+    with pytest.raises(UserError, match=r"'a\.jpg' is annotated 2 times"):
+        read_set(config)
 
 
 def test_an_export_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:

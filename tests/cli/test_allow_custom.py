@@ -13,7 +13,7 @@ from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.builder import build_detector
-from detkit.inference.model_file import save_model
+from detkit.inference.save_model import save_model
 from detkit.runs.predictor import build_predictor
 from tests.workflows.made_run import make_run
 

@@ -9,8 +9,9 @@ import pytest
 
 from detkit.__main__ import main
 from detkit.checks.findings import found
-from detkit.cli.check import _lines
+from detkit.cli.check import LONG, _lines
 from detkit.cli.predict import _summary
+from detkit.inference import model_file
 from detkit.workflows import compress, convert, demo, propose
 from detkit.workflows.check import Check
 from detkit.workflows.compress import Compression, Measurement
@@ -51,6 +52,7 @@ def test_convert(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def compressed(monkeypatch: pytest.MonkeyPatch, *measured: Measurement, metric: str | None) -> None:
     result = Compression(Path("thin.safetensors"), metric, *measured)
     monkeypatch.setattr(compress, "compress", lambda *given, **options: result)
+    monkeypatch.setattr(model_file, "read_model_file", lambda weights: None)
 
 
 def test_compress_says_what_was_gained(
@@ -99,8 +101,12 @@ def test_compress_without_images_and_without_gain(
     ],
 )
 def test_compress_is_told_what_to_do(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(model_file, "read_model_file", lambda weights: None)
     status, _, error = said(["compress", "a.safetensors", *arguments], capsys)
     assert status == 2
     assert " ".join(error.replace("\u2502", " ").split()).endswith(message)
@@ -216,3 +222,27 @@ def test_check_shows_three_of_a_kind() -> None:
         "0 errors, 3 warnings",
     ]
     assert list(_lines(Check([], 2, 5, {}))) == ["2 images, 5 objects", "0 errors, 0 warnings"]
+
+
+def test_check_says_what_is_long_once_and_a_common_folder_once() -> None:
+    files = [f"/data/set/{name}" for name in ("images/a.jpg", "images/b.jpg", "labels/c.txt")]
+    why = "w" * LONG
+    findings = [found("leaked_image", file, "train", f"{why} /data/set/images/d.jpg") for file in files]
+    findings.append(found("tiny_box", "e.txt", None, "small"))
+    assert list(_lines(Check(findings, 4, 0, {}))) == [
+        "4 images, 0 objects",
+        "files are in /data/set",
+        "",
+        "error: the same image content is in two splits (leaked_image, 3)",
+        f"  images/a.jpg: train: {why} images/d.jpg",
+        "  images/b.jpg: train",
+        "  labels/c.txt: train",
+        "",
+        "warning: a box is only a few pixels large (tiny_box, 1)",
+        "  e.txt: small",
+        "",
+        "3 errors, 1 warning",
+    ]
+    apart = [found("tiny_box", file, None, "small") for file in ("/one/a.txt", "/other/b.txt")]
+    assert list(_lines(Check(apart, 2, 0, {})))[3:5] == ["  /one/a.txt: small", "  /other/b.txt: small"]
+    assert "files are in" not in " ".join(_lines(Check(apart[:1], 2, 0, {})))

@@ -93,7 +93,7 @@ def test_shards(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_models_proposals(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from detkit.detectors.builder import build_detector
-    from detkit.inference.model_file import save_model
+    from detkit.inference.save_model import save_model
 
     model = tmp_path / "model.safetensors"
     detector = build_detector(parse_config(SMALL_MODEL).detector, 1, 0, pretrained=False)

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import detkit
 from detkit.__main__ import main
+from detkit.version import VERSION
 
 HEAVY = ("torch", "torchvision", "numpy", "yaml", "cv2", "numba", "sklearn")  # typer itself may load pydantic
 
@@ -84,6 +87,40 @@ def test_check_of_a_dataset_starts_without_torch(tmp_path: Path) -> None:
 
     write_synthetic(tmp_path / "shapes", "voc", 2, 1)
     assert not loaded(command("check", str(tmp_path / "shapes"))) & {"torch", "torchvision"}
+
+
+def test_what_is_not_there_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+    photo, config, model = (str(tmp_path / name) for name in ("photo.jpg", "there.yaml", "model.safetensors"))
+    Path(photo).touch()
+    Path(config).touch()
+    about = {"detkit": VERSION, "classes": '["cat"]', "category_ids": "[1]", "config": "", "license": "MIT"}
+    save_file({"weight": np.zeros(1, np.float32)}, model, about)
+    voc = ["faster_rcnn_vgg16_voc07", f"data.train.root={tmp_path}", "data.val.root=nowhere"]
+    wrong = [
+        (["predict", "none.safetensors", photo], "none.safetensors: no such file"),
+        (["predict", photo, photo], "is an image, and no model"),
+        (["predict", model, photo, "none.jpg"], "none.jpg: no such file or folder"),
+        (["compress", "none.safetensors", "--fc6", "9"], "none.safetensors: no such file"),
+        (["eval", voc[0], "--weights", "none.safetensors"], "none.safetensors: no such file"),
+        (["eval", *voc, "--weights", model], "data.val.root: nowhere: there is no such file or folder"),
+        (["train", voc[0], "--from", "none.safetensors"], "none.safetensors: no such file"),
+        (["train", *voc], "data.val.root: nowhere: there is no such file or folder"),
+        (["plan", *voc], "data.val.root: nowhere: there is no such file or folder"),
+        (["show-data", voc[0], "data.train.root=nowhere"], "data.train.root: nowhere: there is no such"),
+        (["report", str(tmp_path)], "has no config.yaml"),
+        (["compare", str(tmp_path), str(tmp_path)], "has no config.yaml"),
+        (["init", "nowhere", "-o", "new.yaml"], "nowhere: the folder or file does not exist"),
+        (["lineage", "nowhere"], "nowhere: the folder or file does not exist"),
+        (["init", str(tmp_path), "-o", config], "there.yaml: exists already"),
+    ]
+    code = (
+        "import io, sys\nfrom contextlib import redirect_stderr\nfrom detkit.__main__ import main\n"
+        f"for arguments, said in {wrong!r}:\n"
+        "    with redirect_stderr(io.StringIO()) as stream:\n"
+        "        assert main(arguments) == 2, arguments\n"
+        "    assert said in stream.getvalue(), (arguments, stream.getvalue())"
+    )
+    assert not loaded(code) & {"torch", "torchvision"}
 
 
 def test_a_prediction_starts_without_torchs_compiler_and_torchvision() -> None:

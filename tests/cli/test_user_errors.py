@@ -117,7 +117,7 @@ def test_results_are_not_overwritten(dataset: Path, capsys: pytest.CaptureFixtur
     (run / "precious.txt").touch()
     assert "never overwritten" in train(capsys, config_for(dataset))
     config = Path(config_for(dataset))
-    assert "not overwritten" in refused(capsys, "init", str(dataset), "-o", str(config))
+    assert "never overwritten" in refused(capsys, "init", str(dataset), "-o", str(config))
 
 
 def test_resume_without_a_run(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -251,3 +251,12 @@ def test_a_pil_image_whose_file_is_damaged_is_refused() -> None:
     with Image.open(io.BytesIO(cut_off)) as image, pytest.raises(UserError) as caught:
         pixels_of_pil(image)
     assert str(caught.value).startswith("the image is truncated or damaged (")
+
+
+def test_floating_point_pixels_are_refused_by_one_voice(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(Image.fromarray(COLOURS[..., 0].astype(np.float32)), ".tif", tmp_path)
+    with pytest.raises(UserError, match="mode 'F' have no stated range"):
+        decode_image(path)
+    assert capfd.readouterr().err == ""

@@ -18,7 +18,7 @@ from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.detectors.builder import build_detector
 from detkit.errors import UserError
-from detkit.inference.model_file import save_model
+from detkit.inference.save_model import save_model
 from detkit.proposals.proposals import Proposals
 from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import Origin

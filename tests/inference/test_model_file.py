@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from detkit.errors import UserError
-from detkit.inference.model_file import read_model_file, save_model
+from detkit.inference.model_file import read_model_file
+from detkit.inference.save_model import save_model
 from detkit.inference.score_floor import Advice
 
 
@@ -121,7 +122,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("detkit.inference.model_file.save_file", full)
+    monkeypatch.setattr("detkit.inference.save_model.save_file", full)
     with pytest.raises(UserError, match=r"No space left on device.*MB are free.*is unharmed"):
         saved(tmp_path)
     assert file.read_bytes() == before

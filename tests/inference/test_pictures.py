@@ -82,7 +82,10 @@ def test_a_pil_image_keeps_its_pixels_where_a_file_is_turned(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (PIXELS.astype(np.float32), r"uint8 RGB.*found \(50, 60, 3\) float32"),
+        (PIXELS.astype(np.float32), r"uint8 RGB.*found \(50, 60, 3\) float32.*image\.round\(\)\.astype"),
+        (PIXELS / 255, r"found \(50, 60, 3\) float64.*\(image \* 255\)\.round\(\)\.astype"),
+        (GREY / 100 - 1, r"found \(50, 60\) float64.*from -1 to .*: bring them to 0 to 255"),
+        (PIXELS.astype(np.uint16) * 257, r"from 0 to 65535: bring them to 0 to 255"),
         (PIXELS[None], r"found \(1, 50, 60, 3\).*list\(batch\)"),
         (PIXELS.transpose(2, 0, 1), r"transpose\(1, 2, 0\)"),
         (np.dstack([PIXELS, GREY]), r"transparency: image\[\.\.\., :3\]"),
@@ -90,7 +93,8 @@ def test_a_pil_image_keeps_its_pixels_where_a_file_is_turned(tmp_path: Path) -> 
         (torch.from_numpy(PIXELS), r"found \(50, 60, 3\) torch.uint8.*permute\(2, 0, 1\)"),
         (channels_first(PIXELS)[None], r"list\(batch\)"),
         (channels_first(PIXELS).int(), r"uint8 or float; found .*int32"),
-        (channels_first(PIXELS).float(), r"in \[0, 1\], not normalised; found 0 to 255"),
+        (channels_first(PIXELS).float(), r"in \[0, 1\], not normalised; found 0 to 255; divide it by 255$"),
+        (channels_first(PIXELS).float() - 9, r"found -9 to 246$"),
         (torch.full((3, 4, 4), torch.nan), r"in \[0, 1\].*found nan"),
         (torch.zeros(3, 0, 4), r"found a tensor of \(3, 0, 4\)"),
         (Image.fromarray(PIXELS[..., 0].astype(np.float32)), "mode 'F' have no stated range"),

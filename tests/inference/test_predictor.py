@@ -131,6 +131,8 @@ def test_a_detector_says_in_five_lines_what_it_is() -> None:
         "thresholds  of best F1 for each class, 0.25 to 0.75",
         "licence     Apache-2.0",
     ]
+    assert own.describe_floors("recall") == "of recall 0.9 for each class, 0.25 to 0.75"
+    assert own.describe_floors(0.125) == "0.12 for every class"
 
 
 def test_files_are_turned_as_their_exif_orientation_says(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_objects_are_grouped_by_size_and_by_crowding(records: MatchRecords) -> N
 
 
 def test_every_object_is_found_or_missed_for_a_reason(records: MatchRecords, point: OperatingPoint) -> None:
-    table = outcome_table(two_images()[0], records, point)
+    table = outcome_table(two_images()[0], point)
     assert table is not None
     assert set(OUTCOME_MEANING) == {*OUTCOMES, "quiet"}
     assert table.rows == (("found", 2, 2 / 3), (OUTCOME_MEANING["unseen"], 1, 1 / 3))
@@ -72,7 +72,7 @@ def test_an_object_whose_detection_is_not_sure_enough_is_said_to_be(records: Mat
     truth, found = two_images()
     best = advise_thresholds(truth, found, records).max_f1
     stricter = replace(best, threshold=np.array([0.9, 0.75]))
-    table = outcome_table(truth, records, operating_point(truth, found, records, stricter))
+    table = outcome_table(truth, operating_point(truth, found, records, stricter))
     assert table is not None
     assert table.rows == (
         ("found", 1, 1 / 3), (OUTCOME_MEANING["quiet"], 1, 1 / 3), (OUTCOME_MEANING["unseen"], 1, 1 / 3)
@@ -141,7 +141,7 @@ def test_nothing_labelled_gives_no_bars_and_a_page_all_the_same() -> None:
     point = operating_point(nothing, found, records, advice.max_f1)
     assert point.thresholds.tolist() == [0.5, 0.5]
     assert error_bars(nothing, found, records, point) == ()
-    assert outcome_table(nothing, records, point) is None
+    assert outcome_table(nothing, point) is None
     recall, precision, _ = point.numbers(0.1)
     assert (recall.value, precision.value) == (None, 0.0)
     thresholds, plots = (

@@ -38,6 +38,12 @@ def test_false_detections_by_score_and_missed_objects_take_turns() -> None:
     assert [p.caption for p in sure.pictures] == ["dog 0.80", "dog"], "the one at 0.1 is below the threshold"
 
 
+def test_an_object_found_below_the_threshold_is_no_object_that_nothing_came_near() -> None:
+    truth, found = two_images()
+    _, dog = worst_mistakes(truth, point_of(truth, found, 0.95, 0.75), blank)
+    assert [p.tag for p in dog.pictures if p.caption == "dog"] == ["score too low", "missed"]
+
+
 def test_every_class_gets_as_many_pictures() -> None:
     truth, found = two_images()
     cats = replace(found, labels=np.array([1, 0, 0, 0], np.int32))

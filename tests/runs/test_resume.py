@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from detkit.config.dump import dump_config
 from detkit.config.load import load_config
@@ -49,6 +50,34 @@ def opened(folder: Path, *overrides: str, resume: bool = False) -> tuple[Path, b
         with pytest.raises(UserError, match="at work there"):
             training_folder(folder, "train", text, resume=True).__enter__()
         return given, resumed
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "data.classes=[ring, disc, square, star, triangle]",
+            r"data\.classes: \[disc, .*not \[ring, ",
+        ),
+        ("detector.type=cascade_rcnn", r"detector\.type: faster_rcnn, and not cascade_rcnn"),
+        ("train.type=alternating", r"train\.type: gradient, and not alternating"),
+    ],
+)
+def test_another_training_is_refused_in_a_folder_and_changes_nothing(
+    tmp_path: Path, change: str, said: str
+) -> None:
+    before = (written(tmp_path) / CONFIG).read_bytes()
+    (tmp_path / CHECKPOINT).touch()
+    key, _, value = change.partition("=")
+    config = yaml.safe_load(before)
+    part, _, last = key.rpartition(".")
+    config[part][last] = yaml.safe_load(value)
+    with (
+        pytest.raises(UserError, match=rf"its training has {said}.*--from"),
+        training_folder(tmp_path, "train", yaml.safe_dump(config), resume=True),
+    ):
+        raise AssertionError("it goes on")
+    assert (tmp_path / CONFIG).read_bytes() == before
 
 
 def names(folder: Path) -> set[str]:

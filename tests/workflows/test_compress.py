@@ -15,7 +15,7 @@ from detkit.config.schema import Config
 from detkit.detectors.builder import build_detector
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
-from detkit.inference.model_file import save_model
+from detkit.inference.save_model import save_model
 from detkit.models.roi.box_heads import FcHead
 from detkit.runs.predictor import load_detector
 from detkit.workflows import compress as workflow

@@ -12,19 +12,7 @@ from detkit.config.schema import Config
 from detkit.errors import UserError
 from detkit.workflows import demo as workflow
 from detkit.workflows.demo import CONFIG, demo
-
-SMALL = [
-    "detector.backbone.width=0.125",
-    "detector.proposals.channels=16",
-    "data.resize={short_px: 96, long_px: 128}",
-    "data.train.num_images=4",
-    "data.val.num_images=3",
-    "data.workers=0",
-    "train.epochs=1",
-    "train.batch_size=2",
-    "train.precision=fp32",
-    "device=cpu",
-]
+from tests.workflows.test_train import SMALL
 
 
 @pytest.fixture(autouse=True)

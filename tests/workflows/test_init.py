@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detkit.__main__ import main
@@ -14,6 +15,7 @@ from detkit.checks.recommend import choose_freeze
 from detkit.config.load import find_config, load_config
 from detkit.config.schema import Config
 from detkit.data.datasets import related_images
+from detkit.data.datasets.builder import open_training_set
 from detkit.data.datasets.config import ImageFolderConfig, ObjectCropsConfig
 from detkit.data.datasets.readers import read_set
 from detkit.data.synthetic.dataset import write_synthetic
@@ -21,6 +23,8 @@ from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.families import FAMILIES, DetectorFamily
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.errors import UserError
+from detkit.models.backbones.builder import build_backbone
+from detkit.models.backbones.resnet.family import ResNetConfig
 from detkit.proposals.config import EdgeBoxesConfig, GradientEdgesConfig, SelectiveSearchConfig
 from detkit.training.staged.config import FineTuneConfig, StagedConfig
 from detkit.workflows.check import check
@@ -255,11 +259,14 @@ def test_a_detector_is_chosen_by_its_family(name: str, tmp_path: Path) -> None:
 
 def test_weights_of_a_file_are_written_and_nothing_is_said_of_a_download(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "shapes", "coco", 4, 2)
-    (tmp_path / "w.pth").touch()
+    spec = ResNetConfig.model_validate({"depth": 18})
+    torch.save(build_backbone(spec, pyramid=True).state_dict(), tmp_path / "w.pth")
     out = tmp_path / "mine.yaml"
     assert main(["init", str(tmp_path / "shapes"), "--weights", str(tmp_path / "w.pth"), "-o", str(out)]) == 0
     assert load_config(out).detector.backbone.weights == str(tmp_path / "w.pth")  # type: ignore[attr-defined]
-    assert "downloaded" not in out.read_text().partition("version:")[0]
+    header = out.read_text().partition("version:")[0]
+    assert "downloaded" not in header
+    assert f"# weights {tmp_path / 'w.pth'}: " in header
     assert (
         main(["init", str(tmp_path / "shapes"), "--weights", "absent.pth", "-o", str(tmp_path / "b.yaml")])
         == 2
@@ -377,3 +384,29 @@ def test_what_else_lies_in_the_folder_is_said(tmp_path: Path) -> None:
     found = init(tmp_path / "set", out=tmp_path / "mine.yaml")
     assert found["format"] == "voc"
     assert any(f"{tmp_path}/set/data.yaml (yolo: train, val)" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("layout", ["voc", "coco", "yolo"])
+def test_only_the_classes_asked_for_are_learned(layout: str, tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", layout, 6, 3)  # type: ignore[arg-type]
+    whole = init(tmp_path / "shapes", out=tmp_path / "all.yaml")
+    command = ["init", str(tmp_path / "shapes"), "--class", "star", "--class", "disc", "--class", "star"]
+    assert main([*command, "-o", str(tmp_path / "some.yaml"), "--json", str(tmp_path / "some.json")]) == 0
+    config = load_config(tmp_path / "some.yaml")
+    assert config.data.classes == ("star", "disc")
+    assert set(config.data.ignore_classes) == {"ring", "square", "triangle"}
+    source, _ = open_training_set(config.data)
+    every, _ = open_training_set(load_config(tmp_path / "all.yaml").data)
+    labels = [every.annotations.classes[label] for label in every.annotations.labels]
+    counts = [labels.count(name) for name in config.data.classes]
+    assert np.bincount(source.annotations.labels, minlength=2).tolist() == counts
+    some = json.loads((tmp_path / "some.json").read_text())
+    assert some["objects"]["train"] == sum(counts) < whole["objects"]["train"]
+    assert some["images"] == whole["images"]
+
+
+def test_a_class_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "coco", 4, 2)
+    with pytest.raises(UserError, match="class 'stars': not in the dataset, which has disc, ring"):
+        init(tmp_path / "shapes", out=tmp_path / "mine.yaml", classes=["disc", "stars"])
+    assert not (tmp_path / "mine.yaml").exists()

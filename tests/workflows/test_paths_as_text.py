@@ -17,7 +17,7 @@ from detkit.config.dump import dump_config
 from detkit.config.load import load_config
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.builder import build_detector
-from detkit.inference.model_file import save_model
+from detkit.inference.save_model import save_model
 from detkit.lineage.chain import Terms
 from detkit.workflows.check import check
 from detkit.workflows.compare import compare

@@ -45,7 +45,28 @@ def test_memory_is_predicted_by_a_line_and_checked(pretended: list[int]) -> None
     assert result.largest_part == 80
     assert result.step_seconds is not None
     assert result.steps == 1  # 6 images in a batch of 8 at most: what is there
-    assert result.to_json()["total_seconds"] == result.step_seconds * result.steps * result.epochs
+    assert (result.num_images, result.validations) == (6, result.epochs + 1)
+    assert result.validation_seconds is not None
+    written = result.to_json()
+    assert written["epoch_seconds"] == result.step_seconds
+    validated = result.validation_seconds * result.validations
+    assert written["total_seconds"] == written["epoch_seconds"] * result.epochs + validated
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(1, 6), (2, 4), (5, 2), (0, 2)]
+)  # of 5 epochs, and that of the best weights
+def test_validations_are_counted_as_a_training_does_them(
+    pretended: list[int], every: int, expected: int
+) -> None:
+    changed = small("train.batch_size=8", "train.epochs=5", f"train.validate_every={every}")
+    assert plan(changed).validations == expected
+
+
+def test_without_validation_images_none_is_timed(pretended: list[int]) -> None:
+    result = plan(small("train.batch_size=8", "data.val=null"))
+    assert (result.validation_seconds, result.validations) == (None, 0)
+    assert result.total_seconds == result.step_seconds * result.epochs  # type: ignore[operator]
 
 
 def test_a_class_without_an_object_to_learn_from_is_named(
@@ -100,9 +121,7 @@ def test_other_errors_are_not_taken_for_too_little_memory(monkeypatch: pytest.Mo
 
 
 def test_loader_processes_need_shared_memory() -> None:
-    plan = Plan(
-        "cpu", "fp32", 8, 1, 1, 1, None, None, 1, 1.0, 1, 1, shared_bytes=5 << 20, shared_free_bytes=1 << 20
-    )
+    plan = Plan("cpu", "fp32", 8, 1, 1, 1, None, None, 1, 1.0, 1, 1, 5 << 20, 1 << 20, num_images=8)
     assert not plan.fits
     assert "data.workers" in plan.lines()[-1]
 
@@ -155,6 +174,7 @@ PLAN = Plan(
     epochs=12,
     shared_bytes=3 * MEBIBYTE,
     shared_free_bytes=3 * MEBIBYTE,
+    num_images=790,
 )
 
 
@@ -179,7 +199,13 @@ def test_a_plan_is_said_in_full() -> None:
         "8 images a step in 2 parts on cpu, fp32",
         "memory: 90 MiB predicted of 100 MiB free; the largest images took 80 MiB",
         "time: 0.50 s a step, 50 s an epoch of 100, 10.0 min for 12 epochs without validation",
-        "most that fits at a time: 4 images",
+        "memory alone has room for 4 images at a time",
+    ]
+    validated = replace(PLAN, validation_seconds=20.0, validations=7, largest_part=791)
+    assert validated.total_seconds == 740
+    assert validated.lines()[2:] == [
+        "time: 0.50 s a step, 50 s an epoch of 100, 12.3 min for 12 epochs and 7 validations of 20 s",
+        "memory alone has room for all 790 images at a time",
     ]
     changes = {
         "batch_size": 1,

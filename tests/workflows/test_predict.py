@@ -8,13 +8,16 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from detkit.__main__ import main
 from detkit.errors import UserError
 from detkit.inference.records import JOURNAL
 from detkit.inference.results import ResultFormat
+from detkit.version import VERSION
 from detkit.workflows import predict as workflow
 from detkit.workflows.predict import predict
 from tests.inference.bright import picture, predictor
@@ -27,7 +30,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a file, in whose place a detector of bright rectangles is used."""
     monkeypatch.setattr(workflow, "build_predictor", lambda *_, **__: predictor())
     file = tmp_path / "model.safetensors"
-    file.write_bytes(b"weights")
+    about = {"detkit": VERSION, "classes": '["red"]', "category_ids": "[1]", "config": "", "license": "MIT"}
+    save_file({"weight": np.zeros(1, np.float32)}, file, about)
     return file
 
 
@@ -261,7 +265,10 @@ def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not(
     assert main(["predict", str(weights), str(photos), "--out", str(tmp_path / "found")]) == 0
     said = capfd.readouterr()
     assert said.err == "warning: left out 4 files that are no images: .heic 2, .mp4 1, no extension 1\n"
-    assert said.out.splitlines()[-1] == f"4 images, 4 other files left out; results are in {tmp_path}/found"
+    assert said.out.splitlines()[-1] == (
+        "4 images, 4 other files left out, score threshold 0.50 for every class; "
+        f"results are in {tmp_path}/found"
+    )
     assert main(["predict", str(weights), str(photos / "d"), "--out", str(tmp_path / "named")]) == 0
     assert capfd.readouterr().err == ""
     assert main(["predict", str(weights), f"{photos}/*", "--out", str(tmp_path / "pattern")]) == 0

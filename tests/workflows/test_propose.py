@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,18 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from detkit.data.datasets.named_images import named_images
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from detkit.errors import UserError
 from detkit.proposals.proposals import Proposals, ranked
+from detkit.proposals.store.parts import StoreParts
 from detkit.proposals.store.store import ProposalStore
 from detkit.runs import proposal_method
 from detkit.runs.proposal_method import find_method
+from detkit.workflows import propose as workflow
 from detkit.workflows.propose import propose
 
 looked_at: list[tuple[int, ...]] = []
@@ -337,8 +341,43 @@ def test_a_bad_image_costs_itself_alone(
         np.testing.assert_array_equal(store(number).boxes, expected.boxes)
     assert result.drawings is not None
     assert len(list(result.drawings.rglob("*.jpg"))) == 6
+    before = out.read_bytes()
     again = propose("selective_search", [str(pictures)], out, draw=True)  # it is there already
-    assert (again.images, again.skipped) == (6, ())
+    assert (again.images, again.skipped, again.seconds_per_image) == (6, result.skipped, None)
+    assert out.read_bytes() == before
+
+
+def test_the_same_command_adds_what_was_skipped_and_is_mended(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_file = (pictures / "2.png").read_bytes()
+    (pictures / "2.png").write_bytes(b"")
+    (pictures / "gone.png").symlink_to(tmp_path / "nowhere")
+    out = tmp_path / "out.safetensors"
+    propose("selective_search", [str(pictures)], out)
+    (pictures / "2.png").write_bytes(whole_file)
+    looked_at: list[int] = []
+    original = workflow.propose_images
+
+    def noted(parts: StoreParts, wanted: Sequence[int], *rest: Any, **options: Any) -> bool:
+        looked_at.extend(parts.missing(wanted))
+        return original(parts, wanted, *rest, **options)
+
+    monkeypatch.setattr(workflow, "propose_images", noted)
+    again = propose("selective_search", [str(pictures)], out)
+    assert ([item["image"] for item in again.skipped], again.images) == (["gone.png"], 7)
+    assert len(looked_at) == 2
+    (pictures / "gone.png").unlink()
+    store = ProposalStore.open(out)
+    assert propose("selective_search", [str(pictures)], tmp_path / "whole.safetensors").images == 7
+    expected = ProposalStore.open(tmp_path / "whole.safetensors")
+    assert list(store.names) == list(expected.names)
+    for number in range(7):
+        np.testing.assert_array_equal(store(number).boxes, expected(number).boxes)
+    # An image that was looked at and is another one now is no image of this file.
+    Image.fromarray(np.zeros((9, 11, 3), np.uint8)).save(pictures / "0.png")
+    with pytest.raises(UserError, match="exists already and holds boxes by selective_search of other images"):
+        propose("selective_search", [str(pictures)], out)
 
 
 def test_shards_leave_a_bad_image_to_the_one_who_joins_them(pictures: Path, tmp_path: Path) -> None:

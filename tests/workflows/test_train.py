@@ -16,7 +16,7 @@ from detkit.annotations.coco_results import read_coco_results
 from detkit.config.load import load_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
-from detkit.data.datasets.split_leaks import leak_warning
+from detkit.data.datasets.split_leaks import Leaks, leak_warning
 from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors import gradient_recipe as train_gradient
 from detkit.errors import UserError
@@ -325,13 +325,13 @@ def test_maps_are_compiled_where_the_config_asks_for_it(
     assert len(compiled) == asked
 
 
-@pytest.mark.parametrize("leaks", [0, 2])
+@pytest.mark.parametrize("leaks", [Leaks(), Leaks(pairs=2), Leaks(films=1)])
 def test_what_is_trained_on_is_said_before_anything_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leaks: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leaks: Leaks
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def known_leaks(train_files: list[str], val_files: list[str]) -> int:
+    def known_leaks(train_files: list[str], val_files: list[str]) -> Leaks:
         asked.append((len(train_files), len(val_files)))
         return leaks
 
@@ -342,5 +342,5 @@ def test_what_is_trained_on_is_said_before_anything_else(
     first, device, folder, *warnings = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"training on 4 images, \d+ objects", first)
     assert (device, folder) == ("on cpu, fp32", f"run folder: {tmp_path / 'run'}")
-    assert warnings == ([f"warning: {leak_warning(leaks)}"] if leaks else [])
+    assert warnings == ([f"warning: {leak_warning(leaks)}"] if any(leaks) else [])
     assert asked == [(4, 3)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,8 @@ def read_export(
     wanted = images_of_split(EXPORTS[export](annotations), ExportImages(images), split, annotations)
     if (most := Counter(file for file, _ in wanted).most_common(1)) and most[0][1] > 1:
         raise UserError(
-            f"{annotations}: {shown(most[0][0])} is annotated {most[0][1]} times; keep one of them"
+            f"{annotations}: {shown(most[0][0])} is annotated {most[0][1]} times; keep one of them, or let "
+            "detkit check --fix DIR make one entry of all"
         )
     for file, image in wanted:
         assembly.add_image(file, image.size, str(image.source))
@@ -101,7 +102,9 @@ def images_of_split(
             f"{annotations}: no split {shown(split)}; it may be one of: {listed(parts)}; or the path of a "
             "text file with one image file a line"
         )
-    known, lines = dict(found), read_lines(Path(split))
+    known, lines = defaultdict[str, list[ExportedImage]](list), read_lines(Path(split))
+    for file, image in found:
+        known[file].append(image)
     if unknown := [name for name in lines if name not in known]:
         raise UserError(f"{split}: {shown(unknown[0])} is no image of {annotations}")
-    return [(name, known[name]) for name in lines]
+    return [(name, image) for name in lines for image in known[name]]

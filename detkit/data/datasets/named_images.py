@@ -35,6 +35,7 @@ from detkit.storage.regular_files import is_file, is_folder
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 """Extensions of videos, compared in lower case."""
 
+_NOWHERE = "{}: no such file or folder, and no file matches it as a pattern"
 _MOST_KINDS = 8  # of files that a message names
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # a `Path` has lost the second slash
 
@@ -210,6 +211,18 @@ def _kinds(others: Counter[str]) -> str:
     return ", ".join([*kinds, *(["..."] if len(others) > _MOST_KINDS else [])])
 
 
+def require_sources(sources: Sequence[str]) -> None:
+    """Check that files and folders are there and may be images; what a pattern matches is not looked for.
+
+    Raises:
+        UserError: as `find_images`.
+    """
+    for source in sources:
+        require_still(source)
+        if not glob.has_magic(source) and not Path(source).exists():
+            raise UserError(_NOWHERE.format(source))
+
+
 def find_images(sources: str | Path | Sequence[str | Path]) -> FoundImages:
     """Return the images that files, folders and glob patterns name.
 
@@ -247,7 +260,7 @@ def _matching(pattern: str | Path, others: Counter[str]) -> list[Path]:
     """Return the images that match a pattern, and count the other files that do."""
     matches = sorted(Path(match) for match in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (absolute patterns)
     if not matches:
-        raise UserError(f"{pattern}: no such file or folder, and no file matches it as a pattern")
+        raise UserError(_NOWHERE.format(pattern))
     images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
     others.update(match.suffix.lower() for match in matches if match not in images and not match.is_dir())
     return images

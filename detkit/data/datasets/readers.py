@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from detkit.annotations.class_names import listed
 from detkit.annotations.coco import json_text, read_coco, read_json
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.exports.read import read_export
@@ -33,9 +34,10 @@ from detkit.data.datasets.config import (
 )
 from detkit.data.datasets.source import Source, file_source
 from detkit.data.synthetic.dataset import SYNTHETIC_CLASSES, SyntheticSet
-from detkit.errors import UserError
+from detkit.errors import UserError, cut, shown
 from detkit.spec import CustomConfig, Spec
 from detkit.storage.atomic import write_atomically
+from detkit.storage.regular_files import is_file, is_folder
 
 Classes = Sequence[str] | None
 Screen = Callable[[AnnotationSet], AnnotationSet]
@@ -104,6 +106,19 @@ def file_format(name: str) -> FileFormat:
     return files
 
 
+def require_places(part: str, config: Spec | None) -> None:
+    """Check that what `data.train` or `data.val` names is there; the images are not looked for.
+
+    Raises:
+        UserError: a folder or a file of annotations is not.
+    """
+    config = config.of if isinstance(config, ObjectCropsConfig) else config
+    for key in ("root", "annotations"):
+        place = getattr(config, key, None)
+        if place is not None and not is_file(Path(place)) and not is_folder(Path(place)):
+            raise UserError(f"data.{part}.{key}: {cut(place, 300)}: there is no such file or folder")
+
+
 def read_set(config: Spec, classes: Classes = None) -> AnnotationSet:
     """Read the annotations of one dataset config; without classes, all that the files name."""
     return reader_of(config).read(config, classes, ())
@@ -119,6 +134,28 @@ def read_sets(configs: Mapping[str, Spec]) -> dict[str, AnnotationSet]:
         classes = sorted({name for truth in sets.values() for name in truth.classes})
         sets = {name: read_set(config, classes) for name, config in configs.items()}
     return sets
+
+
+def read_classes(
+    configs: Mapping[str, Spec], classes: tuple[str, ...]
+) -> tuple[dict[str, AnnotationSet], tuple[str, ...]]:
+    """Read the objects of some classes in several sets of a dataset, and return which classes are left out.
+
+    Args:
+        configs: of the sets.
+        classes: which, in the order of their labels; none is all.
+
+    Raises:
+        UserError: the dataset has no such class.
+    """
+    sets = read_sets(configs)
+    there = next(iter(sets.values())).classes
+    if unknown := [name for name in classes if name not in there]:
+        raise UserError(f"class {shown(unknown[0])}: not in the dataset, which has {listed(there)}")
+    others = tuple(name for name in there if classes and name not in classes)
+    if classes:
+        sets = {name: reader_of(config).read(config, classes, others) for name, config in configs.items()}
+    return sets, others
 
 
 def config_of_sets(found: FoundDataset, names: Sequence[str]) -> DatasetConfig:

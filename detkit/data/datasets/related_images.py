@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_paths, read_image
+from detkit.data.datasets.roles import role
+from detkit.data.datasets.split_leaks import Leaks
 from detkit.data.near_duplicates import difference, near_duplicates, thumbnail_of
 from detkit.errors import UserError
 from detkit.runtime.cores import num_cores
@@ -30,6 +32,7 @@ photographs hardly ever differ less than 1.0, most neighbours of a film that was
 CUT = 1.2
 """The same where at least half of the numbered images are that alike, and so are films: what moves quickly is
 no other film."""
+_LEAST_FRAMES = 4  # of a film that two sides may share: of fewer, chance makes half of the neighbours alike
 
 _EXPORTED = re.compile(r"\.rf\.[0-9a-zA-Z]+$")  # Roboflow's name of a version of an image
 _NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
@@ -39,7 +42,7 @@ Thumbnail = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Series:
-    """Images that belong together, in the order of their names.
+    """Images in the order of their names, such as the frames of a film.
 
     Attributes:
         images: positions in the set.
@@ -48,6 +51,18 @@ class Series:
 
     images: list[int]
     steps: list[float]
+
+    @property
+    def is_film(self) -> bool:
+        """Whether these are frames of films, and not numbered photographs of different things."""
+        return 2 * sum(step <= NEIGHBOURS for step in self.steps) >= len(self.steps)
+
+    def links(self) -> Iterator[tuple[int, int]]:
+        """Yield the neighbours that show one scene."""
+        most = CUT if self.is_film else NEIGHBOURS
+        for pair, step in zip(pairwise(self.images), self.steps, strict=True):
+            if step <= most:
+                yield pair
 
 
 def thumbnails_of(truth: AnnotationSet) -> list[Thumbnail | None]:
@@ -93,26 +108,37 @@ def series_of(files: Sequence[str], thumbnails: Sequence[Thumbnail | None]) -> l
     members: dict[int, list[int]] = defaultdict(list)
     for image in sorted(range(len(files)), key=lambda i: _sort_key(files[i])):
         members[_root(parent, image)].append(image)
-    return [
-        Series(
-            images,
-            [_difference(thumbnails[a], thumbnails[b]) for a, b in pairwise(images)],
-        )
-        for images in members.values()
-    ]
+    return [_series(images, thumbnails) for images in members.values()]
 
 
-def shared_images(train: AnnotationSet, val: AnnotationSet) -> list[tuple[str, str]]:
-    """Return the pairs of near duplicates of which one is in training and one in validation."""
+def leaks_between(train: AnnotationSet, val: AnnotationSet) -> Leaks:
+    """Return what training and validation share."""
     thumbnails = [*thumbnails_of(train), *thumbnails_of(val)]
-    paths = [*image_paths(train), *image_paths(val)]
     seen = [place for place, thumbnail in enumerate(thumbnails) if thumbnail is not None]
     pairs = near_duplicates(np.asarray([thumbnails[place] for place in seen], dtype=np.uint8))
-    return [
-        (paths[seen[one]], paths[seen[other]])
-        for one, other, _ in pairs
-        if seen[one] < train.num_images <= seen[other]
-    ]
+    sides = [{"train"}] * train.num_images + [{"val"}] * val.num_images
+    return Leaks(
+        sum(seen[one] < train.num_images <= seen[other] for one, other, _ in pairs),
+        len(shared_films([*image_paths(train), *image_paths(val)], thumbnails, sides)),
+    )
+
+
+def shared_films(
+    files: Sequence[str], thumbnails: Sequence[Thumbnail | None], sides: Sequence[Set[str]]
+) -> list[list[tuple[int, int]]]:
+    """Return, for each film that lies on two sides, the neighbours of one scene that lie on different ones.
+
+    Args:
+        files: names of the images.
+        thumbnails: of each; see `thumbnails_of`.
+        sides: of a division that each is on, such as train; those of an image on none are not looked at.
+    """
+    shared = (
+        [(a, b) for a, b in film.links() if sides[a] and sides[b] and not sides[a] & sides[b]]
+        for film in _numbered([*map(_undivided, files)], thumbnails)
+        if film.is_film and len(film.images) >= _LEAST_FRAMES
+    )
+    return [cuts for cuts in shared if cuts]
 
 
 def _links(files: Sequence[str], thumbnails: Sequence[Thumbnail | None]) -> Iterator[tuple[int, int]]:
@@ -123,18 +149,31 @@ def _links(files: Sequence[str], thumbnails: Sequence[Thumbnail | None]) -> Iter
     seen = [image for image, thumbnail in enumerate(thumbnails) if thumbnail is not None]
     for one, other, _ in near_duplicates(np.asarray([thumbnails[image] for image in seen], dtype=np.uint8)):
         yield seen[one], seen[other]
-    films: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+    for series in _numbered(files, thumbnails):
+        yield from series.links()
+
+
+def _numbered(files: Sequence[str], thumbnails: Sequence[Thumbnail | None]) -> Iterator[Series]:
+    """Yield the images whose names differ in a number alone, in its order."""
+    numbered: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for image, file in enumerate(files):
-        if numbered := _NUMBERED.fullmatch(_original(file)):
-            name, number, ending = numbered.groups()
-            films[str(PurePath(file).parent), name, ending].append((int(number), image))
-    for frames in films.values():
-        places = [image for _, image in sorted(frames)]
-        steps = [_difference(thumbnails[one], thumbnails[other]) for one, other in pairwise(places)]
-        are_films = 2 * sum(step <= NEIGHBOURS for step in steps) >= len(steps)
-        for pair, step in zip(pairwise(places), steps, strict=True):
-            if step <= (CUT if are_films else NEIGHBOURS):
-                yield pair
+        if parts := _NUMBERED.fullmatch(_original(file)):
+            name, number, ending = parts.groups()
+            numbered[str(PurePath(file).parent), name, ending].append((int(number), image))
+    for images in numbered.values():
+        yield _series([image for _, image in sorted(images)], thumbnails)
+
+
+def _undivided(file: str) -> str:
+    """Return a path without the folders of a division: train/a/1.jpg and val/a/2.jpg may be of one film."""
+    *folders, name = PurePath(file).parts
+    return str(PurePath(*(one for one in folders if role(one.rstrip("0123456789")) is None), name))
+
+
+def _series(images: list[int], thumbnails: Sequence[Thumbnail | None]) -> Series:
+    return Series(
+        images, [_difference(thumbnails[one], thumbnails[other]) for one, other in pairwise(images)]
+    )
 
 
 def _difference(one: Thumbnail | None, other: Thumbnail | None) -> float:

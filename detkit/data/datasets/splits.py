@@ -12,12 +12,10 @@ from detkit.annotations.image_files import require_images
 from detkit.data.datasets.config import DatasetConfig
 from detkit.data.datasets.readers import config_of_sets, file_format, read_set
 from detkit.data.datasets.related_images import MOST_COMPARED, Series, series_of, thumbnails_of
+from detkit.data.datasets.roles import ROLES, role
 from detkit.errors import UserError
 
 VAL_FRACTION = 0.2
-TRAIN_NAMES = ("train", "training")
-VAL_NAMES = ("val", "valid", "validation", "minival", "dev")
-TEST_NAMES = ("test",)
 WHOLE_NAMES = ("trainval", "all")
 
 
@@ -55,14 +53,15 @@ def divide(found: FoundDataset, out: Path) -> Split:
     """
     found = found.resolved()
     names = [item.name for item in found.sets]
-    train, val = _named(names, TRAIN_NAMES), _named(names, VAL_NAMES) or _named(names, TEST_NAMES)
+    train, held, test = ([name for name in names if role(name) == wanted] for wanted in ROLES)
+    val = held or test
     if not train:
-        train = [name for name in names if "trainval" in name and _named(names, TEST_NAMES)]
+        train = [name for name in names if "trainval" in name and test]
     if train and val:
         note = f"divided as the dataset is: {', '.join(train)} for training, {', '.join(val)} for validation"
         return Split(config_of_sets(found, train), config_of_sets(found, val), note)
     if not train and len(names) > 1:
-        train = _named(names, WHOLE_NAMES)
+        train = [name for name in names if name.lower().rsplit("_", 1)[-1] in WHOLE_NAMES]
         if not train:
             raise UserError(
                 f"{found.root}: {len(names)} sets are in it, and no name says which is for training:",
@@ -74,11 +73,6 @@ def divide(found: FoundDataset, out: Path) -> Split:
                 "and val",
             )
     return _by_hash(found, train or names, out)
-
-
-def _named(names: list[str], wanted: Sequence[str]) -> list[str]:
-    """Return the names that are one of `wanted`, or end in one behind a year, as in 2007_train."""
-    return [name for name in names if name.lower().rsplit("_", 1)[-1] in wanted]
 
 
 def _by_hash(found: FoundDataset, names: list[str], out: Path) -> Split:

@@ -21,6 +21,7 @@ from detkit.structures import Detections, Target
 
 CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 SAMPLER = Sampler(128, 0.25)
+ROWS = 64  # regions that a head trains on in bfloat16 on a CPU: a multiple of so many
 SAMPLING_STAGE = 2  # tells this head's random choices from the proposal network's
 
 
@@ -37,6 +38,21 @@ class Regions:
     boxes: Tensor
     labels: Tensor
     encoded: Tensor
+
+
+def in_few_sizes(regions: Tensor) -> Tensor:
+    """Return regions with further ones of zeros, up to a multiple of `ROWS`, where a CPU is to use bfloat16.
+
+    oneDNN compiles its operations for each number of rows and keeps them: of small images, in which another
+    number of regions is found each time, a gigabyte and more. What the regions given yield stays the same.
+
+    Args:
+        regions: (R, ...) features of the regions of a batch.
+    """
+    more = -len(regions) % ROWS
+    if not more or regions.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return regions
+    return F.pad(regions, [0, 0] * (regions.dim() - 1) + [0, more])
 
 
 class RoIHead(nn.Module):
@@ -94,8 +110,9 @@ class RoIHead(nn.Module):
         self, maps: Sequence[Tensor], boxes: Sequence[Tensor], pixel_px: PixelSizes = None
     ) -> tuple[Tensor, Tensor]:
         """Return (R, K + 1) logits and (R, K or 1, 4) deltas of all images' regions; see `vectors`."""
-        logits, deltas = self.predictor(self.vectors(maps, boxes, pixel_px))
-        return logits, deltas
+        regions: Tensor = self.features(maps, boxes, pixel_px)
+        logits, deltas = self.predictor(self.head(in_few_sizes(regions)))
+        return logits[: len(regions)], deltas[: len(regions)]
 
     def vectors(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], pixel_px: PixelSizes = None) -> Tensor:
         """Return the (R, D) vectors of all images' regions that the class and the box are read from.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class StoreParts:
         file: the store to be.
         names: N image names.
         origin: what the boxes come from; its key is that of these images, this method and its parameters.
+        origin_of: the same of some of the images, by their positions, where a store may be without others,
+            which could not be read; None allows none.
 
     Example:
         >>> import tempfile
@@ -41,31 +43,31 @@ class StoreParts:
         ([0], 2)
     """
 
-    def __init__(self, file: Path, names: Sequence[str], origin: Origin) -> None:
+    def __init__(
+        self,
+        file: Path,
+        names: Sequence[str],
+        origin: Origin,
+        origin_of: Callable[[Sequence[int]], Origin] | None = None,
+    ) -> None:
         self.file, self.names, self.origin = file, names, origin
+        self.origin_of = origin_of or (lambda images: origin)
         self.folder = file.with_name(f"{file.name}.parts")
         self._first, self._waiting, self._seconds = 0, list[Proposals](), 0.0
         self._written = time.monotonic()
 
     def is_joined(self) -> bool:
-        """Return whether the store is there already.
+        """Return whether the store is there already, perhaps without images that could not be read.
 
         Raises:
             UserError: another store, or another file, is in its place.
         """
-        if not self.file.exists():
-            return False
-        there = ProposalStore.open(self.file).origin
-        if there.key != self.origin.key:
-            raise UserError(
-                f"{self.file}: exists already and holds boxes by {there.method} of other images or with "
-                "other parameters; name another file"
-            )
-        return True
+        return self._joined() is not None
 
     def missing(self, wanted: Iterable[int]) -> list[int]:
-        """Return the positions among `wanted` that no part holds yet."""
+        """Return the positions among `wanted` that neither a part nor the store holds yet."""
         done = {image for first, part in self._parts() for image in range(first, first + len(part))}
+        done.update(self._joined() or ())
         return [image for image in wanted if image not in done]
 
     def summary(self, wanted: range) -> tuple[int, float, float]:
@@ -113,23 +115,38 @@ class StoreParts:
         Raises:
             UserError: the parts do not hold every other image.
         """
-        parts = self._parts()
-        places = {first + i: (part, i) for first, part in parts for i in range(len(part))}
+        parts, joined = self._parts(), self._joined()
+        places = (joined or {}) | {first + i: (part, i) for first, part in parts for i in range(len(part))}
         left = [image for image in range(len(self.names)) if image not in places]
         missing = [self.names[image] for image in left if image not in skipped]
-        if not missing:
+        if not missing and (joined is None or len(places) > len(joined)):
             order = sorted(places)
-            names = [self.names[image] for image in order]
-            write_store(self.file, self.origin, names, lambda n: places[order[n]][0](places[order[n]][1]))
-        elif not self.is_joined():  # otherwise somebody else has joined and removed the parts meanwhile
+            origin, names = self.origin_of(order), [self.names[image] for image in order]
+            write_store(self.file, origin, names, lambda n: places[order[n]][0](places[order[n]][1]))
+        elif joined is None:  # otherwise somebody else has joined and removed the parts meanwhile
             raise UserError(
                 f"{self.folder}: {len(missing)} of {len(self.names)} images are not done yet, such as "
                 f"{missing[0]}; let the other shards finish, or run without --merge to do them here"
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         store = ProposalStore.open(self.file)
-        store.origin = replace(store.origin, seconds=sum(part.origin.seconds for _, part in parts))
+        per_image = sum(part.origin.seconds for _, part in parts) / max(sum(len(p) for _, p in parts), 1)
+        store.origin = replace(store.origin, seconds=per_image * len(store))
         return store
+
+    def _joined(self) -> dict[int, tuple[ProposalStore, int]] | None:
+        """Return the store that is there already, and the row in it, by the positions of its images."""
+        if not self.file.exists():
+            return None
+        there = ProposalStore.open(self.file)
+        places = {name: image for image, name in enumerate(self.names)}
+        images = [places[name] for name in there.names if name in places]
+        if there.origin.key != self.origin_of(images).key:
+            raise UserError(
+                f"{self.file}: exists already and holds boxes by {there.origin.method} of other images or "
+                "with other parameters; name another file"
+            )
+        return {image: (there, row) for row, image in enumerate(images)}
 
     def _parts(self) -> list[tuple[int, ProposalStore]]:
         parts = []

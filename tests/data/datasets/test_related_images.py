@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 
 from detkit.annotations.detect import detect_format
 from detkit.data.datasets.readers import read_set
-from detkit.data.datasets.related_images import CUT, NEIGHBOURS, Series, series_of, shared_images
+from detkit.data.datasets.related_images import (
+    CUT,
+    NEIGHBOURS,
+    Series,
+    leaks_between,
+    series_of,
+    shared_films,
+)
+from detkit.data.datasets.split_leaks import Leaks
 from detkit.data.datasets.splits import divide, hold_out
 from detkit.data.near_duplicates import THUMBNAIL_PX, difference
 from tests.workflows.layouts import STEMS, annots_and_images, image, voc
@@ -68,6 +76,33 @@ def test_what_moves_quickly_in_a_film_is_no_other_film() -> None:
     assert members([f"{number}.jpg" for number in range(10)], mixed) == []
 
 
+def sides(train: int, val: int) -> list[set[str]]:
+    return [{"train"}] * train + [{"val"}] * val
+
+
+def test_a_film_that_was_cut_within_a_scene_is_shared_by_both_sides() -> None:
+    files = [f"{'train' if number < 6 else 'val2'}/a/film_{number}.jpg" for number in range(9)]
+    assert shared_films(files, film(1, 9), sides(6, 3)) == [[(5, 6)]]
+    again = [*film(1, 7), *film(2, 2)]  # another scene begins one frame later
+    assert shared_films(files, again, sides(7, 2)) == []
+    assert shared_films(files, again, sides(6, 3)) == [[(5, 6)]]
+    # Frames that are on no side, or on both, part nothing.
+    assert shared_films(files, film(1, 9), [*sides(6, 0), set(), *sides(0, 2)]) == []
+    assert shared_films(files, film(1, 9), [*sides(6, 0), {"train", "val"}, *sides(0, 2)]) == []
+
+
+def test_only_films_are_shared_and_no_photographs() -> None:
+    files = [f"img_{number}.jpg" for number in range(60)]
+    photographs = [photograph(seed) for seed in range(60)]
+    alike = on_the_floor(0), on_the_floor(2)  # neighbours that happen to be alike
+    assert shared_films(files, [*photographs[:39], *alike, *photographs[41:]], sides(40, 20)) == []
+    assert shared_films(files[:3], film(1, 3), sides(2, 1)) == []  # three images are no film
+    assert shared_films(files[:4], film(1, 4), sides(2, 2)) == [[(1, 2)]]
+    # Two films that are numbered from 0 each, one on each side.
+    numbered = [f"{folder}/{number}.jpg" for folder in ("train", "val") for number in range(8)]
+    assert shared_films(numbered, [*film(1, 8), *film(2, 8)], sides(8, 8)) == []
+
+
 def test_one_folder_of_two_films_is_cut_where_the_scene_changes() -> None:
     files = [f"video_{number:04d}.png" for number in range(9)]
     assert members(files, [*film(3, 5), *film(4, 4)]) == [files[:5], files[5:]]
@@ -125,5 +160,5 @@ def test_an_undivided_dataset_shares_no_near_duplicate_between_its_sides(tmp_pat
     split = divide(detect_format(data), tmp_path / "c.yaml")
     train, val = read_set(split.train), read_set(split.val)
     assert (train.num_images, val.num_images) == (20, 4)
-    assert shared_images(train, val) == []
+    assert leaks_between(train, val) == Leaks()
     assert "24 images are near duplicates or frames of films" in split.note

@@ -18,7 +18,7 @@ from detkit.detectors.classifier.model import Classifier, views
 from detkit.detectors.classifier.tails import FcTail, gaussian_linear
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
-from detkit.inference.model_file import save_model
+from detkit.inference.save_model import save_model
 from detkit.models.norm import FrozenBatchNorm
 from detkit.models.pretrained import LoadReport, load_weights
 from detkit.structures import ImageBatch, Target, TrainBatch

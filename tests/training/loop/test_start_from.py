@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from detkit.errors import UserError
-from detkit.inference.model_file import read_model_file, save_model
+from detkit.inference.model_file import read_model_file
+from detkit.inference.save_model import save_model
 from detkit.models.roi.box_heads import BoxPredictor
 from detkit.training.loop.start_from import start_from
 

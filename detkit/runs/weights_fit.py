@@ -1,0 +1,83 @@
+"""Fit of a file of backbone weights to the configs that may start from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from detkit.config.schema import Config
+from detkit.detectors.builder import build_detector
+from detkit.errors import UserError
+from detkit.models.backbones.families import family_of
+from detkit.models.initialisation import Unfilled
+from detkit.models.pretrained import OWN_PARTS, LoadReport
+from detkit.names import counted
+from detkit.storage.regular_files import is_file
+
+
+def fitted_to_weights(
+    configs: Mapping[str, Config], *, other_depths: bool
+) -> tuple[dict[str, Config], list[str]]:
+    """Return those configs whose backbones their file of weights fits best, and what is to be said of it.
+
+    Configs that start from published weights or none stay as they are.
+
+    Args:
+        configs: by name, with one file of weights.
+        other_depths: whether networks of other depths are tried, too, where it fits none.
+
+    Raises:
+        UserError: the file cannot be read, or nothing in it fits.
+    """
+    file = next(iter(configs.values())).detector.weights_file
+    if not is_file(Path(file)):  # a shipped config may name one that is still to be made
+        return dict(configs), []
+    tried = _tried(configs)
+    if other_depths and all(misfit for misfit, _, _ in tried.values()):
+        tried |= _tried(dict(chain.from_iterable(_others(name, one) for name, one in configs.items())))
+    if not tried:
+        first = next(iter(configs.values()))
+        build_detector(first.detector, len(first.data.classes))  # says why
+    best = min(misfit for misfit, _, _ in tried.values())
+    kept = {name: (config, report) for name, (misfit, config, report) in tried.items() if misfit == best}
+    report = next(iter(kept.values()))[1]
+    notes = str(report).splitlines()
+    notes += [
+        f"{name} is not tried: {counted(misfit, 'tensor')} of its backbone and of that file do not fit"
+        for name, (misfit, _, _) in tried.items()
+        if name in configs and name not in kept
+    ]
+    return {name: config for name, (config, _) in kept.items()}, notes
+
+
+def _tried(configs: Mapping[str, Config]) -> dict[str, tuple[int, Config, LoadReport]]:
+    """Return how many tensors of each backbone or of its stages in the file do not fit, and what it took.
+
+    One that takes nothing is left out.
+    """
+    taken = {}
+    for name, config in configs.items():
+        reports = list[Any]()
+        try:
+            with Unfilled():
+                model = build_detector(config.detector, len(config.data.classes), on_weights=reports.append)
+        except UserError:
+            continue
+        own = {key.removeprefix(OWN_PARTS[0]) for key in model.state_dict() if key.startswith(OWN_PARTS[0])}
+        stages, report = {key.partition(".")[0] for key in own}, reports[0]
+        lacking = own.intersection(report.missing) | own.intersection(key for key, _, _ in report.reshaped)
+        strange = [key for key in report.unused if key.partition(".")[0] in stages]
+        taken[name] = len(lacking) + len(strange), config, report
+    return taken
+
+
+def _others(name: str, config: Config) -> Iterator[tuple[str, Config]]:
+    """Yield a config with the other depths of its backbone, and what to call it."""
+    detector: Any = config.detector
+    for network, keys in family_of(detector.backbone).variants.items():
+        if keys.get("depth") not in (None, detector.backbone.depth):
+            backbone = detector.backbone.model_copy(update={"depth": keys["depth"]})
+            changed = detector.model_copy(update={"backbone": backbone})
+            yield f"{name} with {network}", config.model_copy(update={"detector": changed})
