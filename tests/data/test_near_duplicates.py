@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detkit.data.images import decode_bytes
-from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, near_duplicates, thumbnail_of
+from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, _code, near_duplicates, thumbnail_of
 from detkit.errors import UserError
 from tests.checks.small_datasets import draw
 
@@ -110,3 +110,10 @@ def test_a_damaged_large_jpeg_has_no_thumbnail(keep: float) -> None:
     data, _ = large_jpeg(520, 700)
     with pytest.raises(UserError):
         thumbnail_of(data[: int(keep * len(data))])
+
+
+def test_a_code_says_of_eight_rows_where_they_become_brighter() -> None:
+    rising = np.arange(0, 64, 2, dtype=np.uint8)[None].repeat(4, axis=0)
+    rows = np.array([1, 0, 0, 1, 1, 1, 0, 1])
+    picture = np.concatenate([rising if up else rising[:, ::-1] for up in rows])
+    assert _code(picture).tolist() == rows.astype(bool).repeat(8).tolist()

@@ -110,6 +110,12 @@ def test_a_single_film_is_cut_where_it_changes_most_near_the_last_fifth() -> Non
     assert (held, cut) == (set(range(42, 50)), "film_42.jpg")
 
 
+def test_of_a_film_that_is_cut_as_much_is_held_out_as_single_images_leave_room_for() -> None:
+    files = [f"film_{number:02d}.jpg" for number in range(28)] + ["a.jpg", "b.jpg"]
+    held, cut = hold_out(files, [Series(list(range(28)), [0.1] * 27), Series([28], []), Series([29], [])])
+    assert (held, cut) == ({24, 25, 26, 27, 28, 29}, "film_24.jpg")
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_something_is_left_on_both_sides_of_a_tiny_film(count: int) -> None:
     held, _ = hold_out([f"f_{n}" for n in range(count)], [Series(list(range(count)), [0.1] * (count - 1))])
