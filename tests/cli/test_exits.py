@@ -128,7 +128,7 @@ def test_nobody_reads_what_was_kept_back(monkeypatch: pytest.MonkeyPatch) -> Non
     def flush() -> None:
         raise BrokenPipeError
 
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=flush))
         monkeypatch.setattr(sys, "__stdout__", nowhere)
         with pytest.raises(typer.Exit) as ended, exit_status():
