@@ -155,3 +155,8 @@ def test_of_images_of_one_stem_an_annotation_has_the_one_whose_name_is_written_i
     assert folders.find("c", "b.PNG") == tmp_path / "b.PNG"
     assert folders.find("c", "B.png") == tmp_path / "b.PNG"
     assert folders.find("c", "d.png") is None
+    if not (tmp_path / "A.jpg").exists():  # large letters are others here
+        picture(tmp_path / "A.bmp")
+        folders = ImageFolders([tmp_path])
+        assert folders.find("a", None) == tmp_path / "a.jpg"
+        assert folders.find("A", None) == tmp_path / "A.bmp"
