@@ -195,10 +195,10 @@ def test_the_number_of_threads_is_left_as_it_was_found() -> None:
     assert torch.get_num_threads() == before
 
 
-def given_up(*blocks: tuple[int, float]) -> bool:
-    """Whether two threads are, after blocks of these seconds for a unit of work; of one thread 1 of 0.3 s."""
+def given_up(*blocks: tuple[int, float], first: float = 0.3) -> bool:
+    """Whether two threads are, after a block of one and these, of so many seconds for a unit of work."""
     trial = Trial((2, 1), warm_up=False)
-    for number, seconds in ((1, 0.3), *blocks):
+    for number, seconds in ((1, first), *blocks):
         trial.add(number, seconds, 1.0)
     return 2 not in trial.paces()
 
@@ -210,6 +210,14 @@ def test_who_is_given_up_early() -> None:
     assert not given_up((2, 0.44), (2, 0.44))
     assert given_up((2, 0.46), (2, 0.46))
     assert not given_up((2, 0.46), (2, 0.44))
+    assert given_up((2, 0.46), (1, 0.9), (2, 0.46)), "the best block counts"
+
+
+def test_the_limits_themselves_are_not_far_behind() -> None:
+    assert not given_up((2, 0.75), (2, 0.75), first=0.5)
+    assert not given_up((2, 1.5), first=0.5)
+    assert given_up((2, 1.0), first=0.25), "a second is long"
+    assert given_up((2, 1.0), first=0.2), "a fifth of one is a block"
 
 
 def test_a_long_block_alone_is_no_reason_to_give_up() -> None:
