@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import operator
 import re
 from types import ModuleType
 from typing import Any
@@ -19,16 +20,19 @@ ON_ONE_LINE = 150
 
 
 def names(module: ModuleType) -> list[str]:
-    """Return the names in capitals that a module gives a value itself."""
-    targets: list[ast.expr] = []
+    """Return the names in capitals that a module or a class of it gives a value itself."""
+    found: list[str] = []
     for statement in ast.parse(inspect.getsource(module)).body:
-        if isinstance(statement, ast.Assign):
-            targets += statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets.append(statement.target)
-    parts = [part for target in targets for part in getattr(target, "elts", [target])]
-    found = [target.id for target in parts if isinstance(target, ast.Name)]
-    return [name for name in found if re.fullmatch(r"_?[A-Z][A-Z0-9_]*", name)]
+        inside = f"{statement.name}." if isinstance(statement, ast.ClassDef) else ""
+        for each in statement.body if isinstance(statement, ast.ClassDef) else [statement]:
+            targets: list[ast.expr] = []
+            if isinstance(each, ast.Assign):
+                targets += each.targets
+            elif isinstance(each, ast.AnnAssign):
+                targets.append(each.target)
+            parts = [part for target in targets for part in getattr(target, "elts", [target])]
+            found += [inside + target.id for target in parts if isinstance(target, ast.Name)]
+    return [name for name in found if re.fullmatch(r"(\w+\.)?_?[A-Z][A-Z0-9_]*", name)]
 
 
 def said(value: Any) -> str:
@@ -67,7 +71,7 @@ def lines_of(name: str, value: Any) -> str:
 
 def test_constants_are_the_golden_ones() -> None:
     found = "".join(
-        lines_of(full, getattr(module, name))
+        lines_of(full, operator.attrgetter(name)(module))
         for module in modules()
         for name in names(module)
         if (full := f"{module.__name__}.{name}") not in OF_THE_SYSTEM

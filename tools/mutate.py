@@ -49,6 +49,7 @@ CALLING = 400  # tests of a round, of those that execute the function
 TRACED = 8  # files at a time: what is done is kept
 OF_ALL = (
     "tests/config/test_defaults.py",
+    "tests/test_constants.py",
     "tests/test_default_arguments.py",
 )  # of the package
 NOT_OURS = ("tests/house/", "tests/reliability/hostile/")  # the form of the code; bounds of whole commands

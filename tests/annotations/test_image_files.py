@@ -14,7 +14,14 @@ from PIL import Image
 from detkit.annotations import image_files
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
-from detkit.annotations.image_files import image_size, images_below, read_image, require_images, with_sizes
+from detkit.annotations.image_files import (
+    ImageFolders,
+    image_size,
+    images_below,
+    read_image,
+    require_images,
+    with_sizes,
+)
 from detkit.errors import UserError
 
 
@@ -137,3 +144,19 @@ def test_a_set_of_many_images_has_the_sizes_of_each(tmp_path: Path) -> None:
         picture(tmp_path / f"{number}.png", 10 + number, 20)
     truth = with_sizes(a_set(tmp_path, "0.png", "1.png", "2.png"))
     np.testing.assert_array_equal(truth.sizes, [[20, 10], [20, 11], [20, 12]])
+
+
+def test_of_images_of_one_stem_an_annotation_has_the_one_whose_name_is_written_in_it(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.PNG"):
+        picture(tmp_path / name)
+    folders = ImageFolders([tmp_path])
+    assert folders.find("a", "a.png") == tmp_path / "a.png"
+    assert folders.find("a", "a.jpg") == tmp_path / "a.jpg"
+    assert folders.find("c", "b.PNG") == tmp_path / "b.PNG"
+    assert folders.find("c", "B.png") == tmp_path / "b.PNG"
+    assert folders.find("c", "d.png") is None
+    if not (tmp_path / "A.jpg").exists():  # large letters are others here
+        picture(tmp_path / "A.bmp")
+        folders = ImageFolders([tmp_path])
+        assert folders.find("a", None) == tmp_path / "a.jpg"
+        assert folders.find("A", None) == tmp_path / "A.bmp"

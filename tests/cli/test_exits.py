@@ -8,11 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import typer
 
 from detkit.__main__ import main
 from detkit.cli import config as config_command
+from detkit.cli.exits import exit_status
 from detkit.errors import NonFiniteLossError, PeerStoppedError, UserError
 from detkit.version import VERSION
 
@@ -117,6 +120,20 @@ def test_nobody_reads_the_output_any_more() -> None:
     os.close(write_end)
     assert done.returncode == 141
     assert done.stderr == ""
+
+
+def test_nobody_reads_what_was_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short output is written when the command is over, and the status is the same."""
+
+    def flush() -> None:
+        raise BrokenPipeError
+
+    with Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=flush))
+        monkeypatch.setattr(sys, "__stdout__", nowhere)
+        with pytest.raises(typer.Exit) as ended, exit_status():
+            pass
+    assert ended.value.exit_code == 141
 
 
 def test_errors_name_things_so_that_a_terminal_shows_them(

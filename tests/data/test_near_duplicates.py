@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detkit.data.images import decode_bytes
-from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, near_duplicates, thumbnail_of
+from detkit.data.near_duplicates import SAME, THUMBNAIL_PX, _code, near_duplicates, thumbnail_of
 from detkit.errors import UserError
 from tests.checks.small_datasets import draw
 
@@ -110,3 +111,9 @@ def test_a_damaged_large_jpeg_has_no_thumbnail(keep: float) -> None:
     data, _ = large_jpeg(520, 700)
     with pytest.raises(UserError):
         thumbnail_of(data[: int(keep * len(data))])
+
+
+def test_a_code_says_of_nine_columns_in_eight_rows_where_they_become_brighter_by_more_than_a_level() -> None:
+    table = np.random.default_rng(0).integers(0, 5, (8, 9))
+    expected = [b - a >= 2 for row in table.tolist() for a, b in itertools.pairwise(row)]
+    assert _code(np.kron(table, np.ones((4, 4))).astype(np.uint8)).tolist() == expected

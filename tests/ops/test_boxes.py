@@ -26,7 +26,10 @@ def test_blocks_of_rows_change_nothing(name: str, monkeypatch: pytest.MonkeyPatc
     left, right = (torch.tensor(overlaps.random_boxes(num, num)) for num in (10, 5))
     whole = getattr(box_ops, name)(left, right)
     monkeypatch.setattr(box_ops, "_BLOCK", 15)
+    pairs, rows = getattr(box_ops, f"_{name[-3:]}"), []
+    monkeypatch.setattr(box_ops, f"_{name[-3:]}", lambda a, b: (rows.append(len(a)), pairs(a, b))[1])
     assert torch.equal(getattr(box_ops, name)(left, right), whole)
+    assert rows == [3, 3, 3, 1], "no more pairs at once than there is memory for"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -58,6 +58,23 @@ def test_equals_torchvision_with_gradient(ratio: int, aligned: bool, channels: i
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("ratio", [0, 1, 3, 5])
+@pytest.mark.parametrize("size", [1, 2])
+def test_bins_much_larger_than_cells(ratio: int, size: int) -> None:
+    """Each sample weighs two rows and two columns of its own."""
+    values = torch.randn(1, 2, 45, 43, generator=torch.Generator().manual_seed(2))
+    features = values.contiguous(memory_format=torch.channels_last).requires_grad_()
+    boxes = torch.tensor([[0.7, 0.3, 42.1, 43.9], [-30.2, 5.1, 70.4, 40.2], [3.3, -25.1, 30.3, 80.7]])
+    image = torch.zeros(3, dtype=torch.int64)
+    got = roi_align(features, boxes, image, 1.0, size, ratio, True)
+    regions = torch.cat((image[:, None], boxes), dim=1)
+    expected = torchvision.ops.roi_align(features, regions, size, 1.0, ratio, True)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(got.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad(out, features, weights)[0] for out in (got, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+
+
 def test_any_layout_gives_the_same() -> None:
     features = maps()
     for other in (features.contiguous(), features.repeat(1, 1, 1, 2)[..., :12]):

@@ -82,6 +82,12 @@ def test_halves_are_rounded_away_from_zero() -> None:
     assert plan.places.tolist() == [[4, 0, 6, 10]]  # 3 of 7 outside: 4.29 -> 4; 4 of 7: 5.71 -> 6
 
 
+def test_of_a_large_box_that_ends_in_the_image_the_last_pixel_of_the_crop_is_left() -> None:
+    # 1-based -98 to 1: 99 of 100 pixels lie outside, 9.9 of the crop's 10, which round to all of them
+    plan = plan_warp(np.array([[-99.0, -99.0, 1.0, 1.0]]), (40, 40), 10, 0, square=False)
+    assert plan.places.tolist() == [[9, 9, 1, 1]]
+
+
 def test_no_boxes_give_no_crops_and_memory_can_be_used_again() -> None:
     table, ones = torch.from_numpy(IMAGE).view(-1, 3), torch.ones(3)
     nothing = Cuts.in_image(plan_warp(np.zeros((0, 4)), IMAGE.shape[:2], 8, 1, square=False), 53)

@@ -146,3 +146,17 @@ def test_pictures_are_large_enough_to_enlarge_and_their_boxes_lie_right(
         assert drawn[-1][0] == (shown // 2, shown, 3)
         assert drawn[-1][1] == pytest.approx([10 * scale, 20 * scale, 60 * scale, 80 * scale])
         assert drawn[-1][2] == pytest.approx([10 * scale, 20 * scale, 60 * scale, 70 * scale])
+
+
+def test_a_curve_counts_a_hundred_detections_of_a_class_and_image(tmp_path: Path) -> None:
+    """The object is found by the twelfth detection."""
+    place = (0.0, 0.0, 50.0, 50.0)
+    false = [("a", 0.9 - 0.01 * k, (100.0 + 60 * k, 0.0, 50.0, 50.0)) for k in range(11)]
+    html = written(tmp_path, *scene([("a", place)], [*false, ("a", 0.5, place)]), "coco")
+    svg = html.split('id="precision-and-recall"')[1].split("</svg>")[0]
+    ((drawn,),) = (re.findall(r'<path d="([^"]*)" stroke="[^"]*" class="line"><title>a<', svg),)
+    heights = {float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", drawn)}
+    nothing = written(tmp_path, *scene([("a", place)], false), "coco")
+    svg = nothing.split('id="precision-and-recall"')[1].split("</svg>")[0]
+    ((flat,),) = (re.findall(r'<path d="([^"]*)" stroke="[^"]*" class="line"><title>a<', svg),)
+    assert min(heights) < min(float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", flat))

@@ -30,6 +30,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (("deterministic=true",), 4, False),
         (("deterministic=true", "threads=2"), 2, False),
         (("train.compile=true",), 4, False),
+        (("evaluate.compile=true",), 4, False),
     ],
 )
 def test_a_session_computes_with_the_threads_of_its_config(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detkit.runtime import threads as threads_file
-from detkit.runtime.threads import Threads, ThreadTuner, number_kept, numbers_of_threads
+from detkit.runtime.threads import Threads, ThreadTuner, Trial, number_kept, numbers_of_threads
 
 CPU = torch.device("cpu")
 Pace = Callable[[int], float]
@@ -193,3 +193,35 @@ def test_the_number_of_threads_is_left_as_it_was_found() -> None:
         torch.set_num_threads(before + 1)
         raise KeyError
     assert torch.get_num_threads() == before
+
+
+def given_up(*blocks: tuple[int, float], first: float = 0.3) -> bool:
+    """Whether two threads are, after a block of one and these, of so many seconds for a unit of work."""
+    trial = Trial((2, 1), warm_up=False)
+    for number, seconds in ((1, first), *blocks):
+        trial.add(number, seconds, 1.0)
+    return 2 not in trial.paces()
+
+
+def test_who_is_given_up_early() -> None:
+    assert not given_up((2, 0.89))
+    assert not given_up((2, 0.92)), "three times as long, but not for a second"
+    assert given_up((2, 1.01))
+    assert not given_up((2, 0.44), (2, 0.44))
+    assert given_up((2, 0.46), (2, 0.46))
+    assert not given_up((2, 0.46), (2, 0.44))
+    assert given_up((2, 0.46), (1, 0.9), (2, 0.46)), "the best block counts"
+
+
+def test_the_limits_themselves_are_not_far_behind() -> None:
+    assert not given_up((2, 0.75), (2, 0.75), first=0.5)
+    assert not given_up((2, 1.5), first=0.5)
+    assert given_up((2, 1.0), first=0.25), "a second is long"
+    assert given_up((2, 1.0), first=0.2), "a fifth of one is a block"
+
+
+def test_a_long_block_alone_is_no_reason_to_give_up() -> None:
+    trial = Trial((2, 1), warm_up=False)
+    for number, seconds in ((1, 1.0), (2, 2.9)):
+        trial.add(number, seconds, 1.0)
+    assert trial.paces() == {2: 2.9, 1: 1.0}

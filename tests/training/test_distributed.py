@@ -14,7 +14,7 @@ from detkit.errors import UserError
 from detkit.models.roi.box_heads import FcHead
 from detkit.runtime.processes import process_group, rank, world_size
 from detkit.structures import TrainBatch
-from detkit.training.distributed import DividedFcHead, divide_fc, undivided
+from detkit.training.distributed import DividedFcHead, divide_fc, replicate, undivided
 from detkit.training.loop.checkpoint import read_checkpoint
 from detkit.training.loop.milestones import Report
 from detkit.training.loop.optim import adamw, sgd
@@ -215,3 +215,21 @@ def test_compressed_layers_are_not_divided() -> None:
         head = RegionModel(ranks=ranks).head
         with pytest.raises(UserError, match="not those of fc6_rank and fc7_rank"):
             DividedFcHead(head, Alone())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("device", "ids"), [("cpu", None), ("cuda:1", [torch.device("cuda:1")])])
+def test_a_replica_is_told_its_gpu_and_nothing_of_a_cpu(
+    device: str, ids: list[torch.device] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, object] = {}
+
+    class Replica:
+        _set_params_and_buffers_to_ignore_for_model = staticmethod(lambda model, names: None)
+
+        def __init__(self, model: nn.Module, **settings: object) -> None:
+            told.update(settings)
+
+    monkeypatch.setattr("detkit.training.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("detkit.training.distributed.DistributedDataParallel", Replica)
+    replicate(nn.Linear(2, 2), torch.device(device))
+    assert told["device_ids"] == ids

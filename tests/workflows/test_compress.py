@@ -111,7 +111,8 @@ def test_without_images_the_figures_are_null(weights: Path, tmp_path: Path) -> N
     assert result["out"] == str(out)
     assert result["before"]["ap"] is result["after"]["seconds_per_image"] is result["speedup"] is None
     assert result["before"]["parameters"] > result["after"]["parameters"]
-    evaluated = compress(file, None, 4, out=tmp_path / "evaluated.safetensors", data=small(), device="cpu")
+    of_a_gpu = small("train.precision=fp16")  # the other precision that the CPU has is taken
+    evaluated = compress(file, None, 4, out=tmp_path / "evaluated.safetensors", data=of_a_gpu, device="cpu")
     assert evaluated.after.ap is not None
     with pytest.raises(UserError, match="nowhere"):
         compress(weights, None, 4, out=tmp_path / "no.safetensors", data=other, device="cpu")

@@ -144,3 +144,18 @@ def test_refuses_more(tmp_path: Path) -> None:
     np.save(tmp_path / "code.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(UserError, match="vector of numbers"):
         import_model(tmp_path / "code.npy", "opencv-hog")
+
+
+class Code:
+    """What runs where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_a_file_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("code.npy", np.array([Code()], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="vector of numbers"):
+        import_model("code.npy", "opencv-hog")
+    assert not Path("ran").exists()

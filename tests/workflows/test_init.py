@@ -306,8 +306,10 @@ def test_a_sample_is_decoded_and_what_cannot_be_read_is_noted(tmp_path: Path) ->
     assert "# detkit check names all" in (tmp_path / "a.yaml").read_text()
     for file in files:
         file.write_bytes(file.read_bytes()[:-300])
-    with pytest.raises(UserError, match="of 6 images that were tried, 6 cannot be read"):
+    with pytest.raises(UserError, match="of 6 images that were tried, 6 cannot be read") as told:
         init(tmp_path / "shapes", detector="faster_rcnn_resnet18_c4", out=tmp_path / "b.yaml")
+    named = [line.split(": ")[0] for line in str(told.value).splitlines()[1:]]
+    assert named == [str(file) for file in files[:3]], "in the order of the dataset"
 
 
 def test_a_link_out_of_the_folder_is_not_opened(tmp_path: Path) -> None:

@@ -145,9 +145,6 @@ class _StepKeys:
     num_steps: int
     start: int = 0
 
-    def __len__(self) -> int:
-        return self.num_steps - self.start
-
     def __iter__(self) -> Iterator[list[RegionKey]]:
         for number in range(self.start, self.num_steps):
             yield self.sampler.step(number)[rank() :: world_size()]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_more_bad_images_than_allowed_are_an_error_that_lists_them(truth: Annota
         ImageScreen(0)(truth)
     with pytest.raises(UserError, match=r"^2 images cannot be read, more than --skip-bad 1:"):
         ImageScreen(1)(truth)
+
+
+def test_headers_are_counted_as_they_are_read(
+    truth: AnnotationSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detkit.runtime.progress._BETWEEN_LINES_S", 0.0)
+    unreadable_images([f"{truth.root}/{file}" for file in truth.image_files])
+    counts = re.findall(r"^headers: (\d) of 6 images", capsys.readouterr().err, re.MULTILINE)
+    assert counts == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_up_to_so_many_are_left_out_with_their_objects(truth: AnnotationSet) -> None:

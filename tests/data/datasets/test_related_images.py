@@ -145,6 +145,34 @@ def test_a_single_film_is_cut_where_it_changes_most_near_the_last_fifth() -> Non
     assert (held, cut) == (set(range(42, 50)), "film_42.jpg")
 
 
+@pytest.mark.parametrize(("last", "held_out"), [(4, 10), (5, 5), (15, 15), (16, 10)])
+def test_a_film_is_cut_at_half_of_what_there_is_room_for_at_least(last: int, held_out: int) -> None:
+    steps = [0.1] * 49
+    steps[-last] = 0.7
+    held, _ = hold_out([f"film_{number:02d}.jpg" for number in range(50)], [Series(list(range(50)), steps)])
+    assert held == set(range(50 - held_out, 50))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "held_out"),
+    [([1] * 2, 1), ([1] * 3, 1), ([1, 1, 18], 2), ([18, 12], 12), ([17, 13], 6), ([1, 24], 5)],
+)
+def test_how_many_images_are_held_out(lengths: list[int], held_out: int) -> None:
+    """Half of a fifth is enough, a film of at most two fifths is taken whole, and a longer one is cut."""
+    files = [f"{film}_{number:02d}" for film, length in enumerate(lengths) for number in range(length)]
+    ends = np.cumsum(lengths).tolist()
+    series = [
+        Series(list(range(end - n, end)), [0.1] * (n - 1)) for end, n in zip(ends, lengths, strict=True)
+    ]
+    assert len(hold_out(files, series)[0]) == held_out
+
+
+def test_of_a_film_that_is_cut_as_much_is_held_out_as_single_images_leave_room_for() -> None:
+    files = [f"film_{number:02d}.jpg" for number in range(28)] + ["a.jpg", "b.jpg"]
+    held, cut = hold_out(files, [Series(list(range(28)), [0.1] * 27), Series([28], []), Series([29], [])])
+    assert (held, cut) == ({24, 25, 26, 27, 28, 29}, "film_24.jpg")
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_something_is_left_on_both_sides_of_a_tiny_film(count: int) -> None:
     held, _ = hold_out([f"f_{n}" for n in range(count)], [Series(list(range(count)), [0.1] * (count - 1))])

@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from detkit.data.transforms.config import ResizeConfig
 from detkit.data.transforms.resize import Resize, ScaleCrop, whole_image
 from detkit.structures import Target
 
@@ -80,3 +82,9 @@ def test_a_square_may_be_cut_at_every_edge_and_both_ends_of_the_range() -> None:
     # At 22 the square is 36 pixels of 40 x 44, at 21 38, at 20 all 40.
     assert {low for low, high, _ in seen if high is None} == {0, 2, 4, 6, 8}
     assert {drawn for low, high, drawn in seen if high is None and low == 4} == {0, 1, 2, 3, 4}
+
+
+def test_both_sides_may_have_one_limit() -> None:
+    assert ResizeConfig(short_px=600, long_px=600).long_px == 600
+    with pytest.raises(ValueError, match=r"short_px \(601\) must not exceed long_px \(600\)"):
+        ResizeConfig(short_px=601, long_px=600)

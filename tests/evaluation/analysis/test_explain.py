@@ -96,6 +96,7 @@ def test_shifted_and_reordered_classes_are_named(shift: int) -> None:
     truth, found = good_detections(1)
     causes = explain_zero(truth, replace(found, labels=(found.labels + shift) % 5))
     assert causes[0].kind == "category_shift"
+    assert f"label k should be k {-shift:+d} " in causes[0].message
     shuffled = np.array([2, 3, 4, 1, 0])[found.labels].astype(np.int32)
     causes = explain_zero(truth, replace(found, labels=shuffled))
     assert causes[0].kind == "classes_reordered"

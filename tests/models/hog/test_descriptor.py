@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from detkit.models.hog.descriptor import HOG, hog_blocks
+from detkit.ops.kernels.hog_loops import strongest_gradients
 from tests.reference import hog as reference
 
 
@@ -58,3 +59,21 @@ def test_equals_opencv() -> None:
     found = hog_blocks(pixels, HOG()).transpose(1, 0, 2).ravel()
     theirs = cv2.HOGDescriptor().compute(np.ascontiguousarray(pixels[:, :, ::-1])).ravel()
     np.testing.assert_allclose(found, theirs, atol=1e-5)
+
+
+def test_of_gradients_of_one_length_the_last_channel_counts() -> None:
+    """In the middle red goes across, green down and blue back: each by 2."""
+    red, green, blue = np.zeros((3, 3, 3), np.float32)
+    red[1, 2] = green[2, 1] = blue[1, 0] = 2
+    dx, dy = np.zeros((2, 1, 1), np.float32)
+    for channels, found in (
+        ((red, green, blue), (-2, 0)),
+        ((blue, red, green), (0, 2)),
+        ((green, blue, red), (2, 0)),
+    ):
+        strongest_gradients(*channels, dx, dy)
+        assert (dx[0, 0], dy[0, 0]) == found
+    strongest_gradients(red, 2 * green, blue, dx, dy)
+    assert (dx[0, 0], dy[0, 0]) == (0, 4)
+    strongest_gradients(2 * red, green, blue, dx, dy)
+    assert (dx[0, 0], dy[0, 0]) == (4, 0)

@@ -19,6 +19,11 @@ def test_they_are_those_of_the_slow_reference(size, cell):
     np.testing.assert_allclose(found, features(image, cell), atol=3e-7)
 
 
+def test_of_gradients_of_one_length_the_first_channel_counts():
+    image = np.random.default_rng(3).integers(0, 2, (16, 20, 3), dtype=np.uint8)
+    np.testing.assert_allclose(dpm_features(image, 4)[0], features(image, 4), atol=3e-7)
+
+
 def test_gray_edges_between_two_orientations_take_the_first():
     image = np.zeros((24, 24, 3), np.uint8)
     image[12:] = 200  # a step straight down lies between the bins of 80 and 100 degrees

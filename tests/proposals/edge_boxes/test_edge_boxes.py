@@ -10,13 +10,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from detkit.errors import UserError
 from detkit.proposals.builder import build_proposer
 from detkit.proposals.config import EdgeBoxesConfig, GradientEdgesConfig
 from detkit.proposals.edge_boxes.edge_boxes import EdgeBoxes, suppress
 from detkit.proposals.edge_boxes.edge_files import EdgeFiles
-from detkit.proposals.edge_boxes.edge_groups import EdgeGroups, affinities, group_edges
+from detkit.proposals.edge_boxes.edge_groups import (
+    WEAKEST,
+    Affinities,
+    EdgeGroups,
+    affinities,
+    group_edges,
+)
 from detkit.proposals.edge_boxes.edge_map import EdgeMap, GradientEdges, orientation_of
 from detkit.proposals.edge_boxes.edge_score import ScoreTables, box_score, score_tables, scratch_for
 from detkit.proposals.edge_boxes.edge_search import BoxGrid, _place, search
@@ -169,6 +176,30 @@ def stroke(row: int) -> EdgeMap:
     return EdgeMap(magnitude, np.full_like(magnitude, math.pi / 2))
 
 
+def test_the_largest_box_of_an_image_of_odd_sides_has_a_score() -> None:
+    magnitude = np.zeros((41, 43), np.float32)
+    magnitude[5, 10:25] = 1
+    score = scorer_of(EdgeMap(magnitude, np.full_like(magnitude, math.pi / 2)))
+    assert score((0, 0, 40, 42)) == pytest.approx(15 / (20 + 21) ** 1.5)
+
+
+def test_groups_are_followed_down_to_the_weakest_affinity_and_no_circle_is_endless() -> None:
+    """The first of three groups crosses the top of the box and continues in the second, and back."""
+    members = np.full((40, 40), -1, np.int32)
+    members[10, 15:20], members[12, 15:20], members[14, 15:20] = 0, 1, 2
+    magnitude, masses = (members >= 0).astype(np.float32), np.full(3, 5, np.float32)
+    places = np.array([[10, 19], [12, 19], [14, 19]], np.int32)
+    groups = EdgeGroups(members, masses, np.zeros((3, 2), np.float32), np.zeros(3, np.float32), places)
+    near = Affinities(
+        np.array([0, 1, 3, 4]),
+        np.array([1, 0, 2, 1], np.int32),
+        np.array([1, 1, WEAKEST, WEAKEST], np.float32),
+    )
+    tables = score_tables(magnitude, groups, near, min_edge=0.1, kappa=1.5)
+    found = box_score(tables, scratch_for(3), (10, 2, 38, 36), np.float32(0.01))
+    assert found == pytest.approx(5 * (1 - 0.05) / (14 + 17) ** 1.5)
+
+
 def test_the_last_row_and_column_of_a_box_are_its_border() -> None:
     """A stroke of 15 counts inside and not on the border, which is where the sides are, at both ends."""
     norm = 1 / (10 + 10) ** 1.5
@@ -224,13 +255,18 @@ def test_what_is_below_the_least_score_is_left_out() -> None:
     assert again == scores.tolist()
 
 
-@pytest.mark.parametrize(("seed", "alpha"), [(0, 0.65), (1, 0.7)])
-def test_every_box_of_the_grid_is_refined_as_the_reference_does(seed: int, alpha: float) -> None:
-    edges = random_edges(seed, 44, 50)
+@pytest.mark.parametrize(
+    ("seed", "alpha", "size", "ratio"),
+    [(0, 0.65, (44, 50), 3.0), (1, 0.7, (44, 50), 3.0), (2, 0.65, (19, 80), 6.0)],
+)
+def test_every_box_of_the_grid_is_refined_as_the_reference_does(
+    seed: int, alpha: float, size: tuple[int, int], ratio: float
+) -> None:
+    edges = random_edges(seed, *size)
     score = scorer_of(edges)
-    boxes, scores = search(tabled(edges), BoxGrid(alpha, 3.0, 500.0), min_score=0.01)
-    looked_at = reference.grid(44, 50, alpha, 3.0, 500.0)
-    refined = [reference.refine(box, score, 44, 50, alpha) for box in looked_at if score(box) > 0]
+    boxes, scores = search(tabled(edges), BoxGrid(alpha, ratio, 500.0), min_score=0.01)
+    looked_at = reference.grid(*size, alpha, ratio, 500.0)
+    refined = [reference.refine(box, score, *size, alpha) for box in looked_at if score(box) > 0]
     assert len(looked_at) > len(refined) > 20
     assert [tuple(box) for box in boxes.tolist()] == [box for box, _ in refined]
     assert scores.tolist() == [value for _, value in refined]
@@ -330,6 +366,19 @@ def test_a_box_that_overlaps_by_just_the_limit_stays(tenths: int) -> None:
     assert suppress(boxes, iou=tenths / 10 - 1e-6, eta=1.0, at_most=None).tolist() == [0]
 
 
+def test_boxes_of_all_areas_that_overlap_too_much_are_compared() -> None:
+    for limit in (0.5, 0.6, 0.75, 0.9):
+        for one, other in itertools.combinations(range(20, 75), 2):
+            kept = suppress(np.array([[0, 0, 10, one], [0, 0, 10, other]]), iou=limit, eta=1.0, at_most=None)
+            assert len(kept) == (2 if np.float32(one) / np.float32(other) <= np.float32(limit) else 1)
+
+
+def test_above_99_hundredths_nothing_is_suppressed() -> None:
+    twins = np.array([[0, 0, 9, 9]] * 2)
+    kept = [suppress(twins, iou=iou, eta=1.0, at_most=None).tolist() for iou in (0.99, 0.991)]
+    assert kept == [[0], [0, 1]]
+
+
 def test_suppression_of_nothing() -> None:
     assert len(suppress(np.zeros((0, 4), np.int64), iou=0.5, eta=1.0, at_most=None)) == 0
 
@@ -418,7 +467,8 @@ def test_files_that_are_no_edge_maps_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"no archive")
     cv2.imwrite(str(tmp_path / "y.png"), np.zeros((3, 3, 3), np.uint8))
     (tmp_path / "z.png").write_bytes(b"no picture")
-    for name, said in (("x", "NumPy archive"), ("y", "3 channels"), ("z", "cannot be read")):
+    Image.new("L", (3, 3)).save(tmp_path / "w.png", "PCX")  # Pillow reads it, and OpenCV does not
+    for name, said in (("w", "cannot"), ("x", "NumPy archive"), ("y", "3 channels"), ("z", "cannot be read")):
         with pytest.raises(UserError, match=said):
             EdgeFiles(tmp_path).named(f"{name}.jpg", 3, 3)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from detkit.errors import UserError
-from detkit.proposals.edge_boxes.edge_map import EdgeMap
+from detkit.proposals.edge_boxes.edge_map import EdgeMap, GradientEdges, orientation_of
+from tests.reference.golden import golden_array
 
 ONES = np.ones((2, 3), np.float32)
 
@@ -59,3 +62,30 @@ def test_the_greatest_of_unsigned_integers_is_one(kind: type[np.generic], greate
 def test_an_orientation_is_taken_as_a_half_turn() -> None:
     turns = np.array([[0.5, 0.5 + np.pi, 0.5 - np.pi]] * 2)
     np.testing.assert_allclose(EdgeMap.checked(ONES, turns).orientation, 0.5, rtol=1e-6)
+
+
+def test_thinning_against_interpolation_up_to_the_border() -> None:
+    random = np.random.default_rng(0)
+    plane = cv2.GaussianBlur(random.random((15, 19)), (0, 0), 1.0).astype(np.float32)
+    turns = random.uniform(0, np.pi, plane.shape).astype(np.float32)
+    y, x = np.mgrid[:15, :19].astype(float)
+    beside = [
+        ndimage.map_coordinates(
+            plane.astype(float), (y + by * np.sin(turns), x + by * np.cos(turns)), order=1, mode="nearest"
+        )
+        for by in (-2, -1, 1, 2)
+    ]
+    expected = np.where(plane >= np.max(beside, axis=0), plane, 0)
+    assert all((side > 0).any() for side in (expected[0], expected[-1], expected[:, 0], expected[:, -1]))
+    np.testing.assert_array_equal(EdgeMap(plane, turns).thinned().magnitude, expected)
+
+
+def test_contours_of_a_drawn_scene_are_the_golden_ones() -> None:
+    scene = np.full((24, 30, 3), (90, 120, 60), np.uint8)
+    cv2.circle(scene, (11, 12), 7, (200, 60, 40), -1)
+    cv2.rectangle(scene, (20, 4), (29, 15), (30, 60, 180), -1)
+    edges = GradientEdges((1.0, 2.0), 4.0, 0.7, 0.9)(scene)
+    found = np.stack(
+        [edges.magnitude, edges.orientation * (edges.magnitude > 0), orientation_of(edges.magnitude)]
+    )
+    np.testing.assert_allclose(found, golden_array("edge_map.npy", found), atol=1e-3)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import itertools
+import math
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import correlate, gaussian_filter
 
 from detkit.proposals.selective_search.region_features import Regions, describe
 from detkit.proposals.selective_search.region_texture import gradient_codes, scharr, scharr_codes
@@ -78,6 +81,28 @@ def test_opencv_texture_along_diagonals_has_the_scale_of_a_turned_kernel() -> No
     values = np.empty((4, 20, 20), np.float32)
     scharr(ramp, values)
     assert np.allclose(values[:, 10, 10], [32 * 2, 32 * 2 * 2**0.5, 32 * 2, 0], atol=1e-2)
+
+
+def turned_scharr(turn: float) -> NDArray[np.float64]:
+    """Scharr's points, turned from the x axis towards the y axis, and put between those of a 5 x 5 kernel."""
+    kernel = np.zeros((7, 7))
+    for x, y in itertools.product((-1, 1), (-1, 0, 1)):
+        column = x * math.cos(turn) - y * math.sin(turn) + 3
+        row = x * math.sin(turn) + y * math.cos(turn) + 3
+        left, top = math.floor(column + 1e-9), math.floor(row + 1e-9)
+        for b, a in itertools.product((top, top + 1), (left, left + 1)):
+            kernel[b, a] += x * (3 if y else 10) * (1 - abs(column - a)) * (1 - abs(row - b))
+    return kernel
+
+
+@pytest.mark.parametrize("shape", [(11, 13), (2, 9), (3, 3)])
+def test_opencv_derivatives_against_turned_kernels_up_to_the_mirrored_border(shape: tuple[int, int]) -> None:
+    plane = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    values = np.empty((4, *shape), np.float32)
+    scharr(plane, values)
+    for axis in range(4):
+        expected = correlate(plane.astype(float), turned_scharr(axis * math.pi / 4), mode="mirror")
+        np.testing.assert_allclose(values[axis], expected, atol=0.2)  # its weights have four decimals
 
 
 def touching(labels: NDArray[np.int32], opencv: bool) -> set[tuple[int, int]]:

@@ -311,3 +311,12 @@ def test_boxes_without_scores_keep_their_order() -> None:
 )
 def test_numbers_of_a_box_by_their_order(order: Order, corners: list[float]) -> None:
     assert corners_of(np.array([[1.0, 2.0, 3.0, 4.0]]), order).tolist() == [corners]
+
+
+def test_wrong_json_in_which_the_other_reader_finds_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detkit.proposals.store.foreign_files.read_json", lambda file: None)
+    (tmp_path / "x.json").write_text("[", encoding="utf-8")
+    with pytest.raises(UserError, match=r"x.json: not valid JSON \("):
+        read(tmp_path / "x.json")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -272,3 +273,15 @@ def test_the_file_does_not_tell_how_long_it_took(tmp_path: Path) -> None:
         contents.append(parts.file.read_bytes())
         parts.file.unlink()
     assert contents[0] == contents[1]
+
+
+def test_a_disk_that_fails_is_said_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = tmp_path / "store.safetensors"
+    write_store(file, Origin("edge_boxes", {}), NAMES, random_proposals(0).__getitem__)
+    monkeypatch.setattr(Path, "open", broken)
+    with pytest.raises(UserError) as told:
+        map_arrays(file)
+    assert str(told.value) == f"{file}: cannot be read: Input/output error"
