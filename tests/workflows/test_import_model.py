@@ -47,7 +47,7 @@ def test_opencvs_vector_scores_windows_as_its_product_with_the_descriptor(
     model = load_detector(made.out).model
     levels = model.levels(pixels)
     model.selection = type(model.selection)(margin_threshold=-1e9)
-    boxes, margins = model.windows(levels, (128, 64), 0)
+    boxes, margins, _ = model.windows(levels, (128, 64), 0)
     assert boxes.tolist() == [[0, 0, 64, 128]]
     assert margins[0] == pytest.approx(margin, abs=1e-4)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detkit.errors import UserError
 from detkit.models.hog.descriptor import HOG
-from detkit.models.hog.grouping import group_rectangles
+from detkit.models.hog.grouping import group_by_mean_shift, group_rectangles
 from detkit.models.hog.pyramid import Level, Pyramid, Size, levels_of, matches
 from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.decision import NEVER
@@ -62,13 +62,15 @@ class WindowSelection:
         grouping: how those that one object answers to become one.
         nms_iou: of two boxes that overlap more, `nms` drops the worse.
         more_than: `rectangles` drops groups of so many windows or fewer.
+        density_above: `mean_shift` drops peaks of no greater density.
         per_image: most boxes of an image.
     """
 
     margin_threshold: float = -1.0
-    grouping: Literal["nms", "rectangles"] = "nms"
+    grouping: Literal["nms", "rectangles", "mean_shift"] = "nms"
     nms_iou: float = 0.3
     more_than: int = 2
+    density_above: float = 0.0
     per_image: int = 100
 
 
@@ -164,8 +166,8 @@ class HOGSVM(nn.Module):
 
     def windows(
         self, levels: Sequence[Level], size: Size, label: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the (N, 4) windows of a class above the threshold, and their (N,) margins.
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+        """Return the (N, 4) windows of a class above the threshold, their (N,) margins and (N,) scales.
 
         They may reach over the image where there is padding.
 
@@ -175,7 +177,7 @@ class HOGSVM(nn.Module):
             label: the class.
         """
         template = self.template(label)
-        boxes, margins = [np.zeros((0, 4), np.int64)], [np.zeros(0, np.float32)]
+        boxes, margins, scales = [np.zeros((0, 4), np.int64)], [np.zeros(0, np.float32)], [np.zeros(0)]
         for level, places, found in matches(
             levels,
             template.weight.cpu(),
@@ -185,15 +187,19 @@ class HOGSVM(nn.Module):
         ):
             boxes.append(level.boxes(places, self.window(label)))
             margins.append(found)
-        return np.concatenate(boxes), np.concatenate(margins)
+            scales.append(np.full(len(found), level.scale))
+        return np.concatenate(boxes), np.concatenate(margins), np.concatenate(scales)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> Detections:
         chosen, size, levels = self.selection, pixels.shape[:2], self.levels(pixels)
         each = []
         for label in range(self.num_classes):
-            boxes, margins = self.windows(levels, (size[0], size[1]), label)
+            boxes, margins, scales = self.windows(levels, (size[0], size[1]), label)
             if chosen.grouping == "rectangles":
                 boxes, margins = group_rectangles(boxes, margins, chosen.more_than)
+            elif chosen.grouping == "mean_shift":
+                window, least = self.window(label), chosen.density_above
+                boxes, margins = group_by_mean_shift(boxes, margins, scales, window, least)
             each.append((self.objects(boxes, label), margins, np.full(len(boxes), label)))
         corners, raw, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*each, strict=True))
         corners = clip(corners.float(), (size[0], size[1]))

@@ -159,7 +159,7 @@ def test_windows_on_objects_of_the_class_are_no_negatives(iou: float) -> None:
     source.state.trained[label] = True
     levels = source.model.levels(pixels)
     source.model.selection = type(source.model.selection)(margin_threshold=-1e9)
-    boxes, _ = source.model.windows(levels, (pixels.shape[0], pixels.shape[1]), label)
+    boxes, *_ = source.model.windows(levels, (pixels.shape[0], pixels.shape[1]), label)
     objects = torch.from_numpy(source.model.objects(boxes, label)).float()
     free = (pairwise_iou(objects, target.boxes[target.labels == label]) < iou).all(dim=1)
     assert len(source.candidates(1)[0]) == int(free.sum())

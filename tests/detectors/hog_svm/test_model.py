@@ -104,6 +104,17 @@ def test_rectangles_are_grouped_before_they_are_cut_at_the_image() -> None:
     assert groups.margins.tolist() == sorted(groups.margins.tolist(), reverse=True)
 
 
+def test_mean_shift_joins_windows_that_lie_together() -> None:
+    few = {"bias": -6.0, "margin_threshold": 0.0}
+    [every] = found_in(detector(nms_iou=1.0, **few), scene())
+    [shifted] = found_in(detector(grouping="mean_shift", **few), scene())
+    assert 0 < len(shifted) < len(every)
+    np.testing.assert_allclose(shifted.boxes[0], [16, 24, 40, 64], atol=8)
+    assert shifted.margins.tolist() == sorted(shifted.margins.tolist(), reverse=True)
+    highest = float(shifted.margins.max())
+    assert not len(found_in(detector(grouping="mean_shift", density_above=highest, **few), scene())[0])
+
+
 def test_each_class_has_a_window_of_its_own() -> None:
     model = HOGSVM(2, windows=[(HEIGHT, WIDTH), (24, 48)], context_px=0)
     model.template(0).fill(template_of(scene(), *AT, WIDTH, HEIGHT), torch.tensor([-7.5]))
