@@ -39,6 +39,10 @@ class Responses:
         """Return the responses of some of the filters."""
         return Responses(self.size, self.values[which], self.outside[which])
 
+    def first(self, padding: tuple[int, int]) -> tuple[int, int]:
+        """Return row and column in the padded level of the first place where a filter touches the image."""
+        return padding[0] + 2 - self.size[0], padding[1] + 2 - self.size[1]
+
     def maps(self, size: tuple[int, int], padding: tuple[int, int], border: int = 0) -> Array:
         """Return the (F, H, W) responses in the whole padded level.
 
@@ -47,8 +51,7 @@ class Responses:
             padding: rows and columns of cells around the image, but for one more.
             border: rows and columns of -inf around these.
         """
-        # Where the first one is that touches the image; before the map, it is cut.
-        first = [pad + 2 - side for pad, side in zip(padding, self.size, strict=True)]
+        first = self.first(padding)  # before the map, it is cut
         rows, columns = (max(n + 2 * start, 0) for n, start in zip(self.values.shape[1:], first, strict=True))
         bordered = np.full((len(self.values), *(n + 2 * border for n in size)), -np.inf, np.float32)
         whole = bordered[:, border : border + size[0], border : border + size[1]]
