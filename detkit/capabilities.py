@@ -277,6 +277,28 @@ class ShowsFilters(Protocol):
 
 
 @runtime_checkable
+class ClassifiesWindows(Protocol):
+    """A classifier of windows that slide over an image: misses can be counted against false windows."""
+
+    def object_margins(
+        self, pixels: NDArray[np.uint8], target: Target
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        """Return the (P,) margins of windows around the objects of an image, and their (P,) classes.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            target: the objects; difficult ones and crowds are left out.
+        """
+        ...
+
+    def background_margins(
+        self, pixels: NDArray[np.uint8], target: Target
+    ) -> list[NDArray[np.floating[Any]]]:
+        """Return for each class the (N,) margins of all windows that are no object of it."""
+        ...
+
+
+@runtime_checkable
 class Folds(Protocol):
     """A module whose weights are written in another form than the one they are trained in."""
 

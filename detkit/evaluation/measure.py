@@ -14,8 +14,9 @@ from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.accuracy import Accuracy, measure_accuracy
 from detkit.evaluation.metrics.coco import CocoResult, evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
-from detkit.evaluation.metrics.miss_rate import MissRateResult, evaluate_miss_rate
+from detkit.evaluation.metrics.miss_rate import DetCurve, MissRateResult, evaluate_miss_rate
 from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
+from detkit.evaluation.metrics.window_curve import miss_rates
 
 Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1"]
 
@@ -54,6 +55,8 @@ class Measured:
         seconds: time the evaluation itself took.
         accuracy: a classifier's numbers; None for a detector's.
         miss_rate: miss rates, where they decide.
+        windows: of each class misses over false positives a window, of a detector that classifies windows,
+            where the miss rate decides.
     """
 
     metric: Metric
@@ -63,6 +66,7 @@ class Measured:
     seconds: float
     accuracy: Accuracy | None = None
     miss_rate: MissRateResult | None = None
+    windows: tuple[DetCurve, ...] | None = None
 
     @property
     def columns(self) -> dict[str, tuple[NDArray[np.float64], float]]:
@@ -143,6 +147,10 @@ class Measured:
             name: {column: known(values[k]) for column, (values, _) in columns.items()}
             for k, name in enumerate(self.classes)
         }
+        if self.miss_rate is not None:
+            found["windows"] = self.windows and {
+                name: miss_rates(curve) for name, curve in zip(self.classes, self.windows, strict=True)
+            }
         return {"metric": self.metric, **found, "seconds": self.seconds}
 
 

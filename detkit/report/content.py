@@ -179,6 +179,7 @@ class ReportData:
         per_class: one row a class.
         pr_curves: recall (x) and precision (y) of each class, in class order, with its AP.
         det_curves: false positives an image (x, logarithm) and miss rate (y) of each class, with its average.
+        window_curves: likewise false positives a window, with the miss rate at 0.0001.
         training: loss and metric curves.
         samples: images with ground truth and detections.
         mistakes: the worst mistakes, by class.
@@ -201,6 +202,7 @@ class ReportData:
     per_class: Table | None = None
     pr_curves: Plot | None = None
     det_curves: Plot | None = None
+    window_curves: Plot | None = None
     training: tuple[Plot, ...] = ()
     samples: tuple[Picture, ...] = ()
     mistakes: tuple[Mistakes, ...] = ()

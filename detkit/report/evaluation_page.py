@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
 from detkit.evaluation.measure import NAMES, RULES, Measured, log_key
 from detkit.evaluation.metrics.accuracy import Accuracy
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
+from detkit.evaluation.metrics.miss_rate import DetCurve
+from detkit.evaluation.metrics.window_curve import miss_rates
 from detkit.report.analysis import (
     GOAL,
     error_bars,
@@ -45,6 +47,7 @@ from detkit.report.sections import PICTURE_PX
 Pixels = Callable[[int], NDArray[np.uint8]]
 NUM_SAMPLES = 8
 LEAST_FALSE_POSITIVES, MOST_FALSE_POSITIVES = 1e-3, 10.0  # an image
+LEAST_FALSE_WINDOWS, MOST_FALSE_WINDOWS = 1e-6, 0.1  # a window
 SMALLEST_SAMPLE_PX = 640
 
 
@@ -139,6 +142,7 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
         per_class=_per_class(run, "objects"),
         pr_curves=_pr_curves(run.measured, advice.max_f1),
         det_curves=_det_curves(run.measured),
+        window_curves=_window_curves(run.measured),
         samples=_samples(run, point),
         mistakes=worst_mistakes(truth, point, run.pixels),
         confusion=ConfusionMatrix(
@@ -202,19 +206,41 @@ def _det_curves(measured: Measured) -> Plot | None:
     """Return the miss rate over false positives an image, where the miss rate decides."""
     if measured.miss_rate is None:
         return None
-    curves = []
-    each = measured.miss_rate.curves, measured.miss_rate.miss_rate.tolist()
-    for name, curve, average in zip(measured.classes, *each, strict=True):
-        first, last = LEAST_FALSE_POSITIVES, MOST_FALSE_POSITIVES
-        shown = curve.false_positives <= last
-        across = np.log10(np.maximum(curve.false_positives[shown], first))
-        curves.append(Curve(name, across, curve.miss_rate[shown], average))
-    return Plot(
+    averages, limits = measured.miss_rate.miss_rate.tolist(), (LEAST_FALSE_POSITIVES, MOST_FALSE_POSITIVES)
+    return _trade_off(
         "Miss rate over false positives: detection error trade-off; the figures: log-average miss rate",
         "false positives an image, logarithm to the base of 10",
-        tuple(curves),
-        (0.0, 1.0),
+        [*zip(measured.classes, measured.miss_rate.curves, averages, strict=True)],
+        limits,
     )
+
+
+def _window_curves(measured: Measured) -> Plot | None:
+    """Return the miss rate over false positives a window, where windows were counted."""
+    if measured.windows is None:
+        return None
+    rates = [miss_rates(curve)["0.0001"] for curve in measured.windows]
+    return _trade_off(
+        "Miss rate of windows cut out around objects; the figures: at 0.0001 false positives a window",
+        "false positives a window, logarithm to the base of 10",
+        [*zip(measured.classes, measured.windows, rates, strict=True)],
+        (LEAST_FALSE_WINDOWS, MOST_FALSE_WINDOWS),
+    )
+
+
+def _trade_off(
+    title: str,
+    across: str,
+    curves: Sequence[tuple[str, DetCurve, float | None]],
+    limits: tuple[float, float],
+) -> Plot:
+    least, most = limits
+    lines = []
+    for name, curve, figure in curves:
+        shown = curve.false_positives <= most
+        places = np.log10(np.maximum(curve.false_positives[shown], least))
+        lines.append(Curve(name, places, curve.miss_rate[shown], np.nan if figure is None else figure))
+    return Plot(title, across, tuple(lines), (0.0, 1.0))
 
 
 def _of_classes(measured: Measured) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

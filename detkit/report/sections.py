@@ -43,6 +43,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("Classes", data.per_class and classes(data.per_class)),
         ("Precision and recall", data.pr_curves and class_curves([data.pr_curves])),
         ("Misses and false positives", data.det_curves and class_curves([data.det_curves], marked=False)),
+        ("Misses and false windows", data.window_curves and class_curves([data.window_curves], marked=False)),
         ("What it finds", data.samples and samples(data.samples, data.per_class)),
         ("Kinds of error", data.errors and errors(data.errors)),
         ("Found or missed", data.outcomes and table(data.outcomes)),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detkit.capabilities import ClassifiesWindows
 from detkit.config.dump import dump_config
 from detkit.config.load import as_config
 from detkit.config.schema import Config
 from detkit.data.datasets.builder import open_validation_set
+from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
+from detkit.data.transforms.builder import eval_transforms
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
@@ -20,6 +23,7 @@ from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, require_same_classes, write_results
 from detkit.runs.resume import note_environment
 from detkit.runs.session import detect_with, session
+from detkit.runs.window_curves import window_curves
 from detkit.runtime.processes import from_main
 from detkit.storage.atomic import write_atomically
 from detkit.storage.content_keys import key_of
@@ -93,6 +97,10 @@ def evaluate(
         if found is None:
             return None
         measured = measure(source.annotations, found, config.evaluate.metric)
+        if measured.miss_rate is not None and isinstance(loaded.model, ClassifiesWindows):
+            images = DetectionDataset.of(source, eval_transforms(config.data), seed=0)
+            curves = window_curves(loaded.model, images, len(measured.classes))
+            measured = replace(measured, windows=curves)
         seconds = timing.seconds / max(timing.num_images, 1)
         write_atomically(folder / CONFIG, dump_config(used))
         note_environment(folder)

@@ -47,7 +47,7 @@ def test_opencvs_vector_scores_windows_as_its_product_with_the_descriptor(
     model = load_detector(made.out).model
     levels = model.levels(pixels)
     model.selection = type(model.selection)(margin_threshold=-1e9)
-    boxes, margins = model.windows(levels, (128, 64), 0)
+    boxes, margins, _ = model.windows(levels, (128, 64), 0)
     assert boxes.tolist() == [[0, 0, 64, 128]]
     assert margins[0] == pytest.approx(margin, abs=1e-4)
 
@@ -56,7 +56,8 @@ def test_settings_are_those_of_opencv_unless_they_are_changed(tmp_path: Path) ->
     file = saved(tmp_path / "people.npy", vector(1981))
     config = load_detector(import_model(file, "opencv-hog").out).config
     assert config.detector.regions.windows == ((48, 96),)
-    assert (config.detector.head.grouping, config.detector.head.margin_threshold) == ("rectangles", 0)
+    head = config.detector.head
+    assert (head.grouping, head.margin_threshold, head.more_than) == ("rectangles", 0, 2)
     assert (config.detector.proposals.padding_px, config.detector.regions.context_px) == (0, 0)
     changed = import_model(
         file, "opencv-hog", out=tmp_path / "o.safetensors", overrides=["detector.proposals.padding_px=8"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detkit.detectors.dpm.stars import Component
 from detkit.models.hog.feature_pyramid import Level
+from detkit.ops.distance_transform import REACH, moving_costs
 from detkit.ops.kernels.star_loops import fill_scores
 
 Array = NDArray[Any]
@@ -79,6 +80,28 @@ class ClassModel:
     def offsets(self, number: int) -> Array:
         """Return the (P, 2) y and x of the anchors of a component's parts for a root at 0, 0 of its map."""
         return self.components[number].anchors[:, ::-1] - self.padding
+
+    @cached_property
+    def few_parts(self) -> list[Array]:
+        """(P, rows, columns, C) float32 filters of each component's parts in few channels."""
+        assert self.projection is not None
+        projection = self.projection.astype(np.float32)
+        return [component.parts @ projection for component in self.components]
+
+    @cached_property
+    def movement(self) -> list[tuple[Array, Array, Array]]:
+        """Of each component where its parts are and what it costs to move them.
+
+        See `detkit.ops.kernels.star_cascade_loops.pass_few_channels`.
+        """
+        found = []
+        for number, component in enumerate(self.components):
+            across, down = moving_costs(component.deformations, REACH)[..., ::-1]
+            costs = across[:, None, :] + down[:, :, None]
+            cheapest = costs.reshape(len(costs), -1).argsort(axis=1, kind="stable")
+            moves = np.stack(np.divmod(cheapest, costs.shape[2]), axis=-1)
+            found.append((self.offsets(number), costs, moves))
+        return found
 
     def map_size(self, level: Level) -> tuple[int, int]:
         """Return rows and columns of a map of scores."""

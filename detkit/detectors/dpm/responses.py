@@ -15,6 +15,8 @@ from detkit.models.hog.feature_pyramid import Level
 
 Array = NDArray[Any]
 
+_BLOCK = 16  # filters that oneDNN computes side by side
+
 
 @dataclass(frozen=True)
 class Responses:
@@ -33,51 +35,89 @@ class Responses:
     values: Array
     outside: Array
 
-    @staticmethod
-    def of(filters: Array, level: Level) -> Responses:
-        """Return the responses of (F, rows, columns, 32) float32 filters."""
-        rows, columns = filters.shape[1:3]
-        height, width = level.features.shape[:2]
-        shape = height + 2 * (rows - 1), width + 2 * (columns - 1)
-        image = np.zeros((1, *shape, filters.shape[3]), np.float32)
-        image[..., -1] = 1
-        image[0, rows - 1 : rows - 1 + height, columns - 1 : columns - 1 + width] = level.features
-        # Channels come last in both, which oneDNN multiplies as they are.
-        inputs, weights = (torch.from_numpy(given).permute(0, 3, 1, 2) for given in (image, filters))
-        values = F.conv2d(inputs, weights)
-        return Responses((rows, columns), values[0].numpy(), filters[..., -1].sum((1, 2)))
-
     def part(self, which: slice) -> Responses:
         """Return the responses of some of the filters."""
         return Responses(self.size, self.values[which], self.outside[which])
 
-    def maps(self, size: tuple[int, int], padding: tuple[int, int]) -> Array:
+    def first(self, padding: tuple[int, int]) -> tuple[int, int]:
+        """Return row and column in the padded level of the first place where a filter touches the image."""
+        return padding[0] + 2 - self.size[0], padding[1] + 2 - self.size[1]
+
+    def maps(self, size: tuple[int, int], padding: tuple[int, int], border: int = 0) -> Array:
         """Return the (F, H, W) responses in the whole padded level.
 
         Args:
             size: H and W of the maps; -inf where a filter would reach beyond the padding.
             padding: rows and columns of cells around the image, but for one more.
+            border: rows and columns of -inf around these.
         """
-        # Where the first one is that touches the image; before the map, it is cut.
-        first = [pad + 2 - side for pad, side in zip(padding, self.size, strict=True)]
+        first = self.first(padding)  # before the map, it is cut
         rows, columns = (max(n + 2 * start, 0) for n, start in zip(self.values.shape[1:], first, strict=True))
-        whole = np.full((len(self.values), *size), -np.inf, np.float32)
+        bordered = np.full((len(self.values), *(n + 2 * border for n in size)), -np.inf, np.float32)
+        whole = bordered[:, border : border + size[0], border : border + size[1]]
         whole[:, :rows, :columns] = self.outside[:, None, None]
         (top, left), (cut_y, cut_x) = ([max(sign * start, 0) for start in first] for sign in (1, -1))
         values = self.values[:, cut_y : self.values.shape[1] - cut_y, cut_x : self.values.shape[2] - cut_x]
         whole[:, top : top + values.shape[1], left : left + values.shape[2]] = values
-        return whole
+        return bordered
 
 
 def respond(filters: Sequence[Array], level: Level) -> list[Responses]:
-    """Return the responses of each of several stacks of filters; those of one size are made together."""
+    """Return the responses of each of several stacks of (F, rows, columns, C) float32 filters.
+
+    Filters of one size are made together where they are many. Otherwise oneDNN would fill its blocks with
+    zeros: then the rows of all filters are filters of their own, whose responses are added up.
+    """
     by_size: dict[tuple[int, ...], list[int]] = {}
     for place, own in enumerate(filters):
         by_size.setdefault(own.shape[1:], []).append(place)
+    stacks = [np.concatenate([filters[place] for place in places]) for places in by_size.values()]
+    few = [stack for stack in stacks if len(stack) < _BLOCK]
+    by_rows = iter(_respond_by_rows(few, level) if few else ())
     found: dict[int, Responses] = {}
-    for places in by_size.values():
-        responses = Responses.of(np.concatenate([filters[place] for place in places]), level)
+    for stack, places in zip(stacks, by_size.values(), strict=True):
+        size = stack.shape[1], stack.shape[2]
+        values = next(by_rows) if len(stack) < _BLOCK else _convolved(stack, level, size)
+        responses = Responses(size, values, stack[..., -1].sum((1, 2)))
         ends = np.cumsum([len(filters[place]) for place in places])
         for place, end in zip(places, ends, strict=True):
             found[place] = responses.part(slice(end - len(filters[place]), end))
     return [found[place] for place in range(len(filters))]
+
+
+def _convolved(filters: Array, level: Level, around: tuple[int, int]) -> Array:
+    """Return what (F, rows, columns, C) filters find in a level.
+
+    Cells outside lie around it, as many as filters of `around` rows and columns touch it from.
+    """
+    rows, columns = around
+    height, width, channels = level.features.shape
+    image = np.zeros((1, height + 2 * (rows - 1), width + 2 * (columns - 1), channels), np.float32)
+    image[..., -1] = 1
+    image[0, rows - 1 : rows - 1 + height, columns - 1 : columns - 1 + width] = level.features
+    # Channels come last in both, which oneDNN multiplies as they are.
+    inputs, weights = (torch.from_numpy(given).permute(0, 3, 1, 2) for given in (image, filters))
+    values: Array = F.conv2d(inputs, weights)[0].numpy()
+    return values
+
+
+def _respond_by_rows(stacks: Sequence[Array], level: Level) -> list[Array]:
+    """Return the responses of stacks of filters, each of another size, wherever they touch the image."""
+    most_rows, most_columns = (max(stack.shape[axis] for stack in stacks) for axis in (1, 2))
+    by_row = []
+    for stack in stacks:
+        num, rows, columns, channels = stack.shape
+        by_row.append(np.zeros((rows * num, 1, most_columns, channels), np.float32))
+        by_row[-1][:, 0, :columns] = stack.swapaxes(0, 1).reshape(-1, columns, channels)
+    values, found, begin = _convolved(np.concatenate(by_row), level, (most_rows, most_columns)), [], 0
+    height = level.features.shape[0]
+    for stack in stacks:
+        num, rows, columns, _ = stack.shape
+        own = values[begin : begin + rows * num].reshape(rows, num, *values.shape[1:])
+        begin += rows * num
+        own = own[:, :, most_rows - rows :, most_columns - columns :]
+        total = own[0, :, : height + rows - 1].copy()
+        for row in range(1, rows):
+            total += own[row, :, row : row + height + rows - 1]
+        found.append(total)
+    return found

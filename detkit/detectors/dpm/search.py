@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 _ROUNDING = 1e-4  # a score in float32 is nearer than that to the one in float64
 _LARGE_PX = 4_000_000  # of one phase of the pyramid, hundreds of bytes for each pixel are in use
-_MOST_RESPONSES = 40_000_000  # in memory together, with what is made of them three times as many numbers
+_MOST_RESPONSES = 6_000_000  # in memory together: few enough to stay in the cache until parts are added
 
 
 class ScoreMaps:
@@ -44,7 +44,7 @@ class ScoreMaps:
     def __init__(self, model: ClassModel, level: Level, fine: Level | None) -> None:
         self.model, self.level, self.fine = model, level, fine
         self.scores = np.empty((len(model.components), *model.map_size(level)))
-        self._parts = [np.zeros((0, 0, 0), np.float32)] * len(model.components)
+        self._parts: list[Responses | None] = [None] * len(model.components)
 
     def fill(self, number: int, roots: Responses, parts: Responses | None) -> None:
         """Take in the responses of a component's root and of its parts."""
@@ -53,8 +53,16 @@ class ScoreMaps:
         scores[:] = roots.maps(model.map_size(level), model.padding)[0]
         scores += component.offset + component.location_at(level.octave)
         if parts is not None and self.fine is not None:
-            self._parts[number] = parts.maps(model.map_size(self.fine), model.padding)
-            add_parts(scores, self._parts[number], component.costs, self.model.offsets(number))
+            self._parts[number] = parts
+            add_parts(
+                scores,
+                parts.values,
+                parts.outside,
+                parts.first(model.padding),
+                model.map_size(self.fine),
+                component.costs,
+                model.offsets(number),
+            )
 
     def above(self, threshold: float) -> Found:
         """Return the placements that score more, of each place of a root the best component's."""
@@ -74,8 +82,10 @@ class ScoreMaps:
     def _places(self, number: int, roots: Array) -> Array:
         """Return the (N, P, 2) places of the parts of (N, 2) roots."""
         offsets, component = self.model.offsets(number), self.model.components[number]
-        places = np.empty((len(roots), len(offsets), 2), np.int64)
-        find_places(self._parts[number], component.costs, offsets, roots, places)
+        places, parts = np.empty((len(roots), len(offsets), 2), np.int64), self._parts[number]
+        if parts is not None and self.fine is not None:
+            maps = parts.maps(self.model.map_size(self.fine), self.model.padding)
+            find_places(maps, component.costs, offsets, roots, places)
         return places
 
 

@@ -23,6 +23,7 @@ def build_hog_svm(spec: HOGSVMConfig, num_classes: int, on_weights: OnWeights | 
             grouping=head.grouping,
             nms_iou=head.nms_iou,
             more_than=head.more_than,
+            density_above=head.density_above,
             per_image=head.detections_per_image,
         ),
     )

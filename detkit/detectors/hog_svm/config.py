@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig, Refused, Values
 from detkit.models.roi.decision_config import SVMConfig
-from detkit.spec import Count, Fraction, Index, Positive, Spec, fill
+from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec, fill
 from detkit.training.config import TrainConfig
 
 Window = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
@@ -85,13 +85,16 @@ class WindowSVMConfig(SVMConfig):
     """A class is fitted anew after so many new hard negatives, and at the end."""
     margin_threshold: float = -1.0
     """Windows below this margin are not reported, nor grouped."""
-    grouping: Literal["nms", "rectangles"] = "nms"
+    grouping: Literal["nms", "rectangles", "mean_shift"] = "nms"
     """How the windows that one object answers to become one: `nms` keeps the best, `rectangles` takes the
-    mean of similar ones, as OpenCV does."""
+    mean of similar ones, as OpenCV does, `mean_shift` the peaks of the density of windows with margins above
+    0, which are its margins (Dalal 2006)."""
     nms_iou: Fraction = 0.3
     """Of two boxes of a class that overlap more, `nms` drops the worse."""
     more_than: Index = 2
     """`rectangles` drops groups of so many windows or fewer; 0 groups nothing."""
+    density_above: NonNegative = 0.0
+    """`mean_shift` drops peaks of no greater density."""
     detections_per_image: Count = 100
     """At most this many boxes of an image are reported, the best."""
 

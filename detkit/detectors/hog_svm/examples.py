@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.detectors.hog_svm.model import HOGSVM
 from detkit.models.assignment import CROWD_IOU
-from detkit.models.hog.descriptor import HOG, Floats, Pixels, hog_blocks
+from detkit.models.hog.cut_windows import Windows, windows_around
+from detkit.models.hog.descriptor import HOG, Floats, Pixels
 from detkit.models.hog.pyramid import Size, matches
 from detkit.ops.boxes import pairwise_iou
 from detkit.structures import Target
@@ -62,66 +62,6 @@ def measured_windows(
         least = hog.length_px(hog.num_blocks(2 * context_px) + 1)  # leaves room for the object
         windows.append((max(height, least), max(width, least)))
     return windows
-
-
-def cut(pixels: Pixels, corner: NDArray[np.float64], scale: float, window: Size) -> Pixels:
-    """Return a window of an image as the pyramid has it, with a pixel around it.
-
-    Args:
-        pixels: (H, W, 3) uint8; mirrored where the window reaches over it.
-        corner: x and y of the window in the image, in pixels.
-        scale: pixels of the image that one of the window is wide.
-        window: (height, width) in pixels.
-    """
-    first = corner - scale + 0.5 * scale - 0.5  # middle of the pixel around the window
-    matrix = np.array([[scale, 0, first[0]], [0, scale, first[1]]])
-    height, width = window
-    warped = cv2.warpAffine(
-        pixels,
-        matrix,
-        (width + 2, height + 2),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-    return np.asarray(warped, np.uint8)
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Where windows lie in an image.
-
-    Attributes:
-        corners: (N, 2) x and y in pixels of the image.
-        scales: (N,) pixels of the image that one of a window is wide.
-    """
-
-    corners: NDArray[np.float64]
-    scales: NDArray[np.float64]
-
-    def objects(self, window: Size, context_px: int) -> NDArray[np.float64]:
-        """Return the (N, 4) boxes of objects in windows of (height, width) pixels, without their context."""
-        scales = self.scales[:, None]
-        first = self.corners + context_px * scales
-        return np.concatenate([first, first + (np.array(window[::-1]) - 2 * context_px) * scales], axis=1)
-
-
-def windows_around(boxes: NDArray[np.floating], window: Size, context_px: int) -> Windows:
-    """Return the windows in whose middle objects lie.
-
-    An object's side is that of the window's object along the window's longer side: that of a person that
-    varies least, however the arms are held.
-
-    Args:
-        boxes: (N, 4) corner boxes in pixels.
-        window: (height, width) in pixels.
-        context_px: pixels of the window around the object, on every side.
-    """
-    inner = np.array(window[::-1]) - 2 * context_px  # width, height
-    along = int(np.argmax(inner))
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).astype(np.float64)
-    scales = sides[:, along] / inner[along]
-    centres = (boxes[:, :2] + boxes[:, 2:]).astype(np.float64) / 2
-    return Windows(centres - scales[:, None] * np.array(window[::-1]) / 2, scales)
 
 
 @dataclass(frozen=True)
@@ -234,15 +174,8 @@ class HOGExamples:
         )
 
     def _described(self, pixels: Pixels, windows: Windows, label: int, *, mirror: bool = False) -> Floats:
-        """Return (N, D) features of windows cut out of an image, with as many of them mirrored."""
-        cuts = [
-            cut(pixels, corner, scale, self.model.window(label))
-            for corner, scale in zip(windows.corners, windows.scales.tolist(), strict=True)
-        ]
-        if mirror:
-            cuts += [np.ascontiguousarray(each[:, ::-1]) for each in cuts]
-        blocks = [hog_blocks(each, self.model.hog, -1).transpose(2, 0, 1).ravel() for each in cuts]
-        return self._padded(np.stack(blocks) if blocks else np.zeros((0, 0), np.float32))
+        """Return (N, D) features of windows cut out of an image; see `HOGSVM.described`."""
+        return self._padded(self.model.described(pixels, windows, label, mirror=mirror))
 
     def _padded(self, features: Floats) -> Floats:
         """Return features with zeros behind those of smaller windows."""

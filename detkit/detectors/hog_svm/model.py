@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from detkit.errors import UserError
-from detkit.models.hog.descriptor import HOG
-from detkit.models.hog.grouping import group_rectangles
+from detkit.models.assignment import CROWD_IOU
+from detkit.models.hog.cut_windows import Windows, cut, windows_around
+from detkit.models.hog.descriptor import HOG, hog_blocks
+from detkit.models.hog.grouping import group_by_mean_shift, group_rectangles
 from detkit.models.hog.pyramid import Level, Pyramid, Size, levels_of, matches
 from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.decision import NEVER
 from detkit.ops.boxes import clip
 from detkit.ops.nms import grouped_nms
-from detkit.structures import Detections, ImageBatch, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.training.staged.decision import negatives_of_classes
 
 
 class Template(nn.Module):
@@ -62,16 +65,20 @@ class WindowSelection:
         grouping: how those that one object answers to become one.
         nms_iou: of two boxes that overlap more, `nms` drops the worse.
         more_than: `rectangles` drops groups of so many windows or fewer.
+        density_above: `mean_shift` drops peaks of no greater density.
         per_image: most boxes of an image.
     """
 
     margin_threshold: float = -1.0
-    grouping: Literal["nms", "rectangles"] = "nms"
+    grouping: Literal["nms", "rectangles", "mean_shift"] = "nms"
     nms_iou: float = 0.3
     more_than: int = 2
+    density_above: float = 0.0
     per_image: int = 100
 
 
+NEGATIVE_IOU = 0.3
+"""A window is background below this IoU with each object of a class, when windows are counted."""
 DESCRIPTOR, PYRAMID, WINDOWS = HOG(), Pyramid(padding_px=8), WindowSelection()
 
 
@@ -163,9 +170,9 @@ class HOGSVM(nn.Module):
         return len(self.pyramid.scales(size, self.window(label)))
 
     def windows(
-        self, levels: Sequence[Level], size: Size, label: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the (N, 4) windows of a class above the threshold, and their (N,) margins.
+        self, levels: Sequence[Level], size: Size, label: int, least: float | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+        """Return the (N, 4) windows of a class not below a margin, their (N,) margins and (N,) scales.
 
         They may reach over the image where there is padding.
 
@@ -173,27 +180,32 @@ class HOGSVM(nn.Module):
             levels: of an image.
             size: its (height, width) in pixels.
             label: the class.
+            least: the margin; None takes that of detections.
         """
         template = self.template(label)
-        boxes, margins = [np.zeros((0, 4), np.int64)], [np.zeros(0, np.float32)]
+        boxes, margins, scales = [np.zeros((0, 4), np.int64)], [np.zeros(0, np.float32)], [np.zeros(0)]
         for level, places, found in matches(
             levels,
             template.weight.cpu(),
             float(template.bias),
             self.num_levels(size, label),
-            self.selection.margin_threshold,
+            self.selection.margin_threshold if least is None else least,
         ):
             boxes.append(level.boxes(places, self.window(label)))
             margins.append(found)
-        return np.concatenate(boxes), np.concatenate(margins)
+            scales.append(np.full(len(found), level.scale))
+        return np.concatenate(boxes), np.concatenate(margins), np.concatenate(scales)
 
     def _detect(self, pixels: NDArray[np.uint8]) -> Detections:
         chosen, size, levels = self.selection, pixels.shape[:2], self.levels(pixels)
         each = []
         for label in range(self.num_classes):
-            boxes, margins = self.windows(levels, (size[0], size[1]), label)
+            boxes, margins, scales = self.windows(levels, (size[0], size[1]), label)
             if chosen.grouping == "rectangles":
                 boxes, margins = group_rectangles(boxes, margins, chosen.more_than)
+            elif chosen.grouping == "mean_shift":
+                window, least = self.window(label), chosen.density_above
+                boxes, margins = group_by_mean_shift(boxes, margins, scales, window, least)
             each.append((self.objects(boxes, label), margins, np.full(len(boxes), label)))
         corners, raw, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*each, strict=True))
         corners = clip(corners.float(), (size[0], size[1]))
@@ -204,6 +216,56 @@ class HOGSVM(nn.Module):
                 grouped_nms(found.boxes, found.scores, found.labels, chosen.nms_iou, chosen.per_image)
             )
         return found.at(found.scores.sort(descending=True, stable=True).indices[: chosen.per_image])
+
+    def described(
+        self, pixels: NDArray[np.uint8], windows: Windows, label: int, *, mirror: bool = False
+    ) -> NDArray[np.float32]:
+        """Return (N, D) features of windows of a class, cut out of an image.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            windows: where they are.
+            label: the class.
+            mirror: describe as many mirrored ones behind them, too.
+        """
+        cuts = [
+            cut(pixels, corner, scale, self.window(label))
+            for corner, scale in zip(windows.corners, windows.scales.tolist(), strict=True)
+        ]
+        if mirror:
+            cuts += [np.ascontiguousarray(each[:, ::-1]) for each in cuts]
+        blocks = [hog_blocks(each, self.hog, -1).transpose(2, 0, 1).ravel() for each in cuts]
+        return np.stack(blocks) if blocks else np.zeros((0, self.template(label).weight.numel()), np.float32)
+
+    def object_margins(
+        self, pixels: NDArray[np.uint8], target: Target
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return (P,) margins of windows around objects, cut out as in training, and their (P,) classes."""
+        margins, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+        chosen = ~(target.difficult | target.crowd)
+        for label in range(self.num_classes):
+            boxes = target.boxes[chosen & (target.labels == label)].numpy()
+            template = self.template(label)
+            windows = windows_around(boxes, self.window(label), self.context_px)
+            plane = template.weight.flatten().numpy(force=True)
+            margins.append(self.described(pixels, windows, label) @ plane + np.float32(template.bias))
+            labels.append(np.full(len(boxes), label))
+        return np.concatenate(margins), np.concatenate(labels)
+
+    def background_margins(self, pixels: NDArray[np.uint8], target: Target) -> list[NDArray[np.float32]]:
+        """Return for each class the (N,) margins of all windows but those on its objects and crowds."""
+        levels, size, found = self.levels(pixels), (pixels.shape[0], pixels.shape[1]), []
+        for label in range(self.num_classes):
+            boxes, margins, _ = self.windows(levels, size, label, -np.inf)
+            negative = negatives_of_classes(
+                torch.from_numpy(self.objects(boxes, label)).float(),
+                target,
+                self.num_classes,
+                below_iou=NEGATIVE_IOU,
+                crowd_iou=CROWD_IOU,
+            )
+            found.append(margins[negative[:, label].numpy()])
+        return found
 
     def objects(self, boxes: NDArray[np.int64], label: int) -> NDArray[np.float64]:
         """Return the (N, 4) boxes of the objects in (N, 4) windows, which are smaller by the context."""

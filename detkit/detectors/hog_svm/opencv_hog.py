@@ -53,6 +53,7 @@ def read_opencv_hog(files: Sequence[Path], wanted: Wanted) -> Foreign:
             "detector.proposals.padding_px=0",
             "detector.head.margin_threshold=0",
             "detector.head.grouping=rectangles",
+            "detector.head.more_than=2",
         ),
         classes=wanted.classes or ("person",),
         state={

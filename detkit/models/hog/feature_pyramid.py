@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detkit.models.hog.dpm_features import dpm_features, rounded
-from detkit.ops.kernels.area_resize_loops import shrink_columns, shrink_rows
+from detkit.ops.kernels.area_resize_loops import shrink_image
 
 Array = NDArray[Any]
 
@@ -81,19 +81,16 @@ def shrink(image: Array, scale: float) -> NDArray[np.float64] | Array:
     """Return an image whose pixels are the means of the areas they cover; at scale 1 the image itself.
 
     Args:
-        image: (H, W, C) numbers.
-        scale: of both sides, at most 1; sides are rounded.
+        image: (H, W, 3) numbers.
+        scale: of both sides, from 1/2 to 1; sides are rounded.
 
     Example:
-        >>> shrink(np.array([[[0.0], [4.0], [8.0], [8.0]]] * 2), 0.5).tolist()
-        [[[2.0], [8.0]]]
+        >>> row = np.array([0.0, 4.0, 8.0, 8.0])
+        >>> shrink(np.stack([row] * 3, axis=-1)[None], 0.5)[..., 0].tolist()
+        [[2.0, 8.0]]
     """
     if scale == 1:
         return image
-    height, width, channels = image.shape
-    new_height, new_width = rounded(height * scale), rounded(width * scale)
-    flat = np.zeros((new_height, width, channels))
-    shrink_rows(image, flat)
-    smaller = np.zeros((new_height, new_width, channels))
-    shrink_columns(flat, smaller)
+    smaller = np.empty((*(rounded(side * scale) for side in image.shape[:2]), 3))
+    shrink_image(np.ascontiguousarray(image), smaller)
     return smaller

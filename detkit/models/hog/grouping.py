@@ -1,4 +1,4 @@
-"""Grouping of the windows that one object answers to, as OpenCV groups them."""
+"""Grouping of the windows that one object answers to, in the two ways in which OpenCV groups them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detkit.ops.kernels.mean_shift_loops import densities, first_of_each, move_to_peaks
 
 Boxes = NDArray[np.int64]
 
@@ -59,3 +61,52 @@ def group_rectangles(
     hidden = inside.all(axis=2) & stronger & large[None] & ~np.eye(number, dtype=bool)
     kept = large & ~hidden.any(axis=1)
     return means[kept], best[kept]
+
+
+def group_by_mean_shift(
+    boxes: Boxes,
+    weights: NDArray[np.floating[Any]],
+    scales: NDArray[np.float64],
+    window: tuple[int, int],
+    above: float,
+) -> tuple[Boxes, NDArray[np.float32]]:
+    """Return a box at each peak of the density of windows, with that density.
+
+    Each window adds a Gaussian around its middle and the logarithm of its scale: an eighth of its sides and
+    the logarithm of 1.3 are its deviations, those of OpenCV for a window of 64 x 128 pixels.
+
+    Args:
+        boxes: (N, 4) corner boxes in whole pixels.
+        weights: (N,) positive; windows of others are left out.
+        scales: (N,) pixels of the image that one of the window is wide.
+        window: (height, width) in pixels.
+        above: peaks of no greater density are dropped.
+
+    Returns:
+        (G, 4) corner boxes in whole pixels and (G,) densities, in the order of the first windows that come to
+        a peak.
+
+    Example:
+        >>> boxes = np.array([[0, 0, 64, 128], [8, 0, 72, 128], [200, 0, 264, 128]])
+        >>> found, density = group_by_mean_shift(boxes, np.ones(3), np.ones(3), (128, 64), 0.1)
+        >>> found.tolist(), (density[0] > density[1]).item()
+        ([[4, 0, 68, 128], [200, 0, 264, 128]], True)
+
+    Reference: Dalal, Finding People in Images and Videos, PhD thesis, INPG 2006, chapter 5.
+    """
+    counted = weights > 0
+    boxes, weights, scales = boxes[counted], weights[counted].astype(np.float64), scales[counted]
+    height, width = window
+    deviations = np.array([width / 8, height / 8, np.log(1.3)])
+    middles = np.rint(boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) * 0.5)
+    points = np.concatenate([middles, np.log(scales)[:, None]], axis=1)
+    peaks = np.empty_like(points)
+    move_to_peaks(points, weights, deviations, peaks)
+    peaks = peaks[first_of_each(peaks, deviations)]
+    density = np.empty(len(peaks))
+    densities(peaks, points, weights, deviations, density)
+    peaks, density = peaks[density > above], density[density > above]
+    # Middles are rounded to whole pixels, and what is found is cut to them, as in OpenCV.
+    sides = (np.array([width, height]) * np.exp(peaks[:, 2:])).astype(np.int64)
+    corners = (peaks[:, :2] - sides // 2).astype(np.int64)
+    return np.concatenate([corners, corners + sides], axis=1), density.astype(np.float32)

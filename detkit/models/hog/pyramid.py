@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.models.hog.descriptor import HOG, Floats, Pixels, hog_blocks
+from detkit.ops.kernels.hog_loops import add_shifted
 from detkit.runtime.compiled import run_all
+from detkit.runtime.threads import number_kept
 
 Size = tuple[int, int]
 
@@ -138,16 +140,13 @@ def window_margins(blocks: Floats, template: Tensor, bias: float) -> Floats:
     rows, columns = blocks.shape[0] - height + 1, blocks.shape[1] - width + 1
     if rows <= 0 or columns <= 0:
         return np.zeros((0, 0), np.float32)
-    grid = torch.from_numpy(blocks)
-    # Rows of a template are matched with every row of blocks in one product, then summed down: three times
-    # as fast as a convolution with one output.
-    across = grid.as_strided((len(grid), columns, width * depth), (grid.stride(0), depth, 1))
+    # Each block of a window is matched with every block of the image in one product, then they are added up:
+    # faster than a convolution with one output, and without a copy of the windows.
     with torch.autocast("cpu", enabled=False):
-        by_row = across.reshape(-1, width * depth) @ template.permute(2, 0, 1).reshape(-1, height)
-    by_row = by_row.view(len(grid), columns, height)
-    down, right, one = by_row.stride()
-    margins: Floats = by_row.as_strided((rows, columns, height), (down, right, down + one)).sum(2).numpy()
-    return margins + np.float32(bias)
+        each = template.permute(1, 2, 0).reshape(-1, depth) @ torch.from_numpy(blocks).reshape(-1, depth).T
+    margins = np.full((rows, columns), bias, np.float32)
+    add_shifted(each.numpy().reshape(height, width, *blocks.shape[:2]), margins)
+    return margins
 
 
 def matches(
@@ -164,7 +163,15 @@ def matches(
         num_levels: levels that its window fits in.
         above: lowest margin.
     """
-    for level in levels[:num_levels]:
-        margins = window_margins(level.blocks, template, bias)
+    found = dict[int, tuple[NDArray[np.int64], Floats]]()
+
+    def match(number: int) -> None:
+        torch.set_num_threads(1)  # of this thread
+        margins = window_margins(levels[number].blocks, template, bias)
         places = np.argwhere(margins >= above)
-        yield level, places, margins[places[:, 0], places[:, 1]]
+        found[number] = places, margins[places[:, 0], places[:, 1]]
+
+    with number_kept():
+        run_all(match, range(min(num_levels, len(levels))), torch.get_num_threads())
+    for number in sorted(found):
+        yield levels[number], *found[number]

@@ -1,4 +1,8 @@
-"""Making an image smaller by the mean of the area under each new pixel, as a compiled loop."""
+"""Making an image up to twice smaller by the mean of the area under each new pixel, as a compiled loop.
+
+A new row is summed in memory that stays in the cache, and its columns are taken from there: an image between
+the two would be larger than both.
+"""
 
 from __future__ import annotations
 
@@ -12,58 +16,63 @@ from detkit.runtime.compiled import compiled
 Array = NDArray[Any]
 
 _LEAST = 1e-3  # of a pixel; a smaller part of one does not count
+_COVERED = 3  # pixels that a new one touches at most
 
 
 @compiled
-def shrink_rows(image: Array, smaller: Array) -> None:
-    """Fill each row of a smaller image with the weighted rows that it covers.
+def shrink_image(image: Array, smaller: Array) -> None:
+    """Fill a smaller image with the weighted pixels that each of its own covers.
 
     Args:
-        image: (n, W, C) numbers; read as float64.
-        smaller: (m, W, C) float64 zeros, m at most n.
+        image: (H, W, 3) numbers; read as float64.
+        smaller: (h, w, 3) float64 to be filled; h and w at least half of H and W, and no more than these.
     """
-    old, new = len(image), len(smaller)
+    rows, downs = _covered(image.shape[0], smaller.shape[0])
+    columns, acrosses = _covered(image.shape[1], smaller.shape[1])
+    flat, total = image.reshape(len(image), -1), np.empty(3 * image.shape[1])
+    for y in range(len(smaller)):
+        first, second, third = rows[y]
+        _add_rows(flat[first], flat[second], flat[third], downs[y], total)
+        _add_columns(total, columns, acrosses, smaller[y])
+
+
+@compiled
+def _covered(old: int, new: int) -> tuple[Array, Array]:
+    """Return the (new, 3) pixels of `old` ones that each new one touches, and their weights."""
+    places, weights = np.empty((new, _COVERED), np.int64), np.zeros((new, _COVERED))
     step, weight = old / new, new / old
-    for row in range(new):
-        start = row * step
+    for one in range(new):
+        start = one * step
         end = start + step
         first, last = int(np.ceil(start)), int(np.floor(end))
-        if first - start > _LEAST:
-            _add(image[first - 1], (first - start) * weight, smaller[row])
-        for whole in range(first, last):
-            _add(image[whole], weight, smaller[row])
-        if end - last > _LEAST:
-            _add(image[last], (end - last) * weight, smaller[row])
+        begin = first - int(first - start > _LEAST)
+        for tap in range(_COVERED):
+            place = begin + tap
+            places[one, tap] = min(place, old - 1)
+            if place < first:
+                weights[one, tap] = (first - start) * weight
+            elif place < last:
+                weights[one, tap] = weight
+            elif place == last and end - last > _LEAST:
+                weights[one, tap] = (end - last) * weight
+    return places, weights
 
 
 @compiled
-def _add(row: Array, weight: float, total: Array) -> None:
-    for x in range(row.shape[0]):
-        for channel in range(row.shape[1]):
-            total[x, channel] += weight * np.float64(row[x, channel])
+def _add_rows(first: Array, second: Array, third: Array, weights: Array, total: Array) -> None:
+    upper, middle, lower = weights
+    for x in range(len(total)):
+        total[x] = upper * first[x] + middle * second[x] + lower * third[x]
 
 
 @compiled
-def shrink_columns(image: Array, smaller: Array) -> None:
-    """Fill each column of a smaller image with the weighted columns that it covers; see `shrink_rows`.
-
-    Args:
-        image: (H, n, C) numbers.
-        smaller: (H, m, C) float64 zeros, m at most n.
-    """
-    old, new = image.shape[1], smaller.shape[1]
-    step, weight = old / new, new / old
-    for y in range(len(image)):
-        for column in range(new):
-            start = column * step
-            end = start + step
-            first, last = int(np.ceil(start)), int(np.floor(end))
-            for channel in range(image.shape[2]):
-                total = 0.0
-                if first - start > _LEAST:
-                    total += (first - start) * weight * image[y, first - 1, channel]
-                for whole in range(first, last):
-                    total += weight * image[y, whole, channel]
-                if end - last > _LEAST:
-                    total += (end - last) * weight * image[y, last, channel]
-                smaller[y, column, channel] = total
+def _add_columns(total: Array, columns: Array, weights: Array, row: Array) -> None:
+    for x in range(len(row)):
+        first, second, third = 3 * columns[x, 0], 3 * columns[x, 1], 3 * columns[x, 2]
+        left, middle, right = weights[x]
+        for channel in range(3):
+            row[x, channel] = (
+                left * total[first + channel]
+                + middle * total[second + channel]
+                + right * total[third + channel]
+            )

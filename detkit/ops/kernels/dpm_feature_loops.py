@@ -37,7 +37,7 @@ def find_gradients(image: Array, bins: Array, lengths: Array) -> None:
     """
     height, width = image.shape[:2]
     rows = np.empty((3, 3, width))  # the last three rows that were read, each channel by itself
-    dx, dy, most, found = np.empty(width - 2), np.empty(width - 2), np.empty(width - 2), np.empty(width - 2)
+    dx, dy, found = np.empty(width - 2), np.empty(width - 2), np.empty(width - 2)
     for y in range(height):
         for channel in range(3):
             row = rows[y % 3, channel]
@@ -49,7 +49,7 @@ def find_gradients(image: Array, bins: Array, lengths: Array) -> None:
                 here = rows[(y + 2) % 3, channel]
                 above, below = rows[(y + 1) % 3, channel], rows[y % 3, channel]
                 _keep_stronger(here[:-2], here[2:], above[1:-1], below[1:-1], dx, dy, power, channel == 0)
-            _find_bins(dx, dy, most, found)
+            _find_bins(dx, dy, found)
             for x in range(width - 2):
                 own_bins[x] = int(found[x])
                 power[x] = np.sqrt(power[x])
@@ -72,18 +72,15 @@ def _keep_stronger(
 
 
 @compiled
-def _find_bins(dx: Array, dy: Array, most: Array, found: Array) -> None:
-    most[:] = 0
-    found[:] = 0
-    for half in range(_HALF):
-        cos, sin = _COS[half], _SIN[half]
-        ahead, behind = float(half), float(half + _HALF)
-        for x in range(len(dx)):
-            along = cos * dx[x] + sin * dy[x]
-            size = abs(along)
-            orientation = ahead if along > 0 else behind
-            found[x] = orientation if size > most[x] else found[x]
-            most[x] = size if size > most[x] else most[x]
+def _find_bins(dx: Array, dy: Array, found: Array) -> None:
+    for x in range(len(dx)):
+        most, orientation = 0.0, 0.0
+        for half in range(_HALF):
+            along = _COS[half] * dx[x] + _SIN[half] * dy[x]
+            size, own = abs(along), float(half) if along > 0 else float(half + _HALF)
+            orientation = own if size > most else orientation
+            most = size if size > most else most
+        found[x] = orientation
 
 
 @compiled
@@ -104,19 +101,27 @@ def fill_histograms(bins: Array, lengths: Array, cell: int, histograms: Array) -
         column = (x + 0.5) / cell + 0.5
         lefts[x] = int(np.floor(column))
         shares[x] = column - lefts[x]
+    line = np.empty((columns + 2, NUM_SIGNED), np.float32)
     for y in range(1, rows * cell - 1):
-        row = (y + 0.5) / cell + 0.5
-        top = int(np.floor(row))
-        below = row - top
-        upper, lower = histograms[top], histograms[top + 1]
+        line[:] = 0
         own_bins, own_lengths = bins[min(y, height - 2)], lengths[min(y, height - 2)]
         for x in range(1, columns * cell - 1):
             place = min(x, width - 2)
-            orientation, length, left, right = own_bins[place], own_lengths[place], lefts[x], shares[x]
-            upper[left, orientation] += (1 - right) * (1 - below) * length
-            upper[left + 1, orientation] += right * (1 - below) * length
-            lower[left, orientation] += (1 - right) * below * length
-            lower[left + 1, orientation] += right * below * length
+            orientation, length, left = own_bins[place], own_lengths[place], lefts[x]
+            right = shares[x] * length
+            line[left, orientation] += np.float32(length - right)
+            line[left + 1, orientation] += np.float32(right)
+        row = (y + 0.5) / cell + 0.5
+        top = int(np.floor(row))
+        below = np.float32(row - top)
+        _add_line(line.reshape(-1), np.float32(1) - below, histograms[top].reshape(-1))
+        _add_line(line.reshape(-1), below, histograms[top + 1].reshape(-1))
+
+
+@compiled
+def _add_line(line: Array, share: Any, histograms: Array) -> None:
+    for k in range(len(line)):
+        histograms[k] += share * line[k]
 
 
 @compiled
@@ -126,7 +131,7 @@ def fill_features(histograms: Array, energies: Array, features: Array) -> None:
     Args:
         histograms: (rows, columns, 18) float32.
         energies: (rows, columns) float32 scratch memory.
-        features: (rows - 2, columns - 2, 32) float32 to be filled, the last channel with 0.
+        features: (rows - 2, columns - 2, 32) float32 to be filled, but for the last channel.
     """
     rows, columns = histograms.shape[:2]
     for y in range(rows):
@@ -136,32 +141,47 @@ def fill_features(histograms: Array, energies: Array, features: Array) -> None:
                 both = histograms[y, x, half] + histograms[y, x, half + _HALF]
                 energy += both * both
             energies[y, x] = energy
-    norms = np.empty(4, np.float32)
     for y in range(1, rows - 1):
         for x in range(1, columns - 1):
-            for block in range(4):
-                top, left = y - block % 2, x - block // 2
-                energy = energies[top, left] + energies[top + 1, left]
-                energy += energies[top, left + 1] + energies[top + 1, left + 1]
-                norms[block] = 1.0 / np.sqrt(energy + _EPSILON)
+            norms = (
+                _norm(energies, y, x),
+                _norm(energies, y - 1, x),
+                _norm(energies, y, x - 1),
+                _norm(energies, y - 1, x - 1),
+            )
             _normalise(histograms[y, x], norms, features[y - 1, x - 1])
 
 
 @compiled
-def _normalise(histogram: Array, norms: Array, features: Array) -> None:
-    features[NUM_SIGNED + _HALF :] = 0
+def _norm(energies: Array, top: int, left: int) -> Any:
+    energy = energies[top, left] + energies[top + 1, left]
+    energy += energies[top, left + 1] + energies[top + 1, left + 1]
+    return np.float32(1.0 / np.sqrt(energy + _EPSILON))
+
+
+@compiled
+def _normalise(histogram: Array, norms: tuple[Any, Any, Any, Any], features: Array) -> None:
+    # Each block by itself and no arrays between: all stays in registers.
+    first, second, third, fourth = norms
+    textures = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for signed in range(NUM_SIGNED):
-        total = np.float32(0)
-        for block in range(4):
-            value = min(histogram[signed] * norms[block], _MOST)
-            total += value
-            features[NUM_SIGNED + _HALF + block] += value
-        features[signed] = np.float32(0.5) * total
+        value = histogram[signed]
+        each = _cut(value * first), _cut(value * second), _cut(value * third), _cut(value * fourth)
+        features[signed] = np.float32(0.5) * (each[0] + each[1] + each[2] + each[3])
+        textures = (
+            textures[0] + each[0],
+            textures[1] + each[1],
+            textures[2] + each[2],
+            textures[3] + each[3],
+        )
     for half in range(_HALF):
-        both = histogram[half] + histogram[half + _HALF]
-        total = np.float32(0)
-        for block in range(4):
-            total += min(both * norms[block], _MOST)
+        value = histogram[half] + histogram[half + _HALF]
+        total = _cut(value * first) + _cut(value * second) + _cut(value * third) + _cut(value * fourth)
         features[NUM_SIGNED + half] = np.float32(0.5) * total
     for block in range(4):
-        features[NUM_SIGNED + _HALF + block] *= _TEXTURE
+        features[NUM_SIGNED + _HALF + block] = textures[block] * _TEXTURE
+
+
+@compiled
+def _cut(value: Any) -> Any:
+    return value if value < _MOST else _MOST

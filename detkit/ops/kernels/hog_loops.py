@@ -137,3 +137,23 @@ def normalise_blocks(blocks: Array, limit: Any) -> None:
         scale = np.float32(1) / (np.sqrt(total) + np.float32(1e-3))
         for k in range(len(block)):
             block[k] *= scale
+
+
+@compiled
+def add_shifted(planes: Array, total: Array) -> None:
+    """Add to each window what each of its blocks scores where it lies.
+
+    Args:
+        planes: (h, w, R, C) float32 scores of each of a window's blocks at all blocks of an image.
+        total: (R - h + 1, C - w + 1) float32 of windows.
+    """
+    for y in range(total.shape[0]):
+        for down in range(planes.shape[0]):
+            for right in range(planes.shape[1]):
+                _add(planes[down, right, y + down, right : right + total.shape[1]], total[y])
+
+
+@compiled
+def _add(line: Array, total: Array) -> None:
+    for x in range(len(total)):
+        total[x] += line[x]

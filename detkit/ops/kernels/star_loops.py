@@ -14,7 +14,15 @@ Array = NDArray[Any]
 
 
 @compiled
-def add_parts(scores: Array, responses: Array, costs: Array, offsets: Array) -> None:
+def add_parts(
+    scores: Array,
+    responses: Array,
+    outside: Array,
+    first: tuple[int, int],
+    size: tuple[int, int],
+    costs: Array,
+    offsets: Array,
+) -> None:
     """Add to each root what each part scores in the best place near its anchor, less what it costs to move.
 
     Parts have twice the resolution: only every second row and column of their distance transform is looked
@@ -22,33 +30,75 @@ def add_parts(scores: Array, responses: Array, costs: Array, offsets: Array) -> 
 
     Args:
         scores: (rows, columns) float64 of the root; -inf is added where a part's map has no such place.
-        responses: (P, H, W) scores of parts that stay where they are.
+        responses: (P, h, w) scores of parts that stay where they are, wherever they touch the image.
+        outside: (P,) those elsewhere in the map.
+        first: row and column of the map where `responses` begin, perhaps before it; as many are behind them.
+        size: rows and columns of the map; anchors must lie in it.
         costs: (2, P, 2 * reach + 1) cost of moving in x and in y.
         offsets: (P, 2) int64 y and x of each part's anchor for the root at 0, 0.
     """
     rows, columns = scores.shape
-    num_parts, height, width = responses.shape
-    reach = costs.shape[2] // 2
-    best, moved = np.empty(width, responses.dtype), np.empty(columns, responses.dtype)
+    width = size[1]
+    here = _by_part(responses)
+    moved = np.empty(columns, responses.dtype)
     halves = np.full((2, width // 2 + 1), -np.inf, responses.dtype)  # of a row: even columns, and odd ones
-    for part in range(num_parts):
+    best = np.empty(responses.shape[2], responses.dtype)
+    for part in range(len(here)):
         down, right = offsets[part]
-        first, end = min(max((1 - right) // 2, 0), columns), min((width - right + 1) // 2, columns)
+        begin, end = min(max((1 - right) // 2, 0), columns), min((width - right + 1) // 2, columns)
         for y in range(rows):
             row = 2 * y + down
-            if row < 0 or row >= height or end <= first:
+            if row < 0 or row >= size[0] or end <= begin:
                 scores[y] = -np.inf
                 continue
-            best[:] = -np.inf
-            for source in range(max(row - reach, 0), min(row + reach + 1, height)):
-                take_better(responses[part, source], costs[1, part, row - source + reach], best)
-            for x in range(width):
-                halves[x % 2, x // 2] = best[x]
-            _take_columns(halves, width, costs[0, part], right, moved[first:end], first)
-            scores[y, :first] = -np.inf
+            around = _take_rows(here[part], outside[part], first[0], size[0], costs[1, part], row, best)
+            _halve(best, around, first[1], width, halves)
+            _take_columns(halves, width, costs[0, part], right, moved[begin:end], begin)
+            scores[y, :begin] = -np.inf
             scores[y, end:] = -np.inf
-            for x in range(first, end):
+            for x in range(begin, end):
                 scores[y, x] += moved[x]
+
+
+@compiled
+def _by_part(responses: Array) -> Array:
+    """Return a copy whose maps lie behind each other; convolutions leave those of one place together."""
+    copy = np.empty(responses.shape, responses.dtype)
+    for y in range(responses.shape[1]):
+        for part in range(len(responses)):
+            for x in range(responses.shape[2]):
+                copy[part, y, x] = responses[part, y, x]
+    return copy
+
+
+@compiled
+def _take_rows(
+    responses: Array, outside: Any, first: int, height: int, costs: Array, row: int, best: Array
+) -> Any:
+    """Find the best in each column for a row of the map, and return that of columns beside the responses."""
+    reach = len(costs) // 2
+    best[:] = -np.inf
+    above = around = best.dtype.type(-np.inf)
+    for source in range(max(row - reach, 0), min(row + reach + 1, height, len(responses) + 2 * first)):
+        cost = costs[row - source + reach]
+        around = max(around, outside - cost)
+        if 0 <= source - first < len(responses):
+            take_better(responses[source - first], cost, best)
+        else:
+            above = max(above, outside - cost)
+    for x in range(len(best)):
+        best[x] = above if above > best[x] else best[x]
+    return around
+
+
+@compiled
+def _halve(best: Array, around: Any, first: int, width: int, halves: Array) -> None:
+    """Divide a row of the map between its even and its odd columns."""
+    end = min(len(best) + 2 * first, width)
+    for x in range(width):
+        inside = 0 <= x - first < len(best)
+        value = best[x - first] if inside else around
+        halves[x % 2, x // 2] = value if x < end else -np.inf
 
 
 @compiled

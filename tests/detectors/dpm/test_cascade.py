@@ -131,6 +131,21 @@ def test_a_part_is_not_looked_for_where_moving_costs_more_than_is_left():
     assert counts[0] > counts[1] > counts[2]
 
 
+def test_parts_score_the_same_whether_computed_at_once_or_where_they_are_looked_for(monkeypatch):
+    few, counts = _few_channels(), []
+    everything = _search(_mixture([LOW] * 11 + [1.0]), 1.0, few)
+    for limits in ([LOW] * 11 + [1.0], [LOW, 0.0, 2.5, 0.0, 1.5, 0.0] + [LOW] * 5 + [1.0]):
+        found = []
+        for many in (0.0, 1.0):
+            monkeypatch.setattr("detkit.detectors.dpm.stage_search._MANY", many)
+            found.append(_search(_mixture(limits), 1.0, few))
+        at_once, one_by_one = found
+        np.testing.assert_array_equal(at_once.roots, one_by_one.roots)
+        np.testing.assert_array_equal(at_once.filters, one_by_one.filters)
+        counts.append(len(at_once))
+    assert counts[0] == len(everything) > counts[1] > 10
+
+
 def test_stages_lose_no_positive_and_take_the_part_that_says_most_first():
     generator = np.random.default_rng(0)
     full = generator.normal(size=(50, 4, 2)) * np.array([1, 0.1, 3, 1])[None, :, None]

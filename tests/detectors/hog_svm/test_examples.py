@@ -7,43 +7,15 @@ import torch
 from detkit.config.load import load_config
 from detkit.data.datasets.builder import open_training_set
 from detkit.data.loading.samples import DetectionDataset
-from detkit.detectors.hog_svm.examples import (
-    HOGExamples,
-    Variation,
-    Windows,
-    cut,
-    measured_windows,
-    windows_around,
-)
+from detkit.detectors.hog_svm.examples import HOGExamples, Variation, measured_windows
 from detkit.detectors.hog_svm.model import HOGSVM
+from detkit.models.hog.cut_windows import Windows, cut, windows_around
 from detkit.models.hog.descriptor import HOG, hog_blocks
-from detkit.models.hog.pyramid import Pyramid, resized
+from detkit.models.hog.pyramid import Pyramid
 from detkit.ops.boxes import pairwise_iou
 from detkit.training.staged.mining_state import MiningState
-from tests.models.hog.test_descriptor import picture
 
 STILL = Variation(mirror=False, jitter=0, jitter_px=0)
-
-
-def test_a_cut_at_scale_one_is_the_image_with_a_pixel_around() -> None:
-    pixels = picture(60, 80)
-    np.testing.assert_array_equal(cut(pixels, np.array([10.0, 7.0]), 1.0, (16, 24)), pixels[6:24, 9:35])
-
-
-def test_a_cut_is_what_the_pyramid_has_there() -> None:
-    pixels = picture(128, 160, seed=3)
-    pixels = np.repeat(np.repeat(pixels, 2, axis=0), 2, axis=1)  # smooth enough to be halved
-    level = resized(pixels, 2.0)
-    found = cut(pixels, np.array([40.0, 20.0]), 2.0, (32, 24))
-    np.testing.assert_allclose(found, level[9:43, 19:45].astype(int), atol=1)
-
-
-def test_a_window_has_the_object_in_its_middle_and_its_longer_side() -> None:
-    boxes = np.array([[10.0, 20.0, 40.0, 116.0], [0.0, 0.0, 96.0, 192.0]])
-    found = windows_around(boxes, (128, 64), 16)
-    np.testing.assert_allclose(found.scales, [1, 2])
-    np.testing.assert_allclose(found.corners, [[25 - 32, 4], [48 - 64, -32]])
-    np.testing.assert_allclose(found.objects((128, 64), 16), [[9, 20, 41, 116], [16, 0, 80, 192]])
 
 
 def test_measured_windows_have_the_shape_of_the_objects_and_the_area_of_small_ones() -> None:
@@ -159,7 +131,7 @@ def test_windows_on_objects_of_the_class_are_no_negatives(iou: float) -> None:
     source.state.trained[label] = True
     levels = source.model.levels(pixels)
     source.model.selection = type(source.model.selection)(margin_threshold=-1e9)
-    boxes, _ = source.model.windows(levels, (pixels.shape[0], pixels.shape[1]), label)
+    boxes, *_ = source.model.windows(levels, (pixels.shape[0], pixels.shape[1]), label)
     objects = torch.from_numpy(source.model.objects(boxes, label)).float()
     free = (pairwise_iou(objects, target.boxes[target.labels == label]) < iou).all(dim=1)
     assert len(source.candidates(1)[0]) == int(free.sum())

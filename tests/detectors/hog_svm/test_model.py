@@ -12,7 +12,8 @@ from detkit.detectors.hog_svm.model import HOGSVM, Template
 from detkit.errors import UserError
 from detkit.inference.predictor import sample_of
 from detkit.models.hog.descriptor import HOG, hog_blocks
-from detkit.structures import Detections, ImageBatch
+from detkit.ops.boxes import pairwise_iou
+from detkit.structures import Detections, ImageBatch, Target
 from tests.models.hog.test_descriptor import picture
 
 WIDTH, HEIGHT = 24, 40  # of the window
@@ -104,6 +105,17 @@ def test_rectangles_are_grouped_before_they_are_cut_at_the_image() -> None:
     assert groups.margins.tolist() == sorted(groups.margins.tolist(), reverse=True)
 
 
+def test_mean_shift_joins_windows_that_lie_together() -> None:
+    few = {"bias": -6.0, "margin_threshold": 0.0}
+    [every] = found_in(detector(nms_iou=1.0, **few), scene())
+    [shifted] = found_in(detector(grouping="mean_shift", **few), scene())
+    assert 0 < len(shifted) < len(every)
+    np.testing.assert_allclose(shifted.boxes[0], [16, 24, 40, 64], atol=8)
+    assert shifted.margins.tolist() == sorted(shifted.margins.tolist(), reverse=True)
+    highest = 1.001 * float(shifted.margins.max())
+    assert not len(found_in(detector(grouping="mean_shift", density_above=highest, **few), scene())[0])
+
+
 def test_each_class_has_a_window_of_its_own() -> None:
     model = HOGSVM(2, windows=[(HEIGHT, WIDTH), (24, 48)], context_px=0)
     model.template(0).fill(template_of(scene(), *AT, WIDTH, HEIGHT), torch.tensor([-7.5]))
@@ -138,3 +150,24 @@ def test_refuses_normalised_pixels_and_training_by_gradient() -> None:
     batch = batch_of(scene())
     with pytest.raises(UserError, match="uint8"):
         detector().detect(ImageBatch(batch.pixels.float(), batch.sizes, batch.originals))
+
+
+def test_margins_of_objects_and_of_all_other_windows() -> None:
+    model = detector()
+    x, y = AT
+    boxes = torch.tensor([[x, y, x + WIDTH, y + HEIGHT], [0, 0, WIDTH, HEIGHT], [8, 8, 32, 48]]).float()
+    no = torch.zeros(3, dtype=torch.bool)
+    target = Target(boxes, torch.zeros(3, dtype=torch.int64), torch.tensor([False, False, True]), no)
+    nothing = Target(boxes[:0], torch.zeros(0, dtype=torch.int64), no[:0], no[:0])
+    margins, labels = model.object_margins(scene(), target)
+    assert labels.tolist() == [0, 0]  # without the difficult one
+    [found] = found_in(model, scene())
+    assert margins[0] == pytest.approx(float(found.margins[0]), abs=1e-4)
+
+    [every] = model.background_margins(scene(), nothing)
+    boxes, all_margins, _ = model.windows(model.levels(scene()), scene().shape[:2], 0, -np.inf)
+    assert sorted(every.tolist()) == sorted(all_margins.tolist())
+    [background] = model.background_margins(scene(), target)
+    far = (pairwise_iou(torch.from_numpy(boxes).float(), target.boxes) < 0.3).all(dim=1).numpy()
+    assert 0 < len(background) < len(every)
+    assert sorted(background.tolist()) == sorted(all_margins[far].tolist())

@@ -11,6 +11,7 @@ from detkit.config.load import load_config
 from detkit.errors import UserError
 from detkit.runs.predictor import load_detector
 from detkit.training.staged import decision
+from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
 
 SMALL = [
@@ -103,3 +104,20 @@ def test_config_says_what_does_not_go() -> None:
     ):
         with pytest.raises(UserError, match=says):
             load_config("hog_svm_synthetic", [change])
+
+
+def test_an_evaluation_by_miss_rates_counts_windows_too(tmp_path: Path) -> None:
+    trained(tmp_path / "run", "evaluate.metric=miss_rate")
+    config = tmp_path / "run/config.yaml"
+    found = evaluate(config, weights=tmp_path / "run", out=tmp_path / "eval")
+    assert found is not None
+    windows = found.to_json()["windows"]
+    assert windows.keys() == set(found.measured.classes)
+    of_ring = list(windows["ring"].values())
+    assert of_ring == sorted(of_ring, reverse=True)
+    assert 0 <= of_ring[-1] < 1
+    assert set(windows["disc"].values()) == {None}  # of which the two images have none
+    assert "Misses and false windows" in (tmp_path / "eval/report.html").read_text("utf-8")
+    plain = evaluate(config, ["evaluate.metric=coco"], weights=tmp_path / "run", out=tmp_path / "plain")
+    assert plain is not None
+    assert "windows" not in plain.to_json()

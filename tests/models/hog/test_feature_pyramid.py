@@ -34,7 +34,7 @@ def test_shrinking_takes_the_mean_of_each_area(size, scale):
 
 
 def test_parts_of_a_pixel_below_a_thousandth_do_not_count():
-    image = np.zeros((4001, 2, 1))
+    image = np.zeros((4001, 2, 3))
     image[1] = 1
     smaller = shrink(image, 4000 / 4001)[:, 0, 0]
     assert smaller[0] == 0  # under which lies a quarter of a thousandth of it
