@@ -73,6 +73,8 @@ def test_of_gradients_of_one_length_the_last_channel_counts() -> None:
     ):
         strongest_gradients(*channels, dx, dy)
         assert (dx[0, 0], dy[0, 0]) == found
+    strongest_gradients(red, green, 0 * blue, dx, dy)
+    assert (dx[0, 0], dy[0, 0]) == (0, 2)
     strongest_gradients(red, 2 * green, blue, dx, dy)
     assert (dx[0, 0], dy[0, 0]) == (0, 4)
     strongest_gradients(2 * red, green, blue, dx, dy)

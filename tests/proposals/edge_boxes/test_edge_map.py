@@ -64,8 +64,9 @@ def test_an_orientation_is_taken_as_a_half_turn() -> None:
     np.testing.assert_allclose(EdgeMap.checked(ONES, turns).orientation, 0.5, rtol=1e-6)
 
 
-def test_thinning_against_interpolation_up_to_the_border() -> None:
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(8))
+def test_thinning_against_interpolation_up_to_the_border(seed: int) -> None:
+    random = np.random.default_rng(seed)
     plane = cv2.GaussianBlur(random.random((15, 19)), (0, 0), 1.0).astype(np.float32)
     turns = random.uniform(0, np.pi, plane.shape).astype(np.float32)
     y, x = np.mgrid[:15, :19].astype(float)
