@@ -67,17 +67,17 @@ def _by_loops(scores: Tensor, deformations: Tensor, reach: int) -> tuple[Tensor,
     repeats = len(maps) // max(len(deformations), 1)
     costs = np.tile(moving_costs(deformations.numpy(), reach, maps.dtype), (1, repeats, 1))
     columns, best = np.empty_like(maps), np.empty_like(maps)
-    rows_of, x = np.zeros(maps.shape, np.int16), np.zeros(maps.shape, np.int16)
+    rows_of, moved = np.zeros(maps.shape, np.int16), np.zeros(maps.shape, np.int16)
 
     def transform(begin: int) -> None:
         own = slice(begin, begin + _MAPS_AT_ONCE)
         transform_columns(maps[own], costs[1, own], columns[own], rows_of[own])
-        transform_rows(columns[own], costs[0, own], best[own], x[own])
+        transform_rows(columns[own], costs[0, own], best[own], moved[own])
 
     run_all(transform, range(0, len(maps), _MAPS_AT_ONCE), torch.get_num_threads())
-    chosen = x.astype(np.int64)
-    y = np.take_along_axis(rows_of, chosen, axis=2).astype(np.int64)
-    found = [torch.from_numpy(values).view(scores.shape) for values in (best, y, chosen)]
+    x = np.arange(maps.shape[2]) - moved
+    y = np.take_along_axis(rows_of, x, axis=2).astype(np.int64)
+    found = [torch.from_numpy(values).view(scores.shape) for values in (best, y, x)]
     return found[0], found[1], found[2]
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detkit.detectors.config import ChooseAnchors, DetectorConfig, Refused
+from detkit.detectors.config import ChooseAnchors, DetectorConfig, Refused, Values
 from detkit.models.backbones.caffenet.family import CaffeNetConfig
+from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.spec import Count, Fraction, NonNegative, Positive, Spec
 
-Cells = Annotated[int, Field(ge=1, le=64)]
+_MOST_CELLS = 64
+Cells = Annotated[int, Field(ge=1, le=_MOST_CELLS)]
 """Rows or columns of a filter."""
 
 _CELL_PX = 16
@@ -100,6 +102,7 @@ class DPMCNNConfig(DetectorConfig):
     """A deformable part model as a network (Girshick 2015): roots and parts on a pyramid of deep features."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient",)
+    paper_defaults: ClassVar[Values] = {"backbone": {"freeze_at": ALL_STAGES}}
     refused: ClassVar[Refused] = {
         "proposals": dict.fromkeys(
             ("rpn", "selective_search", "edge_boxes", "sliding_window", "file"),
@@ -109,7 +112,8 @@ class DPMCNNConfig(DetectorConfig):
 
     type: Literal["dpm_cnn"] = "dpm_cnn"
     backbone: AnyBackboneConfig = Field(default_factory=CaffeNetConfig)
-    """The network that reads the image in each of its sizes."""
+    """The network that reads the image in each of its sizes. Pretrained it is frozen unless `freeze_at` says
+    otherwise."""
     proposals: StarsConfig = StarsConfig()
     """Where to look."""
     regions: DeepPyramidConfig = DeepPyramidConfig()
@@ -122,12 +126,14 @@ class DPMCNNConfig(DetectorConfig):
         ((sizes_px,), ratios) = choose(1)
         smallest, largest = sizes_px[0] / _CELL_PX, sizes_px[-1] / _CELL_PX
         base = min(max(smallest, _BASE_CELLS[0]), _BASE_CELLS[1])
-        least = self.proposals.part_size if self.proposals.parts else (1, 1)
-        roots = dict.fromkeys(
-            (max(least[0], round(base * ratio**0.5)), max(least[1], round(base / ratio**0.5)))
-            for ratio in ratios
-        )
+        roots = dict.fromkeys(self._root(base * ratio**0.5, base / ratio**0.5) for ratio in ratios)
         steps = math.ceil(math.log(max(largest / base, 1)) / math.log(self.regions.scale_step))
         proposals = self.proposals.model_copy(update={"roots": tuple(roots)})
         regions = self.regions.model_copy(update={"levels": min(1 + steps, _MOST_LEVELS)})
         return self.model_copy(update={"proposals": proposals, "regions": regions})
+
+    def _root(self, rows: float, columns: float) -> tuple[int, int]:
+        """Return a root of about these sides, larger in both where its parts would not fit into it."""
+        least = self.proposals.part_size if self.proposals.parts else (1, 1)
+        factor = max(1.0, least[0] / rows, least[1] / columns)
+        return min(round(rows * factor), _MOST_CELLS), min(round(columns * factor), _MOST_CELLS)

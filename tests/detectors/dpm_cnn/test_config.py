@@ -46,5 +46,7 @@ def test_roots_have_the_shapes_of_anchors_and_levels_their_sizes() -> None:
 def test_roots_have_room_for_their_parts() -> None:
     given = config(proposals={"type": "stars", "parts": 2, "part_size": (3, 3)})
     fitted = given.with_anchors(lambda maps: (((48.0, 300.0),), (0.1, 1.0)))
-    assert fitted.proposals.roots == ((3, 9), (3, 3))
+    assert fitted.proposals.roots == ((3, 30), (3, 3))
     DPMCNNConfig.model_validate(fitted.model_dump())
+    long = given.with_anchors(lambda maps: (((48.0, 300.0),), (0.01, 1.0)))
+    assert long.proposals.roots == ((3, 64), (3, 3))
