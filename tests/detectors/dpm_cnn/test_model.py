@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -114,6 +115,33 @@ def test_a_detection_is_the_best_component_with_its_box_margin_and_part() -> Non
     torch.testing.assert_close(found.parts[0], part[None])
     limits = torch.tensor([128.0, 96, 128, 96])
     torch.testing.assert_close(found.boxes[0], torch.minimum(root.clamp(min=0), limits))
+
+
+def test_boxes_move_by_what_is_learned_of_them() -> None:
+    images = scenes().images
+    still, moving = build().eval(), build(head={"box_regression": True}).eval()
+    moving.load_state_dict(still.state_dict(), strict=False)
+    for component in moving.components:
+        layer: Any = component.deltas
+        layer.weight.data.zero_()
+        # A quarter of the width to the right, and twice the height.
+        layer.bias.data = torch.tensor([0.25, 0.0, 0.0, math.log(2)])
+    for model in (still, moving):
+        model.chosen = replace(model.chosen, nms_iou=1.0, per_image=10**6)
+    before, after = (model.detect(images)[0] for model in (still, moving))
+    assert before.margins is not None
+    assert after.margins is not None
+    sides = before.boxes[:, 2:] - before.boxes[:, :2]
+    within = ((before.boxes[:, :2] > 0) & (before.boxes[:, 2:] < torch.tensor([128.0, 96]))).all(1)
+    for box, margin, (width, height) in zip(
+        before.boxes[within], before.margins[within], sides[within], strict=True
+    ):
+        moved = torch.stack(
+            [box[0] + width / 4, box[1] - height / 2, box[2] + width / 4, box[3] + height / 2]
+        )
+        moved = torch.minimum(moved.clamp(min=0), torch.tensor([128.0, 96, 128, 96]))
+        assert (after.boxes[after.margins == margin] - moved).abs().amax(1).min() < 1e-3
+    assert within.any()
 
 
 def test_results_are_in_pixels_of_the_file_and_above_the_threshold() -> None:

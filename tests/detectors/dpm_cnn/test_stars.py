@@ -96,6 +96,7 @@ def test_parts_lie_evenly_over_the_root() -> None:
     assert spread((4, 10), 1, (2, 2)) == [(1, 4)]
     # In a low root they lie side by side, and not two in one place.
     assert spread((3, 9), 4, (3, 3)) == [(0, 0), (0, 2), (0, 4), (0, 6)]
+    assert spread((3, 5), 4, (3, 3)) == [(0, 0), (0, 1), (0, 1), (0, 2)]
     assert spread((5, 5), 0, (3, 3)) == []
 
 
