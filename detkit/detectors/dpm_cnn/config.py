@@ -18,7 +18,7 @@ Cells = Annotated[int, Field(ge=1, le=_MOST_CELLS)]
 """Rows or columns of a filter."""
 
 _CELL_PX = 16
-_BASE_CELLS = (3, 8)  # sides of root filters that are chosen by the objects, were they square
+_BASE_CELLS = (2, 8)  # sides of the smaller root filters that are chosen by the objects, were they square
 _MOST_LEVELS = 16
 
 
@@ -122,11 +122,17 @@ class DPMCNNConfig(DetectorConfig):
     """What is it, and where exactly."""
 
     def with_anchors(self, choose: ChooseAnchors) -> Self:
-        """Return the config with roots in the shapes of anchors, and as many levels as they have sizes."""
+        """Return the config with roots in the shapes of anchors, and as many levels as they have sizes.
+
+        There are two roots of each shape: small ones find small objects, and twice as large ones see more of
+        the others.
+        """
         ((sizes_px,), ratios) = choose(1)
         smallest, largest = sizes_px[0] / _CELL_PX, sizes_px[-1] / _CELL_PX
         base = min(max(smallest, _BASE_CELLS[0]), _BASE_CELLS[1])
-        roots = dict.fromkeys(self._root(base * ratio**0.5, base / ratio**0.5) for ratio in ratios)
+        roots = dict.fromkeys(
+            self._root(side * ratio**0.5, side / ratio**0.5) for side in (base, 2 * base) for ratio in ratios
+        )
         steps = math.ceil(math.log(max(largest / base, 1)) / math.log(self.regions.scale_step))
         proposals = self.proposals.model_copy(update={"roots": tuple(roots)})
         regions = self.regions.model_copy(update={"levels": min(1 + steps, _MOST_LEVELS)})

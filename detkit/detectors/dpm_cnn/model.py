@@ -177,15 +177,11 @@ class DPMCNN(ImageInput):
 
     def _together(self, maps: Sequence[Sequence[Tensor]], size: Size) -> Tensor:
         """Return (N, T, M) values of (N, H, W) maps of each component at each level."""
-        cells = self.pyramid.cells(size)
-        levels = zip(maps, cells, strict=True)
-        return torch.cat(
-            [
-                torch.stack([own[:, :rows, :columns] for own in level], -1).flatten(1, 2)
-                for level, (rows, columns) in levels
-            ],
-            dim=1,
-        )
+        levels = [
+            torch.stack([own[:, :rows, :columns] for own in level], dim=-1).flatten(1, 2)
+            for level, (rows, columns) in zip(maps, self.pyramid.cells(size), strict=True)
+        ]
+        return torch.cat(levels, dim=1)
 
     def _box_loss(self, deltas: Tensor, windows: Tensor, overlaps: Overlaps) -> Tensor:
         """Return the mean loss of an image's (R, 4) deltas at the windows that lie on an object."""
@@ -211,8 +207,10 @@ class DPMCNN(ImageInput):
         )
         kept = kept[order]
         result = Detections(boxes[kept], confidence[kept].sigmoid(), labels[kept], confidence[kept])
+        if cast(Stars, self.components[0]).num_parts == 0:
+            return result
         parts = self._parts(found, number, size, (labels[kept], places[kept], own[kept]))
-        return replace(result, parts=parts) if parts.shape[1] else result
+        return replace(result, parts=parts)
 
     def _parts(self, found: Found, number: int, size: Size, which: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Return the (N, P, 4) boxes of the parts of placements, in pixels.

@@ -143,8 +143,7 @@ class Stars(nn.Module):
             y: (N,) row of each place.
             x: (N,) column of each place.
         """
-        if placed.sources is None:
-            return torch.zeros((len(labels), 0, 4), device=labels.device)
+        assert placed.sources is not None
         firsts = torch.tensor(self._first_places(), device=labels.device)
         parts = torch.arange(self.num_parts, device=labels.device)
         own = image, labels[:, None], parts, y[:, None] + firsts[:, 0], x[:, None] + firsts[:, 1]
