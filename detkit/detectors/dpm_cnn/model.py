@@ -145,8 +145,8 @@ class DPMCNN(ImageInput):
 
     @property
     def candidates_per_image(self) -> int:
-        """How many negatives train of an image at most; each object adds one window."""
-        return self.latent.negatives_per_image
+        """One: an object has one window, and only negatives that err train, so that they cannot drown it."""
+        return 1
 
     @property
     def finest_stride(self) -> int:

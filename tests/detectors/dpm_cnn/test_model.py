@@ -213,7 +213,7 @@ def test_it_can_be_asked_for_what_trains() -> None:
     assert isinstance(model, ComputesMaps)
     assert all(isinstance(component, HasClassOutputs) for component in model.components)
     windows, positives = model.candidate_boxes(batch.targets[0], (96, 128), None)
-    assert (model.candidates, model.candidates_per_image, model.finest_stride) == ("anchors", 64, 16)
+    assert (model.candidates, model.candidates_per_image, model.finest_stride) == ("anchors", 1, 16)
     assert positives == 2
     for (own, regions), target in zip(model.training_boxes(batch), batch.targets, strict=True):
         assert len(regions) == 0
