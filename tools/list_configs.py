@@ -27,6 +27,7 @@ GROUPS = {
         "The weights that detectors start from: [from a classifier to a detector](transfer.md).",
     ),
     "dpm": ("Deformable part models", "[The paper, choice by choice](papers/dpm.md)."),
+    "dpm_cnn": ("DPM as a CNN", "[The paper, choice by choice](papers/dpm_cnn.md)."),
     "hog_svm": (
         "HOG + SVM",
         "[The paper, choice by choice](papers/hog_svm.md). Its numbers are miss rates: less is better.",
@@ -69,7 +70,7 @@ def page() -> str:
     files = sorted((ROOT / "configs").glob("*.yaml"))
     parts = [FIRST]
     for kind, (title, sentence) in GROUPS.items():
-        mine = [file for file in files if re.match(rf"{kind}_(?!rcnn)", file.stem)]
+        mine = [file for file in files if re.match(rf"{kind}_(?!rcnn|cnn)", file.stem)]
         if mine:
             table = ["| config | reproduces | published | status |", "|---|---|---|---|", *map(row, mine)]
             parts.append("\n".join([f"## {title}", "", sentence, "", *table]) + "\n")

@@ -12,6 +12,7 @@ from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.dpm.config import DPMConfig, LatentSVMConfig
+from detkit.detectors.dpm_cnn.config import DPMCNNConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.detectors.hog_svm.config import HOGSVMConfig, MiningConfig
@@ -28,6 +29,7 @@ AnyDetectorConfig = Annotated[
     | RCNNConfig
     | SPPNetConfig
     | DPMConfig
+    | DPMCNNConfig
     | HOGSVMConfig
     | ClassifierConfig
     | CustomDetectorConfig,

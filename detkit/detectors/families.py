@@ -18,6 +18,8 @@ from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.dpm.builder import build_dpm
 from detkit.detectors.dpm.config import DPMConfig
+from detkit.detectors.dpm_cnn.builder import build_dpm_cnn
+from detkit.detectors.dpm_cnn.config import DPMCNNConfig
 from detkit.detectors.fast_rcnn.builder import build_fast_rcnn
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
@@ -126,6 +128,12 @@ FAMILIES = (
         build_dpm,
         {"latent_svm": later("dpm.recipe", "train_dpm")},
         starts=("dpm_voc07",),
+    ),
+    DetectorFamily(
+        DPMCNNConfig,
+        build_dpm_cnn,
+        {"gradient": train_by_gradient},
+        starts=("dpm_cnn_resnet18_max5",),
     ),
     DetectorFamily(
         HOGSVMConfig,

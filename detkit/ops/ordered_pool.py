@@ -60,7 +60,7 @@ class OrderedMaxPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of the maps."""
         (places,) = ctx.saved_tensors
-        return _sum_at(places, grad, ctx.shape), None
+        return sum_at(places, grad, ctx.shape), None
 
 
 class OrderedRoIPool(torch.autograd.Function):
@@ -83,11 +83,22 @@ class OrderedRoIPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of the maps."""
         (places,) = ctx.saved_tensors
-        return _sum_at(places, grad, ctx.shape), None, None, None
+        return sum_at(places, grad, ctx.shape), None, None, None
 
 
-def _sum_at(places: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """Return a tensor of a shape with, at each place, counted through, the sum of the values sent there."""
+def sum_at(places: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """Return a tensor with, at each place, the sum of the values sent there, taken in order.
+
+    Args:
+        places: (...) places, counted through; one behind the last is left out.
+        values: as many.
+        shape: of the result.
+
+    Example:
+        >>> sum_at(torch.tensor([3, 0, 3]), torch.ones(3), torch.Size((2, 2)))
+        tensor([[1., 0.],
+                [0., 2.]])
+    """
     kind = torch.promote_types(values.dtype, torch.float32)
     total = values.new_zeros(shape.numel() + 1, dtype=kind)
     total.index_add_(0, places.flatten(), values.flatten().to(kind))

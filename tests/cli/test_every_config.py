@@ -22,6 +22,8 @@ from detkit.training.staged.config import StagedConfig
 ONE_OF_EACH = {
     "classifier_googlenet_imagenet",
     "classifier_resnet18_folder",
+    "dpm_cnn_alexnet_voc07",
+    "dpm_cnn_resnet18_synthetic",
     "fast_rcnn_alexnet_svm_voc07",
     "fast_rcnn_alexnet_voc07_multiscale",
     "fast_rcnn_resnet101_c4_voc07",

@@ -183,8 +183,28 @@ WITH_FPN = {
     "detector.regions.size": 7,
 }
 
+# Girshick et al., CVPR 2015, and the released code: features as ImageNet left them, three components without
+# parts, the positives and the deformations of release 5.
+DPM_CNN = {
+    "detector.backbone.type": "caffenet",
+    "detector.backbone.freeze_at": 5,
+    "detector.proposals.parts": 0,
+    "detector.proposals.part_size": (3, 3),
+    "detector.proposals.reach": 4,
+    "detector.regions.levels": 7,
+    "detector.regions.scale_step": 2**0.5,
+    "detector.regions.pool_cells": 3,
+    "detector.regions.scale": 1 / 50,
+    "detector.head.fg_iou": 0.7,
+    "detector.head.negative_iou": 0.3,
+    "detector.head.box_regression": False,
+    "detector.head.margin_threshold": -1.5,
+    "detector.head.nms_iou": 0.3,
+}
+
 DETECTORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "rcnn": ("rcnn", "staged", RCNN),
+    "dpm_cnn": ("dpm_cnn", BY_GRADIENT, DPM_CNN),
     "sppnet": ("sppnet", "staged", SPPNET),
     "fast_rcnn": ("fast_rcnn", BY_GRADIENT, FAST_RCNN),
     "faster_rcnn": ("faster_rcnn", BY_GRADIENT, FASTER_RCNN),

@@ -24,6 +24,7 @@ from detkit.ops.anchors import AnchorGrid
 from detkit.ops.boxes import clip, is_large, pairwise_ioa, pairwise_iou
 from detkit.ops.coding import BoxCoder
 from detkit.ops.convolution import convolve
+from detkit.ops.distance_transform import distance_transform
 from detkit.ops.losses import smooth_l1
 from detkit.ops.matching import match
 from detkit.ops.nms import grouped_nms, nms
@@ -294,6 +295,26 @@ def one(function: Callable[..., Tensor], *rest: Any) -> Callable[..., Outputs]:
     return lambda *given: (function(*given, *rest),)
 
 
+def transformed(scores: Tensor, deformations: Tensor) -> Outputs:
+    return distance_transform(scores, deformations, 2)
+
+
+def transformed_by_hand(scores: Tensor, deformations: Tensor) -> Outputs:
+    """Try all places within two cells, the first columns and in these the first rows before others."""
+    moves = [(dy, dx) for dx in range(2, -3, -1) for dy in range(2, -3, -1)]
+    values = []
+    for dy, dx in moves:
+        cost = deformations @ torch.tensor([dx**2, dx, dy**2, dy]).float()
+        source = F.pad(scores, (2, 2, 2, 2), value=-math.inf)[
+            :, :, 2 - dy : 2 - dy + scores.shape[2], 2 - dx : 2 - dx + scores.shape[3]
+        ]
+        values.append(source - cost[:, None, None])
+    best, chosen = torch.stack(values).max(0)
+    dy, dx = torch.tensor(moves).T[..., chosen]
+    rows, columns = torch.meshgrid(*map(torch.arange, scores.shape[2:]), indexing="ij")
+    return best, rows - dy, columns - dx
+
+
 def ioa_by_hand(own: Tensor, others: Tensor) -> Outputs:
     lower = torch.maximum(own[:, None, :2], others[:, :2])
     sides = (torch.minimum(own[:, None, 2:], others[:, 2:]) - lower).clamp(min=0)
@@ -306,6 +327,7 @@ GROUPS = torch.arange(150) % 4
 ROWS = torch.arange(60)
 MATCHES = torch.where(ROWS % 3 == 0, ROWS % 5, torch.where(ROWS % 7 == 0, -2, -1)).repeat(5)
 SMALL = maps(2, 6, 30, 34)
+MOVES = torch.tensor([[0.11, 0.03, 0.17, -0.02], [0.5, 0.0, 0.01, 0.3], [0.07, -0.05, 0.06, 0.0]])
 ROUGH = maps(2, 6, 30, 34, step=0.5)  # many maxima tie
 PIXELS = torch.from_numpy(IMAGE).view(-1, 3)
 SUMS = (0.0, 64 * EPS * 20)  # gradients add up some 60 numbers of size 1 to 20 at a cell
@@ -348,6 +370,10 @@ CASES = {
         (ROUGH, OWN / 2, IMAGES), one(spatial_pyramid_pool, 1 / 8, LEVELS), spatial_pyramid_by_hand
     ),
     "warp": Case((PIXELS,), crops, crops_by_hand, (0.0, 2e-3)),
+    "distance_transform": Case(
+        (maps(2, 3, 9, 8), MOVES), transformed, transformed_by_hand, (8 * EPS, 64 * EPS),
+        num_learned=2,
+    ),
     "adaptive_max_pool": Case(
         (maps(3, 5, 15, 13, step=0.5),), one(adaptive_max_pool, 6), one(F.adaptive_max_pool2d, 6), SUMS,
         num_learned=1,

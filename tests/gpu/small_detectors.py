@@ -20,6 +20,7 @@ NAMES = (
     "classifier_alexnet_imagenet",
     "classifier_googlenet_imagenet",
     "classifier_resnet18_synthetic",
+    "dpm_cnn_resnet18_synthetic",
     "fast_rcnn_alexnet_voc07_multiscale",
     "fast_rcnn_vgg16_voc07",
     "faster_rcnn_resnet18_synthetic",

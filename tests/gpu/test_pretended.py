@@ -23,7 +23,12 @@ from tests.gpu.small_detectors import (
     training_batch,
 )
 
-NAMES = ("classifier_alexnet_imagenet", "faster_rcnn_resnet18_synthetic", "faster_rcnn_zfnet_voc07")
+NAMES = (
+    "classifier_alexnet_imagenet",
+    "dpm_cnn_resnet18_synthetic",
+    "faster_rcnn_resnet18_synthetic",
+    "faster_rcnn_zfnet_voc07",
+)
 
 
 @pytest.fixture(params=[False, True], ids=["any order", "one order"])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from detkit.ops.distance_transform import distance_transform, moving_costs
 from detkit.ops.kernels.distance_transform_loops import find_place
@@ -74,3 +75,71 @@ def test_costs_are_of_the_anchor_less_the_part():
 def test_no_parts_and_no_cells_are_ordinary():
     assert distance_transform(torch.zeros((0, 3, 4)), torch.zeros((0, 4)))[0].shape == (0, 3, 4)
     assert distance_transform(torch.zeros((2, 0, 4)), torch.zeros((2, 4)))[1].shape == (2, 0, 4)
+
+
+def _random(*size, parts=3):
+    """Return scores and deformations that need gradients, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn((*size[:-2], parts, *size[-2:]), generator=generator, dtype=torch.float64)
+    deformations = torch.rand((parts, 4), generator=generator, dtype=torch.float64) * 0.3
+    return scores.requires_grad_(), deformations.requires_grad_()
+
+
+def test_maps_of_several_images_are_those_of_each():
+    scores, deformations = _random(2, 2, 6, 5)
+    together = distance_transform(scores, deformations, 2)
+    for image in np.ndindex(2, 2):
+        alone = distance_transform(scores[image], deformations, 2)
+        for own, whole in zip(alone, together, strict=True):
+            assert torch.equal(own, whole[image])
+
+
+@pytest.mark.parametrize("reach", [0, 1, 3])
+def test_gradients_are_those_of_differences(reach):
+    inputs = _random(2, 5, 4)
+    assert torch.autograd.gradcheck(lambda *given: distance_transform(*given, reach)[0], inputs)
+
+
+def test_a_cell_pays_back_to_the_winner_and_to_the_costs_of_its_move():
+    scores, deformations = _random(6, 7)
+    best, y, x = distance_transform(scores, deformations, 2)
+    weights = torch.randn(best.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    to_scores, to_costs = torch.autograd.grad((best * weights).sum(), (scores, deformations))
+    expected_scores, expected_costs = torch.zeros_like(to_scores), torch.zeros_like(to_costs)
+    for part, row, column in np.ndindex(3, 6, 7):
+        source = y[part, row, column].item(), x[part, row, column].item()
+        dy, dx = row - source[0], column - source[1]
+        own = weights[part, row, column]
+        expected_scores[part, source[0], source[1]] += own
+        expected_costs[part] -= own * torch.tensor([dx**2, dx, dy**2, dy])
+    torch.testing.assert_close(to_scores, expected_scores)
+    torch.testing.assert_close(to_costs, expected_costs)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_where_moving_is_free_it_is_max_pooling(reach):
+    scores, _ = _random(2, 9, 8)
+    moved = distance_transform(scores, torch.zeros((3, 4)), reach)[0]
+    pooled = F.max_pool2d(scores, 2 * reach + 1, stride=1, padding=reach)
+    assert torch.equal(moved, pooled)
+    weights = torch.arange(moved.numel(), dtype=torch.float64).view(moved.shape)
+    own, theirs = (torch.autograd.grad((each * weights).sum(), scores)[0] for each in (moved, pooled))
+    torch.testing.assert_close(own, theirs)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_half_types_are_computed_in_float32(kind):
+    scores, deformations = (given.detach().float() for given in _random(7, 6))
+    best, y, x = distance_transform(scores.to(kind), deformations, 2)
+    exact = distance_transform(scores.to(kind).float(), deformations, 2)
+    assert best.dtype == kind
+    assert torch.equal(best, exact[0].to(kind))
+    assert torch.equal(y, exact[1])
+    assert torch.equal(x, exact[2])
+
+
+def test_it_is_an_operator_that_compilers_know():
+    scores, deformations = _random(2, 5, 4)
+    looked_at = ("test_schema", "test_autograd_registration", "test_faketensor")
+    operator = torch.ops.detkit.distance_transform.default
+    torch.library.opcheck(operator, (scores, deformations, 2), test_utils=looked_at)

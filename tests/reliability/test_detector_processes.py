@@ -30,6 +30,19 @@ def test_two_processes_learn_what_one_learns(one: dict[str, torch.Tensor], tmp_p
     assert_close(learn(tmp_path / "run", processes=2), one)
 
 
+STARS = (
+    "detector={type: dpm_cnn, backbone: {type: resnet, depth: 18, width: 0.125}, "
+    "proposals: {type: stars, roots: [[2, 2], [3, 4]], parts: 1, part_size: [2, 2]}, "
+    "regions: {type: max5, levels: 2, scale: 1}, head: {type: latent_svm, box_regression: true}}"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.local_sockets
+def test_two_processes_learn_the_star_models_that_one_learns(tmp_path: Path) -> None:
+    assert_close(learn(tmp_path / "two", STARS, processes=2), learn(tmp_path / "one", STARS))
+
+
 @pytest.mark.slow
 @pytest.mark.local_sockets
 def test_two_processes_that_divide_the_fully_connected_layers_learn_what_one_learns(

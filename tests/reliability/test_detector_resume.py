@@ -15,11 +15,16 @@ from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.milestones import Report
 from detkit.workflows.train import train
 
+CONFIGS = {
+    "faster_rcnn_resnet18_synthetic": (
+        "detector.proposals.channels=16",
+        "detector.proposals.pre_nms_train=50",
+        "detector.proposals.post_nms_train=20",
+    ),
+    "dpm_cnn_resnet18_synthetic": (),
+}
 SMALL = (
     "detector.backbone.width=0.125",
-    "detector.proposals.channels=16",
-    "detector.proposals.pre_nms_train=50",
-    "detector.proposals.post_nms_train=20",
     "data.train.num_images=6",
     "data.val.num_images=2",
     "data.resize.short_px=64",
@@ -34,11 +39,12 @@ STOP_AT = 4  # of six steps: in the middle of the second epoch
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_real_detector_resumes_bit_for_bit_in_the_middle_of_an_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, workers: int
 ) -> None:
-    config = load_config("faster_rcnn_resnet18_synthetic", [*SMALL, f"data.workers={workers}"])
+    config = load_config(name, [*SMALL, *CONFIGS[name], f"data.workers={workers}"])
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config, out=whole)
 

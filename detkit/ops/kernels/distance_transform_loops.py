@@ -40,8 +40,16 @@ def transform_columns(scores: Array, costs: Array, best: Array, sources: Array) 
 
 
 @compiled
-def transform_rows(scores: Array, costs: Array, best: Array, sources: Array) -> None:
-    """Find for each cell the best score of its row; see `transform_columns`."""
+def transform_rows(scores: Array, costs: Array, best: Array, moves: Array) -> None:
+    """Find for each cell the best score of its row, less what it costs to come from there.
+
+    Args:
+        scores: (F, H, W) F maps.
+        costs: (F, 2 * reach + 1) cost of coming from reach columns to the right to reach columns to the left.
+        best: (F, H, W) to be filled.
+        moves: (F, H, W) int16 to be filled with how many columns to the left the best is, of equal ones the
+            first; empty leaves them out.
+    """
     num_maps, height, width = scores.shape
     reach = costs.shape[1] // 2
     best[:] = -np.inf
@@ -51,10 +59,8 @@ def transform_rows(scores: Array, costs: Array, best: Array, sources: Array) -> 
                 begin, end = max(moved, 0), width + min(moved, 0)
                 cost = costs[part, moved + reach]
                 source, own = scores[part, y, begin - moved : end - moved], best[part, y, begin:end]
-                if sources.size:
-                    for x in range(begin, end):
-                        if source[x - begin] - cost >= own[x - begin]:
-                            sources[part, y, x] = x - moved
+                if moves.size:
+                    _note(source, cost, own, moved, moves[part, y, begin:end])
                 take_better(source, cost, own)
 
 
@@ -67,10 +73,10 @@ def take_better(source: Array, cost: float, best: Array) -> None:
 
 
 @compiled
-def _note(source: Array, cost: float, best: Array, row: int, sources: Array) -> None:
+def _note(source: Array, cost: float, best: Array, place: int, places: Array) -> None:
     for x in range(len(best)):
         if source[x] - cost >= best[x]:
-            sources[x] = row
+            places[x] = place
 
 
 @compiled
