@@ -134,8 +134,8 @@ class DPMConfig(DetectorConfig):
     """Score detections anew by where they are and by what else was found in the image, which the training
     learns; imported models have it not."""
     cascade: CascadeConfig | None = None
-    """Look for a star model stage by stage; null looks at all places of all parts. A model that is imported
-    with `--cascade` has what it needs."""
+    """Look for a star model stage by stage; null looks at all places of all parts. The limits are of the
+    objects that the training finds, or of an import with `--cascade`."""
     nms_share: Fraction = 0.5
     """A detection is dropped where a better one of its class covers more than this share of it."""
 

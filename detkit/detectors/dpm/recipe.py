@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.transforms.builder import eval_transforms
+from detkit.detectors.dpm.cascade import CascadeStages
 from detkit.detectors.dpm.config import DPMConfig, LatentSVMConfig, RoundsConfig
-from detkit.detectors.dpm.context import context_of, fit_context, found_objects, order_kept
+from detkit.detectors.dpm.context import fit_context, order_kept
+from detkit.detectors.dpm.context_examples import described_detections
 from detkit.detectors.dpm.descent import Descent, FitLimits, Rounds, find_objects, train_round
 from detkit.detectors.dpm.examples import ClassImages, PlacedObject
 from detkit.detectors.dpm.first_filters import (
@@ -42,13 +44,14 @@ from detkit.detectors.dpm.stage_files import (
     write_stars,
 )
 from detkit.detectors.dpm.stars import Mixture
+from detkit.detectors.dpm.trained_cascade import few_channels, stages_of_objects
 from detkit.detectors.dpm.weights import BIAS, StarWeights
 from detkit.detectors.staged_recipe import stage_inputs
 from detkit.detectors.task import Progress, Task
 from detkit.errors import UserError
+from detkit.models.hog.dpm_features import dpm_features
 from detkit.models.hog.feature_pyramid import FeaturePyramid
 from detkit.models.roi.decision import NEVER
-from detkit.ops.boxes import pairwise_iou
 from detkit.runtime.processes import barrier, rank, world_size
 from detkit.runtime.progress import ProgressLine, say
 from detkit.training.staged.stages import Artefact, Stages
@@ -68,7 +71,7 @@ CONTEXT = "context"
 SEARCHED = {"interval", "nms_share", "cascade", "context"}
 """How what was learned is searched for, which is no matter of the stages before."""
 
-_ORDER, _FACING, _RANDOM, _PARTS = 21, 22, 23, 24  # keep random streams apart
+_ORDER, _FACING, _RANDOM, _PARTS, _CHANNELS = 21, 22, 23, 24, 25  # keep random streams apart
 
 
 def train_dpm(task: Task) -> Progress:
@@ -89,7 +92,8 @@ def train_dpm(task: Task) -> Progress:
         inputs = {**training.inputs(*OWN[name]), **before}
         training.last = stages.run(name, inputs, partial(training.each_class, make))
         before = {name: training.last}
-    inputs = {**training.inputs(*OWN["boxes"]), **before}
+    cascade = training.detector.model_dump(include={"cascade"})
+    inputs = {**training.inputs(*OWN["boxes"]), **before, **cascade}
     boxes = stages.run("boxes", inputs, partial(training.each_class, training.boxes))
     model = cast(DPM, task.initial_model())
     training.fill(model, boxes)
@@ -314,7 +318,20 @@ class _Training:
         boxes = [fit_boxes(positives, number, star, self.how.box_ridge) for number, star in enumerate(stars)]
         scores = np.sort([own.score for own in positives])
         lowest = float(scores[-(-len(scores) // 20) - 1]) if len(scores) else 0.0
-        write_boxes(file, boxes, min(-1.0, lowest))
+        cascade, stages = self.detector.cascade, list[CascadeStages]()
+        if cascade is not None:
+            projection = self.projection(cascade.channels)
+            for number, star in enumerate(stars):
+                stages.append(stages_of_objects(positives, number, star, projection, cascade.threshold))
+        write_boxes(file, boxes, stages, min(-1.0, lowest))
+
+    def projection(self, channels: int) -> Array:
+        """Return the projection of features to few channels, of as many images as negatives are mined in."""
+        order = np.random.default_rng([_CHANNELS, self.task.seed]).permutation(len(self.images))
+        cell_px, chosen = self.detector.cell_px, order[: self.how.few_images].tolist()
+        images = (self.images[Key(0, image)].image for image in chosen)
+        pixels = (image.permute(1, 2, 0).contiguous().numpy() for image in images)
+        return few_channels((dpm_features(own, cell_px)[0] for own in pixels), channels)
 
     def fill(self, model: DPM, boxes: Artefact) -> None:
         """Give the model what was learned."""
@@ -324,15 +341,21 @@ class _Training:
                 cast(Any, mixture.stars[0]).offset.fill_(NEVER)
                 mixture.stars = mixture.stars[:1]
                 continue
-            predictions, threshold = read_boxes(_file(boxes.path, label), len(stars))
-            mixture.take([star.components()[0] for star in stars], predictions, threshold)
+            predictions, stages, threshold = read_boxes(_file(boxes.path, label), len(stars))
+            components = [
+                replace(star.components()[0], stages=own) for star, own in zip(stars, stages, strict=True)
+            ]
+            mixture.take(components, predictions, threshold)
+        if model.projection is not None:
+            model.projection.copy_(torch.from_numpy(self.projection(model.projection.shape[1])))
 
     def context(self, model: DPM, part: Path) -> None:
         """Fit what scores detections anew, a class at a time, to what the detector finds in the images."""
         part.mkdir(parents=True, exist_ok=True)
         examples = part / f"found_{rank()}_of_{world_size()}.safetensors"
         if not examples.exists():
-            write_found(examples, self._found(model))
+            own = range(rank(), len(self.images), world_size())
+            write_found(examples, described_detections(model, self.images, own))
         barrier()
         files = [part / f"found_{number}_of_{world_size()}.safetensors" for number in range(world_size())]
         for label in range(rank(), self.task.num_classes, world_size()):
@@ -342,28 +365,6 @@ class _Training:
                 say(f"{self._name(label)}: too little was found to learn its context; the order stays")
                 cubic = order_kept(inputs.shape[1])
             write_cubic(_file(part, label), cubic)
-
-    def _found(self, model: DPM) -> list[tuple[int, int, Array, Array, Array]]:
-        """Return image, label, inputs, scores and kinds of the detections in this process's images."""
-        found = []
-        own = range(rank(), len(self.images), world_size())
-        with ProgressLine("detections in their context", len(own)) as progress:
-            for done, image in enumerate(own, 1):
-                sample = self.images[Key(0, image)]
-                pixels, target = sample.image.permute(1, 2, 0).contiguous().numpy(), sample.target
-                size = pixels.shape[0], pixels.shape[1]
-                placements = model.placements(pixels)
-                chosen = [model.objects(label, own, size) for label, own in enumerate(placements)]
-                scores = [own.scores[kept] for own, (_, kept) in zip(placements, chosen, strict=True)]
-                boxes = [own for own, _ in chosen]
-                for label, inputs in enumerate(context_of(scores, boxes, size)):
-                    of_class = target.labels == label
-                    ious = pairwise_iou(torch.from_numpy(boxes[label]), target.boxes[of_class].double())
-                    uncounted = (target.difficult | target.crowd)[of_class].numpy()
-                    kinds = found_objects(scores[label], ious.numpy(), uncounted)
-                    found.append((image, label, inputs, scores[label], kinds))
-                progress(done)
-        return found
 
     def fill_context(self, cubics: torch.Tensor, made: Artefact) -> None:
         """Give the model what scores detections anew."""

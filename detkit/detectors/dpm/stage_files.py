@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from detkit.detectors.dpm.cascade import CascadeStages
 from detkit.detectors.dpm.config import DPMConfig
 from detkit.detectors.dpm.descent import Descent, StarNegatives
 from detkit.detectors.dpm.weights import StarWeights
@@ -63,13 +64,17 @@ def read_descent(file: Path, detector: DPMConfig) -> Descent:
         return Descent(stars, negatives, done, next_image, loss, lowest, bool(settled))
 
 
-def write_boxes(file: Path, boxes: Sequence[Array], threshold: float) -> None:
-    """Write the predictions of boxes of each star model, and the threshold of a class."""
+def write_boxes(
+    file: Path, boxes: Sequence[Array], stages: Sequence[CascadeStages], threshold: float
+) -> None:
+    """Write the predictions of boxes of each star model, its stages, where it has some, and the threshold."""
     arrays = {f"{number}.box": own for number, own in enumerate(boxes)}
+    for number, cascade in enumerate(stages):
+        arrays |= {f"{number}.order": cascade.order, f"{number}.limits": cascade.limits}
     _write(file, {**arrays, "threshold": np.array([threshold])})
 
 
-def read_boxes(file: Path, num_stars: int) -> tuple[list[Array], float]:
+def read_boxes(file: Path, num_stars: int) -> tuple[list[Array], list[CascadeStages | None], float]:
     """Return what `write_boxes` wrote.
 
     Raises:
@@ -77,7 +82,14 @@ def read_boxes(file: Path, num_stars: int) -> tuple[list[Array], float]:
     """
     with reading(file):
         arrays = load_file(file)
-        return [arrays[f"{number}.box"] for number in range(num_stars)], float(arrays["threshold"][0])
+        boxes = [arrays[f"{number}.box"] for number in range(num_stars)]
+        stages = [
+            CascadeStages(arrays[f"{number}.order"], arrays[f"{number}.limits"])
+            if f"{number}.order" in arrays
+            else None
+            for number in range(num_stars)
+        ]
+        return boxes, stages, float(arrays["threshold"][0])
 
 
 def write_found(file: Path, found: Sequence[tuple[int, int, Array, Array, Array]]) -> None:

@@ -141,6 +141,9 @@ class Star(nn.Module):
         self.offset.fill_(component.offset)
         if self.box is not None and box is not None:
             self.box.copy_(torch.from_numpy(box))
+        if self.order is not None and self.limits is not None and component.stages is not None:
+            self.order.copy_(torch.from_numpy(component.stages.order))
+            self.limits.copy_(torch.from_numpy(component.stages.limits))
 
     def components(self) -> list[Component]:
         """Return the model as it is looked for, and its mirror image where that is, too."""
@@ -188,7 +191,7 @@ class Mixture(nn.Module):
         """Take over star models.
 
         Args:
-            stars: the components that are no mirror images.
+            stars: the components that are no mirror images, with their stages where the model has some.
             boxes: of each the predictions of boxes, (1, 4, F), or (2, 4, F) with that of its mirror image;
                 see `Component`.
             threshold: least score of a detection.
