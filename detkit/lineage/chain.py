@@ -131,7 +131,7 @@ def dpm(ground: Ground) -> Values:
     train = {
         "type": "latent_svm",
         "c": min(DPM_C, DPM_C_OF_ALL / ground.num_images),
-        "root_area_px": [cells * cell_px**2 for cells in DPM_ROOT_CELLS],
+        "root_area_px": tuple(cells * cell_px**2 for cells in DPM_ROOT_CELLS),
         "max_negatives": DPM_NEGATIVES,
         "hard_per_image": DPM_HARD,
         "few_images": DPM_FEW_IMAGES,

@@ -152,14 +152,19 @@ def test_what_is_done_is_not_done_again(
         run(tmp_path / "out", terms=replace(TINY, boxes=30))
 
 
-def test_a_detector_that_looks_everywhere_has_no_proposals_to_measure(tmp_path: Path) -> None:
-    result = run(tmp_path / "out", "hog_svm")
+@pytest.mark.parametrize(
+    ("detector", "title"), [("hog_svm", "HOG + SVM"), pytest.param("dpm", "DPM", marks=pytest.mark.slow)]
+)
+def test_a_detector_that_looks_everywhere_has_no_proposals_to_measure(
+    tmp_path: Path, detector: str, title: str
+) -> None:
+    result = run(tmp_path / "out", detector)
     [one] = result.rows
     assert (one.recall, one.boxes_per_image, one.proposal_seconds) == (None, None, None)
     assert one.test_seconds == one.network_seconds > 0
     [written] = json.loads((tmp_path / "out" / whole.RESULT).read_bytes())["rows"]
     assert (written["recall"], written["proposal_seconds"]) == (None, None)
-    assert "HOG + SVM" in (tmp_path / "out" / whole.PAGE).read_text("utf-8")
+    assert title in (tmp_path / "out" / whole.PAGE).read_text("utf-8")
     assert one.cells()[2:4] == ["–", "–"]
 
 
