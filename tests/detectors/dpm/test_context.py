@@ -85,6 +85,7 @@ def test_the_best_detection_of_an_object_is_one_and_the_others_are_not() -> None
     assert found_objects(scores[:1], np.zeros((1, 0)), np.zeros(0, bool)).tolist() == [-1]
 
 
+@pytest.mark.slow
 def test_a_model_learns_its_context_and_predicts_with_it(tmp_path: Path, data: str) -> None:  # noqa: F811
     out = tmp_path / "run"
     state = trained(data, out, "detector.context=true")

@@ -164,6 +164,7 @@ def test_what_does_not_go_together_is_refused(change: str, said: str) -> None:
         load_config("dpm_synthetic", [change])
 
 
+@pytest.mark.slow
 def test_without_parts_roots_are_trained_alone(tmp_path: Path, data: str) -> None:
     state = trained(data, tmp_path / "run", "detector.parts=0", "detector.mirrored=false")
     assert state["mixtures.0.stars.0.parts"].shape[0] == 0

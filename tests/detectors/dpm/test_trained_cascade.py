@@ -86,6 +86,7 @@ def test_limits_are_the_least_that_the_objects_score_on_the_way(images: ClassIma
     assert (nothing.limits > 1e20).all()
 
 
+@pytest.mark.slow
 def test_a_training_leaves_a_cascade_that_finds_the_best_objects(tmp_path: Path, data: str) -> None:  # noqa: F811
     state = trained(data, tmp_path / "run", "detector.cascade={channels: 6, threshold: -2}")
     assert state["projection"].abs().max() > 0
