@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detkit.detectors.dpm.examples import ClassImages, Negatives, PlacedObject
 from detkit.detectors.dpm.weights import StarWeights
 from detkit.runtime.progress import ProgressLine
-from detkit.training.staged.latent_svm import LatentSVM, Placements, Value
+from detkit.training.staged.latent_svm import LatentSVM, ModelPlacements, Value
 
 Array = NDArray[Any]
 
@@ -165,7 +165,9 @@ class Descent:
             chosen = [place for place, positive in enumerate(positives) if positive.star == number]
             features = np.concatenate([_stacked(positives, chosen, own.features.shape[1]), own.features])
             examples = np.searchsorted(places, own.examples) + len(positives)
-            placements.append(Placements(features, np.concatenate([np.array(chosen, np.int64), examples])))
+            placements.append(
+                ModelPlacements(features, np.concatenate([np.array(chosen, np.int64), examples]))
+            )
         positive = np.arange(len(positives) + len(places)) < len(positives)
         return LatentSVM(placements, positive, c=limits.c, positive_weight=limits.positive_weight)
 

@@ -55,8 +55,8 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class Placements:
-    """Placements of a model in examples.
+class ModelPlacements:
+    """ModelPlacements of a model in examples.
 
     Attributes:
         features: (N, D) float32.
@@ -83,7 +83,12 @@ class LatentSVM:
     """
 
     def __init__(
-        self, placements: Sequence[Placements], positive: Array, *, c: float, positive_weight: float = 1.0
+        self,
+        placements: Sequence[ModelPlacements],
+        positive: Array,
+        *,
+        c: float,
+        positive_weight: float = 1.0,
     ) -> None:
         self._features = [own.features for own in placements]
         self._ends = np.cumsum([len(own.features) for own in placements])
@@ -165,7 +170,7 @@ class LatentSVM:
 
 
 class _LiveRows:
-    """Placements of a model in a search for weights, of which most negatives are far from any loss.
+    """ModelPlacements of a model in a search for weights, of which most negatives are far from any loss.
 
     A score changes by no more than the weights move, times the length of the features: so rows that cannot
     reach -1 yet are left out until the weights have moved so far.

@@ -77,7 +77,7 @@ def test_thinning_against_interpolation_up_to_the_border(seed: int) -> None:
         for by in (-2, -1, 1, 2)
     ]
     expected = np.where(plane >= np.max(beside, axis=0), plane, 0)
-    assert all((side > 0).any() for side in (expected[0], expected[-1], expected[:, 0], expected[:, -1]))
+    assert any((side > 0).any() for side in (expected[0], expected[-1], expected[:, 0], expected[:, -1]))
     np.testing.assert_array_equal(EdgeMap(plane, turns).thinned().magnitude, expected)
 
 

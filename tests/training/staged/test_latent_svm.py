@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from detkit.errors import UserError
-from detkit.training.staged.latent_svm import LatentSVM, Placements, Weights, _LiveRows, soft_maximum
+from detkit.training.staged.latent_svm import LatentSVM, ModelPlacements, Weights, _LiveRows, soft_maximum
 
 
-def problem(seed: int = 0) -> tuple[list[Placements], np.ndarray]:
+def problem(seed: int = 0) -> tuple[list[ModelPlacements], np.ndarray]:
     """Return placements of two models in twelve examples, four of the class; negatives have several."""
     chance = np.random.default_rng(seed)
     own = np.array([0, 1, 4, 4, 5, 6, 7, 8, 8, 9]), np.array([2, 3, 4, 5, 5, 6, 10, 11])
     return [
-        Placements(chance.normal(size=(len(examples), width)).astype(np.float32), examples)
+        ModelPlacements(chance.normal(size=(len(examples), width)).astype(np.float32), examples)
         for examples, width in zip(own, (3, 5), strict=True)
     ], np.arange(12) < 4
 
 
 def objective(
-    placements: list[Placements],
+    placements: list[ModelPlacements],
     positive: np.ndarray,
     weights: list[np.ndarray],
     penalties: list[np.ndarray],
@@ -71,7 +71,7 @@ def test_the_objective_is_the_authors() -> None:
         assert value.total == pytest.approx(expected, rel=1e-6)
         assert value.penalty == pytest.approx(soft_maximum(weights, penalties)[0])
         alone = LatentSVM(
-            [Placements(p.features[p.examples < 4], p.examples[p.examples < 4]) for p in placements],
+            [ModelPlacements(p.features[p.examples < 4], p.examples[p.examples < 4]) for p in placements],
             positive,
             c=0.3,
             positive_weight=2.0,
@@ -97,8 +97,8 @@ def test_nothing_nearby_is_better_than_what_is_fitted() -> None:
 def test_no_norm_matters_but_the_largest() -> None:
     """With a plain sum of the norms the second model, whose objects cost more to learn, would stay lower."""
     positive = np.array([True, False, True, False])
-    easy = Placements(np.array([[1.0], [-1.0]], np.float32), np.array([0, 1]))
-    hard = Placements(np.array([[0.5], [-0.5]], np.float32), np.array([2, 3]))
+    easy = ModelPlacements(np.array([[1.0], [-1.0]], np.float32), np.array([0, 1]))
+    hard = ModelPlacements(np.array([[0.5], [-0.5]], np.float32), np.array([2, 3]))
     _, second = LatentSVM([easy, hard], positive, c=10.0).fit([free(1), free(1)])
     assert 0.5 * float(second @ hard.features[0]) == pytest.approx(0.5, abs=0.01)  # a margin of 1
     assert float(second[0]) == pytest.approx(2, abs=0.02)
@@ -127,7 +127,7 @@ def test_the_scores_are_those_of_each_placement() -> None:
 
 def test_a_model_without_placements_keeps_its_weights_small() -> None:
     placements, positive = problem()
-    empty = Placements(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+    empty = ModelPlacements(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
     start = np.array([0.3, -0.2])
     fitted = LatentSVM([*placements, empty], positive, c=0.3).fit([free(3), free(5), free(2, start)])
     assert np.isfinite(fitted[2]).all()
@@ -135,7 +135,7 @@ def test_a_model_without_placements_keeps_its_weights_small() -> None:
 
 
 def test_features_that_are_no_numbers_are_an_error() -> None:
-    bad = Placements(np.array([[np.nan], [1.0]], np.float32), np.array([0, 1]))
+    bad = ModelPlacements(np.array([[np.nan], [1.0]], np.float32), np.array([0, 1]))
     with pytest.raises(UserError, match="infinite or not a number"):
         LatentSVM([bad], np.array([True, False]), c=1.0).fit([free(1)])
 
