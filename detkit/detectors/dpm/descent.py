@@ -148,7 +148,7 @@ class Descent:
     def fit(self, positives: Sequence[PlacedObject], limits: FitLimits) -> Value:
         """Fit the weights to the objects and the negatives that are kept; return the objective."""
         svm = self._svm(positives, limits)
-        models = [star.learned() for star in self.stars]
+        models = [star.trainable() for star in self.stars]
         fitted = svm.fit(models)
         self.stars = [star.with_values(own) for star, own in zip(self.stars, fitted, strict=True)]
         scores = np.sort(self._scores_of(positives))

@@ -91,7 +91,7 @@ class StarWeights:
         )
         return [own, own.mirrored(None)] if self.mirrored else [own]
 
-    def learned(self) -> Weights:
+    def trainable(self) -> Weights:
         """Return the weights as they are fitted: the location only of a model with parts, as release 5."""
         penalty, least = np.ones_like(self.values), np.full_like(self.values, -np.inf)
         fixed = np.zeros(self.values.shape, np.bool_)

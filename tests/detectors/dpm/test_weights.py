@@ -56,7 +56,7 @@ def test_a_root_alone_is_kept_out_of_the_finest_octave_and_fitted_without_its_lo
     star = StarWeights.of_root((4, 3), (6, 6), mirrored=True)
     assert star.components()[0].location_at(0) == -1000
     assert star.components()[0].location_at(1) == star.components()[0].location_at(5) == 0
-    known = star.learned()
+    known = star.trainable()
     assert known.fixed[-4:-1].all()
     assert not known.fixed[:-4].any()
     assert not known.fixed[-1]
@@ -66,7 +66,7 @@ def test_a_root_alone_is_kept_out_of_the_finest_octave_and_fitted_without_its_lo
 
 def test_with_parts_it_learns_its_location_and_costs_of_moving_that_stay_positive() -> None:
     star = random_star(0, (4, 3), 2)
-    known = star.learned()
+    known = star.trainable()
     assert not known.fixed.any()
     _, parts, costs, location, bias = star.split(known.penalty)
     assert (parts == 1).all()
