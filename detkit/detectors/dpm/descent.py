@@ -128,7 +128,6 @@ class Descent:
         done: rounds that are over.
         next_image: place in the list of images that mining goes on with.
         loss: of the objects where they were found last, with the models as they are now.
-        lowest: score that a twentieth of the objects have at most.
         settled: whether finding the objects anew changes nothing any more.
     """
 
@@ -137,7 +136,6 @@ class Descent:
     done: int = 0
     next_image: int = 0
     loss: float = np.inf
-    lowest: float = 0.0
     settled: bool = False
 
     @staticmethod
@@ -151,10 +149,8 @@ class Descent:
         models = [star.trainable() for star in self.stars]
         fitted = svm.fit(models)
         self.stars = [star.with_values(own) for star, own in zip(self.stars, fitted, strict=True)]
-        scores = np.sort(self._scores_of(positives))
+        scores = self._scores_of(positives)
         self.loss = float(limits.c * limits.positive_weight * np.maximum(0, 1 - scores).sum())
-        # The twentieth part from below, counted as release 5 does.
-        self.lowest = float(scores[-(-len(scores) // 20) - 1])
         return svm.value(fitted, [model.penalty for model in models])
 
     def _svm(self, positives: Sequence[PlacedObject], limits: FitLimits) -> LatentSVM:

@@ -317,6 +317,7 @@ class _Training:
         positives = find_objects(stars, images, images.with_objects(), self._name(label)) if stars else []
         boxes = [fit_boxes(positives, number, star, self.how.box_ridge) for number, star in enumerate(stars)]
         scores = np.sort([own.score for own in positives])
+        # The twentieth part from below, counted as release 5 does.
         lowest = float(scores[-(-len(scores) // 20) - 1]) if len(scores) else 0.0
         cascade, stages = self.detector.cascade, list[CascadeStages]()
         if cascade is not None:

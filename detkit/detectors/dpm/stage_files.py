@@ -41,7 +41,7 @@ def write_descent(file: Path, state: Descent) -> None:
     for number, own in enumerate(state.negatives):
         arrays |= {f"{number}.features": own.features, f"{number}.examples": own.examples}
     arrays["counters"] = np.array([state.done, state.next_image, state.settled])
-    arrays["losses"] = np.array([state.loss, state.lowest])
+    arrays["loss"] = np.array([state.loss])
     _write(file, arrays)
 
 
@@ -60,8 +60,8 @@ def read_descent(file: Path, detector: DPMConfig) -> Descent:
             for number in range(len(stars))
         ]
         done, next_image, settled = arrays["counters"].tolist()
-        loss, lowest = arrays["losses"].tolist()
-        return Descent(stars, negatives, done, next_image, loss, lowest, bool(settled))
+        [loss] = arrays["loss"].tolist()
+        return Descent(stars, negatives, done, next_image, loss, bool(settled))
 
 
 def write_boxes(
