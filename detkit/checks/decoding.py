@@ -18,7 +18,7 @@ from detkit.annotations.image_files import is_missing, orientation, read_image
 from detkit.checks.findings import Finding, found
 from detkit.checks.survey import Survey, without_file
 from detkit.data.datasets.image_screen import remember_decoded
-from detkit.data.images import decode_bytes
+from detkit.data.images import Pixels, decode_bytes
 from detkit.data.near_duplicates import thumbnail_of
 from detkit.errors import UserError
 from detkit.runtime.thread_map import map_threads
@@ -32,6 +32,8 @@ _SUFFIXES = {
     "WEBP": (".webp",),
     "GIF": (".gif",),
 }
+
+_BLOCK = 1 << 20
 
 LONGEST_IMAGE = 5.0
 """Sides of an image in a ratio of more than this are worth a word: a resize leaves its objects tiny."""
@@ -127,7 +129,20 @@ def _seen(path: Path, data: bytes) -> DecodedImage:
         wrong_suffix=kind if path.suffix.lower() not in _SUFFIXES.get(kind, (path.suffix.lower(),)) else "",
         digest=digest_of(data),
         thumbnail=thumbnail_of(data, pixels),
-        blank=all((row == pixels[0, 0]).all() for row in pixels),
+        blank=_is_blank(pixels),
+    )
+
+
+def _is_blank(pixels: Pixels) -> bool:
+    """Return whether all pixels of an (H, W, 3) image have one colour: each value is that of a pixel before.
+
+    By blocks, because an image may have a million rows.
+    """
+    values = pixels.reshape(-1)
+    here, next_pixel = values[:-3], values[3:]
+    return all(
+        np.array_equal(here[start : start + _BLOCK], next_pixel[start : start + _BLOCK])
+        for start in range(0, len(here), _BLOCK)
     )
 
 

@@ -280,3 +280,16 @@ def test_images_of_no_part_and_of_two_are_told() -> None:
         ("not_in_split", "3.jpg", "no part names 3.jpg; it is not used"),
     ]
     assert list(check_splits(Survey(), everything=True)) == []
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0), (3, 2, 1), (4, 5, 2), None], ids=str)
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_an_image_is_blank_when_every_pixel_has_one_colour(
+    at: tuple[int, int, int] | None, block: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("detkit.checks.decoding._BLOCK", block)
+    pixels = np.full((5, 6, 3), (10, 20, 30), np.uint8)
+    if at is not None:
+        pixels[at] += 1
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert look(tmp_path / "a.png").blank == (at is None)
