@@ -35,6 +35,10 @@ ChooseFrozen = Callable[[int, int], int]
 """Given the number of pretrained stages and the `freeze_at` there is, returns another `freeze_at`."""
 
 
+MOST_UNSUPPRESSED = 10_000
+"""Detections of an image where none is dropped for another."""
+
+
 class DetectorConfig(Spec):
     """A detector's part of the YAML, with the facts that hold for all detectors of its kind.
 
@@ -137,6 +141,19 @@ class DetectorConfig(Spec):
         """Most detections of an image."""
         number: int = getattr(getattr(self, "head", None), "detections_per_image", 100)
         return number
+
+    @property
+    def unsuppressed(self) -> Self:
+        """The detector as it is before overlapping detections are dropped; itself where it drops none."""
+        return self._of_head(nms_iou=1.0, detections_per_image=MOST_UNSUPPRESSED)
+
+    def _of_head(self, **values: Any) -> Self:
+        """Return a copy whose head has other values, of the keys that it has."""
+        head = getattr(self, "head", None)
+        changed = {key: value for key, value in values.items() if hasattr(head, key)}
+        if not isinstance(head, Spec) or not changed:
+            return self
+        return self.model_copy(update={"head": head.model_copy(update=changed)})
 
     @property
     def published_weights(self) -> str:

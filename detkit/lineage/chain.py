@@ -93,12 +93,14 @@ class Link:
     Attributes:
         name: in files and in JSON.
         title: for people.
+        year: of the paper; of a network over windows, that of AlexNet.
         idea: what is new in it, in a few words.
         config: makes the config.
     """
 
     name: str
     title: str
+    year: int
     idea: str
     config: Callable[[Ground], Values]
 
@@ -212,13 +214,27 @@ def faster_rcnn(ground: Ground) -> Values:
 
 
 CHAIN = (
-    Link("hog_svm", "HOG + SVM", "histograms of gradients at every window of a pyramid", hog_svm),
-    Link("dpm", "DPM", "a root for each shape of a class, with parts that move", dpm),
-    Link("sliding_window", "sliding window", "a network looks at every window of a grid", sliding_window),
-    Link("rcnn", "R-CNN", "it looks only at boxes that selective search proposes", rcnn),
-    Link("sppnet", "SPP-net", "the image is read once for all of them", sppnet),
-    Link("fast_rcnn", "Fast R-CNN", "classes and boxes are trained in one go, with the network", fast_rcnn),
-    Link("faster_rcnn", "Faster R-CNN", "the network proposes the boxes itself, from its map", faster_rcnn),
+    Link("hog_svm", "HOG + SVM", 2005, "histograms of gradients at every window of a pyramid", hog_svm),
+    Link("dpm", "DPM", 2010, "a root for each shape of a class, with parts that move", dpm),
+    Link(
+        "sliding_window", "sliding window", 2012, "a network looks at every window of a grid", sliding_window
+    ),
+    Link("rcnn", "R-CNN", 2014, "it looks only at boxes that selective search proposes", rcnn),
+    Link("sppnet", "SPP-net", 2014, "the image is read once for all of them", sppnet),
+    Link(
+        "fast_rcnn",
+        "Fast R-CNN",
+        2015,
+        "classes and boxes are trained in one go, with the network",
+        fast_rcnn,
+    ),
+    Link(
+        "faster_rcnn",
+        "Faster R-CNN",
+        2015,
+        "the network proposes the boxes itself, from its map",
+        faster_rcnn,
+    ),
 )
 
 

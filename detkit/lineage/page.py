@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from detkit.evaluation.measure import NAMES
-from detkit.report.content import Bar, Cell, Number, Table
+from detkit.lineage.losses import REASONS
+from detkit.report.content import Bar, Cell, Number, Picture, Table
 from detkit.report.html import page
 from detkit.report.markup import Markup, element, joined
-from detkit.report.sections import SERIES
-from detkit.report.tables import bars, table
+from detkit.report.plots import Point, point_plot
+from detkit.report.sections import SERIES, figure
+from detkit.report.tables import bars, stacked_bars, table
+from detkit.runtime.memory import shown_bytes
 
 COLUMNS = (
     "detector",
@@ -22,6 +25,7 @@ COLUMNS = (
     "an image",
     "proposals",
     "network",
+    "memory",
 )
 
 
@@ -35,6 +39,7 @@ class Row:
     Attributes:
         detector: its name in files and in JSON.
         title: its name for people.
+        year: of its paper.
         idea: what is new in it, in a few words.
         ap50: COCO's AP at IoU 0.5.
         ap: COCO's AP.
@@ -43,10 +48,15 @@ class Row:
         train_seconds: time of the training, without that of the proposals.
         proposal_seconds: time that the proposals of an image take at test; None likewise.
         network_seconds: time that the rest takes.
+        train_bytes: most memory in use at once in the training, all in all.
+        test_bytes: likewise at test.
+        objects: validation objects that count.
+        lost: of them, how many were lost for which reason (`losses.REASONS`), from the scores of best F1 on.
     """
 
     detector: str
     title: str
+    year: int
     idea: str
     ap50: float
     ap: float
@@ -55,6 +65,10 @@ class Row:
     train_seconds: float
     proposal_seconds: float | None
     network_seconds: float
+    train_bytes: int
+    test_bytes: int
+    objects: int
+    lost: dict[str, int]
 
     @property
     def test_seconds(self) -> float:
@@ -72,6 +86,7 @@ class Row:
             shown_seconds(self.test_seconds),
             NONE if self.proposal_seconds is None else shown_seconds(self.proposal_seconds),
             shown_seconds(self.network_seconds),
+            shown_bytes(self.test_bytes),
         ]
 
 
@@ -143,6 +158,7 @@ def lineage_page(
     subtitle: str,
     rows: Sequence[Row],
     ratios: Sequence[Ratio],
+    shown: Sequence[tuple[str, Sequence[Picture]]],
     notes: Sequence[str],
     environment: Mapping[str, str],
 ) -> str:
@@ -152,6 +168,7 @@ def lineage_page(
         subtitle: which data and backbone.
         rows: the detectors, oldest first.
         ratios: what was gained, beside the papers' own figures.
+        shown: name of each photograph, and what the detectors find in it.
         notes: sentences for the reader.
         environment: name to value: versions, machine, command.
     """
@@ -162,16 +179,77 @@ def lineage_page(
         Number("fastest at test", f"{shown_seconds(fastest.test_seconds)} an image", fastest.title),
     )
     whole = tuple((row.title, *row.cells()) for row in rows)
-    ideas = tuple((row.title, row.idea) for row in rows)
     pairs = [element("div", element("dt", k), element("dd", v)) for k, v in environment.items()]
     sections = [
-        ("The chain", joined(table(Table(COLUMNS, whole)), table(Table(("detector", "what is new"), ideas)))),
+        ("Time line", _time_line(rows)),
+        ("The chain", table(Table(COLUMNS, whole))),
+        ("Speed and accuracy", _speed_and_accuracy(rows)),
         ("Beside the papers", _ratios(ratios)),
         ("Time of an image", _times(rows)),
-        ("Accuracy", bars([Bar(row.title, row.ap50, f"{row.ap50:.3f}") for row in rows], _colours(rows))),
+        ("Where objects were lost", _losses(rows)),
+        *([("The same photographs", _photographs(shown))] if shown else []),
         ("Run it again", element("dl", *pairs, class_="environment")),
     ]
     return page("What each idea bought", subtitle, figures, notes, sections)
+
+
+def _time_line(rows: Sequence[Row]) -> Markup:
+    entries = []
+    for row in rows:
+        ap = f"{NAMES['AP50']} {row.ap50:.3f}, {shown_seconds(row.test_seconds)} an image"
+        entries.append(
+            element(
+                "li",
+                element("span", str(row.year), class_="year"),
+                element("h3", row.title),
+                element("p", row.idea),
+                element("p", ap, class_="figures"),
+            )
+        )
+    return element("ol", *entries, class_="timeline")
+
+
+def _speed_and_accuracy(rows: Sequence[Row]) -> Markup:
+    hint = element("p", "Better is up, faster is left; each step of the axis is a factor.", class_="hint")
+    points = [Point(row.title, row.test_seconds, row.ap50) for row in rows]
+    title = f"{NAMES['AP50']} by the time of an image"
+    drawn = point_plot(points, _colours(rows), x_label="seconds an image", title=title)
+    return joined(hint, element("figure", element("figcaption", title), drawn, class_="plot"))
+
+
+def _losses(rows: Sequence[Row]) -> Markup:
+    hint = element(
+        "p",
+        "Of all objects, from each class's score of best F1 on, at IoU 0.5. Found, or what lost it first: a "
+        "right detection was suppressed by another; no proposal reached it; its region was given another "
+        "class, or a poor box; otherwise its score was too low.",
+        class_="hint",
+    )
+    names = ["found", *REASONS.values()]
+    shares = []
+    for row in rows:
+        counts = [row.objects - sum(row.lost.values()), *(row.lost[reason] for reason in REASONS)]
+        shares.append((row.title, counts))
+    colours = ["var(--series-3)", *(f"var(--series-{i})" for i in (4, 2, 5, 6, 7))]
+    return joined(hint, stacked_bars(shares, names, colours))
+
+
+def _photographs(shown: Sequence[tuple[str, Sequence[Picture]]]) -> Markup:
+    hint = element(
+        "p",
+        "From each class's score of best F1 on. Dashed white: labelled. Press a picture to enlarge it.",
+        class_="hint",
+    )
+    parts = [
+        element(
+            "div",
+            element("h3", name),
+            element("div", *map(figure, pictures), class_="grid crops"),
+            class_="part",
+        )
+        for name, pictures in shown
+    ]
+    return joined(hint, *parts)
 
 
 def _ratios(ratios: Sequence[Ratio]) -> Markup:

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import from_corners
-from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.dataset import AnnotationSet
 from detkit.capabilities import Detector, HasProposalNetwork
 from detkit.config.schema import Config
 from detkit.data.datasets.source import Source
@@ -24,10 +23,12 @@ from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
 from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
+from detkit.lineage.losses import boxes_of_images
 from detkit.proposals.builder import build_proposer
 from detkit.runs.predictor import build_rpn_proposer, load_detector
 from detkit.runs.session import session
 from detkit.runtime.cores import num_cores
+from detkit.runtime.memory import forget_peak, peak_bytes
 from detkit.runtime.session import Session
 from detkit.structures import ImageBatch
 
@@ -49,16 +50,22 @@ class Tested:
         proposal_seconds: median time of an image's proposals; of a proposal network, without the maps that
             the detector needs anyway.
         network_seconds: median time of the rest, without reading and resizing the image.
+        test_bytes: most memory that was in use meanwhile: of a GPU, or of the whole process.
     """
 
     recall: float | None
     boxes_per_image: float | None
     proposal_seconds: float | None
     network_seconds: float
+    test_bytes: int
 
 
-def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
+def time_by_image(
+    config: Config, weights: Path, source: Source
+) -> tuple[Tested, list[NDArray[np.float32]] | None]:
     """Time a detector image by image, on the cores it is fastest on, and measure its proposals.
+
+    Returns also the (P, 4) proposals of each image.
 
     Args:
         config: its config.
@@ -73,6 +80,7 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     with session(config, trains=False) as run:
         model = load_detector(weights, run.device).model.eval()
         images = _images(config, run, source)
+        forget_peak(run.device)
         whole = run.threads.least(lambda: _median(run, images, cast(Detector, model).detect))
         if proposals is not None:
             pixels = [source.pixels(image) for image in range(len(images))]
@@ -80,13 +88,14 @@ def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
         elif isinstance(model, HasProposalNetwork):
             looking = _seconds_of_network(run, model, images)
         else:
-            return Tested(None, None, None, whole)
+            return Tested(None, None, None, whole, peak_bytes(run.device)), None
+        most = peak_bytes(run.device)
     if source.proposals is not None:
         boxes, network = [source.proposals(image) for image in numbers], whole
     else:
         proposer = build_rpn_proposer(weights, None, str(run.device))
         boxes, network = [proposer(source.pixels(image)).boxes for image in numbers], whole - looking
-    return Tested(*_coverage(source.annotations, boxes), looking, network)
+    return Tested(*_coverage(source.annotations, boxes), looking, network, most), boxes
 
 
 def _seconds_of_network(run: Session, model: HasProposalNetwork, images: list[ImageBatch]) -> float:
@@ -124,14 +133,6 @@ def _wait(device: torch.device) -> None:
 
 def _coverage(truth: AnnotationSet, boxes: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
     """Return the share of objects that the boxes of all images reach, and how many an image has."""
-    counts = [len(own) for own in boxes]
-    corners = np.concatenate([np.zeros((0, 4)), *boxes])
-    found = DetectionSet(
-        images=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
-        labels=np.zeros(sum(counts), dtype=np.int32),
-        scores=np.zeros(sum(counts)),
-        boxes=from_corners(corners, truth.box_format),
-        box_format=truth.box_format,
-    )
-    measured = evaluate_proposals(truth, found, limits=(max([1, *counts]),), ious=(RECALL_IOU,))
+    found, most = boxes_of_images(truth, boxes), max([1, *map(len, boxes)])
+    measured = evaluate_proposals(truth, found, limits=(most,), ious=(RECALL_IOU,))
     return float(measured.recall[0, 0]), float(measured.boxes_per_image[0])

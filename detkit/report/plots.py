@@ -93,6 +93,76 @@ def line_plot(
     return element("svg", *parts, viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=heard)
 
 
+@dataclass(frozen=True)
+class Point:
+    """A named point of a plot; x is above 0."""
+
+    name: str
+    x: float
+    y: float
+
+
+def point_plot(
+    points: Sequence[Point],
+    colours: Sequence[str],
+    *,
+    x_label: str,
+    title: str,
+    size: tuple[int, int] = (760, 380),
+) -> Markup:
+    """Return an SVG of named points, x on an axis whose steps are factors.
+
+    Args:
+        points: at least one.
+        colours: CSS colour of each.
+        x_label: below the horizontal axis.
+        title: what the plot shows, for those who hear the page.
+        size: width and height of the drawing; the page scales it.
+    """
+    x = np.log10([point.x for point in points])
+    y = np.array([point.y for point in points])
+    low, high = math.floor(x.min()), math.floor(x.max()) + 1
+    top = max(ticks(0.0, float(y.max()) or 1.0)[-1] * 1.2, 1e-6)
+    frame = _Frame((low, high), (0.0, top), size, foot=38.0)
+    parts = [_rows_of(frame)]
+    for power in range(low, high + 1):
+        ((across, _),) = frame.place(np.array([float(power)]), np.zeros(1)).tolist()
+        parts.append(element("path", d=f"M{across:.1f} {frame.top:.1f}V{frame.bottom:.1f}", class_="grid"))
+        parts.append(element("text", f"{10.0**power:g}", x=across, y=frame.bottom + 16, text_anchor="middle"))
+    centre = (frame.left + frame.right) / 2
+    parts.append(element("text", x_label, x=centre, y=size[1] - 4.0, text_anchor="middle", class_="axis"))
+    places = frame.place(x, y)
+    for i, at in enumerate(_apart(places, [point.name for point in points], frame.right)):
+        cx, cy = places[i].tolist()
+        circle = element(
+            "circle", element("title", points[i].name), cx=cx, cy=cy, r=5.0, fill=colours[i], class_="mark"
+        )
+        anchor = "end" if at[0] < cx else "start"
+        parts += [
+            circle,
+            element("text", points[i].name, x=at[0], y=at[1], text_anchor=anchor, class_="label"),
+        ]
+    heard = f"{title}: {', '.join(point.name for point in points)}"
+    return element("svg", *parts, viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=heard)
+
+
+def _apart(places: NDArray[np.float64], names: Sequence[str], right: float) -> list[tuple[float, float]]:
+    """Return where each point's name begins, or ends where it is left of it, clear of names before it."""
+    taken: list[tuple[float, float, float]] = []
+    starts = [(0.0, 0.0)] * len(names)
+    for i in np.argsort(places[:, 1], kind="stable"):
+        cx, cy = places[i].tolist()
+        wide = LETTER_PX * len(names[i])
+        left_side = cx + 9 + wide > right
+        begin = cx - 9 - wide if left_side else cx + 9
+        line = cy + 4
+        while any(begin < end and start < begin + wide and abs(line - at) < 14 for start, end, at in taken):
+            line += 2
+        taken.append((begin, begin + wide, line))
+        starts[i] = (cx - 9 if left_side else cx + 9, line)
+    return starts
+
+
 def thin_out(
     x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -154,12 +224,17 @@ def _limits(values: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     return low, high
 
 
-def _grid(frame: _Frame) -> Markup:
+def _rows_of(frame: _Frame) -> Markup:
     parts = []
     for value in ticks(*frame.y_limits):
         ((_, y),) = frame.place(np.array([frame.x_limits[0]]), np.array([value])).tolist()
         parts.append(element("path", d=f"M{frame.left:.1f} {y:.1f}H{frame.right:.1f}", class_="grid"))
         parts.append(element("text", tick_text(value), x=frame.left - 6, y=y + 4, text_anchor="end"))
+    return joined(*parts)
+
+
+def _grid(frame: _Frame) -> Markup:
+    parts = [_rows_of(frame)]
     for value in ticks(*frame.x_limits):
         ((x, _),) = frame.place(np.array([value]), np.array([frame.y_limits[0]])).tolist()
         parts.append(element("text", tick_text(value), x=x, y=frame.bottom + 16, text_anchor="middle"))

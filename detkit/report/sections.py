@@ -136,7 +136,7 @@ def samples(pictures: Sequence[Picture], of_classes: Table | None) -> Markup:
     )
     names = [cell_text(row[0]) for row in of_classes.rows] if of_classes else []
     key = colour_key(names, _class_colours(len(names))) if len(names) <= MAX_KEY else Markup()
-    return joined(hint, key, element("div", *map(_figure, pictures), class_="columns"))
+    return joined(hint, key, element("div", *map(figure, pictures), class_="columns"))
 
 
 def mistakes(groups: Sequence[Mistakes], *, with_objects: bool) -> Markup:
@@ -147,9 +147,9 @@ def mistakes(groups: Sequence[Mistakes], *, with_objects: bool) -> Markup:
 
 def _mistakes_of(group: Mistakes) -> Markup:
     heading = element("h3", colour_swatch(group.label), group.name, element("small", f": {group.note}"))
-    parts = [heading, element("div", *map(_figure, group.pictures[:SHOWN_MISTAKES]), class_="grid crops")]
+    parts = [heading, element("div", *map(figure, group.pictures[:SHOWN_MISTAKES]), class_="grid crops")]
     if rest := group.pictures[SHOWN_MISTAKES:]:
-        more = element("div", *map(_figure, rest), class_="grid crops")
+        more = element("div", *map(figure, rest), class_="grid crops")
         parts.append(element("details", element("summary", f"{len(rest)} more of {group.name}"), more))
     return element("div", *parts, class_="part", id=group.anchor)
 
@@ -221,7 +221,8 @@ def _hint(text: str) -> Markup:
     return element("p", text, class_="hint")
 
 
-def _figure(picture: Picture) -> Markup:
+def figure(picture: Picture) -> Markup:
+    """Return a picture that can be enlarged, with what is said about it."""
     shown = picture.image
     if max(shown.shape) > PICTURE_PX:
         shown = fit(shown, PICTURE_PX)

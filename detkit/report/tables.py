@@ -68,6 +68,38 @@ def bars(content: Sequence[Bar], colours: Sequence[str] | None = None) -> Markup
     return element("ul", *rows, class_="bars")
 
 
+def stacked_bars(
+    rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str], colours: Sequence[str]
+) -> Markup:
+    """Return a bar for each row, divided as its counts are, with the names of the parts and a table of them.
+
+    Args:
+        rows: name and N counts of each.
+        names: N names of the parts.
+        colours: N CSS colours.
+    """
+    drawn = []
+    for name, counts in rows:
+        total = max(1, sum(counts))
+        parts = [
+            element(
+                "span",
+                title=f"{part}: {count:,}",
+                style=f"width:{100 * count / total:.2f}%;background:{colour}",
+            )
+            for part, count, colour in zip(names, counts, colours, strict=True)
+            if count
+        ]
+        line = element("span", *parts, class_="stack", role="img", aria_label=name)
+        drawn.append(element("li", element("span", name, class_="name"), line))
+    counted = Table(("", *names), tuple((name, *counts) for name, counts in rows))
+    return joined(
+        colour_key(names, colours),
+        element("ul", *drawn, class_="bars stacks"),
+        element("div", table(counted), class_="counts"),
+    )
+
+
 def legend(curves: Sequence[Curve], colours: Sequence[str]) -> Markup:
     """Return the names of curves with their colours and values."""
     values = [Markup() if c.value is None else element("b", cell_text(c.value)) for c in curves]

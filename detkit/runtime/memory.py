@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import sys
 from pathlib import Path
@@ -19,6 +21,9 @@ def forget_peak(device: torch.device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     elif _PEAK.exists():
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # what was freed would count as in use
+            libc.malloc_trim(0)
         _PEAK.write_text(_RESET_PEAK, encoding="ascii")
 
 

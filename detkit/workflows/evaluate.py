@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from detkit.annotations.dataset import DetectionSet
 from detkit.capabilities import ClassifiesWindows
 from detkit.config.dump import dump_config
 from detkit.config.load import as_config
@@ -36,12 +37,14 @@ class Evaluation:
 
     Attributes:
         measured: the numbers.
+        found: the detections that they are of.
         out: folder with config.yaml, detections.json, report.html and, for VOC, comp4 files.
         num_images: images evaluated.
         seconds_per_image: time the detector took, reading included.
     """
 
     measured: Measured
+    found: DetectionSet
     out: Path
     num_images: int
     seconds_per_image: float
@@ -106,4 +109,4 @@ def evaluate(
         note_environment(folder)
         evaluated = evaluated_run(folder, used, source, found, measured, seconds)
         write_results(folder, evaluated)
-        return Evaluation(measured, folder, source.annotations.num_images, seconds)
+        return Evaluation(measured, found, folder, source.annotations.num_images, seconds)

@@ -8,13 +8,18 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from detkit.annotations.dataset import AnnotationSet
 from detkit.config.schema import Config
+from detkit.data.config import DataConfig
 from detkit.data.datasets.builder import open_validation_set
+from detkit.data.datasets.source import Source
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
+from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known
 from detkit.lineage.chain import CHAIN, Link, Terms, Values
 from detkit.lineage.common_settings import (
@@ -25,9 +30,14 @@ from detkit.lineage.common_settings import (
     common_ground,
     images_of_dataset,
 )
+from detkit.lineage.losses import boxes_of_images, where_lost, without_suppression
 from detkit.lineage.page import Ratio, Row, lineage_page, ratios_of, shown_seconds
+from detkit.lineage.photographs import draw_photographs, photographs
 from detkit.lineage.timing import time_by_image
+from detkit.report.operating_point import operating_point
+from detkit.runtime.device import choose_device
 from detkit.runtime.environment import environment
+from detkit.runtime.memory import forget_peak, peak_bytes
 from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
@@ -37,7 +47,7 @@ from detkit.workflows.evaluate import evaluate
 from detkit.workflows.train import train
 
 PAGE, RESULT, TERMS = "lineage.html", "lineage.json", "terms.json"
-ROW, SPENT = "row.json", "train_seconds.json"
+ROW, SPENT, SHOWN = "row.json", "spent.json", "shown"
 CLASSIFIER = "classifier"
 
 
@@ -97,6 +107,8 @@ def lineage(
             say(f"run folder: {folder}", images.note)
             weights, pretrain_seconds = _weights(images, terms, folder)
             ground = common_ground(images, terms, weights)
+            data = DataConfig.model_validate({**images.data, "val": images.val})
+            truth = open_validation_set(data).annotations
             rows: list[Row] = []
             for link in CHAIN:
                 place = folder / link.name
@@ -104,7 +116,7 @@ def lineage(
                     continue
                 rows.append(_row(link, link.config(ground), images.val, place))
                 result = Lineage(tuple(rows), ratios_of(rows), pretrain_seconds, folder)
-                _write(result, dataset, terms, images)
+                _write(result, dataset, terms, images, truth)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command with --out {folder} goes on") from None
     return result
@@ -149,8 +161,8 @@ def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | N
         return terms.weights, None
     place = folder / CLASSIFIER
     say("classifier: the backbone learns to name the objects, cut out")
-    seconds = _train_once(Config.model_validate(classifier_config(images, terms)), place)
-    return str((place / MODEL).resolve()), seconds
+    spent = _train_once(Config.model_validate(classifier_config(images, terms)), place)
+    return str((place / MODEL).resolve()), spent.seconds
 
 
 def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
@@ -168,50 +180,90 @@ def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
     source = open_validation_set(evaluated.data)
     # Now, so that no time below holds that of proposals.
     attach_proposals(evaluated.detector.external_proposals, source, "val")
-    seconds = _train_once(config, folder)
-    result = evaluate(evaluated, weights=folder / MODEL)
-    assert result is not None
-    assert result.measured.coco is not None
-    tested = time_by_image(evaluated, folder / MODEL, source)
-    stats = result.measured.coco.stats
-    row = Row(
-        detector=link.name,
-        title=link.title,
-        idea=link.idea,
-        ap50=stats["AP50"],
-        ap=stats["AP"],
-        train_seconds=seconds,
-        **asdict(tested),
-    )
+    spent = _train_once(config, folder)
+    row = _measured(link, evaluated, source, folder, spent)
     write_atomically(kept, json.dumps(asdict(row)))
     say(f"{link.title}: AP50 {row.ap50:.3f}, trained in {row.train_seconds:.0f} s")
     return row
 
 
-def _train_once(config: Config, folder: Path) -> float:
-    """Train what a config says, or go on with it, and return the seconds that all attempts took."""
-    spent = folder / SPENT
-    before = json.loads(spent.read_bytes()) if spent.is_file() else {"seconds": 0.0, "done": False}
-    if before["done"]:
-        return float(before["seconds"])
+def _measured(link: Link, config: Config, source: Source, folder: Path, spent: Spent) -> Row:
+    """Evaluate and time a detector, look where it loses objects, and draw what it finds."""
+    result, truth = evaluate(config, weights=folder / MODEL), source.annotations
+    assert result is not None
+    assert result.measured.coco is not None
+    tested, boxes = time_by_image(config, folder / MODEL, source)
+    records, stats = result.measured.records, result.measured.coco.stats
+    point = operating_point(
+        truth, result.found, records, advise_thresholds(truth, result.found, records).max_f1
+    )
+    proposals = config.detector.external_proposals
+    with_boxes = attach_proposals(proposals, source, "val")
+    draw_photographs(folder / SHOWN, truth, point.found, source.pixels)
+    return Row(
+        detector=link.name,
+        title=link.title,
+        year=link.year,
+        idea=link.idea,
+        ap50=stats["AP50"],
+        ap=stats["AP"],
+        train_seconds=spent.seconds,
+        train_bytes=spent.bytes,
+        objects=int(records.counts.sum()),
+        lost=where_lost(
+            truth,
+            point,
+            None if boxes is None else boxes_of_images(truth, boxes),
+            partial(without_suppression, config, folder / MODEL, with_boxes),
+        ),
+        **asdict(tested),
+    )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a training took, in all its attempts.
+
+    Attributes:
+        seconds: their time.
+        bytes: most memory in use at once in any of them.
+        done: whether it was finished.
+    """
+
+    seconds: float = 0.0
+    bytes: int = 0
+    done: bool = False
+
+    def note(self, file: Path) -> Spent:
+        """Write it into a file, and return it."""
+        write_atomically(file, json.dumps(asdict(self)))
+        return self
+
+
+def _train_once(config: Config, folder: Path) -> Spent:
+    """Train what a config says, or go on with it, and return what all attempts took."""
+    file = folder / SPENT
+    before = Spent(**json.loads(file.read_bytes())) if file.is_file() else Spent()
+    if before.done:
+        return before
     started = (folder / CHECKPOINT).is_file() or (folder / STAGES).is_dir()
     if not started and (folder / CONFIG).is_file():
         shutil.rmtree(folder)  # it was stopped before there was anything to go on with
-    start = time.perf_counter()
+    start, device = time.perf_counter(), choose_device(config.device)
+    forget_peak(device)
     try:
         trained = train(config, out=folder, resume=started)
     except BaseException:
         if (folder / CONFIG).is_file():
-            taken = before["seconds"] + time.perf_counter() - start
-            write_atomically(spent, json.dumps({"seconds": taken, "done": False}))
+            taken, most = time.perf_counter() - start, peak_bytes(device)
+            Spent(before.seconds + taken, max(before.bytes, most)).note(file)
         raise
     assert trained is not None, "the chain runs in one process"
-    seconds = float(before["seconds"] + trained.train_seconds)
-    write_atomically(spent, json.dumps({"seconds": seconds, "done": True}))
-    return seconds
+    most = max(before.bytes, peak_bytes(device))
+    return Spent(before.seconds + trained.train_seconds, most, done=True).note(file)
 
 
-def _write(result: Lineage, dataset: str, terms: Terms, images: Images) -> None:
+def _write(result: Lineage, dataset: str, terms: Terms, images: Images, truth: AnnotationSet) -> None:
     notes = [f"{images.note}. At most {terms.boxes:,} proposals an image; every network is tuned on about "
              f"{terms.regions:,} regions and starts from the same weights."]  # fmt: skip
     if result.pretrain_seconds is not None:
@@ -219,8 +271,14 @@ def _write(result: Lineage, dataset: str, terms: Terms, images: Images) -> None:
             "These weights were trained first, by a classifier of the objects, in "
             f"{shown_seconds(result.pretrain_seconds)}; no row holds that time."
         )
+    shown = photographs([(row.title, result.out / row.detector / SHOWN) for row in result.rows], truth)
     page = lineage_page(
-        f"{terms.backbone} on {dataset}", result.rows, list(result.ratios.values()), notes, environment()
+        f"{terms.backbone} on {dataset}",
+        result.rows,
+        list(result.ratios.values()),
+        shown,
+        notes,
+        environment(),
     )
     write_atomically(result.out / PAGE, page)
     write_atomically(result.out / RESULT, json.dumps(result.to_json(), indent=2) + "\n")

@@ -17,6 +17,7 @@ from detkit.errors import UserError
 from detkit.lineage import common_settings as lineage_ground
 from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Ground, Terms
 from detkit.lineage.common_settings import EMBEDDED, PHOTOS, backbone_of, terms_for
+from detkit.lineage.losses import REASONS
 from detkit.lineage.page import Row, ratios_of
 from detkit.storage.folder_lock import LOCK
 from detkit.workflows import lineage as whole
@@ -35,7 +36,23 @@ def little_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def row(name: str, *, train: float = 1, proposals: float = 1, network: float = 1) -> Row:
-    return Row(name, name, "", 0.5, 0.3, 0.9, 100, train, proposals, network)
+    return Row(
+        name,
+        name,
+        2015,
+        "",
+        0.5,
+        0.3,
+        0.9,
+        100,
+        train,
+        proposals,
+        network,
+        1,
+        1,
+        9,
+        dict.fromkeys(REASONS, 1),
+    )
 
 
 def ground(backbone: str) -> Ground:
@@ -139,8 +156,12 @@ def test_what_is_done_is_not_done_again(
         assert one.network_seconds > 0
         assert one.proposal_seconds > 0
         assert 0 <= one.recall <= 1
+        assert one.objects == 3
+        assert sum(one.lost.values()) <= one.objects
+        assert min(one.train_bytes, one.test_bytes) > 50 << 20
     assert both.rows[0].boxes_per_image == pytest.approx(20)
     page = (tmp_path / "out" / whole.PAGE).read_text("utf-8")
+    assert page.count('src="data:image/jpeg') == len(both.rows)  # in the photograph with more objects
     options = {"width": TINY.width, "boxes": TINY.boxes, "regions": TINY.regions, "crop-px": TINY.crop_px}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     capsys.readouterr()
@@ -244,13 +265,15 @@ def test_the_seconds_of_all_attempts_count(tmp_path: Path, monkeypatch: pytest.M
     for seconds in (5.0, 10.0):
         with pytest.raises(KeyboardInterrupt):
             whole._train_once(config, folder)
-        assert json.loads((folder / whole.SPENT).read_bytes()) == {"seconds": seconds, "done": False}
+        noted = json.loads((folder / whole.SPENT).read_bytes())
+        assert (noted["seconds"], noted["done"], noted["bytes"] > 0) == (seconds, False, True)
         (folder / "last.pt").touch()
     assert resumed == [False, True]
     resumed = trainings(monkeypatch, 7.0)
-    assert whole._train_once(config, folder) == 17.0
-    assert json.loads((folder / whole.SPENT).read_bytes()) == {"seconds": 17.0, "done": True}
-    assert whole._train_once(config, folder) == 17.0
+    monkeypatch.setattr(whole, "peak_bytes", lambda device: 1)
+    spent = whole._train_once(config, folder)
+    assert spent == whole.Spent(17.0, noted["bytes"], done=True)
+    assert whole._train_once(config, folder) == spent
     assert resumed == [True]
 
 
@@ -262,6 +285,6 @@ def test_what_was_stopped_before_its_first_checkpoint_begins_anew(
     (tmp_path / "rcnn" / "config.yaml").touch()
     (tmp_path / "rcnn" / "metrics.jsonl").touch()
     resumed = trainings(monkeypatch, 7.0)
-    assert whole._train_once(config, tmp_path / "rcnn") == 7.0
+    assert whole._train_once(config, tmp_path / "rcnn").seconds == 7.0
     assert resumed == [False]
     assert {file.name for file in (tmp_path / "rcnn").iterdir()} == {"config.yaml", whole.SPENT}

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from detkit.report.content import Bar, ConfusionMatrix, Curve, Table
-from detkit.report.plots import MAX_POINTS, line_plot, thin_out, ticks
-from detkit.report.tables import NUM_PAIRS, _largest_pairs, bars, cell_text, confusion, legend, table
+from detkit.report.plots import MAX_POINTS, Point, line_plot, point_plot, thin_out, ticks
+from detkit.report.tables import (
+    NUM_PAIRS,
+    _largest_pairs,
+    bars,
+    cell_text,
+    confusion,
+    legend,
+    stacked_bars,
+    table,
+)
 
 
 def points(svg: str) -> np.ndarray:
@@ -167,3 +176,36 @@ def test_what_is_not_known_counts_in_no_mean() -> None:
     y = np.full(n, 7.0)
     y[1:-1:3] = np.nan
     np.testing.assert_allclose(thin_out(np.arange(float(n)), y)[1], 7.0)
+
+
+def test_points_lie_on_an_axis_of_factors_and_their_names_do_not_overlap() -> None:
+    given = [Point("one", 0.01, 0.5), Point("two", 0.0101, 0.5), Point("the last of all", 9.9, 0.25)]
+    svg = point_plot(given, ["red", "green", "blue"], x_label="s", title="t", size=(440, 268))
+    ET.fromstring(svg)
+    assert re.findall(r'<text x="[^"]*" y="246" text-anchor="middle">([^<]*)<', svg) == [
+        "0.01",
+        "0.1",
+        "1",
+        "10",
+    ]
+    circles = re.findall(r'<circle cx="([^"]*)" cy="([^"]*)" r="5" fill="(\w+)"', svg)
+    (x1, y1, _), (x2, y2, _), (x3, y3, _) = circles
+    assert [colour for _, _, colour in circles] == ["red", "green", "blue"]
+    assert (float(x1), y1) == (40.0, y2)  # 0.01 is where the axis begins
+    assert float(x1) < float(x2) < float(x1) + 2
+    assert float(x3) == pytest.approx(40 + 388 * (2 + np.log10(9.9)) / 3, abs=0.06)
+    assert 230 - float(y3) == pytest.approx((230 - float(y1)) / 2, abs=0.1)
+    labels = re.findall(r'<text x="([^"]*)" y="([^"]*)" text-anchor="(\w+)" class="label">([^<]*)<', svg)
+    lines = {name: (float(x), float(y), anchor) for x, y, anchor, name in labels}
+    assert abs(lines["one"][1] - lines["two"][1]) >= 14
+    assert lines["the last of all"][0] < float(x3)
+    assert lines["the last of all"][2] == "end"
+
+
+def test_stacked_bars_are_divided_as_the_counts_are() -> None:
+    html = stacked_bars(
+        [("a & b", [3, 0, 1]), ("none", [0, 0, 0])], ["x", "y", "z"], ["red", "green", "blue"]
+    )
+    parts = re.findall(r'<span title="(.*?)" style="width:(.*?)%;background:(\w+)"', html)
+    assert parts == [("x: 3", "75.00", "red"), ("z: 1", "25.00", "blue")]
+    assert html.count("a &amp; b") == 3  # beside the bar, for those who hear the page, and in the table

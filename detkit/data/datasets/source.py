@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.dataset import AnnotationSet, select_images
 from detkit.annotations.image_files import image_paths
 from detkit.data.images import decode_image
 
 if TYPE_CHECKING:
     from detkit.data.datasets.index import Strings
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,23 @@ class Source:
     annotations: AnnotationSet
     pixels: Callable[[int], NDArray[np.uint8]]
     proposals: Callable[[int], NDArray[np.float32]] | None = None
+
+    def of(self, images: NDArray[np.int64]) -> Source:
+        """Return some of the images, by their numbers, in the order asked for."""
+        proposals = None if self.proposals is None else OfImages(self.proposals, images)
+        return Source(select_images(self.annotations, images), OfImages(self.pixels, images), proposals)
+
+
+@dataclass(frozen=True)
+class OfImages(Generic[Given]):
+    """What belongs to some images: `all_images`, asked by their places among them."""
+
+    all_images: Callable[[int], Given]
+    numbers: NDArray[np.int64]
+
+    def __call__(self, image: int) -> Given:
+        """Return what belongs to the image at a place."""
+        return self.all_images(int(self.numbers[image]))
 
 
 @dataclass(frozen=True)
