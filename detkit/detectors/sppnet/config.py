@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from detkit.detectors.config import Refused, StagedDetectorConfig, Values, kind_of
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig, family_named
 from detkit.models.backbones.zfnet.family import ZFNetConfig
-from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMDecisionConfig
+from detkit.models.roi.decision_config import (
+    AnyDecisionConfig,
+    BoxRegressionConfig,
+    SVMDecisionConfig,
+    is_without_fc,
+)
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, CustomConfig, Spec, fill
 
@@ -53,10 +58,19 @@ class SPPNetConfig(StagedDetectorConfig):
     """Where to look."""
     regions: AnyPyramidConfig = Field(default_factory=SpatialPyramidConfig)
     """What is there: features of a region."""
+    fc_channels: Count | None = None
+    """Width of fc6 and fc7 behind the pyramid for a backbone whose network has none (resnet, googlenet); the
+    fine-tuning trains them from scratch. Null gives such a network no layers of its own."""
     head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
     """What is it."""
     box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly, `ridge` 4000 and `min_iou` 0.5; null leaves the boxes as they are proposed."""
+
+    @model_validator(mode="after")
+    def _fc_layers_are_missing(self) -> Self:
+        if self.fc_channels is not None and not is_without_fc(self.backbone.type):
+            raise ValueError(f"fc_channels: {self.backbone.type} has fc6 and fc7 of its own; leave it out")
+        return self
 
     @classmethod
     def filled(cls, parts: Values) -> Values:
