@@ -23,8 +23,8 @@ from measuring.turns import Claim, Clock, claim_of, deliver, in_turns
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
 from detkit.ops.warp import Cuts, WarpPlan, plan_warp, warp
+from detkit.structures import IMAGENET_MEAN, IMAGENET_STD
 
 HEIGHT, WIDTH, SIZE, CONTEXT, REGIONS, AT_ONCE = 375, 500, 227, 16, 2000, 128
 MEAN, STD = 255 * torch.tensor(IMAGENET_MEAN), 255 * torch.tensor(IMAGENET_STD)

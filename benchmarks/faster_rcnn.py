@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.inference.torchvision_weights import from_torchvision
+from detkit.detectors.faster_rcnn.torchvision import from_torchvision
 from detkit.models.norm import folds_kept
 from detkit.runtime.device import choose_precision
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch

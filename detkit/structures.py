@@ -15,6 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Mean and deviation of the red, green and blue of ImageNet's images, as shares of 255: networks see values
+less the mean, over the deviation."""
+
 
 @dataclass(frozen=True)
 class Target:

@@ -20,7 +20,9 @@ def import_model(
             help="What the other program left, one file or more, and changes to the config that is kept.",
         ),
     ],
-    source: Annotated[str, typer.Option("--from", metavar="PROGRAM", help="opencv-hog or voc-release5.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="PROGRAM", help="torchvision, opencv-hog or voc-release5.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The file to write. Default: one beside FILE."),
@@ -43,6 +45,15 @@ def import_model(
     cascade_threshold: Annotated[
         float, typer.Option(metavar="SCORE", help="Lowest margin that the cascade is to find.")
     ] = -0.5,
+    norm_eps: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="EPS", help="What frozen norms add to the variance, where it is unusual."
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Let weights be missing (as if untrained) or be left over.")
+    ] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Turn a trained detector of another program into a model file."""
@@ -65,6 +76,8 @@ def import_model(
         overrides=changes,
         cascade=cascade,
         cascade_threshold=cascade_threshold,
+        norm_eps=norm_eps,
+        partial=partial,
     )
     lines = [
         f"{result.arch}: {counted(len(result.classes), 'class')}, {result.parameters:,} parameters",

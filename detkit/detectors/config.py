@@ -20,7 +20,7 @@ from detkit.models.roi.decision_config import (
     with_features,
 )
 from detkit.proposals.config import ExternalProposalsConfig
-from detkit.spec import CustomConfig, Spec, fill, mapping_of
+from detkit.spec import Count, CustomConfig, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig
 
 Values = dict[str, Any]
@@ -221,6 +221,9 @@ class MapDetectorConfig(DetectorConfig):
     proposals: Spec
     regions: AnyRegionsConfig
     head: AnyHeadConfig
+    multiple_of: Count = 1
+    """Pad images with zeros until both sides are multiples of so many pixels (32 in torchvision and
+    detectron2)."""
 
     @model_validator(mode="after")
     def _parts_can_be_joined(self) -> Self:

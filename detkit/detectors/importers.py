@@ -24,6 +24,7 @@ class Wanted:
         window: width and height of the window in pixels; None where it follows from the file.
         cascade: folder with the statistics of a star-cascade; None looks at all places of all parts.
         cascade_threshold: margin that detections of the cascade have at least.
+        norm_eps: what the program's frozen norms add to the variance; None where the source knows.
     """
 
     arch: str | None = None
@@ -31,6 +32,7 @@ class Wanted:
     window: tuple[int, int] | None = None
     cascade: Path | None = None
     cascade_threshold: float = -0.5
+    norm_eps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ Importer = Callable[[Sequence[Path], Wanted], Foreign]
 """Reads the files of a detector. A `UserError` names one, and says what it holds instead."""
 
 IMPORTERS: Mapping[str, Importer] = {
+    "torchvision": later("faster_rcnn.torchvision", "import_torchvision"),
     "opencv-hog": later("hog_svm.opencv_hog", "read_opencv_hog"),
     "voc-release5": later("dpm.importer", "import_release5"),
 }

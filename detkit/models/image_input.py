@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
 from detkit.ops.boxes import clip
-from detkit.structures import Detections, ImageBatch
+from detkit.structures import IMAGENET_MEAN, IMAGENET_STD, Detections, ImageBatch
 
 
 class ImageInput(nn.Module):
@@ -18,6 +17,8 @@ class ImageInput(nn.Module):
 
     mean: Tensor
     std: Tensor
+    multiple_of = 1
+    """Both sides of a batch are padded to a multiple of so many pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +36,10 @@ class ImageInput(nn.Module):
             for image, (height, width) in zip(pixels, images.sizes, strict=True):
                 image[:, height:] = 0
                 image[:, :, width:] = 0
+        height, width = pixels.shape[2:]
+        across, down = -width % self.multiple_of, -height % self.multiple_of
+        if across or down:
+            pixels = F.pad(pixels, (0, across, 0, down))
         return pixels.contiguous(memory_format=torch.channels_last)
 
 

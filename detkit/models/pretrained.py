@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from detkit.errors import UserError
 from detkit.models.norm import BATCH_NORMS, IDENTITY
 from detkit.names import counted
+from detkit.structures import IMAGENET_MEAN
 
 SHOWN = 8  # names of a kind in a printed report
 COUNTER = "num_batches_tracked"
@@ -21,10 +22,6 @@ WEIGHTS_KEY = "detector.backbone.weights"
 # What the names of our own models begin with where published files have nothing.
 OWN_PARTS = ("backbone.", "tail.")
 FILE_TYPES = (".pth", ".pt", ".safetensors")
-
-# The mean and standard deviation (RGB, of values in [0, 1]) that torchvision's ImageNet weights expect.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def read_weights(weights: str, *, model: str, width: float) -> dict[str, Tensor]
     """
     path = Path(weights).expanduser()
     if path.suffix in FILE_TYPES or path.is_file():
-        return _published_names(_read_file(path))
+        return _published_names(read_state(path, WEIGHTS_KEY.removeprefix("detector.") + ": "))
     if width != 1:
         raise UserError(
             f"backbone.weights: {weights} was trained at width 1, not {width}; use width: 1 or weights: none"
@@ -144,23 +141,34 @@ def _reset_orphans(part: nn.Module, prefix: str, at_random: Iterable[str]) -> li
     return reset
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, key: str = "") -> dict[str, Tensor]:
+    """Read the tensors of a file by name; of a checkpoint, those of its `model` or `state_dict`.
+
+    Nothing that a pickle would run is run.
+
+    Args:
+        path: a .safetensors file, or what torch.save wrote.
+        key: what errors begin with.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
     if not path.is_file():
-        raise UserError(f"backbone.weights: there is no file {path}")
+        raise UserError(f"{key}there is no file {path}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the reader stumble over
         raise UserError(
-            f"backbone.weights: {path} is damaged or holds something else than tensors by name; wanted is "
+            f"{key}{path} is damaged or holds something else than tensors by name; wanted is "
             "what torch.save(model.state_dict(), FILE) writes, or a .safetensors file"
         ) from error
     for wrapping in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapping), dict):
             state = state[wrapping]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"backbone.weights: {path} holds a {type(state).__name__}, not tensors by name")
+        raise UserError(f"{key}{path} holds a {type(state).__name__}, not tensors by name")
     return state
 
 

@@ -57,12 +57,16 @@ def base_anchors(sizes_px: Sequence[float], ratios: Sequence[float], rounding: R
     return corners.round() if rounding == "corners" else corners
 
 
-def grid_anchors(base: Tensor, stride: int, height: int, width: int, offset: float) -> Tensor:
+Stride = int | tuple[int, int]
+"""Side of a cell in pixels, or its height and width."""
+
+
+def grid_anchors(base: Tensor, stride: Stride, height: int, width: int, offset: float) -> Tensor:
     """Return one cell's anchors repeated on every cell of a feature map.
 
     Args:
         base: (A, 4) corner boxes in pixels, centred on zero.
-        stride: side of a cell in pixels of the image.
+        stride: of the map, in pixels of the image.
         height: rows of the map.
         width: columns of the map.
         offset: where in its cell an anchor is centred: 0.5 the middle (Faster R-CNN), 0 the corner
@@ -77,8 +81,9 @@ def grid_anchors(base: Tensor, stride: int, height: int, width: int, offset: flo
         tensor([[ 0.,  0., 16., 16.],
                 [16.,  0., 32., 16.]])
     """
-    x = (torch.arange(width, dtype=base.dtype, device=base.device) + offset) * stride
-    y = (torch.arange(height, dtype=base.dtype, device=base.device) + offset) * stride
+    down, across = (stride, stride) if isinstance(stride, int) else stride
+    x = (torch.arange(width, dtype=base.dtype, device=base.device) + offset) * across
+    y = (torch.arange(height, dtype=base.dtype, device=base.device) + offset) * down
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     centres = torch.stack((columns, rows, columns, rows), dim=-1)
     return (centres[:, :, None] + base).reshape(-1, 4)
@@ -108,7 +113,7 @@ class AnchorGrid:
     ) -> None:
         self._bases = [base_anchors(sizes, ratios, rounding) for sizes in sizes_px]
         self._offset = offset
-        self._kept: OrderedDict[tuple[int, int, int, int, torch.device], Tensor] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, Stride, int, int, torch.device], Tensor] = OrderedDict()
 
     @property
     def num_per_cell(self) -> tuple[int, ...]:
@@ -121,13 +126,13 @@ class AnchorGrid:
         return tuple(len(base) for base in self._bases)
 
     def __call__(
-        self, shapes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device
+        self, shapes: Sequence[tuple[int, int]], strides: Sequence[Stride], device: torch.device
     ) -> list[Tensor]:
         """Return the anchors of each feature map; they are shared, so do not change them in place.
 
         Args:
             shapes: (height, width) in cells of each feature map.
-            strides: side of a cell in pixels for each feature map.
+            strides: of each feature map.
             device: where the anchors shall be.
 
         Returns:
@@ -146,7 +151,7 @@ class AnchorGrid:
             for level, (shape, stride) in enumerate(zip(shapes, strides, strict=True))
         ]
 
-    def _level(self, level: int, stride: int, height: int, width: int, device: torch.device) -> Tensor:
+    def _level(self, level: int, stride: Stride, height: int, width: int, device: torch.device) -> Tensor:
         key = (level, stride, height, width, device)
         if key not in self._kept:
             # Built on the CPU and copied, so that every device holds the same bits.

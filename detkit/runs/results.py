@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from detkit.annotations.coco_results import read_coco_results, write_coco_results
 from detkit.annotations.comp4 import write_comp4
@@ -65,6 +67,35 @@ def write_results(
     write_page(folder / REPORT, evaluated, metrics, trained_on)
     if evaluated.measured.accuracy is None:
         say(*zero_notes(evaluated.truth, evaluated.found, *evaluated.measured.quality))
+
+
+def require_known_classes(classes: tuple[str, ...], wanted: tuple[str, ...], weights: Path) -> None:
+    """Check that a model knows all classes of a config or its annotations; it may know others.
+
+    Raises:
+        UserError: it does not; the message names both.
+    """
+    if not set(wanted) <= set(classes):
+        require_same_classes(classes, wanted, weights)
+
+
+def relabelled(found: DetectionSet, classes: tuple[str, ...], wanted: tuple[str, ...]) -> DetectionSet:
+    """Return the detections of some of a model's classes, with labels that point into these.
+
+    Args:
+        found: labels point into `classes`.
+        classes: the model's.
+        wanted: some of them, in any order.
+
+    Example:
+        >>> from detkit.evaluation.example import two_images
+        >>> _, found = two_images()
+        >>> found.labels.tolist(), relabelled(found, ("cat", "dog"), ("dog",)).labels.tolist()
+        ([0, 1, 1, 1], [0, 0, 0])
+    """
+    places = np.array([wanted.index(name) if name in wanted else -1 for name in classes], np.int32)
+    labels = places[found.labels]
+    return replace(found, labels=labels).of(labels >= 0)
 
 
 def require_same_classes(classes: tuple[str, ...], wanted: tuple[str, ...], weights: Path) -> None:

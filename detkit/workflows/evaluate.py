@@ -21,7 +21,7 @@ from detkit.evaluation.measure import Measured, measure
 from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
 from detkit.runs.predictor import load_detector
-from detkit.runs.results import evaluated_run, require_same_classes, write_results
+from detkit.runs.results import evaluated_run, relabelled, require_known_classes, write_results
 from detkit.runs.resume import note_environment
 from detkit.runs.session import detect_with, session
 from detkit.runs.window_curves import window_curves
@@ -78,18 +78,19 @@ def evaluate(
         The result; None in all processes but the first.
 
     Raises:
-        UserError: the weights or the images cannot be read, or their classes differ.
+        UserError: the weights or the images cannot be read, or the model does not know all classes of the
+            images. Detections of classes that only the model knows are left out.
     """
     config, weights = as_config(config, overrides), model_path(weights)
     with session(config, trains=False) as run, ExitStack() as held:
         loaded = load_detector(weights, run.device, allow_custom=allow_custom, own=config.detector)
-        require_same_classes(loaded.classes, config.data.classes, weights)
+        require_known_classes(loaded.classes, config.data.classes, weights)
         used = config.model_copy(update={"detector": loaded.config.detector})
         work = key_of("eval", str(weights.absolute()), dump_config(used))
         opened = results_folder(out, "eval", work, weights.parent)
         folder = from_main(lambda: held.enter_context(opened))
         source = open_validation_set(config.data)
-        require_same_classes(loaded.classes, source.annotations.classes, weights)
+        require_known_classes(loaded.classes, source.annotations.classes, weights)
         if config.evaluate.compile:
             compile_maps(loaded.model)
         proposals = loaded.config.detector.external_proposals
@@ -99,6 +100,7 @@ def evaluate(
         found, timing = detect_with(config, run, loaded.model, source)
         if found is None:
             return None
+        found = relabelled(found, loaded.classes, source.annotations.classes)
         measured = measure(source.annotations, found, config.evaluate.metric)
         if measured.miss_rate is not None and isinstance(loaded.model, ClassifiesWindows):
             images = DetectionDataset.of(source, eval_transforms(config.data), seed=0)

@@ -15,7 +15,10 @@ from detkit.detectors.importers import IMPORTERS, Wanted
 from detkit.errors import UserError, shown
 from detkit.inference.save_model import save_model
 from detkit.models.initialisation import Unfilled
+from detkit.models.pretrained import COUNTER
 from detkit.storage.run_folder import require_new
+
+_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ def import_model(
     window: tuple[int, int] | None = None,
     cascade: str | Path | None = None,
     cascade_threshold: float = -0.5,
+    norm_eps: float | None = None,
+    partial: bool = False,
     overrides: Sequence[str] = (),
 ) -> Import:
     """Write a model file of a detector that another program trained.
@@ -67,11 +72,15 @@ def import_model(
         cascade: of voc-release5, a folder with the statistics of its star-cascade; None looks at all places
             of all parts.
         cascade_threshold: margin that detections of the cascade have at least.
+        norm_eps: what the program's frozen norms add to the variance, where it is not the usual number.
+        partial: let weights of the detector be missing, which are then as if untrained, or tensors be left
+            over that no part is known for.
         overrides: changes to the config that the model file keeps, such as
             "detector.proposals.padding_px=8".
 
     Raises:
-        UserError: the source is unknown, a file is none of its kind, or `out` exists.
+        UserError: the source is unknown, a file is none of its kind, tensors are missing or left over, or
+            `out` exists.
     """
     paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
     if not paths:
@@ -83,7 +92,7 @@ def import_model(
         )
     require_new(place)
     folder = None if cascade is None else Path(cascade)
-    read = IMPORTERS[source](paths, Wanted(arch, tuple(classes), window, folder, cascade_threshold))
+    read = IMPORTERS[source](paths, Wanted(arch, tuple(classes), window, folder, cascade_threshold, norm_eps))
     named = f"data.classes={flow(read.classes)}"
     config = load_config(read.config, [named, *read.overrides, *overrides])
     with Unfilled():
@@ -94,6 +103,7 @@ def import_model(
         raise UserError(
             f"{paths[0]}: does not fit {config.detector.type} as the config has it: {error}"
         ) from None
+    _require_all(paths[0], fitted.missing_keys, fitted.unexpected_keys, partial=partial)
     save_model(
         place,
         model,
@@ -107,6 +117,19 @@ def import_model(
         classes=read.classes,
         parameters=sum(value.numel() for value in model.state_dict().values()),
         unused=(*read.unused, *fitted.unexpected_keys),
-        missing=tuple(fitted.missing_keys),
+        missing=tuple(name for name in fitted.missing_keys if not name.endswith(COUNTER)),
         out=place,
     )
+
+
+def _require_all(file: Path, missing: Sequence[str], left_over: Sequence[str], *, partial: bool) -> None:
+    """Check that every tensor has its place, but for the counters of norms, which nothing depends on."""
+    missing = [name for name in missing if not name.endswith(COUNTER)]
+    if partial or not (missing or left_over):
+        return
+    lines = [
+        f"  {what}: {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if names[_SHOWN:] else ''}"
+        for what, names in (("not in it", missing), ("left over", left_over))
+        if names
+    ]
+    raise UserError(f"{file}: does not fit the detector:", *lines, "--partial takes what there is")

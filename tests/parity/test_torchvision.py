@@ -12,7 +12,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn, fasterrcnn_res
 from detkit.detectors.builder import build_detector
 from detkit.detectors.faster_rcnn import model as faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
-from detkit.inference.torchvision_weights import from_torchvision
+from detkit.detectors.faster_rcnn.torchvision import from_torchvision
 from detkit.structures import ImageBatch, Target, TrainBatch
 from tests.reference.calibration import calibrate
 

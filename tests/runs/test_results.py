@@ -9,7 +9,13 @@ import pytest
 from detkit.errors import UserError
 from detkit.evaluation.measure import Metric, measure
 from detkit.report.evaluation_page import EvaluatedRun
-from detkit.runs.results import read_run, require_same_classes, write_results
+from detkit.runs.results import (
+    read_run,
+    relabelled,
+    require_known_classes,
+    require_same_classes,
+    write_results,
+)
 from tests.reference.small_scene import scene
 
 
@@ -56,3 +62,14 @@ def test_a_folder_that_is_no_finished_run_is_told(
         f"{tmp_path}: has no {missing}, so it is not the folder of a finished run; give one that detkit "
         "train (with data.val) or detkit eval wrote"
     )
+
+
+def test_a_model_may_know_more_classes_than_the_images_have() -> None:
+    _, found = scene([], [("a", 0.9, (10, 10, 50, 50)), ("b", 0.8, (0, 0, 9, 9))])
+    require_known_classes(("c", "b", "a"), ("a", "b"), Path("m"))
+    with pytest.raises(UserError, match="m: the model's classes are not those of the config"):
+        require_known_classes(("c", "b"), ("a", "b"), Path("m"))
+    three = replace(found, labels=np.array([2, 1], np.int32))  # of c, b, a
+    same = relabelled(three, ("c", "b", "a"), ("a", "b"))
+    assert (same.labels.tolist(), same.scores.tolist()) == ([0, 1], [0.9, 0.8])
+    assert relabelled(three, ("c", "b", "a"), ("a",)).scores.tolist() == [0.9]

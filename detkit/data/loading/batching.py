@@ -24,11 +24,11 @@ def collate(samples: Sequence[Sample], seed: int) -> TrainBatch:
         seed: of the training; `TrainBatch.seed` comes from it and the epoch.
 
     Returns:
-        A batch with uint8 pixels, channels-last in memory.
+        A batch with pixels of the samples' type, channels-last in memory.
     """
     sizes = tuple((sample.image.shape[1], sample.image.shape[2]) for sample in samples)
     height, width = (max(sides) for sides in zip(*sizes, strict=True))
-    pixels = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)
+    pixels = torch.empty((len(samples), height, width, 3), dtype=samples[0].image.dtype)
     for place, sample, (h, w) in zip(pixels, samples, sizes, strict=True):
         place[:h, :w] = sample.image.permute(1, 2, 0)
         place[h:] = 0

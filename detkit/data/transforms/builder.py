@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from detkit.custom import build_custom
@@ -11,14 +11,22 @@ from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
 from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform, ZoomOut
-from detkit.data.transforms.resize import Resize, ScaleCrop, keep_size, whole_image
+from detkit.data.transforms.resize import (
+    Resize,
+    ResizeLikeTorchvision,
+    ScaleCrop,
+    keep_size,
+    whole_image,
+)
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
+
+_LIKE: Mapping[str, type[Resize]] = {"detkit": Resize, "torchvision": ResizeLikeTorchvision}
 
 
 def resizing(size: spec.ResizeConfig | None) -> Transform:
     """Return the transform that brings images to the size of a config."""
-    return keep_size if size is None else Resize((size.short_px,), size.long_px)
+    return keep_size if size is None else _LIKE[size.like]((size.short_px,), size.long_px)
 
 
 def eval_transforms(data: DataConfig) -> tuple[Transform, ...]:

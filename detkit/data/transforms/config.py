@@ -16,6 +16,9 @@ class ResizeConfig(Spec):
     """Length of the short side in pixels."""
     long_px: Count = 1000
     """Upper limit of the long side in pixels."""
+    like: Literal["detkit", "torchvision"] = "detkit"
+    """Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes;
+    torchvision's samples between normalised pixels and rounds sides down, for weights from there."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ResizeConfig:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from detkit.data.transforms.geometric import move, scaling
-from detkit.structures import Target
+from detkit.structures import IMAGENET_MEAN, IMAGENET_STD, Target
 
 NO_LIMIT = 1 << 30  # of the long side, in pixels
 
@@ -52,6 +52,27 @@ class Resize:
 def _resampled(image: Tensor, size: tuple[int, int]) -> Tensor:
     batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # keeps the layout, as image[None] does not
     return interpolate(batch, size, mode="bilinear", antialias=True)[0]
+
+
+class ResizeLikeTorchvision(Resize):
+    """Gives the normalised pixels that torchvision's detectors see, in float32.
+
+    They are normalised first and then interpolated, bilinear without averaging, and both sides are rounded
+    down: 481 x 640 pixels become 800 x 1064, not 1065.
+    """
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the normalised image and the target at the new size."""
+        short_px = self.short_px[int(generator.integers(len(self.short_px)))]
+        height, width = image.shape[1:]
+        mean, std = (torch.tensor(value).view(3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
+        seen = ((image.float() / 255 - mean) / std)[None]
+        scale = min(short_px / min(height, width), self.long_px / max(height, width))
+        seen = interpolate(seen, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)[0]
+        size = (seen.shape[1], seen.shape[2])
+        return seen, move(target, scaling(size[1] / width, size[0] / height), size)
 
 
 def keep_size(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:

@@ -17,4 +17,6 @@ def build_fast_rcnn(spec: FastRCNNConfig, num_classes: int, on_weights: OnWeight
     if spec.svms is not None:
         roi_head.predictor.svms = SVMScores(cast(BoxHead, roi_head.head).channels, num_classes)
     factors = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)]
-    return FastRCNN(backbone, neck, roi_head, factors[1:])
+    model = FastRCNN(backbone, neck, roi_head, factors[1:])
+    model.multiple_of = spec.multiple_of
+    return model

@@ -12,4 +12,6 @@ def build_faster_rcnn(spec: FasterRCNNConfig, num_classes: int, on_weights: OnWe
     """Return the Faster R-CNN of a config; see `DetectorFamily`."""
     backbone, neck, roi_head = build_shared_parts(spec, num_classes, on_weights)
     rpn = build_rpn(spec.proposals, neck.channels, neck.strides)
-    return FasterRCNN(backbone, neck, rpn, roi_head)
+    model = FasterRCNN(backbone, neck, rpn, roi_head)
+    model.multiple_of = spec.multiple_of
+    return model

@@ -16,7 +16,6 @@ from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.task import Task
 from detkit.detectors.training_images import TrainingImages
 from detkit.errors import UserError
-from detkit.models.pretrained import IMAGENET_MEAN
 from detkit.models.roi.region_detector import RegionDetector
 from detkit.names import counted
 from detkit.ops.matching import BACKGROUND
@@ -24,6 +23,7 @@ from detkit.ops.warp import warp
 from detkit.report.draw import tile_images
 from detkit.runtime.processes import rank, world_size
 from detkit.runtime.progress import say
+from detkit.structures import IMAGENET_MEAN
 from detkit.training.staged.config import FineTuneConfig, StagedConfig
 from detkit.training.staged.fine_tune import label_regions
 

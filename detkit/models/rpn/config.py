@@ -24,6 +24,10 @@ class AnchorsConfig(Spec):
     `corners` rounds the corners (torchvision), `none` keeps the exact values (detectron2)."""
     offset: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Where in its cell an anchor is centred: 0.5 the middle (the paper), 0 the corner (torchvision)."""
+    over: Literal["image", "batch"] = "image"
+    """`image` lays anchors on the cells of each image, `batch` on those of its padding, too, all spread over
+    the padded batch: a cell's sides are those of the batch over the number of cells, rounded down
+    (torchvision)."""
 
 
 class RPNConfig(Spec):

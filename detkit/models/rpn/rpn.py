@@ -84,6 +84,7 @@ class RPN(nn.Module):
         nms_iou: proposals of a map that overlap a better one by more are dropped.
         min_size_px: proposals with a shorter side are dropped before the best are counted, and those without
             area always.
+        over_padding: whether anchors lie on the padding of images, too, spread as torchvision does.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class RPN(nn.Module):
         test_limits: Limits = TEST_LIMITS,
         nms_iou: float = 0.7,
         min_size_px: float = 16.0,
+        over_padding: bool = False,
     ) -> None:
         super().__init__()
         self.head, self.grid, self.strides = head, grid, tuple(strides)
@@ -111,7 +113,7 @@ class RPN(nn.Module):
         self.sampler, self.beta, self.box_loss_weight = sampler, beta, box_loss_weight
         self.normalize_by = normalize_by
         self.train_limits, self.test_limits = train_limits, test_limits
-        self.nms_iou, self.min_size_px = nms_iou, min_size_px
+        self.nms_iou, self.min_size_px, self.over_padding = nms_iou, min_size_px, over_padding
 
     def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> RPNOutput:
         """Return what the head says about the anchors.
@@ -126,12 +128,16 @@ class RPN(nn.Module):
             said = [self.head(features) for features in maps]
         device = maps[0].device
         shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
-        anchors = self.grid(shapes, self.strides, device)
-        limits = torch.tensor(sizes).to(device, non_blocking=True)
-        inside = [
-            _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)
-            for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)
-        ]
+        if self.over_padding:
+            anchors = self.grid(shapes, _spread(shapes, self.strides[0]), device)
+            inside = [torch.ones((len(sizes), len(own)), dtype=torch.bool, device=device) for own in anchors]
+        else:
+            anchors = self.grid(shapes, self.strides, device)
+            limits = torch.tensor(sizes).to(device, non_blocking=True)
+            inside = [
+                _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)
+                for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)
+            ]
         logits, deltas = [each for each, _ in said], [each for _, each in said]
         return RPNOutput(logits, deltas, anchors, inside, maps if few else None)
 
@@ -274,6 +280,17 @@ class RPN(nn.Module):
             force=True,
             crowd_iou=self.crowd_iou,
         )
+
+
+def _spread(shapes: Sequence[tuple[int, int]], finest: int) -> list[tuple[int, int]]:
+    """Return the sides of a map's cells in pixels, (vertical, horizontal), when they share the padded batch.
+
+    Args:
+        shapes: (height, width) in cells of each map, finest first.
+        finest: side of the finest map's cells, which cover the batch.
+    """
+    height, width = (finest * cells for cells in shapes[0])
+    return [(height // rows, width // columns) for rows, columns in shapes]
 
 
 def _cells_inside(shape: tuple[int, int], stride: int, limits: Tensor) -> Tensor:

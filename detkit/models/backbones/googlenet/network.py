@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from detkit.models.backbones.width import scaled
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm
-from detkit.models.pretrained import IMAGENET_MEAN, IMAGENET_STD
 from detkit.ops.convolution import Conv2d
+from detkit.structures import IMAGENET_MEAN, IMAGENET_STD
 
 CONV3 = 192  # channels
 EPS = 1e-3  # of the norms in the published weights

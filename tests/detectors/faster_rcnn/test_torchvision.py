@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detkit.detectors.faster_rcnn.torchvision import from_torchvision
 from detkit.errors import UserError
-from detkit.inference.torchvision_weights import from_torchvision
 
 
 @pytest.mark.parametrize(

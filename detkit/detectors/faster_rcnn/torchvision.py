@@ -1,0 +1,195 @@
+"""torchvision's Faster R-CNN, and the box part of its Mask and Keypoint R-CNN -> ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detkit.detectors.importers import Foreign, Wanted
+from detkit.errors import UserError
+from detkit.models.pretrained import read_state
+
+# What torchvision's names begin with -> what ours do; the first that fits holds. The second spelling of
+# a part is that of files from before torchvision 0.13, which it still publishes.
+PREFIXES = (
+    ("backbone.body.", "backbone."),
+    ("backbone.fpn.", "neck."),
+    ("rpn.head.conv.weight", "rpn.head.conv.0.0.weight"),
+    ("rpn.head.conv.bias", "rpn.head.conv.0.0.bias"),
+    ("rpn.", "rpn."),
+    ("roi_heads.box_head.fc", "roi_head.head.fc"),
+    ("roi_heads.box_predictor.", "roi_head.predictor."),
+    *((f"roi_heads.box_head.{number}.", f"roi_head.head.convs.{number}.") for number in range(4)),
+    ("roi_heads.box_head.5.", "roi_head.head.fc."),
+)
+OWN_EPS = 1e-5
+OTHER_HEADS = ("roi_heads.mask_", "roi_heads.keypoint_")
+"""What the names of parts begin with that say more of an object than its box."""
+
+SCORES, BOXES = "roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.bbox_pred.weight"
+BLOCKS: Mapping[tuple[int, ...], int] = {
+    (2, 2, 2, 2, False): 18,
+    (3, 4, 6, 3, False): 34,
+    (3, 4, 6, 3, True): 50,
+    (3, 4, 23, 3, True): 101,
+    (3, 8, 36, 3, True): 152,
+}
+"""Blocks of a ResNet's four stages, and whether they are bottlenecks -> its depth."""
+
+PUBLISHED = re.compile(r"(fasterrcnn|maskrcnn|keypointrcnn)_\w+_coco-[0-9a-f]{8}\.pth")
+FIRST_VERSION = re.compile(r"\w+_resnet50_fpn_coco-")
+
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+"""Ids from 1 to 90 that COCO has no class for; torchvision's classifiers have outputs for them."""
+
+
+def import_torchvision(files: Sequence[Path], wanted: Wanted) -> Foreign:
+    """Return the Faster R-CNN in a file that holds a state dict of torchvision's.
+
+    A ResNet of any depth with FPN, of the first or the second version. The model resizes and pads as
+    torchvision does. A published file of the first version was trained with norms that add nothing to the
+    variance, which its name tells.
+
+    Args:
+        files: one.
+        wanted: the classes' names, where the file is not of COCO's 90 ids; `norm_eps` of frozen norms.
+
+    Raises:
+        UserError: the file holds something else, or the number of classes is another.
+    """
+    if len(files) > 1:
+        raise UserError(f"--from torchvision: a detector is one file, got {len(files)}")
+    file = files[0]
+    state = {name.removeprefix("module."): value for name, value in read_state(file).items()}
+    others = tuple(name for name in state if name.startswith(OTHER_HEADS))
+    boxes = {name: value for name, value in state.items() if name not in others}
+    for name in (SCORES, BOXES):
+        if name not in boxes:
+            raise UserError(
+                f"{file}: holds no Faster, Mask or Keypoint R-CNN of torchvision's, of which {name} would be"
+            )
+    classes = _classes(file, len(boxes[SCORES]) - 1, wanted.classes, is_person=_has(others, "keypoint"))
+    version_2 = _has(boxes, "roi_heads.box_head.0.0")
+    eps = wanted.norm_eps
+    if eps is None:
+        eps = 0.0 if FIRST_VERSION.match(file.name) else OWN_EPS
+    changes = _changes(file, boxes)
+    return Foreign(
+        config="faster_rcnn_resnet50_fpn_v2_coco" if version_2 else "faster_rcnn_resnet50_fpn_coco",
+        # JSON is YAML, too.
+        overrides=tuple(f"{key}={json.dumps(value)}" for key, value in changes.items()),
+        classes=classes,
+        state=from_torchvision(boxes, norm_eps=eps),
+        unused=others,
+        licence="BSD-3-Clause" if PUBLISHED.fullmatch(file.name) else "NOASSERTION",
+    )
+
+
+def _has(names: Sequence[str] | Mapping[str, Tensor], part: str) -> bool:
+    return any(part in name for name in names)
+
+
+def _classes(file: Path, count: int, named: tuple[str, ...], *, is_person: bool) -> tuple[str, ...]:
+    """Return the names of a file's classes."""
+    if not named and count == 1 and is_person:
+        return ("person",)
+    if not named and count == len(COCO_GAPS) + 80:
+        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+        names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][1:]
+        return tuple(f"N/A {i + 1}" if i + 1 in COCO_GAPS else name for i, name in enumerate(names))
+    if len(named) != count:
+        raise UserError(
+            f"{file}: has {count} classes beside background, which it does not name: name each with --class, "
+            f"in its order; got {len(named)}"
+        )
+    return named
+
+
+def _changes(file: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return what differs from the shipped config, by key."""
+    trained = any(name.startswith("backbone.body.") and "num_batches" in name for name in state)
+    return {
+        "detector.backbone.depth": _depth(file, state),
+        "detector.backbone.weights": "none",
+        "detector.backbone.norm": "trainable" if trained else "frozen",
+        "detector.neck.norm": "trainable" if _has(state, "backbone.fpn.inner_blocks.0.1.") else "none",
+        "detector.multiple_of": 32,
+        "detector.proposals.anchors.over": "batch",
+        "detector.proposals.num_convs": 1 + _has(state, "rpn.head.conv.1."),
+        "data.resize.like": "torchvision",
+        "train.precision": "fp32",  # as it was trained: bfloat16 moves boxes
+    }
+
+
+def _depth(file: Path, state: Mapping[str, Tensor]) -> int:
+    """Return the depth of the file's ResNet."""
+    blocks = [
+        len(
+            {
+                match[1]
+                for name in state
+                if (match := re.match(rf"backbone\.body\.layer{stage}\.(\d+)\.", name))
+            }
+        )
+        for stage in range(1, 5)
+    ]
+    deep = "backbone.body.layer1.0.conv3.weight" in state
+    depth = BLOCKS.get((*blocks, deep))
+    if depth is None:
+        raise UserError(f"{file}: its backbone is no ResNet of {', '.join(map(str, BLOCKS.values()))} layers")
+    second = state["backbone.body.layer1.0.conv2.weight"].shape
+    if tuple(second) != (64, 64, 3, 3):
+        raise UserError(f"{file}: its ResNet has groups, or layers of another width: {tuple(second)}")
+    return depth
+
+
+def from_torchvision(state: Mapping[str, Tensor], *, norm_eps: float = OWN_EPS) -> dict[str, Tensor]:
+    """Return torchvision's Faster R-CNN (ResNet with FPN, first or second version) under our names.
+
+    torchvision holds background as row 0 of the classifier, we hold it as the last; its box outputs have
+    four rows for background, which say nothing and are left out. All other classes keep their order, so
+    K is one less than torchvision's number of classes.
+
+    Args:
+        state: `fasterrcnn_resnet50_fpn(...).state_dict()` or that of `_v2`.
+        norm_eps: what the model's frozen norms add to the variance; torchvision sets it to 0 for its
+            published weights of the first version (COCO_V1).
+
+    Raises:
+        UserError: If a name is not one of such a model.
+    """
+    return {_our_name(name): _our_value(name, value, norm_eps) for name, value in state.items()}
+
+
+def _our_value(name: str, value: Tensor, norm_eps: float) -> Tensor:
+    if ".cls_score." in name:
+        return torch.cat([value[1:], value[:1]])
+    if "roi_heads.box_predictor.bbox_pred." in name:
+        return value[4:]
+    if name.endswith("running_var"):
+        return value + (norm_eps - OWN_EPS)
+    return value
+
+
+def _our_name(name: str) -> str:
+    for theirs, ours in PREFIXES:
+        if name.startswith(theirs):
+            return _fpn_name(ours + name.removeprefix(theirs))
+    raise UserError(
+        f"{name}: not a weight of torchvision's fasterrcnn_resnet50_fpn or fasterrcnn_resnet50_fpn_v2"
+    )
+
+
+def _fpn_name(name: str) -> str:
+    """Return the name with the index that convolutions of a pyramid had not always had."""
+    parts = name.split(".")
+    if parts[0] == "neck" and len(parts) == 4:
+        parts.insert(3, "0")
+    return ".".join(parts)
