@@ -220,3 +220,11 @@ def test_what_a_folder_holds_is_listed(tmp_path: Path) -> None:
     for name in "ba":
         (tmp_path / name).touch()
     assert contents_of(tmp_path) == "it holds a, b"
+
+
+@pytest.mark.parametrize(("length", "shown"), [(30, "x" * 30), (31, "x" * 27 + "...")])
+def test_what_is_no_number_is_shown_in_thirty_letters(length: int, shown: str, tmp_path: Path) -> None:
+    put(tmp_path, "a", SIZE + thing("cat", ("x" * length, 2, 3, 4)))
+    with pytest.raises(UserError) as told:
+        read_voc(tmp_path)
+    assert f"found xmin={shown}, ymin=" in str(told.value)

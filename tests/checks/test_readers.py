@@ -15,7 +15,7 @@ import pytest
 from detkit.checks import corrected_copy
 from detkit.checks.findings import Finding
 from detkit.checks.read_exports import survey_exports
-from detkit.checks.sources import is_dataset
+from detkit.checks.sources import _divided, is_dataset
 from detkit.checks.survey import Survey
 from detkit.data.datasets.config import CSVDatasetConfig, LabelStudioDatasetConfig
 from detkit.data.datasets.readers import read_set
@@ -439,3 +439,16 @@ def test_labels_of_an_image_that_no_list_names_are_not_without_it(tmp_path: Path
     result = check(str(tmp_path))
     assert result.parts == {"train": 2, "val": 2}
     assert result.errors == []
+
+
+@pytest.mark.parametrize(
+    ("message", "divided"),
+    [
+        ("a.json:3:5: no comma", ("a.json", "line 3, column 5: no comma")),
+        ("a:b.json: no comma: there", ("a:b.json", "no comma: there")),
+        ("a:3:b: no comma", ("a:3:b", "no comma")),
+        ("a:b:3: no comma", ("a:b:3", "no comma")),
+    ],
+)
+def test_a_place_in_a_file_is_said_in_words(message: str, divided: tuple[str, str]) -> None:
+    assert _divided(message) == divided

@@ -328,3 +328,8 @@ def test_modules_made_in_python_take_the_places_of_targets() -> None:
     model = build(detector | {key: OwnPart(part=part) for key, part in parts.items()})
     assert (model.neck, model.rpn) == (neck, parts["proposals"])
     train_a_step_and_detect(model, "neck", "rpn", "roi_head.features")
+
+
+def test_a_pyramid_on_an_own_backbone_is_not_shifted() -> None:
+    model = build({**SPP, "backbone": custom("Backbone", strides=(8, 16))})
+    assert model.network.features.pool.keywords["shift"] == 0.0  # type: ignore[union-attr]

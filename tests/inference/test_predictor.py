@@ -12,7 +12,7 @@ from PIL import Image
 
 from detkit.data.transforms.resize import keep_size
 from detkit.errors import UserError
-from detkit.inference.predictor import Predictor
+from detkit.inference.predictor import Predictor, _in_turn
 from detkit.inference.rpn_proposer import RPNProposer
 from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch
@@ -239,3 +239,19 @@ def test_images_are_computed_in_the_precision_of_the_session(precision: torch.dt
     assert model.types == [precision or torch.float32] * 3
     assert proposals.boxes.tolist() == [[1, 2, 3, 4]]
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_predictions_of_several_processes_come_in_the_images_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 0 of 3 has images 0, 3, 6, ...; of 70 images the first process has one more than the others."""
+    theirs = [iter(range(1, 70, 3)), iter(range(2, 70, 3))]
+
+    def gather(own: list[int], parts: list[list[int]] | None, dst: int) -> None:
+        assert parts is not None
+        assert dst == 0
+        parts[:] = [own, *(list(itertools.islice(other, len(own))) for other in theirs)]
+
+    monkeypatch.setattr("detkit.inference.predictor.dist.gather_object", gather)
+    monkeypatch.setattr("detkit.inference.predictor.rank", lambda: 0)
+    monkeypatch.setattr("detkit.inference.predictor.world_size", lambda: 3)
+    own = (image for image in range(0, 70, 3))
+    assert list(_in_turn(own, 24)) == list(range(70))  # type: ignore[comparison-overlap, arg-type]

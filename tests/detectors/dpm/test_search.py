@@ -95,3 +95,14 @@ def test_an_image_smaller_than_the_models_has_what_lies_around_it(size):
     )
     assert len(found) == 0
     assert found.filters.shape == (0, 3, 4)
+
+
+def test_a_score_that_is_hardly_above_the_threshold_is_found():
+    mixture, image = random_mixture(0, [(2, 2)], 0, (1, 1)), picture(44, 44)
+    pyramid = FeaturePyramid(interval=2)
+    features = {number: level.features for number, level in _levels(image, pyramid).items()}
+    everything = find(features, reference_models(mixture), 2, -np.inf)
+    for number in range(20):
+        threshold = everything[number].score - 5e-6
+        [found] = search(image, pyramid, [ClassModel(mixture.components(), threshold)], num_threads=1)
+        assert len(found) == sum(one.score > threshold for one in everything)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from detkit.data.config import DataConfig
 from detkit.detectors.builder import build_detector
-from detkit.detectors.fast_rcnn.box_targets import TargetMoments, target_moments
+from detkit.detectors.fast_rcnn.box_targets import TargetMoments, _mirrored, target_moments
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.models.roi.box_heads import BoxPredictor
 from detkit.models.roi.roi_head import RoIHead
@@ -130,3 +131,19 @@ def test_a_class_with_few_regions_has_the_numbers_of_all() -> None:
         torch.testing.assert_close(mean[row], torch.cat([many, few]).mean(0))
         torch.testing.assert_close(std[row], torch.cat([many, few]).std(0, correction=0))
     assert TargetMoments(2).mean_and_std(0.5, 0.0)[1].eq(1).all()
+
+
+@pytest.mark.parametrize(
+    ("flips", "often"),
+    [
+        # 0.25 are mirrored once; then half of whatever came before; then 0.5 * 0.25 + 0.5 * 0.75.
+        ([("horizontal", 0.25), ("vertical", 0.5), ("horizontal", 0.5), ("horizontal", 0.75)], (0.5, 0.5)),
+        ([("horizontal", 0.25), ("horizontal", 0.75)], (0.25 * 0.25 + 0.75 * 0.75, 0.0)),
+    ],
+)
+def test_flips_of_one_direction_follow_each_other(
+    flips: list[tuple[str, float]], often: tuple[float, float]
+) -> None:
+    augment = tuple({"type": "flip", "direction": way, "probability": p} for way, p in flips)
+    train = {"type": "synthetic", "num_images": 1, "augment": augment}
+    assert _mirrored(DataConfig.model_validate({"classes": ("disc",), "train": train})) == often
