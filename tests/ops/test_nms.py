@@ -122,3 +122,8 @@ def test_a_box_goes_where_a_better_one_covers_enough_of_it(share):
 
 def test_no_boxes_cover_nothing():
     assert nms_by_own_area(torch.zeros((0, 4)), torch.zeros(0), 0.5).tolist() == []
+
+
+def test_boxes_that_need_a_gradient_are_only_looked_at() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [2, 2, 6, 6]], requires_grad=True)
+    assert nms_by_own_area(boxes, torch.tensor([0.9, 0.5]), 0.5).tolist() == [0]

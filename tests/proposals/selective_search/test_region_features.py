@@ -138,3 +138,14 @@ def test_a_flat_image_has_texture_only_in_the_bins_of_no_gradient(opencv: bool) 
     assert np.isclose(flat.texture.sum(), 1)
     assert set(np.flatnonzero(flat.texture[0]) % 10) == ({0, 9} if opencv else {0})
     assert len(flat.pairs) == 0
+
+
+def test_derivatives_reach_as_far_as_the_gaussian_has_weight() -> None:
+    noise = np.random.default_rng(5).integers(0, 2, (120, 160)).astype(np.uint8) * 255
+    steps = directions(noise) * 9 / 0.43
+    codes = gradient_codes(noise)
+    sizes = np.minimum(np.floor(steps + 0.5), 9)
+    either_way = np.stack([sizes[2 * axis] + sizes[2 * axis + 1] for axis in range(4)])
+    near_a_limit = np.abs(steps % 1 - 0.5).reshape(4, 2, *noise.shape).min(axis=1) < 1e-4
+    assert near_a_limit.mean() < 0.001
+    assert (codes % 10 == either_way)[~near_a_limit].all()
