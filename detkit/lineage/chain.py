@@ -211,6 +211,12 @@ def faster_rcnn(ground: Ground) -> Values:
     return _config(ground, detector, _by_gradient(ground))
 
 
+def cascade_rcnn(ground: Ground) -> Values:
+    """Cascade R-CNN: the same with three heads one behind the other."""
+    config = faster_rcnn(ground)
+    return {**config, "detector": {**config["detector"], "type": "cascade_rcnn"}}
+
+
 CHAIN = (
     Link("hog_svm", "HOG + SVM", "histograms of gradients at every window of a pyramid", hog_svm),
     Link("dpm", "DPM", "a root for each shape of a class, with parts that move", dpm),
@@ -219,6 +225,12 @@ CHAIN = (
     Link("sppnet", "SPP-net", "the image is read once for all of them", sppnet),
     Link("fast_rcnn", "Fast R-CNN", "classes and boxes are trained in one go, with the network", fast_rcnn),
     Link("faster_rcnn", "Faster R-CNN", "the network proposes the boxes itself, from its map", faster_rcnn),
+    Link(
+        "cascade_rcnn",
+        "Cascade R-CNN",
+        "three heads, each for the better boxes of the one before",
+        cascade_rcnn,
+    ),
 )
 
 
