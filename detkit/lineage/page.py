@@ -100,7 +100,7 @@ class Ratio:
 
 SPP = "SPP-net, ZF-5 on a GPU, one size of the image"
 FAST = "Fast R-CNN, VGG16 on a K40"
-CASCADE = "both, ResNet-50 with a feature pyramid on a GPU"
+CASCADE = "Cascade R-CNN, both with a feature pyramid on a GPU"
 FASTER = "Faster R-CNN, VGG16 on a K40, selective search on a CPU"
 
 PUBLISHED = {
