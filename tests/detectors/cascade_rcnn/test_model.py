@@ -231,6 +231,15 @@ def test_labelled_boxes_are_not_passed_on_where_the_next_stage_adds_them() -> No
     ]
 
 
+def test_a_region_on_a_crowd_is_passed_on_because_no_labelled_box_is_added_for_it() -> None:
+    box, flags = torch.tensor([[10.0, 10, 30, 30]]), torch.tensor([True])
+    drawn = Regions(box, torch.tensor([3]), torch.zeros(0, 4))
+    for difficult, crowd in ((flags, ~flags), (~flags, flags)):
+        target = Target(box, torch.tensor([0]), difficult, crowd, None, 0)
+        found = next_regions(build().roi_head, [drawn], torch.zeros(1, 1, 4), [target], [(64, 96)])[0]
+        assert found.tolist() == box.tolist()
+
+
 def test_later_stages_train_on_all_boxes_and_the_first_on_a_sample() -> None:
     model, own = build(head={"batch_per_image": 6, "fg_fraction": 0.5}), batch()
     seen: list[list[Regions]] = []
@@ -245,17 +254,16 @@ def test_later_stages_train_on_all_boxes_and_the_first_on_a_sample() -> None:
     for stage in model.roi_heads:
         stage.sample_all = noted(stage)  # type: ignore[method-assign]
     model.region_losses(*proposals_of(model, own), own)
-    first, *later = ([len(regions.boxes) for regions in stage] for stage in seen)
-    assert first == [6, 6]
-    for regions in seen[1]:
-        assert (
-            len(regions.boxes) >= 6
-        )  # those of the first stage and the labelled ones, but what equalled them
+    assert [len(regions.boxes) for regions in seen[0]] == [6, 6]
+    for before, after, target in zip(seen[0], seen[1], own.targets, strict=True):
+        objects = target.boxes.tolist()
+        added = [box for box in before.boxes.tolist() if max(iou(box, one) for one in objects) >= 0.95]
+        assert len(after.boxes) == 6 - len(added) + len(objects)
+    assert max(len(regions.boxes) for regions in seen[1]) > 6
     for stage, fg_iou in zip(seen[1:], (0.6, 0.7), strict=True):
         for regions, target in zip(stage, own.targets, strict=True):
             best = [max(iou(box, obj) for obj in target.boxes.tolist()) for box in regions.boxes.tolist()]
             assert [value >= fg_iou for value in best] == (regions.labels < 3).tolist()
-    assert later
 
 
 def test_an_image_without_proposals_or_objects_has_losses_and_detections_without_any() -> None:
@@ -282,3 +290,15 @@ def test_fc_layers_of_all_stages_are_made_thin_and_exchanged() -> None:
     model.replace_fc_layers(others)
     assert [stage.head for stage in model.roi_heads] == others
     assert model.fc_layers == []
+
+
+def test_new_layers_start_apart_and_a_backbones_own_from_its_weights_in_every_stage() -> None:
+    first, *later = (stage.head.fc6.weight for stage in build().roi_heads)  # type: ignore[union-attr]
+    for other in later:
+        assert not torch.equal(other, first)
+        assert other.std().item() == pytest.approx(first.std().item(), rel=0.1)
+    spec = CascadeRCNNConfig.model_validate({**SMALL, "head": {"type": "layer4"}})
+    whole, *copies = (stage.head.state_dict() for stage in build_detector(spec, 3).roi_heads)  # type: ignore[union-attr]
+    for copy in copies:
+        assert all(torch.equal(copy[name], value) for name, value in whole.items())
+        assert all(copy[name].data_ptr() != value.data_ptr() for name, value in whole.items())
