@@ -149,15 +149,15 @@ class FcLayers(Protocol):
 
 @runtime_checkable
 class HasFcLayers(Protocol):
-    """A model whose head may have two fully connected layers, fc6 and fc7, on every region."""
+    """A model whose heads may have two fully connected layers, fc6 and fc7, on every region."""
 
     @property
-    def fc_layers(self) -> FcLayers | None:
-        """The module with fc6 and fc7; None where the head has other layers."""
+    def fc_layers(self) -> Sequence[FcLayers]:
+        """The module with fc6 and fc7 of each head; empty where heads have other layers."""
         ...
 
-    def replace_fc_layers(self, layers: nn.Module) -> None:
-        """Put another module with the same input and output in their place."""
+    def replace_fc_layers(self, layers: Sequence[nn.Module]) -> None:
+        """Put other modules with the same input and output in their place."""
         ...
 
 

@@ -36,6 +36,7 @@ GROUPS = {
     "sppnet": ("SPP-net", "[The paper, choice by choice](papers/sppnet.md)."),
     "fast_rcnn": ("Fast R-CNN", "[The paper, choice by choice](papers/fast_rcnn.md), with its ablations."),
     "faster_rcnn": ("Faster R-CNN", "[The paper, choice by choice](papers/faster_rcnn.md)."),
+    "cascade_rcnn": ("Cascade R-CNN", "[The paper, choice by choice](papers/cascade_rcnn.md)."),
 }
 
 

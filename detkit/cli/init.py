@@ -40,7 +40,7 @@ def init(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="faster_rcnn, fast_rcnn, sppnet, rcnn, classifier, or a shipped config or file.",
+            help="cascade_rcnn, faster_rcnn, fast_rcnn, sppnet, rcnn, classifier, a shipped config or file.",
         ),
     ] = None,
     weights: BackboneWeights = None,

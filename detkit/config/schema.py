@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms.config import ScaleCropConfig
+from detkit.detectors.cascade_rcnn.config import CascadeRCNNConfig
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
 from detkit.detectors.dpm.config import DPMConfig, LatentSVMConfig
@@ -25,6 +26,7 @@ from detkit.training.staged.config import StagedConfig
 
 AnyDetectorConfig = Annotated[
     FasterRCNNConfig
+    | CascadeRCNNConfig
     | FastRCNNConfig
     | RCNNConfig
     | SPPNetConfig

@@ -19,6 +19,7 @@ from detkit.models.roi.decision_config import (
     require_features,
     with_features,
 )
+from detkit.models.rpn.config import AnyRPNConfig
 from detkit.proposals.config import ExternalProposalsConfig
 from detkit.spec import Count, CustomConfig, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig
@@ -234,6 +235,58 @@ class MapDetectorConfig(DetectorConfig):
     def finest_stride(self) -> int:
         """Pixels per cell of the finest feature map."""
         return 4 if isinstance(self.neck, FPNConfig) else super().finest_stride
+
+
+class RPNDetectorConfig(MapDetectorConfig):
+    """A detector whose proposal network reads the same maps: Faster R-CNN and Cascade R-CNN."""
+
+    # With an FPN these values replace the defaults of the parts' classes, which follow the papers for one
+    # feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
+    pyramid_defaults: ClassVar[Values] = {
+        "proposals": {
+            "anchors": {
+                "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
+                "rounding": "corners",
+                "offset": 0.0,
+            },
+            "channels": 0,
+            "border_px": None,
+            "pre_nms_train": 2000,
+            "pre_nms_test": 1000,
+            "post_nms_test": 1000,
+            "min_size_px": 0.0,
+        },
+        "head": {"batch_per_image": 512, "nms_iou": 0.5},
+    }
+
+    proposals: AnyRPNConfig
+
+    @classmethod
+    def filled(cls, parts: Values) -> Values:
+        """Return the mappings with the paper's values; proposals are those of an RPN."""
+        return super().filled(fill(parts, {"proposals": {"type": "rpn"}}))
+
+    @model_validator(mode="after")
+    def _maps_have_anchors(self) -> Self:
+        pyramid = isinstance(self.neck, FPNConfig)
+        own = any(isinstance(part, CustomConfig) for part in (self.backbone, self.neck))
+        if own or isinstance(self.proposals, CustomConfig):
+            return self  # how many maps a part of the user's own gives is seen when it is built
+        maps = len(self.proposals.anchors.sizes_px)
+        if not pyramid and maps != 1:
+            raise ValueError(f"anchors.sizes_px has {maps} lists, but without fpn there is one feature map")
+        if pyramid and maps != 5:
+            raise ValueError(f"anchors.sizes_px has {maps} lists, but fpn has 5 feature maps")
+        return self
+
+    def with_anchors(self, choose: ChooseAnchors) -> Self | None:
+        """Return the config with other anchors; None with a proposal network of the user's own."""
+        if isinstance(self.proposals, CustomConfig):
+            return None
+        sizes_px, ratios = choose(len(self.proposals.anchors.sizes_px))
+        anchors = self.proposals.anchors.model_copy(update={"sizes_px": sizes_px, "ratios": ratios})
+        proposals = self.proposals.model_copy(update={"anchors": anchors})
+        return self.model_copy(update={"proposals": proposals})
 
 
 class StagedDetectorConfig(DetectorConfig):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from detkit.detectors.cascade_rcnn.builder import build_cascade_rcnn
+from detkit.detectors.cascade_rcnn.config import CascadeRCNNConfig
 from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.config import CustomDetectorConfig, DetectorConfig
@@ -103,6 +105,12 @@ FAMILIES = (
         {"gradient": train_by_gradient, "alternating": later("faster_rcnn.recipe", "train_alternately")},
         starts=("faster_rcnn_resnet18_c4", "faster_rcnn_resnet18_fpn"),
         gpu_start="faster_rcnn_resnet50_fpn",
+    ),
+    DetectorFamily(
+        CascadeRCNNConfig,
+        build_cascade_rcnn,
+        {"gradient": train_by_gradient},
+        starts=("cascade_rcnn_resnet18_fpn",),
     ),
     DetectorFamily(
         FastRCNNConfig,

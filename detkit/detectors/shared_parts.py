@@ -1,4 +1,4 @@
-"""What Fast R-CNN and Faster R-CNN share: a network that reads the image once, and a head on its maps."""
+"""What Fast R-CNN and what came of it share: a network that reads the image once, and a head on its maps."""
 
 from __future__ import annotations
 
@@ -72,13 +72,20 @@ class MapDetector(MapNetwork):
         return [self.backbone, self.neck]
 
     @property
-    def fc_layers(self) -> nn.Module | None:
-        """The module with fc6 and fc7; None where the head has other layers."""
-        return getattr(self.roi_head, "fc_layers", None)
+    def roi_heads(self) -> list[RoIHead]:
+        """All heads that classify regions, in the order they are used in."""
+        return [self.roi_head]
 
-    def replace_fc_layers(self, layers: nn.Module) -> None:
-        """Put another module with the same input and output in their place."""
-        self.roi_head.head = layers
+    @property
+    def fc_layers(self) -> list[nn.Module]:
+        """The module with fc6 and fc7 of each head; empty where heads have other layers."""
+        layers = (getattr(head, "fc_layers", None) for head in self.roi_heads)
+        return [own for own in layers if own is not None]
+
+    def replace_fc_layers(self, layers: Sequence[nn.Module]) -> None:
+        """Put other modules with the same input and output in their place."""
+        for head, own in zip(self.roi_heads, layers, strict=True):
+            head.head = own
 
 
 def build_shared_parts(

@@ -214,6 +214,12 @@ def faster_rcnn(ground: Ground) -> Values:
     return _config(ground, detector, _by_gradient(ground))
 
 
+def cascade_rcnn(ground: Ground) -> Values:
+    """Cascade R-CNN: the same with three heads one behind the other."""
+    config = faster_rcnn(ground)
+    return {**config, "detector": {**config["detector"], "type": "cascade_rcnn"}}
+
+
 CHAIN = (
     Link("hog_svm", "HOG + SVM", 2005, "histograms of gradients at every window of a pyramid", hog_svm),
     Link("dpm", "DPM", 2010, "a root for each shape of a class, with parts that move", dpm),
@@ -235,6 +241,13 @@ CHAIN = (
         2015,
         "the network proposes the boxes itself, from its map",
         faster_rcnn,
+    ),
+    Link(
+        "cascade_rcnn",
+        "Cascade R-CNN",
+        2018,
+        "three heads, each for the better boxes of the one before",
+        cascade_rcnn,
     ),
 )
 

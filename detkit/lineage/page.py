@@ -115,6 +115,7 @@ class Ratio:
 
 SPP = "SPP-net, ZF-5 on a GPU, one size of the image"
 FAST = "Fast R-CNN, VGG16 on a K40"
+CASCADE = "Cascade R-CNN, both with a feature pyramid on a GPU"
 FASTER = "Faster R-CNN, VGG16 on a K40, selective search on a CPU"
 
 PUBLISHED = {
@@ -128,6 +129,8 @@ PUBLISHED = {
                  "fast_rcnn", "faster_rcnn", "proposal_seconds", 151, FASTER),
     "faster_rcnn_test": Ratio("a whole image: Faster instead of Fast R-CNN",
                               "fast_rcnn", "faster_rcnn", "test_seconds", 9.2, FASTER),
+    "cascade_rcnn_test": Ratio("a whole image: Faster instead of Cascade R-CNN",
+                               "cascade_rcnn", "faster_rcnn", "test_seconds", 1.2, CASCADE),
 }  # fmt: skip
 
 

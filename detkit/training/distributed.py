@@ -102,22 +102,23 @@ def divide_fc(model: nn.Module, device: torch.device) -> None:
         UserError: it has no such head.
     """
     owner: object = model
-    if not (isinstance(owner, HasFcLayers) and owner.fc_layers is not None):
+    if not (isinstance(owner, HasFcLayers) and owner.fc_layers):
         raise UserError("train.divide_fc: divides head: fc6_fc7 or two_fc, which this detector lacks")
     if world_size() > 1:
         mesh = init_device_mesh(device.type, (world_size(),))
-        owner.replace_fc_layers(DividedFcHead(owner.fc_layers, mesh))
+        owner.replace_fc_layers([DividedFcHead(whole, mesh) for whole in owner.fc_layers])
 
 
 @contextmanager
 def undivided(model: nn.Module) -> Iterator[None]:
     """Let a model hold whole layers inside a `with`, to evaluate and save it; every process has to enter."""
     owner: object = model
-    divided = owner.fc_layers if isinstance(owner, HasFcLayers) else None
-    if not (isinstance(owner, HasFcLayers) and isinstance(divided, DividedFcHead)):
+    layers = list(owner.fc_layers) if isinstance(owner, HasFcLayers) else []
+    divided = [own for own in layers if isinstance(own, DividedFcHead)]
+    if not (isinstance(owner, HasFcLayers) and divided):
         yield
         return
-    owner.replace_fc_layers(divided.whole())
+    owner.replace_fc_layers([own.whole() for own in divided])
     try:
         yield
     finally:

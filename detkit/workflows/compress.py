@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -118,7 +118,8 @@ def compress(
     loaded = load_detector(weights, place, allow_custom=allow_custom)
     _require_whole_fc(loaded.model, weights)
     thin = copy.deepcopy(loaded.model)
-    _fc_layers(thin).compress((fc6, fc7))
+    for layers in _fc_layers(thin):
+        layers.compress((fc6, fc7))
     detector = loaded.config.detector
     ranks = {"fc6_rank": fc6, "fc7_rank": fc7}
     changed = {name: rank for name, rank in ranks.items() if rank is not None}
@@ -144,17 +145,15 @@ def compress(
 
 
 def _require_whole_fc(model: nn.Module, weights: Path) -> None:
-    layers = model.fc_layers if isinstance(model, HasFcLayers) else None
-    if layers is None:
+    layers = _fc_layers(model)
+    if not layers:
         raise UserError(f"{weights}: has no fc6 and fc7; heads fc6_fc7 and two_fc can be compressed")
-    if not (isinstance(layers.fc6, nn.Linear) and isinstance(layers.fc7, nn.Linear)):
+    if not all(isinstance(fc, nn.Linear) for own in layers for fc in (own.fc6, own.fc7)):
         raise UserError(f"{weights}: is compressed already; give the file that it was made from")
 
 
-def _fc_layers(model: nn.Module) -> FcLayers:
-    layers = cast(HasFcLayers, model).fc_layers
-    assert layers is not None
-    return layers
+def _fc_layers(model: nn.Module) -> Sequence[FcLayers]:
+    return model.fc_layers if isinstance(model, HasFcLayers) else ()
 
 
 class _Timed(nn.Module):
@@ -176,8 +175,8 @@ class _Timed(nn.Module):
 def _judge(
     config: Config, model: nn.Module, source: Source | None, device: torch.device
 ) -> tuple[Measurement, Advice | None, tuple[str, float] | None]:
-    head = _fc_layers(model)
-    size = sum(p.numel() for part in (head.fc6, head.fc7) for p in part.parameters())
+    parts = [part for own in _fc_layers(model) for part in (own.fc6, own.fc7)]
+    size = sum(p.numel() for part in parts for p in part.parameters())
     if source is None:
         return Measurement(size, None, None), None, None
     timed = _Timed(model)

@@ -201,7 +201,7 @@ def test_head(detector: dict[str, Any]) -> None:
     model = build({**detector, "head": custom("Head")})
     found = train_a_step_and_detect(model, "roi_head")
     assert len(found[0].boxes) > 0
-    assert model.fc_layers is None
+    assert model.fc_layers == []
     assert all(regions.shape == (0, 4) for _, regions in model.training_boxes(batch()))
     if detector is FAST:
         assert model.candidates is None

@@ -11,6 +11,7 @@ from torch import nn
 
 from detkit.data.regions.batch import RegionBatch
 from detkit.detectors.builder import build_detector
+from detkit.detectors.cascade_rcnn.config import CascadeRCNNConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.rcnn.config import RCNNConfig
@@ -37,15 +38,18 @@ NEW_HEADS: dict[str, dict[str, Any]] = {
     "two_fc": {"type": "two_fc", "channels": 8},
     "conv_fc": {"type": "conv_fc", "num_convs": 1, "conv_channels": 8, "channels": 8},
 }
-LOOKS: dict[str, tuple[type[FastRCNNConfig | FasterRCNNConfig], dict[str, Any]]] = {
+AnyMapConfig = FastRCNNConfig | FasterRCNNConfig | CascadeRCNNConfig
+LOOKS: dict[str, tuple[type[AnyMapConfig], dict[str, Any]]] = {
     "faster_rcnn": (FasterRCNNConfig, {"type": "rpn", "channels": 8, "border_px": None}),
     "fast_rcnn": (FastRCNNConfig, {"type": "selective_search"}),
 }
 SIDE = 96
+# Cascade R-CNN is put together as Faster R-CNN is: one backbone of each family shows that it is.
+CASCADE = (CascadeRCNNConfig, LOOKS["faster_rcnn"][1])
 
 
 def joined(name: str, detector: str, head: str, neck: str, **backbone: Any) -> nn.Module:
-    kind, proposals = LOOKS[detector]
+    kind, proposals = LOOKS.get(detector, CASCADE)
     own = BACKBONES[name]
     parts = {
         "type": detector,
@@ -85,6 +89,11 @@ def check(model: nn.Module) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_with_its_own_last_stage_on_every_region(name: str, detector: str) -> None:
     check(joined(name, detector, OWN_HEAD[BACKBONES[name]["type"]], "none"))
+
+
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
+def test_with_its_own_last_stage_in_every_stage_of_a_cascade(name: str) -> None:
+    check(joined(name, "cascade_rcnn", OWN_HEAD[BACKBONES[name]["type"]], "none"))
 
 
 @pytest.mark.parametrize(("name", "detector", "head"), list(product(ONE_OF_A_KIND, LOOKS, NEW_HEADS)))

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from detkit.config.load import parse_config
 from detkit.config.schema import Config
+from detkit.detectors.cascade_rcnn.config import LaterStageConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig
 from detkit.models.backbones.families import FAMILIES
 from detkit.models.backbones.googlenet.family import GoogLeNetConfig
@@ -202,6 +203,22 @@ DPM_CNN = {
     "detector.head.nms_iou": 0.3,
 }
 
+# Cai and Vasconcelos, CVPR 2018, and the authors' two programs.
+CASCADE_RCNN = {
+    "detector.head.class_agnostic": True,
+    "detector.head.batch_per_image": 512,
+    "detector.head.fg_fraction": 0.25,
+    "detector.head.fg_iou": 0.5,
+    "detector.head.bg_iou": (0, 0.5),
+    "detector.head.box_weights": (1 / 0.1, 1 / 0.1, 1 / 0.2, 1 / 0.2),
+    "detector.head.nms_iou": 0.3,
+    "detector.feature_gradient": 1,
+    "detector.later_stages": (
+        LaterStageConfig(fg_iou=0.6, box_weights=(20, 20, 10, 10), loss_weight=1, feature_gradient=0.5),
+        LaterStageConfig(fg_iou=0.7, box_weights=(30, 30, 15, 15), loss_weight=1, feature_gradient=0.25),
+    ),
+}
+
 DETECTORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "rcnn": ("rcnn", "staged", RCNN),
     "dpm_cnn": ("dpm_cnn", BY_GRADIENT, DPM_CNN),
@@ -213,6 +230,13 @@ DETECTORS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "head: {type: two_fc}",
         BY_GRADIENT,
         WITH_FPN,
+    ),
+    "cascade_rcnn": ("cascade_rcnn", BY_GRADIENT, CASCADE_RCNN),
+    "cascade_rcnn with fpn": (
+        "cascade_rcnn, backbone: {type: resnet}, neck: {type: fpn}, regions: {type: roi_align}, "
+        "head: {type: two_fc}",
+        BY_GRADIENT,
+        WITH_FPN | CASCADE_RCNN | {"detector.head.nms_iou": 0.5},
     ),
     "fast_rcnn with fpn": (
         "fast_rcnn, backbone: {type: resnet}, neck: {type: fpn}, regions: {type: roi_align}, "

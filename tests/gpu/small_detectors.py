@@ -17,6 +17,7 @@ from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 # Every detector, and every operation that has a way of its own on a GPU: RoIPool, RoIAlign on one map and on
 # a pyramid, spatial pyramids, crops, several sizes of an image, response normalisation, adaptive pooling.
 NAMES = (
+    "cascade_rcnn_resnet18_synthetic",
     "classifier_alexnet_imagenet",
     "classifier_googlenet_imagenet",
     "classifier_resnet18_synthetic",

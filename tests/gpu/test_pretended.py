@@ -24,6 +24,7 @@ from tests.gpu.small_detectors import (
 )
 
 NAMES = (
+    "cascade_rcnn_resnet18_synthetic",
     "classifier_alexnet_imagenet",
     "dpm_cnn_resnet18_synthetic",
     "faster_rcnn_resnet18_synthetic",

@@ -37,10 +37,21 @@ STARS = (
 )
 
 
+CASCADE = "detector.type=cascade_rcnn"
+
+
 @pytest.mark.slow
 @pytest.mark.local_sockets
-def test_two_processes_learn_the_star_models_that_one_learns(tmp_path: Path) -> None:
-    assert_close(learn(tmp_path / "two", STARS, processes=2), learn(tmp_path / "one", STARS))
+@pytest.mark.parametrize("changed", [STARS, CASCADE], ids=["stars", "cascade"])
+def test_two_processes_learn_what_one_learns_of_other_detectors(changed: str, tmp_path: Path) -> None:
+    assert_close(learn(tmp_path / "two", changed, processes=2), learn(tmp_path / "one", changed))
+
+
+@pytest.mark.slow
+@pytest.mark.local_sockets
+def test_the_fully_connected_layers_of_every_stage_are_divided(tmp_path: Path) -> None:
+    divided = learn(tmp_path / "two", CASCADE, "train.divide_fc=true", processes=2)
+    assert_close(divided, learn(tmp_path / "one", CASCADE))
 
 
 @pytest.mark.slow

@@ -15,12 +15,14 @@ from detkit.training.loop.log import TrainingLog
 from detkit.training.loop.milestones import Report
 from detkit.workflows.train import train
 
+RPN = (
+    "detector.proposals.channels=16",
+    "detector.proposals.pre_nms_train=50",
+    "detector.proposals.post_nms_train=20",
+)
 CONFIGS = {
-    "faster_rcnn_resnet18_synthetic": (
-        "detector.proposals.channels=16",
-        "detector.proposals.pre_nms_train=50",
-        "detector.proposals.post_nms_train=20",
-    ),
+    "faster_rcnn_resnet18_synthetic": RPN,
+    "cascade_rcnn_resnet18_synthetic": RPN,
     "dpm_cnn_resnet18_synthetic": (),
 }
 SMALL = (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ class RegionModel(nn.Module):
         self.out = nn.Linear(channels, 2)
 
     @property
-    def fc_layers(self) -> nn.Module | None:
-        return self.head if isinstance(self.head, FcHead) else None
+    def fc_layers(self) -> list[nn.Module]:
+        return [self.head] if isinstance(self.head, FcHead) else []
 
-    def replace_fc_layers(self, layers: nn.Module) -> None:
-        self.head = layers  # type: ignore[assignment]
+    def replace_fc_layers(self, layers: Sequence[nn.Module]) -> None:
+        (self.head,) = layers  # type: ignore[assignment]
 
     def vectors(self, batch: TrainBatch) -> tuple[list[int], Tensor]:
         maps = self.conv(batch.images.pixels.float() / 255)[:, :, :4, :4]

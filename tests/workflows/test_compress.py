@@ -170,7 +170,7 @@ def test_layers_that_are_not_there_or_thin_already_are_told() -> None:
         (FcHead(2, 1, channels=3, ranks=(1, None)), False),
         (FcHead(2, 1, channels=3, ranks=(None, 1)), False),
     ):
-        model.fc_layers = layers
+        model.fc_layers = [FcHead(2, 1, channels=3), layers]  # type: ignore[assignment]
         if is_whole:
             workflow._require_whole_fc(model, Path("m"))
         else:

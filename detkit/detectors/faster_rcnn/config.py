@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.detectors.config import ChooseAnchors, MapDetectorConfig, Refused, Values
+from detkit.detectors.config import Refused, RPNDetectorConfig
 from detkit.models.backbones.families import AnyBackboneConfig
 from detkit.models.backbones.vgg.family import VGGConfig
-from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
+from detkit.models.necks.config import AnyNeckConfig, NoNeckConfig
 from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, RoIPoolConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
 from detkit.models.rpn.config import AnyRPNConfig, RPNConfig
-from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec, fill
+from detkit.spec import Count, Index, NonNegative, Spec
 from detkit.training.config import Precision, TrainConfig
 from detkit.training.loop.config import (
     AnyOptimizerConfig,
@@ -25,28 +25,10 @@ from detkit.training.loop.config import (
 )
 
 
-class FasterRCNNConfig(MapDetectorConfig):
+class FasterRCNNConfig(RPNDetectorConfig):
     """Faster R-CNN (Ren 2015), trained jointly; with a C4, conv5 or FPN wiring."""
 
     train_types: ClassVar[tuple[str, ...]] = ("gradient", "alternating")
-    # With an FPN these values replace the defaults of the parts' classes, which follow the papers for one
-    # feature map (VGG16 and C4). They are today's practice (Lin 2017, torchvision).
-    pyramid_defaults: ClassVar[Values] = {
-        "proposals": {
-            "anchors": {
-                "sizes_px": ((32,), (64,), (128,), (256,), (512,)),
-                "rounding": "corners",
-                "offset": 0.0,
-            },
-            "channels": 0,
-            "border_px": None,
-            "pre_nms_train": 2000,
-            "pre_nms_test": 1000,
-            "post_nms_test": 1000,
-            "min_size_px": 0.0,
-        },
-        "head": {"batch_per_image": 512, "nms_iou": 0.5},
-    }
     refused: ClassVar[Refused] = {
         "proposals": dict.fromkeys(
             ("selective_search", "edge_boxes", "sliding_window", "file"), "is fast_rcnn"
@@ -65,24 +47,6 @@ class FasterRCNNConfig(MapDetectorConfig):
     head: AnyHeadConfig = Field(default_factory=Fc6Fc7HeadConfig)
     """What is it, and where exactly."""
 
-    @classmethod
-    def filled(cls, parts: Values) -> Values:
-        """Return the mappings with the paper's values; proposals are those of an RPN."""
-        return super().filled(fill(parts, {"proposals": {"type": "rpn"}}))
-
-    @model_validator(mode="after")
-    def _maps_have_anchors(self) -> Self:
-        pyramid = isinstance(self.neck, FPNConfig)
-        own = any(isinstance(part, CustomConfig) for part in (self.backbone, self.neck))
-        if own or isinstance(self.proposals, CustomConfig):
-            return self  # how many maps a part of the user's own gives is seen when it is built
-        maps = len(self.proposals.anchors.sizes_px)
-        if not pyramid and maps != 1:
-            raise ValueError(f"anchors.sizes_px has {maps} lists, but without fpn there is one feature map")
-        if pyramid and maps != 5:
-            raise ValueError(f"anchors.sizes_px has {maps} lists, but fpn has 5 feature maps")
-        return self
-
     def check(self, data: DataConfig, train: TrainConfig) -> None:
         """Check that box targets are not measured on proposals that are still being trained."""
         measured = isinstance(self.head, HeadConfig) and self.head.box_targets == "measured"
@@ -92,15 +56,6 @@ class FasterRCNNConfig(MapDetectorConfig):
                 "faster_rcnn are not where both stages are trained together: take fixed, or train.type: "
                 "alternating"
             )
-
-    def with_anchors(self, choose: ChooseAnchors) -> FasterRCNNConfig | None:
-        """Return the config with other anchors; None with a proposal network of the user's own."""
-        if isinstance(self.proposals, CustomConfig):
-            return None
-        sizes_px, ratios = choose(len(self.proposals.anchors.sizes_px))
-        anchors = self.proposals.anchors.model_copy(update={"sizes_px": sizes_px, "ratios": ratios})
-        proposals = self.proposals.model_copy(update={"anchors": anchors})
-        return self.model_copy(update={"proposals": proposals})
 
 
 class TurnConfig(Spec):

@@ -61,26 +61,34 @@ class FasterRCNN(ProposalNetwork, MapDetector):
         self.roi_head = roi_head
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """Return the four losses, weighted: rpn_objectness, rpn_box, head_class and head_box."""
+        """Return rpn_objectness, rpn_box and the losses of regions, weighted."""
         sizes = batch.images.sizes
         maps = self.feature_maps(batch.images)
         anchors = self.rpn(maps, sizes)
         objectness, rpn_box = self.rpn.losses(anchors, batch.targets, sizes, batch.seed)
         proposals = self.rpn.propose(anchors, sizes, self.rpn.train_limits)
+        regions = self.region_losses(maps, proposals, batch)
+        return {"rpn_objectness": objectness, "rpn_box": rpn_box, **regions}
+
+    def region_losses(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], batch: TrainBatch
+    ) -> dict[str, Tensor]:
+        """Return the two losses of regions, weighted: head_class and head_box."""
         head_class, head_box = self.roi_head.losses(maps, proposals, batch.targets, batch.seed)
-        return {
-            "rpn_objectness": objectness,
-            "rpn_box": rpn_box,
-            "head_class": head_class,
-            "head_box": head_box,
-        }
+        return {"head_class": head_class, "head_box": head_box}
 
     @torch.no_grad()
     def detect(self, images: ImageBatch) -> list[Detections]:
         """Return what is in each image, best first, in pixels of the image's file."""
         maps = self.feature_maps(images)
         proposals = self.propose(maps, images.sizes)
-        return in_file_pixels(self.roi_head.detect(maps, proposals, images.sizes), images)
+        return in_file_pixels(self.detect_regions(maps, proposals, images.sizes), images)
+
+    def detect_regions(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Return the detections of each image, best first, in the pixels of the proposals."""
+        return self.roi_head.detect(maps, proposals, sizes)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:

@@ -1,0 +1,1 @@
+"""Cascade R-CNN (Cai and Vasconcelos, CVPR 2018)."""
