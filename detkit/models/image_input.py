@@ -50,7 +50,7 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
 
 
 def resized(pixels: Tensor, factor: float) -> Tensor:
-    """Return copies of images in another size, bilinear; a pixel of a smaller one is a mean of those it shows.
+    """Return copies of images in another size; each pixel of a smaller one is the mean of those it shows.
 
     Args:
         pixels: (B, 3, H, W) normalised images.

@@ -44,7 +44,7 @@ class MapPyramid(nn.Module):
         return [self.level(images, factor)[0] for factor in self.factors]
 
     def level(self, images: Sequence[Tensor], factor: float) -> tuple[Tensor, Tensor]:
-        """Return the (B, C, H, W) features of one copy, and (B, 1, H, W) 1 in an image's own cells, else 0."""
+        """Return the (B, C, H, W) features of one copy, and (B, 1, H, W) 1 in an image's own cells, or 0."""
         copies = [image[None] if factor == 1 else resized(image[None], factor) for image in images]
         cells = [self._num_cells(copy.shape[2:]) for copy in copies]
         rows, columns = (max(sides) for sides in zip(*cells, strict=True))
