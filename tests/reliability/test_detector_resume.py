@@ -22,6 +22,7 @@ CONFIGS = {
         "detector.proposals.post_nms_train=20",
     ),
     "dpm_cnn_resnet18_synthetic": (),
+    "overfeat_resnet18_synthetic": (),
 }
 SMALL = (
     "detector.backbone.width=0.125",
