@@ -1,11 +1,12 @@
 """OverFeat: all windows of an image at once beside the same windows one by one, interleaved.
 
-An AlexNet reads each size of an image once for all its windows; beside it each is cut out and classified as an
-image of its own. A crop holds what the network sees around its window, within the image, which makes both
+An AlexNet reads each size of an image once for all its windows; beside it each is cut out and classified as
+an image of its own. A crop holds what the network sees around its window, within the image, which makes both
 answers the same; --alone cuts at the window's own border, as a classifier is used, and the answers differ.
 Of the windows one by one some are measured, spread evenly, and the time is that of all.
 
-    python benchmarks/overfeat.py [--alone] [--width 1] [--windows 60] [--rounds 3] [--threads N] [--json FILE]
+    python benchmarks/overfeat.py [--alone] [--width 1] [--windows 60] [--rounds 3] [--threads N]
+                                  [--json FILE]
 """
 
 from __future__ import annotations

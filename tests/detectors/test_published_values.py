@@ -202,7 +202,7 @@ DPM_CNN = {
     "detector.head.nms_iou": 0.3,
 }
 
-# Sermanet et al., ICLR 2014: six scales and the pooling at 3x3 offsets; the layers and the training of the boxes.
+# Sermanet et al., ICLR 2014: six scales and the pooling at 3x3 offsets; the layers and the boxes' training.
 OVERFEAT = {
     "detector.proposals.scales": tuple(round(short / 461, 4) for short in (245, 281, 317, 389, 425, 461)),
     "detector.regions.size": 3,
