@@ -94,11 +94,9 @@ def merge_boxes(boxes: Floats, scores: Floats, below: float) -> tuple[Floats, Fl
     while least[first := int(least.argmin())] <= below:
         kept, gone = sorted((first, int(nearest[first])))
         state.join(kept, gone)
-        row = state.apart[kept]
         stale = np.isin(nearest, (kept, gone))
         stale[[kept, gone]] = True
+        # What has come nearer to the merged box than to its own nearest is found in the merged one's row.
         nearest[stale], least[stale] = state.apart[stale].argmin(axis=1), state.apart[stale].min(axis=1)
-        closer = (row < least) | ((row == least) & (kept < nearest))
-        nearest[closer], least[closer] = kept, row[closer]
     left = state.counts > 0
     return state.boxes[left], state.scores[left]

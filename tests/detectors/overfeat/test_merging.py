@@ -76,6 +76,11 @@ def test_boxes_a_pixel_apart_become_their_mean_and_their_scores_add_up() -> None
     assert sums.tolist() == [1.25]
 
 
+def test_a_match_at_the_limit_is_merged() -> None:
+    boxes = np.array([[0.0, 0, 4, 4], [1, 0, 5, 4]])  # a quarter of a side away: 1/4, and 1/4 is not shared
+    assert [len(merge_boxes(boxes, np.ones(2), below)[0]) for below in (0.5, 0.4999)] == [1, 2]
+
+
 def test_objects_two_sides_apart_stay_two() -> None:
     boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [21, 0, 31, 10]])
     merged, sums = merge_boxes(boxes, np.ones(4), 0.5)

@@ -70,5 +70,8 @@ def test_a_box_trains_where_half_of_the_object_is_seen() -> None:
     windows = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [6, 0, 16, 10]])
     boxes = torch.tensor([[0.0, 0, 10, 10]]).repeat(3, 1)
     assert WindowTraining().shows_its_object(windows, boxes).tolist() == [True, True, False]
+    # The share of the object counts, and not that of the window.
+    assert WindowTraining().shows_its_object(torch.tensor([[0.0, 0, 90, 90]]), boxes[:1]).all()
+    assert not WindowTraining().shows_its_object(torch.tensor([[0.0, 0, 4, 4]]), boxes[:1]).any()
     assert WindowTraining(box_overlap=0.3).shows_its_object(windows, boxes).all()
     assert WindowTraining().shows_its_object(windows[:0], boxes[:0]).shape == (0,)

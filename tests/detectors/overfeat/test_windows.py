@@ -75,7 +75,7 @@ def test_windows_that_are_cut_out_are_those_of_the_convolutions(fine: bool) -> N
 @torch.no_grad()
 def test_a_map_that_is_too_small_goes_on_as_zeros() -> None:
     pool, network, given = OffsetPool(2, 2, 3), layers(3), maps(4, 9)
-    assert pool.places((4, 9)) == (1, 4)
+    assert (pool.places((4, 9)), pool.places((9, 4))) == ((1, 4), (4, 1))
     whole = F.pad(given, (0, 0, 0, 2))
     torch.testing.assert_close(network.everywhere(pool(given), 2), network.everywhere(pool(whole), 2))
 
@@ -88,3 +88,4 @@ def test_dropout_is_of_the_windows_that_train() -> None:
     assert len(network(windows).unique(dim=0)) > 10
     dense = network.everywhere(pooled, 2)
     assert torch.equal(dense, network.eval().everywhere(pooled, 2))
+    torch.testing.assert_close(network(windows[:1])[0], dense[0, 0, 0])
