@@ -32,6 +32,7 @@ GROUPS = {
         "HOG + SVM",
         "[The paper, choice by choice](papers/hog_svm.md). Its numbers are miss rates: less is better.",
     ),
+    "overfeat": ("OverFeat", "[The paper, choice by choice](papers/overfeat.md)."),
     "rcnn": ("R-CNN", "[The paper, choice by choice](papers/rcnn.md)."),
     "sppnet": ("SPP-net", "[The paper, choice by choice](papers/sppnet.md)."),
     "fast_rcnn": ("Fast R-CNN", "[The paper, choice by choice](papers/fast_rcnn.md), with its ablations."),

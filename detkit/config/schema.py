@@ -17,6 +17,7 @@ from detkit.detectors.dpm_cnn.config import DPMCNNConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.detectors.hog_svm.config import HOGSVMConfig, MiningConfig
+from detkit.detectors.overfeat.config import OverFeatConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.evaluation.config import EvaluateConfig
@@ -32,6 +33,7 @@ AnyDetectorConfig = Annotated[
     | SPPNetConfig
     | DPMConfig
     | DPMCNNConfig
+    | OverFeatConfig
     | HOGSVMConfig
     | ClassifierConfig
     | CustomDetectorConfig,

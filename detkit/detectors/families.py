@@ -28,6 +28,8 @@ from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.hog_svm.builder import build_hog_svm
 from detkit.detectors.hog_svm.config import HOGSVMConfig
+from detkit.detectors.overfeat.builder import build_overfeat
+from detkit.detectors.overfeat.config import OverFeatConfig
 from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
@@ -142,6 +144,12 @@ FAMILIES = (
         build_dpm_cnn,
         {"gradient": train_by_gradient},
         starts=("dpm_cnn_resnet18_max5",),
+    ),
+    DetectorFamily(
+        OverFeatConfig,
+        build_overfeat,
+        {"gradient": train_by_gradient},
+        starts=("overfeat_resnet18_c4",),
     ),
     DetectorFamily(
         HOGSVMConfig,

@@ -28,6 +28,8 @@ HOG_CELL_PX, SMALL_CROP_PX = 8, 64  # cells are half as wide where crops are tha
 DPM_C, DPM_C_OF_ALL = 0.01, 5.0  # losses are summed: over fewer images they need a larger factor
 DPM_INTERVAL, DPM_PARTS, DPM_PART_SIZE = 5, 6, (5, 5)
 DPM_ROOT_CELLS = 30, 80  # smallest and largest root
+WINDOW_CELLS, WINDOW_PX = 2, 64  # of dense windows: pooled cells along each side, and pixels
+MOST_SCALE = 2.0
 DPM_NEGATIVES, DPM_HARD, DPM_FEW_IMAGES = 3000, 30, 100
 
 
@@ -159,6 +161,27 @@ def sliding_window(ground: Ground) -> Values:
     return _by_crops(ground, proposals, {"head": {"type": "softmax"}, "box_regression": {"min_iou": 0.5}})
 
 
+def overfeat(ground: Ground) -> Values:
+    """OverFeat: windows share the convolutions, which read the image in a size for each size of objects."""
+    (sizes_px,) = ground.anchors["sizes_px"]
+    scales = tuple(sorted({min(round(WINDOW_PX / side, 3), MOST_SCALE) for side in sizes_px}))
+    detector = {
+        "type": "overfeat",
+        "backbone": ground.backbone,
+        "proposals": {"type": "dense_windows", "scales": scales},
+        "regions": {"type": "offset_pool", "size": 2, "stride": 2, "cells": WINDOW_CELLS},
+        "head": {
+            "type": "dense_softmax",
+            "channels": TWO_FC_CHANNELS,
+            "box_channels": (TWO_FC_CHANNELS, TWO_FC_CHANNELS),
+            "dropout": 0.0,
+            "boxes_train_backbone": True,
+            "batch_per_image": REGIONS_PER_IMAGE,
+        },
+    }
+    return _config(ground, detector, _by_gradient(ground))
+
+
 def rcnn(ground: Ground) -> Values:
     """R-CNN: selective search, and a network for each region."""
     return _by_crops(ground, _selective_search(ground), {"head": {"type": "svm"}})
@@ -225,6 +248,13 @@ CHAIN = (
     Link("dpm", "DPM", 2010, "a root for each shape of a class, with parts that move", dpm),
     Link(
         "sliding_window", "sliding window", 2012, "a network looks at every window of a grid", sliding_window
+    ),
+    Link(
+        "overfeat",
+        "OverFeat",
+        2014,
+        "all windows share one network, and boxes that agree become one",
+        overfeat,
     ),
     Link("rcnn", "R-CNN", 2014, "it looks only at boxes that selective search proposes", rcnn),
     Link("sppnet", "SPP-net", 2014, "the image is read once for all of them", sppnet),

@@ -54,13 +54,13 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
     return scaled
 
 
-def shrunk(pixels: Tensor, factor: float) -> Tensor:
-    """Return smaller copies of images, each pixel the mean of those it stands for.
+def resized(pixels: Tensor, factor: float) -> Tensor:
+    """Return copies of images in another size; each pixel of a smaller one is the mean of those it shows.
 
     Args:
         pixels: (B, 3, H, W) normalised images.
-        factor: of both sides, at most 1.
+        factor: of both sides.
     """
     size = [max(1, round(side * factor)) for side in pixels.shape[2:]]
-    smaller = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-    return smaller.contiguous(memory_format=torch.channels_last)
+    copy = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+    return copy.contiguous(memory_format=torch.channels_last)

@@ -31,6 +31,8 @@ ONE_OF_EACH = {
     "faster_rcnn_resnet50_fpn_v2_coco",
     "faster_rcnn_resnet18_synthetic_alternating",
     "faster_rcnn_vgg16_voc07",
+    "overfeat_alexnet_voc07",
+    "overfeat_resnet18_synthetic",
     "rcnn_alexnet_voc07",
     "rcnn_resnet18_synthetic",
     "sppnet_alexnet_voc07",

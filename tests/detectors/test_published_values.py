@@ -219,9 +219,23 @@ CASCADE_RCNN = {
     ),
 }
 
+# Sermanet et al., ICLR 2014: six scales and the pooling at 3x3 offsets; the layers and the boxes' training.
+OVERFEAT = {
+    "detector.proposals.scales": tuple(round(short / 461, 4) for short in (245, 281, 317, 389, 425, 461)),
+    "detector.regions.size": 3,
+    "detector.regions.stride": 3,
+    "detector.regions.fine_stride": True,
+    "detector.head.box_channels": (4096, 1024),
+    "detector.head.dropout": 0.5,
+    "detector.head.per_class_boxes": False,
+    "detector.head.boxes_train_backbone": False,
+    "detector.head.box_overlap": 0.5,
+}
+
 DETECTORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "rcnn": ("rcnn", "staged", RCNN),
     "dpm_cnn": ("dpm_cnn", BY_GRADIENT, DPM_CNN),
+    "overfeat": ("overfeat", BY_GRADIENT, OVERFEAT),
     "sppnet": ("sppnet", "staged", SPPNET),
     "fast_rcnn": ("fast_rcnn", BY_GRADIENT, FAST_RCNN),
     "faster_rcnn": ("faster_rcnn", BY_GRADIENT, FASTER_RCNN),

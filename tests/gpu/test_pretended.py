@@ -29,6 +29,7 @@ NAMES = (
     "dpm_cnn_resnet18_synthetic",
     "faster_rcnn_resnet18_synthetic",
     "faster_rcnn_zfnet_voc07",
+    "overfeat_resnet18_synthetic",
 )
 
 

@@ -24,6 +24,7 @@ CONFIGS = {
     "faster_rcnn_resnet18_synthetic": RPN,
     "cascade_rcnn_resnet18_synthetic": RPN,
     "dpm_cnn_resnet18_synthetic": (),
+    "overfeat_resnet18_synthetic": (),
 }
 SMALL = (
     "detector.backbone.width=0.125",

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from detkit.detectors.dpm_cnn.latent import LatentSVM, Overlaps
-from detkit.detectors.dpm_cnn.pyramid import DeepPyramid, Size
+from detkit.detectors.dpm_cnn.pyramid import DeepPyramid
 from detkit.detectors.dpm_cnn.stars import Placements, Stars
 from detkit.models.image_input import ImageInput, in_file_pixels
+from detkit.models.map_pyramid import Size
 from detkit.models.roi.selection import CODER
 from detkit.ops.boxes import clip
 from detkit.ops.losses import smooth_l1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detkit.capabilities import SamplesRegions
 from detkit.detectors.shared_parts import MapDetector
 from detkit.errors import UserError
-from detkit.models.image_input import in_file_pixels, shrunk
+from detkit.models.image_input import in_file_pixels, resized
 from detkit.models.roi.roi_head import RoIHead
 from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
@@ -64,7 +64,7 @@ class FastRCNN(MapDetector):
         pixels = self.prepare(images)
         maps: list[Tensor] = list(self.neck(self.backbone(pixels)))
         for factor in self.copies:
-            maps += self.neck(self.backbone(shrunk(pixels, factor)))
+            maps += self.neck(self.backbone(resized(pixels, factor)))
         return maps
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.models.assignment import CROWD_IOU, assign
-from detkit.models.image_input import shrunk
+from detkit.models.image_input import resized
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.decision import StagedDecision
 from detkit.models.roi.region_detector import SELECTION, RegionDetector, RegionLayers
@@ -85,7 +85,7 @@ class PyramidNetwork(RegionLayers):
 
     def all_maps(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps of images and of their smaller copies, the largest first."""
-        return [*self.maps(pixels), *(self.maps(shrunk(pixels, factor))[0] for factor in self.copies)]
+        return [*self.maps(pixels), *(self.maps(resized(pixels, factor))[0] for factor in self.copies)]
 
     def pool5(
         self,

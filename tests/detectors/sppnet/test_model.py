@@ -17,7 +17,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.sppnet.config import SPPNetConfig
 from detkit.detectors.sppnet.model import RegionSampling, SPPNet
 from detkit.errors import UserError
-from detkit.models.image_input import shrunk
+from detkit.models.image_input import resized
 from detkit.ops.boxes import pairwise_iou
 from detkit.ops.sampling import Sampler
 from detkit.ops.spatial_pyramid import spatial_pyramid_pool
@@ -80,7 +80,7 @@ def test_features_are_pyramids_of_the_copy_where_a_region_fits_best() -> None:
     boxes = torch.cat([boxes, torch.tensor([[0.0, 0, 448, 448]])])
     with torch.inference_mode():
         pixels = model.prepare(images)
-        large, small = (model.network.backbone(copy)[-1] for copy in (pixels, shrunk(pixels, 0.5)))
+        large, small = (model.network.backbone(copy)[-1] for copy in (pixels, resized(pixels, 0.5)))
         ((pool5, vectors),) = model.read(images, boxes)
         image = torch.zeros(1, dtype=torch.int64)
         for row, (box, maps, scale) in enumerate(

@@ -1,0 +1,1 @@
+"""OverFeat (Sermanet, Eigen, Zhang, Mathieu, Fergus and LeCun, ICLR 2014)."""
