@@ -26,6 +26,8 @@ from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.hog_svm.builder import build_hog_svm
 from detkit.detectors.hog_svm.config import HOGSVMConfig
+from detkit.detectors.localizer.builder import build_localizer
+from detkit.detectors.localizer.config import LocalizerConfig
 from detkit.detectors.rcnn.builder import build_rcnn
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.shared_parts import build_custom_detector
@@ -146,6 +148,12 @@ FAMILIES = (
         build_classifier,
         {"gradient": train_by_gradient},
         starts=("classifier_resnet18_folder",),
+    ),
+    DetectorFamily(
+        LocalizerConfig,
+        build_localizer,
+        {"gradient": train_by_gradient},
+        starts=("localizer_resnet18",),
     ),
     DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),
 )
