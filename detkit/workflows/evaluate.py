@@ -96,7 +96,7 @@ def evaluate(
         found, timing = detect_with(config, run, loaded.model, source)
         if found is None:
             return None
-        measured = measure(source.annotations, found, config.evaluate.metric)
+        measured = measure(source.annotations, found, config.evaluate.metric, config.evaluate.oks_sigmas)
         if measured.miss_rate is not None and isinstance(loaded.model, ClassifiesWindows):
             images = DetectionDataset.of(source, eval_transforms(config.data), seed=0)
             curves = window_curves(loaded.model, images, len(measured.classes))
