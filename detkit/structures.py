@@ -27,8 +27,8 @@ class Target:
         crowd: (N,) bool; COCO's regions that hold many objects. They are never positives.
         proposals: (P, 4) float32 boxes where a detector brings its own, otherwise None.
         image: index of the image in its dataset; it seeds sampling and names the image in errors.
-        keypoints: (N, P, 3) float32 x and y in pixels, and visibility: 0 is not labelled, 1 hidden, 2 visible;
-            None in a dataset without.
+        keypoints: (N, P, 3) float32 x and y in pixels, and visibility: 0 is not labelled, 1 hidden, 2
+            visible; None in a dataset without.
         mirrored: for each key point the place of the one that it becomes in a mirror.
     """
 
@@ -84,8 +84,8 @@ class Detections:
             detector that decides otherwise.
         parts: (N, P, 4) corner boxes of each object's parts, perhaps beyond the image; None for a detector
             that knows no parts.
-        keypoints: (N, P, 2) x and y of each object's key points, perhaps beyond the image; None for a detector
-            that knows none.
+        keypoints: (N, P, 2) x and y of each object's key points, perhaps beyond the image; None for a
+            detector that knows none.
     """
 
     boxes: Tensor

@@ -96,8 +96,8 @@ def points_to_pixels(points: Boxes, box_format: BoxFormat) -> Boxes:
         box_format: the source's convention: "coco" numbers pixels from 0, "voc" from 1.
 
     Example:
-        >>> points_to_pixels(np.array([[0.0, 7.0, 2.0]]), "coco"), points_to_pixels(np.array([[1.0, 8.0]]), "voc")
-        (array([[0.5, 7.5, 2. ]]), array([[0.5, 7.5]]))
+        >>> points_to_pixels(np.array([[0.0, 7.0, 2.0]]), "coco")
+        array([[0.5, 7.5, 2. ]])
     """
     moved = points.copy()
     moved[..., :2] += 0.5 if box_format == "coco" else -0.5

@@ -43,8 +43,8 @@ class AnnotationSet:
         sources: (N,) str, the annotation file each image was read from, for messages (the same
             file for every image of a COCO set).
         image_roots: further folders that images may lie in, where the files of the dataset name some.
-        keypoints: (M, P, 3) float64 key points of the objects, as the files hold them: COCO's count pixels from
-            0, those of the format "voc" from 1, both at a pixel's centre; None in a dataset without.
+        keypoints: (M, P, 3) float64 key points of the objects, as the files hold them: COCO's number pixels
+            from 0, those of the format "voc" from 1; None in a dataset without.
         layout: the P key points; None without.
     """
 

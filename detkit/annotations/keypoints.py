@@ -55,4 +55,5 @@ def num_labelled(keypoints: Keypoints) -> NDArray[np.int64]:
         >>> num_labelled(np.array([[[3.0, 4.0, 2.0], [0.0, 0.0, 0.0]]]))
         array([1])
     """
-    return np.count_nonzero(keypoints[:, :, 2] > 0, axis=1)
+    number: NDArray[np.int64] = np.count_nonzero(keypoints[:, :, 2] > 0, axis=1)
+    return number

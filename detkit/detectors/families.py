@@ -152,7 +152,7 @@ FAMILIES = (
     DetectorFamily(
         LocalizerConfig,
         build_localizer,
-        {"gradient": train_by_gradient},
+        {"gradient": later("localizer.recipe", "train_localizer")},
         starts=("localizer_resnet18",),
     ),
     DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),

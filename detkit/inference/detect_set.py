@@ -59,8 +59,8 @@ def detect_set(
         on_batch: called with the number of images after each batch.
 
     Returns:
-        images (D,), labels (D,), scores (D,), boxes (D, 4) corners in pixels and keypoints (D * P * 2,), and the
-        time taken.
+        images (D,), labels (D,), scores (D,), boxes (D, 4) corners in pixels and keypoints (D * P * 2,), and
+        the time taken.
     """
     detector = cast(Detector, model)
     was_training = model.training

@@ -56,8 +56,8 @@ class Prediction:
             detector that decides otherwise.
         parts: (N, P, 4) float32 corner boxes of each object's parts in pixels of the image, perhaps beyond
             it; None for a detector that knows no parts.
-        keypoints: (N, P, 2) float32 x and y of each object's key points in pixels of the image, perhaps beyond
-            it; None for a detector that knows none.
+        keypoints: (N, P, 2) float32 x and y of each object's key points in pixels of the image, perhaps
+            beyond it; None for a detector that knows none.
     """
 
     source: str | None
@@ -163,9 +163,9 @@ class Prediction:
         """Return plain values, as `detkit predict --json` writes them.
 
         Returns:
-            `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}]}`; a box is
-            x1, y1, x2, y2 in pixels, a label a name, a margin that of an SVM and keypoints [x, y] of each point
-            (None without one).
+            `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}]}`; a box
+            is x1, y1, x2, y2 in pixels, a label a name, a margin that of an SVM and keypoints [x, y] of each
+            point (None without one).
         """
         from detkit.inference.results import record
 

@@ -93,9 +93,10 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
         category_ids: ids of the classes in the dataset.
 
     Returns:
-        `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}], error}`; a box
-        is x1, y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the logistic function,
-        and keypoints are [x, y] in pixels of each point, both None without one. Of an image that could not be read, width and height are None and error says why.
+        `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}], error}`; a
+        box is x1, y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the logistic
+        function, and keypoints are [x, y] in pixels of each point, both None without one. Of an image that
+        could not be read, width and height are None and error says why.
     """
     height, width = prediction.size if prediction.error is None else (None, None)
     margins = [None] * len(prediction) if prediction.margins is None else prediction.margins.tolist()

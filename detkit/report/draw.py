@@ -69,8 +69,9 @@ def draw_detections(
         of_part = [colours[i] for i in order for _ in parts[i]]
         _outline(drawn, parts[order].reshape(-1, 4), of_part, max(1, width // 2))
     _outline(drawn, boxes[order], [colours[i] for i in order], width)
-    for i in () if keypoints is None else order:
-        _dots(drawn, keypoints[i], colours[i], 1.5 * width)
+    if keypoints is not None:
+        for i in order:
+            _dots(drawn, keypoints[i], colours[i], 1.5 * width)
     drawing = LabelDrawing(drawn, letter_size(image, weight), boxes)
     for i in order[::-1]:
         score = f"{float(scores[i]):.2f}"

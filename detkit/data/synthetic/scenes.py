@@ -34,7 +34,7 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class Piece:
-    """A shape in its place: label (-1 for clutter), coverage, where the patch begins, and its corners there."""
+    """A shape in its place: label (-1 for clutter), coverage, where the patch begins, its corners there."""
 
     label: int
     mask: Mask
@@ -138,7 +138,7 @@ class _Layers:
     def _keypoints(self, index: int) -> NDArray[np.float64]:
         """Return the (4, 3) corners of a piece; one is visible where the piece is on top just beside it."""
         found, piece = np.zeros((len(KEYPOINTS), 3)), self.pieces[index]
-        places = piece.corners + [piece.left, piece.top]
+        places = piece.corners + np.array([piece.left, piece.top])
         for place, (x, y) in enumerate(places):
             inward = places.mean(axis=0) - (x, y)
             beside = np.floor((x, y) + 2 * inward / np.linalg.norm(inward)).astype(int)

@@ -240,9 +240,9 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
 
     Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
     becomes the box around its four mapped corners, clipped to the new image. An object whose centre
-    leaves the image is dropped. A key point that leaves it counts as not labelled, and in a mirror left points
-    become right ones. A crowd region, which only says where not to look for background,
-    stays while any of it is visible, and so does a proposal.
+    leaves the image is dropped. A key point that leaves it counts as not labelled, and in a mirror left
+    ones become right ones. A crowd region, which only says where not to look for background, stays while
+    any of it is visible, and so does a proposal.
 
     Args:
         target: objects and proposals in the old pixels.

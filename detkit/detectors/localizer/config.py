@@ -32,6 +32,26 @@ class RegressionConfig(Spec):
     """Factor of the loss beside that of the class."""
 
 
+class KeypointsConfig(Spec):
+    """The key points of the object, beside its box, and how they are found (Toshev 2014)."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The points, those of the training set in its order; left_ and right_ ones change places in a mirror."""
+    stages: Count = 1
+    """Regressions one after another: the first sees the whole image, each further one, a network of its own,
+    a crop around each point that the one before found."""
+    crop_scale: Positive = 0.5
+    """Side of such a crop, in longer sides of the object's box."""
+    loss_weight: NonNegative = 10.0
+    """Factor of the loss of each stage beside that of the class."""
+
+    @model_validator(mode="after")
+    def _differ(self) -> KeypointsConfig:
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("keypoints.names has a name more than once")
+        return self
+
+
 class LocalizerConfig(DetectorConfig):
     """A network that says which object an image shows, and where; its other objects it leaves out."""
 
@@ -47,6 +67,8 @@ class LocalizerConfig(DetectorConfig):
     """Share of activations dropped, as in a classifier."""
     regression: RegressionConfig = RegressionConfig()
     """Where the object is."""
+    keypoints: KeypointsConfig | None = None
+    """Where its key points are; null looks for none."""
     top: Count = 5
     """How many classes are guessed for an image, best first, each with a box."""
 
@@ -62,7 +84,9 @@ class LocalizerConfig(DetectorConfig):
     @classmethod
     def complete(cls, config: Values) -> Values:
         """Evaluate by localization, and let crops keep the boxes of their objects."""
-        found = fill({"evaluate": {}, **config}, {"evaluate": {"metric": "top1_loc"}})
+        points = mapping_of(config.get("detector") or {}).get("keypoints")
+        metric = "top1_loc" if points is None else "oks"
+        found = fill({"evaluate": {}, **config}, {"evaluate": {"metric": metric}})
         data = mapping_of(found.get("data"))
         if not isinstance(data, dict):
             return found
@@ -76,8 +100,8 @@ class LocalizerConfig(DetectorConfig):
     def _has_what_it_branches_from(self) -> LocalizerConfig:
         if self.regression.attach == "fc" and family_of(self.backbone).fc is None:
             raise ValueError(
-                f"regression.attach: fc needs a backbone with fc6 and fc7, which {self.backbone.type} has not; "
-                "take conv"
+                f"regression.attach: fc needs a backbone with fc6 and fc7, which {self.backbone.type} has "
+                "not; take conv"
             )
         return self
 

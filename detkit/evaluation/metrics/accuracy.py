@@ -82,7 +82,7 @@ def measure_accuracy(
 
 
 def places(images: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the (D,) place of each guess in its image, 0 for the best; of equal scores the earlier is better.
+    """Return the (D,) place of each guess in its image, 0 for the best; of equal ones the earlier is better.
 
     Args:
         images: (D,) image of each guess.

@@ -73,4 +73,4 @@ def evaluate_localization(truth: AnnotationSet, detections: DetectionSet) -> Loc
     of_class = [
         np.where(number, (shows & hit[:, None]).sum(axis=0) / np.maximum(number, 1), np.nan) for hit in hits
     ]
-    return Localization(*overall, *of_class)
+    return Localization(overall[0], overall[1], of_class[0], of_class[1])

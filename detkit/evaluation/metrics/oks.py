@@ -1,4 +1,4 @@
-"""COCO's key point metric: AP over object keypoint similarity, to the last bit of the official implementation."""
+"""COCO's key point metric, AP over object keypoint similarity, to the last bit of the official code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OksResult(CocoResult):
     @property
     def stats(self) -> dict[str, float]:
         """The ten official numbers by name; NaN where there is nothing to average."""
-        found = {}
+        found: dict[str, float] = {}
         for name, values in (("AP", self.precision), ("AR", self.recall)):
             found |= {
                 name: mean_existing(values[..., 0, -1]),
@@ -60,13 +60,17 @@ def sigmas_of(layout: KeypointLayout) -> tuple[float, ...]:
 
 
 def evaluate_oks(
-    truth: AnnotationSet, detections: DetectionSet, sigmas: Sequence[float] = (), *, threads: int | None = None
+    truth: AnnotationSet,
+    detections: DetectionSet,
+    sigmas: Sequence[float] = (),
+    *,
+    threads: int | None = None,
 ) -> OksResult:
     """Score key points by COCO's rules; the arrays equal pycocotools 2.0.11's in every bit.
 
-    Detections are matched to objects as boxes are, by the similarity of their points in the place of IoU. An
-    object without a labelled point is ignored, and so is a crowd, which any number of detections may be matched
-    to; a detection is as large as the box around its points. The best 20 detections of a class and image count.
+    Detections are matched to objects as boxes are, by the similarity of their points in the place of IoU.
+    An object without a labelled point is ignored, and so is a crowd, which any number of detections may be
+    matched to. A detection is as large as the box around its points. The best 20 of a class and image count.
 
     Args:
         truth: N images and their objects, with key points.
@@ -119,9 +123,7 @@ def require_keypoints(truth: AnnotationSet, detections: DetectionSet) -> Keypoin
     return truth.layout
 
 
-def similarities(
-    truth: AnnotationSet, detections: DetectionSet, sigmas: NDArray[np.float64]
-) -> Similarities:
+def similarities(truth: AnnotationSet, detections: DetectionSet, sigmas: NDArray[np.float64]) -> Similarities:
     """Return the object keypoint similarity of each detection with the objects of its class and image.
 
     NumPy and not a compiled loop: only its own exp and its order of summing give the official bits.

@@ -55,6 +55,10 @@ class FcTail(nn.Module):
         self.outputs_per_class = {"classifier.6": 1}
         self.map_channels, self.vector_channels = channels_in, channels
 
+    def drop_logits(self) -> None:
+        """Leave the layer of the logits out, where nobody asks for them; then `vector` is the last step."""
+        self.classifier[-1], self.outputs_per_class = nn.Identity(), {}
+
     def map(self, conv5: Tensor) -> Tensor:
         """Return the (B, C, size, size) map that fc6 sees of a (B, C, H, W) map."""
         return adaptive_max_pool(conv5, self.size)
@@ -98,9 +102,13 @@ class StageTail(nn.Module):
         self.names, self.pooled, self.dropout = tuple(parts), pooled, dropout
         for name, part in parts.items():
             _add_at(self, name, part)
-        self.fc = gaussian_linear(channels, num_classes)
+        self.fc: nn.Module = gaussian_linear(channels, num_classes)
         self.outputs_per_class = {"fc": 1}
         self.map_channels = self.vector_channels = channels
+
+    def drop_logits(self) -> None:
+        """Leave the layer of the logits out, where nobody asks for them; then `vector` is the last step."""
+        self.fc, self.outputs_per_class = nn.Identity(), {}
 
     def map(self, x: Tensor) -> Tensor:
         """Return the (B, channels, h, w) map of the stage for a (B, C, H, W) map."""
@@ -111,7 +119,7 @@ class StageTail(nn.Module):
         return x
 
     def vector(self, x: Tensor) -> Tensor:
-        """Return the (B, channels) means over the cells of the stage's map, some of them dropped in training."""
+        """Return the (B, channels) means over the cells of the stage's map; in training some are dropped."""
         return F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training)
 
     def logits(self, means: Tensor) -> Tensor:

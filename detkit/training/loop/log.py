@@ -27,7 +27,10 @@ _SHOWN = (
     "top1",
     "top5",
     "top1_loc",
-    "top5_loc", "oks", "pcp")  # of a validation, besides the number that decides
+    "top5_loc",
+    "oks",
+    "pcp",
+)  # of a validation, besides the number that decides
 
 
 class TrainingLog:

@@ -169,7 +169,7 @@ def test_boxes_are_in_pixels_of_the_file_and_padding_changes_nothing() -> None:
 def test_the_whole_image_is_warped_to_the_square() -> None:
     model = build()
     images = bright((4, 8, 40, 30), size=(48, 80)).images
-    square = model.squares(images)
+    square = model.squares(model.prepare(images), images.sizes)
     assert square.shape == (1, 3, 64, 64)
     wanted = torch.nn.functional.interpolate(model.prepare(images), (64, 64), mode="bilinear", antialias=True)
     torch.testing.assert_close(square, wanted)

@@ -56,7 +56,7 @@ def test_is_one_less_the_error_of_the_challenge(seed: int) -> None:
 def test_it_decides_where_it_is_asked_for() -> None:
     truth, found = random_sets(3)
     measured = measure(truth, found, "top1_loc")
-    assert list(measured.columns)[0] == "top1_loc"
+    assert next(iter(measured.columns)) == "top1_loc"
     assert measured.value == evaluate_localization(truth, found).top1
     assert measured.to_json()["top5_loc"] == pytest.approx(evaluate_localization(truth, found).top5)
     assert len(measured.records.thresholds) == 10

@@ -36,10 +36,14 @@ def random_keypoints(seed: int, layout: KeypointLayout) -> tuple[AnnotationSet, 
     points = np.concatenate([truth.boxes[:, None, :2] + spread, seen], axis=2) * (seen > 0)
     own = found.boxes[:, None, :2] + rng.random((len(found.scores), count, 2)) * found.boxes[:, None, 2:]
     for row in range(len(own)):  # most of them belong to an object of their image and class
-        same = np.flatnonzero((truth.image_index() == found.images[row]) & (truth.labels == found.labels[row]))
+        same = np.flatnonzero(
+            (truth.image_index() == found.images[row]) & (truth.labels == found.labels[row])
+        )
         if len(same) and rng.random() < 0.8:
             pick = rng.choice(same)
-            near = rng.normal(size=(count, 2)) * math.sqrt(truth.areas[pick]) * rng.choice([0, 0.02, 0.08, 0.3])
+            near = (
+                rng.normal(size=(count, 2)) * math.sqrt(truth.areas[pick]) * rng.choice([0, 0.02, 0.08, 0.3])
+            )
             own[row] = points[pick, :, :2] + near
     return replace(truth, keypoints=points, layout=layout), replace(found, keypoints=own)
 
@@ -91,10 +95,12 @@ def test_arrays_and_numbers_are_the_official_ones(block: int) -> None:
     assert any(0 < one.stats["AP"] < 1 for one in found)
 
 
-def test_a_thousand_sets_of_other_points_are_the_official_ones() -> None:
+def test_sets_of_other_points_are_the_official_ones() -> None:
     for seed in range(200, 230):
         count = seed % 11 + 1
-        require_same(seed, KeypointLayout(tuple(map(str, range(count)))), tuple(0.02 + 0.01 * np.arange(count)))
+        require_same(
+            seed, KeypointLayout(tuple(map(str, range(count)))), tuple(0.02 + 0.01 * np.arange(count))
+        )
 
 
 def test_sigmas_are_the_official_ones_in_their_order() -> None:
@@ -132,7 +138,7 @@ def test_what_cannot_be_compared_is_said() -> None:
     with pytest.raises(UserError, match="detections do not have"):
         evaluate_oks(truth, replace(found, keypoints=None))
     assert found.keypoints is not None
-    with pytest.raises(UserError, match="the detections have 16 key points, the annotations 17: nose, left_eye"):
+    with pytest.raises(UserError, match="have 16 key points, the annotations 17: nose, left_eye"):
         evaluate_oks(truth, replace(found, keypoints=found.keypoints[:, :16]))
     with pytest.raises(UserError, match="oks_sigmas: 2 are given, but there are 17"):
         evaluate_oks(truth, found, (0.1, 0.2))
