@@ -96,3 +96,18 @@ def test_without_jitter_the_context_is_the_same_on_every_side() -> None:
     boxes = to_corners(crops.annotations.boxes, "voc")[room]
     np.testing.assert_allclose(boxes[:, :2], 0.25 * sides[room], atol=1)
     assert room.any()
+
+
+def test_key_points_go_with_their_crops() -> None:
+    images = SyntheticSet(3, seed=4, classes=("kite", "dart"))
+    truth = images.annotations()
+    crops = object_crops(Source(truth, images.render), 0.0).annotations
+    assert truth.keypoints is not None
+    assert crops.keypoints is not None
+    for own, old, box in zip(crops.keypoints, truth.keypoints, truth.boxes, strict=True):
+        for (x, y, seen), (old_x, old_y, was) in zip(own.tolist(), old.tolist(), strict=True):
+            inside = box[0] - 0.5 <= old_x < box[2] + 0.5 and box[1] - 0.5 <= old_y < box[3] + 0.5
+            assert seen == (was if inside else 0)
+            if seen:
+                assert (x, y) == (old_x - box[0] + 1, old_y - box[1] + 1)
+    assert (crops.keypoints[:, :, 2] > 0).any()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from detkit.detectors.localizer.coding import decode_boxes, encode_boxes
+from detkit.detectors.localizer.coding import decode_boxes, decode_points, encode_boxes, encode_points
 
 
 def test_codes_are_centre_and_sides_in_sides_of_the_image() -> None:
@@ -36,3 +36,15 @@ def test_boxes_end_where_the_image_does_and_are_never_inside_out() -> None:
 def test_no_boxes() -> None:
     assert encode_boxes(torch.zeros(0, 4), []).shape == (0, 4)
     assert decode_boxes(torch.zeros(0, 4), (5, 5)).shape == (0, 4)
+
+
+def test_points_are_ways_from_the_middle_in_sides_of_their_image() -> None:
+    points = torch.tensor([[[0.0, 0.0], [30.0, 5.0]], [[10.0, 10.0], [-5.0, 25.0]]])
+    sizes = [(20, 40), (10, 20)]
+    wanted = [
+        [[(x - width / 2) / width, (y - height / 2) / height] for x, y in own.tolist()]
+        for own, (height, width) in zip(points, sizes, strict=True)
+    ]
+    codes = encode_points(points, sizes)
+    torch.testing.assert_close(codes, torch.tensor(wanted))
+    torch.testing.assert_close(decode_points(codes, sizes), points)
