@@ -337,7 +337,8 @@ def _keypoints(
     for place, record in enumerate(categories):
         own = record.get("keypoints", [])
         columns = [layout.names.index(name) for name in own]
-        rows = [row for row in np.flatnonzero(category == place).tolist() if "keypoints" in objects[row]]
+        of_class = np.flatnonzero(category == place).tolist() if own else []
+        rows = [row for row in of_class if "keypoints" in objects[row]]
         values = _point_array([objects[row]["keypoints"] for row in rows], len(own))
         if values is None:
             bad = next(row for row in rows if _point_array([objects[row]["keypoints"]], len(own)) is None)
@@ -354,7 +355,7 @@ def _point_array(values: list[Any], count: int) -> Keypoints | None:
     points = number_array(values) if values else np.zeros((0, 3 * count))
     if points is None or points.shape != (len(values), 3 * count):
         return None
-    points = points.reshape(-1, count, 3)
+    points = points.reshape(len(values), count, 3)
     is_known = np.isin(points[:, :, 2], (0, 1, 2)).all() and (np.abs(points) <= FARTHEST_PX).all()
     return points if is_known else None
 
