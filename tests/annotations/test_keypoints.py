@@ -20,7 +20,12 @@ from detkit.annotations.writers import write_coco
 from detkit.data.synthetic.dataset import SyntheticSet
 from detkit.errors import UserError
 
-PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"], "skeleton": [[1, 2], [1, 3]]}
+PERSON = {
+    "id": 1,
+    "name": "person",
+    "keypoints": ["nose", "left_eye", "right_eye"],
+    "skeleton": [[1, 2], [1, 3]],
+}
 DOG = {"id": 2, "name": "dog", "keypoints": ["tail", "nose"], "skeleton": [[1, 2]]}
 CAR = {"id": 3, "name": "car"}
 
@@ -50,9 +55,7 @@ MIXED = (
 
 def test_points_of_all_categories_are_read_by_their_names(tmp_path: Path) -> None:
     truth = read(tmp_path, content(*MIXED))
-    assert truth.layout == KeypointLayout(
-        ("nose", "left_eye", "right_eye", "tail"), ((0, 1), (0, 2), (3, 0))
-    )
+    assert truth.layout == KeypointLayout(("nose", "left_eye", "right_eye", "tail"), ((0, 1), (0, 2), (3, 0)))
     assert truth.keypoints is not None
     assert truth.keypoints.tolist() == [
         [[5, 6, 2], [7.5, 8, 1], [0, 0, 0], [0, 0, 0]],
@@ -79,7 +82,11 @@ def test_a_file_without_names_has_no_points(tmp_path: Path) -> None:
         (["x", 2, 2] * 3, (PERSON,), "found"),
         ([1e99, 2, 2] * 3, (PERSON,), "found"),
         ("nose", (PERSON,), "found nose|found 'nose'"),
-        ([1, 2, 2] * 3, ({**PERSON, "keypoints": ["a", "a", "b"]},), r"categories\[0\]: keypoints must be names"),
+        (
+            [1, 2, 2] * 3,
+            ({**PERSON, "keypoints": ["a", "a", "b"]},),
+            r"categories\[0\]: keypoints must be names",
+        ),
         ([1, 2, 2] * 3, ({**PERSON, "keypoints": "nose"},), "keypoints must be names"),
         ([1, 2, 2] * 3, ({**PERSON, "skeleton": [[0, 1]]},), "pairs of numbers from 1 to 3"),
         ([1, 2, 2] * 3, ({**PERSON, "skeleton": [[1, 4]]},), "pairs of numbers from 1 to 3"),

@@ -26,6 +26,7 @@ NAMES = (
     "faster_rcnn_resnet18_synthetic",
     "faster_rcnn_resnet50_c4_coco",
     "faster_rcnn_zfnet_voc07",
+    "localizer_resnet18_synthetic_keypoints",
     "rcnn_alexnet_voc07",
     "sppnet_zfnet_voc07",
 )

@@ -65,7 +65,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_its_files(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {"class", "box", "keypoints1", "keypoints2", "oks", "pcp"} <= {key for line in lines for key in line}
+    assert {"class", "box", "keypoints1", "keypoints2", "oks", "pcp"} <= {
+        key for line in lines for key in line
+    }
     page = (run / "report.html").read_text()
     assert all(word in page for word in ("OKS AP50", "PCP", "VOC07 AP"))
     truth = open_validation_set(tiny().data).annotations
@@ -102,7 +104,8 @@ def test_predictions_have_key_points(run: Path, tmp_path: Path) -> None:
 def test_what_it_sees_and_costs(tmp_path: Path) -> None:
     drawn = show_data(tiny(), out=tmp_path / "drawn", num_batches=1)
     assert drawn["batches"][0]["images"] == 4
-    assert check(tiny()).to_json()["errors"] == []
+    found = check("localizer_resnet18_synthetic_keypoints", overrides=TINY)
+    assert found.to_json()["errors"] == []
     assert plan(tiny()) is not None
 
 
@@ -117,7 +120,10 @@ def test_a_dataset_of_boxes_starts_one(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("data.val={type: image_folder, root: x}", "goes with data of type image_folder"),
-        ("data.val={type: object_crops, of: {type: synthetic}, boxes: crop}", "but for object_crops with boxes"),
+        (
+            "data.val={type: object_crops, of: {type: synthetic}, boxes: crop}",
+            "but for object_crops with boxes",
+        ),
         ("evaluate.metric=top1", "a classifier's, and its only one"),
         ("detector.regression.attach=fc", "take conv"),
     ],

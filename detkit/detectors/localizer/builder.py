@@ -45,11 +45,11 @@ def _cascade(
 
 
 def build_trunk(spec: LocalizerConfig, num_classes: int | None, on_weights: OnWeights | None) -> Trunk:
-    """Return the network of a config with its pretrained weights; of no classes it has no logits either."""
+    """Return the network of a config with its pretrained weights; without classes as far as a head sees."""
     backbone = build_backbone(spec.backbone, pyramid=False, crops=True)
     tail = build_tail(spec.backbone, backbone, spec.dropout, num_classes or 1)
     if num_classes is None:
-        tail.drop_logits()
+        tail.cut_behind("map" if spec.regression.attach == "conv" else "vector")
     if on_weights is not None and spec.backbone.weights != "none":
         rest = {f"{name}.": part for name, part in tail.named_children()}
         on_weights(load_pretrained(spec.backbone, {"": backbone, **rest}))

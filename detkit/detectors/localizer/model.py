@@ -151,7 +151,9 @@ class Localizer(ImageInput):
 
     def _of_class(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Return the (N, V) codes of a class each of (N, sets, V)."""
-        return codes[:, 0] if self.class_agnostic else codes[torch.arange(len(labels)), labels]
+        if self.class_agnostic:
+            return codes[:, 0]
+        return codes[torch.arange(len(labels), device=labels.device), labels]
 
     def _of_guesses(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Return the (N, V) codes of N classes of one image of (sets, V)."""

@@ -6,7 +6,7 @@ It has three steps, behind each of which another head may branch off: `map`, `ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,9 +55,13 @@ class FcTail(nn.Module):
         self.outputs_per_class = {"classifier.6": 1}
         self.map_channels, self.vector_channels = channels_in, channels
 
-    def drop_logits(self) -> None:
-        """Leave the layer of the logits out, where nobody asks for them; then `vector` is the last step."""
-        self.classifier[-1], self.outputs_per_class = nn.Identity(), {}
+    def cut_behind(self, step: Literal["map", "vector"]) -> None:
+        """Leave out the layers behind a step, where nobody asks for what they say."""
+        self.outputs_per_class = {}
+        if step == "map":
+            self.classifier = nn.Sequential(nn.Identity())
+        else:
+            self.classifier[-1] = nn.Identity()
 
     def map(self, conv5: Tensor) -> Tensor:
         """Return the (B, C, size, size) map that fc6 sees of a (B, C, H, W) map."""
@@ -106,8 +110,8 @@ class StageTail(nn.Module):
         self.outputs_per_class = {"fc": 1}
         self.map_channels = self.vector_channels = channels
 
-    def drop_logits(self) -> None:
-        """Leave the layer of the logits out, where nobody asks for them; then `vector` is the last step."""
+    def cut_behind(self, step: Literal["map", "vector"]) -> None:
+        """Leave out the layers behind a step, where nobody asks for what they say: here those of the logits."""
         self.fc, self.outputs_per_class = nn.Identity(), {}
 
     def map(self, x: Tensor) -> Tensor:

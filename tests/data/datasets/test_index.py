@@ -90,7 +90,10 @@ def test_key_points_are_in_continuous_pixels() -> None:
     points = np.zeros((annotations.num_objects, 2, 3))
     points[0] = [[1, 5, 2], [3, 7, 1]]
     layout = KeypointLayout(("left", "right"))
-    for box_format, first in (("voc", [[0.5, 4.5, 2], [2.5, 6.5, 1]]), ("coco", [[1.5, 5.5, 2], [3.5, 7.5, 1]])):
+    for box_format, first in (
+        ("voc", [[0.5, 4.5, 2], [2.5, 6.5, 1]]),
+        ("coco", [[1.5, 5.5, 2], [3.5, 7.5, 1]]),
+    ):
         index = Index.of(replace(annotations, box_format=box_format, keypoints=points, layout=layout))
         target = index.target(1)
         assert target.keypoints is not None

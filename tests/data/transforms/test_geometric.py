@@ -369,7 +369,7 @@ def test_a_canvas_is_up_to_as_large_as_told_and_the_image_anywhere_on_it() -> No
 
 
 def pointed(points: list[list[float]], size: tuple[int, int] = (90, 110)) -> tuple[Tensor, Target]:
-    """Return a dark image with a bright square of 6 pixels around each point, and an object with these points."""
+    """Return a dark image with a bright square of 6 pixels around each point, and an object with these."""
     image = torch.zeros(3, *size, dtype=torch.uint8)
     for channel, (x, y, _) in enumerate(points):
         image[channel, int(y) - 3 : int(y) + 3, int(x) - 3 : int(x) + 3] = 255
@@ -380,7 +380,9 @@ def pointed(points: list[list[float]], size: tuple[int, int] = (90, 110)) -> tup
 @pytest.mark.parametrize("transform", GEOMETRIC, ids=ids)
 @pytest.mark.parametrize("seed", range(4))
 def test_key_points_are_where_their_pixels_went(transform: Transform, seed: int) -> None:
-    image, target = transform(*pointed([[40.0, 50, 2], [70, 30, 1], [50, 20, 2]]), np.random.default_rng(seed))
+    image, target = transform(
+        *pointed([[40.0, 50, 2], [70, 30, 1], [50, 20, 2]]), np.random.default_rng(seed)
+    )
     assert target.keypoints is not None
     height, width = image.shape[1:]
     checked = 0

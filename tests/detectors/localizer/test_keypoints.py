@@ -43,7 +43,7 @@ def build(num_classes: int = 2, **more: Any) -> Localizer:
 
 
 def batch() -> TrainBatch:
-    """Two images with a bright box each; its points are two corners and the middle, one of them unlabelled."""
+    """Two images with a bright box each; its points are two corners and the middle, one unlabelled."""
     noise = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 80, (2, 3, 64, 64), generator=noise, dtype=torch.uint8)
     targets = []
@@ -173,13 +173,16 @@ def test_points_are_in_pixels_of_the_file() -> None:
     assert alone.keypoints is not None
     assert scaled.keypoints is not None
     assert alone.keypoints.shape == (2, 3, 2)
-    torch.testing.assert_close(scaled.keypoints, alone.keypoints * torch.tensor([3.0, 2.0]), rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        scaled.keypoints, alone.keypoints * torch.tensor([3.0, 2.0]), rtol=1e-3, atol=1e-2
+    )
 
 
 def test_names_that_are_not_the_datasets_are_refused(tmp_path: Path) -> None:
     small = ["data.train.of.num_images=2", "data.val=null", "device=cpu"]
     other = load_config(
-        "localizer_resnet18_synthetic_keypoints", [*small, "detector.keypoints.names=[left, tip, tail, right]"]
+        "localizer_resnet18_synthetic_keypoints",
+        [*small, "detector.keypoints.names=[left, tip, tail, right]"],
     )
     with pytest.raises(UserError, match="training set has these, in this order: tip, left, tail, right"):
         train(other, out=tmp_path / "other")

@@ -82,10 +82,12 @@ def test_every_backbone_learns_all_its_weights(name: str, attach: str) -> None:
         with pytest.raises(ValidationError, match="take conv"):
             spec(name, regression={"attach": "fc"})
         return
-    model = build(name, regression={"attach": attach, "channels": 8})
+    points = {"names": ("tip", "tail"), "stages": 2}
+    model = build(name, regression={"attach": attach, "channels": 8}, keypoints=points)
     torch.stack(list(model(bright(*TWO)).values())).sum().backward()
     assert not [key for key, value in model.named_parameters() if value.grad is None]
-    assert [len(found) for found in model.eval().detect(bright(*TWO).images)] == [3, 3]
+    found = model.eval().detect(bright(*TWO).images)
+    assert [one.keypoints.shape for one in found if one.keypoints is not None] == [(3, 2, 2)] * 2
 
 
 def test_the_losses_are_those_of_the_formulas() -> None:
