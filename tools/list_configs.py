@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configs.md"
-FIELD = re.compile(r"# (?P<key>Reproduces|mAP|AP50|OKS AP|Miss rate|Top-1|Hours|Data|Commands?): +(?P<text>.+)")
+FIELD = re.compile(
+    r"# (?P<key>Reproduces|mAP|AP50|OKS AP|Miss rate|Top-1|Hours|Data|Commands?): +(?P<text>.+)"
+)
 GOES_ON = re.compile(r"# {6,}(?P<text>\S.*)")
 SCORES = ("mAP", "AP50", "OKS AP", "Miss rate", "Top-1")
 FIRST = """\

@@ -6,6 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
@@ -87,7 +88,6 @@ def read_coco(
     order = order[np.asarray(labels, dtype=np.int32)[order] >= 0]
     known = dict(zip(category_names, category_ids.tolist(), strict=True))
     boxes = box_column(objects, "annotations", annotations)[order]
-    layout = _layout(categories, annotations)
     truth = AnnotationSet(
         classes=tuple(kept),
         category_ids=np.asarray(class_ids(kept, known), dtype=np.int64),
@@ -106,10 +106,8 @@ def read_coco(
         ids=_object_ids(objects, annotations)[order],
         root=str(images),
         sources=np.full(len(image_records), str(annotations)),
-        keypoints=_keypoints(objects, category, categories, layout, annotations)[order] if layout else None,
-        layout=layout,
     )
-    return require_boxes(truth)
+    return require_boxes(_with_keypoints(truth, objects, category, categories, order, annotations))
 
 
 def read_json(file: Path) -> Any:
@@ -294,6 +292,22 @@ def _positions(objects: list[Record], key: str, ids: NDArray[np.int64], file: Pa
 def _place(objects: Sequence[Record], position: int, file: Path, section: str = "annotations") -> str:
     number = objects[position].get("id")
     return f"{file}: {section}[{position}] (id {'none' if number is None else shown(number)})"
+
+
+def _with_keypoints(
+    truth: AnnotationSet,
+    objects: list[Record],
+    category: NDArray[np.int64],
+    categories: list[Record],
+    order: NDArray[np.int64],
+    file: Path,
+) -> AnnotationSet:
+    """Return the set with the key points of its objects, where the categories name some."""
+    layout = _layout(categories, file)
+    if layout is None:
+        return truth
+    points = _keypoints(objects, category, categories, layout, file)
+    return replace(truth, keypoints=points[order], layout=layout)
 
 
 def _layout(categories: list[Record], file: Path) -> KeypointLayout | None:

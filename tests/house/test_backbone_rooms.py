@@ -16,7 +16,8 @@ NAMES = re.compile("|".join(family.name for family in FAMILIES), re.IGNORECASE)
 # Shipped configs that a command starts from, the network of the lineage unless the user names one, published
 # detectors whose weights are read, and what a paper measured its times with.
 ALLOWED = re.compile(
-    r"(faster_rcnn|fasterrcnn|fast_rcnn|rcnn|sppnet|dpm_cnn|classifier)_resnet\w+|\bresnet18\b|VGG16 on a K40"
+    r"(faster_rcnn|fasterrcnn|fast_rcnn|rcnn|sppnet|dpm_cnn|classifier|localizer)_resnet\w+|\bresnet18\b"
+    r"|VGG16 on a K40"
 )
 ROOMS = {BACKBONES / family.name for family in FAMILIES}
 # A detector's config names the network of its paper, which is its default.

@@ -12,6 +12,9 @@ from detkit.detectors.localizer.coding import decode_points, encode_points
 from detkit.detectors.localizer.heads import RegressionHead, Trunk
 from detkit.ops.sampling import mix_seed
 
+MOST_SPREAD = 0.2
+"""Most deviation of a misplaced crop, in sides of it: farther away it would not show its point."""
+
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -39,8 +42,9 @@ class KeypointCascade(nn.Module):
     """Regression of P key points from the whole image, then of the way left for each from a crop of it.
 
     A crop is a square around the point that the stage before found. It is trained on squares around places
-    that are as far from the true one, by chance, as the stage before was in that image: here all stages
-    learn at a time, where the paper has one after another and the errors of the whole training set.
+    that are as far from the true one, by chance, as the stage before was in that image, but not so far that
+    the crop misses it: here all stages learn at a time, where the paper has one after another and the errors
+    of the whole training set.
 
     Args:
         first: the regression from the image.
@@ -84,7 +88,7 @@ class KeypointCascade(nn.Module):
         losses = [_mean(distance(codes, wanted), shows)]
         off = (decode_points(codes.detach(), sizes) - true) / reach[:, None, None]
         for number, refiner in enumerate(self.refiners):
-            spread = _mean_each(off.square(), shows).div(2).sqrt()
+            spread = _mean_each(off.square(), shows).div(2).sqrt().clamp(max=self.crop_scale * MOST_SPREAD)
             noise = torch.stack([_normal(seed, number, off.shape[1:]) for seed in seeds]).to(off.device)
             away = noise * spread[:, None, None]
             sides = self.crop_scale * reach

@@ -111,7 +111,7 @@ class StageTail(nn.Module):
         self.map_channels = self.vector_channels = channels
 
     def cut_behind(self, step: Literal["map", "vector"]) -> None:
-        """Leave out the layers behind a step, where nobody asks for what they say: here those of the logits."""
+        """Leave out the layers behind a step, where nobody asks for what they say: here the logits' layer."""
         self.fc, self.outputs_per_class = nn.Identity(), {}
 
     def map(self, x: Tensor) -> Tensor:
