@@ -32,6 +32,9 @@ class Target:
         crowd: (N,) bool; COCO's regions that hold many objects. They are never positives.
         proposals: (P, 4) float32 boxes where a detector brings its own, otherwise None.
         image: index of the image in its dataset; it seeds sampling and names the image in errors.
+        keypoints: (N, P, 3) float32 x and y in pixels, and visibility: 0 is not labelled, 1 hidden, 2
+            visible; None in a dataset without.
+        mirrored: for each key point the place of the one that it becomes in a mirror.
     """
 
     boxes: Tensor
@@ -40,6 +43,8 @@ class Target:
     crowd: Tensor
     proposals: Tensor | None = None
     image: int = 0
+    keypoints: Tensor | None = None
+    mirrored: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +58,7 @@ class Target:
             difficult=self.difficult.to(device, non_blocking=True),
             crowd=self.crowd.to(device, non_blocking=True),
             proposals=None if self.proposals is None else self.proposals.to(device, non_blocking=True),
+            keypoints=None if self.keypoints is None else self.keypoints.to(device, non_blocking=True),
         )
 
     @staticmethod
@@ -83,6 +89,8 @@ class Detections:
             detector that decides otherwise.
         parts: (N, P, 4) corner boxes of each object's parts, perhaps beyond the image; None for a detector
             that knows no parts.
+        keypoints: (N, P, 2) x and y of each object's key points, perhaps beyond the image; None for a
+            detector that knows none.
     """
 
     boxes: Tensor
@@ -90,6 +98,7 @@ class Detections:
     labels: Tensor
     margins: Tensor | None = None
     parts: Tensor | None = None
+    keypoints: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configs.md"
-FIELD = re.compile(r"# (?P<key>Reproduces|mAP|AP50|Miss rate|Top-1|Hours|Data|Commands?): +(?P<text>.+)")
+FIELD = re.compile(
+    r"# (?P<key>Reproduces|mAP|AP50|OKS AP|Miss rate|Top-1|Hours|Data|Commands?): +(?P<text>.+)"
+)
 GOES_ON = re.compile(r"# {6,}(?P<text>\S.*)")
-SCORES = ("mAP", "AP50", "Miss rate", "Top-1")
+SCORES = ("mAP", "AP50", "OKS AP", "Miss rate", "Top-1")
 FIRST = """\
 # Shipped configs
 
@@ -33,6 +35,10 @@ GROUPS = {
         "[The paper, choice by choice](papers/hog_svm.md). Its numbers are miss rates: less is better.",
     ),
     "overfeat": ("OverFeat", "[The paper, choice by choice](papers/overfeat.md)."),
+    "localizer": (
+        "Localizers",
+        "[The papers, choice by choice](papers/localizer.md). Their numbers are images localized, or OKS AP.",
+    ),
     "rcnn": ("R-CNN", "[The paper, choice by choice](papers/rcnn.md)."),
     "sppnet": ("SPP-net", "[The paper, choice by choice](papers/sppnet.md)."),
     "fast_rcnn": ("Fast R-CNN", "[The paper, choice by choice](papers/fast_rcnn.md), with its ablations."),

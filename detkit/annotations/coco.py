@@ -6,6 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.class_names import LARGEST_ID, class_ids, free_ids, label_names, listed, name_fault
 from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.keypoints import KeypointLayout, Keypoints
 from detkit.annotations.validity import FARTHEST_PX, require_boxes, stated_size
 from detkit.errors import UserError, shown
 from detkit.storage.json_text import json_bytes
@@ -105,7 +107,7 @@ def read_coco(
         root=str(images),
         sources=np.full(len(image_records), str(annotations)),
     )
-    return require_boxes(truth)
+    return require_boxes(_with_keypoints(truth, objects, category, categories, order, annotations))
 
 
 def read_json(file: Path) -> Any:
@@ -290,6 +292,86 @@ def _positions(objects: list[Record], key: str, ids: NDArray[np.int64], file: Pa
 def _place(objects: Sequence[Record], position: int, file: Path, section: str = "annotations") -> str:
     number = objects[position].get("id")
     return f"{file}: {section}[{position}] (id {'none' if number is None else shown(number)})"
+
+
+def _with_keypoints(
+    truth: AnnotationSet,
+    objects: list[Record],
+    category: NDArray[np.int64],
+    categories: list[Record],
+    order: NDArray[np.int64],
+    file: Path,
+) -> AnnotationSet:
+    """Return the set with the key points of its objects, where the categories name some."""
+    layout = _layout(categories, file)
+    if layout is None:
+        return truth
+    points = _keypoints(objects, category, categories, layout, file)
+    return replace(truth, keypoints=points[order], layout=layout)
+
+
+def _layout(categories: list[Record], file: Path) -> KeypointLayout | None:
+    """Return the key points that the categories name, each name once; None where they name none."""
+    if not any("keypoints" in record for record in categories):
+        return None
+    names: dict[str, int] = {}
+    skeleton: dict[tuple[int, int], None] = {}
+    for place, record in enumerate(categories):
+        own, lines = record.get("keypoints", []), record.get("skeleton") or []
+        if not (
+            isinstance(own, list) and all(isinstance(name, str) for name in own) and len(set(own)) == len(own)
+        ):
+            raise UserError(
+                f"{file}: categories[{place}]: keypoints must be names that differ; found {shown(own)}"
+            )
+        for name in own:
+            names.setdefault(name, len(names))
+        ends = range(1, len(own) + 1)
+        for line in lines if isinstance(lines, list) else [lines]:
+            if not (
+                isinstance(line, list) and len(line) == 2 and all(is_id(end) and end in ends for end in line)
+            ):
+                raise UserError(
+                    f"{file}: categories[{place}]: skeleton must be pairs of numbers from 1 to {len(own)}; "
+                    f"found {shown(line)}"
+                )
+            skeleton.setdefault((names[own[line[0] - 1]], names[own[line[1] - 1]]))
+    return KeypointLayout(tuple(names), tuple(skeleton)) if names else None
+
+
+def _keypoints(
+    objects: list[Record],
+    category: NDArray[np.int64],
+    categories: list[Record],
+    layout: KeypointLayout,
+    file: Path,
+) -> Keypoints:
+    """Return the (M, P, 3) key points of all objects; those that an object does not have are 0."""
+    found = np.zeros((len(objects), len(layout.names), 3))
+    for place, record in enumerate(categories):
+        own = record.get("keypoints", [])
+        columns = [layout.names.index(name) for name in own]
+        of_class = np.flatnonzero(category == place).tolist() if own else []
+        rows = [row for row in of_class if "keypoints" in objects[row]]
+        values = _point_array([objects[row]["keypoints"] for row in rows], len(own))
+        if values is None:
+            bad = next(row for row in rows if _point_array([objects[row]["keypoints"]], len(own)) is None)
+            raise UserError(
+                f"{_place(objects, bad, file)}: keypoints must be x, y and 0, 1 or 2 of each of {len(own)} "
+                f"points; found {shown(objects[bad]['keypoints'])}"
+            )
+        found[np.ix_(rows, columns)] = values
+    return found
+
+
+def _point_array(values: list[Any], count: int) -> Keypoints | None:
+    """Return the (N, count, 3) points that N values of a JSON file are, None where one is none."""
+    points = number_array(values) if values else np.zeros((0, 3 * count))
+    if points is None or points.shape != (len(values), 3 * count):
+        return None
+    points = points.reshape(len(values), count, 3)
+    is_known = np.isin(points[:, :, 2], (0, 1, 2)).all() and (np.abs(points) <= FARTHEST_PX).all()
+    return points if is_known else None
 
 
 def _areas(objects: list[Record], file: Path) -> NDArray[np.float64]:

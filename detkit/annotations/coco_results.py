@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from detkit.annotations.class_names import LARGEST_ID, listed
 from detkit.annotations.coco import Record, box_column, column, number_array, paused_collection, read_json
-from detkit.annotations.coordinates import boxes_as
+from detkit.annotations.coordinates import boxes_as, points_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.keypoints import Keypoints
 from detkit.annotations.validity import FARTHEST_PX
 from detkit.errors import UserError, shown
 from detkit.names import counted
@@ -58,7 +60,8 @@ def read_coco_results(file: str | Path, truth: AnnotationSet) -> DetectionSet:
     """Read COCO results for the images of a set, in the set's own box format.
 
     Args:
-        file: a JSON list of {image_id, category_id, bbox: [x, y, width, height], score}.
+        file: a JSON list of {image_id, category_id, bbox: [x, y, width, height], score}, perhaps with
+            keypoints: [x, y, 1, ...].
         truth: the set whose image and category ids the file uses.
 
     Raises:
@@ -82,7 +85,19 @@ def read_coco_results(file: str | Path, truth: AnnotationSet) -> DetectionSet:
     if scores is None or scores.shape != (len(values),):
         bad = next(i for i, value in enumerate(values) if not isinstance(value, int | float))
         raise UserError(f"{file}: results[{bad}]: score must be a number; found {shown(values[bad])}")
-    return _detections(images, labels, scores, boxes, truth)
+    found = _detections(images, labels, scores, boxes, truth)
+    if not any("keypoints" in record for record in content):
+        return found
+    return replace(found, keypoints=_points(content, truth, file))
+
+
+def _points(content: list[Record], truth: AnnotationSet, file: Path) -> Keypoints:
+    """Return the (D, P, 2) key points of all results, in the set's own convention."""
+    values = column(content, "keypoints", "results", file)
+    points = number_array(values)
+    if points is None or points.ndim != 2 or points.shape[1] % 3 or not (np.abs(points) <= FARTHEST_PX).all():
+        raise UserError(f"{file}: keypoints must be x, y and a number of as many points in every result")
+    return points_as(points.reshape(len(content), -1, 3)[:, :, :2], "coco", truth.box_format)
 
 
 def _detections(
@@ -143,6 +158,11 @@ def write_coco_results(file: Path, detections: DetectionSet, truth: AnnotationSe
             strict=True,
         )
     ]
+    if detections.keypoints is not None:
+        points = points_as(detections.keypoints, detections.box_format, "coco")
+        flat = np.concatenate([points, np.ones_like(points[:, :, :1])], axis=2).reshape(len(points), -1)
+        for record, own in zip(records, flat.tolist(), strict=True):
+            record["keypoints"] = own
     write_atomically(file, orjson.dumps(records))
 
 

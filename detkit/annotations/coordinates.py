@@ -88,6 +88,46 @@ def from_corners(boxes: Boxes, box_format: BoxFormat) -> Boxes:
     return corners_to_voc(boxes) if box_format == "voc" else corners_to_xywh(boxes)
 
 
+def points_to_pixels(points: Boxes, box_format: BoxFormat) -> Boxes:
+    """Return continuous points, where a pixel's centre is half a pixel from its edge, for those of a source.
+
+    Args:
+        points: (..., 2) or more; what follows x and y, such as the visibility, stays.
+        box_format: the source's convention: "coco" numbers pixels from 0, "voc" from 1.
+
+    Example:
+        >>> points_to_pixels(np.array([[0.0, 7.0, 2.0]]), "coco")
+        array([[0.5, 7.5, 2. ]])
+    """
+    moved = points.copy()
+    moved[..., :2] += 0.5 if box_format == "coco" else -0.5
+    return moved
+
+
+def points_from_pixels(points: Boxes, box_format: BoxFormat) -> Boxes:
+    """Return points of a source's convention for continuous ones; see `points_to_pixels`.
+
+    Example:
+        >>> points_from_pixels(np.array([[0.5, 7.5]]), "coco")
+        array([[0., 7.]])
+    """
+    moved = points.copy()
+    moved[..., :2] -= 0.5 if box_format == "coco" else -0.5
+    return moved
+
+
+def points_as(points: Boxes, box_format: BoxFormat, wanted: BoxFormat) -> Boxes:
+    """Return points in another source's convention, untouched (to the last bit) where they already are.
+
+    Example:
+        >>> points_as(np.array([[1.0, 4.0, 2.0]]), "voc", "coco")
+        array([[0., 3., 2.]])
+    """
+    if box_format == wanted:
+        return np.ascontiguousarray(points, np.float64)
+    return points_from_pixels(points_to_pixels(points, box_format), wanted)
+
+
 PIXEL_DECIMALS = 8
 FRACTION_DECIMALS = 14
 """Decimals of coordinates that are written in another convention than they were read in.

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.annotations.keypoints import KeypointLayout, Keypoints
+
 BoxFormat = Literal["voc", "coco"]
 """`voc`: x1 y1 x2 y2, inclusive pixels, 1-based. `coco`: x y width height, continuous, 0-based."""
 
@@ -41,6 +43,9 @@ class AnnotationSet:
         sources: (N,) str, the annotation file each image was read from, for messages (the same
             file for every image of a COCO set).
         image_roots: further folders that images may lie in, where the files of the dataset name some.
+        keypoints: (M, P, 3) float64 key points of the objects, as the files hold them: COCO's number pixels
+            from 0, those of the format "voc" from 1; None in a dataset without.
+        layout: the P key points; None without.
     """
 
     classes: tuple[str, ...]
@@ -59,6 +64,8 @@ class AnnotationSet:
     root: str
     sources: NDArray[np.str_]
     image_roots: tuple[str, ...] = ()
+    keypoints: Keypoints | None = None
+    layout: KeypointLayout | None = None
 
     @property
     def num_images(self) -> int:
@@ -76,8 +83,8 @@ class AnnotationSet:
 
 
 OF_IMAGES = ("image_files", "image_ids", "sizes", "sources")
-OF_OBJECTS = ("boxes", "labels", "difficult", "crowd", "areas", "ids")
-"""Fields of an `AnnotationSet` with a row for each image, and for each object."""
+OF_OBJECTS = ("boxes", "labels", "difficult", "crowd", "areas", "ids", "keypoints")
+"""Fields of an `AnnotationSet` with a row for each image, and for each object; one that is None has none."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class DetectionSet:
         scores: (D,) float64.
         boxes: (D, 4) float64 in `box_format`.
         box_format: the convention of `boxes`; it must be that of the annotation set.
+        keypoints: (D, P, 2) float64 x and y of each one's key points in the same convention, or None.
     """
 
     images: NDArray[np.int64]
@@ -97,11 +105,13 @@ class DetectionSet:
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
     box_format: BoxFormat
+    keypoints: Keypoints | None = None
 
     def of(self, kept: NDArray[np.bool_]) -> DetectionSet:
         """Return some of the detections; `kept` is (D,), True for those that stay."""
+        points = None if self.keypoints is None else self.keypoints[kept]
         return DetectionSet(
-            self.images[kept], self.labels[kept], self.scores[kept], self.boxes[kept], self.box_format
+            self.images[kept], self.labels[kept], self.scores[kept], self.boxes[kept], self.box_format, points
         )
 
 
@@ -151,7 +161,9 @@ def join_sets(parts: Sequence[AnnotationSet], root: Path) -> AnnotationSet:
         seen.update(part.image_files.tolist())
     counts = np.concatenate([np.diff(part.offsets) for part in kept])
     joined: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in kept]) for name in OF_IMAGES + OF_OBJECTS
+        name: np.concatenate([getattr(part, name) for part in kept])
+        for name in OF_IMAGES + OF_OBJECTS
+        if getattr(kept[0], name) is not None
     }
     roots = tuple(dict.fromkeys(folder for part in parts for folder in (part.root, *part.image_roots)))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -159,7 +171,7 @@ def join_sets(parts: Sequence[AnnotationSet], root: Path) -> AnnotationSet:
 
 
 def _rows(truth: AnnotationSet, names: Sequence[str], rows: NDArray[Any]) -> dict[str, Any]:
-    return {name: getattr(truth, name)[rows] for name in names}
+    return {name: column[rows] for name in names if (column := getattr(truth, name)) is not None}
 
 
 def _below(part: AnnotationSet, root: Path) -> list[str]:

@@ -16,10 +16,12 @@ from detkit.annotations.coordinates import (
     corners_to_xywh,
     fractions_of,
     pixels,
+    points_as,
     to_corners,
 )
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import copied_name, image_names, with_sizes
+from detkit.annotations.keypoints import num_labelled
 from detkit.annotations.text_files import write_lines
 from detkit.annotations.validity import TOLERANCE_PX, require_boxes
 from detkit.names import file_name, one_line
@@ -93,10 +95,14 @@ def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
             truth.image_ids.tolist(), truth.image_files.tolist(), truth.sizes.tolist(), strict=True
         )
     ]
-    categories = [
+    categories: list[dict[str, Any]] = [
         {"id": category_id, "name": name}
         for category_id, name in zip(truth.category_ids.tolist(), truth.classes, strict=True)
     ]
+    layout = truth.layout
+    if layout is not None:
+        lines = [[one + 1, other + 1] for one, other in layout.skeleton]
+        categories = [one | {"keypoints": list(layout.names), "skeleton": lines} for one in categories]
     owners = truth.image_ids[truth.image_index()].tolist()
     same = truth.box_format == "coco"
     boxes = (truth.boxes if same else pixels(corners_to_xywh(_corners(truth)))).tolist()
@@ -113,6 +119,12 @@ def write_coco(folder: Path, split: str, truth: AnnotationSet) -> None:
         | ({"difficult": 1} if truth.difficult[row] else {})
         for row in range(truth.num_objects)
     ]
+    if truth.keypoints is not None:
+        points = points_as(truth.keypoints, truth.box_format, "coco")
+        points = np.where(points[:, :, 2:] > 0, points, 0.0).reshape(len(points), -1)
+        numbers = num_labelled(truth.keypoints).tolist()
+        for one, own, number in zip(objects, points.tolist(), numbers, strict=True):
+            one |= {"keypoints": own, "num_keypoints": number}
     content = {"images": images, "annotations": objects, "categories": categories}
     write_atomically(folder / "annotations" / f"instances_{split}.json", json_bytes(content))
 

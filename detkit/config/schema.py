@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
-from detkit.data.datasets.config import ClassifiedDatasetConfig
 from detkit.data.transforms.config import ScaleCropConfig
 from detkit.detectors.cascade_rcnn.config import CascadeRCNNConfig
 from detkit.detectors.classifier.config import ClassifierConfig
@@ -17,6 +16,7 @@ from detkit.detectors.dpm_cnn.config import DPMCNNConfig
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
 from detkit.detectors.hog_svm.config import HOGSVMConfig, MiningConfig
+from detkit.detectors.localizer.config import LocalizerConfig
 from detkit.detectors.overfeat.config import OverFeatConfig
 from detkit.detectors.rcnn.config import RCNNConfig
 from detkit.detectors.sppnet.config import SPPNetConfig
@@ -36,6 +36,7 @@ AnyDetectorConfig = Annotated[
     | OverFeatConfig
     | HOGSVMConfig
     | ClassifierConfig
+    | LocalizerConfig
     | CustomDetectorConfig,
     Field(discriminator="type"),
 ]
@@ -88,10 +89,10 @@ class Config(Spec):
         sets = [
             part for part in (self.data.train, self.data.val) if not isinstance(part, CustomConfig | None)
         ]
-        if any(isinstance(part, ClassifiedDatasetConfig) != classifies for part in sets):
+        if any(part.whole_images != classifies for part in sets):
             raise ValueError(
                 "detector.type: classifier goes with data of type image_folder or object_crops alone, "
-                "and they with it alone"
+                "and they with it alone, but for object_crops with boxes: object"
             )
         if (self.evaluate.metric == "top1") != classifies:
             raise ValueError("evaluate.metric: top1 is a classifier's, and its only one")

@@ -28,6 +28,8 @@ from detkit.detectors.faster_rcnn.builder import build_faster_rcnn
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.detectors.hog_svm.builder import build_hog_svm
 from detkit.detectors.hog_svm.config import HOGSVMConfig
+from detkit.detectors.localizer.builder import build_localizer
+from detkit.detectors.localizer.config import LocalizerConfig
 from detkit.detectors.overfeat.builder import build_overfeat
 from detkit.detectors.overfeat.config import OverFeatConfig
 from detkit.detectors.rcnn.builder import build_rcnn
@@ -162,6 +164,12 @@ FAMILIES = (
         build_classifier,
         {"gradient": train_by_gradient},
         starts=("classifier_resnet18_folder",),
+    ),
+    DetectorFamily(
+        LocalizerConfig,
+        build_localizer,
+        {"gradient": later("localizer.recipe", "train_localizer")},
+        starts=("localizer_resnet18",),
     ),
     DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),
 )

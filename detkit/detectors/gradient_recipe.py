@@ -129,7 +129,7 @@ def _validation(task: Task, train: GradientConfig) -> Validation | None:
 
         def metrics() -> tuple[float, Mapping[str, float]]:
             assert detections is not None
-            measured = measure(source.annotations, detections, task.evaluate.metric)
+            measured = measure(source.annotations, detections, task.evaluate.metric, task.evaluate.oks_sigmas)
             return measured.quality[0], measured.numbers()
 
         return from_main(metrics)

@@ -59,6 +59,9 @@ def _draw(batch: TrainBatch, model: nn.Module, classes: tuple[str, ...], index: 
         pixels = batch.images.pixels[number, :, :height, :width].permute(1, 2, 0).contiguous().numpy()
         boxes, labels = target.boxes.numpy(), target.labels.numpy()
         anchors, regions = (part.numpy() for part in trained[number]) if trained else (None, None)
-        images.append(draw_targets(pixels, boxes, labels, classes, anchors=anchors, regions=regions))
+        points = None if target.keypoints is None else target.keypoints.numpy()
+        images.append(
+            draw_targets(pixels, boxes, labels, classes, anchors=anchors, regions=regions, keypoints=points)
+        )
         names.append(f"{Path(index.path(target.image)).name}  {width}x{height}")
     return tile_images(images, min(COLUMNS, len(images)), captions=names)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.dataset import AnnotationSet, DetectionSet, select_objects
+from detkit.annotations.keypoints import KeypointLayout
 from detkit.evaluation.metrics.coco import evaluate_coco
 from detkit.evaluation.metrics.matching import MatchRecords
 
@@ -45,6 +48,28 @@ def two_images() -> tuple[AnnotationSet, DetectionSet]:
         box_format="coco",
     )
     return truth, detections
+
+
+def two_kites() -> tuple[AnnotationSet, DetectionSet]:
+    """Return the first object of each of two images with four key points, and a detection of each.
+
+    The first is exact. In the second one point is too far away: for its limb, and for its similarity alone.
+
+    Example:
+        >>> truth, detections = two_kites()
+        >>> truth.keypoints.shape, detections.keypoints.shape
+        ((2, 4, 3), (2, 4, 2))
+    """
+    truth, detections = two_images()
+    truth = select_objects(truth, np.array([True, False, True]))
+    corners = np.array([[10.0, 10, 2], [20, 15, 2], [10, 40, 2], [0, 15, 2]])
+    points = np.stack([corners, corners])
+    found = points[:, :, :2].copy()
+    found[1, 2] += [16, 0]
+    found[1, 3] += [0, 2]
+    layout = KeypointLayout(("tip", "left", "tail", "right"), ((0, 1), (0, 2)))
+    best = np.array([True, True, False, False])
+    return replace(truth, keypoints=points, layout=layout), replace(detections.of(best), keypoints=found)
 
 
 def two_images_matched() -> tuple[AnnotationSet, DetectionSet, MatchRecords]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,12 +14,17 @@ from numpy.typing import NDArray
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.accuracy import Accuracy, measure_accuracy
 from detkit.evaluation.metrics.coco import CocoResult, evaluate_coco
+from detkit.evaluation.metrics.localization import Localization, evaluate_localization
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.miss_rate import DetCurve, MissRateResult, evaluate_miss_rate
+from detkit.evaluation.metrics.oks import OksResult, evaluate_oks
+from detkit.evaluation.metrics.pcp import PcpResult, evaluate_pcp
 from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
 from detkit.evaluation.metrics.window_curve import miss_rates
 
-Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1"]
+Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1", "top1_loc", "oks"]
+
+VOC = ("voc07", "voc10")
 
 NAMES = {
     "voc07": "VOC07 AP",
@@ -29,6 +35,12 @@ NAMES = {
     "miss_rate": "miss rate",
     "top1": "top-1",
     "top5": "top-5",
+    "top1_loc": "top-1 localized",
+    "top5_loc": "top-5 localized",
+    "oks": "OKS AP",
+    "oks50": "OKS AP50",
+    "oks75": "OKS AP75",
+    "pcp": "PCP",
 }
 """What each number is called wherever people read it: printed, in the report and on its curves."""
 RULES = {
@@ -40,6 +52,12 @@ RULES = {
     "miss_rate": "log-average over 0.01 to 1 false positives an image, IoU 0.5; less is better",
     "top1": "images whose class comes first",
     "top5": "images whose class is among the first five",
+    "top1_loc": "images whose best guess has the class of an object and IoU 0.5 with it",
+    "top5_loc": "images with such a guess among the first five; 1 - this is ImageNet's localization error",
+    "oks": "COCO's key points: object keypoint similarity 0.50:0.95",
+    "oks50": "COCO's key points: object keypoint similarity 0.50",
+    "oks75": "COCO's key points: object keypoint similarity 0.75",
+    "pcp": "parts whose ends are at most half of their length away",
 }
 
 
@@ -48,7 +66,7 @@ class Measured:
     """The result of one evaluation.
 
     Attributes:
-        metric: the metric that decides, one of voc07, voc10, coco, miss_rate and top1.
+        metric: the metric that decides, one of voc07, voc10, coco, miss_rate, top1, top1_loc and oks.
         classes: K names.
         voc: VOC's numbers, both rules; None for a classifier.
         coco: COCO's numbers; None for a classifier.
@@ -57,6 +75,9 @@ class Measured:
         miss_rate: miss rates, where they decide.
         windows: of each class misses over false positives a window, of a detector that classifies windows,
             where the miss rate decides.
+        localization: shares of localized images, where they decide.
+        oks: COCO's numbers of key points, where they decide.
+        pcp: correct parts, where key points decide and lines join them.
     """
 
     metric: Metric
@@ -67,6 +88,9 @@ class Measured:
     accuracy: Accuracy | None = None
     miss_rate: MissRateResult | None = None
     windows: tuple[DetCurve, ...] | None = None
+    localization: Localization | None = None
+    oks: OksResult | None = None
+    pcp: PcpResult | None = None
 
     @property
     def columns(self) -> dict[str, tuple[NDArray[np.float64], float]]:
@@ -74,9 +98,8 @@ class Measured:
 
         The deciding one comes first; NaN stands for what has no objects.
         """
-        if self.accuracy is not None:
-            own = self.accuracy
-            found = {"top1": (own.per_class, own.top1), "top5": (own.per_class_top5, own.top5)}
+        if (said := self.accuracy) is not None:
+            found = {"top1": (said.per_class, said.top1), "top5": (said.per_class_top5, said.top5)}
         else:
             assert self.voc is not None
             assert self.coco is not None
@@ -90,7 +113,21 @@ class Measured:
             found = coco | voc if self.metric == "coco" else voc | coco
             if self.miss_rate is not None:
                 found["miss_rate"] = self.miss_rate.miss_rate, self.miss_rate.mean
+            if (own := self.localization) is not None:
+                found |= {"top1_loc": (own.per_class, own.top1), "top5_loc": (own.per_class_top5, own.top5)}
+            found |= self._of_keypoints()
         return {self.deciding: found[self.deciding], **found}
+
+    def _of_keypoints(self) -> dict[str, tuple[NDArray[np.float64], float]]:
+        if self.oks is None:
+            return {}
+        points, stats = self.oks, self.oks.stats
+        found = {
+            "oks": (points.per_class_ap, stats["AP"]),
+            "oks50": (points.per_class_ap50, stats["AP50"]),
+            "oks75": (points.per_class_ap75, stats["AP75"]),
+        }
+        return found | ({} if self.pcp is None else {"pcp": (self.pcp.per_class, self.pcp.total)})
 
     @property
     def deciding(self) -> str:
@@ -122,7 +159,7 @@ class Measured:
     @property
     def records(self) -> MatchRecords:
         """Match records of a detector by the rules of the metric that decides."""
-        result = self.miss_rate or (self.coco if self.metric == "coco" else self.voc)
+        result = self.miss_rate or (self.voc if self.metric in VOC else self.coco)
         assert result is not None
         assert result.records is not None
         return result.records
@@ -136,13 +173,15 @@ class Measured:
         """Return the object that `eval` and `score` write; null where there is nothing to measure."""
         columns = self.columns
         found: dict[str, Any] = {}
-        if self.metric in ("voc07", "voc10"):
+        if self.metric in VOC:
             ap = {name: known(value) for name, value in zip(self.classes, self.per_class, strict=True)}
             found = {"map": known(self.value), "ap": ap}
         stats = self.coco.stats if self.coco is not None else {}
         found |= {log_key(name): known(total) for name, (_, total) in columns.items() if name not in stats}
         if stats:
             found["stats"] = {name: known(value) for name, value in stats.items()}
+        if self.oks is not None:
+            found["keypoints"] = {name: known(value) for name, value in self.oks.stats.items()}
         found["per_class"] = {
             name: {column: known(values[k]) for column, (values, _) in columns.items()}
             for k, name in enumerate(self.classes)
@@ -179,27 +218,38 @@ def known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> Measured:
+def measure(
+    truth: AnnotationSet, detections: DetectionSet, metric: Metric, oks_sigmas: Sequence[float] = ()
+) -> Measured:
     """Score detections by the official rules of VOC and COCO, or those of a classifier.
 
     Args:
         truth: the labelled images, in the coordinates of their files.
         detections: the detections, in the same box format.
-        metric: the one that decides: voc07, voc10, coco or miss_rate; top1 for a classifier, whose images
-            have one object each.
+        metric: the one that decides: voc07, voc10, coco or miss_rate; top1_loc for a localizer; top1 for a
+            classifier, whose images have one object each; oks for key points.
+        oks_sigmas: of the key points; see `evaluate_oks`.
+
+    Raises:
+        UserError: the detections do not fit the annotations, or there are no key points to compare.
     """
     start = time.perf_counter()
-    voc, coco, accuracy, missed = None, None, None, None
+    voc, coco, accuracy, missed, located, oks, pcp = None, None, None, None, None, None, None
     if metric == "top1":
         num_classes = len(truth.classes)
         accuracy = measure_accuracy(
             truth.labels, detections.images, detections.labels, detections.scores, num_classes
         )
     else:
-        voc = evaluate_voc(truth, detections, records=metric in ("voc07", "voc10"))
-        coco = evaluate_coco(truth, detections, records=metric == "coco")
+        voc = evaluate_voc(truth, detections, records=metric in VOC)
+        coco = evaluate_coco(truth, detections, records=metric in ("coco", "top1_loc", "oks"))
         missed = evaluate_miss_rate(truth, detections) if metric == "miss_rate" else None
-    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy, missed)
+        located = evaluate_localization(truth, detections) if metric == "top1_loc" else None
+        if metric == "oks":
+            oks = evaluate_oks(truth, detections, oks_sigmas)
+            pcp = evaluate_pcp(truth, detections) if truth.layout and truth.layout.skeleton else None
+    seconds = time.perf_counter() - start
+    return Measured(metric, truth.classes, voc, coco, seconds, accuracy, missed, None, located, oks, pcp)
 
 
 def table(measured: Measured) -> list[tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from detkit.annotations.coordinates import from_corners
+from detkit.annotations.coordinates import from_corners, points_from_pixels
 from detkit.annotations.dataset import BoxFormat, DetectionSet
 from detkit.capabilities import Detector
 from detkit.data.datasets.source import Source
@@ -59,7 +59,8 @@ def detect_set(
         on_batch: called with the number of images after each batch.
 
     Returns:
-        images (D,), labels (D,), scores (D,) and boxes (D, 4) corners in pixels, and the time taken.
+        images (D,), labels (D,), scores (D,), boxes (D, 4) corners in pixels and keypoints (D * P * 2,), and
+        the time taken.
     """
     detector = cast(Detector, model)
     was_training = model.training
@@ -85,6 +86,12 @@ def _flat(found: list[tuple[int, Detections]]) -> Arrays:
         "labels": torch.cat([empty.labels, *(one.labels for _, one in found)]).numpy().astype(np.int32),
         "scores": torch.cat([empty.scores, *(one.scores for _, one in found)]).double().numpy(),
         "boxes": torch.cat([empty.boxes, *(one.boxes for _, one in found)]).double().numpy(),
+        # Flat: a process without images does not know how many points there are.
+        "keypoints": torch.cat(
+            [torch.zeros(0), *(one.keypoints.flatten() for _, one in found if one.keypoints is not None)]
+        )
+        .double()
+        .numpy(),
     }
 
 
@@ -97,12 +104,16 @@ def as_detection_set(arrays: Arrays, box_format: BoxFormat) -> DetectionSet:
     """
     order = np.argsort(arrays["images"], kind="stable")
     boxes = cast(NDArray[np.float64], arrays["boxes"])[order]
+    points = None
+    if len(flat := cast(NDArray[np.float64], arrays["keypoints"])):
+        points = points_from_pixels(flat.reshape(len(order), -1, 2)[order], box_format)
     return DetectionSet(
         images=cast(NDArray[np.int64], arrays["images"])[order],
         labels=cast(NDArray[np.int32], arrays["labels"])[order],
         scores=cast(NDArray[np.float64], arrays["scores"])[order],
         boxes=from_corners(boxes, box_format),
         box_format=box_format,
+        keypoints=points,
     )
 
 

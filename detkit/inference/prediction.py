@@ -56,6 +56,8 @@ class Prediction:
             detector that decides otherwise.
         parts: (N, P, 4) float32 corner boxes of each object's parts in pixels of the image, perhaps beyond
             it; None for a detector that knows no parts.
+        keypoints: (N, P, 2) float32 x and y of each object's key points in pixels of the image, perhaps
+            beyond it; None for a detector that knows none.
     """
 
     source: str | None
@@ -70,6 +72,7 @@ class Prediction:
     pixels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
     margins: NDArray[np.float32] | None = field(default=None, kw_only=True)
     parts: NDArray[np.float32] | None = field(default=None, kw_only=True)
+    keypoints: NDArray[np.float32] | None = field(default=None, kw_only=True)
 
     @staticmethod
     def unread(
@@ -105,6 +108,7 @@ class Prediction:
             names=tuple(self.names[place] for place in chosen),
             margins=None if self.margins is None else self.margins[chosen],
             parts=None if self.parts is None else self.parts[chosen],
+            keypoints=None if self.keypoints is None else self.keypoints[chosen],
         )
 
     def of(self, *names: str) -> Prediction:
@@ -159,8 +163,9 @@ class Prediction:
         """Return plain values, as `detkit predict --json` writes them.
 
         Returns:
-            `{image, width, height, detections[{box, label, category_id, score, margin}]}`; a box is x1, y1,
-            x2, y2 in pixels, a label a name, a margin that of an SVM (None without one).
+            `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}]}`; a box
+            is x1, y1, x2, y2 in pixels, a label a name, a margin that of an SVM and keypoints [x, y] of each
+            point (None without one).
         """
         from detkit.inference.results import record
 

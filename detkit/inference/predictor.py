@@ -229,6 +229,7 @@ class Predictor:
             pixels=item.pixels,
             margins=None if found.margins is None else found.margins.numpy(),
             parts=None if found.parts is None else found.parts.numpy(),
+            keypoints=None if found.keypoints is None else found.keypoints.numpy(),
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:

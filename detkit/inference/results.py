@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh
+from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh, points_from_pixels
 from detkit.errors import UserError
 from detkit.inference.prediction import Prediction
 from detkit.inference.records import Records
@@ -93,12 +93,14 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
         category_ids: ids of the classes in the dataset.
 
     Returns:
-        `{image, width, height, detections[{box, label, category_id, score, margin}], error}`; a box is x1,
-        y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the logistic function, and
-        None without one. Of an image that could not be read, width and height are None and error says why.
+        `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}], error}`; a
+        box is x1, y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the logistic
+        function, and keypoints are [x, y] in pixels of each point, both None without one. Of an image that
+        could not be read, width and height are None and error says why.
     """
     height, width = prediction.size if prediction.error is None else (None, None)
     margins = [None] * len(prediction) if prediction.margins is None else prediction.margins.tolist()
+    points = [None] * len(prediction) if prediction.keypoints is None else prediction.keypoints.tolist()
     detections = [
         {
             "box": box,
@@ -106,13 +108,15 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
             "category_id": int(category_ids[label]),
             "score": score,
             "margin": margin,
+            "keypoints": own,
         }
-        for box, name, label, score, margin in zip(
+        for box, name, label, score, margin, own in zip(
             prediction.boxes.tolist(),
             prediction.names,
             prediction.labels.tolist(),
             prediction.scores.tolist(),
             margins,
+            points,
             strict=True,
         )
     ]
@@ -126,13 +130,21 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
 
 
 def coco_results(record: dict[str, Any], image_id: int) -> list[dict[str, Any]]:
-    """Return a `record` as COCO results, `{image_id, category_id, bbox[x, y, width, height], score}`."""
+    """Return a `record` as COCO results, `{image_id, category_id, bbox[x, y, width, height], score}`.
+
+    With key points each has `keypoints` too, x, y and 1 of every point.
+    """
     found = record["detections"]
     corners = np.asarray([one["box"] for one in found], dtype=np.float64).reshape(-1, 4)
-    return [
+    results = [
         {"image_id": image_id, "category_id": one["category_id"], "bbox": box, "score": one["score"]}
         for one, box in zip(found, corners_to_xywh(corners).tolist(), strict=True)
     ]
+    for one, result in zip(found, results, strict=True):
+        if one["keypoints"] is not None:
+            points = points_from_pixels(np.asarray(one["keypoints"]), "coco")
+            result["keypoints"] = [value for x, y in points.tolist() for value in (x, y, 1)]
+    return results
 
 
 def number_of(stem: str) -> int | None:

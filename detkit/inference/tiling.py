@@ -87,12 +87,14 @@ def merge(
     moved = [_in_image(part, view, size) for part, view in zip(parts, views, strict=True)]
     margins = [part.margins for part in moved if part.margins is not None]
     pieces = [part.parts for part in moved if part.parts is not None]
+    points = [part.keypoints for part in moved if part.keypoints is not None]
     found = Detections(
         torch.cat([part.boxes for part in moved]),
         torch.cat([part.scores for part in moved]),
         torch.cat([part.labels for part in moved]),
         torch.cat(margins) if margins else None,
         torch.cat(pieces) if pieces else None,
+        torch.cat(points) if points else None,
     )
     return found.at(
         grouped_nms(found.boxes, found.scores, found.labels, tiling.nms_iou)[: tiling.max_detections]
@@ -106,7 +108,8 @@ def _in_image(part: Detections, view: View, size: tuple[int, int]) -> Detections
     whole: Tensor = ~(((boxes - limits).abs() < _EDGE_PX) & is_cut).any(1)
     shift = boxes.new_tensor([view.x1, view.y1, view.x1, view.y1])
     pieces = None if part.parts is None else part.parts + shift
-    return replace(part, boxes=boxes + shift, parts=pieces).at(whole)
+    points = None if part.keypoints is None else part.keypoints + shift[:2]
+    return replace(part, boxes=boxes + shift, parts=pieces, keypoints=points).at(whole)
 
 
 def _spans(side: int, tiling: Tiling) -> list[tuple[int, int]]:

@@ -40,6 +40,7 @@ def draw_detections(
     *,
     labelled: Boxes | None = None,
     parts: Boxes | None = None,
+    keypoints: Boxes | None = None,
     weight: float = 1.0,
 ) -> Image:
     """Return a copy of an image with each detection's box, class and score.
@@ -55,6 +56,7 @@ def draw_detections(
         classes: names that the labels point to.
         labelled: (M, 4) boxes of the ground truth, dashed in white below the detections.
         parts: (N, P, 4) boxes of each detection's parts, thin and of its colour, below all detections.
+        keypoints: (N, P, 2) x and y of each detection's key points, dots of its colour.
         weight: multiplies the thickness of lines and the size of letters.
     """
     order = np.argsort(scores, kind="stable")
@@ -67,6 +69,9 @@ def draw_detections(
         of_part = [colours[i] for i in order for _ in parts[i]]
         _outline(drawn, parts[order].reshape(-1, 4), of_part, max(1, width // 2))
     _outline(drawn, boxes[order], [colours[i] for i in order], width)
+    if keypoints is not None:
+        for i in order:
+            _dots(drawn, keypoints[i], colours[i], 1.5 * width)
     drawing = LabelDrawing(drawn, letter_size(image, weight), boxes)
     for i in order[::-1]:
         score = f"{float(scores[i]):.2f}"
@@ -82,6 +87,7 @@ def draw_targets(
     *,
     anchors: Boxes | None = None,
     regions: Boxes | None = None,
+    keypoints: Boxes | None = None,
 ) -> Image:
     """Return a copy of an image with its ground truth, as training sees them.
 
@@ -92,6 +98,7 @@ def draw_targets(
         classes: names that the labels point to.
         anchors: (A, 4) anchors to draw thin and turquoise, such as those that match an object.
         regions: (R, 4) sampled regions to draw thin and yellow.
+        keypoints: (N, P, 3) key points, dots of the class's colour; those of visibility 0 are left out.
     """
     drawn = image.copy()
     key: list[tuple[str, RGB]] = []
@@ -101,6 +108,8 @@ def draw_targets(
             key.append((f"{len(thin)} {name}", colour))
     colours = [class_colour(int(label)) for label in labels]
     _outline(drawn, boxes, colours, line_width(image))
+    for points, colour in () if keypoints is None else zip(keypoints, colours, strict=True):
+        _dots(drawn, points[points[:, 2] > 0, :2], colour, 1.5 * line_width(image))
     drawing = LabelDrawing(drawn, letter_size(image), boxes)
     height, width = image.shape[:2]
     for row, (text, colour) in enumerate(reversed(key), start=1):
@@ -176,6 +185,14 @@ def _outline(image: Image, boxes: Boxes, colours: Sequence[RGB], width: int) -> 
     for box, colour in zip(boxes, colours, strict=True):
         x1, y1, x2, y2 = _corners(box)
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)
+
+
+def _dots(image: Image, points: Boxes, colour: RGB, radius: float) -> None:
+    """Draw (P, 2) points in place, with a dark rim so that they stand out on any ground."""
+    for x, y in np.clip(np.asarray(points, dtype=np.float64), -1e6, 1e6).tolist():
+        centre = int(np.floor(x)), int(np.floor(y))
+        for size, paint in ((round(radius) + 2, (0, 0, 0)), (round(radius) + 1, colour)):
+            cv2.circle(image, centre, size, paint, cv2.FILLED, cv2.LINE_AA)
 
 
 def _dashed(image: Image, corners: tuple[int, int, int, int], width: int) -> None:

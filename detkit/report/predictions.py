@@ -175,6 +175,7 @@ def _drawn_small(found: Prediction) -> NDArray[np.uint8]:
 
 def _draw(pixels: NDArray[np.uint8], shown: Prediction, factor: Any = 1.0) -> NDArray[np.uint8]:
     parts = None if shown.parts is None else shown.parts * factor
+    points = None if shown.keypoints is None else shown.keypoints * np.resize(factor, 2)
     return draw_detections(
-        pixels, shown.boxes * factor, shown.labels, shown.scores, shown.classes, parts=parts
+        pixels, shown.boxes * factor, shown.labels, shown.scores, shown.classes, parts=parts, keypoints=points
     )

@@ -183,7 +183,7 @@ def _judge(
     with session(config.model_copy(update={"device": str(device)}), trains=False) as run:
         found, _ = detect_with(config, run, timed, source)
     assert found is not None
-    measured = measure(source.annotations, found, config.evaluate.metric)
+    measured = measure(source.annotations, found, config.evaluate.metric, config.evaluate.oks_sigmas)
     advice = advice_of(advise_thresholds(source.annotations, found, measured.records))
     seconds = statistics.median(timed.seconds) if timed.seconds else None
     return Measurement(size, known(measured.value), seconds), advice, measured.known_value

@@ -101,7 +101,7 @@ def evaluate(
         if found is None:
             return None
         found = relabelled(found, loaded.classes, source.annotations.classes)
-        measured = measure(source.annotations, found, config.evaluate.metric)
+        measured = measure(source.annotations, found, config.evaluate.metric, config.evaluate.oks_sigmas)
         if measured.miss_rate is not None and isinstance(loaded.model, ClassifiesWindows):
             images = DetectionDataset.of(source, eval_transforms(config.data), seed=0)
             curves = window_curves(loaded.model, images, len(measured.classes))

@@ -282,7 +282,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
     notes.append(length)
     values = template.model_dump() | {"detector": detector.model_dump(), "train": train.model_dump()}
     values["data"] |= _data(template, look) | {"resize": None if resize is None else resize.model_dump()}
-    if not classifies:
+    if template.evaluate.metric in ("voc07", "voc10", "coco"):
         values["evaluate"]["metric"] = "voc07" if look.format == "voc" else "coco"
     return Config.model_validate(values), notes
 

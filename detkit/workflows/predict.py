@@ -201,7 +201,9 @@ def _best(found: Prediction) -> Prediction:
 def _draw(found: Prediction, source: Path, file: Path, classes: Sequence[str]) -> None:
     """Write an image with its detections."""
     pixels = decode_image(source)
-    drawn = draw_detections(pixels, found.boxes, found.labels, found.scores, classes, parts=found.parts)
+    drawn = draw_detections(
+        pixels, found.boxes, found.labels, found.scores, classes, parts=found.parts, keypoints=found.keypoints
+    )
     write_image(file, drawn)
 
 

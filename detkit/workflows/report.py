@@ -44,7 +44,9 @@ def report(folder: str | Path, *, allow_custom: bool = False) -> WrittenReport:
     """
     folder = Path(folder)
     run = read_run(folder, allow_custom=allow_custom)
-    measured = measure(run.source.annotations, run.found, run.config.evaluate.metric)
+    measured = measure(
+        run.source.annotations, run.found, run.config.evaluate.metric, run.config.evaluate.oks_sigmas
+    )
     metrics, file = folder / METRICS, folder / REPORT
     trained_on = None
     if metrics.is_file():

@@ -176,7 +176,7 @@ def _report(config: Config, task: Task) -> Measured | None:
     detections, timing = task.detect(loaded.model, val_set)
     if detections is None:
         return None
-    measured = measure(val_set.annotations, detections, config.evaluate.metric)
+    measured = measure(val_set.annotations, detections, config.evaluate.metric, config.evaluate.oks_sigmas)
     advice = None
     if measured.accuracy is None:
         advice = advice_of(advise_thresholds(val_set.annotations, detections, measured.records))

@@ -28,6 +28,7 @@ NAMES = (
     "faster_rcnn_resnet50_c4_coco",
     "faster_rcnn_zfnet_voc07",
     "overfeat_resnet18_synthetic",
+    "localizer_resnet18_synthetic_keypoints",
     "rcnn_alexnet_voc07",
     "sppnet_zfnet_voc07",
 )

@@ -16,7 +16,7 @@ NAMES = re.compile("|".join(family.name for family in FAMILIES), re.IGNORECASE)
 # Shipped configs that a command starts from, the network of the lineage unless the user names one, published
 # detectors whose weights are read, and what a paper measured its times with.
 ALLOWED = re.compile(
-    r"(faster_rcnn|fasterrcnn|fast_rcnn|rcnn|sppnet|dpm_cnn|overfeat|classifier)_resnet\w+|\bresnet18\b"
+    r"(faster_rcnn|fasterrcnn|fast_rcnn|rcnn|sppnet|dpm_cnn|overfeat|classifier|localizer)_resnet\w+|\bresnet18\b"
     r"|VGG16 on a K40"
 )
 ROOMS = {BACKBONES / family.name for family in FAMILIES}

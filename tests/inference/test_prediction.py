@@ -99,7 +99,14 @@ def test_plain_values_are_those_of_predict() -> None:
         "width": 100,
         "height": 50,
         "detections": [
-            {"box": [3, 4, 13, 24], "label": "cat", "category_id": 7, "score": 0.75, "margin": None}
+            {
+                "box": [3, 4, 13, 24],
+                "label": "cat",
+                "category_id": 7,
+                "score": 0.75,
+                "margin": None,
+                "keypoints": None,
+            }
         ],
         "error": None,
     }

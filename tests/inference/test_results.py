@@ -65,8 +65,22 @@ def test_json_is_a_list_of_images_with_named_boxes(tmp_path: Path) -> None:
         "width": 100,
         "height": 50,
         "detections": [
-            {"box": [10, 5, 30, 45], "label": "bird", "category_id": 3, "score": 0.75, "margin": None},
-            {"box": [0, 0, 100, 50], "label": "cat & dog", "category_id": 7, "score": 0.5, "margin": None},
+            {
+                "box": [10, 5, 30, 45],
+                "label": "bird",
+                "category_id": 3,
+                "score": 0.75,
+                "margin": None,
+                "keypoints": None,
+            },
+            {
+                "box": [0, 0, 100, 50],
+                "label": "cat & dog",
+                "category_id": 7,
+                "score": 0.5,
+                "margin": None,
+                "keypoints": None,
+            },
         ],
         "error": None,
     }

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from detkit.data.transforms.config import TransformConfig
-from detkit.spec import Count, CustomConfig, Index, NonNegative, Spec
+from detkit.spec import Count, CustomConfig, Fraction, Index, NonNegative, Spec
 
 
 class DatasetConfig(Spec):
@@ -15,6 +15,11 @@ class DatasetConfig(Spec):
 
     augment: tuple[TransformConfig, ...] = ()
     """Random changes, in this order; only for training."""
+
+    @property
+    def whole_images(self) -> bool:
+        """Whether each image shows one object, whose box is the image: what a classifier learns from."""
+        return False
 
 
 class VOCDatasetConfig(DatasetConfig):
@@ -105,9 +110,14 @@ class ImageFolderConfig(DatasetConfig):
     """Split: a folder in `root`; all where the classes lie in `root` itself; or a text file with one
     image path a line."""
 
+    @property
+    def whole_images(self) -> bool:
+        """Whether each image shows one object, whose box is the image."""
+        return True
+
 
 class ObjectCropsConfig(DatasetConfig):
-    """Images for a classifier, cut out of a detection dataset: one for each ground-truth object."""
+    """Images of one object each, cut out of a detection dataset: one for each ground-truth object."""
 
     type: Literal["object_crops"] = "object_crops"
     of: Annotated[
@@ -124,6 +134,11 @@ class ObjectCropsConfig(DatasetConfig):
     """The detection dataset. Difficult objects and crowds are left out."""
     context: NonNegative = 0.2
     """Widen each box to every side by this fraction of its own width and height."""
+    jitter: Fraction = 0.0
+    """Change how far each side is widened by up to this fraction of it, by chance that is the same in every
+    run: at 1 the object lies anywhere between an edge of the crop and twice `context` from it."""
+    boxes: Literal["crop", "object"] = "crop"
+    """The box of each image: the whole crop for a classifier, the object in it for a localizer."""
 
     @model_validator(mode="after")
     def _plain(self) -> ObjectCropsConfig:
@@ -131,9 +146,11 @@ class ObjectCropsConfig(DatasetConfig):
             raise ValueError("of.augment must be empty: write it beside `of`, the crops are what is changed")
         return self
 
+    @property
+    def whole_images(self) -> bool:
+        """Whether each image shows one object, whose box is the image."""
+        return self.boxes == "crop"
 
-ClassifiedDatasetConfig = ImageFolderConfig | ObjectCropsConfig
-"""Datasets of a classifier."""
 
 AnyDatasetConfig = Annotated[
     VOCDatasetConfig

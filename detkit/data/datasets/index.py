@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detkit.annotations.coordinates import to_corners
+from detkit.annotations.coordinates import points_to_pixels, to_corners
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.image_files import image_paths
 from detkit.structures import Target
@@ -67,6 +67,8 @@ class Index:
         offsets: (N + 1,) int64; the objects of image i are rows offsets[i]:offsets[i + 1].
         sizes: (N, 2) int32 (height, width) as annotated; (0, 0) where the source does not say.
         paths: N image files.
+        keypoints: (M, P, 3) float32 x, y in continuous pixels and visibility; None in a dataset without.
+        mirrored: for each key point the place of the one that it becomes in a mirror.
     """
 
     boxes: Tensor
@@ -76,10 +78,15 @@ class Index:
     offsets: Tensor
     sizes: Tensor
     paths: Strings
+    keypoints: Tensor | None = None
+    mirrored: tuple[int, ...] = ()
 
     @staticmethod
     def of(annotations: AnnotationSet) -> Index:
         """Return the index of an annotation set; the order of images and objects stays."""
+        points, layout = annotations.keypoints, annotations.layout
+        if points is not None:
+            points = points_to_pixels(points, annotations.box_format).astype(np.float32)
         return Index(
             _shared(to_corners(annotations.boxes, annotations.box_format).astype(np.float32)),
             _shared(annotations.labels.astype(np.int32)),
@@ -88,6 +95,8 @@ class Index:
             _shared(annotations.offsets.astype(np.int64)),
             _shared(annotations.sizes.astype(np.int32)),
             Strings.of(image_paths(annotations)),
+            None if points is None else _shared(points),
+            () if layout is None else layout.mirrored,
         )
 
     def __len__(self) -> int:
@@ -103,6 +112,8 @@ class Index:
             self.crowd[start:end].clone(),
             None,
             image,
+            None if self.keypoints is None else self.keypoints[start:end].clone(),
+            self.mirrored,
         )
 
     def size(self, image: int) -> tuple[int, int]:

@@ -298,7 +298,8 @@ def _open_crops(
 ) -> Source:
     from detkit.data.datasets.object_crops import object_crops
 
-    return object_crops(reader_of(config.of).open(config.of, classes, ignored, screen), config.context)
+    source = reader_of(config.of).open(config.of, classes, ignored, screen)
+    return object_crops(source, config.context, config.jitter, whole=config.whole_images)
 
 
 def _open_custom(config: CustomConfig, classes: Classes, *_: Any) -> Source:

@@ -11,9 +11,10 @@ import numpy as np
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.keypoints import KeypointLayout
 from detkit.annotations.writers import Format, image_folder, write_dataset
 from detkit.data.synthetic.scenes import paint_scene, plan_scene
-from detkit.data.synthetic.shapes import Pixels
+from detkit.data.synthetic.shapes import KEYPOINTS, WITH_KEYPOINTS, Pixels
 from detkit.errors import UserError
 from detkit.storage.atomic import write_atomically
 from detkit.storage.run_folder import require_empty
@@ -27,6 +28,11 @@ NUM_SYNTHETIC = {"train": 400, "val": 100}
 SYNTHETIC_CLASSES = ("disc", "ring", "square", "star", "triangle")
 """The shapes that are objects."""
 
+SYNTHETIC_SHAPES = (*SYNTHETIC_CLASSES, *WITH_KEYPOINTS)
+"""Shapes that can be asked for: with those whose corners are key points, because none looks like another."""
+
+SYNTHETIC_LAYOUT = KeypointLayout(KEYPOINTS, ((0, 1), (1, 2), (2, 3), (3, 0)))
+
 
 class SyntheticSet:
     """Images of textured shapes that hide one another, before photographs, digits and clutter.
@@ -38,17 +44,17 @@ class SyntheticSet:
     Args:
         num_images: N, how many.
         seed: which images; train and val need different ones.
-        classes: names from `SYNTHETIC_CLASSES`, in label order.
+        classes: names from `SYNTHETIC_SHAPES`, in label order.
 
     Raises:
         UserError: a class is not one of these.
     """
 
     def __init__(self, num_images: int, seed: int = 0, classes: Sequence[str] = SYNTHETIC_CLASSES) -> None:
-        unknown = [name for name in classes if name not in SYNTHETIC_CLASSES]
+        unknown = [name for name in classes if name not in SYNTHETIC_SHAPES]
         if unknown or not classes:
             raise UserError(
-                f"data.classes: the synthetic set has {', '.join(SYNTHETIC_CLASSES)}; "
+                f"data.classes: the synthetic set has {', '.join(SYNTHETIC_SHAPES)}; "
                 f"found {', '.join(map(repr, unknown)) or 'none'}"
             )
         self.num_images = num_images
@@ -56,15 +62,22 @@ class SyntheticSet:
         self.classes = tuple(classes)
 
     def annotations(self) -> AnnotationSet:
-        """Return the annotations, box format "voc"; images are named 000000 and so on, in `synthetic`."""
-        assembly = Assembly("voc")
+        """Return the annotations, box format "voc"; images are named 000000 and so on, in `synthetic`.
+
+        There are key points where a class has some.
+        """
+        assembly, points = Assembly("voc"), [np.zeros((0, len(KEYPOINTS), 3))]
         for index in range(self.num_images):
             plan = plan_scene(self._rng(index, 0), self.classes)
             assembly.add_image(f"{index:06d}", (plan.height, plan.width), f"synthetic (seed {self.seed})")
             for label, box in zip(plan.labels.tolist(), plan.boxes.tolist(), strict=True):
                 assembly.add_object(self.classes[label], box)
+            points.append(plan.keypoints)
         ids = range(1, len(self.classes) + 1)
-        return assembly.build(SYNTHETIC, self.classes, assembly.labels(self.classes), ids)
+        truth = assembly.build(SYNTHETIC, self.classes, assembly.labels(self.classes), ids)
+        if not set(self.classes) & set(WITH_KEYPOINTS):
+            return truth
+        return replace(truth, keypoints=np.concatenate(points), layout=SYNTHETIC_LAYOUT)
 
     def render(self, index: int) -> Pixels:
         """Return the (height, width, 3) RGB pixels of image `index`, the number in its file name."""

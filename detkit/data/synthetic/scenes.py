@@ -11,7 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.data.synthetic.shapes import Mask, Pixels, mottle, shape_mask, texture
+from detkit.data.synthetic.shapes import (
+    KEYPOINTS,
+    WITH_KEYPOINTS,
+    Mask,
+    Outline,
+    Pixels,
+    mottle,
+    shape_corners,
+    shape_mask,
+    texture,
+)
 
 SIZES = ((192, 256), (208, 304), (240, 320), (256, 256), (256, 192), (304, 224))
 """Heights and widths of the images."""
@@ -24,12 +34,13 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class Piece:
-    """A shape in its place: label (-1 for clutter), coverage, and where the patch begins."""
+    """A shape in its place: label (-1 for clutter), coverage, where the patch begins, its corners there."""
 
     label: int
     mask: Mask
     top: int
     left: int
+    corners: Outline
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class SceneLayout:
         pieces: in the order they are painted, objects and clutter.
         boxes: (M, 4) float64 tight boxes of what is visible, x1 y1 x2 y2 inclusive and 1-based.
         labels: (M,) int32.
+        keypoints: (M, 4, 3) float64 x, y and visibility of the corners in the same pixels; 0 in a shape whose
+            corners cannot be told apart, and outside the image.
     """
 
     height: int
@@ -49,6 +62,7 @@ class SceneLayout:
     pieces: tuple[Piece, ...]
     boxes: NDArray[np.float64]
     labels: NDArray[np.int32]
+    keypoints: NDArray[np.float64]
 
 
 def plan_scene(rng: np.random.Generator, classes: Sequence[str]) -> SceneLayout:
@@ -84,17 +98,13 @@ class _Layers:
         size = math.exp(
             rng.uniform(math.log(size_px[0]), math.log(min(size_px[1], 0.6 * min(height, width))))
         )
-        mask = shape_mask(
-            kind,
-            size,
-            rng.uniform(0, 2 * math.pi),
-            math.exp(rng.uniform(-0.13, 0.13)),
-            rng.uniform(0.45, 0.65),
-        )
+        angle, stretch = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(-0.13, 0.13))
+        mask = shape_mask(kind, size, angle, stretch, rng.uniform(0.45, 0.65))
+        corners = shape_corners(kind, size, angle, stretch) if kind in WITH_KEYPOINTS else np.zeros((0, 2))
         inset = 0.4 * size if label >= 0 else 0.0
         for _ in range(_TRIES):
             cy, cx = rng.uniform(inset, height - inset), rng.uniform(inset, width - inset)
-            piece = Piece(label, mask, round(cy - len(mask) / 2), round(cx - len(mask) / 2))
+            piece = Piece(label, mask, round(cy - len(mask) / 2), round(cx - len(mask) / 2), corners)
             owner = self.owner.copy()
             window, inner = _overlap(piece, height, width)
             owner[window][mask[inner] >= 128] = len(self.pieces)
@@ -122,7 +132,20 @@ class _Layers:
             tuple(self.pieces),
             np.asarray(boxes, dtype=np.float64).reshape(-1, 4),
             np.asarray([self.pieces[i].label for i in objects], dtype=np.int32),
+            np.asarray([self._keypoints(i) for i in objects]).reshape(-1, len(KEYPOINTS), 3),
         )
+
+    def _keypoints(self, index: int) -> NDArray[np.float64]:
+        """Return the (4, 3) corners of a piece; one is visible where the piece is on top just beside it."""
+        found, piece = np.zeros((len(KEYPOINTS), 3)), self.pieces[index]
+        places = piece.corners + np.array([piece.left, piece.top])
+        for place, (x, y) in enumerate(places):
+            inward = places.mean(axis=0) - (x, y)
+            beside = np.floor((x, y) + 2 * inward / np.linalg.norm(inward)).astype(int)
+            if all(0 <= at < side for at, side in zip((y, x), self.owner.shape, strict=True)):
+                column, row = np.clip(beside, 0, np.array(self.owner.shape)[::-1] - 1)
+                found[place] = x + 0.5, y + 0.5, 2 if self.owner[row, column] == index else 1
+        return found
 
 
 def paint_scene(plan: SceneLayout, rng: np.random.Generator) -> Pixels:

@@ -37,6 +37,10 @@ def _arc() -> Outline:
     return np.concatenate([outer, inner[::-1]])
 
 
+KEYPOINTS = ("tip", "left", "tail", "right")
+"""The corners of the shapes whose corners can be told apart, in the order of their outlines."""
+WITH_KEYPOINTS = ("kite", "dart")
+
 _CORNERS = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 _OUTLINES: dict[str, Outline] = {
     "disc": _circle(1.0),
@@ -44,6 +48,8 @@ _OUTLINES: dict[str, Outline] = {
     "square": _CORNERS * math.sqrt(0.5),
     "star": _star(),
     "triangle": _circle(1.0, count=3),
+    "kite": np.array([[0.8, 0.0], [0.25, -0.65], [-1.0, 0.0], [0.25, 0.65]]),
+    "dart": np.array([[1.0, 0.0], [-0.8, -0.6], [-0.3, 0.0], [-0.8, 0.6]]),
     "bar": _CORNERS * np.array([1.0, 0.12]),
     "ellipse": _circle(1.0) * np.array([1.0, 0.3]),
     "cross": _cross(),
@@ -55,21 +61,36 @@ def shape_mask(kind: str, size: float, angle: float, stretch: float, hole: float
     """Return the coverage of a shape, 0 to 255, in a square patch centred on it.
 
     Args:
-        kind: disc, ring, square, triangle or star; bar, ellipse, cross or arc for clutter.
+        kind: disc, ring, square, triangle, star, kite or dart; bar, ellipse, cross or arc for clutter.
         size: diameter of the circle around the unstretched shape, in pixels.
         angle: rotation in radians.
         stretch: factor on the width and, inverted, on the height, before the rotation.
         hole: inner diameter of a ring as a fraction of the outer one.
     """
-    side = math.ceil(size * max(stretch, 1 / stretch)) + 4
+    side = _side(size, stretch)
     mask = np.zeros((side * _FINE, side * _FINE), dtype=np.uint8)
     outlines = [(_OUTLINES[kind], 255)] + ([(_circle(hole), 0)] if kind == "ring" else [])
     for points, value in outlines:
-        scaled = points * (size / 2) * np.array([stretch, 1 / stretch])
-        turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        at = np.round((scaled @ turn + side / 2) * _FINE).astype(np.int32)
+        at = np.round(_placed(points, size, angle, stretch) * _FINE).astype(np.int32)
         cv2.fillPoly(mask, [at], value)
     return cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def shape_corners(kind: str, size: float, angle: float, stretch: float) -> Outline:
+    """Return the (P, 2) corners of a shape in pixels of its patch; see `shape_mask`."""
+    return _placed(_OUTLINES[kind], size, angle, stretch)
+
+
+def _side(size: float, stretch: float) -> int:
+    return math.ceil(size * max(stretch, 1 / stretch)) + 4
+
+
+def _placed(points: Outline, size: float, angle: float, stretch: float) -> Outline:
+    """Return points of an outline, stretched, turned and in the middle of a patch."""
+    scaled = points * (size / 2) * np.array([stretch, 1 / stretch])
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    placed: Outline = scaled @ turn + _side(size, stretch) / 2
+    return placed
 
 
 def texture(rng: np.random.Generator, side: int, first: Pixels, second: Pixels) -> Pixels:

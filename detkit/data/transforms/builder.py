@@ -7,7 +7,7 @@ from typing import Any
 
 from detkit.custom import build_custom
 from detkit.data.config import DataConfig
-from detkit.data.datasets.config import ClassifiedDatasetConfig
+from detkit.data.datasets.config import DatasetConfig
 from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
 from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform, ZoomOut
@@ -37,7 +37,9 @@ def eval_transforms(data: DataConfig) -> tuple[Transform, ...]:
 def train_transforms(data: DataConfig) -> tuple[Transform, ...]:
     """Return the augmentation of the training images in the config's order, then what sets their size."""
     last = resizing(data.resize)
-    chosen: list[Transform] = [whole_image] if isinstance(data.train, ClassifiedDatasetConfig) else []
+    images = data.train
+    whole = isinstance(images, DatasetConfig) and images.whole_images
+    chosen: list[Transform] = [whole_image] if whole else []
     for item in data.train.augment if not isinstance(data.train, CustomConfig) else ():
         transform = TRANSFORMS[type(item)](item, data)
         # A user's own transform may be a plain function, which has no such attribute.

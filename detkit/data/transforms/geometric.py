@@ -240,8 +240,9 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
 
     Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
     becomes the box around its four mapped corners, clipped to the new image. An object whose centre
-    leaves the image is dropped. A crowd region, which only says where not to look for background,
-    stays while any of it is visible, and so does a proposal.
+    leaves the image is dropped. A key point that leaves it counts as not labelled, and in a mirror left
+    ones become right ones. A crowd region, which only says where not to look for background, stays while
+    any of it is visible, and so does a proposal.
 
     Args:
         target: objects and proposals in the old pixels.
@@ -263,6 +264,9 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
     if proposals is not None:
         inner = move_boxes(proposals.numpy(), matrix).clip(0, limits)
         proposals = torch.from_numpy(inner[_has_area(inner)])
+    points = target.keypoints
+    if points is not None:
+        points = torch.from_numpy(_moved_points(points.numpy()[kept], target.mirrored, matrix, size))
     return replace(
         target,
         boxes=torch.from_numpy(clipped[kept]),
@@ -270,7 +274,23 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
         difficult=torch.from_numpy(target.difficult.numpy()[kept]),
         crowd=torch.from_numpy(target.crowd.numpy()[kept]),
         proposals=proposals,
+        keypoints=points,
     )
+
+
+def _moved_points(
+    points: NDArray[np.float32],
+    mirrored: tuple[int, ...],
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Return (N, P, 3) key points where a matrix takes them; of one outside only zeros stay."""
+    places = points[:, :, :2] @ matrix[:, :2].T + matrix[:, 2]
+    inside = (places >= 0) & (places < np.array((size[1], size[0])))
+    shows = inside.all(axis=2, keepdims=True) & (points[:, :, 2:] > 0)
+    moved = np.where(shows, np.concatenate([places, points[:, :, 2:]], axis=2), 0).astype(np.float32)
+    is_mirror = matrix[0, 0] * matrix[1, 1] < matrix[0, 1] * matrix[1, 0]
+    return moved[:, list(mirrored)] if is_mirror else moved
 
 
 def scaling(x: float, y: float, right: float = 0.0, down: float = 0.0) -> NDArray[np.float64]:

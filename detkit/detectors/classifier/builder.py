@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.classifier.model import Classifier
-from detkit.detectors.classifier.tails import build_tail
 from detkit.detectors.shared_parts import OnWeights
 from detkit.models.backbones.builder import build_backbone, load_pretrained
+from detkit.models.backbones.tails import build_tail
 
 
 def build_classifier(spec: ClassifierConfig, num_classes: int, on_weights: OnWeights | None) -> Classifier:

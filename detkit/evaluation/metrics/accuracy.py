@@ -65,9 +65,7 @@ def measure_accuracy(
         >>> found.confusion().tolist()
         [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
     """
-    order = np.lexsort((np.arange(len(scores)), -scores, images))
-    images, guesses, scores = images[order], guesses[order], scores[order]
-    place = np.arange(len(order)) - np.searchsorted(images, images)
+    place = places(images, scores)
     right, best = guesses == labels[images], place == 0
     first, first_scores = np.full(len(labels), -1, np.int32), np.zeros(len(labels))
     first[images[best]], first_scores[images[best]] = guesses[best], scores[best]
@@ -81,6 +79,23 @@ def measure_accuracy(
         first=first,
         scores=first_scores,
     )
+
+
+def places(images: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the (D,) place of each guess in its image, 0 for the best; of equal ones the earlier is better.
+
+    Args:
+        images: (D,) image of each guess.
+        scores: (D,) its score.
+
+    Example:
+        >>> places(np.array([0, 1, 0]), np.array([0.2, 0.5, 0.8]))
+        array([1, 0, 0])
+    """
+    order = np.lexsort((np.arange(len(scores)), -scores, images))
+    found = np.empty(len(order), np.int64)
+    found[order] = np.arange(len(order)) - np.searchsorted(images[order], images[order])
+    return found
 
 
 def _by_class(labels: NDArray[np.int32], hit: NDArray[np.bool_], num_classes: int) -> NDArray[np.float64]:

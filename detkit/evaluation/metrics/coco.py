@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import boxes_as
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.keypoints import num_labelled
 from detkit.evaluation.metrics.coco_curves import Curves, curves_of_class
 from detkit.evaluation.metrics.coco_matching import (
     DetectionColumns,
     Recorded,
+    Similarities,
     Truth,
     counting_objects,
     match_class,
@@ -145,8 +147,30 @@ def evaluate_coco(
         array([1.    , 0.2525])
     """
     check_pair(truth, detections)
+    return score_pairs(truth, detections, tuple(sorted(max_detections)), records=records, threads=threads)
+
+
+def score_pairs(
+    truth: AnnotationSet,
+    detections: DetectionSet,
+    limits: tuple[int, ...],
+    *,
+    records: bool,
+    threads: int | None,
+    similarities: Similarities | None = None,
+) -> CocoResult:
+    """Match and score detections by the IoU of their boxes, or by similarities in its place.
+
+    Args:
+        truth: N images and their objects.
+        detections: detections that fit it.
+        limits: rising limits of detections per image and class.
+        records: also return what became of each box.
+        threads: threads to use; None takes all available cores.
+        similarities: of key points; objects without a labelled one are then ignored.
+    """
     class_order = np.argsort(truth.category_ids, kind="stable")
-    work = _Work(truth, detections, tuple(sorted(max_detections)), records)
+    work = _Work(truth, detections, limits, records, similarities)
     if threads is None:
         threads = 1 if len(detections.scores) < SMALL_JOB else num_cores()
     sizes = np.diff(work.starts)[class_order]
@@ -169,22 +193,31 @@ class _Work:
     """Inputs sorted for the class loops, and the arrays they fill."""
 
     def __init__(
-        self, truth: AnnotationSet, detections: DetectionSet, limits: tuple[int, ...], recording: bool
+        self,
+        truth: AnnotationSet,
+        detections: DetectionSet,
+        limits: tuple[int, ...],
+        recording: bool,
+        similarities: Similarities | None,
     ) -> None:
         num_classes, num_areas = len(truth.classes), len(AREA_RANGES)
         self.limits, self.recording, self.num_images = limits, recording, truth.num_images
         self.thresholds = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
         crowd = np.ascontiguousarray(truth.crowd, np.bool_)
+        boxes, ignored = boxes_as(detections.boxes, detections.box_format, "coco"), crowd
+        if similarities is not None and truth.keypoints is not None:
+            boxes, ignored = similarities.boxes, crowd | (num_labelled(truth.keypoints) == 0)
+        self.similarities = similarities or Similarities(np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 4)))
         self.truth = Truth(
             truth.image_index(),
             boxes_as(truth.boxes, truth.box_format, "coco"),
             crowd,
             truth.ids == 0,
-            counting_objects(np.ascontiguousarray(truth.areas, np.float64), crowd, AREA_RANGES),
+            counting_objects(np.ascontiguousarray(truth.areas, np.float64), ignored, AREA_RANGES),
         )
         self.detections = DetectionColumns(
             np.ascontiguousarray(detections.images, np.int64),
-            boxes_as(detections.boxes, detections.box_format, "coco"),
+            boxes,
             np.ascontiguousarray(detections.scores, np.float64),
         )
         self.keys = falling_keys(self.detections.scores)
@@ -215,6 +248,7 @@ class _Work:
         bits = match_class(
             rows, self.detections, objects, self.truth, self.num_images,
             self.limits[-1], AREA_RANGES, self.thresholds, self.recording, self.recorded,
+            self.similarities,
         )  # fmt: skip
         lowest_bits = np.arange(len(AREA_RANGES), dtype=np.uint64) * np.uint64(len(IOU_THRESHOLDS))
         counts = (self.truth.counts[objects, None] >> lowest_bits & np.uint64(1)).sum(0).astype(np.int64)

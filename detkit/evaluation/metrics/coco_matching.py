@@ -49,6 +49,20 @@ class Recorded(NamedTuple):
     found_by: NDArray[np.int32]
 
 
+class Similarities(NamedTuple):
+    """What is compared in the place of IoU, such as key points; empty where boxes are.
+
+    Attributes:
+        values: of each detection with the objects of its class and image in their order, one after another.
+        starts: (D,) where those of a detection begin.
+        boxes: (D, 4) x y width height that say how large a detection is.
+    """
+
+    values: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+
+
 class MatchBits(NamedTuple):
     """One class's detections that are within the limit, by falling score.
 
@@ -127,12 +141,20 @@ def overlapping(
     thresholds: NDArray[np.float64],
     near: NDArray[np.int32],
     ious: NDArray[np.float64],
+    known: NDArray[np.float64],
+    known_start: int,
 ) -> int:
-    """List objects[start:stop] above the lowest threshold by falling IoU, the later of equals first."""
+    """List objects[start:stop] above the lowest threshold by falling IoU, the later of equals first.
+
+    `known` holds from `known_start` on what is compared instead; without any it is the boxes' IoU.
+    """
     size = 0
     for position in range(start, stop):
         object_row = objects[position]
-        iou = xywh_iou(boxes, row, object_boxes, object_row, crowd[object_row])
+        if len(known):
+            iou = known[known_start + position - start]
+        else:
+            iou = xywh_iou(boxes, row, object_boxes, object_row, crowd[object_row])
         if iou < thresholds[0]:
             continue
         i = size
@@ -231,8 +253,10 @@ def match_class(
     thresholds: NDArray[np.float64],
     recording: bool,
     out: Recorded,
+    similarities: Similarities,
 ) -> MatchBits:
     """Match one class: its detections by falling score, its objects by image."""
+    known, known_starts = similarities.values, similarities.starts
     images, boxes, scores = detections  # a field read in a loop costs an atomic
     starts, stops = objects_by_image(objects, truth.images, num_images)
     object_boxes, crowd, counts, zero_id = truth.boxes, truth.crowd, truth.counts, truth.zero_id
@@ -254,7 +278,10 @@ def match_class(
         kept_scores[kept], rank[kept] = scores[row], place
         size, start, stop = 0, starts[image], stops[image]
         if stop > start:
-            size = overlapping(row, boxes, objects, start, stop, object_boxes, crowd, thresholds, near, ious)
+            size = overlapping(
+                row, boxes, objects, start, stop, object_boxes, crowd, thresholds, near, ious,
+                known, known_starts[row] if len(known) else 0,
+            )  # fmt: skip
         if size:
             assign(size, near, ious, thresholds, counts, crowd, objects, claimed, given)
             true[kept], ignored[kept] = outcome(size, near, objects, counts, zero_id, given)

@@ -20,7 +20,17 @@ from detkit.training.loop.milestones import Report
 
 _STEPS_A_LINE = 20
 _SECONDS_A_LINE = 30.0
-_SHOWN = ("AP", "AP50", "AP75", "top1", "top5")  # of a validation, besides the number that decides
+_SHOWN = (
+    "AP",
+    "AP50",
+    "AP75",
+    "top1",
+    "top5",
+    "top1_loc",
+    "top5_loc",
+    "oks",
+    "pcp",
+)  # of a validation, besides the number that decides
 
 
 class TrainingLog:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from detkit.annotations.keypoints import KeypointLayout
 from detkit.data.datasets.index import Index, Strings
 from tests.reference.small_set import SIZES, Touching, as_is, small_set
 
@@ -81,3 +82,24 @@ def test_a_worker_sees_the_same_memory(start: str) -> None:
     )  # fmt: skip
     assert list(loader) == [[(True, "/photos/image1.jpg", [[0, 1, 8, 9]])]]
     assert index.boxes[0, 0] == 77.0  # written by the worker
+
+
+def test_key_points_are_in_continuous_pixels() -> None:
+    """The middle of the first pixel is 0.5, whatever a source calls it."""
+    annotations = small_set()
+    points = np.zeros((annotations.num_objects, 2, 3))
+    points[0] = [[1, 5, 2], [3, 7, 1]]
+    layout = KeypointLayout(("left", "right"))
+    for box_format, first in (
+        ("voc", [[0.5, 4.5, 2], [2.5, 6.5, 1]]),
+        ("coco", [[1.5, 5.5, 2], [3.5, 7.5, 1]]),
+    ):
+        index = Index.of(replace(annotations, box_format=box_format, keypoints=points, layout=layout))
+        target = index.target(1)
+        assert target.keypoints is not None
+        assert target.keypoints.tolist() == [first]
+        assert target.mirrored == (1, 0)
+        assert target.to(torch.device("cpu")).keypoints is not None
+        again = pickle.loads(pickle.dumps(index)).target(1)
+        assert torch.equal(again.keypoints, target.keypoints)
+    assert Index.of(annotations).target(1).keypoints is None

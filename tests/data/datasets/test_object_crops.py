@@ -60,3 +60,54 @@ def test_loader_processes_may_be_given_it() -> None:
     crops = object_crops(drawn(), 0.1)
     again = pickle.loads(pickle.dumps(crops.pixels))
     assert np.array_equal(again(0), crops.pixels(0))
+
+
+def test_objects_keep_their_boxes_in_crops_of_chance() -> None:
+    source = drawn()
+    truth = source.annotations
+    crops = object_crops(source, 0.5, 1.0, whole=False)
+    boxes = to_corners(crops.annotations.boxes, "voc").astype(int).tolist()
+    margins = []
+    for number, (image, box) in enumerate(zip(truth.image_index(), truth.boxes.astype(int), strict=True)):
+        (x1, y1, x2, y2), (a, b, c, d) = boxes[number], box.tolist()
+        wanted = source.pixels(int(image))[b - 1 : d, a - 1 : c]
+        assert np.array_equal(crops.pixels(number)[y1:y2, x1:x2], wanted)
+        height, width = crops.annotations.sizes[number].tolist()
+        margins += [
+            x1 / (c - a + 1),
+            (width - x2) / (c - a + 1),
+            y1 / (d - b + 1),
+            (height - y2) / (d - b + 1),
+        ]
+    assert crops.annotations.areas.tolist() == truth.areas.tolist()
+    assert max(margins) <= 1 + 1 / 10  # twice the context, and the rounding to whole pixels
+    assert len({round(margin, 2) for margin in margins}) > len(margins) / 2
+    again = object_crops(source, 0.5, 1.0, whole=False)
+    assert np.array_equal(again.annotations.boxes, crops.annotations.boxes)
+
+
+def test_without_jitter_the_context_is_the_same_on_every_side() -> None:
+    source = drawn()
+    crops = object_crops(source, 0.25, whole=False)
+    inside = to_corners(source.annotations.boxes, "voc")
+    sides = inside[:, 2:] - inside[:, :2]
+    sizes = source.annotations.sizes[source.annotations.image_index(), ::-1]
+    room = ((inside[:, :2] > 0.3 * sides) & (inside[:, 2:] + 0.3 * sides < sizes)).all(axis=1)
+    boxes = to_corners(crops.annotations.boxes, "voc")[room]
+    np.testing.assert_allclose(boxes[:, :2], 0.25 * sides[room], atol=1)
+    assert room.any()
+
+
+def test_key_points_go_with_their_crops() -> None:
+    images = SyntheticSet(3, seed=4, classes=("kite", "dart"))
+    truth = images.annotations()
+    crops = object_crops(Source(truth, images.render), 0.0).annotations
+    assert truth.keypoints is not None
+    assert crops.keypoints is not None
+    for own, old, box in zip(crops.keypoints, truth.keypoints, truth.boxes, strict=True):
+        for (x, y, seen), (old_x, old_y, was) in zip(own.tolist(), old.tolist(), strict=True):
+            inside = box[0] - 0.5 <= old_x < box[2] + 0.5 and box[1] - 0.5 <= old_y < box[3] + 0.5
+            assert seen == (was if inside else 0)
+            if seen:
+                assert (x, y) == (old_x - box[0] + 1, old_y - box[1] + 1)
+    assert (crops.keypoints[:, :, 2] > 0).any()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -365,3 +366,62 @@ def test_a_canvas_is_up_to_as_large_as_told_and_the_image_anywhere_on_it() -> No
     assert (min(sizes)[0], max(sizes)[0]) == (10, 20)
     assert all(abs(width - 2 * height) <= 1 for height, width in sizes)
     assert {(True, False), (False, True), (False, False)} <= places
+
+
+def pointed(points: list[list[float]], size: tuple[int, int] = (90, 110)) -> tuple[Tensor, Target]:
+    """Return a dark image with a bright square of 6 pixels around each point, and an object with these."""
+    image = torch.zeros(3, *size, dtype=torch.uint8)
+    for channel, (x, y, _) in enumerate(points):
+        image[channel, int(y) - 3 : int(y) + 3, int(x) - 3 : int(x) + 3] = 255
+    own = Target.of(torch.tensor([[0.0, 0, size[1], size[0]]]), torch.tensor([0]))
+    return image, replace(own, keypoints=torch.tensor([points]), mirrored=tuple(range(len(points))))
+
+
+@pytest.mark.parametrize("transform", GEOMETRIC, ids=ids)
+@pytest.mark.parametrize("seed", range(4))
+def test_key_points_are_where_their_pixels_went(transform: Transform, seed: int) -> None:
+    image, target = transform(
+        *pointed([[40.0, 50, 2], [70, 30, 1], [50, 20, 2]]), np.random.default_rng(seed)
+    )
+    assert target.keypoints is not None
+    height, width = image.shape[1:]
+    checked = 0
+    for pixels, (x, y, seen) in zip(image.float(), target.keypoints[0].tolist(), strict=True):
+        bright = (pixels > 128) & (pixels >= 0.5 * pixels.max())
+        ys, xs = torch.nonzero(bright).float().T + 0.5
+        if not seen:
+            assert (x, y) == (0, 0)
+            assert not len(xs) or min(xs.min(), ys.min(), width - xs.max(), height - ys.max()) < 1
+        elif min(x, y, width - x, height - y) > 12:  # the whole square is in the image
+            checked += 1
+            assert (xs.mean().item(), ys.mean().item()) == pytest.approx((x, y), abs=1.0)
+    assert checked or not target.keypoints[0, :, 2].all()
+
+
+def test_in_a_mirror_left_points_become_right_ones() -> None:
+    image, target = pointed([[10.0, 20, 2], [30, 40, 1], [50, 60, 0]])
+    target = replace(target, mirrored=(0, 2, 1))
+    for direction, wanted in (
+        ("horizontal", [[100, 20, 2], [0, 0, 0], [80, 40, 1]]),
+        ("vertical", [[10, 70, 2], [0, 0, 0], [30, 50, 1]]),
+    ):
+        flip = Flip(1.0, direction)  # type: ignore[arg-type]
+        once = flip(image, target, np.random.default_rng(0))
+        assert once[1].keypoints is not None
+        assert once[1].keypoints.tolist() == [wanted]
+        again = flip(*once, np.random.default_rng(0))[1]
+        assert again.keypoints is not None
+        assert again.keypoints.tolist() == [[[10, 20, 2], [30, 40, 1], [0, 0, 0]]]
+    turned = move(target, about_centre(0.5, 0.0, 1.0, (90, 110)), (90, 110))
+    assert turned.keypoints is not None
+    assert turned.keypoints[0, :, 2].tolist() == [2, 1, 0]
+
+
+def test_points_and_objects_that_leave() -> None:
+    _, target = pointed([[10.0, 20, 2], [30, 40, 2], [29.9, 60, 2]])
+    two = Target.of(torch.tensor([[0.0, 0, 110, 90], [0, 0, 8, 8]]), torch.tensor([0, 1]))
+    assert target.keypoints is not None
+    two = replace(two, keypoints=target.keypoints.repeat(2, 1, 1), mirrored=(0, 1, 2))
+    left = move(two, scaling(1.0, 1.0, -30.0, 0.0), (90, 80))
+    assert left.keypoints is not None
+    assert left.keypoints.tolist() == [[[0, 0, 0], [0, 40, 2], [0, 0, 0]]]

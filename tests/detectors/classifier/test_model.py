@@ -15,10 +15,10 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.classifier.builder import build_classifier
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.classifier.model import Classifier, views
-from detkit.detectors.classifier.tails import FcTail, gaussian_linear
 from detkit.detectors.fast_rcnn.config import FastRCNNConfig
 from detkit.errors import UserError
 from detkit.inference.save_model import save_model
+from detkit.models.backbones.tails import FcTail, gaussian_linear
 from detkit.models.norm import FrozenBatchNorm
 from detkit.models.pretrained import LoadReport, load_weights
 from detkit.structures import ImageBatch, Target, TrainBatch

@@ -1,9 +1,12 @@
-"""The rest of a published network behind its backbone: what makes class logits of the last map."""
+"""The rest of a published network behind its backbone: what makes class logits of the last map.
+
+It has three steps, behind each of which another head may branch off: `map`, `vector` and `logits`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,11 +53,33 @@ class FcTail(nn.Module):
         he_normal(self.classifier)
         self.classifier.append(gaussian_linear(channels, num_classes))
         self.outputs_per_class = {"classifier.6": 1}
+        self.map_channels, self.vector_channels = channels_in, channels
+
+    def cut_behind(self, step: Literal["map", "vector"]) -> None:
+        """Leave out the layers behind a step, where nobody asks for what they say."""
+        self.outputs_per_class = {}
+        if step == "map":
+            self.classifier = nn.Sequential(nn.Identity())
+        else:
+            self.classifier[-1] = nn.Identity()
+
+    def map(self, conv5: Tensor) -> Tensor:
+        """Return the (B, C, size, size) map that fc6 sees of a (B, C, H, W) map."""
+        return adaptive_max_pool(conv5, self.size)
+
+    def vector(self, pooled: Tensor) -> Tensor:
+        """Return the (B, channels) activations of fc7."""
+        fc7: Tensor = self.classifier[:-1](pooled.flatten(1))
+        return fc7
+
+    def logits(self, fc7: Tensor) -> Tensor:
+        """Return (B, K) logits."""
+        logits: Tensor = self.classifier[-1](fc7)
+        return logits
 
     def forward(self, conv5: Tensor) -> Tensor:
         """Return (B, K) logits of a (B, C, H, W) map."""
-        logits: Tensor = self.classifier(adaptive_max_pool(conv5, self.size).flatten(1))
-        return logits
+        return self.logits(self.vector(self.map(conv5)))
 
 
 class StageTail(nn.Module):
@@ -81,17 +106,34 @@ class StageTail(nn.Module):
         self.names, self.pooled, self.dropout = tuple(parts), pooled, dropout
         for name, part in parts.items():
             _add_at(self, name, part)
-        self.fc = gaussian_linear(channels, num_classes)
+        self.fc: nn.Module = gaussian_linear(channels, num_classes)
         self.outputs_per_class = {"fc": 1}
+        self.map_channels = self.vector_channels = channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, K) logits of a (B, C, H, W) map."""
+    def cut_behind(self, step: Literal["map", "vector"]) -> None:
+        """Leave out the layers behind a step, where nobody asks for what they say: here the logits' layer."""
+        self.fc, self.outputs_per_class = nn.Identity(), {}
+
+    def map(self, x: Tensor) -> Tensor:
+        """Return the (B, channels, h, w) map of the stage for a (B, C, H, W) map."""
         if self.pooled:
             x = F.max_pool2d(x, 2, 2, ceil_mode=True)
         for name in self.names:
             x = self.get_submodule(name)(x)
-        logits: Tensor = self.fc(F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training))
+        return x
+
+    def vector(self, x: Tensor) -> Tensor:
+        """Return the (B, channels) means over the cells of the stage's map; in training some are dropped."""
+        return F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training)
+
+    def logits(self, means: Tensor) -> Tensor:
+        """Return (B, K) logits."""
+        logits: Tensor = self.fc(means)
         return logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, K) logits of a (B, C, H, W) map."""
+        return self.logits(self.vector(self.map(x)))
 
 
 def _add_at(parent: nn.Module, path: str, module: nn.Module) -> None:
