@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from detkit.spec import Count, Spec
+from pydantic import Field
+
+from detkit.spec import Count, Fraction, Positive, Spec
 
 Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1"]
+
+
+class AugmentConfig(Spec):
+    """Test-time augmentation: what is seen of an image, and how what is found there becomes one."""
+
+    flip: bool = True
+    """Look at the mirror image, too, at each size."""
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.8, 1.0, 1.25)
+    """Sizes of the image, as shares of the one that `data.resize` gives."""
+    iou: Fraction = 0.55
+    """Boxes of a class that overlap more are averaged, weighted by their scores (Solovyev 2021)."""
 
 
 class EvaluateConfig(Spec):
@@ -22,3 +35,6 @@ class EvaluateConfig(Spec):
     compile: bool = False
     """Let torch.compile translate what computes the feature maps: for `detkit eval` on thousands of
     images."""
+    augment: AugmentConfig | None = None
+    """Look at each image several times in `detkit eval`; `detkit predict --augment` does the same. null looks
+    once, as the evaluations during training always do."""
