@@ -8,7 +8,7 @@ from pydantic import Field
 
 from detkit.spec import Count, Fraction, Positive, Spec
 
-Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1"]
+Metric = Literal["voc07", "voc10", "coco", "ilsvrc", "miss_rate", "top1"]
 
 
 class AugmentConfig(Spec):
@@ -27,9 +27,10 @@ class EvaluateConfig(Spec):
 
     metric: Metric = "voc07"
     """`voc07`: 11-point AP at IoU 0.5; `voc10`: area under the curve at IoU 0.5; `coco`: AP over IoU
-    0.50:0.95; `miss_rate`: log-average miss rate over 0.01 to 1 false positives an image, of which less is
-    better; `top1`, the default and the only one of a classifier: fraction of images whose class comes
-    first. It also decides which checkpoint is best."""
+    0.50:0.95; `ilsvrc`: area under the curve at IoU 0.5, at less of small objects; `miss_rate`: log-average
+    miss rate over 0.01 to 1 false positives an image, of which less is better; `top1`, the default and the
+    only one of a classifier: fraction of images whose class comes first. It also decides which checkpoint is
+    best."""
     batch_size: Count = 1
     """Images that are processed together."""
     compile: bool = False

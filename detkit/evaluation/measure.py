@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.accuracy import Accuracy, measure_accuracy
 from detkit.evaluation.metrics.coco import CocoResult, evaluate_coco
+from detkit.evaluation.metrics.ilsvrc import IlsvrcResult, evaluate_ilsvrc
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.miss_rate import DetCurve, MissRateResult, evaluate_miss_rate
 from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
 from detkit.evaluation.metrics.window_curve import miss_rates
 
-Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1"]
+Metric = Literal["voc07", "voc10", "coco", "ilsvrc", "miss_rate", "top1"]
 
 NAMES = {
     "voc07": "VOC07 AP",
@@ -26,6 +27,7 @@ NAMES = {
     "AP": "COCO AP",
     "AP50": "COCO AP50",
     "AP75": "COCO AP75",
+    "ilsvrc": "ILSVRC AP",
     "miss_rate": "miss rate",
     "top1": "top-1",
     "top5": "top-5",
@@ -37,6 +39,7 @@ RULES = {
     "AP": "COCO: IoU 0.50:0.95",
     "AP50": "COCO: IoU 0.50",
     "AP75": "COCO: IoU 0.75",
+    "ilsvrc": "ILSVRC: area, IoU 0.5, less below 25 pixels",
     "miss_rate": "log-average over 0.01 to 1 false positives an image, IoU 0.5; less is better",
     "top1": "images whose class comes first",
     "top5": "images whose class is among the first five",
@@ -48,12 +51,13 @@ class Measured:
     """The result of one evaluation.
 
     Attributes:
-        metric: the metric that decides, one of voc07, voc10, coco, miss_rate and top1.
+        metric: the metric that decides, one of voc07, voc10, coco, ilsvrc, miss_rate and top1.
         classes: K names.
         voc: VOC's numbers, both rules; None for a classifier.
         coco: COCO's numbers; None for a classifier.
         seconds: time the evaluation itself took.
         accuracy: a classifier's numbers; None for a detector's.
+        ilsvrc: ILSVRC's numbers, where they decide.
         miss_rate: miss rates, where they decide.
         windows: of each class misses over false positives a window, of a detector that classifies windows,
             where the miss rate decides.
@@ -65,6 +69,7 @@ class Measured:
     coco: CocoResult | None
     seconds: float
     accuracy: Accuracy | None = None
+    ilsvrc: IlsvrcResult | None = None
     miss_rate: MissRateResult | None = None
     windows: tuple[DetCurve, ...] | None = None
 
@@ -88,6 +93,8 @@ class Measured:
                 "AP75": (self.coco.per_class_ap75, stats["AP75"]),
             }
             found = coco | voc if self.metric == "coco" else voc | coco
+            if self.ilsvrc is not None:
+                found["ilsvrc"] = self.ilsvrc.ap, self.ilsvrc.mean
             if self.miss_rate is not None:
                 found["miss_rate"] = self.miss_rate.miss_rate, self.miss_rate.mean
         return {self.deciding: found[self.deciding], **found}
@@ -122,7 +129,7 @@ class Measured:
     @property
     def records(self) -> MatchRecords:
         """Match records of a detector by the rules of the metric that decides."""
-        result = self.miss_rate or (self.coco if self.metric == "coco" else self.voc)
+        result = self.miss_rate or self.ilsvrc or (self.coco if self.metric == "coco" else self.voc)
         assert result is not None
         assert result.records is not None
         return result.records
@@ -185,11 +192,11 @@ def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> M
     Args:
         truth: the labelled images, in the coordinates of their files.
         detections: the detections, in the same box format.
-        metric: the one that decides: voc07, voc10, coco or miss_rate; top1 for a classifier, whose images
-            have one object each.
+        metric: the one that decides: voc07, voc10, coco, ilsvrc or miss_rate; top1 for a classifier, whose
+            images have one object each.
     """
     start = time.perf_counter()
-    voc, coco, accuracy, missed = None, None, None, None
+    voc, coco, ilsvrc, accuracy, missed = None, None, None, None, None
     if metric == "top1":
         num_classes = len(truth.classes)
         accuracy = measure_accuracy(
@@ -198,8 +205,9 @@ def measure(truth: AnnotationSet, detections: DetectionSet, metric: Metric) -> M
     else:
         voc = evaluate_voc(truth, detections, records=metric in ("voc07", "voc10"))
         coco = evaluate_coco(truth, detections, records=metric == "coco")
+        ilsvrc = evaluate_ilsvrc(truth, detections) if metric == "ilsvrc" else None
         missed = evaluate_miss_rate(truth, detections) if metric == "miss_rate" else None
-    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy, missed)
+    return Measured(metric, truth.classes, voc, coco, time.perf_counter() - start, accuracy, ilsvrc, missed)
 
 
 def table(measured: Measured) -> list[tuple[str, list[str]]]:

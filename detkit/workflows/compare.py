@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -94,8 +94,8 @@ def compare(first: str | Path, second: str | Path, *, allow_custom: bool = False
     truth = runs[0].source.annotations
     metric = runs[0].config.evaluate.metric
     # A classifier's classes have the image as their box, so AP says how well it ranks the images of a class.
-    # Of miss rates no intervals are known; AP stands for them.
-    rule = cast(Rule, "voc10" if metric in ("top1", "miss_rate") else metric)
+    # Of ILSVRC's rule and miss rates no intervals are known; AP stands for them.
+    rule = cast(Rule, metric if metric in get_args(Rule) else "voc10")
     result = compare_detections(truth, runs[0].found, runs[1].found, rule=rule)
     return RunComparison(first, second, truth.classes, truth.num_images, result)
 
