@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -238,10 +239,7 @@ def _of_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> Target:
     """Take a target along with pixels that were mapped by a matrix and cut to a size.
 
-    Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
-    becomes the box around its four mapped corners, clipped to the new image. An object whose centre
-    leaves the image is dropped. A crowd region, which only says where not to look for background,
-    stays while any of it is visible, and so does a proposal.
+    Every flip, scaling, cut and turn is such a matrix: a box becomes the box around its four mapped corners.
 
     Args:
         target: objects and proposals in the old pixels.
@@ -250,18 +248,38 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
         size: (height, width) of the new image in pixels.
 
     Returns:
+        The target in the new pixels; it may be empty. See `carry` for what leaves the image.
+    """
+    return carry(target, lambda boxes: move_boxes(boxes, matrix), size)
+
+
+def carry(
+    target: Target, moved_boxes: Callable[[NDArray[np.float32]], NDArray[np.float32]], size: tuple[int, int]
+) -> Target:
+    """Take a target along with pixels, by what becomes of its boxes.
+
+    Boxes are clipped to the new image. An object whose centre leaves the image is dropped. A crowd
+    region, which only says where not to look for background, stays while any of it is visible, and so does
+    a proposal.
+
+    Args:
+        target: objects and proposals in the old pixels.
+        moved_boxes: (N, 4) corner boxes in old pixels -> in new ones.
+        size: (height, width) of the new image in pixels.
+
+    Returns:
         The target in the new pixels; it may be empty.
     """
     # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
     limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
-    moved = move_boxes(target.boxes.numpy(), matrix)
+    moved = moved_boxes(target.boxes.numpy())
     clipped = moved.clip(0, limits)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
     kept = inside | (target.crowd.numpy() & _has_area(clipped))
     proposals = target.proposals
     if proposals is not None:
-        inner = move_boxes(proposals.numpy(), matrix).clip(0, limits)
+        inner = moved_boxes(proposals.numpy()).clip(0, limits)
         proposals = torch.from_numpy(inner[_has_area(inner)])
     return replace(
         target,
