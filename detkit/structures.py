@@ -8,7 +8,7 @@ foreground classes; only heads know background, as column K. Empty is ordinary: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -114,6 +114,12 @@ class Detections:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Detections:
         known = {name: values for name, values in vars(self).items() if values is not None}
         return replace(self, **{name: change(values) for name, values in known.items()})
+
+    @staticmethod
+    def joined(several: Sequence[Detections]) -> Detections:
+        """Return the detections of several, at least one, in their order."""
+        known = [name for name, values in vars(several[0]).items() if values is not None]
+        return Detections(**{name: torch.cat([getattr(one, name) for one in several]) for name in known})
 
     @staticmethod
     def empty(device: torch.device | str = "cpu") -> Detections:

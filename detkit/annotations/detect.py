@@ -15,6 +15,7 @@ from detkit.annotations.class_names import listed
 from detkit.annotations.coco import read_json
 from detkit.annotations.exports.csv_table import WANTED, is_table
 from detkit.annotations.exports.cvat import is_cvat
+from detkit.annotations.exports.ilsvrc import ilsvrc_parts, images_of
 from detkit.annotations.exports.label_studio import is_label_studio
 from detkit.annotations.exports.labelme import holds_labelme, is_labelme
 from detkit.annotations.exports.read import EXPORTS
@@ -120,11 +121,14 @@ def _in_folder(path: Path, broken: list[UserError] | None) -> FoundDataset | Non
 
 def _readings(path: Path, broken: list[UserError] | None) -> Iterator[FoundDataset]:
     """Yield what a folder can be read as, the likeliest first."""
+    if parts := ilsvrc_parts(path):
+        sets = tuple(FoundSet(part, images_of(folder), folder) for part, folder in parts.items())
+        yield FoundDataset("ilsvrc", path, sets)
     if folders := voc_folders(path):
         names = [name for folder in folders for name in folder.set_names()]
         yield FoundDataset("voc", path, tuple(map(FoundSet, names)))
-    elif sets := voc_subfolders(path):
-        yield FoundDataset("voc", path, tuple(map(FoundSet, sets)))
+    elif inner := voc_subfolders(path):
+        yield FoundDataset("voc", path, tuple(map(FoundSet, inner)))
     if (of_jsons := _of_jsons(path, broken)) is not None:
         yield of_jsons
     if _is_yolo(path):
@@ -190,6 +194,7 @@ _LOOKED_FOR = f"""\
   COCO:         *.json with "images", "annotations" and "categories", here, in annotations/ or a folder
   YOLO:         a data.yaml with `names` and train/val, or labels/*.txt (best with classes.txt) beside images/
   CSV:          {WANTED}
+  ILSVRC:       Annotations/DET/train and val (or CLS-LOC), Data/ and ImageSets/ beside Annotations/
   CVAT:         annotations.xml ("CVAT for images 1.1") beside images/
   LabelMe:      a JSON with "shapes" and "imagePath" for each image
   Label Studio: its export as JSON, with the images in a folder beside it"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["voc", "coco", "yolo", "image_folder", "csv", "cvat", "labelme", "labelstudio"]
+Format = Literal["voc", "coco", "yolo", "image_folder", "csv", "cvat", "ilsvrc", "labelme", "labelstudio"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class FoundSet:
         name: "train", "2007_trainval", ...; for COCO the stem of the JSON file where it says neither
             train, val nor test.
         images: folder of the images, for COCO and the exports of labelling tools.
-        annotations: file of annotations, for these; for LabelMe their folder.
+        annotations: file of annotations, for these; for LabelMe and ILSVRC their folder.
         split: the part of that file; empty for all of it.
     """
 

@@ -44,6 +44,12 @@ def predict(
             metavar="N", min=1, help="Look at tiles of N pixels, for small objects in large images."
         ),
     ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment", help="Look at each image mirrored and in several sizes, too: slower, more accurate."
+        ),
+    ] = False,
     threshold: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +83,7 @@ def predict(
             format=file_format,
             draw=draw,
             tile=tile,
+            augment=augment,
             threshold=_threshold(threshold),
             device=device,
             allow_custom=allow_custom,

@@ -17,7 +17,9 @@ def score(
     found: Annotated[
         Path, typer.Option("--dt", metavar="FILE|DIR", help="COCO results, or a folder of comp4 files.")
     ],
-    metric: Annotated[Literal["voc07", "voc10", "coco", "miss_rate"], typer.Option(help="Whose rules.")],
+    metric: Annotated[
+        Literal["voc07", "voc10", "coco", "ilsvrc", "miss_rate"], typer.Option(help="Whose rules.")
+    ],
     json_file: JsonFile = None,
 ) -> None:
     """Evaluate result files alone, by the official rules; no model and no torch."""

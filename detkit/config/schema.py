@@ -96,6 +96,8 @@ class Config(Spec):
             )
         if (self.evaluate.metric == "top1") != classifies:
             raise ValueError("evaluate.metric: top1 is a classifier's, and its only one")
+        if classifies and self.evaluate.augment is not None:
+            raise ValueError("evaluate.augment: must be null; a classifier's views are detector.views")
         cuts = any(isinstance(item, ScaleCropConfig) for part in sets for item in part.augment)
         if cuts and not classifies:
             raise ValueError("augment: scale_crop is a classifier's; random_crop keeps a detector's objects")

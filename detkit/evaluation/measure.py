@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.metrics.accuracy import Accuracy, measure_accuracy
 from detkit.evaluation.metrics.coco import CocoResult, evaluate_coco
+from detkit.evaluation.metrics.ilsvrc import IlsvrcResult, evaluate_ilsvrc
 from detkit.evaluation.metrics.localization import Localization, evaluate_localization
 from detkit.evaluation.metrics.matching import MatchRecords
 from detkit.evaluation.metrics.miss_rate import DetCurve, MissRateResult, evaluate_miss_rate
@@ -22,7 +23,7 @@ from detkit.evaluation.metrics.pcp import PcpResult, evaluate_pcp
 from detkit.evaluation.metrics.voc import VocResult, evaluate_voc
 from detkit.evaluation.metrics.window_curve import miss_rates
 
-Metric = Literal["voc07", "voc10", "coco", "miss_rate", "top1", "top1_loc", "oks"]
+Metric = Literal["voc07", "voc10", "coco", "ilsvrc", "miss_rate", "top1", "top1_loc", "oks"]
 
 VOC = ("voc07", "voc10")
 
@@ -32,6 +33,7 @@ NAMES = {
     "AP": "COCO AP",
     "AP50": "COCO AP50",
     "AP75": "COCO AP75",
+    "ilsvrc": "ILSVRC AP",
     "miss_rate": "miss rate",
     "top1": "top-1",
     "top5": "top-5",
@@ -49,6 +51,7 @@ RULES = {
     "AP": "COCO: IoU 0.50:0.95",
     "AP50": "COCO: IoU 0.50",
     "AP75": "COCO: IoU 0.75",
+    "ilsvrc": "ILSVRC: area, IoU 0.5, less below 25 pixels",
     "miss_rate": "log-average over 0.01 to 1 false positives an image, IoU 0.5; less is better",
     "top1": "images whose class comes first",
     "top5": "images whose class is among the first five",
@@ -66,12 +69,14 @@ class Measured:
     """The result of one evaluation.
 
     Attributes:
-        metric: the metric that decides, one of voc07, voc10, coco, miss_rate, top1, top1_loc and oks.
+        metric: the metric that decides, one of voc07, voc10, coco, ilsvrc, miss_rate, top1, top1_loc and
+            oks.
         classes: K names.
         voc: VOC's numbers, both rules; None for a classifier.
         coco: COCO's numbers; None for a classifier.
         seconds: time the evaluation itself took.
         accuracy: a classifier's numbers; None for a detector's.
+        ilsvrc: ILSVRC's numbers, where they decide.
         miss_rate: miss rates, where they decide.
         windows: of each class misses over false positives a window, of a detector that classifies windows,
             where the miss rate decides.
@@ -86,6 +91,7 @@ class Measured:
     coco: CocoResult | None
     seconds: float
     accuracy: Accuracy | None = None
+    ilsvrc: IlsvrcResult | None = None
     miss_rate: MissRateResult | None = None
     windows: tuple[DetCurve, ...] | None = None
     localization: Localization | None = None
@@ -111,6 +117,8 @@ class Measured:
                 "AP75": (self.coco.per_class_ap75, stats["AP75"]),
             }
             found = coco | voc if self.metric == "coco" else voc | coco
+            if self.ilsvrc is not None:
+                found["ilsvrc"] = self.ilsvrc.ap, self.ilsvrc.mean
             if self.miss_rate is not None:
                 found["miss_rate"] = self.miss_rate.miss_rate, self.miss_rate.mean
             if (own := self.localization) is not None:
@@ -159,7 +167,7 @@ class Measured:
     @property
     def records(self) -> MatchRecords:
         """Match records of a detector by the rules of the metric that decides."""
-        result = self.miss_rate or (self.voc if self.metric in VOC else self.coco)
+        result = self.miss_rate or self.ilsvrc or (self.voc if self.metric in VOC else self.coco)
         assert result is not None
         assert result.records is not None
         return result.records
@@ -226,15 +234,15 @@ def measure(
     Args:
         truth: the labelled images, in the coordinates of their files.
         detections: the detections, in the same box format.
-        metric: the one that decides: voc07, voc10, coco or miss_rate; top1_loc for a localizer; top1 for a
-            classifier, whose images have one object each; oks for key points.
+        metric: the one that decides: voc07, voc10, coco, ilsvrc or miss_rate; top1_loc for a localizer; top1
+            for a classifier, whose images have one object each; oks for key points.
         oks_sigmas: of the key points; see `evaluate_oks`.
 
     Raises:
         UserError: the detections do not fit the annotations, or there are no key points to compare.
     """
     start = time.perf_counter()
-    voc, coco, accuracy, missed, located, oks, pcp = None, None, None, None, None, None, None
+    voc, coco, accuracy, ilsvrc, missed, located, oks, pcp = (None,) * 8
     if metric == "top1":
         num_classes = len(truth.classes)
         accuracy = measure_accuracy(
@@ -243,13 +251,16 @@ def measure(
     else:
         voc = evaluate_voc(truth, detections, records=metric in VOC)
         coco = evaluate_coco(truth, detections, records=metric in ("coco", "top1_loc", "oks"))
+        ilsvrc = evaluate_ilsvrc(truth, detections) if metric == "ilsvrc" else None
         missed = evaluate_miss_rate(truth, detections) if metric == "miss_rate" else None
         located = evaluate_localization(truth, detections) if metric == "top1_loc" else None
         if metric == "oks":
             oks = evaluate_oks(truth, detections, oks_sigmas)
             pcp = evaluate_pcp(truth, detections) if truth.layout and truth.layout.skeleton else None
     seconds = time.perf_counter() - start
-    return Measured(metric, truth.classes, voc, coco, seconds, accuracy, missed, None, located, oks, pcp)
+    return Measured(
+        metric, truth.classes, voc, coco, seconds, accuracy, ilsvrc, missed, None, located, oks, pcp
+    )
 
 
 def table(measured: Measured) -> list[tuple[str, list[str]]]:

@@ -19,6 +19,7 @@ from detkit.data.datasets.source import Source
 from detkit.data.loading.loaders import EvalLoader
 from detkit.data.loading.samples import DetectionDataset
 from detkit.data.transforms.geometric import Transform
+from detkit.inference.test_time_augmentation import Augmentation
 from detkit.models.norm import folds_kept
 from detkit.runtime.processes import gather
 from detkit.runtime.session import Session
@@ -40,7 +41,6 @@ class Timing:
     seconds: float
 
 
-@torch.inference_mode()
 def detect_set(
     model: nn.Module,
     batches: Iterable[tuple[ImageBatch, tuple[int, ...]]],
@@ -62,20 +62,34 @@ def detect_set(
         images (D,), labels (D,), scores (D,), boxes (D, 4) corners in pixels and keypoints (D * P * 2,), and
         the time taken.
     """
+    found, timing = _detected(model, batches, device, precision, on_batch)
+    return _flat([(index, one) for index, _, one in found]), timing
+
+
+@torch.inference_mode()
+def _detected(
+    model: nn.Module,
+    batches: Iterable[tuple[ImageBatch, tuple[int, ...]]],
+    device: torch.device,
+    precision: torch.dtype | None,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> tuple[list[tuple[int, int, Detections]], Timing]:
+    """Return index and width in pixels of each image with what is found in it, and the time taken."""
     detector = cast(Detector, model)
     was_training = model.training
     model.eval()
-    found: list[tuple[int, Detections]] = []
+    found: list[tuple[int, int, Detections]] = []
     count, start = 0, time.perf_counter()
     # Around all batches, so that autocast converts each weight once and each norm is folded once.
     with folds_kept(model), torch.autocast(device.type, dtype=precision, enabled=precision is not None):
         for images, indices in batches:
             result = detector.detect(images.to(device))
-            found += [(index, one.to("cpu")) for index, one in zip(indices, result, strict=True)]
+            each = zip(indices, images.originals, result, strict=True)
+            found += [(index, width, one.to("cpu")) for index, (_, width), one in each]
             count += len(indices)
             on_batch(len(indices))
     model.train(was_training)
-    return _flat(found), Timing(count, time.perf_counter() - start)
+    return found, Timing(count, time.perf_counter() - start)
 
 
 def _flat(found: list[tuple[int, Detections]]) -> Arrays:
@@ -124,6 +138,7 @@ def detect_dataset(
     *,
     transforms: Sequence[Transform],
     batch_size: int = 1,
+    augmentation: Augmentation | None = None,
 ) -> tuple[DetectionSet | None, Timing]:
     """Run a detector over a dataset, each process over its share.
 
@@ -133,17 +148,31 @@ def detect_dataset(
         session: where it runs.
         transforms: what every image goes through: the resizing, where there is one.
         batch_size: images that are processed together.
+        augmentation: looks at each image several times, in place of `transforms`.
 
     Returns:
         All detections in process 0 (None in the others), and this process's time.
     """
-    dataset = DetectionDataset.of(source, transforms, seed=0)
-    loader = EvalLoader(
-        dataset, batch_size=batch_size, workers=session.workers, pin_memory=session.pin_memory
-    )
-    batches = session.threads.of("detection").over(loader, lambda batch: batch[0].pixels.numel())
-    arrays, timing = detect_set(model, batches, device=session.device, precision=session.precision)
-    gathered = gather(arrays)
+    passes: list[list[tuple[int, int, Detections]]] = []
+    seconds = 0.0
+    for chain in [(view,) for view in augmentation.views] if augmentation else [transforms]:
+        loader = EvalLoader(
+            DetectionDataset.of(source, chain, seed=0),
+            batch_size=batch_size,
+            workers=session.workers,
+            pin_memory=session.pin_memory,
+        )
+        batches = session.threads.of("detection").over(loader, lambda batch: batch[0].pixels.numel())
+        found, timing = _detected(model, batches, session.device, session.precision)
+        passes.append(found)
+        seconds += timing.seconds
+    merged = [
+        (index, augmentation.merged([one for _, _, one in views], width) if augmentation else views[0][2])
+        for views in zip(*passes, strict=True)
+        for index, width, _ in views[:1]
+    ]
+    timing = Timing(len(merged), seconds)
+    gathered = gather(_flat(merged))
     if gathered is None:
         return None, timing
     return as_detection_set(gathered, source.annotations.box_format), timing

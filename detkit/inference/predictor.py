@@ -26,6 +26,7 @@ from detkit.errors import UserError, cut
 from detkit.inference.pictures import Picture, is_one, pictures_of, pixels_of
 from detkit.inference.prediction import Prediction
 from detkit.inference.score_floor import AIMS, FIXED_SCORE, Advice, Aim, score_floors
+from detkit.inference.test_time_augmentation import Augmentation
 from detkit.inference.tiling import Tiling, View, merge, views_of
 from detkit.names import one_line
 from detkit.proposals.proposals import Proposer
@@ -55,6 +56,7 @@ class Predictor:
         max_detections: at most so many for an image that was cut into tiles.
         thresholds: each class's own score thresholds, as its model file holds them.
         proposer: makes the proposals of an image, for a detector that is given them.
+        augmentation: how images are seen with test-time augmentation; None where there is none.
         classifies_images: whether the model finds classes of whole images, which are not cut into tiles.
         fixed_score: lowest score reported of a class whose own threshold is not known; 0 for a classifier,
             whose first classes are its answer however sure it is.
@@ -71,6 +73,7 @@ class Predictor:
     max_detections: int = 100
     thresholds: Advice | None = None
     proposer: Proposer | None = None
+    augmentation: Augmentation | None = None
     classifies_images: bool = False
     fixed_score: float = FIXED_SCORE
     licence: str | None = None
@@ -107,6 +110,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        augment: bool = False,
         strict: bool = True,
     ) -> Prediction | Any: ...
 
@@ -117,6 +121,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        augment: bool = False,
         strict: bool = True,
     ) -> Prediction: ...
 
@@ -127,6 +132,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        augment: bool = False,
         strict: bool = True,
     ) -> list[Prediction]: ...
 
@@ -136,6 +142,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        augment: bool = False,
         strict: bool = True,
     ) -> Prediction | list[Prediction]:
         """Return what is in one image, or a list of what is in each of several, in order.
@@ -149,15 +156,21 @@ class Predictor:
             threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
                 the one of best F1 where the model file holds it, otherwise 0.5.
             tile_px: look at tiles of this side in pixels, too, for small objects in large images.
+            augment: look at each image (and tile) mirrored and in several sizes, too, and average.
             strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
 
         Raises:
             UserError: an image cannot be read, a tile is too small, or the threshold is none of these.
         """
+        settings: dict[str, Any] = {
+            "threshold": threshold,
+            "tile_px": tile_px,
+            "augment": augment,
+            "strict": strict,
+        }
         if is_one(images):
-            settings: dict[str, Any] = {"threshold": threshold, "tile_px": tile_px, "strict": strict}
             return next(self.stream(images, **settings, batch_size=1, threads=0))
-        return list(self.stream(images, threshold=threshold, tile_px=tile_px, strict=strict))
+        return list(self.stream(images, **settings))
 
     def stream(
         self,
@@ -165,6 +178,7 @@ class Predictor:
         *,
         threshold: float | Aim | None = None,
         tile_px: int | None = None,
+        augment: bool = False,
         batch_size: int | None = None,
         threads: int | None = None,
         strict: bool = True,
@@ -177,6 +191,7 @@ class Predictor:
             images: as in `predict`, or a generator of them.
             threshold: lowest score that is kept, as in `predict`.
             tile_px: side of tiles in pixels; None looks at whole images only.
+            augment: look several times, as in `predict`.
             batch_size: images or tiles processed together; None takes 8, and one on a CPU.
             threads: how many read and resize ahead; 0 does it in between, None takes the cores left over.
             strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
@@ -190,28 +205,43 @@ class Predictor:
         floors = torch.from_numpy(self.floors(threshold))
         if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
+        if augment and self.augmentation is None:
+            raise UserError(
+                "augment: a classifier has its own views, detector.views; "
+                "augmentation is for detectors that know the size of their images"
+            )
+        augmentation = self.augmentation if augment else None
         tiling = None if tile_px is None else Tiling(tile_px, self.nms_iou, self.max_detections)
-        prepare = partial(self._prepare, tiling=tiling, strict=strict)
+        prepare = partial(self._prepare, tiling=tiling, augmentation=augmentation, strict=strict)
         prepared = map_threads(prepare, pictures_of(images), threads, started=threads + batch_size)
-        return self._found(prepared, floors, tiling, batch_size)
+        return self._found(prepared, floors, tiling, augmentation, batch_size)
 
     def _found(
-        self, prepared: Iterator[_Prepared], floors: Tensor, tiling: Tiling | None, batch_size: int
+        self,
+        prepared: Iterator[_Prepared],
+        floors: Tensor,
+        tiling: Tiling | None,
+        augmentation: Augmentation | None,
+        batch_size: int,
     ) -> Generator[Prediction]:
         waiting: deque[_Prepared] = deque()
         found: deque[Detections] = deque()
         for batch in _batches(prepared, waiting, batch_size):
             if batch:
                 found.extend(self._detect(collate(batch, seed=0).images))
-            while waiting and len(found) >= len(waiting[0].views):
+            while waiting and len(found) >= len(waiting[0].samples):
                 item = waiting.popleft()
                 if item.error is not None:
                     yield Prediction.unread(str(item.source), item.error, self.classes, self.category_ids)
                     continue
-                parts = [found.popleft() for _ in item.views]
-                whole = (
-                    merge(parts, [view for view, _ in item.views], item.size, tiling) if tiling else parts[0]
-                )
+                parts = [found.popleft() for _ in item.samples]
+                if augmentation is not None:
+                    times = len(augmentation.views)
+                    parts = [
+                        augmentation.merged(parts[number * times :][:times], view.x2 - view.x1)
+                        for number, view in enumerate(item.views)
+                    ]
+                whole = merge(parts, item.views, item.size, tiling) if tiling else parts[0]
                 yield self._named(item, whole, floors)
 
     def _named(self, item: _Prepared, found: Detections, floors: Tensor) -> Prediction:
@@ -238,31 +268,40 @@ class Predictor:
             detections = cast(Detector, self.model).detect(images.to(self.session.device))
             return [found.to("cpu") for found in detections]
 
-    def _prepare(self, picture: Picture, tiling: Tiling | None, *, strict: bool) -> _Prepared:
+    def _prepare(
+        self, picture: Picture, tiling: Tiling | None, augmentation: Augmentation | None, *, strict: bool
+    ) -> _Prepared:
         try:
             pixels = pixels_of(picture)
         except UserError as error:
             if strict or not isinstance(picture, str | Path):
                 raise
-            return _Prepared(str(picture), None, (0, 0), [], str(error))
+            return _Prepared(str(picture), None, (0, 0), [], [], str(error))
         size = (pixels.shape[0], pixels.shape[1])
         views = views_of(size, tiling) if tiling else [View(0, 0, size[1], size[0])]
+        looks = augmentation.views if augmentation else (self.resize,)
         samples = [
-            (view, sample_of(pixels[view.y1 : view.y2, view.x1 : view.x2], self.resize, self.proposer))
+            sample
             for view in views
+            for sample in samples_of(pixels[view.y1 : view.y2, view.x1 : view.x2], looks, self.proposer)
         ]
         if isinstance(picture, str | Path):
-            return _Prepared(str(picture), None, size, samples)
-        return _Prepared(None, pixels, size, samples)
+            return _Prepared(str(picture), None, size, views, samples)
+        return _Prepared(None, pixels, size, views, samples)
 
 
-def sample_of(pixels: NDArray[np.uint8], resize: Transform, proposer: Proposer | None = None) -> Sample:
-    """Return (H, W, 3) uint8 RGB pixels as a detector takes them, with no objects, and perhaps proposals."""
+def samples_of(
+    pixels: NDArray[np.uint8], looks: Sequence[Transform], proposer: Proposer | None = None
+) -> list[Sample]:
+    """Return (H, W, 3) uint8 RGB pixels as a detector takes them, once by each transform.
+
+    There are no objects, and proposals where something makes them.
+    """
     nothing = Target.of(torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64))
     if proposer is not None:
         nothing = replace(nothing, proposals=torch.from_numpy(proposer(pixels).boxes))
-    image, target = resize(as_image(pixels), nothing, np.random.default_rng(0))
-    return Sample(image, target, (pixels.shape[0], pixels.shape[1]), 0)
+    image, size = as_image(pixels), (pixels.shape[0], pixels.shape[1])
+    return [Sample(*look(image, nothing, np.random.default_rng(0)), size, 0) for look in looks]
 
 
 def predict_together(predictor: Predictor, files: Sequence[Any], **settings: Any) -> Generator[Prediction]:
@@ -296,7 +335,8 @@ class _Prepared:
     source: str | None
     pixels: NDArray[np.uint8] | None
     size: tuple[int, int]
-    views: list[tuple[View, Sample]]
+    views: list[View]
+    samples: list[Sample]
     error: str | None = None
 
 
@@ -308,12 +348,12 @@ def _batches(prepared: Iterable[_Prepared], waiting: deque[_Prepared], size: int
     batch: list[Sample] = []
     for item in prepared:
         waiting.append(item)
-        for _, sample in item.views:
+        for sample in item.samples:
             batch.append(sample)
             if len(batch) == size:
                 yield batch
                 batch = []
-        if not item.views:
+        if not item.samples:
             yield batch
             batch = []
     yield batch

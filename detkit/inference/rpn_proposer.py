@@ -14,7 +14,7 @@ from torch import nn
 from detkit.capabilities import HasProposalNetwork
 from detkit.data.loading.batching import collate
 from detkit.data.transforms.geometric import Transform
-from detkit.inference.predictor import sample_of
+from detkit.inference.predictor import samples_of
 from detkit.proposals.proposals import Proposals, ranked
 from detkit.runtime.session import Session
 
@@ -46,7 +46,7 @@ class RPNProposer:
     def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         """Return the proposals of (H, W, 3) uint8 RGB pixels, in pixels of the image."""
         height, width = image.shape[:2]
-        images = collate([sample_of(image, self.resize)], seed=0).images
+        images = collate(samples_of(image, [self.resize]), seed=0).images
         with self.alone, torch.inference_mode(), self.session.autocast():
             batch = images.to(self.session.device)
             (boxes,) = self.model.propose(self.model.feature_maps(batch), batch.sizes, self.limits)

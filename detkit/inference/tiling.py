@@ -85,17 +85,7 @@ def merge(
         tiling: how it was cut.
     """
     moved = [_in_image(part, view, size) for part, view in zip(parts, views, strict=True)]
-    margins = [part.margins for part in moved if part.margins is not None]
-    pieces = [part.parts for part in moved if part.parts is not None]
-    points = [part.keypoints for part in moved if part.keypoints is not None]
-    found = Detections(
-        torch.cat([part.boxes for part in moved]),
-        torch.cat([part.scores for part in moved]),
-        torch.cat([part.labels for part in moved]),
-        torch.cat(margins) if margins else None,
-        torch.cat(pieces) if pieces else None,
-        torch.cat(points) if points else None,
-    )
+    found = Detections.joined(moved)
     return found.at(
         grouped_nms(found.boxes, found.scores, found.labels, tiling.nms_iou)[: tiling.max_detections]
     )

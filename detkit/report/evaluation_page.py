@@ -188,7 +188,7 @@ def _linked(page: ReportData) -> ReportData:
 
 def _pr_curves(measured: Measured, best_f1: Operating) -> Plot:
     """Return the curves behind the AP at IoU 0.5, with the thresholds of best F1 marked."""
-    others = {"coco": "AP50", "top1_loc": "AP50", "oks": "AP50", "miss_rate": "voc10"}
+    others = {"coco": "AP50", "top1_loc": "AP50", "oks": "AP50", "ilsvrc": "voc10", "miss_rate": "voc10"}
     shown = others.get(measured.metric, measured.metric)
     aps, _ = measured.columns[shown]
     points = np.stack([best_f1.recall, best_f1.precision], axis=1)

@@ -11,14 +11,17 @@ from torch import nn
 from detkit.capabilities import HasProposalNetwork
 from detkit.config.load import parse_config
 from detkit.config.schema import Config
+from detkit.data.config import DataConfig
 from detkit.data.transforms.builder import resizing
 from detkit.detectors.builder import build_detector
 from detkit.detectors.config import DetectorConfig
 from detkit.errors import UserError
+from detkit.evaluation.config import AugmentConfig
 from detkit.inference.model_file import ModelFile, read_model_file
 from detkit.inference.predictor import Predictor
 from detkit.inference.rpn_proposer import RPNProposer
 from detkit.inference.score_floor import FIXED_SCORE
+from detkit.inference.test_time_augmentation import Augmentation
 from detkit.models.initialisation import Unfilled
 from detkit.models.norm import keep_folds
 from detkit.proposals.builder import build_proposer
@@ -106,6 +109,11 @@ def build_predictor(weights: str | Path, device: str = "auto", *, allow_custom: 
         max_detections=detector.max_detections,
         thresholds=loaded.file.thresholds,
         proposer=None if proposals is None else build_proposer(proposals),
+        augmentation=(
+            None
+            if detector.classifies_images
+            else augmentation_of(config.data, config.evaluate.augment or AugmentConfig(), detector)
+        ),
         classifies_images=detector.classifies_images,
         fixed_score=0.0 if detector.classifies_images else FIXED_SCORE,
         licence=loaded.file.licence,
@@ -137,6 +145,23 @@ def build_rpn_proposer(
         )
     session = _session(loaded.config, place)
     return RPNProposer(loaded.model, resizing(loaded.config.data.resize), session, max_boxes=max_boxes)
+
+
+def augmentation_of(data: DataConfig, spec: AugmentConfig, detector: DetectorConfig) -> Augmentation:
+    """Return the test-time augmentation of a detector.
+
+    Args:
+        data: has the size of the images.
+        spec: the config's `evaluate.augment`.
+        detector: the config's detector.
+    """
+    return Augmentation.of(
+        resizing(data.resize),
+        flip=spec.flip,
+        scales=spec.scales,
+        iou=spec.iou,
+        max_detections=detector.max_detections,
+    )
 
 
 def _session(config: Config, device: torch.device) -> Session:

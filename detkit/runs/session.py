@@ -16,6 +16,7 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.detectors.builder import build_detector
 from detkit.detectors.task import Task
 from detkit.inference.detect_set import Timing, detect_dataset
+from detkit.inference.test_time_augmentation import Augmentation
 from detkit.runtime.cores import num_workers
 from detkit.runtime.device import choose_device, choose_precision, predicting_precision, set_deterministic
 from detkit.runtime.processes import local_rank, process_group, rank, world_size
@@ -74,9 +75,18 @@ def task_of(config: Config, run: Session, train_set: Source, val_set: Source | N
 
 
 def detect_with(
-    config: Config, run: Session, model: nn.Module, source: Source
+    config: Config,
+    run: Session,
+    model: nn.Module,
+    source: Source,
+    augmentation: Augmentation | None = None,
 ) -> tuple[DetectionSet | None, Timing]:
     """Run a detector over a dataset as a config says; see `detect_dataset`."""
     return detect_dataset(
-        model, source, run, transforms=eval_transforms(config.data), batch_size=config.evaluate.batch_size
+        model,
+        source,
+        run,
+        transforms=eval_transforms(config.data),
+        batch_size=config.evaluate.batch_size,
+        augmentation=augmentation,
     )

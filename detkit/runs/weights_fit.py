@@ -74,10 +74,8 @@ def _tried(configs: Mapping[str, Config]) -> dict[str, tuple[int, Config, LoadRe
 
 
 def _others(name: str, config: Config) -> Iterator[tuple[str, Config]]:
-    """Yield a config with the other depths of its backbone, and what to call it."""
+    """Yield a config with the other networks of its backbone's family, and what to call it."""
     detector: Any = config.detector
-    for network, keys in family_of(detector.backbone).variants.items():
-        if keys.get("depth") not in (None, detector.backbone.depth):
-            backbone = detector.backbone.model_copy(update={"depth": keys["depth"]})
-            changed = detector.model_copy(update={"backbone": backbone})
-            yield f"{name} with {network}", config.model_copy(update={"detector": changed})
+    for network, backbone in family_of(detector.backbone).others(detector.backbone):
+        changed = detector.model_copy(update={"backbone": backbone})
+        yield f"{name} with {network}", config.model_copy(update={"detector": changed})

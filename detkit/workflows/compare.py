@@ -94,7 +94,7 @@ def compare(first: str | Path, second: str | Path, *, allow_custom: bool = False
     truth = runs[0].source.annotations
     metric = runs[0].config.evaluate.metric
     # A classifier's classes have the image as their box, so AP says how well it ranks the images of a class.
-    # Of miss rates and localized images no intervals are known; AP stands for them.
+    # Of ILSVRC's rule, miss rates and localized images no intervals are known; AP stands for them.
     rule: Rule = metric if metric in ("voc07", "voc10", "coco") else "voc10"
     result = compare_detections(truth, runs[0].found, runs[1].found, rule=rule)
     return RunComparison(first, second, truth.classes, truth.num_images, result)

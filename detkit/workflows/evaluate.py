@@ -20,7 +20,7 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
-from detkit.runs.predictor import load_detector
+from detkit.runs.predictor import augmentation_of, load_detector
 from detkit.runs.results import evaluated_run, relabelled, require_known_classes, write_results
 from detkit.runs.resume import note_environment
 from detkit.runs.session import detect_with, session
@@ -97,7 +97,9 @@ def evaluate(
         if proposals is not None:
             # Files of proposals belong to the images, and the images are the config's.
             source = attach_proposals(config.detector.external_proposals or proposals, source, "val")
-        found, timing = detect_with(config, run, loaded.model, source)
+        spec = config.evaluate.augment
+        augmentation = None if spec is None else augmentation_of(config.data, spec, loaded.config.detector)
+        found, timing = detect_with(config, run, loaded.model, source, augmentation)
         if found is None:
             return None
         found = relabelled(found, loaded.classes, source.annotations.classes)

@@ -46,6 +46,7 @@ def predict(
     format: ResultFormat = "json",
     draw: bool = False,
     tile: int | None = None,
+    augment: bool = False,
     threshold: float | Aim | None = None,
     device: str = "auto",
     allow_custom: bool = False,
@@ -68,6 +69,8 @@ def predict(
         draw: also write each image with its detections into drawn/, and into filters/ a picture of each
             class's filters for a model that has such (`detkit.capabilities.ShowsFilters`).
         tile: side of tiles in pixels, to find small objects in large images.
+        augment: look at each image mirrored and in several sizes, too, as `evaluate.augment` of the model's
+            config says, or its defaults.
         threshold: lowest score reported; f1, precision or recall take each class's own, and None the one of
             best F1 where the model file holds it, otherwise 0.5.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -89,9 +92,9 @@ def predict(
     weights, images = model_path(weights), find_images(sources)
     files = images.paths
     predictor = build_predictor(weights, device, allow_custom=allow_custom)
-    what = (str(weights.absolute()), [str(file) for file in files], format, tile, threshold)
+    what = (str(weights.absolute()), [str(file) for file in files], format, tile, threshold, augment)
     work = key_of(file_stamp(weights), *what)
-    settings = {"threshold": threshold, "tile_px": tile, "strict": strict}
+    settings = {"threshold": threshold, "tile_px": tile, "augment": augment, "strict": strict}
     predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
     with process_group(predictor.session.device), ExitStack() as held:
 

@@ -21,7 +21,7 @@ def score(truth: str | Path, found: str | Path, metric: Metric) -> Measured:
     Args:
         truth: a COCO annotations file, or a folder of VOC annotations.
         found: a COCO results file, or a folder of comp4_det_*.txt files.
-        metric: voc07, voc10, coco or miss_rate.
+        metric: voc07, voc10, coco, ilsvrc or miss_rate.
 
     Raises:
         UserError: a file is missing or malformed, or the detections are of other images or classes.

@@ -21,8 +21,14 @@ from detkit.ops.warp import Cuts, plan_warp
 from detkit.structures import ImageBatch, Target, TrainBatch
 
 NORMS = ("frozen", "trainable")
+# The larger ones have more of the same blocks.
+LEFT_OUT = {f"efficientnet_{variant}" for variant in ("b2", "b3", "b4", "b5", "b6", "b7", "v2_m")} | {
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet101_2",
+}
 BACKBONES: dict[str, dict[str, Any]] = {
-    **{name: keys for family in FAMILIES for name, keys in family.variants.items()},
+    **{name: keys for family in FAMILIES for name, keys in family.variants.items() if name not in LEFT_OUT},
     **{
         f"{name}_bn": {**keys, "batch_norm": True}
         for family in FAMILIES

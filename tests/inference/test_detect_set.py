@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from detkit.config.load import load_config
+from detkit.data.datasets.builder import open_validation_set
 from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
 from detkit.data.transforms.geometric import as_image
-from detkit.inference.detect_set import as_detection_set, detect_set
+from detkit.data.transforms.resize import keep_size
+from detkit.inference.detect_set import as_detection_set, detect_dataset, detect_set
+from detkit.inference.test_time_augmentation import Augmentation
+from detkit.runtime.session import Session
 from detkit.structures import Detections, ImageBatch, Target
 from tests.inference.bright import BrightDetector, picture
 
@@ -58,3 +63,23 @@ def test_a_set_is_computed_in_the_given_precision(precision: torch.dtype | None)
 
     detect_set(Multiplier(), [(batch((0, 0, 9, 9, 1, 255)), (0,))] * 2, device=CPU, precision=precision)
     assert types == [precision or torch.float32] * 2
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_set_is_looked_at_several_times_and_each_image_told_once(flip: bool) -> None:
+    config = load_config("faster_rcnn_resnet18_synthetic", ["data.val.num_images=3"])
+    images = open_validation_set(config.data)
+    session, model = Session(CPU), BrightDetector()
+    once, _ = detect_dataset(model, images, session, transforms=[keep_size], batch_size=2)
+    looks = len(model.batches)
+    several = Augmentation.of(keep_size, flip=flip, scales=(1.0,), iou=0.55, max_detections=100)
+    found, timing = detect_dataset(
+        model, images, session, transforms=[keep_size], batch_size=2, augmentation=several
+    )
+    assert len(model.batches) == looks * (3 if flip else 2)
+    assert timing.num_images == 3
+    assert found is not None
+    assert once is not None
+    assert found.images.tolist() == once.images.tolist()
+    assert found.labels.tolist() == once.labels.tolist()
+    np.testing.assert_allclose(found.boxes, once.boxes, atol=1e-3)

@@ -440,3 +440,45 @@ def labelme_in_parts(root: Path) -> Path:
             labelme(root / part / f"{stem}.json", stem)
             image(root / part / f"{stem}.png")
     return root
+
+
+def ilsvrc(root: Path, task: str, part: str, name: str) -> None:
+    """Write an image and its annotation, whose coordinates count from 0, the last pixel included."""
+    numbers = {"cat": "n02121808", "dog": "n02084071"}
+    stem = name.rpartition("/")[2]
+    objects = "".join(
+        f"<object><name>{numbers[label]}</name><bndbox><xmin>{x1}</xmin><xmax>{x2 - 1}</xmax>"
+        f"<ymin>{y1}</ymin><ymax>{y2 - 1}</ymax></bndbox></object>"
+        for label, x1, y1, x2, y2 in OBJECTS[stem]
+    )
+    size = f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+    file = root / "Annotations" / task / part / f"{name}.xml"
+    text(file, f"<annotation><filename>{stem}</filename>{size}{objects}</annotation>")
+    image(root / "Data" / task / part / f"{name}.JPEG")
+
+
+@layout
+def ilsvrc_det(root: Path) -> Path:
+    lists = root / "ILSVRC" / "ImageSets" / "DET"
+    for part, stems in TWO.items():
+        for stem in stems:
+            folder = "ILSVRC2013_train/n02121808/" if part == "train" else ""
+            ilsvrc(root / "ILSVRC", "DET", part, folder + stem)
+    val = [f"{stem} {number}" for number, stem in enumerate(TWO["val"], 1)]
+    text(lists / "val.txt", "\n".join(val))
+    names = [f"ILSVRC2013_train/n02121808/{stem}" for stem in TWO["train"]]
+    text(lists / "train_1.txt", "\n".join(f"{name} 1" for name in names))
+    text(lists / "train_2.txt", "\n".join(f"{name} -1" for name in names[1:]))
+    text(root / "ILSVRC" / "devkit" / "data" / "map_det.txt", "n02084071 58 dog\nn02121808 64 cat\n")
+    return root / "ILSVRC"
+
+
+@layout
+def ilsvrc_localisation(root: Path) -> Path:
+    for part, stems in TWO.items():
+        for stem in stems:
+            ilsvrc(root / "ILSVRC", "CLS-LOC", part, stem)
+    lists = root / "ILSVRC" / "ImageSets" / "CLS-LOC"
+    text(lists / "train_loc.txt", "\n".join(f"{s} {i}" for i, s in enumerate(TWO["train"])))
+    text(root / "LOC_synset_mapping.txt", "n02084071 dog, domestic dog\nn02121808 cat, house_cat\n")
+    return root / "ILSVRC" / "Annotations" / "CLS-LOC"

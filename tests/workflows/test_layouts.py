@@ -61,7 +61,9 @@ def test_check_finds_no_error_in_it(name: str, tmp_path: Path) -> None:
     assert result.objects == sum(map(len, OBJECTS.values()))
 
 
-@pytest.mark.parametrize("name", ["cvat_xml", "label_studio_json", "retinanet_csv", "labelme_apart"])
+@pytest.mark.parametrize(
+    "name", ["cvat_xml", "label_studio_json", "retinanet_csv", "labelme_apart", "ilsvrc_det"]
+)
 def test_convert_to_yolo_is_read_by_init_and_has_what_ultralytics_wants(name: str, tmp_path: Path) -> None:
     convert(str(LAYOUTS[name](tmp_path / "data")), to="yolo", out=tmp_path / "yolo")
     import yaml

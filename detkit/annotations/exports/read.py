@@ -15,6 +15,7 @@ from detkit.annotations.class_names import listed
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.exports.csv_table import read_table
 from detkit.annotations.exports.cvat import read_cvat
+from detkit.annotations.exports.ilsvrc import read_ilsvrc
 from detkit.annotations.exports.label_studio import read_label_studio
 from detkit.annotations.exports.labelme import read_labelme
 from detkit.annotations.exports.records import ExportedImage, ExportImages
@@ -23,15 +24,16 @@ from detkit.annotations.validity import require_boxes
 from detkit.errors import UserError, shown
 from detkit.storage.regular_files import is_file
 
-ExportFormat = Literal["csv", "cvat", "labelme", "labelstudio"]
+ExportFormat = Literal["csv", "cvat", "ilsvrc", "labelme", "labelstudio"]
 
 EXPORTS: Mapping[str, Callable[[Path], list[ExportedImage]]] = {
     "csv": read_table,
     "cvat": read_cvat,
+    "ilsvrc": read_ilsvrc,
     "labelme": read_labelme,
     "labelstudio": read_label_studio,
 }
-"""Readers by name, each given the file of annotations (LabelMe: their folder)."""
+"""Readers by name, each given the file of annotations (LabelMe, ILSVRC: their folder)."""
 
 
 def read_export(
@@ -47,7 +49,7 @@ def read_export(
     Args:
         export: a key of `EXPORTS`.
         images: folder that the images lie in, or in folders of.
-        annotations: the file, or for LabelMe the folder.
+        annotations: the file, or for LabelMe and ILSVRC the folder.
         split: see `images_of_split`.
         classes: class names in label order; None takes those found, sorted.
         ignore_classes: names whose objects are left out; their images are kept.

@@ -76,6 +76,18 @@ class CVATDatasetConfig(ExportConfig):
     type: Literal["cvat"] = "cvat"
 
 
+class ILSVRCDatasetConfig(ExportConfig):
+    """ILSVRC's detection or localisation task (ImageNet): XML files whose objects have WordNet's numbers."""
+
+    type: Literal["ilsvrc"] = "ilsvrc"
+    images: str
+    """Folder of the images of a part: ROOT/Data/DET/train, or val, or of CLS-LOC."""
+    annotations: str
+    """Folder of its annotations: ROOT/Annotations/DET/train. The lists in ROOT/ImageSets say which images it
+    has; classes are called as the development kit's map_det.txt or LOC_synset_mapping.txt says, if one is
+    there."""
+
+
 class LabelMeDatasetConfig(ExportConfig):
     """LabelMe: one JSON file an image."""
 
@@ -126,6 +138,7 @@ class ObjectCropsConfig(DatasetConfig):
         | YOLODatasetConfig
         | CSVDatasetConfig
         | CVATDatasetConfig
+        | ILSVRCDatasetConfig
         | LabelMeDatasetConfig
         | LabelStudioDatasetConfig
         | SyntheticDatasetConfig,
@@ -158,6 +171,7 @@ AnyDatasetConfig = Annotated[
     | YOLODatasetConfig
     | CSVDatasetConfig
     | CVATDatasetConfig
+    | ILSVRCDatasetConfig
     | LabelMeDatasetConfig
     | LabelStudioDatasetConfig
     | SyntheticDatasetConfig

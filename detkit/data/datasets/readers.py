@@ -24,6 +24,7 @@ from detkit.data.datasets.config import (
     CVATDatasetConfig,
     DatasetConfig,
     ExportConfig,
+    ILSVRCDatasetConfig,
     ImageFolderConfig,
     LabelMeDatasetConfig,
     LabelStudioDatasetConfig,
@@ -312,7 +313,13 @@ def _open_custom(config: CustomConfig, classes: Classes, *_: Any) -> Source:
     return source
 
 
-EXPORT_CONFIGS = (CSVDatasetConfig, CVATDatasetConfig, LabelMeDatasetConfig, LabelStudioDatasetConfig)
+EXPORT_CONFIGS = (
+    CSVDatasetConfig,
+    CVATDatasetConfig,
+    ILSVRCDatasetConfig,
+    LabelMeDatasetConfig,
+    LabelStudioDatasetConfig,
+)
 READERS: dict[type[Spec], DatasetReader] = {
     VOCDatasetConfig: _of_files(_voc, FileFormat(_voc_sets, _voc_images, any_sets=True)),
     COCODatasetConfig: _of_files(_coco, FileFormat(_coco_sets, _coco_images)),

@@ -11,6 +11,7 @@ from detkit.data.datasets.config import DatasetConfig
 from detkit.data.transforms import config as spec
 from detkit.data.transforms.colour import ColorJitter, Noise
 from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform, ZoomOut
+from detkit.data.transforms.lens import LensDistortion
 from detkit.data.transforms.resize import (
     Resize,
     ResizeLikeTorchvision,
@@ -72,6 +73,7 @@ TRANSFORMS: dict[type[Spec], Callable[[Any, DataConfig], Transform]] = {
     spec.RandomCropConfig: _with_fields(RandomCrop),
     spec.ZoomOutConfig: _with_fields(ZoomOut),
     spec.AffineConfig: _with_fields(Affine),
+    spec.LensDistortionConfig: _with_fields(LensDistortion),
     spec.ScaleCropConfig: _with_fields(ScaleCrop),
     spec.ColorJitterConfig: _with_fields(ColorJitter),
     spec.NoiseConfig: _with_fields(Noise),

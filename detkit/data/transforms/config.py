@@ -120,6 +120,28 @@ class AffineConfig(SometimesConfig):
     """Largest change of the aspect ratio."""
 
 
+class LensDistortionConfig(SometimesConfig):
+    """Bend the image as a lens does (Brown 1966); boxes become the box around their bent sides.
+
+    What lies at radius r goes to r (1 + k1 r^2 + k2 r^4), where 1 is the radius of a corner.
+    """
+
+    type: Literal["lens_distortion"] = "lens_distortion"
+    k1: Annotated[float, Field(ge=0, lt=1 / 3)] = 0.1
+    """Largest factor of the square of the radius either way: barrel or cushion."""
+    k2: Annotated[float, Field(ge=0, lt=0.2)] = 0.02
+    """Largest factor of its fourth power either way."""
+
+    @model_validator(mode="after")
+    def _is_seen_once(self) -> LensDistortionConfig:
+        if 3 * self.k1 + 5 * self.k2 >= 1:
+            raise ValueError(
+                f"k1 ({self.k1}) and k2 ({self.k2}) are too large together: 3 k1 + 5 k2 must be below 1, "
+                "otherwise the image folds over itself at its corners"
+            )
+        return self
+
+
 TransformConfig = Annotated[
     FlipConfig
     | MultiScaleConfig
@@ -128,6 +150,7 @@ TransformConfig = Annotated[
     | ColorJitterConfig
     | NoiseConfig
     | AffineConfig
+    | LensDistortionConfig
     | ScaleCropConfig
     | CustomConfig,
     Field(discriminator="type"),

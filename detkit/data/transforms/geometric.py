@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
@@ -238,11 +239,8 @@ def _of_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> Target:
     """Take a target along with pixels that were mapped by a matrix and cut to a size.
 
-    Every flip, scaling, cut and turn is such a matrix, so there is one rule for all of them: a box
-    becomes the box around its four mapped corners, clipped to the new image. An object whose centre
-    leaves the image is dropped. A key point that leaves it counts as not labelled, and in a mirror left
-    ones become right ones. A crowd region, which only says where not to look for background, stays while
-    any of it is visible, and so does a proposal.
+    Every flip, scaling, cut and turn is such a matrix: a box becomes the box around its four mapped corners.
+    In a mirror, left key points become right ones.
 
     Args:
         target: objects and proposals in the old pixels.
@@ -251,22 +249,55 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
         size: (height, width) of the new image in pixels.
 
     Returns:
+        The target in the new pixels; it may be empty. See `carry` for what leaves the image.
+    """
+    moved = carry(
+        target,
+        lambda boxes: move_boxes(boxes, matrix),
+        lambda places: places @ matrix[:, :2].T + matrix[:, 2],
+        size,
+    )
+    is_mirror = matrix[0, 0] * matrix[1, 1] < matrix[0, 1] * matrix[1, 0]
+    if moved.keypoints is None or not is_mirror:
+        return moved
+    return replace(moved, keypoints=moved.keypoints[:, list(target.mirrored)])
+
+
+def carry(
+    target: Target,
+    moved_boxes: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    moved_places: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    size: tuple[int, int],
+) -> Target:
+    """Take a target along with pixels, by what becomes of its boxes and key points.
+
+    Boxes are clipped to the new image. An object whose centre leaves the image is dropped. A key point that
+    leaves it counts as not labelled. A crowd region, which only says where not to look for background, stays
+    while any of it is visible, and so does a proposal.
+
+    Args:
+        target: objects and proposals in the old pixels.
+        moved_boxes: (N, 4) corner boxes in old pixels -> in new ones.
+        moved_places: (..., 2) places, x and y, likewise.
+        size: (height, width) of the new image in pixels.
+
+    Returns:
         The target in the new pixels; it may be empty.
     """
     # In NumPy: on the few boxes of an image it is the calls that cost, and torch's cost more.
     limits = np.array((size[1], size[0], size[1], size[0]), dtype=np.float32)
-    moved = move_boxes(target.boxes.numpy(), matrix)
+    moved = moved_boxes(target.boxes.numpy())
     clipped = moved.clip(0, limits)
     centre = (moved[:, :2] + moved[:, 2:]) / 2
     inside = ((centre >= 0) & (centre < limits[:2])).all(axis=1)
     kept = inside | (target.crowd.numpy() & _has_area(clipped))
     proposals = target.proposals
     if proposals is not None:
-        inner = move_boxes(proposals.numpy(), matrix).clip(0, limits)
+        inner = moved_boxes(proposals.numpy()).clip(0, limits)
         proposals = torch.from_numpy(inner[_has_area(inner)])
     points = target.keypoints
     if points is not None:
-        points = torch.from_numpy(_moved_points(points.numpy()[kept], target.mirrored, matrix, size))
+        points = torch.from_numpy(_moved_points(points.numpy()[kept], moved_places, size))
     return replace(
         target,
         boxes=torch.from_numpy(clipped[kept]),
@@ -280,17 +311,14 @@ def move(target: Target, matrix: NDArray[np.float64], size: tuple[int, int]) -> 
 
 def _moved_points(
     points: NDArray[np.float32],
-    mirrored: tuple[int, ...],
-    matrix: NDArray[np.float64],
+    moved_places: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     size: tuple[int, int],
 ) -> NDArray[np.float32]:
-    """Return (N, P, 3) key points where a matrix takes them; of one outside only zeros stay."""
-    places = points[:, :, :2] @ matrix[:, :2].T + matrix[:, 2]
+    """Return (N, P, 3) key points where they come to lie; of one outside only zeros stay."""
+    places = moved_places(points[:, :, :2].astype(np.float64))
     inside = (places >= 0) & (places < np.array((size[1], size[0])))
     shows = inside.all(axis=2, keepdims=True) & (points[:, :, 2:] > 0)
-    moved = np.where(shows, np.concatenate([places, points[:, :, 2:]], axis=2), 0).astype(np.float32)
-    is_mirror = matrix[0, 0] * matrix[1, 1] < matrix[0, 1] * matrix[1, 0]
-    return moved[:, list(mirrored)] if is_mirror else moved
+    return np.where(shows, np.concatenate([places, points[:, :, 2:]], axis=2), 0).astype(np.float32)
 
 
 def scaling(x: float, y: float, right: float = 0.0, down: float = 0.0) -> NDArray[np.float64]:

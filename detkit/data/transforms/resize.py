@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from detkit.data.transforms.geometric import move, scaling
+from detkit.data.transforms.geometric import Transform, move, scaling
 from detkit.structures import IMAGENET_MEAN, IMAGENET_STD, Target
 
 NO_LIMIT = 1 << 30  # of the long side, in pixels
@@ -78,6 +78,44 @@ class ResizeLikeTorchvision(Resize):
 def keep_size(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:
     """Return the image and target as they came, where no size is asked for."""
     return image, target
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Makes an image larger or smaller by a factor.
+
+    Attributes:
+        factor: of both sides.
+    """
+
+    sets_size: ClassVar[bool] = True
+    factor: float
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the image and target at the new size."""
+        short_px = max(1, round(min(image.shape[1:]) * self.factor))
+        return Resize((short_px,))(image, target, generator)
+
+
+def scaled_rule(rule: Transform, factor: float) -> Transform:
+    """Return a size rule that makes images so many times as large as another does.
+
+    Args:
+        rule: a `Resize`, or one that keeps the size.
+        factor: of both sides.
+
+    Example:
+        >>> scaled_rule(Resize((600,), 1000), 0.5)
+        Resize(short_px=(300,), long_px=500)
+    """
+    if factor == 1:
+        return rule
+    if not isinstance(rule, Resize):
+        return Scale(factor)
+    short = tuple(max(1, round(length * factor)) for length in rule.short_px)
+    return Resize(short, max(*short, round(rule.long_px * factor)))
 
 
 def resized(height: int, width: int, short_px: int, long_px: int) -> tuple[int, int]:

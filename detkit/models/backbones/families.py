@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from detkit.models.backbones.alexnet.family import ALEXNET
 from detkit.models.backbones.caffenet.family import CAFFENET
 from detkit.models.backbones.config import BackboneConfig
+from detkit.models.backbones.efficientnet.family import EFFICIENTNET
 from detkit.models.backbones.family import BackboneFamily
 from detkit.models.backbones.googlenet.family import GOOGLENET
+from detkit.models.backbones.mobilenet.family import MOBILENET
 from detkit.models.backbones.resnet.family import RESNET
 from detkit.models.backbones.vgg.family import VGG
 from detkit.models.backbones.zfnet.family import ZFNET
 from detkit.spec import CustomConfig, one_of
 
-FAMILIES: tuple[BackboneFamily[Any], ...] = (ALEXNET, CAFFENET, ZFNET, VGG, GOOGLENET, RESNET)
+FAMILIES: tuple[BackboneFamily[Any], ...] = (
+    ALEXNET,
+    CAFFENET,
+    ZFNET,
+    VGG,
+    GOOGLENET,
+    RESNET,
+    MOBILENET,
+    EFFICIENTNET,
+)
 
 if TYPE_CHECKING:
     PublishedBackboneConfig: TypeAlias = BackboneConfig

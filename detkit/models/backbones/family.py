@@ -5,11 +5,11 @@ It imports no torch, so that configs can ask; what needs it is imported when it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from detkit.models.backbones.config import BackboneConfig
 from detkit.models.roi.head_config import Fc6Fc7HeadConfig, HeadConfig
@@ -71,6 +71,8 @@ class BackboneFamily(Generic[ConfigT]):
         channels: returns the number of channels.
         cell_offset: middle of what the first cell sees, in cells; 0.5 is the middle of the cell itself.
         behind: the layers behind the last map of a detector without a pyramid.
+        published: torchvision's names of its networks, each with the keys of a config that choose it; none
+            is one network, under the name of the family.
         head: the `head` of a config that is made of these layers.
         classifier_dropout: fraction of activations that the published classifier drops.
         stages: number of stages that can be frozen, the last one included.
@@ -85,6 +87,7 @@ class BackboneFamily(Generic[ConfigT]):
     channels: Callable[[ConfigT], tuple[int, ...]]
     cell_offset: tuple[float, ...]
     behind: FcLayers | LastStage
+    published: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     head: type[HeadConfig] = Fc6Fc7HeadConfig
     classifier_dropout: float = 0.0
     stages: int = 5
@@ -113,9 +116,19 @@ class BackboneFamily(Generic[ConfigT]):
         return make(stage=self.stages, frozen=frozen, **_keys_of_network(spec))
 
     def published_name(self, spec: ConfigT) -> str:
-        """Return torchvision's name of a network, such as vgg16_bn."""
-        keys = spec.model_dump()
-        return f"{self.name}{keys.get('depth', '')}{'_bn' if keys.get('batch_norm') else ''}"
+        """Return torchvision's name of a network, such as vgg16_bn; of one that it has not, the keys."""
+        keys = _keys_of_layers(spec)
+        for name, chosen in self.variants.items():
+            if keys == _keys_of_layers(self.config.model_validate(chosen)):
+                return name + "_bn" * bool(getattr(spec, "batch_norm", False))
+        return f"{self.name} with {', '.join(f'{key}: {value}' for key, value in keys.items())}"
+
+    def others(self, spec: ConfigT) -> Iterator[tuple[str, ConfigT]]:
+        """Yield the family's other networks by name, each as the config with the keys that choose it."""
+        for name, chosen in self.variants.items():
+            keys = _keys_of_layers(self.config.model_validate(chosen))
+            if keys != _keys_of_layers(spec):
+                yield name, spec.model_copy(update=keys)
 
     @cached_property
     def name(self) -> str:
@@ -155,11 +168,13 @@ class BackboneFamily(Generic[ConfigT]):
     @property
     def variants(self) -> dict[str, dict[str, Any]]:
         """Its networks by name, such as resnet18, each as the keys of a config that choose it."""
-        depth = self.config.model_fields.get("depth")
-        if depth is None:
-            return {self.name: {"type": self.name}}
-        depths = get_args(depth.annotation)
-        return {f"{self.name}{depth}": {"type": self.name, "depth": depth} for depth in depths}
+        named = self.published or {self.name: {}}
+        return {name: {"type": self.name, **keys} for name, keys in named.items()}
+
+
+def _keys_of_layers(spec: BackboneConfig) -> dict[str, Any]:
+    """Return the keys that say which of its family a network is, at any width and with any norm."""
+    return {k: v for k, v in _keys_of_network(spec).items() if k not in ("width", "norm", "batch_norm")}
 
 
 def _keys_of_network(spec: BackboneConfig) -> dict[str, Any]:

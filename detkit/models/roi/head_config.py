@@ -75,3 +75,9 @@ class Fc6Fc7HeadConfig(FcHeadConfig):
     type: Literal["fc6_fc7"] = "fc6_fc7"
     dropout: Fraction = 0.5
     """Share of activations dropped after each layer in training."""
+
+
+class LastStageHeadConfig(HeadConfig):
+    """The last stage of a MobileNet or EfficientNet on every region, then a mean over it."""
+
+    type: Literal["last_stage"] = "last_stage"

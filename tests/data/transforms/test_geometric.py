@@ -27,6 +27,7 @@ from detkit.data.transforms.geometric import (
     move_boxes,
     scaling,
 )
+from detkit.data.transforms.lens import LensDistortion
 from detkit.data.transforms.resize import Resize, resized
 from detkit.structures import Target
 from tests.reference.drawn_box import Box, drawn, found
@@ -38,7 +39,9 @@ GEOMETRIC: list[Transform] = [
     RandomCrop(1.0, 0.5),
     ZoomOut(1.0, 2.0),
     Affine(1.0, 20.0, 10.0, 1.3),
+    LensDistortion(1.0, 0.2, 0.05),
 ]
+BENT = Affine | LensDistortion
 ids = [f"{type(each).__name__}-{number}" for number, each in enumerate(GEOMETRIC)]
 
 
@@ -68,17 +71,17 @@ def test_box_is_where_its_pixels_went(
     if len(target):
         assert seen is not None
         box, (height, width) = target.boxes[0].numpy(), image.shape[1:]
-        if isinstance(transform, Affine) and (box[:2].min() <= 0 or box[2] >= width or box[3] >= height):
+        if isinstance(transform, BENT) and (box[:2].min() <= 0 or box[2] >= width or box[3] >= height):
             assert (box[:2] <= np.array(seen[:2]) + 1).all()  # a corner is outside, the rest is smaller
             assert (box[2:] >= np.array(seen[2:]) - 1).all()
         else:
-            whole_pixels = not isinstance(transform, Resize | Affine)
+            whole_pixels = not isinstance(transform, Resize | BENT)
             np.testing.assert_allclose(box, seen, atol=0.0 if whole_pixels else 1.0)
         assert torch.equal(target.boxes, target.proposals)
         assert (target.labels.item(), target.difficult.item(), target.image) == (3, True, 7)
     elif seen is not None:  # only what is cut at an edge may be given up
         height, width = image.shape[1:]
-        assert isinstance(transform, Affine)
+        assert isinstance(transform, BENT)
         assert min(seen[0], seen[1], width - seen[2], height - seen[3]) <= 1
 
 
@@ -105,7 +108,13 @@ def test_image_without_objects(transform: Transform) -> None:
 
 @pytest.mark.parametrize(
     "transform",
-    [Flip(0.0, "vertical"), RandomCrop(0.0, 0.1), ZoomOut(0.0, 2.0), Affine(0.0, 45.0, 30.0, 2.0)],
+    [
+        Flip(0.0, "vertical"),
+        RandomCrop(0.0, 0.1),
+        ZoomOut(0.0, 2.0),
+        Affine(0.0, 45.0, 30.0, 2.0),
+        LensDistortion(0.0, 0.2, 0.0),
+    ],
 )
 def test_probability_zero_never(transform: Transform) -> None:
     image, target = drawn((60, 70), (10, 10, 30, 30))

@@ -10,7 +10,7 @@ from detkit.detectors.builder import build_detector
 from detkit.detectors.hog_svm.config import HOGConfig, HOGSVMConfig, ImagePyramidConfig, WindowSVMConfig
 from detkit.detectors.hog_svm.model import HOGSVM, Template
 from detkit.errors import UserError
-from detkit.inference.predictor import sample_of
+from detkit.inference.predictor import samples_of
 from detkit.models.hog.descriptor import HOG, hog_blocks
 from detkit.ops.boxes import pairwise_iou
 from detkit.structures import Detections, ImageBatch, Target
@@ -21,7 +21,8 @@ AT = (16, 24)  # x, y of the object
 
 
 def batch_of(*images: np.ndarray) -> ImageBatch:
-    return collate([sample_of(pixels, resizing(None)) for pixels in images], seed=0).images
+    samples = [samples_of(pixels, [resizing(None)])[0] for pixels in images]
+    return collate(samples, seed=0).images
 
 
 def scene() -> np.ndarray:

@@ -1,4 +1,8 @@
-"""ResNet (He et al., Deep Residual Learning, CVPR 2016), the stride in the 3x3 convolutions."""
+"""ResNet (He et al., Deep Residual Learning, CVPR 2016) and what differs inside its bottlenecks.
+
+ResNeXt (Xie et al., Aggregated Residual Transformations, CVPR 2017) has groups there, and Wide ResNet
+(Zagoruyko and Komodakis, BMVC 2016) more channels.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.models.backbones.resnet.family import FIRST_BOTTLENECK, StrideIn
 from detkit.models.backbones.width import scaled
 from detkit.models.initialisation import he_normal
 from detkit.models.norm import Norm, conv_norm, make_norm, run_layers
@@ -13,7 +18,6 @@ from detkit.ops.convolution import Conv2d
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 PLANES = (64, 128, 256, 512)
-FIRST_BOTTLENECK = 50
 EXPANSION = 4
 LAST = 5  # the stem is stage 1, layer1 to layer4 are stages 2 to 5
 
@@ -23,23 +27,36 @@ class Block(nn.Module):
 
     Args:
         channels_in: channels of the input.
-        planes: channels inside.
+        inside: channels inside a bottleneck; None for a block of two convolutions.
         channels: channels of the output.
-        stride: stride of the (first) 3x3 convolution.
+        stride: stride of the (first) 3x3 convolution, or of the first 1x1 one.
         norm: what follows every convolution.
+        groups: groups of a bottleneck's 3x3 convolution.
+        stride_in: which convolution of a bottleneck has the stride.
     """
 
-    def __init__(self, channels_in: int, planes: int, channels: int, *, stride: int, norm: Norm) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        inside: int | None,
+        channels: int,
+        *,
+        stride: int,
+        norm: Norm,
+        groups: int = 1,
+        stride_in: StrideIn = "3x3",
+    ) -> None:
         super().__init__()
         self.channels = channels
-        self.bottleneck = planes != channels
-        if self.bottleneck:
-            plan = [(channels_in, planes, 1, 1), (planes, planes, 3, stride), (planes, channels, 1, 1)]
+        if inside is None:
+            plan = [(channels_in, channels, 3, stride, 1), (channels, channels, 3, 1, 1)]
         else:
-            plan = [(channels_in, planes, 3, stride), (planes, planes, 3, 1)]
+            first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+            plan = [(channels_in, inside, 1, first, 1), (inside, inside, 3, second, groups)]
+            plan.append((inside, channels, 1, 1, 1))
         self.steps = len(plan)
-        for number, (before, after, size, step) in enumerate(plan, 1):
-            conv = Conv2d(before, after, size, step, padding=size // 2, bias=False)
+        for number, (before, after, size, step, parts) in enumerate(plan, 1):
+            conv = Conv2d(before, after, size, step, padding=size // 2, groups=parts, bias=False)
             self.add_module(f"conv{number}", conv)
             self.add_module(f"bn{number}", make_norm(norm, after))
         self.downsample: nn.Sequential | None = None
@@ -59,7 +76,17 @@ class Block(nn.Module):
         return F.relu(out.add_(shortcut), inplace=True)
 
 
-def make_stage(*, depth: int, stage: int, width: float, norm: Norm, frozen: bool) -> nn.Sequential:
+def make_stage(
+    *,
+    depth: int,
+    stage: int,
+    width: float,
+    norm: Norm,
+    frozen: bool,
+    groups: int = 1,
+    width_per_group: int = 64,
+    stride_in: StrideIn = "3x3",
+) -> nn.Sequential:
     """Return layer1 to layer4 (stages 2 to 5) of a ResNet from scratch.
 
     A frozen norm from scratch does not hold the activations in bounds, so the last convolution of each
@@ -71,17 +98,23 @@ def make_stage(*, depth: int, stage: int, width: float, norm: Norm, frozen: bool
         width: multiplier of every number of channels.
         norm: what follows every convolution.
         frozen: whether the stage stays as it is.
+        groups: groups of a bottleneck's 3x3 convolution.
+        width_per_group: channels of each group in layer1.
+        stride_in: which convolution of a bottleneck has the stride.
     """
     index, expansion = stage - 2, EXPANSION if depth >= FIRST_BOTTLENECK else 1
-    planes = scaled(PLANES[index], width)
+    channels = scaled(PLANES[index], width) * expansion
     stem_or_last = scaled(PLANES[0], width) if index == 0 else scaled(PLANES[index - 1], width) * expansion
+    inside = scaled(PLANES[index] * width_per_group // PLANES[0] * groups, width, groups)
     blocks = [
         Block(
-            planes * expansion if number else stem_or_last,
-            planes,
-            planes * expansion,
+            channels if number else stem_or_last,
+            inside if expansion > 1 else None,
+            channels,
             stride=2 if index and not number else 1,
             norm="frozen" if frozen else norm,
+            groups=groups,
+            stride_in=stride_in,
         )
         for number in range(BLOCKS[depth][index])
     ]
@@ -101,6 +134,9 @@ class ResNet(nn.Module):
         depth: 18, 34, 50, 101 or 152.
         width: multiplier of every number of channels.
         norm: what follows every convolution.
+        groups: groups of a bottleneck's 3x3 convolution.
+        width_per_group: channels of each group in layer1.
+        stride_in: which convolution of a bottleneck has the stride.
         freeze_at: how many stages from the input on stay as they are; the stem is the first.
         pyramid: whether to give four maps.
 
@@ -115,6 +151,9 @@ class ResNet(nn.Module):
         depth: int = 50,
         width: float = 1.0,
         norm: Norm = "frozen",
+        groups: int = 1,
+        width_per_group: int = 64,
+        stride_in: StrideIn = "3x3",
         freeze_at: int = 0,
         pyramid: bool = False,
     ) -> None:
@@ -126,8 +165,17 @@ class ResNet(nn.Module):
         he_normal(self.conv1)
         self.names = tuple(f"layer{stage - 1}" for stage in range(2, LAST + 1 if pyramid else LAST))
         for stage, name in enumerate(self.names, 2):
-            frozen = stage <= freeze_at
-            self.add_module(name, make_stage(depth=depth, stage=stage, width=width, norm=norm, frozen=frozen))
+            layers = make_stage(
+                depth=depth,
+                stage=stage,
+                width=width,
+                norm=norm,
+                frozen=stage <= freeze_at,
+                groups=groups,
+                width_per_group=width_per_group,
+                stride_in=stride_in,
+            )
+            self.add_module(name, layers)
         self.given = self.names if pyramid else self.names[-1:]
         self.channels = tuple(getattr(self, name)[-1].channels for name in self.given)
         self.strides = (4, 8, 16, 32) if pyramid else (16,)

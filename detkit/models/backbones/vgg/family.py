@@ -30,5 +30,6 @@ VGG = BackboneFamily(
     channels=lambda spec: tuple(scaled(full, spec.width) for full in (256, 512, 512, 512)),
     cell_offset=(0.5, 0.5, 0.5, 0.5),
     behind=FcLayers(cells=7, keys=("classifier.0.", "classifier.3."), dropout_first=False),
+    published={f"vgg{depth}": {"depth": depth} for depth in (11, 13, 16, 19)},
     classifier_dropout=0.5,
 )

@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from detkit.models.backbones.resnet.family import RESNET, ResNetConfig
 from detkit.models.backbones.resnet.network import ResNet, make_stage
 from detkit.models.norm import FrozenBatchNorm
 from detkit.models.pretrained import load_weights
@@ -42,6 +43,54 @@ def test_resnet_has_torchvisions_keys(depth: int) -> None:
     assert {k: v.shape for k, v in ours.state_dict().items()} == wanted
     layer4 = {k: v.shape for k, v in theirs.layer4.state_dict().items()}
     assert {k: v.shape for k, v in head.state_dict().items()} == layer4
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("resnext50_32x4d", {"groups": 32, "width_per_group": 4}),
+        pytest.param("wide_resnet50_2", {"width_per_group": 128}, marks=pytest.mark.slow),
+    ],
+)
+def test_wider_and_grouped_bottlenecks_are_torchvisions(name: str, keys: dict[str, int]) -> None:
+    theirs = fresh(torchvision.models.get_model(name))
+    ours = ResNet(depth=50, **keys).eval()  # type: ignore[arg-type]
+    load_weights({"": ours}, theirs.state_dict(), "test")
+    x = torch.randn(1, 3, 48, 64)
+    y = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+    for layer in ("layer1", "layer2", "layer3"):
+        y = getattr(theirs, layer)(y)
+    torch.testing.assert_close(ours(x)[0], y, rtol=1e-3, atol=1e-4 * float(y.detach().abs().max()))
+
+
+def test_the_stride_may_be_in_the_first_convolution() -> None:
+    theirs = fresh(torchvision.models.resnet50())
+    for layer in (theirs.layer2, theirs.layer3):
+        layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
+    ours = ResNet(depth=50, stride_in="1x1").eval()
+    load_weights({"": ours}, theirs.state_dict(), "test")
+    x = torch.randn(1, 3, 48, 64)
+    y = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+    y = theirs.layer3(theirs.layer2(theirs.layer1(y)))
+    torch.testing.assert_close(ours(x)[0], y, rtol=1e-3, atol=1e-4 * float(y.detach().abs().max()))
+
+
+def test_published_weights_are_those_of_one_network() -> None:
+    def name(**keys: Any) -> str:
+        return RESNET.published_name(ResNetConfig(**keys))
+
+    assert name(depth=101, groups=32, width_per_group=8, norm="sync", width=0.5) == "resnext101_32x8d"
+    assert name(depth=18) == "resnet18"
+    assert name(stride_in="1x1") == ("resnet with depth: 50, groups: 1, width_per_group: 64, stride_in: 1x1")
+    others = dict(RESNET.others(ResNetConfig(depth=50, groups=32, width_per_group=4, freeze_at=1)))
+    assert len(others) == 9
+    assert others["resnet18"] == ResNetConfig(depth=18, freeze_at=1)
+
+
+@pytest.mark.parametrize("keys", [{"groups": 2}, {"width_per_group": 128}, {"stride_in": "1x1"}])
+def test_blocks_without_a_bottleneck_have_no_keys_of_it(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(keys))} is a key of bottlenecks, which depth 34"):
+        ResNetConfig(depth=34, **keys)
 
 
 def test_freezing_goes_from_the_input_on() -> None:
