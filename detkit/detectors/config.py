@@ -157,6 +157,11 @@ class DetectorConfig(Spec):
         return self.model_copy(update={"head": head.model_copy(update=changed)})
 
     @property
+    def other_sides(self) -> tuple[int, ...]:
+        """For each key point that it finds, the place of the one that it is taken for in a mirror."""
+        return ()
+
+    @property
     def published_weights(self) -> str:
         """Name of the published weights that its backbone starts from; empty for a file, and for none."""
         weights: str = getattr(getattr(self, "backbone", None), "weights", "none")

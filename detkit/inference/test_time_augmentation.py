@@ -22,10 +22,12 @@ class AugmentedView:
     Attributes:
         resize: sets the size; it moves proposals, too.
         mirrored: whether left and right are exchanged first.
+        other_sides: for each key point the place of the one that it is taken for in a mirror.
     """
 
     resize: Transform
     mirrored: bool
+    other_sides: tuple[int, ...] = ()
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
@@ -45,7 +47,11 @@ class AugmentedView:
         if not self.mirrored:
             return found
         parts = None if found.parts is None else mirrored_back(found.parts, width)
-        return replace(found, boxes=mirrored_back(found.boxes, width), parts=parts)
+        points = found.keypoints
+        if points is not None:
+            across, down = points[:, list(self.other_sides)].unbind(-1)
+            points = torch.stack([width - across, down], dim=-1)
+        return replace(found, boxes=mirrored_back(found.boxes, width), parts=parts, keypoints=points)
 
 
 def mirrored_back(boxes: Tensor, width: float) -> Tensor:
@@ -75,7 +81,13 @@ class Augmentation:
 
     @staticmethod
     def of(
-        resize: Transform, *, flip: bool, scales: Sequence[float], iou: float, max_detections: int
+        resize: Transform,
+        *,
+        flip: bool,
+        scales: Sequence[float],
+        iou: float,
+        max_detections: int,
+        other_sides: tuple[int, ...] = (),
     ) -> Augmentation:
         """Return the augmentation at each of the scales, as shares of the usual size, and mirrored there.
 
@@ -85,10 +97,11 @@ class Augmentation:
             scales: factors of its size.
             iou: see `Augmentation`.
             max_detections: see `Augmentation`.
+            other_sides: see `AugmentedView`.
         """
         sizes = [scaled_rule(resize, scale) for scale in scales]
         mirrored = (False, True) if flip else (False,)
-        views = tuple(AugmentedView(size, side) for size in sizes for side in mirrored)
+        views = tuple(AugmentedView(size, side, other_sides) for size in sizes for side in mirrored)
         return Augmentation(views, iou, max_detections)
 
     def merged(self, parts: Sequence[Detections], width: int) -> Detections:

@@ -161,6 +161,7 @@ def augmentation_of(data: DataConfig, spec: AugmentConfig, detector: DetectorCon
         scales=spec.scales,
         iou=spec.iou,
         max_detections=detector.max_detections,
+        other_sides=detector.other_sides,
     )
 
 

@@ -162,3 +162,20 @@ def test_sizes_follow_the_rule_of_the_images() -> None:
 def test_a_classifier_has_no_such_views() -> None:
     with pytest.raises(UserError, match=r"augment: a classifier has its own views, detector\.views"):
         predictor().predict(picture(40, 40), augment=True)
+
+
+def test_left_points_of_a_mirrored_view_are_right_ones() -> None:
+    whole = Augmentation.of(
+        keep_size, flip=True, scales=(1.0,), iou=0.5, max_detections=9, other_sides=(1, 0, 2)
+    )
+    box, points = torch.tensor([[10.0, 20, 30, 40]]), torch.tensor([[[12.0, 22], [28, 23], [20, 35]]])
+    seen = Detections(box, torch.tensor([0.5]), torch.tensor([0]), keypoints=points)
+    mirrored = replace(
+        seen,
+        boxes=torch.tensor([[70.0, 20, 90, 40]]),
+        scores=torch.tensor([0.8]),
+        keypoints=torch.tensor([[[72.0, 23], [88, 22], [80, 35]]]),  # what is left there is right here
+    )
+    found = whole.merged([seen, mirrored], width=100)
+    torch.testing.assert_close(found.boxes, box)
+    torch.testing.assert_close(found.keypoints, points)

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from detkit.annotations.keypoints import KeypointLayout
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import ImageFolderConfig
 from detkit.detectors.config import DetectorConfig, Values, kind_of
@@ -104,6 +105,11 @@ class LocalizerConfig(DetectorConfig):
                 "not; take conv"
             )
         return self
+
+    @property
+    def other_sides(self) -> tuple[int, ...]:
+        """Left points are taken for right ones in a mirror."""
+        return () if self.keypoints is None else KeypointLayout(self.keypoints.names).mirrored
 
     def check(self, data: DataConfig, train: TrainConfig) -> None:
         """Check that the images have boxes.
