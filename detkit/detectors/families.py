@@ -169,7 +169,7 @@ FAMILIES = (
         LocalizerConfig,
         build_localizer,
         {"gradient": later("localizer.recipe", "train_localizer")},
-        starts=("localizer_resnet18",),
+        starts=("localizer_resnet18_boxes",),
     ),
     DetectorFamily(CustomDetectorConfig, build_custom_detector, {"gradient": train_by_gradient}),
 )

@@ -191,3 +191,32 @@ def test_names_that_are_not_the_datasets_are_refused(tmp_path: Path) -> None:
         train(none, out=tmp_path / "none")
     with pytest.raises(ValidationError, match="more than once"):
         spec(keypoints={"names": ("tip", "tip")})
+
+
+def test_a_refiner_learns_the_way_back_from_where_its_crop_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says (true - middle of the crop) / side of the crop has no loss."""
+    cascade = build(keypoints={"stages": 2, "crop_scale": 0.5}).keypoints
+    assert cascade is not None
+    points, boxes = torch.rand(2, 3, 3) * 30 + 20, torch.tensor([[0.0, 0, 40, 16], [10, 10, 20, 42]])
+    seen: list[torch.Tensor] = []
+
+    def way_back(_: Any, centres: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
+        seen.extend((centres, sides))
+        return (points[:, :, :2] - centres) / sides[:, None, None]
+
+    monkeypatch.setattr(cascade, "_crops", way_back)
+    cascade.refiners = torch.nn.ModuleList([torch.nn.Identity()])
+    sizes = [(64, 64)] * 2
+    losses = cascade.losses(
+        torch.zeros(2, 3, 2),
+        torch.rand(2, 3, 64, 64),
+        sizes,
+        points,
+        boxes,
+        [1, 2],
+        lambda a, b: (a - b) ** 2,
+    )
+    assert losses[0] > 0
+    assert losses[1].item() == pytest.approx(0, abs=1e-9)
+    assert seen[1].tolist() == [20, 16]
+    assert (seen[0] - points[:, :, :2]).abs().max() > 0.1
