@@ -122,8 +122,7 @@ def _in_folder(path: Path, broken: list[UserError] | None) -> FoundDataset | Non
 def _readings(path: Path, broken: list[UserError] | None) -> Iterator[FoundDataset]:
     """Yield what a folder can be read as, the likeliest first."""
     if parts := ilsvrc_parts(path):
-        sets = tuple(FoundSet(part, images_of(folder), folder) for part, folder in parts.items())
-        yield FoundDataset("ilsvrc", path, sets)
+        yield FoundDataset("ilsvrc", path, tuple(FoundSet(p, images_of(at), at) for p, at in parts.items()))
     if folders := voc_folders(path):
         names = [name for folder in folders for name in folder.set_names()]
         yield FoundDataset("voc", path, tuple(map(FoundSet, names)))
@@ -141,10 +140,9 @@ def also_there(found: FoundDataset) -> list[str]:
     """Return what else the folder of a recognised dataset can be read as, each with how to choose it."""
     if not is_folder(found.root):
         return []
-    others = []
     with suppress(UserError):
-        others = [other for other in _readings(found.root, []) if other.format != found.format]
-    return [_described(other) for other in others]
+        return [_described(other) for other in _readings(found.root, []) if other.format != found.format]
+    return []
 
 
 def _described(found: FoundDataset) -> str:
