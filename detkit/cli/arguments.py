@@ -31,11 +31,20 @@ AllowCustom = Annotated[
 ]
 
 
+_PUBLISHED = "torchvision:"
+
 # What is named is looked for at once: a workflow loads torch first, which takes seconds.
 
 
 def model_file(weights: Path | None) -> Path | None:
-    """Return a detector's file, or the folder of a run that holds one, if it can be read."""
+    """Return a detector's file, or the folder of a run that holds one, if it can be read.
+
+    `torchvision:NAME` is the file of a published detector, which is downloaded when it is first used.
+    """
+    if str(weights).startswith(_PUBLISHED):
+        from detkit.workflows.import_model import published
+
+        return published(str(weights).removeprefix(_PUBLISHED))
     if weights is not None:
         from detkit.inference.model_file import read_model_file
 
@@ -63,7 +72,11 @@ def dataset_place(dataset: str) -> str:
 
 Weights = Annotated[
     Path,
-    typer.Argument(metavar="WEIGHTS", help="The detector: a model.safetensors.", callback=model_file),
+    typer.Argument(
+        metavar="WEIGHTS",
+        help="The detector: a model.safetensors, or torchvision:NAME, which is downloaded.",
+        callback=model_file,
+    ),
 ]
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a training or an evaluation.", callback=run_folder)

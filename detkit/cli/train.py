@@ -21,7 +21,7 @@ def train(
         typer.Option(
             "--from",
             metavar="WEIGHTS",
-            help="Start from a trained detector; keep what fits.",
+            help="Start from a trained detector (a file, or torchvision:NAME); keep what fits.",
             callback=model_file,
         ),
     ] = None,

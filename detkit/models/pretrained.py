@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -196,9 +197,23 @@ def _download(name: str, model: str) -> dict[str, Tensor]:
             f"backbone.weights: {model} has none, {', '.join(fitting)} or a file "
             f"({', '.join(FILE_TYPES)}), not {name!r}"
         )
-    entry = known[name]
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / Path(entry.url).name
+    otherwise = f", or name any file with such weights: {WEIGHTS_KEY}=FILE (--weights FILE)"
+    _, state = downloaded(known[name], "backbone.weights: ", otherwise)
+    return state
+
+
+def downloaded(entry: Any, begins: str, otherwise: str = "") -> tuple[Path, dict[str, Tensor]]:
+    """Return the file of published weights, downloaded by torchvision if it is not there, and its tensors.
+
+    Args:
+        entry: a member of one of torchvision's enums of weights.
+        begins: what an error begins with.
+        otherwise: what an error says last: how to do without the download.
+
+    Raises:
+        UserError: it cannot be downloaded, or is damaged.
+    """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     try:
         state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
@@ -206,11 +221,10 @@ def _download(name: str, model: str) -> dict[str, Tensor]:
         damaged = isinstance(error, pickle.UnpicklingError | EOFError)
         reason = f"the file there is damaged: delete {file}" if damaged else _first_line(error)
         raise UserError(
-            f"backbone.weights: {file.name} could not be downloaded from {entry.url} "
-            f"({reason}); without network, place that file at {file}, or name any file with such weights: "
-            f"{WEIGHTS_KEY}=FILE (--weights FILE)"
+            f"{begins}{file.name} could not be downloaded from {entry.url} "
+            f"({reason}); without network, place that file at {file}{otherwise}"
         ) from error
-    return state
+    return file, state
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from detkit.detectors.importers import IMPORTERS, Wanted
 from detkit.errors import UserError, shown
 from detkit.inference.save_model import save_model
 from detkit.models.initialisation import Unfilled
-from detkit.models.pretrained import COUNTER
+from detkit.models.pretrained import COUNTER, downloaded
+from detkit.storage.content_keys import cache_folder
 from detkit.storage.run_folder import require_new
 
 _SHOWN = 6
@@ -120,6 +122,33 @@ def import_model(
         missing=tuple(name for name in fitted.missing_keys if not name.endswith(COUNTER)),
         out=place,
     )
+
+
+def published(name: str) -> Path:
+    """Return the model file of a detector of torchvision's, downloaded and imported when first used.
+
+    Args:
+        name: torchvision's, such as fasterrcnn_resnet50_fpn_v2.
+
+    Raises:
+        UserError: there is no such detector, or its weights cannot be downloaded.
+    """
+    from torchvision.models import detection, get_model_weights, list_models
+
+    names = [
+        one for one in list_models(module=detection) if re.match("(faster|mask|keypoint)rcnn_resnet", one)
+    ]
+    if name not in names:
+        raise UserError(
+            f"torchvision:{shown(name)}: {nearest(name, names)}it must be one of {', '.join(names)}"
+        )
+    entry = get_model_weights(name).DEFAULT
+    place = cache_folder() / "models" / f"{Path(entry.url).stem}.safetensors"
+    if not place.is_file():
+        file, _ = downloaded(entry, f"torchvision:{name}: ")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        import_model(file, "torchvision", out=place)
+    return place
 
 
 def _require_all(file: Path, missing: Sequence[str], left_over: Sequence[str], *, partial: bool) -> None:

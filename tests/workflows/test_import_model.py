@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from detkit.__main__ import main
 from detkit.cli.app import app
 from detkit.errors import UserError
 from detkit.models.hog.descriptor import HOG, hog_blocks
 from detkit.runs.predictor import build_predictor, load_detector
+from detkit.workflows import import_model as workflow
 from detkit.workflows.import_model import import_model
 from tests.models.hog.test_descriptor import picture
 
@@ -160,3 +163,39 @@ def test_a_file_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UserError, match="vector of numbers"):
         import_model("code.npy", "opencv-hog")
     assert not Path("ran").exists()
+
+
+def test_a_published_detector_is_downloaded_and_imported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETKIT_CACHE", str(tmp_path / "cache"))
+    imported: list[tuple[Path, Path]] = []
+
+    def import_model(file: Path, source: str, *, out: Path) -> None:
+        assert source == "torchvision"
+        imported.append((file, out))
+        out.touch()
+
+    monkeypatch.setattr(workflow, "import_model", import_model)
+    monkeypatch.setattr(workflow, "downloaded", lambda entry, begins: (tmp_path / Path(entry.url).name, {}))
+    for _ in range(2):
+        found = workflow.published("fasterrcnn_resnet50_fpn_v2")
+        assert found == tmp_path / "cache" / "models" / "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.safetensors"
+    assert imported == [(tmp_path / "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", found)]
+
+
+def test_without_a_network_it_is_said_where_the_file_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("DETKIT_CACHE", str(tmp_path / "cache"))
+    assert main(["predict", "torchvision:maskrcnn_resnet50_fpn", "photo.jpg"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "torchvision:maskrcnn_resnet50_fpn: maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be" in said
+    assert str(tmp_path / "checkpoints" / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth") in said
+    assert main(["predict", "torchvision:fasterrcnn_resnet50", "photo.jpg"]) == 2
+    assert "must be one of fasterrcnn_resnet50_fpn" in " ".join(capsys.readouterr().err.split())

@@ -52,9 +52,9 @@ COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 def import_torchvision(files: Sequence[Path], wanted: Wanted) -> Foreign:
     """Return the Faster R-CNN in a file that holds a state dict of torchvision's.
 
-    A ResNet of any depth with FPN, of the first or the second version. The model resizes and pads as
-    torchvision does. A published file of the first version was trained with norms that add nothing to the
-    variance, which its name tells.
+    A ResNet of any depth, a ResNeXt or a Wide ResNet with FPN, of the first or the second version. The model
+    resizes and pads as torchvision does. A published file of the first version was trained with norms that
+    add nothing to the variance, which its name tells.
 
     Args:
         files: one.
@@ -116,7 +116,7 @@ def _changes(file: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return what differs from the shipped config, by key."""
     trained = any(name.startswith("backbone.body.") and "num_batches" in name for name in state)
     return {
-        "detector.backbone.depth": _depth(file, state),
+        **_network(file, state),
         "detector.backbone.weights": "none",
         "detector.backbone.norm": "trainable" if trained else "frozen",
         "detector.neck.norm": "trainable" if _has(state, "backbone.fpn.inner_blocks.0.1.") else "none",
@@ -128,8 +128,8 @@ def _changes(file: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _depth(file: Path, state: Mapping[str, Tensor]) -> int:
-    """Return the depth of the file's ResNet."""
+def _network(file: Path, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the keys of the file's ResNet, ResNeXt or Wide ResNet."""
     blocks = [
         len(
             {
@@ -144,10 +144,14 @@ def _depth(file: Path, state: Mapping[str, Tensor]) -> int:
     depth = BLOCKS.get((*blocks, deep))
     if depth is None:
         raise UserError(f"{file}: its backbone is no ResNet of {', '.join(map(str, BLOCKS.values()))} layers")
-    second = state["backbone.body.layer1.0.conv2.weight"].shape
-    if tuple(second) != (64, 64, 3, 3):
-        raise UserError(f"{file}: its ResNet has groups, or layers of another width: {tuple(second)}")
-    return depth
+    if not deep:
+        return {"detector.backbone.depth": depth}
+    channels, of_a_group = state["backbone.body.layer1.0.conv2.weight"].shape[:2]
+    return {
+        "detector.backbone.depth": depth,
+        "detector.backbone.groups": channels // of_a_group,
+        "detector.backbone.width_per_group": of_a_group,
+    }
 
 
 def from_torchvision(state: Mapping[str, Tensor], *, norm_eps: float = OWN_EPS) -> dict[str, Tensor]:

@@ -93,10 +93,6 @@ def changed(state: State, **named: Tensor | None) -> State:
     ("change", "message"),
     [
         ({SCORES: None}, "holds no Faster, Mask or Keypoint R-CNN of torchvision's"),
-        (
-            {"backbone.body.layer1.0.conv2.weight": torch.zeros(64, 2, 3, 3)},
-            r"groups, or layers of another width",
-        ),
         ({"backbone.body.layer4.2.conv1.weight": torch.zeros(1)}, "its backbone is no ResNet of 18, 34, 50"),
         ({"roi_heads.other.weight": torch.zeros(1)}, "not a weight of torchvision's"),
         ({"rpn.head.bbox_pred.bias": None}, "not in it: rpn.head.bbox_pred.bias"),
