@@ -197,7 +197,7 @@ def sppnet(ground: Ground) -> Values:
         "backbone": {**ground.backbone, "freeze_at": ALL_STAGES},
         "proposals": _selective_search(ground),
         "regions": {"type": "spp"},
-        **({} if _family(ground).fc else {"fc_channels": TWO_FC_CHANNELS}),
+        **({} if _family(ground).fc else {"new_fc_channels": TWO_FC_CHANNELS}),
         "head": {"type": "svm"},
     }
     train = {**_in_stages(ground), "cache": "none"}

@@ -48,7 +48,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     said = capsys.readouterr().err
     assert status == 2, said
     assert "Traceback" not in said
-    assert len(said.splitlines()) <= 24
+    assert len(said.splitlines()) <= 32
     assert "error: " in said
     return said
 

@@ -24,7 +24,7 @@ def test_every_key_can_be_explained(key: str) -> None:
 def test_types_with_the_same_meaning_stand_together() -> None:
     flips = describe("data.train.augment.probability")
     assert [m.types for m in flips] == [
-        ("flip", "random_crop", "zoom_out", "color_jitter", "noise", "affine")
+        ("flip", "random_crop", "zoom_out", "color_jitter", "noise", "affine", "lens_distortion")
     ]
     decays = {m.types: m.default for m in describe("train.optimizer.weight_decay")}
     assert decays == {("sgd",): "0.0001", ("adamw",): "0.05"}
@@ -40,6 +40,8 @@ def test_a_prefix_lists_what_it_holds() -> None:
     assert dict(describe("data.resize")[0].keys) == {
         "short_px": "Length of the short side in pixels",
         "long_px": "Upper limit of the long side in pixels",
+        "like": "Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes; "
+        "torchvision's samples between normalised pixels and rounds sides down, for weights from there",
     }
     assert "type: vgg" in explain("detector.backbone")
     assert "detector" in explain()

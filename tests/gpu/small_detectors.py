@@ -49,8 +49,9 @@ def small(name: str, *overrides: str) -> nn.Module:
     backbone = backbone.model_copy(update={"width": width, "weights": "none"})
     model = build_detector(spec.model_copy(update={"backbone": backbone}), K, 0, pretrained=False)
     for part in (model, getattr(model, "roi_head", None)):
-        if hasattr(part, "selection"):
-            cast(Any, part).selection = replace(cast(Any, part).selection, score_threshold=0.0)
+        for choice in ("selection", "merging"):
+            if hasattr(part, choice):
+                setattr(part, choice, replace(getattr(part, choice), score_threshold=0.0))
     return model
 
 

@@ -20,8 +20,10 @@ ALLOWED = re.compile(
     r"|VGG16 on a K40"
 )
 ROOMS = {BACKBONES / family.name for family in FAMILIES}
-# A detector's config names the network of its paper, which is its default.
+# A detector's config names the network of its paper, which is its default, and what reads another program's
+# files knows what is in them.
 PAPERS = set((ROOT / "detkit/detectors").glob("*/config.py"))
+PAPERS |= {ROOT / "detkit/detectors/faster_rcnn/torchvision.py", ROOT / "detkit/workflows/import_model.py"}
 SOURCES = [
     path
     for path in sorted((ROOT / "detkit").rglob("*.py"))

@@ -83,7 +83,7 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         if link.name == "sppnet":
             assert detector.backbone.freeze_at == 5
             assert detector.head.features == "fc7"
-            assert (detector.fc_channels is None) == (backbone not in ("resnet18", "googlenet"))
+            assert (detector.new_fc_channels is None) == (backbone not in ("resnet18", "googlenet"))
         if learning.type in ("mining", "latent_svm"):
             continue
         if learning.type == "gradient":
@@ -216,7 +216,7 @@ def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_unknown_detector_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--detector hog: must be one of hog_svm, dpm, sliding_window, rcnn"):
+    with pytest.raises(UserError, match="--detector hog: must be one of hog_svm, dpm, sliding_window, over"):
         run(tmp_path / "out", "hog")
     with pytest.raises(UserError, match="--backbone lenet"):
         run(tmp_path / "out", terms=replace(TINY, backbone="lenet"))

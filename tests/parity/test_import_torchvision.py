@@ -35,12 +35,14 @@ MODELS = {
     "mask v2": lambda: detection.maskrcnn_resnet50_fpn_v2(**NONE, num_classes=4, **SIDES),
     "keypoint": lambda: detection.keypointrcnn_resnet50_fpn(**NONE, num_classes=2, **SIDES),
 }
+SEEDS = {"resnext": 1}
+"""Of random weights: with 0, one of 500 boxes overlaps another by 0.5 but for the last bit."""
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "resnet18"]
 
 
 @pytest.mark.parametrize("name", ["resnet18", *SLOW])
 def test_the_same_detections(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(SEEDS.get(name, 0))
     theirs = MODELS[name]().eval()
     calibrate(theirs, [photo(0) / 255])
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")

@@ -103,7 +103,7 @@ def test_a_notebook_gets_no_more_than_800_pixels_and_20_rows() -> None:
 def test_boxes_of_a_smaller_picture_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[np.ndarray] = []
 
-    def draw(image: np.ndarray, boxes: np.ndarray, *_: Any, parts: np.ndarray) -> np.ndarray:
+    def draw(image: np.ndarray, boxes: np.ndarray, *_: Any, parts: np.ndarray, **__: Any) -> np.ndarray:
         drawn.extend((boxes, parts))
         return image
 

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from detkit.annotations.keypoints import KeypointLayout
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import ImageFolderConfig
 from detkit.detectors.config import DetectorConfig, Values, kind_of
@@ -109,6 +108,8 @@ class LocalizerConfig(DetectorConfig):
     @property
     def other_sides(self) -> tuple[int, ...]:
         """Left points are taken for right ones in a mirror."""
+        from detkit.annotations.keypoints import KeypointLayout  # late: it loads NumPy
+
         return () if self.keypoints is None else KeypointLayout(self.keypoints.names).mirrored
 
     def check(self, data: DataConfig, train: TrainConfig) -> None:

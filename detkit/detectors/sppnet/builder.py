@@ -41,8 +41,8 @@ def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork
     features, width = _features(spec, channels, cast(Sequence[int], backbone.strides)[-1], factors)
     levels = () if isinstance(spec.regions, CustomConfig) else spec.regions.levels
     fc, parts = None, {}
-    if spec.fc_channels is not None:
-        fc = FcHead(width, 1, channels=spec.fc_channels, dropout=dropout_of(spec.head))
+    if spec.new_fc_channels is not None:
+        fc = FcHead(width, 1, channels=spec.new_fc_channels, dropout=dropout_of(spec.head))
     own = None if isinstance(spec.backbone, CustomConfig) else family_of(spec.backbone).fc
     if own is not None:
         fc_channels = cast(int, backbone.fc_channels)

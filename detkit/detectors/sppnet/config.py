@@ -58,7 +58,7 @@ class SPPNetConfig(StagedDetectorConfig):
     """Where to look."""
     regions: AnyPyramidConfig = Field(default_factory=SpatialPyramidConfig)
     """What is there: features of a region."""
-    fc_channels: Count | None = None
+    new_fc_channels: Count | None = None
     """Width of fc6 and fc7 behind the pyramid for a backbone whose network has none (resnet, googlenet); the
     fine-tuning trains them from scratch. Null gives such a network no layers of its own."""
     head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
@@ -68,8 +68,9 @@ class SPPNetConfig(StagedDetectorConfig):
 
     @model_validator(mode="after")
     def _fc_layers_are_missing(self) -> Self:
-        if self.fc_channels is not None and not is_without_fc(self.backbone.type):
-            raise ValueError(f"fc_channels: {self.backbone.type} has fc6 and fc7 of its own; leave it out")
+        if self.new_fc_channels is not None and not is_without_fc(self.backbone.type):
+            own = f"{self.backbone.type} has fc6 and fc7 of its own"
+            raise ValueError(f"new_fc_channels: {own}; leave it out")
         return self
 
     @classmethod

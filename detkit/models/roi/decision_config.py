@@ -84,18 +84,18 @@ def with_features(data: dict[str, Any]) -> dict[str, Any]:
     backbone, head = data.get("backbone"), data.get("head")
     if not isinstance(backbone, dict) or not isinstance(head, dict) or head.get("type") != "svm":
         return data
-    if data.get("fc_channels") is not None or not is_without_fc(backbone.get("type")):
+    if data.get("new_fc_channels") is not None or not is_without_fc(backbone.get("type")):
         return data
     return {**data, "head": {"features": "pool5", **head}}
 
 
-def require_features(backbone: str, head: AnyDecisionConfig, fc_channels: int | None = None) -> None:
-    """Check that a network has the layer that the SVM is to see, as `fc_channels` may give it.
+def require_features(backbone: str, head: AnyDecisionConfig, new_fc_channels: int | None = None) -> None:
+    """Check that a network has the layer that the SVM is to see, as `new_fc_channels` may give it.
 
     Raises:
         ValueError: it has not.
     """
-    if fc_channels is not None:
+    if new_fc_channels is not None:
         return
     if isinstance(head, SVMDecisionConfig) and head.features != "pool5" and is_without_fc(backbone):
         raise ValueError(f"head.features: {backbone} has no {head.features}; take pool5")

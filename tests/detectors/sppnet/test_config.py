@@ -98,11 +98,15 @@ def test_small_config_learns_its_convolutions() -> None:
 
 
 def test_new_fc_layers_are_for_networks_that_have_none() -> None:
-    parts: dict[str, Any] = {"type": "sppnet", "fc_channels": 64, "backbone": {"type": "resnet", "depth": 18}}
+    parts: dict[str, Any] = {
+        "type": "sppnet",
+        "new_fc_channels": 64,
+        "backbone": {"type": "resnet", "depth": 18},
+    }
     assert SPPNetConfig.model_validate(parts).head.features == "fc7"  # type: ignore[union-attr]
     below = SPPNetConfig.model_validate({**parts, "head": {"type": "svm", "features": "fc6"}})
     assert below.head.features == "fc6"  # type: ignore[union-attr]
     with pytest.raises(
-        ValidationError, match="fc_channels: alexnet has fc6 and fc7 of its own; leave it out"
+        ValidationError, match="new_fc_channels: alexnet has fc6 and fc7 of its own; leave it out"
     ):
         SPPNetConfig.model_validate({**parts, "backbone": {"type": "alexnet"}})

@@ -245,7 +245,7 @@ def test_draw_is_a_quarter_objects_and_the_rest_overlaps_a_little() -> None:
 
 def test_new_fc_layers_are_tuned() -> None:
     backbone = {"type": "resnet", "depth": 18, "width": 0.125, "norm": "trainable"}
-    model = build(backbone=backbone, fc_channels=24, head={"type": "svm"})
+    model = build(backbone=backbone, new_fc_channels=24, head={"type": "svm"})
     assert model.widths == {"pool5": 32 * 50, "fc6": 24, "fc7": 24}
     model.forward(scenes())["head_class"].backward()
     tuned = {name for name, weight in model.named_parameters() if weight.grad is not None}
