@@ -95,6 +95,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+LONG = ("cascade_vgg", "resnet_c4", "vgg_bn", "vgg_fpn")
+
+
 def build(family: str) -> nn.Module:
     parts = {"type": "faster_rcnn", **FAMILIES[family]}
     parts["head"] = {**parts["head"], "batch_per_image": 32}
@@ -129,7 +132,9 @@ def empty(batch: TrainBatch) -> TrainBatch:
     return TrainBatch(batch.images, (nothing, nothing))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in FAMILIES]
+)
 def test_overfits_two_images(family: str) -> None:
     model, batch = build(family), scenes()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
