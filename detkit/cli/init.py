@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detkit.cli.arguments import BackboneWeights, dataset_place, weights_override
+from detkit.cli.arguments import BackboneWeights, dataset_place, model_file, weights_override
 from detkit.cli.output import JsonFile, deliver
 from detkit.names import counted
 
@@ -44,6 +44,15 @@ def init(
         ),
     ] = None,
     weights: BackboneWeights = None,
+    from_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            help="A trained detector (a file, or torchvision:NAME) that the training shall start from.",
+            callback=model_file,
+        ),
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,7 +70,15 @@ def init(
     from detkit.workflows import init as workflow
 
     changes = [] if weights is None else [weights_override(weights)]
-    found = workflow.init(dataset, detector=detector, out=out, overrides=changes, classes=classes or ())
+    found = workflow.init(
+        dataset,
+        detector=detector,
+        out=out,
+        overrides=changes,
+        classes=classes or (),
+        from_weights=from_weights,
+    )
+    start = "" if from_weights is None else f" --from {from_weights}"
     planned = _plan(out) if with_plan else None
     counts = [
         f"{part}: {counted(found['images'][part], 'image')}, {counted(found['objects'][part], 'object')}"
@@ -76,7 +93,8 @@ def init(
             *counts,
             *found["notes"],
             *(planned.lines() if planned else ()),
-            f"wrote {out}, from {found['detector']}; next: detkit check {out}, then detkit train {out}",
+            f"wrote {out}, from {found['detector']}; next: detkit check {out}, then "
+            f"detkit train {out}{start}",
         ],
     )
 

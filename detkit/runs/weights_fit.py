@@ -1,19 +1,26 @@
-"""Fit of a file of backbone weights to the configs that may start from it."""
+"""Configs that fit a file of weights: of a backbone, or of a whole detector."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from torch import cuda
+
+from detkit.config.dump import dump_config
+from detkit.config.load import load_config, parse_config
 from detkit.config.schema import Config
 from detkit.detectors.builder import build_detector
+from detkit.detectors.families import starts_of
 from detkit.errors import UserError
+from detkit.inference.model_file import read_model_file
 from detkit.models.backbones.families import family_of
 from detkit.models.initialisation import Unfilled
 from detkit.models.pretrained import OWN_PARTS, LoadReport
 from detkit.names import counted
+from detkit.spec import Origin
 from detkit.storage.regular_files import is_file
 
 
@@ -50,6 +57,46 @@ def fitted_to_weights(
         if name in configs and name not in kept
     ]
     return {name: config for name, (config, _) in kept.items()}, notes
+
+
+def template_of_model(
+    weights: str | Path, overrides: Sequence[str], classes: Sequence[str]
+) -> tuple[dict[str, Config], list[str]]:
+    """Return a config whose training may start from a trained detector, by what to call it, and notes.
+
+    The detector, the size of images and the precision are those of the file; data and the training are those
+    that its family starts from on data of one's own.
+
+    Args:
+        weights: a model.safetensors, or the folder of a run that holds one.
+        overrides: changes to the config.
+        classes: of the images, of which those that the file knows keep their outputs.
+
+    Raises:
+        UserError: the file cannot be read, names code that may not run, or holds a detector that no shipped
+            config starts from.
+    """
+    file = read_model_file(weights)
+    trained = parse_config(file.config_yaml, f"{file.path} (config)", origin=Origin(file.path, is_own=False))
+    starts = starts_of(trained.detector.type, gpu=cuda.is_available())
+    if not starts:
+        raise UserError(f"--from {weights}: detkit init has no config to start from with its detector")
+    own = load_config(starts[-1])
+    changed = own.model_copy(
+        update={
+            "detector": trained.detector,
+            "data": own.data.model_copy(update={"resize": trained.data.resize}),
+            "train": own.train.model_copy(update={"precision": trained.train.precision}),
+        }
+    )
+    config = parse_config(dump_config(changed), f"--from {weights}", overrides)
+    shared = [name for name in classes if name in file.classes]
+    notes = [
+        f"detector, image size and anchors are those of {file.path}; start from it: detkit train THIS_FILE "
+        f"--from {file.path}",
+        f"it knows {', '.join(shared) or 'none'} of the classes; outputs for others start anew",
+    ]
+    return {f"{starts[-1]} and {file.path.name}": config}, notes
 
 
 def _tried(configs: Mapping[str, Config]) -> dict[str, tuple[int, Config, LoadReport]]:

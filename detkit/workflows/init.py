@@ -43,7 +43,7 @@ from detkit.errors import UserError
 from detkit.names import counted, one_line
 from detkit.proposals.config import for_any_images
 from detkit.runs.learning import fit_of
-from detkit.runs.weights_fit import fitted_to_weights
+from detkit.runs.weights_fit import fitted_to_weights, template_of_model
 from detkit.runtime.cores import num_cores
 from detkit.runtime.thread_map import map_threads
 from detkit.storage.atomic import write_atomically
@@ -76,6 +76,7 @@ def init(
     out: str | Path,
     overrides: Sequence[str] = (),
     classes: Sequence[str] = (),
+    from_weights: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write a config that trains sensibly on a dataset as it is.
 
@@ -88,6 +89,7 @@ def init(
         overrides: changes to the config to start from, such as the weights of its backbone.
         classes: those to find, in the order of their labels; objects of others are left out, and count as
             background. None takes all.
+        from_weights: a model file to start from, which the detector, the image size and the anchors fit.
 
     Returns:
         What was found and chosen: format, classes, images, objects, detector, config, notes.
@@ -98,7 +100,7 @@ def init(
     dataset, out = Path(dataset), Path(out)
     require_new(out, "-o")
     with made_folder(out.parent, ""), _without_lists_of_a_failure(out):
-        return _init(dataset, detector, out, overrides, tuple(dict.fromkeys(classes)))
+        return _init(dataset, detector, out, overrides, tuple(dict.fromkeys(classes)), from_weights)
 
 
 @contextmanager
@@ -118,8 +120,15 @@ def _without_lists_of_a_failure(out: Path) -> Iterator[None]:
 
 
 def _init(
-    dataset: Path, detector: str | None, out: Path, overrides: Sequence[str], classes: tuple[str, ...]
+    dataset: Path,
+    detector: str | None,
+    out: Path,
+    overrides: Sequence[str],
+    classes: tuple[str, ...],
+    from_weights: str | Path | None,
 ) -> dict[str, Any]:
+    if from_weights is not None and detector is not None:
+        raise UserError(f"--detector {detector}: with --from the detector is that of {from_weights}")
     look = _look_at(dataset, out, classes)
     named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
     starts = starts_of(named, gpu=cuda.is_available()) or (named,)
@@ -129,10 +138,13 @@ def _init(
             f"--detector {named}: {dataset} holds images by class and no boxes, which a classifier learns "
             f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
         )
-    templates, about_file = fitted_to_weights(
-        dict(zip(starts, bases, strict=True)), other_depths=named not in starts
-    )
-    template, config, notes = _best(templates, look)
+    if from_weights is not None:
+        templates, about_file = template_of_model(from_weights, overrides, look.train.classes)
+    else:
+        templates, about_file = fitted_to_weights(
+            dict(zip(starts, bases, strict=True)), other_depths=named not in starts
+        )
+    template, config, notes = _best(templates, look, keep_sizes=from_weights is not None)
     notes += about_file
     header = _header(dataset, template, look, notes)
     write_atomically(out, header + dump_config(config, comments=True))
@@ -221,14 +233,14 @@ def _recognised(dataset: Path) -> FoundDataset:
         return folders
 
 
-def _best(templates: Mapping[str, Config], look: _Look) -> tuple[str, Config, list[str]]:
+def _best(templates: Mapping[str, Config], look: _Look, *, keep_sizes: bool) -> tuple[str, Config, list[str]]:
     """Return the first template with which nearly all objects have anchors, or the one with which most have.
 
     Anchors are laid over the objects as `check` does it and as a training will.
     """
     tried: list[tuple[float, str, Config, list[str]]] = []
     for name, template in templates.items():
-        config, notes = _fit(template, look)
+        config, notes = _fit(template, look, keep_sizes=keep_sizes)
         fit = _anchors(config)
         if fit is None:
             return name, config, notes
@@ -258,7 +270,7 @@ def _anchors(config: Config) -> tuple[Fit, AnnotationSet] | None:
     return None if fit is None else (fit, source.annotations)
 
 
-def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
+def _fit(template: Config, look: _Look, *, keep_sizes: bool) -> tuple[Config, list[str]]:
     """Return the template with everything that depends on the data replaced, and what was done."""
     notes = [look.split.note, *look.others, *look.unreadable]
     if warning := leak_warning(look.leaks):
@@ -272,7 +284,7 @@ def _fit(template: Config, look: _Look) -> tuple[Config, list[str]]:
         notes.extend(look.problems[:3])
     detector, proposals_note = _with_own_proposals(detector)
     notes.extend(proposals_note)
-    if not classifies:
+    if not classifies and not keep_sizes:
         detector, resize, sizes_note = _with_sizes_of(look.train, detector, resize)
         notes.append(sizes_note)
     detector, freeze_note = _with_frozen(detector, look.train.num_objects)
