@@ -23,20 +23,16 @@ ONE_OF_EACH = {
     "classifier_googlenet_imagenet",
     "classifier_resnet18_folder",
     "dpm_cnn_alexnet_voc07",
-    "dpm_cnn_resnet18_synthetic",
     "fast_rcnn_alexnet_svm_voc07",
     "fast_rcnn_alexnet_voc07_multiscale",
     "fast_rcnn_resnet101_c4_voc07",
     "faster_rcnn_resnet18_c4",
-    "faster_rcnn_resnet50_fpn_v2_coco",
     "faster_rcnn_resnet18_synthetic_alternating",
     "faster_rcnn_vgg16_voc07",
-    "overfeat_alexnet_voc07",
     "overfeat_resnet18_synthetic",
     "rcnn_alexnet_voc07",
     "rcnn_resnet18_synthetic",
     "sppnet_alexnet_voc07",
-    "sppnet_vgg16_voc07",
 }
 """The other configs are combinations of what is in these."""
 

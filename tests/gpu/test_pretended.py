@@ -45,7 +45,14 @@ def pretended(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("pretended")
-@pytest.mark.parametrize("name", [name for name in CASES if "convolution" not in name])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name.startswith("nms") else [])
+        for name in CASES
+        if "convolution" not in name
+    ],
+)
 def test_an_operation_takes_what_is_on_a_gpu(name: str) -> None:
     CASES[name].check(CUDA)
 

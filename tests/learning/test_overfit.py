@@ -95,7 +95,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-LONG = ("cascade_vgg", "resnet_c4", "vgg_bn", "vgg_fpn")
+LONG = ("cascade_fpn", "cascade_vgg", "resnet_c4", "vgg", "vgg_bn", "vgg_fpn")
 
 
 def build(family: str) -> nn.Module:
