@@ -122,7 +122,7 @@ def point_plot(
     x = np.log10([point.x for point in points])
     y = np.array([point.y for point in points])
     low, high = math.floor(x.min()), math.floor(x.max()) + 1
-    top = max(ticks(0.0, float(y.max()) or 1.0)[-1] * 1.2, 1e-6)
+    top = 1.1 * float(y.max()) or 1.0
     frame = _Frame((low, high), (0.0, top), size, foot=38.0)
     parts = [_rows_of(frame)]
     for power in range(low, high + 1):
