@@ -108,7 +108,7 @@ def point_plot(
     *,
     x_label: str,
     title: str,
-    size: tuple[int, int] = (760, 380),
+    size: tuple[int, int] = (600, 320),
 ) -> Markup:
     """Return an SVG of named points, x on an axis whose steps are factors.
 
