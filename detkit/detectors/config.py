@@ -315,7 +315,7 @@ class StagedDetectorConfig(DetectorConfig):
 
     @model_validator(mode="after")
     def _svms_see_a_layer(self) -> Self:
-        require_features(self.backbone.type, self.head, getattr(self, "new_fc_channels", None))
+        require_features(self.backbone.type, self.head)
         return self
 
     @property

@@ -190,18 +190,17 @@ def rcnn(ground: Ground) -> Values:
 def sppnet(ground: Ground) -> Values:
     """SPP-net: the image is read once, and its convolutions are not trained any further.
 
-    A backbone without fc6 and fc7 gets new ones, as wide as those of Fast R-CNN's head.
+    A backbone without fc6 and fc7 has nothing left to tune: its SVMs see the pyramid of what it is.
     """
     detector = {
         "type": "sppnet",
         "backbone": {**ground.backbone, "freeze_at": ALL_STAGES},
         "proposals": _selective_search(ground),
         "regions": {"type": "spp"},
-        **({} if _family(ground).fc else {"new_fc_channels": TWO_FC_CHANNELS}),
         "head": {"type": "svm"},
     }
-    train = {**_in_stages(ground), "cache": "none"}
-    return _config(ground, detector, train, _without_augmentation(ground))
+    train = _in_stages(ground) if _family(ground).fc else {"type": "staged", "fine_tune": None}
+    return _config(ground, detector, {**train, "cache": "none"}, _without_augmentation(ground))
 
 
 def fast_rcnn(ground: Ground) -> Values:

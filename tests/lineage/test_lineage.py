@@ -82,9 +82,10 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         detector: Any = config.detector
         if link.name == "sppnet":
             assert detector.backbone.freeze_at == 5
-            assert detector.head.features == "fc7"
-            assert (detector.new_fc_channels is None) == (backbone not in ("resnet18", "googlenet"))
-        if learning.type in ("mining", "latent_svm"):
+            assert (learning.fine_tune is None) == (detector.head.features == "pool5")
+        if learning.type in ("mining", "latent_svm") or (
+            learning.type == "staged" and learning.fine_tune is None
+        ):
             continue
         if learning.type == "gradient":
             regions = learning.epochs * common.num_images * REGIONS_PER_IMAGE

@@ -34,15 +34,13 @@ def build_sppnet(spec: SPPNetConfig, num_classes: int, on_weights: OnWeights | N
 
 
 def _network(spec: SPPNetConfig, on_weights: OnWeights | None) -> PyramidNetwork:
-    """Return a backbone with its pretrained weights, and fc6 and fc7 where there are any."""
+    """Return a backbone, with fc6 and fc7 where its network has them, and its pretrained weights."""
     backbone = build_backbone(spec.backbone, pyramid=False)
     channels = cast(Sequence[int], backbone.channels)[-1]
     factors = [short / spec.scales_px[-1] for short in reversed(spec.scales_px)] or [1.0]
     features, width = _features(spec, channels, cast(Sequence[int], backbone.strides)[-1], factors)
     levels = () if isinstance(spec.regions, CustomConfig) else spec.regions.levels
     fc, parts = None, {}
-    if spec.new_fc_channels is not None:
-        fc = FcHead(width, 1, channels=spec.new_fc_channels, dropout=dropout_of(spec.head))
     own = None if isinstance(spec.backbone, CustomConfig) else family_of(spec.backbone).fc
     if own is not None:
         fc_channels = cast(int, backbone.fc_channels)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from detkit.detectors.config import Refused, StagedDetectorConfig, Values, kind_of
 from detkit.models.backbones.config import ALL_STAGES
 from detkit.models.backbones.families import AnyBackboneConfig, family_named
 from detkit.models.backbones.zfnet.family import ZFNetConfig
-from detkit.models.roi.decision_config import (
-    AnyDecisionConfig,
-    BoxRegressionConfig,
-    SVMDecisionConfig,
-    is_without_fc,
-)
+from detkit.models.roi.decision_config import AnyDecisionConfig, BoxRegressionConfig, SVMDecisionConfig
 from detkit.proposals.config import ExternalProposalsConfig, SelectiveSearchConfig
 from detkit.spec import Count, CustomConfig, Spec, fill
 
@@ -58,20 +53,10 @@ class SPPNetConfig(StagedDetectorConfig):
     """Where to look."""
     regions: AnyPyramidConfig = Field(default_factory=SpatialPyramidConfig)
     """What is there: features of a region."""
-    new_fc_channels: Count | None = None
-    """Width of fc6 and fc7 behind the pyramid for a backbone whose network has none (resnet, googlenet); the
-    fine-tuning trains them from scratch. Null gives such a network no layers of its own."""
     head: AnyDecisionConfig = Field(default_factory=SVMDecisionConfig)
     """What is it."""
     box_regression: BoxRegressionConfig | None = Field(default_factory=BoxRegressionConfig)
     """Where exactly, `ridge` 4000 and `min_iou` 0.5; null leaves the boxes as they are proposed."""
-
-    @model_validator(mode="after")
-    def _fc_layers_are_missing(self) -> Self:
-        if self.new_fc_channels is not None and not is_without_fc(self.backbone.type):
-            own = f"{self.backbone.type} has fc6 and fc7 of its own"
-            raise ValueError(f"new_fc_channels: {own}; leave it out")
-        return self
 
     @classmethod
     def filled(cls, parts: Values) -> Values:

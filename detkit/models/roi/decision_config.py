@@ -84,24 +84,22 @@ def with_features(data: dict[str, Any]) -> dict[str, Any]:
     backbone, head = data.get("backbone"), data.get("head")
     if not isinstance(backbone, dict) or not isinstance(head, dict) or head.get("type") != "svm":
         return data
-    if data.get("new_fc_channels") is not None or not is_without_fc(backbone.get("type")):
+    if not _is_without_fc(backbone.get("type")):
         return data
     return {**data, "head": {"features": "pool5", **head}}
 
 
-def require_features(backbone: str, head: AnyDecisionConfig, new_fc_channels: int | None = None) -> None:
-    """Check that a network has the layer that the SVM is to see, as `new_fc_channels` may give it.
+def require_features(backbone: str, head: AnyDecisionConfig) -> None:
+    """Check that a network has the layer that the SVM is to see.
 
     Raises:
         ValueError: it has not.
     """
-    if new_fc_channels is not None:
-        return
-    if isinstance(head, SVMDecisionConfig) and head.features != "pool5" and is_without_fc(backbone):
+    if isinstance(head, SVMDecisionConfig) and head.features != "pool5" and _is_without_fc(backbone):
         raise ValueError(f"head.features: {backbone} has no {head.features}; take pool5")
 
 
-def is_without_fc(backbone: object) -> bool:
+def _is_without_fc(backbone: object) -> bool:
     """Return whether a `type` of backbone stands for one without fc6 and fc7; a user's own has none."""
     family = family_named(backbone)
     return family.fc is None if family else backbone == "custom"

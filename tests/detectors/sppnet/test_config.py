@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from pydantic import ValidationError
 
 from detkit.config.load import load_config, parse_config
 from detkit.config.schema import Config
@@ -95,18 +92,3 @@ def test_small_config_learns_its_convolutions() -> None:
     spec = detector(load_config("sppnet_resnet18_synthetic", []))
     assert spec.head.type == "svm"
     assert spec.head.features == "pool5"
-
-
-def test_new_fc_layers_are_for_networks_that_have_none() -> None:
-    parts: dict[str, Any] = {
-        "type": "sppnet",
-        "new_fc_channels": 64,
-        "backbone": {"type": "resnet", "depth": 18},
-    }
-    assert SPPNetConfig.model_validate(parts).head.features == "fc7"  # type: ignore[union-attr]
-    below = SPPNetConfig.model_validate({**parts, "head": {"type": "svm", "features": "fc6"}})
-    assert below.head.features == "fc6"  # type: ignore[union-attr]
-    with pytest.raises(
-        ValidationError, match="new_fc_channels: alexnet has fc6 and fc7 of its own; leave it out"
-    ):
-        SPPNetConfig.model_validate({**parts, "backbone": {"type": "alexnet"}})
