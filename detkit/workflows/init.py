@@ -131,19 +131,13 @@ def _init(
         raise UserError(f"--detector {detector}: with --from the detector is that of {from_weights}")
     look = _look_at(dataset, out, classes)
     named = detector or (DEFAULT_CLASSIFIER if look.format == "image_folder" else DEFAULT)
-    starts = starts_of(named, gpu=cuda.is_available()) or (named,)
-    bases = [load_config(name, overrides) for name in starts]
-    if look.format == "image_folder" and not bases[0].detector.classifies_images:
-        raise UserError(
-            f"--detector {named}: {dataset} holds images by class and no boxes, which a classifier learns "
-            f"from; leave --detector out or take {DEFAULT_CLASSIFIER}"
-        )
     if from_weights is not None:
         templates, about_file = template_of_model(from_weights, overrides, look.train.classes)
     else:
-        templates, about_file = fitted_to_weights(
-            dict(zip(starts, bases, strict=True)), other_depths=named not in starts
-        )
+        bases = {n: load_config(n, overrides) for n in starts_of(named, gpu=cuda.is_available()) or (named,)}
+        templates, about_file = fitted_to_weights(bases, other_depths=named not in bases)
+    option = f"--detector {named}" if from_weights is None else f"--from {from_weights}"
+    _require_boxes(dataset, look, option, templates)
     template, config, notes = _best(templates, look, keep_sizes=from_weights is not None)
     notes += about_file
     header = _header(dataset, template, look, notes)
@@ -157,6 +151,12 @@ def _init(
         "config": str(out),
         "notes": notes,
     }
+
+
+def _require_boxes(dataset: Path, look: _Look, option: str, templates: Mapping[str, Config]) -> None:
+    if look.format == "image_folder" and not all(c.detector.classifies_images for c in templates.values()):
+        why = "holds images by class and no boxes, which a classifier learns from; take --detector"
+        raise UserError(f"{option}: {dataset} {why} {DEFAULT_CLASSIFIER}")
 
 
 def _look_at(dataset: Path, out: Path, classes: tuple[str, ...]) -> _Look:

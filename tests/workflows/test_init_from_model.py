@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -71,3 +72,12 @@ def test_a_detector_is_not_named_beside_it(imported: Path, tmp_path: Path) -> No
     write_synthetic(tmp_path / "shapes", "voc", 2, 1)
     with pytest.raises(UserError, match="--detector rcnn: with --from the detector is that of"):
         init(tmp_path / "shapes", detector="rcnn", out=tmp_path / "mine.yaml", from_weights=imported)
+
+
+def test_images_by_class_are_not_for_a_detector_of_boxes(imported: Path, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 6), (number, 9, 9)).save(tmp_path / "pets" / name / f"{name}{number}.png")
+    with pytest.raises(UserError, match=r"--from .*theirs\.safetensors: .* images by class"):
+        init(tmp_path / "pets", out=tmp_path / "mine.yaml", from_weights=imported)
