@@ -49,6 +49,7 @@ def lineage(
         typer.Option(min=1, metavar="N", help="How often a network over whole images sees each of them."),
     ] = None,
     crop_px: Annotated[int | None, typer.Option(min=33, metavar="N", help="Side of R-CNN's crops.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -69,7 +70,7 @@ def lineage(
     from detkit.workflows import lineage as workflow
 
     sizes = {"boxes": boxes, "regions": regions, "epochs": epochs, "crop_px": crop_px}
-    terms = terms_for(dataset, backbone=backbone, weights=weights, width=width, **sizes)
+    terms = terms_for(dataset, backbone=backbone, weights=weights, width=width, seed=seed, **sizes)
     given = [name for name, value in sizes.items() if value is not None]
     if minutes is None and not is_embedded(dataset) and len(given) < len(sizes):
         minutes = MINUTES

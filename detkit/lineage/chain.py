@@ -44,6 +44,7 @@ class Terms:
         regions: regions that a network over crops is tuned on.
         epochs: how often a network that reads whole images sees each of them.
         crop_px: side of what R-CNN's network reads.
+        seed: of all that is drawn at random.
     """
 
     backbone: str
@@ -53,6 +54,7 @@ class Terms:
     regions: int
     epochs: int
     crop_px: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,7 @@ CHAIN = (
 def _config(ground: Ground, detector: Values, train: Values, data: Values | None = None) -> Values:
     return {
         "version": 1,
+        "seed": ground.terms.seed,
         "detector": detector,
         "data": data or ground.data,
         "train": train,

@@ -180,6 +180,7 @@ def classifier_config(images: Images, terms: Terms) -> Values:
     epochs = min(max(round(CLASSIFIER_STEPS / per_epoch), 1), MOST_EPOCHS)
     return {
         "version": 1,
+        "seed": terms.seed,
         "detector": {"type": "classifier", "backbone": backbone_of(terms), "crop_px": side},
         "data": {**images.data, "train": train, "resize": size},
         "train": {

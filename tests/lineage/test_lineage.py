@@ -56,7 +56,7 @@ def row(name: str, *, train: float = 1, proposals: float = 1, network: float = 1
 
 
 def ground(backbone: str) -> Ground:
-    terms = Terms(backbone, "none", 1.0, boxes=300, regions=6400, epochs=4, crop_px=96)
+    terms = Terms(backbone, "none", 1.0, boxes=300, regions=6400, epochs=4, crop_px=96, seed=5)
     return Ground(
         backbone=backbone_of(terms),
         data={
@@ -81,6 +81,7 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         assert config.data.val is None
         learning: Any = config.train
         detector: Any = config.detector
+        assert config.seed == 5
         if link.name == "sppnet":
             assert detector.backbone.freeze_at == 5
             assert (learning.fine_tune is None) == (detector.head.features == "pool5")
@@ -223,7 +224,7 @@ def test_terms_are_fitted_to_the_time_once(
 ) -> None:
     write_synthetic(tmp_path / "data", "voc", 3, 2)
     asked = ["lineage", str(tmp_path / "data"), "--weights", "none", "--width", "0.125", "--boxes", "20"]
-    out = ["--detector", "fast_rcnn", "--out", str(tmp_path / "out")]
+    out = ["--detector", "fast_rcnn", "--seed", "3", "--out", str(tmp_path / "out")]
     planned: list[str] = []
 
     def plan(config: Config) -> Any:
@@ -238,7 +239,7 @@ def test_terms_are_fitted_to_the_time_once(
         capsys.readouterr().err
     )
     config = yaml.safe_load((tmp_path / "out/fast_rcnn/config.yaml").read_text("utf-8"))
-    assert config["train"]["epochs"] == 1
+    assert (config["train"]["epochs"], config["seed"]) == (1, 3)
     assert main([*asked, *out]) == 0
     assert len(planned) == 5  # as it was fitted before
     capsys.readouterr()
