@@ -82,7 +82,7 @@ class LatentSVMConfig(TrainConfig):
     parts: RoundsConfig = RoundsConfig(find_objects=8, mine=10)
     """All with their parts."""
     last: RoundsConfig | None = RoundsConfig(find_objects=1, mine=5)
-    """The same, with the negatives of all images; null leaves it at those of a few."""
+    """The same, with the negatives of all images; null takes none but those of a few, in any stage."""
     box_ridge: NonNegative = 0.01
     """Weight of the coefficients' norm against the squared errors of box prediction (0 in release 5, which
     needs many objects)."""

@@ -226,7 +226,7 @@ class _Training:
             features[turned] = mirrored(features[turned])
         star = StarWeights.of_root(size, detector.part_size, mirrored=False)
         state = Descent.begin([star])
-        background = self._background(images, few=False)
+        background = self._background(images, few=self.how.last is None)
         each = max(self.how.max_negatives // len(background), 1)
         with ProgressLine(f"{what}: random windows", len(background)) as progress:
             for done, image in enumerate(background, 1):

@@ -175,10 +175,19 @@ def test_without_last_rounds_only_some_images_are_looked_at(
         rounds.append((what, len(objects), len(background)))
         train_round(state, images, objects, background, how, limits, what)
 
+    windows: set[int] = set()
+
+    def random_negatives(images: Any, star: Any, image: int, *more: Any) -> Any:
+        windows.add(image)
+        return of_image(images, star, image, *more)
+
+    of_image = recipe.ClassImages.random_negatives
     monkeypatch.setattr(recipe, "train_round", noted)
+    monkeypatch.setattr(recipe.ClassImages, "random_negatives", random_negatives)
     trained(data, tmp_path / "run", "train.last=null", "train.object_images=2")
     assert {what.split(",")[1].strip()[:4] for what, _, _ in rounds} == {"root", "mixt", "part"}
     assert all((objects, background) == (2, 3) for _, objects, background in rounds)
+    assert len(windows) < 6
 
 
 @pytest.mark.slow
