@@ -154,7 +154,7 @@ def _detector(file: Path, weights: Mapping[str, CaffeLayer], arch: str | None) -
             return found
     raise UserError(
         f"{file}: has none of the layers cls_score (Fast and Faster R-CNN), fc8_pascal, fc-rcnn (R-CNN) and "
-        f"fc8 (classifiers); its last one with weights is {shown(next(reversed(weights), None))}"
+        f"fc8 (classifiers); its last one with weights is {shown(next(reversed(list(weights)), None))}"
     )
 
 
@@ -266,6 +266,7 @@ def _require_same_settings(
 
 def _of_module(module: nn.Module) -> dict[str, Any]:
     """Return what a layer of ours does, in Caffe's words; of others nothing."""
+    values: dict[str, Any] = {}
     match module:
         case Conv2d():
             values = {"stride": module.stride, "pad": module.padding, "dilation": module.dilation}
@@ -281,7 +282,7 @@ def _of_module(module: nn.Module) -> dict[str, Any]:
             values = {"local_size": module.size, "alpha": module.alpha, "beta": 0.75, "k": 1.0}
             return {"kind": "LRN", "norm_region": 1, **values}
         case _:
-            return {}
+            return values
 
 
 def _of_layer(layer: CaffeLayer) -> dict[str, Any]:

@@ -224,8 +224,8 @@ def _classes() -> Mapping[str, Any]:
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for each in fields.split():
-            field, number, kind = each.split(":")
-            added = message.field.add(name=field, number=int(number), label=3 if kind[0] == "*" else 1)
+            field, place, kind = each.split(":")
+            added = message.field.add(name=field, number=int(place), label=3 if kind[0] == "*" else 1)
             kind = kind.lstrip("*")
             if kind in _ENUMS or kind in _MESSAGES:
                 added.type_name = f".caffe_net.{kind}"

@@ -92,13 +92,15 @@ class ResizeLikeCaffe(Resize):
         """Return the normalised image and the target at the new size."""
         short_px = self.short_px[int(generator.integers(len(self.short_px)))]
         height, width = image.shape[1:]
-        seen = image.permute(1, 2, 0).numpy().astype(np.float32) - np.float32(CAFFE_MEAN)
+        seen = image.permute(1, 2, 0).numpy().astype(np.float32) - np.array(CAFFE_MEAN, np.float32)
         scale = short_px / min(height, width)
         if round(scale * max(height, width)) > self.long_px:
             scale = self.long_px / max(height, width)
-        seen = cv2.resize(seen, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        seen = np.asarray(
+            cv2.resize(seen, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), np.float32
+        )
         size = (seen.shape[0], seen.shape[1])
-        pixels = torch.from_numpy(seen / np.float32(255 * np.array(IMAGENET_STD))).permute(2, 0, 1)
+        pixels = torch.from_numpy(seen / (255 * np.array(IMAGENET_STD, np.float32))).permute(2, 0, 1)
         return pixels, move(target, scaling(size[1] / width, size[0] / height), size)
 
 
