@@ -25,7 +25,7 @@ CLASSIFIER_MEANS = {"vgg": (123.68, 116.779, 103.939)}  # red, green, blue
 MEAN_OF_IMAGENET = (122.679, 116.669, 104.007)  # of the mean image that the others subtract
 
 # Caffe's layers -> our modules, after the convolutions.
-FAST_RCNN = {
+OF_FAST_RCNN = {
     "fc6": "roi_head.head.fc6",
     "fc6_L": "roi_head.head.fc6.0",  # truncated by singular values
     "fc6_U": "roi_head.head.fc6.1",
@@ -35,18 +35,18 @@ FAST_RCNN = {
     "cls_score": "roi_head.predictor.cls_score",
     "bbox_pred": "roi_head.predictor.bbox_pred",
 }
-RPN = {
+OF_RPN = {
     "rpn_conv/3x3": "rpn.head.conv.0.0",
     "rpn_cls_score": "rpn.head.cls_logits",  # first background of all anchors, then object, as ours
     "rpn_bbox_pred": "rpn.head.bbox_pred",
 }
-RCNN = {
+OF_RCNN = {
     "fc6": "network.fc.fc6",
     "fc7": "network.fc.fc7",
     "fc8_pascal": "decision.classifier",
     "fc-rcnn": "decision.svms.cls_score",
 }
-LAYERS = {"faster_rcnn": RPN | FAST_RCNN, "fast_rcnn": FAST_RCNN, "rcnn": RCNN}
+LAYERS = {"faster_rcnn": OF_RPN | OF_FAST_RCNN, "fast_rcnn": OF_FAST_RCNN, "rcnn": OF_RCNN}
 NO_BIAS = ("fc6_L", "fc7_L")
 
 # Of a detector and a backbone that no config is shipped for, the nearest.
