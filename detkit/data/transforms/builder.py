@@ -14,6 +14,8 @@ from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform
 from detkit.data.transforms.lens import LensDistortion
 from detkit.data.transforms.resize import (
     Resize,
+    ResizeLikeOpenCV,
+    ResizeLikePillow,
     ResizeLikeTorchvision,
     ScaleCrop,
     keep_size,
@@ -22,7 +24,12 @@ from detkit.data.transforms.resize import (
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
 
-_LIKE: Mapping[str, type[Resize]] = {"detkit": Resize, "torchvision": ResizeLikeTorchvision}
+_LIKE: Mapping[str, type[Resize]] = {
+    "detkit": Resize,
+    "torchvision": ResizeLikeTorchvision,
+    "opencv": ResizeLikeOpenCV,
+    "pillow": ResizeLikePillow,
+}
 
 
 def resizing(size: spec.ResizeConfig | None) -> Transform:

@@ -16,9 +16,10 @@ class ResizeConfig(Spec):
     """Length of the short side in pixels."""
     long_px: Count = 1000
     """Upper limit of the long side in pixels."""
-    like: Literal["detkit", "torchvision"] = "detkit"
-    """Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes;
-    torchvision's samples between normalised pixels and rounds sides down, for weights from there."""
+    like: Literal["detkit", "torchvision", "opencv", "pillow"] = "detkit"
+    """Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes; pillow's is
+    the same but for the last bit (detectron2); opencv's samples between bytes (MMDetection); torchvision's
+    samples between normalised pixels and rounds sides down. For weights from there."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ResizeConfig:
