@@ -181,7 +181,7 @@ def read_content(path: Path, key: str = "", stand_ins: Sequence[str] = ()) -> An
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        known = []
+        known: list[Any] = []
         if stand_ins and is_zipfile(path):
             named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
             known = [(Nothing, name) for name in named if name.partition(".")[0] in stand_ins]

@@ -166,8 +166,7 @@ def _in_our_order(state: Mapping[str, Tensor], anchors: Mapping[str, Any]) -> di
     for name in state:
         if name.startswith(("rpn.head.cls_logits.", "rpn.head.bbox_pred.")):
             value = state[name]
-            each = value.numel() and len(value) % (sizes * ratios) == 0
-            if each:
-                by_size = value.unflatten(0, (sizes, ratios, -1))
+            if len(value) and len(value) % (sizes * ratios) == 0:
+                by_size = value.reshape(sizes, ratios, -1, *value.shape[1:])
                 ours[name] = by_size.transpose(0, 1).flatten(0, 2).contiguous()
     return ours
