@@ -21,7 +21,12 @@ def import_model(
         ),
     ],
     source: Annotated[
-        str, typer.Option("--from", metavar="PROGRAM", help="torchvision, caffe, opencv-hog or voc-release5.")
+        str,
+        typer.Option(
+            "--from",
+            metavar="PROGRAM",
+            help="torchvision, detectron2, mmdetection, caffe, opencv-hog or voc-release5.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -29,7 +34,11 @@ def import_model(
     ] = None,
     arch: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The detector to make, where the program has several (caffe)."),
+        typer.Option(
+            metavar="NAME",
+            help="Where the file does not tell: the ResNet that detectron2 or mmdetection began with (caffe, "
+            "caffe2 or pytorch); the detector to make of Caffe's layers.",
+        ),
     ] = None,
     classes: Annotated[
         list[str] | None,

@@ -46,6 +46,7 @@ class DetectorConfig(Spec):
     Attributes:
         train_types: values of `train.type` that it can be trained by.
         classifies_images: whether it finds classes of whole images, and no boxes.
+        has_new_layers: whether its head can do without the network's last stage.
         paper_defaults: its paper's values, in the place of the defaults of its parts.
         pyramid_defaults: the same with a feature pyramid.
         refused: types of its parts that it does not have, though the user may look for them here.
@@ -53,6 +54,7 @@ class DetectorConfig(Spec):
 
     train_types: ClassVar[tuple[str, ...]] = ()
     classifies_images: ClassVar[bool] = False
+    has_new_layers: ClassVar[bool] = False
     paper_defaults: ClassVar[Values] = {}
     pyramid_defaults: ClassVar[Values] = {}
     refused: ClassVar[Refused] = {}
@@ -69,6 +71,12 @@ class DetectorConfig(Spec):
             if (kind := kind_of(parts.get(part))) and kind in said:
                 raise ValueError(f"{cls.model_fields['type'].default} with {part}: {kind} {said[kind]}")
         return cls.filled(parts)
+
+    @model_validator(mode="after")
+    def _backbone_leaves_its_last_stage(self) -> Self:
+        if getattr(getattr(self, "backbone", None), "uses_last_stage", False) and not self.has_new_layers:
+            raise ValueError(f"backbone.dc5: {self.type} needs the last stage behind the map")
+        return self
 
     @classmethod
     def filled(cls, parts: Values) -> Values:
@@ -221,6 +229,8 @@ class MapDetectorConfig(DetectorConfig):
 
     Each declares its keys itself, with its defaults, in the order of its YAML.
     """
+
+    has_new_layers: ClassVar[bool] = True
 
     backbone: AnyBackboneConfig
     neck: AnyNeckConfig

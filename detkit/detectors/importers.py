@@ -1,7 +1,7 @@
 """The list of what `detkit import` reads: trained detectors of other programs.
 
-A source is added by a reader in the folder of its detector, or beside them where it has several, and an entry
-here.
+A source is added by a reader in the folder of its detector, or in `toolkits` where it has several, and an
+entry here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Wanted:
     """What the user says of a file that does not say it itself.
 
     Attributes:
-        arch: name of the architecture, or of a shipped config; None where the source has one only.
+        arch: which kind of network the file is of; None where the file tells, or the source's usual one.
         classes: names; none takes those of the file, or the source's usual ones.
         window: width and height of the window in pixels; None where it follows from the file.
         cascade: folder with the statistics of a star-cascade; None looks at all places of all parts.
@@ -61,8 +61,10 @@ Importer = Callable[[Sequence[Path], Wanted], Foreign]
 """Reads the files of a detector. A `UserError` names one, and says what it holds instead."""
 
 IMPORTERS: Mapping[str, Importer] = {
+    "detectron2": later("toolkits.detectron2", "import_detectron2"),
+    "mmdetection": later("toolkits.mmdetection", "import_mmdetection"),
     "torchvision": later("faster_rcnn.torchvision", "import_torchvision"),
-    "caffe": later("caffe", "import_caffe"),
+    "caffe": later("toolkits.caffe", "import_caffe"),
     "opencv-hog": later("hog_svm.opencv_hog", "read_opencv_hog"),
     "voc-release5": later("dpm.importer", "import_release5"),
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file
@@ -154,23 +155,52 @@ def read_state(path: Path, key: str = "") -> dict[str, Tensor]:
     Raises:
         UserError: there is no such file, or it holds something else.
     """
-    if not path.is_file():
-        raise UserError(f"{key}there is no file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes the reader stumble over
-        raise UserError(
-            f"{key}{path} is damaged or holds something else than tensors by name; wanted is "
-            "what torch.save(model.state_dict(), FILE) writes, or a .safetensors file"
-        ) from error
+    state = read_content(path, key)
     for wrapping in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapping), dict):
             state = state[wrapping]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{key}{path} holds a {type(state).__name__}, not tensors by name")
     return state
+
+
+def read_content(path: Path, key: str = "", stand_ins: Sequence[str] = ()) -> Any:
+    """Read all that a file of weights holds, without running anything.
+
+    Args:
+        path: a .safetensors file, or what torch.save wrote.
+        key: what errors begin with.
+        stand_ins: packages whose objects in it, of which nothing is wanted, become empty ones; no module of
+            theirs is imported. Any other object makes the file be refused.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise UserError(f"{key}there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        known: list[Any] = []
+        if stand_ins and is_zipfile(path):
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+            known = [(Nothing, name) for name in named if name.partition(".")[0] in stand_ins]
+        with torch.serialization.safe_globals(known):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes the reader stumble over
+        raise UserError(
+            f"{key}{path} is damaged or holds something else than tensors by name; wanted is "
+            "what torch.save(model.state_dict(), FILE) writes, or a .safetensors file"
+        ) from error
+
+
+class Nothing:
+    """What stands for an object of a program that is not asked to make it."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None:
+        """Take what it held, and forget it."""
 
 
 def _published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -178,3 +178,22 @@ def test_on_regions_pooled_in_a_spatial_pyramid(name: str, head: str) -> None:
 def test_what_cannot_be_joined_is_named(parts: tuple[str, str, str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         joined(*parts)
+
+
+@pytest.mark.parametrize("detector", ["faster_rcnn", "fast_rcnn", "cascade_rcnn"])
+def test_a_last_stage_before_the_regions_leaves_new_layers_for_them(detector: str) -> None:
+    check(joined("resnet50", detector, "two_fc", "none", dc5=True))
+
+
+@pytest.mark.parametrize(
+    ("detector", "head", "neck", "message"),
+    [
+        ("faster_rcnn", "layer4", "none", "head: layer4 is what dc5 puts before the regions; take two_fc"),
+        ("faster_rcnn", "two_fc", "fpn", "of which dc5 gives the last alone"),
+    ],
+)
+def test_a_last_stage_is_there_once(detector: str, head: str, neck: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        joined("resnet50", detector, head, neck, dc5=True)
+    with pytest.raises(ValueError, match=r"backbone\.dc5: rcnn needs the last stage behind the map"):
+        RCNNConfig.model_validate({"backbone": {"type": "resnet", "dc5": True}})

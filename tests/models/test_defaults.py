@@ -32,7 +32,7 @@ PARTS: tuple[tuple[type, Spec, dict[str, Any]], ...] = (
         RPN,
         RPN_KEYS,
         {
-            "over_padding": ANCHORS.over == "batch",
+            "over": ANCHORS.over,
             "sampler": Sampler(RPN_KEYS.batch_per_image, RPN_KEYS.fg_fraction),
             "train_limits": Limits(RPN_KEYS.pre_nms_train, RPN_KEYS.post_nms_train),
             "test_limits": Limits(RPN_KEYS.pre_nms_test, RPN_KEYS.post_nms_test),

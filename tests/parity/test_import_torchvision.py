@@ -15,6 +15,7 @@ import detkit
 from detkit.workflows.import_model import import_model
 from tests.parity.test_torchvision import photo
 from tests.reference.calibration import calibrate
+from tests.reference.recorded_detectors import assert_same
 
 NONE = {"weights": None, "weights_backbone": None}
 SIDES = {"min_size": 200, "max_size": 333}
@@ -59,18 +60,6 @@ def test_the_same_detections(name: str, tmp_path: Path) -> None:
         with torch.no_grad():
             (wanted,) = theirs([torch.from_numpy(image).permute(2, 0, 1) / 255])
         found = ours.predict(image, threshold=0.0)
-        assert len(found.boxes) == len(wanted["scores"])
         compared += len(found.boxes)
-        if not len(found.boxes):
-            continue
-        # By pairs, not by rank: scores that differ in the last bit change places.
-        boxes, labels = torch.from_numpy(found.boxes), torch.from_numpy(found.labels)
-        apart = torch.cdist(boxes, wanted["boxes"], p=float("inf"))
-        apart[labels[:, None] != wanted["labels"] - 1] = float("inf")
-        distance, partner = apart.min(dim=1)
-        assert len(partner.unique()) == len(boxes)
-        assert distance.max() < 1e-2
-        torch.testing.assert_close(
-            torch.from_numpy(found.scores), wanted["scores"][partner], atol=1e-4, rtol=0
-        )
+        assert_same(found, wanted["boxes"], wanted["labels"] - 1, wanted["scores"])
     assert compared > 50

@@ -106,15 +106,22 @@ def detections(
     size: tuple[int, int],
     pool: tuple[int, int, int],
     nms_iou: float,
+    scored: str = "last",
 ) -> list[tuple[int, float, list[float]]]:
     """Return class, score and box of all that is found in an image, class by class, best first."""
     boxes, scores = [], []
     for proposal in proposals:
-        region = proposal
+        region, own = proposal, []
         for stage in stages[:-1]:
-            region = stage.moved(region, stage.deltas(features_of(maps, region, *pool)), size)
+            own.append(features_of(maps, region, *pool))
+            region = stage.moved(region, stage.deltas(own[-1]), size)
         features = features_of(maps, region, *pool)
-        scores.append(sum(stage.scores(features) for stage in stages) / len(stages))
+        seen = [features] * len(stages) if scored == "last" else [*own, features]
+        each = [stage.scores(one) for stage, one in zip(stages, seen, strict=True)]
+        if scored == "own_logits":  # the softmax of a mean is a geometric mean, made to sum to 1
+            product = np.prod(each, axis=0) ** (1 / len(each))
+            each = [product / product.sum()]
+        scores.append(sum(each) / len(each))
         boxes.append(stages[-1].moved(region, stages[-1].deltas(features), size))
     found = []
     for label in range(len(scores[0]) - 1):

@@ -15,6 +15,8 @@ from detkit.data.transforms.lens import LensDistortion
 from detkit.data.transforms.resize import (
     Resize,
     ResizeLikeCaffe,
+    ResizeLikeOpenCV,
+    ResizeLikePillow,
     ResizeLikeTorchvision,
     ScaleCrop,
     keep_size,
@@ -27,6 +29,8 @@ _LIKE: Mapping[str, type[Resize]] = {
     "detkit": Resize,
     "torchvision": ResizeLikeTorchvision,
     "caffe": ResizeLikeCaffe,
+    "opencv": ResizeLikeOpenCV,
+    "pillow": ResizeLikePillow,
 }
 
 

@@ -16,10 +16,11 @@ class ResizeConfig(Spec):
     """Length of the short side in pixels."""
     long_px: Count = 1000
     """Upper limit of the long side in pixels."""
-    like: Literal["detkit", "torchvision", "caffe"] = "detkit"
-    """Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes;
-    torchvision's samples between normalised pixels and rounds sides down, for weights from there; so does
-    that of Caffe's Fast and Faster R-CNN, which rounds to the nearest and has a mean of its own."""
+    like: Literal["detkit", "torchvision", "caffe", "opencv", "pillow"] = "detkit"
+    """Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes; pillow's is
+    the same but for the last bit (detectron2); opencv's samples between bytes (MMDetection); torchvision's
+    samples between normalised pixels and rounds sides down; so does that of Caffe's Fast and Faster R-CNN,
+    which rounds to the nearest and has a mean of its own. For weights from there."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ResizeConfig:

@@ -8,6 +8,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import torch
+from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -49,12 +51,39 @@ class Resize:
         size = resized(height, width, short_px, self.long_px)
         if size == (height, width):
             return image, target
-        return _resampled(image, size), move(target, scaling(size[1] / width, size[0] / height), size)
+        return self.resample(image, size), move(target, scaling(size[1] / width, size[0] / height), size)
+
+    @staticmethod
+    def resample(image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return a (3, H, W) uint8 image at another (height, width)."""
+        return _resampled(image, size)
 
 
 def _resampled(image: Tensor, size: tuple[int, int]) -> Tensor:
     batch = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)  # keeps the layout, as image[None] does not
     return interpolate(batch, size, mode="bilinear", antialias=True)[0]
+
+
+class ResizeLikeOpenCV(Resize):
+    """Interpolates bytes without averaging them, as MMDetection does with OpenCV."""
+
+    @staticmethod
+    def resample(image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return a (3, H, W) uint8 image at another (height, width)."""
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        return torch.from_numpy(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)).permute(
+            2, 0, 1
+        )
+
+
+class ResizeLikePillow(Resize):
+    """Averages bytes with Pillow's rounding, as detectron2 does."""
+
+    @staticmethod
+    def resample(image: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return a (3, H, W) uint8 image at another (height, width)."""
+        picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        return torch.from_numpy(np.array(picture.resize(size[::-1], Resampling.BILINEAR))).permute(2, 0, 1)
 
 
 class ResizeLikeTorchvision(Resize):

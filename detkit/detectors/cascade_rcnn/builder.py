@@ -31,6 +31,7 @@ def build_cascade_rcnn(
         [first, *(_later_stage(stage, head, first) for stage in later)],
         loss_weights=[1.0, *(stage.loss_weight for stage in later)],
         feature_gradients=[spec.feature_gradient, *(stage.feature_gradient for stage in later)],
+        scores=spec.scores,
     )
     model.multiple_of = spec.multiple_of
     return model

@@ -29,6 +29,7 @@ class LaterStageConfig(Spec):
     """Factor on the gradient that the stage sends into the feature maps; its own layers get the whole."""
 
 
+Scores = Literal["last", "own", "own_logits"]
 LATER_STAGES = (
     LaterStageConfig(fg_iou=0.6, box_weights=(20.0, 20.0, 10.0, 10.0), feature_gradient=0.5),
     LaterStageConfig(fg_iou=0.7, box_weights=(30.0, 30.0, 15.0, 15.0), feature_gradient=0.25),
@@ -67,8 +68,12 @@ class CascadeRCNNConfig(RPNDetectorConfig):
     of three stages."""
     later_stages: Annotated[tuple[LaterStageConfig, ...], Field(min_length=1)] = LATER_STAGES
     """The stages behind the first. In training each takes all the boxes that the one before has moved, with
-    the labelled ones if `head.add_ground_truth`; in a test the last one moves the boxes, and scores are
-    the mean of all stages' on what it sees."""
+    the labelled ones if `head.add_ground_truth`; in a test the last one moves the boxes."""
+
+    scores: Scores = "last"
+    """What a test takes the mean of: `last`, the scores of all stages on the last one's regions (the paper's
+    code); `own`, those of each stage on the regions that it moves itself (detectron2); `own_logits`, the same
+    before the softmax (MMDetection)."""
 
     @model_validator(mode="after")
     def _stages_move_boxes_of_any_class(self) -> Self:

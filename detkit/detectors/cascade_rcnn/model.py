@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.capabilities import ProposesRegions
+from detkit.detectors.cascade_rcnn.config import Scores
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.models.roi.roi_head import Regions, RoIHead
 from detkit.ops.boxes import clip, pairwise_iou
@@ -42,6 +43,7 @@ class CascadeRCNN(FasterRCNN):
             from the maps alike.
         loss_weights: of each stage's two losses.
         feature_gradients: factors on the gradients that each stage sends into the maps.
+        scores: what a test takes the mean of; see `CascadeRCNNConfig`.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class CascadeRCNN(FasterRCNN):
         *,
         loss_weights: Sequence[float],
         feature_gradients: Sequence[float],
+        scores: Scores = "last",
     ) -> None:
         super().__init__(backbone, neck, rpn, stages[0])
         self.later_stages = nn.ModuleList(stages[1:])
         self.loss_weights, self.feature_gradients = tuple(loss_weights), tuple(feature_gradients)
+        self.scores = scores
 
     @property
     def roi_heads(self) -> list[RoIHead]:
@@ -84,21 +88,31 @@ class CascadeRCNN(FasterRCNN):
     ) -> list[Detections]:
         """Return the detections of each image, best first, in the pixels of the proposals.
 
-        The last stage moves the boxes; their scores are the mean of what all stages say of the regions that
-        the last one sees.
+        The last stage moves the boxes; their scores are a mean over all stages.
         """
         *before, last = self.roi_heads
         boxes, counts = proposals, [len(own) for own in proposals]
+        vectors: list[Tensor] = []
         for stage in before:
-            deltas = torch.split(stage.predictor.deltas(stage.vectors(maps, boxes)), counts)
+            vectors.append(stage.vectors(maps, boxes))
+            deltas = torch.split(stage.predictor.deltas(vectors[-1]), counts)
             each = zip(boxes, deltas, sizes, strict=True)
             boxes = [clip(stage.coder.decode(moves[:, 0], own), size) for own, moves, size in each]
         regions = last.features(maps, boxes)
-        vectors = [stage.head(regions) for stage in self.roi_heads]
-        said = [stage.predictor.scores(own) for stage, own in zip(self.roi_heads, vectors, strict=True)]
-        scores = torch.split(torch.stack(said).mean(0), counts)
+        if self.scores == "last":
+            vectors = [stage.head(regions) for stage in before]
+        vectors.append(last.head(regions))
+        scores = torch.split(self._mean_scores(vectors), counts)
         deltas = torch.split(last.predictor.deltas(vectors[-1]), counts)
         return [last.selection(*image) for image in zip(boxes, scores, deltas, sizes, strict=True)]
+
+    def _mean_scores(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Return (R, K) scores from each stage's (R, D) vectors."""
+        each = list(zip([stage.predictor for stage in self.roi_heads], vectors, strict=True))
+        if self.scores == "own_logits":
+            logits = torch.stack([predictor.cls_score(own).float() for predictor, own in each])
+            return logits.mean(0).softmax(1)[:, :-1]
+        return torch.stack([predictor.scores(own) for predictor, own in each]).mean(0)
 
 
 def scaled_gradients(maps: Sequence[Tensor], factor: float) -> list[Tensor]:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from detkit.detectors.importers import Foreign, Wanted
 from detkit.errors import UserError
+from detkit.models.backbones.resnet.network import BLOCKS
+from detkit.models.backbones.resnet.shapes import keys_of_weights
 from detkit.models.pretrained import read_state
 
 # What torchvision's names begin with -> what ours do; the first that fits holds. The second spelling of
@@ -33,15 +35,6 @@ OTHER_HEADS = ("roi_heads.mask_", "roi_heads.keypoint_")
 """What the names of parts begin with that say more of an object than its box."""
 
 SCORES, BOXES = "roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.bbox_pred.weight"
-BLOCKS: Mapping[tuple[int, ...], int] = {
-    (2, 2, 2, 2, False): 18,
-    (3, 4, 6, 3, False): 34,
-    (3, 4, 6, 3, True): 50,
-    (3, 4, 23, 3, True): 101,
-    (3, 8, 36, 3, True): 152,
-}
-"""Blocks of a ResNet's four stages, and whether they are bottlenecks -> its depth."""
-
 PUBLISHED = re.compile(r"(fasterrcnn|maskrcnn|keypointrcnn)_\w+_coco-[0-9a-f]{8}\.pth")
 FIRST_VERSION = re.compile(r"\w+_resnet50_fpn_coco-")
 
@@ -130,28 +123,10 @@ def _changes(file: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _network(file: Path, state: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the keys of the file's ResNet, ResNeXt or Wide ResNet."""
-    blocks = [
-        len(
-            {
-                match[1]
-                for name in state
-                if (match := re.match(rf"backbone\.body\.layer{stage}\.(\d+)\.", name))
-            }
-        )
-        for stage in range(1, 5)
-    ]
-    deep = "backbone.body.layer1.0.conv3.weight" in state
-    depth = BLOCKS.get((*blocks, deep))
-    if depth is None:
-        raise UserError(f"{file}: its backbone is no ResNet of {', '.join(map(str, BLOCKS.values()))} layers")
-    if not deep:
-        return {"detector.backbone.depth": depth}
-    channels, of_a_group = state["backbone.body.layer1.0.conv2.weight"].shape[:2]
-    return {
-        "detector.backbone.depth": depth,
-        "detector.backbone.groups": channels // of_a_group,
-        "detector.backbone.width_per_group": of_a_group,
-    }
+    keys = keys_of_weights(state, "backbone.body.")
+    if keys is None:
+        raise UserError(f"{file}: its backbone is no ResNet of {', '.join(map(str, BLOCKS))} layers")
+    return {f"detector.backbone.{key}": value for key, value in keys.items()}
 
 
 def from_torchvision(state: Mapping[str, Tensor], *, norm_eps: float = OWN_EPS) -> dict[str, Tensor]:

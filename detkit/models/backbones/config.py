@@ -29,6 +29,11 @@ class BackboneConfig(Spec):
     is frozen: it would be noise."""
 
     @property
+    def uses_last_stage(self) -> bool:
+        """Whether the backbone's map comes from the last stage, so that there is none left for a head."""
+        return False
+
+    @property
     def frozen_stages(self) -> int:
         """Number of stages that are frozen; random weights never are."""
         return 0 if self.weights == "none" else self.freeze_at

@@ -80,6 +80,12 @@ def require_wiring(backbone: AnyBackboneConfig, neck: AnyNeckConfig, head: AnyHe
     if pyramid and family and not family.has_pyramid:
         able = any_of(other for other in FAMILIES if other.has_pyramid)
         raise ValueError(f"neck: fpn needs a backbone with four stages: {able}, not {family.name}")
+    if pyramid and getattr(backbone, "uses_last_stage", False):
+        raise ValueError(
+            "neck: fpn takes the maps of all stages, of which dc5 gives the last alone; remove one"
+        )
+    if owners and getattr(backbone, "uses_last_stage", False):
+        raise ValueError(f"head: {head.type} is what dc5 puts before the regions; take two_fc or conv_fc")
     if owners and (not isinstance(neck, NoNeckConfig) or (family and family not in owners)):
         raise ValueError(f"head: {head.type} needs backbone: {any_of(owners)} and neck: none")
 

@@ -72,5 +72,5 @@ def _rpn(spec: RPNConfig, channels: Sequence[int], strides: Sequence[int]) -> RP
         test_limits=Limits(spec.pre_nms_test, spec.post_nms_test),
         nms_iou=spec.nms_iou,
         min_size_px=spec.min_size_px,
-        over_padding=anchors.over == "batch",
+        over=anchors.over,
     )

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from detkit.models.roi.head_config import NormalizeBy
 from detkit.spec import Count, CustomConfig, Fraction, NonNegative, Positive, Spec
 
+Over = Literal["image", "padding", "batch"]
 Sizes = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -24,10 +25,10 @@ class AnchorsConfig(Spec):
     `corners` rounds the corners (torchvision), `none` keeps the exact values (detectron2)."""
     offset: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Where in its cell an anchor is centred: 0.5 the middle (the paper), 0 the corner (torchvision)."""
-    over: Literal["image", "batch"] = "image"
-    """`image` lays anchors on the cells of each image, `batch` on those of its padding, too, all spread over
-    the padded batch: a cell's sides are those of the batch over the number of cells, rounded down
-    (torchvision)."""
+    over: Over = "image"
+    """`image` lays anchors on the cells of each image, `padding` on those of its padding, too (detectron2,
+    MMDetection). `batch` spreads the latter over the padded batch: a cell's sides are those of the batch over
+    the number of cells, rounded down (torchvision)."""
 
 
 class RPNConfig(Spec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from detkit.ops.losses import smooth_l1
 from detkit.ops.nms import grouped_nms
 from detkit.ops.sampling import Sampler, mix_seed
 from detkit.structures import Target
+
+Over = Literal["image", "padding", "batch"]
 
 SAMPLING_STAGE = 1  # tells this network's random choices from those of the stages behind it
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
@@ -84,7 +86,8 @@ class RPN(nn.Module):
         nms_iou: proposals of a map that overlap a better one by more are dropped.
         min_size_px: proposals with a shorter side are dropped before the best are counted, and those without
             area always.
-        over_padding: whether anchors lie on the padding of images, too, spread as torchvision does.
+        over: whether anchors lie on the cells of each image, on those of its "padding", too, or spread over
+            the padded "batch", as torchvision's do.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class RPN(nn.Module):
         test_limits: Limits = TEST_LIMITS,
         nms_iou: float = 0.7,
         min_size_px: float = 16.0,
-        over_padding: bool = False,
+        over: Over = "image",
     ) -> None:
         super().__init__()
         self.head, self.grid, self.strides = head, grid, tuple(strides)
@@ -113,7 +116,7 @@ class RPN(nn.Module):
         self.sampler, self.beta, self.box_loss_weight = sampler, beta, box_loss_weight
         self.normalize_by = normalize_by
         self.train_limits, self.test_limits = train_limits, test_limits
-        self.nms_iou, self.min_size_px, self.over_padding = nms_iou, min_size_px, over_padding
+        self.nms_iou, self.min_size_px, self.over = nms_iou, min_size_px, over
 
     def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> RPNOutput:
         """Return what the head says about the anchors.
@@ -128,11 +131,10 @@ class RPN(nn.Module):
             said = [self.head(features) for features in maps]
         device = maps[0].device
         shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
-        if self.over_padding:
-            anchors = self.grid(shapes, _spread(shapes, self.strides[0]), device)
-            inside = [torch.ones((len(sizes), len(own)), dtype=torch.bool, device=device) for own in anchors]
-        else:
-            anchors = self.grid(shapes, self.strides, device)
+        cells = _spread(shapes, self.strides[0]) if self.over == "batch" else self.strides
+        anchors = self.grid(shapes, cells, device)
+        inside = [torch.ones((len(sizes), len(own)), dtype=torch.bool, device=device) for own in anchors]
+        if self.over == "image":
             limits = torch.tensor(sizes).to(device, non_blocking=True)
             inside = [
                 _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from detkit.data.transforms.builder import resizing
@@ -110,3 +111,27 @@ def test_like_caffe_gives_what_fast_rcnns_program_sees(
     seen = torch.from_numpy(resized_by_caffe(pixels, scale, wanted)[0]).flip(0)
     std = 255 * torch.tensor(IMAGENET_STD, dtype=torch.float64)[:, None, None]
     torch.testing.assert_close(image.double() * std, seen, rtol=0, atol=1e-2)
+
+
+def test_opencvs_way_skips_pixels_where_ours_averages_them() -> None:
+    row = torch.tensor([0, 100, 200, 40, 8, 16, 32, 64], dtype=torch.uint8)
+    image = row.expand(3, 4, 8).contiguous()
+    resize = resizing(ResizeConfig(short_px=1, long_px=2, like="opencv"))
+    small, target = resize(image, Target.of(torch.tensor([[4.0, 0, 8, 4]]), torch.tensor([0])), Fixed(0))
+    # The centres of the new pixels lie between the second and third of each four.
+    assert small[:, 0].tolist() == [[150, 24]] * 3
+    assert target.boxes.tolist() == [[1, 0, 2, 1]]
+    averaged, _ = resizing(ResizeConfig(short_px=1, long_px=2))(image, target, Fixed(0))
+    assert averaged[0, 0, 0] != 150
+
+
+def test_pillows_way_is_ours_but_for_the_last_bit() -> None:
+    random = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (3, 151, 147), generator=random, dtype=torch.uint8)
+    like = {
+        name: resizing(ResizeConfig(short_px=128, long_px=200, like=name)) for name in ("detkit", "pillow")
+    }  # type: ignore[arg-type]
+    ours, theirs = (resize(image, LABEL, Fixed(0))[0].int() for resize in like.values())
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((128, 131), Image.Resampling.BILINEAR)
+    assert torch.equal(theirs.permute(1, 2, 0), torch.from_numpy(np.array(picture)).int())
+    assert 0 < (ours - theirs).abs().max() <= 1

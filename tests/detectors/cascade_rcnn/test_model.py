@@ -123,14 +123,21 @@ def test_losses_are_those_of_loops() -> None:
         assert found[f"head_box{of}"].item() == pytest.approx(head_box, rel=1e-4)
 
 
-def test_detections_are_those_of_loops() -> None:
-    model, own = build().eval(), batch()
+@pytest.mark.parametrize("scores", ["last", "own", "own_logits"])
+def test_detections_are_those_of_loops(scores: str) -> None:
+    model, own = build(scores=scores).eval(), batch()
     maps, proposals = proposals_of(model, own)
     with torch.no_grad():
         found = model.detect_regions(maps, proposals, SIZES)
     for image, detections in enumerate(found):
         wanted = cascade.detections(
-            slow_stages(model), map_of(maps, image), proposals[image].tolist(), SIZES[image], POOL, 0.6
+            slow_stages(model),
+            map_of(maps, image),
+            proposals[image].tolist(),
+            SIZES[image],
+            POOL,
+            0.6,
+            scores,
         )
         wanted = sorted(wanted, key=lambda one: -one[1])[:100]
         assert len(wanted) > 15

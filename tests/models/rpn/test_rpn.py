@@ -170,3 +170,13 @@ def test_the_sigmoid_of_a_softmaxs_logit_is_its_score() -> None:
     outputs = head.cls_logits(head.conv(maps()[0])).permute(0, 2, 3, 1)
     score = F.softmax(outputs.unflatten(3, (2, 6)), dim=3)[:, :, :, 1].flatten(1)
     torch.testing.assert_close(head(maps()[0])[0].sigmoid(), score)
+
+
+def test_anchors_lie_on_the_padding_too_where_that_is_asked_for() -> None:
+    """5 x 6 cells of 16 px are 80 x 96 px: the images end in the fifth row and in the fourth."""
+    padded, own = network(over="padding")(maps(), SIZES), network()(maps(), SIZES)
+    assert torch.equal(padded.anchors[0], own.anchors[0])
+    assert padded.inside[0].all()
+    assert own.inside[0].view(2, 5, 6, 6).all(3).sum(2).tolist() == [[6] * 5, [6, 6, 6, 6, 0]]
+    spread = network(over="batch")(maps(), SIZES)
+    assert spread.inside[0].all()

@@ -30,19 +30,27 @@ class ResNetConfig(BackboneConfig):
     stride_in: StrideIn = "3x3"
     """Which convolution of a bottleneck halves the map: the 3x3 one in torchvision's networks, the first 1x1
     one in the paper's and in weights that come from Caffe."""
+    dc5: bool = False
+    """Give layer4 instead of layer3, also at stride 16: its 3x3 convolutions are dilated by two in the place
+    of the stride (DC5). For a detector with regions of one map, and a head of new layers."""
     norm: Norm = "frozen"
     """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
     them from each process's batch, `sync` from the batch of all processes."""
 
     @model_validator(mode="after")
     def _bottlenecks_have_them(self) -> Self:
-        for key in ("groups", "width_per_group", "stride_in"):
+        for key in ("groups", "width_per_group", "stride_in", "dc5"):
             if self.depth < FIRST_BOTTLENECK and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(
                     f"{key} is a key of bottlenecks, which depth {self.depth} has none of; remove it, or "
                     "take depth: 50, 101 or 152"
                 )
         return self
+
+    @property
+    def uses_last_stage(self) -> bool:
+        """Whether the last stage comes before the regions."""
+        return self.dc5
 
 
 class Layer4HeadConfig(HeadConfig):

@@ -33,6 +33,7 @@ class Block(nn.Module):
         norm: what follows every convolution.
         groups: groups of a bottleneck's 3x3 convolution.
         stride_in: which convolution of a bottleneck has the stride.
+        dilation: of a bottleneck's 3x3 convolution.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Block(nn.Module):
         norm: Norm,
         groups: int = 1,
         stride_in: StrideIn = "3x3",
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -56,7 +58,10 @@ class Block(nn.Module):
             plan.append((inside, channels, 1, 1, 1))
         self.steps = len(plan)
         for number, (before, after, size, step, parts) in enumerate(plan, 1):
-            conv = Conv2d(before, after, size, step, padding=size // 2, groups=parts, bias=False)
+            apart = dilation if size > 1 else 1
+            conv = Conv2d(
+                before, after, size, step, padding=size // 2 * apart, dilation=apart, groups=parts, bias=False
+            )
             self.add_module(f"conv{number}", conv)
             self.add_module(f"bn{number}", make_norm(norm, after))
         self.downsample: nn.Sequential | None = None
@@ -86,6 +91,7 @@ def make_stage(
     groups: int = 1,
     width_per_group: int = 64,
     stride_in: StrideIn = "3x3",
+    dc5: bool = False,
 ) -> nn.Sequential:
     """Return layer1 to layer4 (stages 2 to 5) of a ResNet from scratch.
 
@@ -101,7 +107,9 @@ def make_stage(
         groups: groups of a bottleneck's 3x3 convolution.
         width_per_group: channels of each group in layer1.
         stride_in: which convolution of a bottleneck has the stride.
+        dc5: whether layer4 is dilated in the place of its stride.
     """
+    dilated = dc5 and stage == LAST
     index, expansion = stage - 2, EXPANSION if depth >= FIRST_BOTTLENECK else 1
     channels = scaled(PLANES[index], width) * expansion
     stem_or_last = scaled(PLANES[0], width) if index == 0 else scaled(PLANES[index - 1], width) * expansion
@@ -111,10 +119,11 @@ def make_stage(
             channels if number else stem_or_last,
             inside if expansion > 1 else None,
             channels,
-            stride=2 if index and not number else 1,
+            stride=2 if index and not number and not dilated else 1,
             norm="frozen" if frozen else norm,
             groups=groups,
             stride_in=stride_in,
+            dilation=2 if dilated else 1,
         )
         for number in range(BLOCKS[depth][index])
     ]
@@ -128,7 +137,7 @@ def make_stage(
 
 
 class ResNet(nn.Module):
-    """The stem and the stages of a ResNet; one map (layer3, stride 16: C4) or four (layer1 to layer4).
+    """The stem and the stages of a ResNet; one map (layer3, or a dilated layer4) or four (layer1 to layer4).
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -137,6 +146,7 @@ class ResNet(nn.Module):
         groups: groups of a bottleneck's 3x3 convolution.
         width_per_group: channels of each group in layer1.
         stride_in: which convolution of a bottleneck has the stride.
+        dc5: whether the one map is layer4's, dilated in the place of its stride.
         freeze_at: how many stages from the input on stay as they are; the stem is the first.
         pyramid: whether to give four maps.
 
@@ -154,6 +164,7 @@ class ResNet(nn.Module):
         groups: int = 1,
         width_per_group: int = 64,
         stride_in: StrideIn = "3x3",
+        dc5: bool = False,
         freeze_at: int = 0,
         pyramid: bool = False,
     ) -> None:
@@ -163,7 +174,7 @@ class ResNet(nn.Module):
         self.bn1 = make_norm("frozen" if freeze_at >= 1 else norm, stem)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         he_normal(self.conv1)
-        self.names = tuple(f"layer{stage - 1}" for stage in range(2, LAST + 1 if pyramid else LAST))
+        self.names = tuple(f"layer{stage - 1}" for stage in range(2, LAST + (pyramid or dc5)))
         for stage, name in enumerate(self.names, 2):
             layers = make_stage(
                 depth=depth,
@@ -174,6 +185,7 @@ class ResNet(nn.Module):
                 groups=groups,
                 width_per_group=width_per_group,
                 stride_in=stride_in,
+                dc5=dc5,
             )
             self.add_module(name, layers)
         self.given = self.names if pyramid else self.names[-1:]

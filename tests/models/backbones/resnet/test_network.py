@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detkit.models.backbones.resnet.family import RESNET, ResNetConfig
 from detkit.models.backbones.resnet.network import ResNet, make_stage
+from detkit.models.backbones.resnet.shapes import keys_of_weights
 from detkit.models.norm import FrozenBatchNorm
 from detkit.models.pretrained import load_weights
 from tests.models.backbones.networks import fresh, trainable
@@ -113,3 +114,37 @@ def test_from_scratch_a_frozen_norm_keeps_activations_in_bounds() -> None:
     x = torch.randn(1, 3, 64, 64)
     maps: list[Tensor] = ResNet(depth=50, width=0.5, norm="frozen", freeze_at=0, pyramid=True)(x)
     assert all(0.1 < float(features.detach().std()) < 10 for features in maps)
+
+
+def test_a_dilated_layer4_has_the_strided_ones_outputs_in_every_second_cell() -> None:
+    """The shortcut and the first convolution alone have the stride; 3x3 kernels step over what they left."""
+    layer = {"depth": 50, "stage": 5, "width": 0.125, "norm": "frozen", "frozen": False, "stride_in": "1x1"}
+    strided, dilated = make_stage(**layer).eval(), make_stage(**layer, dc5=True).eval()  # type: ignore[arg-type]
+    dilated.load_state_dict(strided.state_dict())
+    x = torch.randn(1, 128, 9, 12)
+    with torch.no_grad():
+        out = dilated(x)
+        assert out.shape[2:] == (9, 12)
+        torch.testing.assert_close(out[:, :, ::2, ::2], strided(x), rtol=1e-4, atol=1e-5)
+    whole = ResNet(depth=50, width=0.125, dc5=True)
+    assert (whole.channels, whole.strides, whole.names[-1]) == ((256,), (16,), "layer4")
+    assert whole(torch.randn(1, 3, 64, 96))[0].shape == (1, 256, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("keys", "groups", "width"), [({}, 1, 64), ({"groups": 32, "width_per_group": 4}, 32, 4)]
+)
+@pytest.mark.parametrize("depth", [50, 101])
+def test_weights_tell_which_network_they_are_of(keys: Any, groups: int, width: int, depth: int) -> None:
+    with torch.device("meta"):
+        state = {f"x.{k}": v for k, v in ResNet(depth=depth, **keys).state_dict().items()}
+    found = keys_of_weights(state, "x.")
+    assert found == {"depth": depth, "groups": groups, "width_per_group": width}
+    assert keys_of_weights(state) is None
+    assert keys_of_weights({k: v for k, v in state.items() if "layer3.5" not in k}, "x.") is None
+
+
+def test_weights_of_plain_blocks_tell_their_depth() -> None:
+    with torch.device("meta"):
+        states = [ResNet(depth=depth, pyramid=True).state_dict() for depth in (18, 34)]
+    assert [keys_of_weights(state, "") for state in states] == [{"depth": 18}, {"depth": 34}]

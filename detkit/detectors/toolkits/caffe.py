@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from detkit.data.transforms.resize import CAFFE_MEAN
-from detkit.detectors.caffe_network import Network, read_network, require_same
 from detkit.detectors.importers import Foreign, Wanted
+from detkit.detectors.toolkits.caffe_network import Network, read_network, require_same
 from detkit.errors import UserError
 from detkit.models.backbones.family import FcLayers
 from detkit.models.roi.roi_head import CODER

@@ -1,0 +1,1 @@
+"""Readers of toolkits whose files hold any of several detectors."""
