@@ -116,15 +116,20 @@ class OpenVideo:
         self.num_frames = int(count) if 0 < count < 1 << 31 and not video.is_live else None
 
     def frames(self, every: int = 1) -> Iterator[Frame]:
-        """Yield frame 0 and every so many-th after it; of a live video the newest, when it is asked for.
+        """Yield frame 0 and every so many-th after it; of a live video the newest, at least so far apart.
 
         Raises:
             UserError: it has no frame, or ends before it should.
         """
-        number = -1
-        for number, time_s, bgr in self._newest() if self._video.is_live else self._all(every):
-            if number % every == 0 or self._video.is_live:
-                yield Frame(number, time_s, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        number, due = -1, 0
+        try:
+            for number, time_s, bgr in self._newest() if self._video.is_live else self._all(every):
+                if number >= due:
+                    due = number + every
+                    yield Frame(number, time_s, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        except cv2.error as error:
+            why = f"frame {number + 1} cannot be read ({error.err})"
+            raise UserError(f"{self._video.shown}: the video is damaged: {why}") from None
         self._require_end(number + 1)
 
     def _all(self, every: int) -> Iterator[tuple[int, float, Any]]:
@@ -170,7 +175,10 @@ class _Reader(Thread):
         """Read until the video ends."""
         begin, number = monotonic(), 0
         while not self._stopping:
-            done, bgr = self._capture.read()
+            try:
+                done, bgr = self._capture.read()
+            except cv2.error:  # as of a camera that is pulled out
+                done, bgr = False, None
             with self._changed:
                 self._ended = not done
                 if done:

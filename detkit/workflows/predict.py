@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
-from detkit.data.datasets.named_images import find_images, warn_of_others
+from detkit.data.datasets.named_images import FoundImages, find_images, warn_of_others
 from detkit.errors import UserError
 from detkit.inference.model_file import model_path
-from detkit.inference.predictor import predict_together
+from detkit.inference.predictor import Predictor, predict_together
 from detkit.inference.records import Records
 from detkit.inference.results import FORMATS, SKIPPED, ResultFormat
 from detkit.inference.score_floor import Aim
@@ -69,7 +69,7 @@ def predict(
         classes: names of the classes that are reported; None reports all.
         soft_nms: linear or gaussian lowers the scores of overlapping boxes instead of dropping the boxes;
             None does as the model's config says.
-        every: look at every so many-th frame of videos; of a camera or a stream at the newest.
+        every: look at every so many-th frame of videos; of a camera or a stream at the newest, so far apart.
         device: auto, cpu, cuda, cuda:N or mps.
         allow_custom: let the model file run code that it names (`type: custom`); what runs is said.
         strict: stop at the first image or video that cannot be read.
@@ -87,68 +87,78 @@ def predict(
             image cannot be read and `strict` is set.
         KeyboardInterrupt: after Ctrl-C, when what was found is written.
     """
-    weights, images = model_path(weights), find_images(sources, videos=True)
-    format = format or ("jsonl" if images.videos else "json")
-    _require(format, every)
-    if images.videos and world_size() > 1:
-        raise UserError(f"{images.videos[0].shown}: a video is read by one process, without torchrun")
-    files = images.paths
-    predictor = build_predictor(weights, device, allow_custom=allow_custom, soft_nms=soft_nms)
+    file, found = model_path(weights), find_images(sources, videos=True)
+    format = format or ("jsonl" if found.videos else "json")
+    _require(format, every, found)
+    predictor = build_predictor(file, device, allow_custom=allow_custom, soft_nms=soft_nms)
     chosen = None if classes is None else [*classes]
     what = (
-        *(str(weights.absolute()), [str(file) for file in files], format, tile, threshold, augment),
-        *([str(video.address) for video in images.videos], crops, chosen, soft_nms, every),
-        time_ns() if any(video.is_live for video in images.videos) else None,  # nobody goes on with those
+        *(str(file.absolute()), [str(path) for path in found.paths], format, tile, threshold, augment),
+        *([str(video.address) for video in found.videos], crops, chosen, soft_nms, every),
+        time_ns() if any(video.is_live for video in found.videos) else None,  # nobody goes on with those
     )
-    work = key_of(file_stamp(weights), *what)
+    work = key_of(file_stamp(file), *what)
     settings: dict[str, Any] = {"threshold": threshold, "only": chosen, "tile_px": tile, "augment": augment}
     settings["strict"] = strict
     predict_together(predictor, [], **settings)  # what is wrong with them is said before there is a folder
+
+    def again(folder: Path) -> bool:
+        is_left = (folder / SKIPPED).exists() or (draw and not (folder / DRAWN).exists())
+        return is_left and Records.are_of(work, folder)
+
+    def begun(folder: Path) -> PredictionFolder:
+        floors = predictor.describe_floors(threshold, chosen)
+        records = Records(folder, work, stamps_of(found), found.left_out.total(), floors)
+        name = "/".join(file.absolute().parts[-2:])
+        return PredictionFolder(folder, found, records, format, predictor, model=name, draw=draw, crops=crops)
+
+    opened = results_folder(out, "predict", key_of("predict", *what), keep=True, again=again)
+    return _predict_into(opened, begun, found, predictor, settings, every, on_image)
+
+
+def _predict_into(
+    opened: AbstractContextManager[Path],
+    begun: Callable[[Path], PredictionFolder],
+    found: FoundImages,
+    predictor: Predictor,
+    settings: dict[str, Any],
+    every: int,
+    on_image: Callable[[int, int], None],
+) -> tuple[Path, Records]:
+    """Predict what is not done in a folder, images by all processes, and return it with its records."""
     with process_group(predictor.session.device), ExitStack() as held:
+        kept: list[PredictionFolder] = []  # in process 0
 
-        def again(folder: Path) -> bool:
-            is_left = (folder / SKIPPED).exists() or (draw and not (folder / DRAWN).exists())
-            return is_left and Records.are_of(work, folder)
-
-        opened = results_folder(out, "predict", key_of("predict", *what), keep=True, again=again)
-        results: list[PredictionFolder] = []  # in process 0
-        places: list[list[int]] = []
-
-        def begin() -> tuple[Path, list[int]]:
+        def begin() -> tuple[Path, tuple[list[int], list[int]]]:
             folder = held.enter_context(opened)
-            warn_of_others(images.left_out)
-            floors = predictor.describe_floors(threshold, chosen)
-            records = Records(folder, work, stamps_of(images), images.left_out.total(), floors)
-            name = "/".join(weights.absolute().parts[-2:])
-            begun = PredictionFolder(
-                folder, images, records, format, predictor, model=name, draw=draw, crops=crops
-            )
-            results.append(held.enter_context(begun))
-            places.extend(begun.missing())
-            return folder, places[0]
+            warn_of_others(found.left_out)
+            kept.append(held.enter_context(begun(folder)))
+            return folder, kept[0].missing()
 
-        folder, missing = from_main(begin)
-        stream = predict_together(predictor, [files[place] for place in missing], **settings)
+        folder, (images, videos) = from_main(begin)
+        stream = predict_together(predictor, [found.paths[place] for place in images], **settings)
         held.callback(stream.close)  # its threads end
         if rank() != 0:
             deque(stream, maxlen=0)
             return folder, Records(None)
-        records = results[0].records
-        for place, found in zip(missing, stream, strict=True):
-            results[0].add(place, found)
-            on_image(len(records), len(files))
-        for place in places[1]:
+        records = kept[0].records
+        for place, prediction in zip(images, stream, strict=True):
+            kept[0].add(place, prediction)
+            on_image(len(records), len(found.paths))
+        for place in videos:
             others = sum(other != place for other in records.places)
 
             def on_frame(total: int | None, others: int = others) -> None:
                 on_image(len(records), others + total if total else 0)
 
-            results[0].add_video(place, settings, every, on_frame)
+            kept[0].add_video(place, settings, every, on_frame)
     return folder, records
 
 
-def _require(format: str, every: int) -> None:
+def _require(format: str, every: int, found: FoundImages) -> None:
     if format not in FORMATS:
         raise UserError(f"format: one of {', '.join(FORMATS)}; got {format!r}")
     if every < 1:
         raise UserError(f"every: at least 1; got {every}")
+    if found.videos and world_size() > 1:
+        raise UserError(f"{found.videos[0].shown}: a video is read by one process, without torchrun")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -203,6 +204,15 @@ def test_of_a_live_video_the_newest_frame_is_taken(monkeypatch: pytest.MonkeyPat
     assert rest in ([], [4])
     assert camera.released
     assert not any(thread.name == "detkit-video" for thread in threading.enumerate())
+
+
+def test_frames_of_a_live_video_are_so_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Camera(threading.Semaphore(100))
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
+    with opened(Video(0, "camera:0", "camera_0", is_live=True)) as video:
+        numbers = [frame.number for frame in video.frames(3)]
+    assert len(numbers) <= 2
+    assert all(later - earlier >= 3 for earlier, later in itertools.pairwise(numbers))
 
 
 def test_a_camera_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
