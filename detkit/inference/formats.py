@@ -151,7 +151,8 @@ def _task(row: Named, model: str) -> dict[str, Any]:
     prediction: dict[str, Any] = {"model_version": model, "result": regions}
     if regions:
         prediction["score"] = sum(region["score"] for region in regions) / len(regions)
-    address = "/data/local-files/?d=" + quote(encodable(name))
+    file = name if one["frame"] is None else f"{name}.jpg"  # of a video: as ffmpeg writes its frames
+    address = "/data/local-files/?d=" + quote(encodable(file))
     return {"data": {"image": address}, "predictions": [prediction]}
 
 

@@ -287,6 +287,10 @@ def test_frames_are_named_by_their_video_and_number(tmp_path: Path) -> None:
         for digest in sorted({file.parent.name[4:] for file in two.rglob("*.xml")})
         for number in ("00", "10")
     ]
+    of_video(tmp_path, "labelstudio")
+    tasks = json.loads((tmp_path / "detections.json").read_text())
+    addresses = [f"/data/local-files/?d=frame_0000{number}.jpg" for number in ("00", "10")]
+    assert [task["data"]["image"] for task in tasks] == addresses
     of_video(tmp_path, "csv")
     with (tmp_path / "detections.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
