@@ -65,11 +65,11 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 async def discard_body(request: Request, most: int) -> None:
-    """Read a body and forget it, as far as it has no more than so many bytes."""
+    """Read a body of so many bytes and forget it; also one that is too large, as `body_of` does."""
     read = 0
     async for part in request.stream():
         read += len(part)
-        if read > most:
+        if read > _DISCARDED * most:
             return
 
 

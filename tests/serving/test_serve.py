@@ -33,7 +33,7 @@ from detkit.serving.server import LOOPBACK, address_of, is_loopback, listen, ser
 
 pytestmark = pytest.mark.local_sockets
 
-LIMITS = Limits(bytes=200_000, pixels=100_000, waiting=16, read_s=2.0, wait_s=60.0)
+LIMITS = Limits(bytes=200_000, pixels=100_000, waiting=16, read_s=300.0, wait_s=300.0)
 
 
 class Running(NamedTuple):
@@ -300,7 +300,7 @@ async def mixed(one: Running, count: int, at_once: int) -> Counter[tuple[str, in
             found[kind, status] += 1
 
     limits = httpx.Limits(max_connections=at_once)
-    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(timeout=600, limits=limits) as client:
         await asyncio.gather(*(ask(choose.choice(list(kinds))) for _ in range(count)))
     return found
 
