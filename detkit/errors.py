@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 
 
 class LinesError(Exception):
@@ -76,3 +78,14 @@ def cut(text: str, limit: int = _SHOWN) -> str:
         ('cat', 'cat...')
     """
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """Return ' did you mean "..."?' for the known word that is most like it, or nothing.
+
+    Example:
+        >>> nearest("dept", ["depth", "norm"])
+        'did you mean "depth"? '
+    """
+    matches = difflib.get_close_matches(str(word), list(known), n=1)
+    return f'did you mean "{matches[0]}"? ' if matches else ""

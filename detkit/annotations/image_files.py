@@ -151,7 +151,9 @@ def _entries(folder: str) -> dict[str, bool]:
         return {}
 
 
-def images_below(folder: Path, others: Counter[str] | None = None) -> list[Path]:
+def images_below(
+    folder: Path, others: Counter[str] | None = None, extensions: tuple[str, ...] = IMAGE_EXTENSIONS
+) -> list[Path]:
     """Return all images in a folder and its sub-folders, sorted by path; links to folders are not followed.
 
     An image is recognised by its extension, and what begins with a point (._photo.jpg, which macOS writes,
@@ -161,6 +163,7 @@ def images_below(folder: Path, others: Counter[str] | None = None) -> list[Path]
     Args:
         folder: where to look.
         others: counts the files that are no images, by extension.
+        extensions: of the files that are looked for.
 
     Raises:
         UserError: the folder holds a multitude of files that are no images, as `/` does.
@@ -175,7 +178,7 @@ def images_below(folder: Path, others: Counter[str] | None = None) -> list[Path]
                 pass
             elif is_folder:
                 waiting.append(entry.path)
-            elif extension in IMAGE_EXTENSIONS:
+            elif extension in extensions:
                 found.append(Path(entry.path))
                 continue
             elif others is not None and not entry.is_dir():

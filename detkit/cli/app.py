@@ -25,6 +25,7 @@ from detkit.cli.propose import propose
 from detkit.cli.recall import recall
 from detkit.cli.report import report
 from detkit.cli.score import score
+from detkit.cli.serve import serve
 from detkit.cli.show_data import show_data
 from detkit.cli.train import train
 
@@ -79,7 +80,7 @@ NAMES = {evaluate: "eval", import_model: "import"}
 
 # In the order in which one meets them.
 for command in (
-    *(demo, init, check, show_data, plan, train, evaluate, predict),
+    *(demo, init, check, show_data, plan, train, evaluate, predict, serve),
     *(propose, recall, score, compress, import_model, convert, compare, report, lineage),
 ):
     app.command(NAMES.get(command), context_settings=OPTIONS)(command)

@@ -9,9 +9,8 @@ from pydantic.fields import FieldInfo
 
 from detkit.config.dump import flow
 from detkit.config.keys import every_key, fields_of, holds, keys_called, summary, wanted
-from detkit.config.problems import nearest
 from detkit.config.schema import DETECTORS, Config
-from detkit.errors import UserError
+from detkit.errors import UserError, nearest
 from detkit.spec import Spec
 
 

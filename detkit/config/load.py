@@ -13,10 +13,10 @@ from pydantic.fields import FieldInfo
 
 from detkit.config.dump import flow
 from detkit.config.keys import holds
-from detkit.config.problems import nearest, raise_all
+from detkit.config.problems import raise_all
 from detkit.config.schema import Config
 from detkit.config.translate import translate
-from detkit.errors import UserError
+from detkit.errors import UserError, nearest
 from detkit.spec import (
     Origin,
     Spec,

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from detkit.errors import UserError
 from detkit.storage.strict_yaml import KeyPath, Problem, dotted
 
 _ON_ONE_SCREEN = 20
-
-
-def nearest(word: object, known: Iterable[str]) -> str:
-    """Return ' did you mean "..."?' for the known word that is most like it, or nothing.
-
-    Example:
-        >>> nearest("dept", ["depth", "norm"])
-        'did you mean "depth"? '
-    """
-    matches = difflib.get_close_matches(str(word), list(known), n=1)
-    return f'did you mean "{matches[0]}"? ' if matches else ""
 
 
 def raise_all(problems: Sequence[Problem], places: Mapping[KeyPath, str], source: str) -> None:

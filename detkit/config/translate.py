@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from detkit.config.keys import Holds, fields_of, holds, keys_called, summary, wanted
-from detkit.config.problems import nearest
 from detkit.config.schema import Config
+from detkit.errors import nearest
 from detkit.spec import Spec
 from detkit.storage.strict_yaml import KeyPath, Problem
 

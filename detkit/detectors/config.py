@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from detkit.data.config import DataConfig
+from detkit.errors import UserError
 from detkit.models.backbones.config import BackboneConfig
 from detkit.models.backbones.families import AnyBackboneConfig, family_of
 from detkit.models.necks.config import AnyNeckConfig, FPNConfig
@@ -154,7 +155,19 @@ class DetectorConfig(Spec):
     @property
     def unsuppressed(self) -> Self:
         """The detector as it is before overlapping detections are dropped; itself where it drops none."""
-        return self._of_head(nms_iou=1.0, detections_per_image=MOST_UNSUPPRESSED)
+        return self._of_head(nms_iou=1.0, soft_nms=None, detections_per_image=MOST_UNSUPPRESSED)
+
+    def with_soft_nms(self, decay: Literal["linear", "gaussian"]) -> Self:
+        """Return the detector with scores of overlapping boxes lowered so, instead of dropping the boxes.
+
+        Raises:
+            UserError: its head drops no boxes by class, or not by their scores alone.
+        """
+        if not hasattr(getattr(self, "head", None), "soft_nms"):
+            raise UserError(
+                f"soft_nms: a {self.type} has no such key; heads of regions have it (r-cnn to cascade r-cnn)"
+            )
+        return self._of_head(soft_nms=decay)
 
     def _of_head(self, **values: Any) -> Self:
         """Return a copy whose head has other values, of the keys that it has."""

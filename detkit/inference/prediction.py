@@ -58,6 +58,8 @@ class Prediction:
             it; None for a detector that knows no parts.
         keypoints: (N, P, 2) float32 x and y of each object's key points in pixels of the image, perhaps
             beyond it; None for a detector that knows none.
+        frame: number of the frame in its video, from 0; None of an image.
+        time_s: when that frame is shown, in seconds from the beginning.
     """
 
     source: str | None
@@ -73,6 +75,8 @@ class Prediction:
     margins: NDArray[np.float32] | None = field(default=None, kw_only=True)
     parts: NDArray[np.float32] | None = field(default=None, kw_only=True)
     keypoints: NDArray[np.float32] | None = field(default=None, kw_only=True)
+    frame: int | None = field(default=None, kw_only=True)
+    time_s: float | None = field(default=None, kw_only=True)
 
     @staticmethod
     def unread(
@@ -163,9 +167,9 @@ class Prediction:
         """Return plain values, as `detkit predict --json` writes them.
 
         Returns:
-            `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}]}`; a box
-            is x1, y1, x2, y2 in pixels, a label a name, a margin that of an SVM and keypoints [x, y] of each
-            point (None without one).
+            `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}], error,
+            frame, time_s}`; a box is x1, y1, x2, y2 in pixels, a label a name, a margin that of an SVM and
+            keypoints [x, y] of each point (None without one).
         """
         from detkit.inference.results import record
 
@@ -180,7 +184,8 @@ class Prediction:
         Raises:
             UserError: no id is given and the file's name is no number.
         """
-        from detkit.inference.results import coco_results, number_of, record
+        from detkit.inference.formats import coco_results
+        from detkit.inference.results import number_of, record
 
         if image_id is None:
             image_id = number_of(Path(self.source or "").stem)

@@ -22,7 +22,7 @@ from detkit.data.loading.batching import collate
 from detkit.data.loading.samples import Sample
 from detkit.data.transforms.geometric import Transform, as_image
 from detkit.data.transforms.resize import Resize
-from detkit.errors import UserError, cut
+from detkit.errors import UserError, cut, nearest, shown
 from detkit.inference.pictures import Picture, is_one, pictures_of, pixels_of
 from detkit.inference.prediction import Prediction
 from detkit.inference.score_floor import AIMS, FIXED_SCORE, Advice, Aim, score_floors
@@ -91,13 +91,31 @@ class Predictor:
         yield "thresholds", self.describe_floors(None)
         yield "licence", cut(one_line(self.licence or "unknown"))
 
-    def floors(self, threshold: float | Aim | None) -> NDArray[np.float32]:
-        """Return the (K,) lowest scores that are reported; see `score_floors`."""
-        return score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
+    def floors(self, threshold: float | Aim | None, only: Sequence[str] | None = None) -> NDArray[np.float32]:
+        """Return the (K,) lowest scores that are reported; see `score_floors`.
 
-    def describe_floors(self, threshold: float | Aim | None) -> str:
+        Args:
+            threshold: a score or an aim.
+            only: names of the classes that are reported, no other is (infinity); None reports all.
+
+        Raises:
+            UserError: the threshold is none, or the detector knows no class of such a name.
+        """
+        floors = score_floors(threshold, self.thresholds, len(self.classes), self.fixed_score)
+        if only is None:
+            return floors
+        for name in only:
+            if name not in self.classes:
+                guess = nearest(name, self.classes)
+                raise UserError(
+                    f"class: no class {shown(name)}; {guess}there are {cut(', '.join(self.classes), 1000)}"
+                )
+        return np.where([name in only for name in self.classes], floors, np.float32(np.inf))
+
+    def describe_floors(self, threshold: float | Aim | None, only: Sequence[str] | None = None) -> str:
         """Return the lowest scores that are reported in words."""
-        floors = self.floors(threshold)
+        floors = self.floors(threshold, only)
+        floors = floors[np.isfinite(floors)]
         lowest, highest = f"{floors.min():.2f}", f"{floors.max():.2f}"
         if isinstance(threshold, int | float) or not self.thresholds:
             return f"{lowest} for every class"
@@ -109,6 +127,7 @@ class Predictor:
         images: str | Path,
         *,
         threshold: float | Aim | None = None,
+        only: Sequence[str] | None = None,
         tile_px: int | None = None,
         augment: bool = False,
         strict: bool = True,
@@ -120,6 +139,7 @@ class Predictor:
         images: NDArray[Any] | Image | Tensor,
         *,
         threshold: float | Aim | None = None,
+        only: Sequence[str] | None = None,
         tile_px: int | None = None,
         augment: bool = False,
         strict: bool = True,
@@ -131,6 +151,7 @@ class Predictor:
         images: Iterable[Picture],
         *,
         threshold: float | Aim | None = None,
+        only: Sequence[str] | None = None,
         tile_px: int | None = None,
         augment: bool = False,
         strict: bool = True,
@@ -141,6 +162,7 @@ class Predictor:
         images: Picture | Iterable[Picture],
         *,
         threshold: float | Aim | None = None,
+        only: Sequence[str] | None = None,
         tile_px: int | None = None,
         augment: bool = False,
         strict: bool = True,
@@ -155,6 +177,7 @@ class Predictor:
             images: files, or pixels as `detkit.inference.pictures.pixels_of` takes them.
             threshold: lowest score that is kept; f1, precision or recall take each class's own, and None
                 the one of best F1 where the model file holds it, otherwise 0.5.
+            only: names of the classes that are reported; None reports all.
             tile_px: look at tiles of this side in pixels, too, for small objects in large images.
             augment: look at each image (and tile) mirrored and in several sizes, too, and average.
             strict: raise the error of a file that cannot be read; otherwise its prediction has the error.
@@ -164,6 +187,7 @@ class Predictor:
         """
         settings: dict[str, Any] = {
             "threshold": threshold,
+            "only": only,
             "tile_px": tile_px,
             "augment": augment,
             "strict": strict,
@@ -177,6 +201,7 @@ class Predictor:
         images: Picture | Iterable[Picture],
         *,
         threshold: float | Aim | None = None,
+        only: Sequence[str] | None = None,
         tile_px: int | None = None,
         augment: bool = False,
         batch_size: int | None = None,
@@ -190,6 +215,7 @@ class Predictor:
         Args:
             images: as in `predict`, or a generator of them.
             threshold: lowest score that is kept, as in `predict`.
+            only: names of the classes that are reported; None reports all.
             tile_px: side of tiles in pixels; None looks at whole images only.
             augment: look several times, as in `predict`.
             batch_size: images or tiles processed together; None takes 8, and one on a CPU.
@@ -202,7 +228,7 @@ class Predictor:
         if batch_size is None:
             batch_size = 1 if self.session.device.type == "cpu" else 8
         threads = max(1, num_workers(None)) if threads is None else threads
-        floors = torch.from_numpy(self.floors(threshold))
+        floors = torch.from_numpy(self.floors(threshold, only))
         if tile_px is not None and self.classifies_images:
             raise UserError("tile: a classifier says what the whole image shows; tiles are for detectors")
         if augment and self.augmentation is None:

@@ -1,102 +1,143 @@
-"""Files of predictions: JSON, COCO results, VOC XML, YOLO text or CSV."""
+"""Files of predictions: JSON, JSON lines, COCO results, VOC XML, YOLO text, CSV, CVAT, Label Studio."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Literal
-from xml.sax.saxutils import escape
+from typing import Any, BinaryIO, Literal, get_args
 
-import numpy as np
-
-from detkit.annotations.coordinates import corners_to_voc, corners_to_xywh, points_from_pixels
 from detkit.errors import UserError
+from detkit.inference.formats import DOCUMENTS, TEXTS, About, Named
 from detkit.inference.prediction import Prediction
 from detkit.inference.records import Records
-from detkit.names import file_name, one_file, one_line
-from detkit.storage.atomic import durable_file, write_atomically
+from detkit.names import distinct_parts, file_name, one_file
+from detkit.storage.atomic import write_atomically
 from detkit.storage.json_text import json_bytes
 
-ResultFormat = Literal["json", "coco", "voc", "yolo", "csv"]
+ResultFormat = Literal["json", "jsonl", "coco", "voc", "yolo", "csv", "cvat", "labelstudio"]
+FORMATS: tuple[ResultFormat, ...] = get_args(ResultFormat)
 SKIPPED = "skipped.json"
-_MOST_DIGITS = 18  # of a number of 64 bits
-_COLUMNS = ("image", "label", "category_id", "score", "x1", "y1", "x2", "y2")
+_LINES = "detections.jsonl"
 
 
-def image_files(sources: Sequence[Path], folder: Path, result_format: ResultFormat) -> list[Path] | None:
-    """Return the file of each image, named after it, for a format that has one for each; None for others.
+class ResultFiles:
+    """Files of the detections of images and of videos: those of single images, and those of all.
+
+    Used as a `with`, so that JSON lines are there as they come.
 
     Args:
-        sources: the images.
         folder: where the files go; it exists.
-        result_format: `voc` and `yolo` have a file an image.
+        result_format: `voc` and `yolo` have a file an image, named after it, others one of all.
+        images: paths of the images.
+        names: what each is called, in files that name images.
+        videos: what each video is called; their places follow those of the images.
+        about: the model's classes, and its name.
 
     Raises:
         UserError: two images share a name that a file of their own would get.
     """
-    if result_format not in _OF_ONE_IMAGE:
-        return None
-    suffix, _ = _OF_ONE_IMAGE[result_format]
-    names = [f"{file_name(source.stem)}{suffix}" for source in sources]
-    same = one_file(names, folder)
-    if same is not None:
-        first, second = (sources[place] for place in same)
-        raise UserError(
-            f"{first} and {second} would both be written to {names[same[1]]}; "
-            "predict them into different folders, or take --format json"
-        )
-    return [folder / name for name in names]
 
+    def __init__(
+        self,
+        folder: Path,
+        result_format: ResultFormat,
+        images: Sequence[Path],
+        names: Sequence[str],
+        videos: Sequence[str],
+        about: About,
+    ) -> None:
+        self._folder, self._format, self._images, self._about = folder, result_format, images, about
+        self._names = names
+        self._videos = distinct_parts([file_name(PurePath(video).stem) for video in videos], videos)
+        self._is_alone = not images and len(videos) == 1
+        self._stems: list[str] | None = None
+        self._lines: BinaryIO | None = None
+        if result_format in TEXTS:
+            self._stems = [file_name(image.stem) for image in images]
+            self._require_own_files([*self._stems, *self._videos], [*map(str, images), *videos])
 
-def write_image_file(file: Path, prediction: Prediction, result_format: ResultFormat) -> None:
-    """Write what was found in one image: `voc` as XML, with a score; `yolo` as class, centre, size, score.
+    def _require_own_files(self, stems: list[str], sources: list[str]) -> None:
+        suffix = TEXTS[self._format].suffix
+        if same := one_file([f"{stem}{suffix}" for stem in stems], self._folder):
+            first, second = (sources[place] for place in same)
+            raise UserError(
+                f"{first} and {second} would both be written to {stems[same[1]]}{suffix}; "
+                "predict them into different folders, or take --format json"
+            )
 
-    Raises:
-        UserError: the file cannot be written.
-    """
-    _, text_of = _OF_ONE_IMAGE[result_format]
-    write_atomically(file, text_of(prediction), sync=False)
+    def __enter__(self) -> ResultFiles:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        if self._lines is not None:
+            self._lines.close()
 
-def write_results(
-    records: Records, sources: Sequence[Path], folder: Path, result_format: ResultFormat
-) -> None:
-    """Write the file of all images, one record after another, and the list of those that were skipped.
+    def name(self, place: int, frame: int | None) -> str:
+        """Return what an image is called: its name, or video/frame_000012, the first frame being 0."""
+        if frame is None:
+            at = place - len(self._images)
+            return self._names[place] if at < 0 else self._videos[at]
+        of_video = "" if self._is_alone else f"{self._videos[place - len(self._images)]}/"
+        return f"{of_video}frame_{frame:06d}"
 
-    `json` (a list of `record`) and `coco` (a list of COCO results; image ids are the file names where all are
-    numbers, otherwise 1, 2, ...) go to `detections.json`, `csv` to `detections.csv`; others have none.
-    Where images were skipped, `skipped.json` is a list of `{image, error}`, whatever the format.
+    def add(self, place: int, found: Prediction, record: dict[str, Any]) -> None:
+        """Write what is written as it comes: files of single images, and JSON lines.
 
-    Args:
-        records: what was found so far.
-        sources: the paths of all the images.
-        folder: where the files go.
-        result_format: the format.
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if self._format == "jsonl":
+            if self._lines is None:
+                self._lines = (self._folder / _LINES).open("ab")
+            self._lines.write(json_bytes(record) + b"\n")
+            self._lines.flush()
+        if self._stems is None or found.error is not None:
+            return
+        stem = self._stems[place] if found.frame is None else self.name(place, found.frame)
+        kind = TEXTS[self._format]
+        write_atomically(self._folder / f"{stem}{kind.suffix}", kind.text_of(found), sync=False)
 
-    Raises:
-        UserError: a file cannot be written.
-    """
-    if result_format in _OF_ALL_IMAGES:
-        _OF_ALL_IMAGES[result_format](records, sources, folder)
-    if records.skipped:
-        write_atomically(folder / SKIPPED, json_bytes(records.skipped, indented=True).decode() + "\n")
-    else:
-        (folder / SKIPPED).unlink(missing_ok=True)
+    def write(self, records: Records) -> None:
+        """Write the file of all images, one record after another, and the list of those that were skipped.
+
+        `json` (a list of `record`), `coco` (a list of COCO results) and `labelstudio` go to
+        `detections.json`, `jsonl`, `csv` and `cvat` to `detections.jsonl`, `.csv` and `.xml`; others have
+        none. Image ids of COCO are the file names where all are numbers, otherwise 1, 2, ...; `images.json`
+        beside it lists them. Where images were skipped, `skipped.json` is a list of `{image, error}`.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        if self._format in DOCUMENTS:
+            DOCUMENTS[self._format](lambda: self._named(records), self._folder, self._about)
+        if records.skipped:
+            write_atomically(
+                self._folder / SKIPPED, json_bytes(records.skipped, indented=True).decode() + "\n"
+            )
+        else:
+            (self._folder / SKIPPED).unlink(missing_ok=True)
+
+    def _named(self, records: Records) -> Iterator[Named]:
+        numbers = [number for image in self._images if (number := number_of(image.stem)) is not None]
+        is_numbered = not self._videos and len(set(numbers)) == len(self._images)
+        for row, (place, record) in enumerate(zip(records.places, records, strict=True), 1):
+            image_id = numbers[place] if is_numbered else row if self._videos else place + 1
+            yield Named(image_id, self.name(place, record["frame"]), record)
 
 
 def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any]:
-    """Return a prediction as plain values: image, width, height, detections and error.
+    """Return a prediction as plain values.
 
     Args:
         prediction: what was found in one image.
         category_ids: ids of the classes in the dataset.
 
     Returns:
-        `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}], error}`; a
-        box is x1, y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the logistic
-        function, and keypoints are [x, y] in pixels of each point, both None without one. Of an image that
-        could not be read, width and height are None and error says why.
+        `{image, width, height, detections[{box, label, category_id, score, margin, keypoints}], error, frame,
+        time_s}`; a box is x1, y1, x2, y2 in pixels; a margin is that of an SVM, of which the score is the
+        logistic function, and keypoints are [x, y] in pixels of each point, both None without one. Of an
+        image that could not be read, width and height are None and error says why. A frame of a video has its
+        number, from 0, and its time in seconds, None of an image.
     """
     height, width = prediction.size if prediction.error is None else (None, None)
     margins = [None] * len(prediction) if prediction.margins is None else prediction.margins.tolist()
@@ -126,25 +167,9 @@ def record(prediction: Prediction, category_ids: Sequence[int]) -> dict[str, Any
         "height": height,
         "detections": detections,
         "error": prediction.error,
+        "frame": prediction.frame,
+        "time_s": prediction.time_s,
     }
-
-
-def coco_results(record: dict[str, Any], image_id: int) -> list[dict[str, Any]]:
-    """Return a `record` as COCO results, `{image_id, category_id, bbox[x, y, width, height], score}`.
-
-    With key points each has `keypoints` too, x, y and 1 of every point.
-    """
-    found = record["detections"]
-    corners = np.asarray([one["box"] for one in found], dtype=np.float64).reshape(-1, 4)
-    results = [
-        {"image_id": image_id, "category_id": one["category_id"], "bbox": box, "score": one["score"]}
-        for one, box in zip(found, corners_to_xywh(corners).tolist(), strict=True)
-    ]
-    for one, result in zip(found, results, strict=True):
-        if one["keypoints"] is not None:
-            points = points_from_pixels(np.asarray(one["keypoints"]), "coco")
-            result["keypoints"] = [value for x, y in points.tolist() for value in (x, y, 1)]
-    return results
 
 
 def number_of(stem: str) -> int | None:
@@ -152,82 +177,4 @@ def number_of(stem: str) -> int | None:
     return int(stem) if stem.isdecimal() and len(stem) <= _MOST_DIGITS else None
 
 
-def _json(records: Records, sources: Sequence[Path], folder: Path) -> None:
-    with durable_file(folder / "detections.json") as part, part.open("wb") as stream:
-        before = b"[\n"
-        for one in records:
-            stream.write(before + json_bytes(one))
-            before = b",\n"
-        stream.write(b"[]\n" if before == b"[\n" else b"\n]\n")
-
-
-def _csv(records: Records, sources: Sequence[Path], folder: Path) -> None:
-    with (
-        durable_file(folder / "detections.csv") as part,
-        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
-    ):
-        table = csv.writer(stream)
-        table.writerow(_COLUMNS)
-        for one in records:
-            for found in one["detections"]:
-                table.writerow(
-                    [one["image"], found["label"], found["category_id"], found["score"], *found["box"]]
-                )
-
-
-def _coco(records: Records, sources: Sequence[Path], folder: Path) -> None:
-    ids = _image_ids(sources)
-    with durable_file(folder / "detections.json") as part, part.open("wb") as stream:
-        before = b"["
-        for place, one in zip(records.places, records, strict=True):
-            for result in coco_results(one, ids[place]):
-                stream.write(before + json_bytes(result))
-                before = b","
-        stream.write(b"[]" if before == b"[" else b"]")
-
-
-def _image_ids(sources: Sequence[Path]) -> Sequence[int]:
-    numbers = [number for source in sources if (number := number_of(source.stem)) is not None]
-    return numbers if len(set(numbers)) == len(sources) else range(1, len(sources) + 1)
-
-
-def _voc_text(prediction: Prediction) -> str:
-    height, width = prediction.size
-    lines = [
-        "<annotation>",
-        f"  <filename>{escape(one_line(PurePath(prediction.source or '').name))}</filename>",
-        f"  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>",
-    ]
-    boxes = corners_to_voc(prediction.boxes.astype(np.float64)).tolist()
-    for name, score, (x1, y1, x2, y2) in zip(
-        prediction.names, prediction.scores.tolist(), boxes, strict=True
-    ):
-        corners = f"<xmin>{x1:.2f}</xmin><ymin>{y1:.2f}</ymin><xmax>{x2:.2f}</xmax><ymax>{y2:.2f}</ymax>"
-        lines.append(
-            f"  <object><name>{escape(one_line(name))}</name><difficult>0</difficult>"
-            f"<bndbox>{corners}</bndbox><score>{score:.6f}</score></object>"
-        )
-    return "\n".join([*lines, "</annotation>\n"])
-
-
-def _yolo_text(prediction: Prediction) -> str:
-    height, width = prediction.size
-    boxes = prediction.boxes.astype(np.float64) / [width, height, width, height]
-    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    rows = zip(
-        prediction.labels.tolist(), centres.tolist(), sides.tolist(), prediction.scores.tolist(), strict=True
-    )
-    return "".join(
-        f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.6f}\n" for label, (x, y), (w, h), score in rows
-    )
-
-
-_OF_ONE_IMAGE: dict[str, tuple[str, Callable[[Prediction], str]]] = {
-    "voc": (".xml", _voc_text),
-    "yolo": (".txt", _yolo_text),
-}
-_OF_ALL_IMAGES: dict[str, Callable[[Records, Sequence[Path], Path], None]] = {
-    "json": _json,
-    "coco": _coco,
-    "csv": _csv,
-}
+_MOST_DIGITS = 18  # of a number of 64 bits

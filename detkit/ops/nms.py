@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.ops.kernels.nms_loops import keep_best, keep_best_of_groups, keep_uncovered
+from detkit.ops.kernels.nms_loops import decay_groups, keep_best, keep_best_of_groups, keep_uncovered
+
+Decay = Literal["linear", "gaussian"]
+"""How soft-NMS lowers a score: by the IoU with a better box, or by a Gaussian of it."""
 
 
 def nms(boxes: Tensor, scores: Tensor, iou: float, at_most: int | None = None) -> Tensor:
@@ -96,6 +99,58 @@ def grouped_nms(
         return _moved_apart(boxes, scores, groups, iou)[:at_most]
     kept = _loop_over_groups(boxes, scores, groups, iou, at_most).sort().values
     return kept[scores[kept].sort(descending=True, stable=True).indices[:at_most]]
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    decay: Decay,
+    *,
+    iou: float = 0.3,
+    sigma: float = 0.5,
+    min_score: float = 0.001,
+) -> tuple[Tensor, Tensor]:
+    """Lower the scores of boxes that overlap a better one of their group, instead of dropping them.
+
+    The best box is taken, the scores of all others are lowered by their IoU with it, and so on. It is done on
+    the CPU.
+
+    Args:
+        boxes: (N, 4) corner boxes in pixels.
+        scores: (N,) scores.
+        groups: (N,) integers; boxes of different groups never lower one another.
+        decay: `linear` multiplies a score by 1 - IoU where that is greater than `iou`, `gaussian` by
+            exp(-IoU^2 / sigma).
+        iou: see `linear`.
+        sigma: see `gaussian`.
+        min_score: a box is dropped when its score falls below this.
+
+    Returns:
+        (kept,) int64 positions in decreasing order of their new scores, of equal ones the lower position
+        first, and these (kept,) scores.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [20.0, 0.0, 30.0, 10.0]])
+        >>> soft_nms(boxes, torch.tensor([0.9, 0.8, 0.5]), torch.zeros(3), "linear")
+        (tensor([0, 2, 1]), tensor([0.9000, 0.5000, 0.4000]))
+
+    Reference: Bodla, Singh, Chellappa and Davis, Soft-NMS, ICCV 2017.
+    """
+    order = groups.argsort(stable=True)
+    ends = torch.unique_consecutive(groups[order], return_counts=True)[1].cumsum(0)
+    lowered = scores.detach().float()[order].cpu().numpy().copy()
+    kept = np.empty(len(boxes), np.int64)
+    gaussian = float(sigma) if decay == "gaussian" else 0.0
+    sorted_boxes = boxes.detach().float()[order].cpu().numpy()
+    num = decay_groups(
+        sorted_boxes, lowered, ends.cpu().numpy(), float(iou), gaussian, float(min_score), kept
+    )
+    places = torch.from_numpy(kept[:num])
+    found, left = order[places.to(order.device)], torch.from_numpy(lowered)[places].to(scores)
+    by_place = found.argsort()
+    best_first = by_place[left[by_place].sort(descending=True, stable=True).indices]
+    return found[best_first], left[best_first]
 
 
 def _loop_over_groups(

@@ -24,6 +24,7 @@ from detkit.inference.score_floor import FIXED_SCORE
 from detkit.inference.test_time_augmentation import Augmentation
 from detkit.models.initialisation import Unfilled
 from detkit.models.norm import keep_folds
+from detkit.ops.nms import Decay
 from detkit.proposals.builder import build_proposer
 from detkit.runtime.device import choose_device, predicting_precision
 from detkit.runtime.processes import local_rank
@@ -58,6 +59,7 @@ def load_detector(
     *,
     allow_custom: bool = False,
     own: DetectorConfig | None = None,
+    soft_nms: Decay | None = None,
 ) -> LoadedDetector:
     """Read a model.safetensors and build its detector.
 
@@ -67,6 +69,7 @@ def load_detector(
         allow_custom: let the file run code that it names (`type: custom`); what runs is said.
         own: the detector of a config that the user named. Where it is the file's, it is what is built, and
             its custom parts are the user's own.
+        soft_nms: suppress detections so, whatever the file says; None as it says.
 
     Raises:
         UserError: the file is missing, is not a model of detkit, does not fit its own config, or names code
@@ -77,25 +80,36 @@ def load_detector(
     config = parse_config(file.config_yaml, f"{file.path} (config)", origin=origin)
     if own is not None and own.model_dump() == config.detector.model_dump():
         config = config.model_copy(update={"detector": own})
+    if soft_nms is not None:
+        config = config.model_copy(update={"detector": config.detector.with_soft_nms(soft_nms)})
     with Unfilled():
         model = build_detector(config.detector, len(file.classes), config.seed, pretrained=False)
     file.load_into(model)
     return LoadedDetector(model.to(device).eval(), config, file)
 
 
-def build_predictor(weights: str | Path, device: str = "auto", *, allow_custom: bool = False) -> Predictor:
+def build_predictor(
+    weights: str | Path,
+    device: str = "auto",
+    *,
+    allow_custom: bool = False,
+    soft_nms: Decay | None = None,
+) -> Predictor:
     """Read a model file and return its detector, ready for images of any size.
 
     Args:
         weights: a model.safetensors, or the folder of a run that holds one.
         device: auto, cpu, cuda, cuda:N or mps.
         allow_custom: let the file run code that it names (`type: custom`); what runs is said.
+        soft_nms: linear or gaussian lowers the scores of overlapping boxes of a class so, instead of dropping
+            them; None does as the file says.
 
     Raises:
-        UserError: the file cannot be read or names code that may not run, or the device is not there.
+        UserError: the file cannot be read or names code that may not run, its detector knows no soft-NMS, or
+            the device is not there.
     """
     place = choose_device(device, local_rank())
-    loaded = load_detector(weights, place, allow_custom=allow_custom)
+    loaded = load_detector(weights, place, allow_custom=allow_custom, soft_nms=soft_nms)
     keep_folds(loaded.model)
     config, detector = loaded.config, loaded.config.detector
     proposals = detector.external_proposals

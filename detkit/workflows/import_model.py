@@ -10,10 +10,9 @@ from typing import Any
 
 from detkit.config.dump import dump_config, flow
 from detkit.config.load import load_config
-from detkit.config.problems import nearest
 from detkit.detectors.builder import build_detector
 from detkit.detectors.importers import IMPORTERS, Wanted
-from detkit.errors import UserError, shown
+from detkit.errors import UserError, nearest, shown
 from detkit.inference.save_model import save_model
 from detkit.models.initialisation import Unfilled
 from detkit.models.pretrained import COUNTER, downloaded

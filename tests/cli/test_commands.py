@@ -57,7 +57,7 @@ def test_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     records = read_json(capsys)
     assert len(records) == 2
     for record in records:
-        assert set(record) == {"image", "width", "height", "detections", "error"}
+        assert set(record) == {"image", "width", "height", "frame", "time_s", "detections", "error"}
         for found in record["detections"]:
             assert set(found) == {"box", "label", "category_id", "score"}
             assert len(found["box"]) == 4

@@ -193,8 +193,9 @@ def test_the_version_is_printed_and_the_commands_are_listed_in_order(
     assert main(["--help"]) == 0
     names = re.findall(r"^  (\w[\w-]*)  +[A-Z]", capsys.readouterr().out, flags=re.MULTILINE)
     assert names == [
-        *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict", "propose", "recall"),
-        *("score", "compress", "import", "convert", "compare", "report", "lineage", "config"),
+        *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict"),
+        *("serve", "propose", "recall", "score", "compress", "import", "convert", "compare", "report"),
+        *("lineage", "config"),
     ]
 
 

@@ -109,6 +109,8 @@ def test_plain_values_are_those_of_predict() -> None:
             }
         ],
         "error": None,
+        "frame": None,
+        "time_s": None,
     }
 
 

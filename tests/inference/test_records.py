@@ -10,8 +10,9 @@ from detkit.inference.records import JOURNAL, Records
 STAMPS = ("1 10", "2 20", "3 30")
 
 
-def record(name: str, error: str | None = None) -> dict[str, Any]:
-    return {"image": name, "width": 4, "height": 3, "detections": [{"score": 0.1}], "error": error}
+def record(name: str, error: str | None = None, frame: int | None = None) -> dict[str, Any]:
+    found = {"image": name, "width": 4, "height": 3, "detections": [{"score": 0.1}], "error": error}
+    return found | {"frame": frame, "time_s": None if frame is None else frame / 10}
 
 
 def test_records_come_back_from_their_file(tmp_path: Path) -> None:
@@ -99,3 +100,29 @@ def test_what_could_not_be_read_is_listed_as_it_came(tmp_path: Path) -> None:
     records.add(0, record("a", "empty"))
     assert records.skipped == [{"image": "c", "error": "cut short"}, {"image": "a", "error": "empty"}]
     assert [one["image"] for one in records] == ["a", "c"]
+
+
+def test_frames_are_records_of_their_own_and_a_video_is_missing_until_it_ended(tmp_path: Path) -> None:
+    records = Records(tmp_path, "work", STAMPS)
+    records.add(2, record("c"))
+    for frame in (0, 5, 10):
+        records.add(1, record("film", frame=frame))
+    records.add(1, record("film", "film: truncated"))
+    assert [(one["image"], one["frame"], one["error"]) for one in records] == [
+        ("film", 0, None),
+        ("film", 5, None),
+        ("film", 10, None),
+        ("film", None, "film: truncated"),
+        ("c", None, None),
+    ]
+    assert list(records.places) == [1, 1, 1, 1, 2]
+    again = Records(tmp_path, "work", STAMPS)
+    assert (again.missing(), again.skipped) == ([0, 1], [])
+    assert (again.of_frame(1, 5), again.of_frame(1, 6)) == (record("film", frame=5), None)
+    again.add(1, record("film", frame=15))
+    again.end(1)
+    assert again.missing() == [0]
+    last = Records(tmp_path, "work", STAMPS)
+    assert last.missing() == [0]
+    assert [one["frame"] for one in last] == [0, 5, 10, 15, None]
+    assert Records(tmp_path, "work", ("1 10", "2 21", "3 30")).missing() == [0, 1]

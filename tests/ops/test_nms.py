@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchvision
 
-from detkit.ops.nms import _moved_apart, grouped_nms, nms, nms_by_own_area
+from detkit.ops.nms import Decay, _moved_apart, grouped_nms, nms, nms_by_own_area, soft_nms
 from tests.reference import overlaps
 
 
@@ -127,3 +127,32 @@ def test_no_boxes_cover_nothing():
 def test_boxes_that_need_a_gradient_are_only_looked_at() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [2, 2, 6, 6]], requires_grad=True)
     assert nms_by_own_area(boxes, torch.tensor([0.9, 0.5]), 0.5).tolist() == [0]
+
+
+@pytest.mark.parametrize("decay", ["linear", "gaussian"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_soft_nms_equals_the_reference(decay: Decay, seed: int) -> None:
+    boxes, scores = overlaps.random_boxes(60, seed), scores_of(60, seed)
+    groups = torch.arange(60) * 7 % 3
+    expected: list[tuple[int, float]] = []
+    for group in range(3):
+        rows = [row for row in range(60) if groups[row] == group]
+        limit = None if decay == "gaussian" else 0.3
+        chosen = [boxes[row] for row in rows]
+        found = overlaps.soft_nms(chosen, scores[rows].tolist(), limit, 0.4, 0.05)
+        expected += [(rows[row], score) for row, score in found]
+    expected.sort(key=lambda pair: -pair[1])
+    kept, lowered = soft_nms(torch.tensor(boxes), scores, groups, decay, iou=0.3, sigma=0.4, min_score=0.05)
+    assert kept.tolist() == [row for row, _ in expected]
+    assert 20 < len(kept) < 60
+    np.testing.assert_allclose(lowered.numpy(), [score for _, score in expected], rtol=1e-5)
+
+
+def test_soft_nms_of_nothing_of_equal_scores_and_of_boxes_without_area() -> None:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    kept, lowered = soft_nms(torch.zeros(0, 4), torch.zeros(0), nothing, "linear")
+    assert (kept.tolist(), lowered.tolist()) == ([], [])
+    boxes = torch.tensor([[5.0, 5.0, 5.0, 5.0], [5.0, 5.0, 5.0, 5.0], [5.0, 5.0, 6.0, 6.0]])
+    scores = torch.full((3,), 0.5)
+    kept, lowered = soft_nms(boxes, scores, torch.tensor([1, 1, 0]), "gaussian")
+    assert (kept.tolist(), lowered.tolist(), scores.tolist()) == ([0, 1, 2], [0.5] * 3, [0.5] * 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -44,6 +45,25 @@ def nms(boxes: list[Box], scores: list[float], limit: float) -> list[int]:
     for candidate in sorted(range(len(boxes)), key=lambda row: -scores[row]):
         if all(iou(boxes[candidate], boxes[row]) <= limit for row in kept):
             kept.append(candidate)
+    return kept
+
+
+def soft_nms(
+    boxes: list[Box], scores: list[float], limit: float | None, sigma: float, floor: float
+) -> list[tuple[int, float]]:
+    """Linear with a limit, and Gaussian without one."""
+    left, kept = dict(enumerate(scores)), []
+    while left:
+        best = max(left, key=lambda row: left[row])
+        score = left.pop(best)
+        if score >= floor:
+            kept.append((best, score))
+        for row in left:
+            overlap = iou(boxes[best], boxes[row])
+            if limit is None:
+                left[row] *= math.exp(-(overlap**2) / sigma)
+            elif overlap > limit:
+                left[row] *= 1 - overlap
     return kept
 
 

@@ -16,13 +16,12 @@ from safetensors.numpy import save_file
 from detkit.__main__ import main
 from detkit.errors import UserError
 from detkit.inference.records import JOURNAL
-from detkit.inference.results import ResultFormat
+from detkit.inference.results import FORMATS, ResultFormat
+from detkit.runs import predictions
 from detkit.version import VERSION
 from detkit.workflows import predict as workflow
 from detkit.workflows.predict import predict
 from tests.inference.bright import picture, predictor
-
-FORMATS: tuple[ResultFormat, ...] = ("json", "coco", "voc", "yolo", "csv")
 
 
 @pytest.fixture
@@ -95,9 +94,11 @@ def test_a_bad_file_costs_itself_alone(
     assert json.loads(found.pop("skipped.json")) == [
         {"image": one["image"], "error": one["error"]} for one in skipped
     ]
-    if result_format in ("json", "coco"):  # the records of skipped images; ids, which count all images
-        expected.pop("detections.json")
-        found.pop("detections.json")
+    # The records of skipped images; ids, which count all images.
+    changed = {"json": ["json"], "jsonl": ["jsonl"], "coco": ["json"]}.get(result_format, [])
+    for name in [f"detections.{ending}" for ending in changed] + ["images.json"] * (result_format == "coco"):
+        expected.pop(name)
+        found.pop(name)
     assert found == expected
 
 
@@ -139,10 +140,13 @@ def test_after_ctrl_c_the_folder_holds_what_was_found_and_the_same_call_does_the
         predict(weights, [str(photos)], out=out, on_image=stop, **settings)
     left = contents(out)
     assert {name for name in left if name.startswith("drawn")} == {"drawn/0.jpg", "drawn/1.jpg"}
-    if result_format in ("json", "coco"):
+    if result_format in ("json", "coco") or result_format == "labelstudio":
         assert len(json.loads(left["detections.json"])) == 2
-    elif result_format == "csv":
-        assert len(left["detections.csv"].splitlines()) == 3
+    elif result_format in ("csv", "jsonl"):
+        lines = left[f"detections.{result_format}"].splitlines()
+        assert len(lines) == 2 + (result_format == "csv")
+    elif result_format == "cvat":
+        assert left["detections.xml"].count(b"<image") == 2
     else:
         assert len([name for name in left if name.endswith((".xml", ".txt"))]) == 2
     with pytest.raises(UserError, match="not empty"):  # not the same prediction
@@ -253,7 +257,7 @@ def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not(
     for name in (
         "a.HEIC",
         "sub/b.heic",
-        "c.mp4",
+        "c.mpg2",
         "d",
         "._0.png",
         ".DS_Store",
@@ -264,7 +268,7 @@ def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not(
         (photos / name).write_bytes((photos / "0.png").read_bytes())
     assert main(["predict", str(weights), str(photos), "--out", str(tmp_path / "found")]) == 0
     said = capfd.readouterr()
-    assert said.err == "warning: left out 4 files that are no images: .heic 2, .mp4 1, no extension 1\n"
+    assert said.err == "warning: left out 4 files that are no images: .heic 2, .mpg2 1, no extension 1\n"
     assert said.out.splitlines()[-1] == (
         "4 images, 4 other files left out, score threshold 0.50 for every class; "
         f"results are in {tmp_path}/found"
@@ -276,7 +280,7 @@ def test_files_that_are_no_images_are_counted_and_hidden_ones_are_not(
     for file in photos.glob("*.png"):
         file.unlink()
     assert main(["predict", str(weights), str(photos)]) == 2
-    assert "no images in it; it holds .heic 2, .mp4 1, no extension 1; looked for" in capfd.readouterr().err
+    assert "no images in it; it holds .heic 2, .mpg2 1, no extension 1; looked for" in capfd.readouterr().err
 
 
 def test_that_the_first_of_several_frames_is_taken_is_said_once(
@@ -303,13 +307,13 @@ def test_no_prediction_is_kept(
     result_format: ResultFormat,
 ) -> None:
     kept: list[weakref.ref[Any]] = []
-    plain = workflow.record
+    plain = predictions.record
 
     def noted(found: Any, ids: Any) -> Any:
         kept.append(weakref.ref(found))
         assert sum(ref() is not None for ref in kept) <= 2
         return plain(found, ids)
 
-    monkeypatch.setattr(workflow, "record", noted)
+    monkeypatch.setattr(predictions, "record", noted)
     predict(weights, [str(photos)], out=tmp_path / "found", format=result_format)
     assert len(kept) == 4

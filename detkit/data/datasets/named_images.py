@@ -27,15 +27,14 @@ from detkit.data.datasets.readers import config_of_sets, configs_of_sets, file_f
 from detkit.data.datasets.source import Source
 from detkit.data.images import decode_image
 from detkit.data.synthetic.dataset import NUM_SYNTHETIC, SYNTHETIC, embedded_set, is_embedded
+from detkit.data.videos import STREAMS, VIDEO_EXTENSIONS, Video, live_video
 from detkit.errors import UserError, cut
 from detkit.names import counted
 from detkit.runtime.progress import say
 from detkit.storage.regular_files import is_file, is_folder
 
-VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
-"""Extensions of videos, compared in lower case."""
-
 _NOWHERE = "{}: no such file or folder, and no file matches it as a pattern"
+_STREAMED = f"streams of videos begin with {', '.join(STREAMS)}"
 _MOST_KINDS = 8  # of files that a message names
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")  # a `Path` has lost the second slash
 
@@ -184,18 +183,20 @@ def _drawn(sets: Sequence[str]) -> Source:
 
 @dataclass(frozen=True)
 class FoundImages:
-    """N image files that files, folders and patterns name.
+    """N image files that files, folders and patterns name, and videos.
 
     Attributes:
         paths: the files, each once.
         names: what each is called: its path from the folder that was named on, or the name of the file;
             the whole path where others are called so.
         left_out: how many other files lie beside them, by extension.
+        videos: the videos, where they were asked for.
     """
 
     paths: list[Path]
     names: list[str]
     left_out: Counter[str]
+    videos: list[Video] = field(default_factory=list)
 
 
 def warn_of_others(left_out: Counter[str]) -> None:
@@ -212,56 +213,78 @@ def _kinds(others: Counter[str]) -> str:
 
 
 def require_sources(sources: Sequence[str]) -> None:
-    """Check that files and folders are there and may be images; what a pattern matches is not looked for.
+    """Check that files and folders are there and may be images or videos; patterns are not looked up.
 
     Raises:
         UserError: as `find_images`.
     """
     for source in sources:
-        require_still(source)
+        if live_video(source):
+            continue
+        _require_local(source, _STREAMED)
         if not glob.has_magic(source) and not Path(source).exists():
             raise UserError(_NOWHERE.format(source))
 
 
-def find_images(sources: str | Path | Sequence[str | Path]) -> FoundImages:
+def find_images(sources: str | Path | Sequence[str | Path], *, videos: bool = False) -> FoundImages:
     """Return the images that files, folders and glob patterns name.
 
-    A file that is named itself is an image whatever it is called; in a folder, and of what matches a pattern,
-    the extension decides, and what is hidden (its name begins with a point) is passed over.
+    A file that is named itself is an image whatever it is called, unless that is a video's name; in a folder,
+    and of what matches a pattern, the extension decides, and what is hidden (its name begins with a point) is
+    passed over.
+
+    Args:
+        sources: files, folders and patterns.
+        videos: whether videos are looked for, too, also cameras and streams (`live_video`).
 
     Raises:
-        UserError: a source names nothing that exists, or no image, or is a video or on the network.
+        UserError: a source names nothing that exists, or no image, or is a video or on the network, where
+            these are not asked for.
     """
-    found, left_out = dict[Path, str](), Counter[str]()
+    extensions = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS) if videos else IMAGE_EXTENSIONS
+    found, live, left_out = dict[Path, str](), dict[str, Video](), Counter[str]()
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        require_still(source)
+        if videos and (video := live_video(str(source))):
+            live.setdefault(str(source), video)
+            continue
+        if videos:
+            _require_local(source, _STREAMED)
+        else:
+            require_still(source)
         path, others = Path(source), Counter[str]()
         if path.is_dir():
-            images = images_below(path, others)
+            images = images_below(path, others, extensions)
         elif path.exists():
             images = [path]
         else:
-            images = _matching(source, others)
+            images = _matching(source, others, extensions)
         if not images:
             there = f"it holds {_kinds(others)}; " if others else ""
             raise UserError(
                 f"{source}: no images in it; {there}looked for {', '.join(sorted(IMAGE_EXTENSIONS))}"
+                + (" and videos" if videos else "")
             )
         left_out.update(others)
         for image in images:
             name = image.relative_to(path) if path in image.parents else Path(image.name)
             found.setdefault(image, name.as_posix())
     shared = {name for name, count in Counter(found.values()).items() if count > 1}
-    names = [path.as_posix() if name in shared else name for path, name in found.items()]
-    return FoundImages(list(found), names, left_out)
+    named = {path: path.as_posix() if name in shared else name for path, name in found.items()}
+    files = [Video.of_file(path, name) for path, name in named.items() if videos and _is_video(path)]
+    stills = {path: name for path, name in named.items() if not (videos and _is_video(path))}
+    return FoundImages(list(stills), list(stills.values()), left_out, [*files, *live.values()])
 
 
-def _matching(pattern: str | Path, others: Counter[str]) -> list[Path]:
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_EXTENSIONS
+
+
+def _matching(pattern: str | Path, others: Counter[str], extensions: Sequence[str]) -> list[Path]:
     """Return the images that match a pattern, and count the other files that do."""
     matches = sorted(Path(match) for match in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 (absolute patterns)
     if not matches:
         raise UserError(_NOWHERE.format(pattern))
-    images = [match for match in matches if match.suffix.lower() in IMAGE_EXTENSIONS]
+    images = [match for match in matches if match.suffix.lower() in extensions]
     others.update(match.suffix.lower() for match in matches if match not in images and not match.is_dir())
     return images
 
@@ -277,14 +300,14 @@ def require_still(source: str | Path) -> None:
     Raises:
         UserError: it is one of these; the message says what to do instead.
     """
-    if is_folder(Path(source)):
-        return
-    if _ADDRESS.match(str(source)) and not is_file(Path(source)):
+    _require_local(source, "download the image and name its file")
+    if _is_video(Path(source)) and not is_folder(Path(source)):
         raise UserError(
-            f"{cut(str(source), 300)}: detkit opens no connections; download the image and name its file"
+            f"{cut(str(source), 300)}: a video is not read here; detkit predict reads it (in Python, "
+            "detkit.predict; `stream` takes frames as arrays)"
         )
-    if Path(source).suffix.lower() in VIDEO_EXTENSIONS:
-        raise UserError(
-            f"{cut(str(source), 300)}: a video is not read; write its frames as images "
-            "(ffmpeg -i VIDEO frames/%06d.png) and name their folder (in Python, `stream` takes arrays, too)"
-        )
+
+
+def _require_local(source: str | Path, instead: str) -> None:
+    if _ADDRESS.match(str(source)) and not (is_folder(Path(source)) or is_file(Path(source))):
+        raise UserError(f"{cut(str(source), 300)}: detkit opens no connections; {instead}")

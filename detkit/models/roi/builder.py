@@ -218,7 +218,13 @@ def build_roi_head(
         box_loss_weight=spec.box_loss_weight,
         normalize_by=spec.normalize_by,
         selection=Selection(
-            spec.score_threshold, spec.nms_iou, None, spec.detections_per_image, BoxCoder(spec.box_weights)
+            spec.score_threshold,
+            spec.nms_iou,
+            None,
+            spec.detections_per_image,
+            BoxCoder(spec.box_weights),
+            spec.soft_nms,
+            spec.soft_nms_sigma,
         ),
     )
 
@@ -254,7 +260,14 @@ def build_decision(
 def selection_of(head: AnyDecisionConfig) -> Selection:
     """Return what is reported, by the keys of a head; with one of the user's own, by their defaults."""
     keys = DecisionConfig() if isinstance(head, CustomConfig) else head
-    return Selection(keys.score_threshold, keys.nms_iou, keys.detections_per_class, None)
+    return Selection(
+        keys.score_threshold,
+        keys.nms_iou,
+        keys.detections_per_class,
+        None,
+        soft_nms=keys.soft_nms,
+        soft_nms_sigma=keys.soft_nms_sigma,
+    )
 
 
 def dropout_of(head: AnyDecisionConfig) -> float:

@@ -40,6 +40,11 @@ class DecisionConfig(Spec):
     """Detections below this score are not reported."""
     nms_iou: Fraction = 0.3
     """Non-maximum suppression within a class."""
+    soft_nms: Literal["linear", "gaussian"] | None = None
+    """Lower the scores of boxes that overlap a better one of their class, instead of dropping the boxes
+    (Bodla et al. 2017): `linear` by the IoU where it is above `nms_iou`, `gaussian` by a Gaussian of it."""
+    soft_nms_sigma: Positive = 0.5
+    """Of that Gaussian."""
     detections_per_class: Count = 100
     """At most this many boxes of a class and image are looked at, the best, before suppression."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from detkit.ops.boxes import clip
 from detkit.ops.coding import BoxCoder
-from detkit.ops.nms import grouped_nms
+from detkit.ops.nms import Decay, grouped_nms, soft_nms
 from detkit.structures import Detections
 
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
@@ -27,6 +27,8 @@ class Selection:
             takes all.
         per_image: at most so many boxes are reported, best first (Fast and Faster R-CNN); None reports all.
         coder: decodes the deltas.
+        soft_nms: lower the scores of overlapping boxes so, instead of dropping these; None drops them.
+        soft_nms_sigma: of the Gaussian.
     """
 
     score_threshold: float = 0.05
@@ -34,6 +36,8 @@ class Selection:
     per_class: int | None = None
     per_image: int | None = 100
     coder: BoxCoder = CODER
+    soft_nms: Decay | None = None
+    soft_nms_sigma: float = 0.5
 
     def __call__(
         self,
@@ -45,7 +49,7 @@ class Selection:
     ) -> Detections:
         """Return the detections of an image, best first.
 
-        A score is that of the region before it is moved.
+        A score is that of the region before it is moved, lowered where soft-NMS does so.
 
         Args:
             boxes: (R, 4) regions in pixels.
@@ -61,7 +65,19 @@ class Selection:
         has_area = (decoded[:, 2] > decoded[:, 0]) & (decoded[:, 3] > decoded[:, 1])
         raw = None if margins is None else margins[rows, labels]
         found = Detections(decoded, confidence, labels, raw).at(has_area)
-        return found.at(grouped_nms(found.boxes, found.scores, found.labels, self.nms_iou, self.per_image))
+        if self.soft_nms is None:
+            kept = grouped_nms(found.boxes, found.scores, found.labels, self.nms_iou, self.per_image)
+            return found.at(kept)
+        kept, lowered = soft_nms(
+            found.boxes,
+            found.scores,
+            found.labels,
+            self.soft_nms,
+            iou=self.nms_iou,
+            sigma=self.soft_nms_sigma,
+            min_score=self.score_threshold,
+        )
+        return replace(found.at(kept[: self.per_image]), scores=lowered[: self.per_image])
 
     def _chosen(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the regions and the classes that are looked at."""

@@ -108,3 +108,55 @@ def keep_uncovered(boxes: Array, share: float, kept: Array) -> int:
             kept[num] = row
             num += 1
     return num
+
+
+@compiled
+def decay_groups(
+    boxes: Array, scores: Array, ends: Array, limit: float, sigma: float, floor: float, kept: Array
+) -> int:
+    """Lower the scores of boxes that overlap a better one of their group, and find those that stay.
+
+    Args:
+        boxes: (N, 4) float32 corner boxes, group by group.
+        scores: (N,) float32, lowered in place.
+        ends: (G,) int64, where each group ends.
+        limit: IoU above which a score is lowered by it; of no meaning with a sigma.
+        sigma: lowers every score by a Gaussian of the IoU; 0 lowers linearly.
+        floor: boxes whose score falls below it go.
+        kept: (N,) int64 to be filled with positions.
+
+    Returns:
+        How many were kept.
+    """
+    num = begin = 0
+    for end in ends:
+        left = np.arange(begin, end)
+        count = end - begin
+        begin = end
+        while count:
+            best = 0
+            for place in range(1, count):
+                row, leader = left[place], left[best]
+                if scores[row] > scores[leader] or (scores[row] == scores[leader] and row < leader):
+                    best = place
+            row = left[best]
+            if scores[row] < floor:
+                break
+            kept[num] = row
+            num += 1
+            count -= 1
+            left[best] = left[count]
+            x1, y1, x2, y2 = boxes[row]
+            for place in range(count):
+                other = left[place]
+                left_px, top, right, bottom = boxes[other]
+                width, height = min(x2, right) - max(x1, left_px), min(y2, bottom) - max(y1, top)
+                if width <= 0 or height <= 0:
+                    continue
+                shared = width * height
+                iou = shared / ((x2 - x1) * (y2 - y1) + (right - left_px) * (bottom - top) - shared)
+                if sigma > 0:
+                    scores[other] *= np.exp(-iou * iou / sigma)
+                elif iou > limit:
+                    scores[other] *= 1 - iou
+    return num

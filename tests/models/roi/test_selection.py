@@ -57,3 +57,14 @@ def test_each_class_moves_a_region_by_its_own_regression_and_the_image_ends_it()
 def test_nothing_above_the_threshold() -> None:
     found = Selection(0.99, 0.3, 100)(BOXES, SCORES, STILL, (64, 64))
     assert found.boxes.shape == (0, 4)
+
+
+def test_soft_nms_lowers_scores_in_the_place_of_dropping_boxes() -> None:
+    found = Selection(0.2, 0.3, None, 4, soft_nms="linear")(BOXES, SCORES, STILL, (64, 64))
+    # Boxes 0 and 1 share 90 of 110 pixels: of class 0 the second falls to 0.8 * 20 / 110, and goes.
+    torch.testing.assert_close(found.scores, torch.tensor([0.95, 0.9, 0.7, 0.6]))
+    low = Selection(0.1, 0.3, None, None, soft_nms="linear")(BOXES, SCORES, STILL, (64, 64))
+    assert any(abs(score - 0.8 * 20 / 110) < 1e-6 for score in low.scores.tolist())
+    soft = Selection(0.1, 0.3, None, None, soft_nms="gaussian", soft_nms_sigma=1.0)
+    scores = soft(BOXES, SCORES, STILL, (64, 64)).scores.tolist()
+    assert any(abs(score - 0.8 * math.exp(-((90 / 110) ** 2))) < 1e-6 for score in scores)

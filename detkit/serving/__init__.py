@@ -1,0 +1,1 @@
+"""A trained detector behind an address: the application, its requests, its server, its page."""
