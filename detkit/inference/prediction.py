@@ -58,6 +58,7 @@ class Prediction:
             it; None for a detector that knows no parts.
         keypoints: (N, P, 2) float32 x and y of each object's key points in pixels of the image, perhaps
             beyond it; None for a detector that knows none.
+        skeleton: pairs of places among the key points that a line joins in a drawing.
     """
 
     source: str | None
@@ -73,6 +74,7 @@ class Prediction:
     margins: NDArray[np.float32] | None = field(default=None, kw_only=True)
     parts: NDArray[np.float32] | None = field(default=None, kw_only=True)
     keypoints: NDArray[np.float32] | None = field(default=None, kw_only=True)
+    skeleton: tuple[tuple[int, int], ...] = field(default=(), kw_only=True)
 
     @staticmethod
     def unread(

@@ -118,6 +118,7 @@ def build_predictor(weights: str | Path, device: str = "auto", *, allow_custom: 
         fixed_score=0.0 if detector.classifies_images else FIXED_SCORE,
         licence=loaded.file.licence,
         measured=loaded.file.measured,
+        skeleton=detector.skeleton,
     )
 
 

@@ -205,7 +205,14 @@ def _draw(found: Prediction, source: Path, file: Path, classes: Sequence[str]) -
     """Write an image with its detections."""
     pixels = decode_image(source)
     drawn = draw_detections(
-        pixels, found.boxes, found.labels, found.scores, classes, parts=found.parts, keypoints=found.keypoints
+        pixels,
+        found.boxes,
+        found.labels,
+        found.scores,
+        classes,
+        parts=found.parts,
+        keypoints=found.keypoints,
+        skeleton=found.skeleton,
     )
     write_image(file, drawn)
 
