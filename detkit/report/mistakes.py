@@ -69,9 +69,9 @@ def worst_mistakes(
     """
     found = point.found
     chosen = _choose(truth, point, limit)
-    boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
+    objects, detections = (to_corners(part.boxes, part.box_format) for part in (truth, found))
     points = None if found.keypoints is None else points_to_pixels(found.keypoints, found.box_format)
-    scene = _Scene(truth, found, *boxes, points)
+    scene = _Scene(truth, found, objects, detections, points)
     pictures: dict[_Mistake, Picture] = {}
     # Image by image, so that one image is in memory at a time and none is read twice.
     for image in sorted({mistake.image for mistake in chosen}):
