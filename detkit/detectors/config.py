@@ -183,6 +183,11 @@ class DetectorConfig(Spec):
         return ()
 
     @property
+    def skeleton(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of places among the key points that it finds, which a line joins in drawings."""
+        return ()
+
+    @property
     def published_weights(self) -> str:
         """Name of the published weights that its backbone starts from; empty for a file, and for none."""
         weights: str = getattr(getattr(self, "backbone", None), "weights", "none")

@@ -60,6 +60,7 @@ class Prediction:
             beyond it; None for a detector that knows none.
         frame: number of the frame in its video, from 0; None of an image.
         time_s: when that frame is shown, in seconds from the beginning.
+        skeleton: pairs of places among the key points that a line joins in a drawing.
     """
 
     source: str | None
@@ -77,6 +78,7 @@ class Prediction:
     keypoints: NDArray[np.float32] | None = field(default=None, kw_only=True)
     frame: int | None = field(default=None, kw_only=True)
     time_s: float | None = field(default=None, kw_only=True)
+    skeleton: tuple[tuple[int, int], ...] = field(default=(), kw_only=True)
 
     @staticmethod
     def unread(

@@ -62,6 +62,7 @@ class Predictor:
             whose first classes are its answer however sure it is.
         licence: SPDX name of the weights' licence; None where no file says it.
         measured: the metric's name and value on the validation images, as its model file holds them.
+        skeleton: pairs of places among the key points that it finds, which a line joins in drawings.
     """
 
     model: nn.Module
@@ -78,6 +79,7 @@ class Predictor:
     fixed_score: float = FIXED_SCORE
     licence: str | None = None
     measured: tuple[str, float] | None = None
+    skeleton: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<11} {text}" for name, text in self._summary())
@@ -286,6 +288,7 @@ class Predictor:
             margins=None if found.margins is None else found.margins.numpy(),
             parts=None if found.parts is None else found.parts.numpy(),
             keypoints=None if found.keypoints is None else found.keypoints.numpy(),
+            skeleton=self.skeleton,
         )
 
     def _detect(self, images: ImageBatch) -> list[Detections]:

@@ -41,6 +41,7 @@ def draw_detections(
     labelled: Boxes | None = None,
     parts: Boxes | None = None,
     keypoints: Boxes | None = None,
+    skeleton: Sequence[tuple[int, int]] = (),
     weight: float = 1.0,
 ) -> Image:
     """Return a copy of an image with each detection's box, class and score.
@@ -57,6 +58,7 @@ def draw_detections(
         labelled: (M, 4) boxes of the ground truth, dashed in white below the detections.
         parts: (N, P, 4) boxes of each detection's parts, thin and of its colour, below all detections.
         keypoints: (N, P, 2) x and y of each detection's key points, dots of its colour.
+        skeleton: pairs of places among the key points that a line joins.
         weight: multiplies the thickness of lines and the size of letters.
     """
     order = np.argsort(scores, kind="stable")
@@ -71,7 +73,7 @@ def draw_detections(
     _outline(drawn, boxes[order], [colours[i] for i in order], width)
     if keypoints is not None:
         for i in order:
-            _dots(drawn, keypoints[i], colours[i], 1.5 * width)
+            _dots(drawn, keypoints[i], colours[i], 1.5 * width, skeleton)
     drawing = LabelDrawing(drawn, letter_size(image, weight), boxes)
     for i in order[::-1]:
         score = f"{float(scores[i]):.2f}"
@@ -187,10 +189,16 @@ def _outline(image: Image, boxes: Boxes, colours: Sequence[RGB], width: int) -> 
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, width)
 
 
-def _dots(image: Image, points: Boxes, colour: RGB, radius: float) -> None:
-    """Draw (P, 2) points in place, with a dark rim so that they stand out on any ground."""
-    for x, y in np.clip(np.asarray(points, dtype=np.float64), -1e6, 1e6).tolist():
-        centre = int(np.floor(x)), int(np.floor(y))
+def _dots(
+    image: Image, points: Boxes, colour: RGB, radius: float, skeleton: Sequence[tuple[int, int]] = ()
+) -> None:
+    """Draw (P, 2) points and their lines in place, with a dark rim so that they stand out on any ground."""
+    near = np.clip(np.asarray(points, dtype=np.float64), -1e6, 1e6)
+    centres: list[tuple[int, int]] = [(x, y) for x, y in np.floor(near).astype(int).tolist()]
+    for start, end in skeleton:
+        for thick, paint in ((round(radius) + 2, (0, 0, 0)), (max(1, round(radius / 2)), colour)):
+            cv2.line(image, centres[start], centres[end], paint, thick, cv2.LINE_AA)
+    for centre in centres:
         for size, paint in ((round(radius) + 2, (0, 0, 0)), (round(radius) + 1, colour)):
             cv2.circle(image, centre, size, paint, cv2.FILLED, cv2.LINE_AA)
 

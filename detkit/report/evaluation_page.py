@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import to_corners
+from detkit.annotations.coordinates import points_to_pixels, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.analysis.thresholds import Operating, advise_thresholds
 from detkit.evaluation.measure import NAMES, RULES, Measured, log_key
@@ -261,6 +261,7 @@ def _samples(run: EvaluatedRun, point: OperatingPoint) -> tuple[Picture, ...]:
     column = records.at(0.5)
     chosen = np.unique(np.linspace(0, truth.num_images - 1, NUM_SAMPLES).astype(int)).tolist()
     true_boxes, found_boxes = (to_corners(s.boxes, s.box_format) for s in (truth, found))
+    points = None if found.keypoints is None else points_to_pixels(found.keypoints, found.box_format)
     pictures = []
     for image in chosen if truth.num_images else []:
         rows = slice(int(truth.offsets[image]), int(truth.offsets[image + 1]))
@@ -276,6 +277,8 @@ def _samples(run: EvaluatedRun, point: OperatingPoint) -> tuple[Picture, ...]:
             found.scores[mine],
             run.measured.classes,
             labelled=true_boxes[rows] * scale,
+            keypoints=None if points is None else points[mine] * scale,
+            skeleton=truth.layout.skeleton if truth.layout else (),
         )
         right, false = (
             int((records.state[mine, column] == s).sum()) for s in (TRUE_POSITIVE, FALSE_POSITIVE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detkit.annotations.coordinates import to_corners
+from detkit.annotations.coordinates import points_to_pixels, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR
 from detkit.evaluation.metrics.overlaps import corner_iou
@@ -47,12 +47,13 @@ class _Mistake:
 
 @dataclass(frozen=True)
 class _Scene:
-    """Annotations and detections of all images, with corner boxes in pixels."""
+    """Annotations and detections of all images, with corner boxes and the found key points in pixels."""
 
     truth: AnnotationSet
     found: DetectionSet
     objects: NDArray[np.float64]
     detections: NDArray[np.float64]
+    points: NDArray[np.float64] | None
 
 
 def worst_mistakes(
@@ -68,8 +69,9 @@ def worst_mistakes(
     """
     found = point.found
     chosen = _choose(truth, point, limit)
-    boxes = (to_corners(part.boxes, part.box_format) for part in (truth, found))
-    scene = _Scene(truth, found, *boxes)
+    objects, detections = (to_corners(part.boxes, part.box_format) for part in (truth, found))
+    points = None if found.keypoints is None else points_to_pixels(found.keypoints, found.box_format)
+    scene = _Scene(truth, found, objects, detections, points)
     pictures: dict[_Mistake, Picture] = {}
     # Image by image, so that one image is in memory at a time and none is read twice.
     for image in sorted({mistake.image for mistake in chosen}):
@@ -137,6 +139,8 @@ def _picture(mistake: _Mistake, image: Image, scene: _Scene) -> Picture:
         found.scores[detections],
         truth.classes,
         labelled=(scene.objects[objects] - np.tile(origin, 2)) * scale,
+        keypoints=None if scene.points is None else (scene.points[detections] - origin) * scale,
+        skeleton=truth.layout.skeleton if truth.layout else (),
         weight=2.0,
     )
     return Picture(drawn, caption, mistake.tag, Path(str(truth.image_files[mistake.image])).name)

@@ -178,5 +178,12 @@ def _draw(pixels: NDArray[np.uint8], shown: Prediction, factor: Any = 1.0) -> ND
     parts = None if shown.parts is None else shown.parts * factor
     points = None if shown.keypoints is None else shown.keypoints * np.resize(factor, 2)
     return draw_detections(
-        pixels, shown.boxes * factor, shown.labels, shown.scores, shown.classes, parts=parts, keypoints=points
+        pixels,
+        shown.boxes * factor,
+        shown.labels,
+        shown.scores,
+        shown.classes,
+        parts=parts,
+        keypoints=points,
+        skeleton=shown.skeleton,
     )

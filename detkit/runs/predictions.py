@@ -210,6 +210,7 @@ class PredictionFolder:
             self._predictor.classes,
             parts=best.parts,
             keypoints=best.keypoints,
+            skeleton=best.skeleton,
         )
 
     def _write_crops(self, pixels: Pixels, found: Prediction, stem: PurePath) -> None:

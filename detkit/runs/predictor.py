@@ -132,6 +132,7 @@ def build_predictor(
         fixed_score=0.0 if detector.classifies_images else FIXED_SCORE,
         licence=loaded.file.licence,
         measured=loaded.file.measured,
+        skeleton=detector.skeleton,
     )
 
 

@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from detkit.__main__ import main
-from detkit.data.synthetic.dataset import write_synthetic
+from detkit.data.synthetic.dataset import SyntheticSet, write_synthetic
 from tests.cli.conftest import CONFIG, SMALL, SYNTHETIC
 
 
@@ -62,6 +63,24 @@ def test_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], 
             assert set(found) == {"box", "label", "category_id", "score"}
             assert len(found["box"]) == 4
     assert len(list((tmp_path / "found" / "drawn").rglob("*.jpg"))) == 2
+
+
+def test_a_cascade_looks_at_several_views(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every_score = "detector.head.score_threshold=0"
+    trained = ["train", "cascade_rcnn_resnet18_synthetic", *SYNTHETIC, every_score, "--out"]
+    assert main([*trained, str(tmp_path / "run")]) == 0
+    cv2.imwrite(str(tmp_path / "one.png"), SyntheticSet(1, seed=5).render(0)[..., ::-1])
+    capsys.readouterr()
+    scores = []
+    for options in ([], ["--augment"]):
+        out = tmp_path / f"found{len(options)}"
+        given = ["predict", str(tmp_path / "run"), str(tmp_path / "one.png"), "--out", str(out)]
+        assert main([*given, "--threshold", "0", "--device", "cpu", "--json", "-", *options]) == 0
+        (one,) = read_json(capsys)
+        scores.append([found["score"] for found in one["detections"]])
+        assert out.is_dir()
+    assert all(scores)
+    assert scores[0] != scores[1]
 
 
 def test_thresholds_of_a_training_are_used_by_name_or_when_none_is_given(

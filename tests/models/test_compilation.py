@@ -10,6 +10,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from detkit.detectors.builder import build_detector
+from detkit.detectors.cascade_rcnn.config import CascadeRCNNConfig
 from detkit.detectors.faster_rcnn.config import FasterRCNNConfig
 from detkit.errors import UserError
 from detkit.models.compilation import compile_maps
@@ -18,16 +19,15 @@ from detkit.structures import ImageBatch
 SIZES = ((192, 256), (224, 288), (256, 200), (200, 264), (264, 240))
 
 
-def tiny() -> torch.nn.Module:
+def tiny(config: type[FasterRCNNConfig | CascadeRCNNConfig] = FasterRCNNConfig) -> torch.nn.Module:
     spec = {
-        "type": "faster_rcnn",
         "backbone": {"type": "resnet", "depth": 18, "width": 0.125},
         "neck": {"type": "fpn", "channels": 8},
         "proposals": {"type": "rpn", "post_nms_test": 20},
         "regions": {"type": "roi_align"},
         "head": {"type": "two_fc", "channels": 8, "score_threshold": 0.0},
     }
-    return build_detector(FasterRCNNConfig.model_validate(spec), 3, seed=0).eval()
+    return build_detector(config.model_validate(spec), 3, seed=0).eval()
 
 
 def batch(size: tuple[int, int]) -> ImageBatch:
@@ -36,13 +36,21 @@ def batch(size: tuple[int, int]) -> ImageBatch:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_sizes_share_one_translation(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("config", "backend"),
+    [(FasterRCNNConfig, "eager"), (FasterRCNNConfig, "inductor"), (CascadeRCNNConfig, "inductor")],
+)
+def test_sizes_share_one_translation(
+    config: type[FasterRCNNConfig | CascadeRCNNConfig],
+    backend: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a broken-off run leaves broken files
     if backend == "inductor" and shutil.which("g++") is None:
         pytest.skip("no C++ compiler here")
     torch._dynamo.reset()
-    eager, compiled = tiny(), tiny()
+    eager, compiled = tiny(config), tiny(config)
     counter = CompileCounterWithBackend(backend)
     compile_maps(compiled, counter)
     assert compiled.state_dict().keys() == eager.state_dict().keys()

@@ -56,6 +56,16 @@ def test_parts_are_thin_of_the_class_colour_and_below_the_box() -> None:
     np.testing.assert_array_equal(drawn[across], crossed[across])
 
 
+def test_lines_join_the_key_points_of_a_skeleton(grey: np.ndarray) -> None:
+    box, points = np.array([[20.0, 20.0, 120.0, 110.0]]), np.array([[[40.0, 60], [100, 60], [70, 100]]])
+    drawn = draw_detections(
+        grey, box, np.array([1]), np.array([0.5]), ("cat", "dog"), keypoints=points, skeleton=[(0, 1)]
+    )
+    assert tuple(drawn[60, 40]) == tuple(drawn[100, 70]) == class_colour(1)
+    assert np.abs(drawn[60, 70].astype(int) - class_colour(1)).max() < 40, "a thin line has smooth edges"
+    assert tuple(drawn[80, 85]) == (90, 90, 90), "no line joins the second with the third"
+
+
 def test_chip_names_the_class_above_the_box(grey: np.ndarray) -> None:
     drawn = draw_detections(
         grey, np.array([[20.0, 40.0, 100.0, 110.0]]), np.array([0]), np.array([0.5]), ("cat",)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
+from detkit.annotations.keypoints import KeypointLayout
 from detkit.evaluation.measure import Metric, measure
 from detkit.report import evaluation_page
 from detkit.report.evaluation_page import EvaluatedRun, write_page
@@ -133,9 +134,18 @@ def test_pictures_are_large_enough_to_enlarge_and_their_boxes_lie_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[tuple[tuple[int, ...], list[float], list[float]]] = []
+    points: list[tuple[object, object]] = []
 
-    def draw(image: np.ndarray, boxes: np.ndarray, *rest: object, labelled: np.ndarray) -> np.ndarray:
+    def draw(
+        image: np.ndarray,
+        boxes: np.ndarray,
+        *rest: object,
+        labelled: np.ndarray,
+        keypoints: np.ndarray | None,
+        skeleton: object,
+    ) -> np.ndarray:
         drawn.append((image.shape, boxes[0].tolist(), labelled[0].tolist()))
+        points.append((None if keypoints is None else keypoints.tolist(), skeleton))
         return image
 
     monkeypatch.setattr(evaluation_page, "draw_detections", draw)
@@ -146,6 +156,13 @@ def test_pictures_are_large_enough_to_enlarge_and_their_boxes_lie_right(
         assert drawn[-1][0] == (shown // 2, shown, 3)
         assert drawn[-1][1] == pytest.approx([10 * scale, 20 * scale, 60 * scale, 80 * scale])
         assert drawn[-1][2] == pytest.approx([10 * scale, 20 * scale, 60 * scale, 70 * scale])
+    assert points[-1] == (None, ())
+    large = replace(
+        truth, sizes=np.array([[2200, 1100]], np.int32), layout=KeypointLayout(("a", "b"), ((0, 1),))
+    )
+    ends = np.array([[[19.5, 29.5], [39.5, 49.5]]])  # COCO numbers pixels
+    written(tmp_path, large, replace(found, keypoints=ends), "coco")
+    assert points[-1] == ([[[10, 15], [20, 25]]], ((0, 1),))
 
 
 def test_a_curve_counts_a_hundred_detections_of_a_class_and_image(tmp_path: Path) -> None:

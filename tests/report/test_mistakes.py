@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.analysis.thresholds import Operating
 from detkit.evaluation.example import two_images
 from detkit.evaluation.metrics.voc import evaluate_voc
+from detkit.report import mistakes
 from detkit.report.mistakes import worst_mistakes
 from detkit.report.operating_point import OperatingPoint, operating_point
 
@@ -36,6 +38,25 @@ def test_false_detections_by_score_and_missed_objects_take_turns() -> None:
     assert all(max(p.image.shape) == 320 for p in dog.pictures)
     (sure,) = worst_mistakes(truth, point_of(truth, found, 0.9, 0.7), blank)
     assert [p.caption for p in sure.pictures] == ["dog 0.80", "dog"], "the one at 0.1 is below the threshold"
+
+
+def test_key_points_lie_in_their_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, found = two_images()
+    points = found.boxes[:, None, :2] + np.array([[2.5, 4.5]])  # COCO numbers pixels: 3 and 5 from the corner
+    seen: list[list[float]] = []
+
+    def draw(
+        image: np.ndarray, boxes: np.ndarray, *_: object, keypoints: np.ndarray, **more: object
+    ) -> np.ndarray:
+        seen.extend((keypoints[:, 0] - boxes[:, :2]).tolist())
+        return image
+
+    monkeypatch.setattr(mistakes, "CROP_PX", 100)
+    monkeypatch.setattr(mistakes, "LEAST_PX", 100)  # all of the image, as it is
+    monkeypatch.setattr(mistakes, "draw_detections", draw)
+    worst_mistakes(truth, point_of(truth, replace(found, keypoints=points)), blank)
+    assert seen
+    np.testing.assert_allclose(seen, [[3, 5]] * len(seen))
 
 
 def test_an_object_found_below_the_threshold_is_no_object_that_nothing_came_near() -> None:

@@ -31,6 +31,7 @@ TINY = [
     "detector.backbone.width=0.125",
     "detector.size_px=40",
     "detector.regression.channels=16",
+    "detector.keypoints.stages=2",
     "data.train.of.num_images=4",
     "data.val.of.num_images=2",
     "data.resize={short_px: 44, long_px: 100}",
@@ -99,6 +100,7 @@ def test_predictions_have_key_points(run: Path, tmp_path: Path) -> None:
     results = own.to_coco(image_id=5)
     assert results[0]["keypoints"][:3] == pytest.approx([*(own.keypoints[0, 0] - 0.5).tolist(), 1])
     assert (np.asarray(own.draw()) != picture).any()
+    assert own.skeleton == ((0, 1), (1, 2), (2, 3), (3, 0))
 
 
 def test_what_it_sees_and_costs(tmp_path: Path) -> None:
@@ -126,6 +128,7 @@ def test_a_dataset_of_boxes_starts_one(tmp_path: Path) -> None:
         ),
         ("evaluate.metric=top1", "a classifier's, and its only one"),
         ("detector.regression.attach=fc", "take conv"),
+        ("detector.keypoints.skeleton=[[tip, nose]]", "has 'nose', which keypoints.names has not"),
     ],
 )
 def test_what_does_not_go_together_is_refused(change: str, message: str) -> None:

@@ -124,7 +124,12 @@ def _names(annotations: Path) -> list[str]:
             names[name] = None
             if len(files) > 1 and mark == _PARTLY:
                 partly.add(name)
-    return [name for name in names if name not in partly]
+    found = [name for name in names if name not in partly]
+    if not found:
+        raise UserError(
+            f"{files[0]}: neither it nor another list of {part} names an image with all its objects"
+        )
+    return found
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:

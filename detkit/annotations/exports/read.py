@@ -12,13 +12,15 @@ import numpy as np
 
 from detkit.annotations.assembly import Assembly
 from detkit.annotations.class_names import listed
+from detkit.annotations.coordinates import points_from_pixels
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.exports.csv_table import read_table
 from detkit.annotations.exports.cvat import read_cvat
 from detkit.annotations.exports.ilsvrc import read_ilsvrc
 from detkit.annotations.exports.label_studio import read_label_studio
 from detkit.annotations.exports.labelme import read_labelme
-from detkit.annotations.exports.records import ExportedImage, ExportImages
+from detkit.annotations.exports.records import ExportedImage, ExportedObject, ExportImages
+from detkit.annotations.keypoints import KeypointLayout
 from detkit.annotations.text_files import read_lines
 from detkit.annotations.validity import require_boxes
 from detkit.errors import UserError, shown
@@ -58,7 +60,7 @@ def read_export(
         UserError: the file cannot be read, an object has no class or box, or there is no such split; see also
             `require_boxes`.
     """
-    assembly, crowd = Assembly("coco"), list[bool]()
+    assembly, things = Assembly("coco"), list[ExportedObject]()
     wanted = images_of_split(EXPORTS[export](annotations), ExportImages(images), split, annotations)
     if (most := Counter(file for file, _ in wanted).most_common(1)) and most[0][1] > 1:
         raise UserError(
@@ -71,11 +73,29 @@ def read_export(
             if thing.fault:
                 raise UserError(f"{image.source}: {shown(image.name)}, object {thing.number}: {thing.fault}")
             assembly.add_object(thing.name, thing.box, thing.difficult)
-            crowd.append(thing.crowd)
+            things.append(thing)
     kept = sorted(set(assembly.names()) - set(ignore_classes)) if classes is None else list(classes)
     labels = assembly.labels(kept, ignore_classes)
     truth = assembly.build(str(images), kept, labels, range(1, len(kept) + 1))
-    return require_boxes(replace(truth, crowd=np.asarray(crowd, dtype=np.bool_)[np.asarray(labels) >= 0]))
+    things = [thing for thing, label in zip(things, labels, strict=True) if label >= 0]
+    truth = replace(truth, crowd=np.array([thing.crowd for thing in things], dtype=np.bool_))
+    return require_boxes(_with_keypoints(truth, things))
+
+
+def _with_keypoints(truth: AnnotationSet, things: Sequence[ExportedObject]) -> AnnotationSet:
+    """Return the set with the key points of its objects, in the order of the classes; itself without any."""
+    in_order = [things[row] for row in np.argsort(truth.labels, kind="stable").tolist()]
+    names = {name: 0 for thing in in_order for name in thing.keypoints}
+    if not names:
+        return truth
+    places = {name: place for place, name in enumerate(names)}
+    limbs = {(places[start], places[end]): 0 for thing in in_order for start, end in thing.limbs}
+    found = np.zeros((len(things), len(names), 3))
+    for points, thing in zip(found, things, strict=True):
+        for name, point in thing.keypoints.items():
+            points[places[name]] = point
+    found = np.where(found[:, :, 2:] > 0, points_from_pixels(found, truth.box_format), 0.0)
+    return replace(truth, keypoints=found, layout=KeypointLayout(tuple(names), tuple(limbs)))
 
 
 def images_of_split(

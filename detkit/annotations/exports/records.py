@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import cos, isfinite, nan, radians, sin
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from detkit.annotations.coco import text_fault
 from detkit.annotations.image_files import images_below
@@ -15,6 +16,9 @@ from detkit.errors import UserError, shown
 from detkit.storage.regular_files import is_file, is_folder
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float, float]
+"""x and y in pixels, continuous, and visibility as in `Keypoints`."""
+Limbs = tuple[tuple[str, str], ...]
 NOWHERE: Box = (nan, nan, nan, nan)
 _UPLOADED = re.compile("[0-9a-f]{8}-")
 
@@ -30,6 +34,8 @@ class ExportedObject:
         fault: why it cannot be read; empty for nothing.
         difficult: whether it is marked so.
         crowd: whether it is a region of many objects.
+        keypoints: its key points by name.
+        limbs: pairs of these names that a line joins.
     """
 
     number: int
@@ -38,6 +44,8 @@ class ExportedObject:
     fault: str = ""
     difficult: bool = False
     crowd: bool = False
+    keypoints: Mapping[str, Point] = field(default_factory=dict)
+    limbs: Limbs = ()
 
 
 @dataclass(slots=True)
@@ -59,14 +67,26 @@ class ExportedImage:
     objects: list[ExportedObject] = field(default_factory=list)
 
     def add(
-        self, number: int, name: object, box: Box | None, *, difficult: bool = False, crowd: bool = False
+        self,
+        number: int,
+        name: object,
+        box: Box | None,
+        *,
+        difficult: bool = False,
+        crowd: bool = False,
+        keypoints: Mapping[str, Point] | None = MappingProxyType({}),
+        limbs: Limbs = (),
     ) -> None:
-        """Add an object; a name or box that is none is its fault."""
+        """Add an object; a name, a box or key points that are none are its fault."""
         fault = text_fault("name", name)
         if box is None:
             fault = "its box or outline is not made of numbers"
+        if keypoints is None:
+            fault = "its key points are not numbers with names"
         given = "" if fault else str(name).strip()
-        self.objects.append(ExportedObject(number, given, box or NOWHERE, fault, difficult, crowd))
+        self.objects.append(
+            ExportedObject(number, given, box or NOWHERE, fault, difficult, crowd, keypoints or {}, limbs)
+        )
 
 
 def require_name(name: object, place: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,23 +14,35 @@ from detkit.annotations.dataset import AnnotationSet, select_objects
 from detkit.annotations.image_files import with_sizes
 from detkit.data.datasets.source import Source
 
+KEPT_BYTES = 128 << 20
+
 
 @dataclass(frozen=True)
 class CroppedPixels:
     """Pixels of objects, cut out of their images.
 
+    The first crops are kept in memory, up to `KEPT_BYTES` in each process: a crop costs its whole image.
+
     Attributes:
         pixels: returns the (H, W, 3) uint8 RGB pixels of an image of the dataset.
         windows: (M, 5) int64 in shared memory: image, then x1 y1 x2 y2 in its pixels.
+        num_kept: how many are kept.
     """
 
     pixels: Callable[[int], NDArray[np.uint8]]
     windows: torch.Tensor
+    num_kept: int
+    _kept: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, crop: int) -> NDArray[np.uint8]:
         """Return the (h, w, 3) uint8 RGB pixels of a crop."""
+        if crop in self._kept:
+            return self._kept[crop].copy()
         image, x1, y1, x2, y2 = self.windows[crop].tolist()
-        return np.ascontiguousarray(self.pixels(image)[y1:y2, x1:x2])
+        cut = self.pixels(image)[y1:y2, x1:x2].copy()
+        if crop < self.num_kept:
+            self._kept[crop] = cut.copy()
+        return cut
 
 
 def object_crops(source: Source, context: float, jitter: float = 0.0, *, whole: bool = True) -> Source:
@@ -59,7 +71,9 @@ def object_crops(source: Source, context: float, jitter: float = 0.0, *, whole: 
     shared = torch.from_numpy(windows).clone()
     shared.share_memory_()  # type: ignore[no-untyped-call]
     crops = _crops(select_objects(truth, visible), windows, whole=whole)
-    return Source(crops, CroppedPixels(source.pixels, shared))
+    sizes = 3 * np.prod(windows[:, 3:] - windows[:, 1:3], axis=1)
+    num_kept = int(np.searchsorted(np.cumsum(sizes), KEPT_BYTES, side="right"))
+    return Source(crops, CroppedPixels(source.pixels, shared, num_kept))
 
 
 def _crops(truth: AnnotationSet, windows: NDArray[np.int64], *, whole: bool) -> AnnotationSet:

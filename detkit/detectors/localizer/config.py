@@ -37,6 +37,8 @@ class KeypointsConfig(Spec):
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
     """The points, those of the training set in its order; left_ and right_ ones change places in a mirror."""
+    skeleton: tuple[tuple[str, str], ...] = ()
+    """Pairs of points that a line joins in drawings."""
     stages: Count = 1
     """Regressions one after another: the first sees the whole image, each further one, a network of its own,
     a crop around each point that the one before found."""
@@ -49,6 +51,8 @@ class KeypointsConfig(Spec):
     def _differ(self) -> KeypointsConfig:
         if len(set(self.names)) < len(self.names):
             raise ValueError("keypoints.names has a name more than once")
+        if unknown := [end for line in self.skeleton for end in line if end not in self.names]:
+            raise ValueError(f"keypoints.skeleton has {unknown[0]!r}, which keypoints.names has not")
         return self
 
 
@@ -111,6 +115,14 @@ class LocalizerConfig(DetectorConfig):
         from detkit.annotations.keypoints import KeypointLayout  # late: it loads NumPy
 
         return () if self.keypoints is None else KeypointLayout(self.keypoints.names).mirrored
+
+    @property
+    def skeleton(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of places among the key points, which a line joins in drawings."""
+        if self.keypoints is None:
+            return ()
+        place = self.keypoints.names.index
+        return tuple((place(start), place(end)) for start, end in self.keypoints.skeleton)
 
     def check(self, data: DataConfig, train: TrainConfig) -> None:
         """Check that the images have boxes.

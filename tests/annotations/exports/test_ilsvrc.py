@@ -80,6 +80,47 @@ def test_classes_are_called_by_their_first_word_and_told_apart(tmp_path: Path) -
         class_words(root, "DET")
 
 
+def test_a_class_that_no_file_names_is_called_by_its_number(tmp_path: Path) -> None:
+    part = tmp_path / "Annotations" / "DET" / "val"
+    annotation(part / "a.xml", (1, 2, 3, 4))
+    text(tmp_path / "devkit/data/map_det.txt", "n00000002 1 other thing\n")
+    assert read_export("ilsvrc", images_of(part), part).classes == ("n00000001",)
+
+
+def test_an_image_that_is_listed_twice_is_one(tmp_path: Path) -> None:
+    part = tmp_path / "Annotations" / "DET" / "val"
+    annotation(part / "a.xml", (1, 2, 3, 4))
+    text(tmp_path / "ImageSets" / "DET" / "val.txt", "a 1\na 2\n")
+    truth = read_export("ilsvrc", images_of(part), part)
+    assert (truth.image_files.tolist(), truth.num_objects) == (["a.JPEG"], 1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("<annotation>\n<object>", r"a\.xml:2: not well-formed XML"),
+        ("", r"a\.xml:1: not well-formed XML"),
+        ("<annotation><object><name>n00000001</name></object></annotation>", r"a\.xml: object 1"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "declares a document type or entities"),
+    ],
+)
+def test_a_broken_file_is_named(broken: str, said: str, tmp_path: Path) -> None:
+    part = tmp_path / "Annotations" / "DET" / "val"
+    text(part / "a.xml", broken)
+    with pytest.raises(UserError, match=said):
+        read_export("ilsvrc", images_of(part), part)
+
+
+@pytest.mark.parametrize("lists", [{"val": ""}, {"val_1": "a 0\n", "val_2": "a 1\n"}])
+def test_lists_without_an_image_are_refused(lists: dict[str, str], tmp_path: Path) -> None:
+    part = tmp_path / "Annotations" / "DET" / "val"
+    annotation(part / "a.xml")
+    for name, lines in lists.items():
+        text(tmp_path / "ImageSets" / "DET" / f"{name}.txt", lines)
+    with pytest.raises(UserError, match=r"val.*\.txt: neither it nor another list of val names an image"):
+        read_ilsvrc(part)
+
+
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a\\b", "x/../../y"])
 def test_lists_lead_nowhere_else(name: str, tmp_path: Path) -> None:
     part = tmp_path / "Annotations" / "DET" / "val"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pytest
 
+from detkit.annotations.coco import read_coco
 from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.exports.csv_table import is_table, read_table
 from detkit.annotations.exports.label_studio import is_label_studio, read_label_studio
 from detkit.annotations.exports.labelme import holds_labelme, read_labelme
 from detkit.annotations.exports.read import read_export
 from detkit.annotations.exports.records import ExportImages
+from detkit.annotations.keypoints import KeypointLayout
+from detkit.annotations.writers import write_dataset
 from detkit.errors import UserError
 
 
@@ -105,6 +109,7 @@ def cvat(folder: Path, shapes: str) -> AnnotationSet:
 )
 def test_cvat_gives_the_box_around_a_shape(shape: str, box: list[float], tmp_path: Path) -> None:
     other = '<points label="c" points="1,2"/><polyline label="c" points="1,2;3,4"/><tag label="c"/>'
+    other += '<skeleton label="c"/>'
     assert boxes_of(cvat(tmp_path, other + shape)) == [box]
 
 
@@ -118,11 +123,78 @@ def test_cvat_gives_the_box_around_a_shape(shape: str, box: list[float], tmp_pat
         ('<polygon label="c" points="3,4;nan,5"/>', "a coordinate is not a number"),
         ('<ellipse label="c" cx="10"/>', "its box or outline"),
         ('<box xtl="1" ytl="2" xbr="5" ybr="8"/>', "name '' is empty"),
+        ('<points label="c" points="1,2;3,x"/>', "its key points are not numbers with names"),
+        ('<points label="c" points="1,2;3,nan"/>', "its key points are not numbers with names"),
+        (
+            '<skeleton label="c"><points points="1,2"/></skeleton>',
+            "its key points are not numbers with names",
+        ),
     ],
 )
 def test_cvat_says_what_is_wrong(shape: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
         cvat(tmp_path, shape)
+
+
+EYES = (
+    '<points label="left" points="10,20" occluded="1"/><points label="right" points="30,24" occluded="0"/>'
+    '<points label="nose" points="20,30" outside="1"/>'
+)
+
+
+def test_the_points_of_a_cvat_skeleton_are_key_points(tmp_path: Path) -> None:
+    truth = cvat(
+        tmp_path, f'<box label="a" xtl="1" ytl="2" xbr="5" ybr="8"/><skeleton label="b">{EYES}</skeleton>'
+    )
+    assert boxes_of(truth) == [[1, 2, 4, 6], [10, 20, 20, 4]]
+    assert truth.layout == KeypointLayout(("left", "right", "nose"))
+    assert truth.keypoints is not None
+    nothing = [0, 0, 0]
+    assert truth.keypoints.tolist() == [[nothing] * 3, [[9.5, 19.5, 1], [29.5, 23.5, 2], nothing]]
+    assert (
+        read_export("cvat", tmp_path, tmp_path / "a.xml", classes=["a"], ignore_classes=["b"]).layout is None
+    )
+
+
+def test_points_of_cvat_are_numbered_and_belong_to_the_box_of_their_group(tmp_path: Path) -> None:
+    box = '<box label="face" group_id="{}" xtl="1" ytl="2" xbr="50" ybr="48"/>'
+    own = '<points label="marks" group_id="{}" occluded="0" points="4,5;8,9"/>'
+    together = cvat(tmp_path, box.format(1) + own.format(1) + box.format(2) + own.format(0))
+    assert boxes_of(together) == [[1, 2, 49, 46], [1, 2, 49, 46], [4, 5, 4, 4]]
+    assert together.keypoints is not None
+    assert together.keypoints[:, :, 2].tolist() == [[2, 2], [0, 0], [2, 2]]
+    assert together.keypoints[0, :, :2].tolist() == [[3.5, 4.5], [7.5, 8.5]]
+    assert [together.classes[label] for label in together.labels] == ["face", "face", "marks"]
+    assert together.layout == KeypointLayout(("1", "2"))
+    doubtful = cvat(tmp_path, 2 * box.format(1) + own.format(1))  # which box is meant?
+    assert doubtful.num_objects == 3
+
+
+def test_the_drawing_of_a_cvat_skeleton_orders_and_joins_its_points(tmp_path: Path) -> None:
+    nodes = "".join(
+        f'<circle r="1" data-node-id="{node}" data-label-name="{name}"></circle>'
+        for node, name in ((7, "nose"), (8, "left"), (9, "right"))
+    )
+    drawing = (
+        f'<line x1="1" data-node-from="8" data-node-to="7"></line>{nodes}<line data-node-from="6"></line>'
+    )
+    labels = (
+        f"<labels><label><name>b</name><type>skeleton</type><svg>{escape(drawing)}</svg></label></labels>"
+    )
+    image = f'<image name="a.jpg" width="100" height="50"><skeleton label="b">{EYES}</skeleton></image>'
+    (tmp_path / "a.xml").write_text(f"<annotations><meta><task>{labels}</task></meta>{image}</annotations>")
+    truth = read_export("cvat", tmp_path, tmp_path / "a.xml")
+    assert truth.layout == KeypointLayout(("nose", "left", "right"), ((1, 0),))
+    assert truth.keypoints is not None
+    assert truth.keypoints[0, :, 2].tolist() == [0, 1, 2]
+
+
+def test_key_points_of_cvat_become_those_of_coco(tmp_path: Path) -> None:
+    truth = cvat(tmp_path, f'<skeleton label="b">{EYES}</skeleton>')
+    write_dataset(tmp_path / "coco", "coco", {"train": truth})
+    again = read_coco(tmp_path, next((tmp_path / "coco").rglob("*.json")))
+    assert again.layout == truth.layout
+    assert np.array_equal(again.keypoints, truth.keypoints)
 
 
 def test_a_film_of_cvat_is_refused_with_what_to_export(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from detkit.annotations.coordinates import to_corners
+from detkit.data.datasets import object_crops as object_crops_module
 from detkit.data.datasets.object_crops import object_crops
 from detkit.data.datasets.source import Source
 from detkit.data.synthetic.dataset import SyntheticSet
@@ -60,6 +62,26 @@ def test_loader_processes_may_be_given_it() -> None:
     crops = object_crops(drawn(), 0.1)
     again = pickle.loads(pickle.dumps(crops.pixels))
     assert np.array_equal(again(0), crops.pixels(0))
+
+
+def test_an_image_is_read_once_for_the_crops_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, asked = drawn(), list[int]()
+
+    def pixels(image: int) -> np.ndarray:
+        asked.append(image)
+        return source.pixels(image)
+
+    first = object_crops(source, 0.0)
+    sizes = (3 * np.prod(first.annotations.sizes, axis=1)).tolist()
+    monkeypatch.setattr(object_crops_module, "KEPT_BYTES", sum(sizes[:2]))
+    crops = object_crops(Source(source.annotations, pixels), 0.0)
+    for _ in range(2):
+        for number in range(3):
+            found = crops.pixels(number)
+            assert np.array_equal(found, first.pixels(number))
+            found[:] = 0  # whoever asks may paint on it
+    owners = source.annotations.image_index()[[0, 1, 2, 2]]
+    assert asked == owners.tolist(), "the third does not fit"
 
 
 def test_objects_keep_their_boxes_in_crops_of_chance() -> None:
