@@ -64,7 +64,7 @@ def test_the_region_is_in_pixels_of_the_batch() -> None:
 
 def test_similarity_is_score_times_overlap_of_the_class() -> None:
     of = patch_subject()
-    score = float(torch.sigmoid(of.value(of.normalised())))
+    score = float(of.value(of.normalised()).detach().sigmoid())
     half = torch.tensor([BOX[0], BOX[1], BOX[2], (BOX[1] + BOX[3]) / 2])
     pixels = of.image.pixels
     assert float(of.similarities(pixels)[0]) == pytest.approx(score, rel=1e-5)
