@@ -7,7 +7,7 @@ says what a model without it does not get.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +117,60 @@ class ReadsRegions(Protocol):
         Args:
             image: a batch of one.
             boxes: (R, 4) corner boxes in its pixels, at least one.
+        """
+        ...
+
+
+class RegionDecision(NamedTuple):
+    """What a model says of R given regions, with gradient to the pixels.
+
+    Attributes:
+        logits: (R, K) outputs before the softmax, or the margins of SVMs.
+        scores: (R, K) in [0, 1].
+        boxes: (R, K or 1, 4) the regions as they are moved, in pixels of the batch; None for a model that
+            moves none.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    boxes: Tensor | None
+
+
+@runtime_checkable
+class DecidesOnRegions(Protocol):
+    """A model that says of any region what it is, whether it would propose it or not."""
+
+    def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what regions are; float pixels are taken as normalised, and get their gradient.
+
+        Args:
+            images: a batch.
+            boxes: for each image, (R_i, 4) corner boxes in its pixels. A model of whole images wants one
+                each and does not look where it is.
+
+        Raises:
+            UserError: a part of the user's own does not say.
+        """
+        ...
+
+    def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return x1, y1, x2, y2 of what is looked at of an image of (height, width) pixels."""
+        ...
+
+
+@runtime_checkable
+class ScoresObjectness(Protocol):
+    """A model whose proposal network says how likely any box is an object."""
+
+    def objectness(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return for each image the logit of the anchor that overlaps its box most, with gradient.
+
+        Args:
+            images: a batch of B; float pixels are taken as normalised.
+            boxes: for each image a (1, 4) corner box in its pixels.
+
+        Raises:
+            UserError: a proposal network of the user's own does not say.
         """
         ...
 

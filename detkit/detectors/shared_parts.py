@@ -7,8 +7,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from detkit.capabilities import SamplesRegions
+from detkit.capabilities import RegionDecision, SamplesRegions
 from detkit.detectors.config import CustomDetectorConfig, MapDetectorConfig
+from detkit.errors import UserError
 from detkit.models.backbones.builder import build_backbone, build_neck, load_pretrained
 from detkit.models.custom_builder import custom_module
 from detkit.models.image_input import ImageInput
@@ -66,6 +67,16 @@ class MapDetector(MapNetwork):
             return [own.new_zeros((0, 4)) for own in proposals]
         each = zip(proposals, batch.targets, strict=True)
         return [head.positive_regions(own, target, batch.seed) for own, target in each]
+
+    def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what regions are, with gradient; see `detkit.capabilities.DecidesOnRegions`."""
+        if not all(isinstance(head, RoIHead) for head in self.roi_heads):
+            raise UserError("head: a head of your own does not say what a given region is")
+        return self.decide_on_maps(images, boxes)
+
+    def decide_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what `decide` does, by detkit's own heads."""
+        return self.roi_head.decide(self.feature_maps(images), boxes)
 
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""

@@ -42,6 +42,10 @@ class ImageInput(nn.Module):
             pixels = F.pad(pixels, (0, across, 0, down))
         return pixels.contiguous(memory_format=torch.channels_last)
 
+    def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return x1, y1, x2, y2 of what is looked at of an image of (height, width) pixels: all of it."""
+        return 0, 0, size[1], size[0]
+
 
 def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detections]:
     """Return the detections of each image scaled from the size the network saw to the size of the file."""

@@ -133,7 +133,7 @@ def warp(
     """Return the crops of all cuts, resized by bilinear interpolation without anti-aliasing, and normalised.
 
     What lies outside the image is 0, which is the mean colour. All of PyTorch's threads share the work on the
-    CPU; on a GPU the crops are gathered in one go.
+    CPU; on a GPU, and where the pixels get a gradient, the crops are gathered in one go.
 
     Args:
         table: (P, 3) pixels, uint8 or float.
@@ -165,7 +165,7 @@ def warp(
     if len(cuts) == 0:
         return table.new_zeros((0, 3, size, size), dtype=torch.float32)
     _require_inside(len(table), cuts)
-    if table.device.type != "cpu":
+    if table.device.type != "cpu" or table.requires_grad:
         return _gathered(table, cuts, size, mean, std)
     crops = torch.empty((len(cuts), size, size, 3)) if out is None else out[: len(cuts)]
     starts, strides = cuts.starts.numpy(), cuts.strides.numpy()

@@ -23,6 +23,7 @@ from detkit.workflows.check import check
 from detkit.workflows.compare import compare
 from detkit.workflows.compress import compress
 from detkit.workflows.convert import convert
+from detkit.workflows.explain import explain
 from detkit.workflows.init import init
 from detkit.workflows.plan import plan
 from detkit.workflows.propose import propose
@@ -89,6 +90,7 @@ def proposals() -> str:
     return "boxes.safetensors"
 
 
+EXPLAINED: dict[str, Any] = {"box": (5, 5, 40, 40), "methods": ("saliency",), "device": "cpu"}
 CALLS: dict[str, Callable[[], Any]] = {
     "boxes.safetensors": proposals,
     "curves.svg": lambda: recall(proposals(), "data", plot="curves.svg"),
@@ -99,6 +101,9 @@ CALLS: dict[str, Callable[[], Any]] = {
     ),
     "voc/Annotations": lambda: convert("data", to="voc", out="voc"),
     "evaluated/report.html": lambda: detkit.evaluate("mine.yaml", weights="runs/mine", out="evaluated"),
+    "explained/explanation.html": lambda: explain(
+        "runs/mine", next(map(str, Path("data").rglob("val*.jpg"))), **EXPLAINED, out="explained"
+    ),
     "found/detections.json": lambda: detkit.predict("runs/mine", "data/val", out="found", device="cpu"),
     "runs/one/report.html": lambda: report("runs/one"),
     "shown/batch_00.jpg": lambda: show_data("mine.yaml", "shown", num_batches=1),

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import ProposesRegions
+from detkit.capabilities import ProposesRegions, RegionDecision
 from detkit.detectors.cascade_rcnn.config import Scores
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.models.roi.roi_head import Regions, RoIHead
 from detkit.ops.boxes import clip, pairwise_iou
 from detkit.ops.sampling import Sampler
-from detkit.structures import Detections, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, TrainBatch
 
 # Regions that fit an object so well are labelled boxes that were added, or all but that: where the next stage
 # adds them itself, they would count twice. The number is that of the authors' code.
@@ -113,6 +113,18 @@ class CascadeRCNN(FasterRCNN):
             logits = torch.stack([predictor.cls_score(own).float() for predictor, own in each])
             return logits.mean(0).softmax(1)[:, :-1]
         return torch.stack([predictor.scores(own) for predictor, own in each]).mean(0)
+
+    def decide_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what regions are that the last stage sees: logits and scores are the means of all stages."""
+        last = self.roi_heads[-1]
+        regions = last.features(self.feature_maps(images), boxes)
+        vectors = [stage.head(regions) for stage in self.roi_heads]
+        each = [
+            stage.predictor.decide(own, own, torch.cat(list(boxes)), stage.coder)
+            for stage, own in zip(self.roi_heads, vectors, strict=True)
+        ]
+        logits = torch.stack([one.logits for one in each]).mean(0)
+        return RegionDecision(logits, self._mean_scores(vectors), each[-1].boxes)
 
 
 def scaled_gradients(maps: Sequence[Tensor], factor: float) -> list[Tensor]:

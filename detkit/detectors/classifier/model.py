@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.capabilities import RegionDecision
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput
 from detkit.structures import Detections, ImageBatch, TrainBatch
@@ -68,6 +70,17 @@ class Classifier(ImageInput):
         scores = self.logits(torch.cat(cuts)).float().softmax(dim=1)
         means = scores.view(len(cuts), -1, scores.shape[1]).mean(dim=1)  # each image has as many cuts
         return [self._best(mean, size) for mean, size in zip(means, images.originals, strict=True)]
+
+    def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what the centre of each image shows; see `detkit.capabilities.DecidesOnRegions`."""
+        cuts = [views(image, self.crop_px, "center", (1.0,)) for image in self._unpadded(images)]
+        logits = self.logits(torch.cat(cuts)).float()
+        return RegionDecision(logits, logits.softmax(dim=1), None)
+
+    def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return x1, y1, x2, y2 of the centre that is looked at of an image of (height, width) pixels."""
+        top, left = (max(0, side - self.crop_px) // 2 for side in size)
+        return left, top, left + self.crop_px, top + self.crop_px
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return (B, K) logits of (B, 3, H, W) normalised images."""

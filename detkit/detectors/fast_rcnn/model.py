@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import SamplesRegions
+from detkit.capabilities import RegionDecision, SamplesRegions
 from detkit.detectors.shared_parts import MapDetector
 from detkit.errors import UserError
 from detkit.models.image_input import in_file_pixels, resized
@@ -66,6 +66,10 @@ class FastRCNN(MapDetector):
         for factor in self.copies:
             maps += self.neck(self.backbone(resized(pixels, factor)))
         return maps
+
+    def decide_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what regions are; see `MapDetector`."""
+        return self.roi_head.decide(self.maps(images), boxes, images.pixel_px)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from detkit.capabilities import ProposesRegions, SamplesAnchors
 from detkit.detectors.shared_parts import MapDetector, MapNetwork
+from detkit.errors import UserError
 from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.rpn.rpn import RPN
@@ -42,6 +43,16 @@ class ProposalNetwork(MapNetwork):
     ) -> list[Tensor]:
         """Return for each image the (P, 4) best boxes, best first; see `RPN.propose`."""
         return self.rpn.propose(self.rpn(maps, sizes), sizes, limits or self.rpn.test_limits)
+
+    def objectness(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return for each image the logit of the anchor that overlaps its (1, 4) box most, with gradient.
+
+        Raises:
+            UserError: the proposal network is the user's own.
+        """
+        if not isinstance(self.rpn, RPN):
+            raise UserError("proposals: a proposal network of your own does not say the objectness of a box")
+        return self.rpn.objectness(self.feature_maps(images), images.sizes, boxes)
 
 
 class FasterRCNN(ProposalNetwork, MapDetector):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.capabilities import RegionDecision
 from detkit.detectors.localizer.coding import decode_boxes, decode_points, encode_boxes
 from detkit.detectors.localizer.heads import RegressionHead, Trunk
 from detkit.detectors.localizer.keypoints import KeypointCascade
@@ -94,6 +95,13 @@ class Localizer(ImageInput):
             points = None if own is None else self._points(own, boxes, pixels[row], images.sizes[row], size)
             found.append(Detections(boxes, best.values[row, : self.top], labels[row], keypoints=points))
         return found
+
+    def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what each image shows, and where; see `detkit.capabilities.DecidesOnRegions`."""
+        last, vector = self.trunk(self.squares(self.prepare(images), images.sizes))
+        logits, codes = self.trunk.tail.logits(vector).float(), self.boxes(last, vector)
+        moved = [decode_boxes(own, size) for own, size in zip(codes, images.sizes, strict=True)]
+        return RegionDecision(logits, logits.softmax(dim=1), torch.stack(moved))
 
     def squares(self, pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """Return the (B, 3, S, S) squares that the network sees of (B, 3, H, W) images, each warped whole.

@@ -213,6 +213,11 @@ class BoxPredictor(Decision):
         """Return the (R, K) margins of the SVMs; None where the softmax decides."""
         return self.svms.margins(vectors) if self.svms is not None and self.svms.is_fitted else None
 
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Return the (R, K) margins of the SVMs, or the softmax's logits of the K classes."""
+        margins = self.margins(vectors)
+        return self.cls_score(vectors).float()[:, :-1] if margins is None else margins
+
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K or 1, 4) deltas in float32."""
         scaled: Tensor = self.bbox_pred(vectors).float().unflatten(1, (-1, 4))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import Layer
+from detkit.capabilities import Layer, RegionDecision
+from detkit.ops.coding import BoxCoder
 
 NEVER = -20.0  # margin of a class that was not fitted: a score of 2e-9, below any that is reported
 
@@ -27,6 +28,22 @@ class Decision(nn.Module):
     def margins(self, vectors: Tensor) -> Tensor | None:
         """Return the (R, K) margins that the scores are the logistic function of; None without SVMs."""
         return None
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Return the (R, K) margins, or what the softmax sees of the K classes."""
+        raise AssertionError(f"{type(self).__name__} scores nothing")
+
+    def decide(self, vectors: Tensor, moved_by: Tensor, boxes: Tensor, coder: BoxCoder) -> RegionDecision:
+        """Return what regions are.
+
+        Args:
+            vectors: (R, D) of the layer that decides.
+            moved_by: (R, D') vectors that box regression sees.
+            boxes: (R, 4) the regions in pixels.
+            coder: decodes the deltas.
+        """
+        scores, _ = scores_and_margins(self, vectors)
+        return RegionDecision(self.logits(vectors), scores, coder.decode(self.deltas(moved_by), boxes))
 
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K, 4) deltas of (R, D) vectors, or (R, 1, 4) for all classes; without any they are 0."""
@@ -188,6 +205,11 @@ class StagedDecision(Decision):
     def margins(self, vectors: Tensor) -> Tensor | None:
         """Return the (R, K) margins of the SVMs; None where the softmax decides."""
         return None if self.svms is None else self.svms.margins(vectors)
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Return the (R, K) margins of the SVMs, or the softmax's logits of the K classes."""
+        margins = self.margins(vectors)
+        return self.classifier(vectors).float()[:, :-1] if margins is None else margins
 
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K, 4) deltas of pool5; without box regression they are 0."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import Layer
+from detkit.capabilities import Layer, RegionDecision
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.box_heads import FcHead
@@ -126,6 +126,16 @@ class RegionDetector(ImageInput):
             found.append(self.selection(boxes, torch.cat(scores), torch.cat(deltas), size, raw))
         return in_file_pixels(found, images)
 
+    def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        """Return what regions are, with gradient; see `detkit.capabilities.DecidesOnRegions`."""
+        parts = [
+            self.decision.decide(vectors, pool5, own[first : first + len(pool5)], self.selection.coder)
+            for number, own in enumerate(boxes)
+            for first, (pool5, vectors) in _with_first(self.read(images.part(number, number + 1), own))
+        ]
+        logits, scores, moved = (torch.cat(each) for each in zip(*parts, strict=True))
+        return RegionDecision(logits, scores, moved)
+
     def proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         """Return the boxes of each image on this detector's device.
 
@@ -135,3 +145,11 @@ class RegionDetector(ImageInput):
         if images.proposals is None:
             raise UserError(f"{self.name} needs proposals: give ImageBatch.proposals, boxes for each image")
         return [boxes.to(self.mean.device) for boxes in images.proposals]
+
+
+def _with_first(read: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """Yield what was read of some regions after the other, with the place of the first of them."""
+    first = 0
+    for both in read:
+        yield first, both
+        first += len(both[0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.capabilities import RegionDecision
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.roi.box_heads import BoxPredictor, FcHead
 from detkit.models.roi.decision import scores_and_margins
@@ -124,6 +125,13 @@ class RoIHead(nn.Module):
         """
         vectors: Tensor = self.head(self.features(maps, boxes, pixel_px))
         return vectors
+
+    def decide(
+        self, maps: Sequence[Tensor], boxes: Sequence[Tensor], pixel_px: PixelSizes = None
+    ) -> RegionDecision:
+        """Return what all images' regions are, with gradient to the maps; see `vectors`."""
+        vectors = self.vectors(maps, boxes, pixel_px)
+        return self.predictor.decide(vectors, vectors, torch.cat(list(boxes)), self.coder)
 
     def losses(
         self,

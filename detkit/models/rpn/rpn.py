@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.rpn.rpn_head import RPNHead
 from detkit.ops.anchors import AnchorGrid
-from detkit.ops.boxes import clip, is_large
+from detkit.ops.boxes import clip, is_large, pairwise_iou
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
 from detkit.ops.nms import grouped_nms
@@ -194,6 +194,18 @@ class RPN(nn.Module):
                 usable, matches, self.sampler.sample_all(matches, seeds), strict=True
             )
         ]
+
+    def objectness(
+        self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], boxes: Sequence[Tensor]
+    ) -> Tensor:
+        """Return for each image the logit of the anchor that overlaps its (1, 4) box most, with gradient."""
+        output = self(maps, sizes)
+        anchors, inside = torch.cat(output.anchors), torch.cat(output.inside, 1)
+        best = [
+            (pairwise_iou(anchors, box)[:, 0] * own).argmax() for box, own in zip(boxes, inside, strict=True)
+        ]
+        image = torch.arange(len(best), device=anchors.device)
+        return self._said_about(output, image, torch.stack(best))[0]
 
     @property
     def anchors_per_image(self) -> int:
