@@ -175,9 +175,8 @@ def test_the_drawing_of_a_cvat_skeleton_orders_and_joins_its_points(tmp_path: Pa
         f'<circle r="1" data-node-id="{node}" data-label-name="{name}"></circle>'
         for node, name in ((7, "nose"), (8, "left"), (9, "right"))
     )
-    drawing = (
-        f'<line x1="1" data-node-from="8" data-node-to="7"></line>{nodes}<line data-node-from="6"></line>'
-    )
+    drawing = f'<line x1="1" data-node-from="8" data-node-to="7"></line>{nodes}'
+    drawing += '<line data-node-from="6"></line><line data-node-from="9"></line>'
     labels = (
         f"<labels><label><name>b</name><type>skeleton</type><svg>{escape(drawing)}</svg></label></labels>"
     )
