@@ -35,7 +35,7 @@ CELL_PX, SMALL_SHORT_PX = 8, 256  # in small images cells are half as wide
 MINUTES = 100.0
 """Time for all detectors, on photographs of the user's."""
 
-EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=40_000, epochs=8, crop_px=64)
+EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=120_000, epochs=8, crop_px=64)
 PHOTOS = Terms("resnet18", "IMAGENET1K_V1", width=1.0, boxes=300, regions=40_000, epochs=4, crop_px=64)
 """What the speed of a machine is measured on, before terms are fitted to it."""
 
