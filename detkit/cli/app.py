@@ -16,6 +16,7 @@ from detkit.cli.convert import convert
 from detkit.cli.demo import demo
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
+from detkit.cli.export import export
 from detkit.cli.import_model import import_model
 from detkit.cli.init import init
 from detkit.cli.lineage import lineage
@@ -80,7 +81,7 @@ NAMES = {evaluate: "eval", import_model: "import"}
 # In the order in which one meets them.
 for command in (
     *(demo, init, check, show_data, plan, train, evaluate, predict),
-    *(propose, recall, score, compress, import_model, convert, compare, report, lineage),
+    *(propose, recall, score, compress, import_model, export, convert, compare, report, lineage),
 ):
     app.command(NAMES.get(command), context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

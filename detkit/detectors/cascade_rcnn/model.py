@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from detkit.capabilities import ProposesRegions
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.models.roi.padded import decided, features_padded, select_padded
 from detkit.models.roi.roi_head import Regions, RoIHead
 from detkit.ops.boxes import clip, pairwise_iou
+from detkit.ops.padded import clip_each
 from detkit.ops.sampling import Sampler
-from detkit.structures import Detections, Target, TrainBatch
+from detkit.structures import Detections, PaddedDetections, Target, TrainBatch
 
 # Regions that fit an object so well are labelled boxes that were added, or all but that: where the next stage
 # adds them itself, they would count twice. The number is that of the authors' code.
@@ -99,6 +101,24 @@ class CascadeRCNN(FasterRCNN):
         scores = torch.split(torch.stack(said).mean(0), counts)
         deltas = torch.split(last.predictor.deltas(vectors[-1]), counts)
         return [last.selection(*image) for image in zip(boxes, scores, deltas, sizes, strict=True)]
+
+    def detect_regions_padded(
+        self, maps: Sequence[Tensor], boxes: Tensor, there: Tensor, sizes: Tensor
+    ) -> PaddedDetections:
+        """Return what `detect_regions` does of (B, P, 4) proposals, of which (B, P) are there."""
+        *before, last = self.roi_heads
+        for stage in before:
+            deltas = stage.predictor.deltas(stage.head(features_padded(stage.features, maps, boxes)))
+            moved = stage.coder.decode(deltas[:, 0], boxes.flatten(0, 1))
+            boxes = clip_each(moved.view_as(boxes), sizes)
+        regions = features_padded(last.features, maps, boxes)
+        vectors = [stage.head(regions) for stage in self.roi_heads]
+        said = [
+            decided(stage.predictor, own, own, boxes)
+            for stage, own in zip(self.roi_heads, vectors, strict=True)
+        ]
+        scores = torch.stack([scores for scores, _ in said]).mean(0)
+        return select_padded(last.selection, boxes, there, scores, said[-1][1], sizes)
 
 
 def scaled_gradients(maps: Sequence[Tensor], factor: float) -> list[Tensor]:

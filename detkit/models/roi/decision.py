@@ -30,7 +30,7 @@ class Decision(nn.Module):
 
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K, 4) deltas of (R, D) vectors, or (R, 1, 4) for all classes; without any they are 0."""
-        return vectors.new_zeros((len(vectors), 1, 4), dtype=torch.float32)
+        return vectors.new_zeros((vectors.shape[0], 1, 4), dtype=torch.float32)
 
 
 class SVMScores(nn.Module):
@@ -134,7 +134,7 @@ class RidgeDeltas(nn.Module):
         """Return (R, K, 4) deltas for `detkit.models.roi.selection.CODER`."""
         with torch.autocast(features.device.type, enabled=False):
             deltas: Tensor = self.bbox_pred(features.float())
-        return deltas.view(len(features), self.bbox_pred.out_features // 4, 4)
+        return deltas.unflatten(1, (-1, 4))
 
 
 class StagedDecision(Decision):
