@@ -194,7 +194,7 @@ def test_the_version_is_printed_and_the_commands_are_listed_in_order(
     names = re.findall(r"^  (\w[\w-]*)  +[A-Z]", capsys.readouterr().out, flags=re.MULTILINE)
     assert names == [
         *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict", "propose", "recall"),
-        *("score", "compress", "import", "convert", "compare", "report", "lineage", "config"),
+        *("score", "compress", "import", "export", "convert", "compare", "report", "lineage", "config"),
     ]
 
 

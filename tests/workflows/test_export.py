@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from detkit.cli.app import app
+from detkit.config.dump import dump_config
+from detkit.config.load import load_config
+from detkit.detectors.builder import build_detector
+from detkit.errors import UserError
+from detkit.inference.save_model import save_model
+from detkit.workflows import export as workflow
+from detkit.workflows.export import export
+
+LIKE_TORCHVISION = (
+    "detector.proposals.channels=0",
+    "detector.head.channels=1024",
+    "detector.regions.aligned=false",
+)
+
+
+def model_file(folder: Path, name: str = "faster_rcnn_resnet18_synthetic", *overrides: str) -> Path:
+    """Write a detector of random weights that finds things: its outputs are spread out."""
+    config = load_config(
+        name,
+        [
+            "detector.backbone.width=0.25",
+            "data.resize={short_px: 96, long_px: 128}",
+            "device=cpu",
+            *overrides,
+        ],
+    )
+    classes = config.data.classes
+    model = build_detector(config.detector, len(classes), seed=0)
+    for path, module in model.named_modules():
+        if path.endswith(("cls_logits", "cls_score")) and isinstance(module, nn.Linear | nn.Conv2d):
+            module.weight.data *= 30
+    file = folder / "model.safetensors"
+    save_model(
+        file, model, classes=classes, category_ids=range(len(classes)), config_yaml=dump_config(config)
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"to": "tflite"}, "--to 'tflite': it must be one of onnx, torch-export, torchvision"),
+        ({"to": "onnx", "precision": "fp8"}, "--precision 'fp8'"),
+        ({"to": "torch-export", "precision": "fp16"}, "is for onnx"),
+        ({"to": "onnx", "precision": "int8"}, "needs --data"),
+    ],
+)
+def test_what_is_asked_for_is_named(settings: dict[str, str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        export(tmp_path / "model.safetensors", **settings)
+    assert said in str(error.value)
+
+
+def test_a_detector_without_such_a_form_is_refused(tmp_path: Path) -> None:
+    file = model_file(tmp_path, "overfeat_resnet18_synthetic")
+    with pytest.raises(UserError, match="a overfeat cannot be exported"):
+        export(file, "torch-export")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    file = model_file(tmp_path)
+    (tmp_path / "model.pt2.json").write_text("{}")
+    with pytest.raises(UserError, match="exists already"):
+        export(file, "torch-export")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ((), r"detector\.backbone\.width: .* has 1\.0; this one 0\.25"),
+        (("detector.backbone.width=1", "detector.regions.size=6"), r"detector\.regions\.size"),
+        (("detector.backbone.width=1", "detector.proposals.min_size_px=4"), r"min_size_px"),
+        (("detector.backbone.width=1", "data.resize=null"), r"data\.resize"),
+    ],
+)
+def test_torchvision_has_no_equal_of_a_setting(overrides: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    file = model_file(tmp_path, "faster_rcnn_resnet18_synthetic", *LIKE_TORCHVISION, *overrides)
+    with pytest.raises(UserError, match=said):
+        export(file, "torchvision")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "torch-export"])
+def test_an_exported_detector_comes_with_its_certificate(to: str, tmp_path: Path) -> None:
+    file = model_file(tmp_path)
+    target = tmp_path / f"small{workflow.SUFFIXES[to]}"
+    ran = CliRunner().invoke(app, ["export", str(file), "--to", to, "-o", str(target), "--json", "-"])
+    assert ran.exit_code == 0, ran.output
+    result = json.loads(ran.stdout)
+    assert set(result) == {
+        *("out", "format", "opset", "max_box_difference_px", "max_score_difference"),
+        *("map_before", "map_after"),
+    }
+    assert (result["out"], result["format"]) == (str(target), to)
+    assert result["max_box_difference_px"] < 0.05
+    certificate = json.loads((tmp_path / f"{target.name}.json").read_text())
+    assert certificate["difference"]["detections"] > 20
+    assert len(certificate["difference"]["batches"]) == 9
+    assert certificate["source"] == "model.safetensors"
+
+
+@pytest.mark.slow
+def test_above_the_tolerance_no_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = model_file(tmp_path)
+
+    def moved(path: Path):  # type: ignore[no-untyped-def]
+        call = run(path)
+
+        def other(arrays):  # type: ignore[no-untyped-def]
+            boxes, *rest = call(arrays)
+            return [boxes + np.float32(3), *rest]
+
+        return other
+
+    run = workflow.run_onnx
+    monkeypatch.setattr(workflow, "run_onnx", moved)
+    ran = CliRunner().invoke(app, ["export", str(file), "--to", "onnx"])
+    assert ran.exit_code == 1
+    assert "refused" in ran.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.slow
+def test_torchvision_finds_the_same_with_the_written_state(tmp_path: Path) -> None:
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+    file = model_file(
+        tmp_path, "faster_rcnn_resnet18_synthetic", *LIKE_TORCHVISION, "detector.backbone.width=1"
+    )
+    result = export(file, "torchvision")
+    assert result.difference.box_px < 0.05
+    assert result.difference.detections > 20
+    assert any("multiple_of" in note for note in result.notes)
+    certificate = json.loads((tmp_path / "model.pth.json").read_text())
+    theirs = FasterRCNN(
+        resnet_fpn_backbone(backbone_name=certificate["resnet_fpn_backbone"], weights=None),
+        num_classes=certificate["arguments"]["num_classes"],
+    )
+    theirs.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True))
