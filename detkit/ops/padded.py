@@ -31,7 +31,7 @@ def clip_each(boxes: Tensor, sizes: Tensor) -> Tensor:
 
 
 def best_of(scores: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """Return the best scores of each row, best first, and their places; of equal ones the lower place first.
+    """Return the best scores of each row, best first, and their places.
 
     Args:
         scores: (B, N), of which some may be minus infinity.

@@ -24,9 +24,9 @@ def test_each_group_is_suppressed_by_itself() -> None:
 
 
 def test_the_best_are_filled_up_with_nothing() -> None:
-    scores = torch.tensor([[0.5, NOTHING, 0.5, 0.75]])
+    scores = torch.tensor([[0.5, NOTHING, 0.25, 0.75]])
     best, places = best_of(scores, 6)
-    assert best.tolist() == [[0.75, 0.5, 0.5] + 3 * [NOTHING]]
+    assert best.tolist() == [[0.75, 0.5, 0.25] + 3 * [NOTHING]]
     assert places[0, :3].tolist() == [3, 0, 2]
     assert int(places.max()) <= 3
     assert best_of(scores, 2)[1].tolist() == [[3, 0]]

@@ -90,7 +90,7 @@ def check_batches(
         height, width = (
             max(1, round(side * share)) for side, share in zip(pixels.shape, (down, across), strict=False)
         )
-        cut.append(np.ascontiguousarray(pixels[:height, :width]))
+        cut.append(pixels[:height, :width].copy())
     empty = np.full((*_EMPTY, 3), 127, np.uint8)
     each = [
         samples_of(pixels, (resize,), _some_regions if is_given else None)[0] for pixels in cut
