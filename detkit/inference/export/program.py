@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,9 +24,11 @@ def write_program(graph: Graph, file: Path, metadata: Mapping[str, str]) -> None
     """
     from torchvision import ops  # noqa: F401  (registers its operators)
 
-    program = graph.exported().run_decompositions({torch.ops.detkit.keeps.default: _keeps_by_torchvision})
     content = io.BytesIO()
-    torch.export.save(program, content, extra_files=dict(metadata))
+    with warnings.catch_warnings():  # torch's and torchvision's, of each other
+        warnings.simplefilter("ignore")
+        program = graph.exported().run_decompositions({torch.ops.detkit.keeps.default: _keeps_by_torchvision})
+        torch.export.save(program, content, extra_files=dict(metadata))
     file.write_bytes(content.getbuffer())
 
 
