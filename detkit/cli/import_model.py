@@ -21,14 +21,15 @@ def import_model(
         ),
     ],
     source: Annotated[
-        str, typer.Option("--from", metavar="PROGRAM", help="torchvision, opencv-hog or voc-release5.")
+        str, typer.Option("--from", metavar="PROGRAM", help="torchvision, caffe, opencv-hog or voc-release5.")
     ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The file to write. Default: one beside FILE."),
     ] = None,
     arch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The architecture, where the program has several.")
+        str | None,
+        typer.Option(metavar="NAME", help="The detector to make, where the program has several (caffe)."),
     ] = None,
     classes: Annotated[
         list[str] | None,

@@ -42,29 +42,39 @@ def lineage(
     width: Annotated[float | None, typer.Option(min=0.01, help="Share of the backbone's channels.")] = None,
     boxes: Annotated[int | None, typer.Option(min=1, metavar="N", help="Proposals of an image.")] = None,
     regions: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Regions that every network is tuned on.")
+        int | None, typer.Option(min=1, metavar="N", help="Regions that a network over crops is tuned on.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How often a network over whole images sees each of them."),
     ] = None,
     crop_px: Annotated[int | None, typer.Option(min=33, metavar="N", help="Side of R-CNN's crops.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Size --boxes, --crop-px, --regions and --epochs, where they are not given, so that all "
+            "detectors end in about this time here. Default: 100 for a dataset of yours.",
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--detector", metavar="NAME", help="Only this one; may be repeated.")
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Train and test the R-CNN lineage on one dataset: what did each idea buy?"""
-    from detkit.lineage.common_settings import terms_for
+    from detkit.data.synthetic.dataset import is_embedded
+    from detkit.lineage.common_settings import MINUTES, terms_for
     from detkit.lineage.page import COLUMNS
     from detkit.workflows import lineage as workflow
 
-    terms = terms_for(
-        dataset,
-        backbone=backbone,
-        weights=weights,
-        width=width,
-        boxes=boxes,
-        regions=regions,
-        crop_px=crop_px,
-    )
-    found = workflow.lineage(dataset, terms, out=out, only=only or ())
+    sizes = {"boxes": boxes, "regions": regions, "epochs": epochs, "crop_px": crop_px}
+    terms = terms_for(dataset, backbone=backbone, weights=weights, width=width, seed=seed, **sizes)
+    given = [name for name, value in sizes.items() if value is not None]
+    if minutes is None and not is_embedded(dataset) and len(given) < len(sizes):
+        minutes = MINUTES
+    found = workflow.lineage(dataset, terms, out=out, only=only or (), minutes=minutes, given=given)
     table = [(COLUMNS[0], COLUMNS[1:]), *((row.title, row.cells()) for row in found.rows)]
     gains = [
         f"{ratio.what}: {ratio.measured:.1f}x ({ratio.published:g}x in {ratio.source})"

@@ -1,6 +1,7 @@
 """The list of what `detkit import` reads: trained detectors of other programs.
 
-A source is added by a reader in the folder of its detector, and an entry here.
+A source is added by a reader in the folder of its detector, or beside them where it has several, and an entry
+here.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Foreign:
     Attributes:
         config: short name of the shipped config that it is built by.
         overrides: changes to it, such as "detector.regions.context_px=0", before those of the user.
-        classes: K names.
+        classes: K names; none takes those of the config.
         state: weights by the names of our model.
         unused: what the file holds besides.
         licence: SPDX name of the weights' licence; NOASSERTION where nobody says it.
@@ -61,6 +62,7 @@ Importer = Callable[[Sequence[Path], Wanted], Foreign]
 
 IMPORTERS: Mapping[str, Importer] = {
     "torchvision": later("faster_rcnn.torchvision", "import_torchvision"),
+    "caffe": later("caffe", "import_caffe"),
     "opencv-hog": later("hog_svm.opencv_hog", "read_opencv_hog"),
     "voc-release5": later("dpm.importer", "import_release5"),
 }

@@ -19,18 +19,17 @@ PAPER_CROP_PX, PAPER_CONTEXT_PX = 227, 16
 REGIONS_PER_IMAGE = 32  # half of what Fast R-CNN classifies of an image in training, to see more images
 REGIONS_PER_STEP = 128  # what R-CNN and SPP-net classify in a step
 IMAGES_PER_STEP = 2
-WINDOWS_PER_BOX = 4
+WINDOWS_PER_BOX = 2
 RPN_CHANNELS, RPN_BOXES = 512, 300
 WARMUP_SHARE = 0.1
 TWO_FC_CHANNELS = 512
 USUAL_CELLS = 7
-HOG_CELL_PX, SMALL_CROP_PX = 8, 64  # cells are half as wide where crops are that small
-DPM_C, DPM_C_OF_ALL = 0.01, 5.0  # losses are summed: over fewer images they need a larger factor
+DPM_C = 0.01  # losses are summed: over fewer objects than the paper's they need a larger factor
 DPM_INTERVAL, DPM_PARTS, DPM_PART_SIZE = 5, 6, (5, 5)
 DPM_ROOT_CELLS = 30, 80  # smallest and largest root
 WINDOW_CELLS, WINDOW_PX = 2, 64  # of dense windows: pooled cells along each side, and pixels
-MOST_SCALE = 2.0
-DPM_NEGATIVES, DPM_HARD, DPM_FEW_IMAGES = 3000, 30, 100
+MOST_SCALE = 0.75
+DPM_NEGATIVES, DPM_HARD, DPM_IMAGES = 3000, 30, 40  # a latent SVM of all images takes hours
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,10 @@ class Terms:
         weights: `objects`, a torchvision weights name or a file.
         width: multiplies the channels of every layer.
         boxes: proposals of an image at most.
-        regions: regions that each network is tuned on.
+        regions: regions that a network over crops is tuned on.
+        epochs: how often a network that reads whole images sees each of them.
         crop_px: side of what R-CNN's network reads.
+        seed: of all that is drawn at random.
     """
 
     backbone: str
@@ -51,7 +52,9 @@ class Terms:
     width: float
     boxes: int
     regions: int
+    epochs: int
     crop_px: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Ground:
         terms: of the comparison.
         num_images: images to learn from.
         rate: learning rate.
+        cell_px: side of the cells that gradients are counted in.
     """
 
     backbone: Values
@@ -76,11 +80,7 @@ class Ground:
     terms: Terms
     num_images: int
     rate: float
-
-    @property
-    def epochs(self) -> int:
-        """How often a detector that reads whole images sees each of them, for as many regions."""
-        return max(1, round(self.terms.regions / (REGIONS_PER_IMAGE * self.num_images)))
+    cell_px: int
 
     @property
     def steps(self) -> int:
@@ -109,7 +109,7 @@ class Link:
 
 def hog_svm(ground: Ground) -> Values:
     """HOG + SVM: no network, and no proposals but windows of one size over the copies of an image."""
-    cell_px = HOG_CELL_PX if ground.terms.crop_px > SMALL_CROP_PX else HOG_CELL_PX // 2
+    cell_px = ground.cell_px
     cells = {"cell_px": cell_px, "stride_px": cell_px, "sigma_px": cell_px / 2, "context_px": cell_px}
     detector = {
         "type": "hog_svm",
@@ -122,7 +122,7 @@ def hog_svm(ground: Ground) -> Values:
 
 def dpm(ground: Ground) -> Values:
     """Deformable part models: a template for each shape of a class, whose parts move."""
-    cell_px = HOG_CELL_PX if ground.terms.crop_px > SMALL_CROP_PX else HOG_CELL_PX // 2
+    cell_px = ground.cell_px
     detector = {
         "type": "dpm",
         "cell_px": cell_px,
@@ -131,18 +131,19 @@ def dpm(ground: Ground) -> Values:
         "parts": DPM_PARTS,
         "part_size": DPM_PART_SIZE,
     }
-    few = {"find_objects": 1, "mine": 3}
+    once = {"find_objects": 1, "mine": 2}
     train = {
         "type": "latent_svm",
-        "c": min(DPM_C, DPM_C_OF_ALL / ground.num_images),
+        "c": DPM_C,
         "root_area_px": tuple(cells * cell_px**2 for cells in DPM_ROOT_CELLS),
         "max_negatives": DPM_NEGATIVES,
         "hard_per_image": DPM_HARD,
-        "few_images": DPM_FEW_IMAGES,
-        "roots": few,
-        "mixture": few,
-        "parts": {"find_objects": 3, "mine": 3},
-        "last": {"find_objects": 1, "mine": 2},
+        "few_images": DPM_IMAGES,
+        "object_images": DPM_IMAGES,
+        "roots": once,
+        "mixture": once,
+        "parts": {"find_objects": 2, "mine": 2},
+        "last": None,
     }
     as_they_are = {**_without_augmentation(ground), "resize": None}
     return _config(ground, detector, train, as_they_are)
@@ -284,6 +285,7 @@ CHAIN = (
 def _config(ground: Ground, detector: Values, train: Values, data: Values | None = None) -> Values:
     return {
         "version": 1,
+        "seed": ground.terms.seed,
         "detector": detector,
         "data": data or ground.data,
         "train": train,
@@ -335,10 +337,11 @@ def _family(ground: Ground) -> BackboneFamily[Any]:
 
 
 def _by_gradient(ground: Ground) -> Values:
-    steps = ground.epochs * -(-ground.num_images // IMAGES_PER_STEP)
+    epochs = ground.terms.epochs
+    steps = epochs * -(-ground.num_images // IMAGES_PER_STEP)
     return {
         "type": "gradient",
-        "epochs": ground.epochs,
+        "epochs": epochs,
         "batch_size": IMAGES_PER_STEP,
         "optimizer": {"type": "adamw", "lr": ground.rate},
         "schedule": {"type": "cosine"},

@@ -11,7 +11,7 @@ from detkit.annotations.dataset import AnnotationSet
 from detkit.annotations.detect import detect_format
 from detkit.annotations.image_files import with_sizes
 from detkit.annotations.validity import box_problems
-from detkit.checks.recommend import choose_anchors, choose_resize, measure_objects
+from detkit.checks.recommend import ObjectSizes, choose_anchors, choose_resize, measure_objects
 from detkit.data.datasets.readers import read_sets
 from detkit.data.datasets.splits import divide
 from detkit.data.synthetic.dataset import is_embedded, write_synthetic
@@ -29,8 +29,15 @@ WINDOW_STRIDE = 0.3  # at 0.5 a grid misses so many objects that nothing is left
 CROPS_PER_STEP, CLASSIFIER_STEPS, MOST_EPOCHS = 32, 600, 100
 
 
-EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=40_000, crop_px=64)
-PHOTOS = Terms("resnet18", "IMAGENET1K_V1", width=1.0, boxes=500, regions=40_000, crop_px=128)
+ENLARGED, USUAL_SHORT_PX = 1.5, 600
+CELL_PX, SMALL_SHORT_PX = 8, 256  # in small images cells are half as wide
+
+MINUTES = 100.0
+"""Time for all detectors, on photographs of the user's."""
+
+EMBEDDED = Terms("resnet18", OBJECTS, width=0.25, boxes=300, regions=40_000, epochs=8, crop_px=64)
+PHOTOS = Terms("resnet18", "IMAGENET1K_V1", width=1.0, boxes=300, regions=40_000, epochs=4, crop_px=64)
+"""What the speed of a machine is measured on, before terms are fitted to it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
     sizes = measure_objects(images.trained_on, images.trained_on.sizes)
     if sizes is None:
         raise UserError("no labelled object has an area")
-    short, long = choose_resize(sizes, stride=STRIDE)
+    short, long = _size_of_images(sizes)
     scale = short / sizes.short_px
     (anchor_px,), ratios = choose_anchors(sizes, scale, 1, STRIDE)
     across = (sizes.short_px * sizes.long_px) ** 0.5
@@ -144,7 +151,19 @@ def common_ground(images: Images, terms: Terms, weights: str) -> Ground:
         terms=terms,
         num_images=images.trained_on.num_images,
         rate=1e-3 if learned_here else 2e-4,
+        cell_px=CELL_PX if sizes.short_px >= SMALL_SHORT_PX else CELL_PX // 2,
     )
+
+
+def _size_of_images(sizes: ObjectSizes) -> tuple[int, int]:
+    """Return (short_px, long_px) of whole images.
+
+    They are half as large again as `detkit init` makes them, up to the papers' 600 px: R-CNN sees each object
+    in a crop of its own, and three cells of a map say less than that.
+    """
+    short, long = choose_resize(sizes, stride=STRIDE)
+    factor = max(min(ENLARGED, USUAL_SHORT_PX / short), 1.0)
+    return round(short * factor), round(long * factor)
 
 
 def classifier_config(images: Images, terms: Terms) -> Values:
@@ -161,6 +180,7 @@ def classifier_config(images: Images, terms: Terms) -> Values:
     epochs = min(max(round(CLASSIFIER_STEPS / per_epoch), 1), MOST_EPOCHS)
     return {
         "version": 1,
+        "seed": terms.seed,
         "detector": {"type": "classifier", "backbone": backbone_of(terms), "crop_px": side},
         "data": {**images.data, "train": train, "resize": size},
         "train": {

@@ -111,12 +111,13 @@ def as_data_frame(found: Prediction) -> pandas.DataFrame:
 
 def as_supervision(found: Prediction) -> supervision.Detections:
     """Return `supervision.Detections`, with the names of the classes as data["class_name"]."""
-    return _installed("supervision").Detections(
+    made: supervision.Detections = _installed("supervision").Detections(
         xyxy=found.boxes,
         confidence=found.scores,
         class_id=found.labels,
         data={"class_name": np.array(found.names, dtype=str)},
     )
+    return made
 
 
 def _installed(package: str) -> Any:

@@ -65,7 +65,8 @@ def import_model(
     """Write a model file of a detector that another program trained.
 
     Args:
-        files: what the program left; of voc-release5 one or more *_final.mat, each for a class.
+        files: what the program left; of voc-release5 one or more *_final.mat, each for a class; of caffe a
+            .caffemodel, and perhaps its .prototxt and its mean image (.binaryproto).
         source: which program, a key of `detkit.detectors.importers.IMPORTERS`.
         out: the file to write; None takes one beside the first file, with the ending .safetensors.
         arch: the architecture, where the source has several.
@@ -95,10 +96,11 @@ def import_model(
     require_new(place)
     folder = None if cascade is None else Path(cascade)
     read = IMPORTERS[source](paths, Wanted(arch, tuple(classes), window, folder, cascade_threshold, norm_eps))
-    named = f"data.classes={flow(read.classes)}"
-    config = load_config(read.config, [named, *read.overrides, *overrides])
+    named = [f"data.classes={flow(read.classes)}"] if read.classes else []
+    config = load_config(read.config, [*named, *read.overrides, *overrides])
+    classes = tuple(config.data.classes)
     with Unfilled():
-        model = build_detector(config.detector, len(read.classes), config.seed, pretrained=False)
+        model = build_detector(config.detector, len(classes), config.seed, pretrained=False)
     try:
         fitted = model.load_state_dict(dict(read.state), strict=False)
     except RuntimeError as error:
@@ -109,14 +111,14 @@ def import_model(
     save_model(
         place,
         model,
-        classes=read.classes,
-        category_ids=range(1, len(read.classes) + 1),
+        classes=classes,
+        category_ids=range(1, len(classes) + 1),
         config_yaml=dump_config(config),
         licence=read.licence,
     )
     return Import(
         arch=config.detector.type,
-        classes=read.classes,
+        classes=classes,
         parameters=sum(value.numel() for value in model.state_dict().values()),
         unused=(*read.unused, *fitted.unexpected_keys),
         missing=tuple(name for name in fitted.missing_keys if not name.endswith(COUNTER)),

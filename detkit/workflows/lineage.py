@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from detkit.annotations.dataset import AnnotationSet
 from detkit.config.schema import Config
@@ -21,7 +21,8 @@ from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.errors import UserError
 from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known
-from detkit.lineage.chain import CHAIN, Link, Terms, Values
+from detkit.lineage.budget import BY_CROPS, BY_IMAGES, Speed, fitted_terms
+from detkit.lineage.chain import CHAIN, REGIONS_PER_IMAGE, Link, Terms, Values
 from detkit.lineage.common_settings import (
     OBJECTS,
     Images,
@@ -34,6 +35,7 @@ from detkit.lineage.losses import boxes_of_images, where_lost, without_suppressi
 from detkit.lineage.page import Ratio, Row, lineage_page, ratios_of, shown_seconds
 from detkit.lineage.photographs import draw_photographs, photographs
 from detkit.lineage.timing import time_by_image
+from detkit.names import counted
 from detkit.report.operating_point import operating_point
 from detkit.runtime.device import choose_device
 from detkit.runtime.environment import environment
@@ -42,11 +44,13 @@ from detkit.runtime.progress import say
 from detkit.storage.atomic import write_atomically
 from detkit.storage.folder_lock import locked
 from detkit.storage.run_folder import CHECKPOINT, CONFIG, MODEL, clear, made_folder, require_empty
+from detkit.training.staged.plan import StagedPlan
 from detkit.training.staged.stages import FOLDER as STAGES
 from detkit.workflows.evaluate import evaluate
+from detkit.workflows.plan import Plan, plan
 from detkit.workflows.train import train
 
-PAGE, RESULT, TERMS = "lineage.html", "lineage.json", "terms.json"
+PAGE, RESULT, TERMS, FITTED = "lineage.html", "lineage.json", "terms.json", "fitted.json"
 ROW, SPENT, SHOWN = "row.json", "spent.json", "shown"
 CLASSIFIER = "classifier"
 
@@ -84,7 +88,13 @@ class Lineage:
 
 
 def lineage(
-    dataset: str | Path, terms: Terms, *, out: str | Path | None = None, only: Sequence[str] = ()
+    dataset: str | Path,
+    terms: Terms,
+    *,
+    out: str | Path | None = None,
+    only: Sequence[str] = (),
+    minutes: float | None = None,
+    given: Sequence[str] = (),
 ) -> Lineage:
     """Learn, evaluate and time every detector of the chain, and write a page on it.
 
@@ -93,6 +103,9 @@ def lineage(
         terms: what all detectors have in common.
         out: a new folder, or one where this was begun: what is done there is not done again.
         only: names of the detectors; none is all. Others that are done there stay on the page.
+        minutes: let the terms be the largest with which all detectors end in that time on this machine; None
+            takes them as they are.
+        given: names of terms that stay as they are with `minutes`.
 
     Raises:
         UserError: the dataset cannot be read, a name is unknown, or the folder holds something else.
@@ -103,9 +116,11 @@ def lineage(
     folder = Path(out) if out is not None else None
     try:
         with made_folder(out, "lineage") as folder, locked(folder):
-            images = _begin(folder, dataset, terms)
+            images = _begin(folder, {"dataset": dataset, **asdict(terms), "minutes": minutes})
             say(f"run folder: {folder}", images.note)
             weights, pretrain_seconds = _weights(images, terms, folder)
+            if minutes is not None:
+                terms = _fitted(images, terms, weights, folder, minutes, given)
             ground = common_ground(images, terms, weights)
             data = DataConfig.model_validate({**images.data, "val": images.val})
             truth = open_validation_set(data).annotations
@@ -133,9 +148,9 @@ def _wanted(only: Sequence[str]) -> list[str]:
     return list(only) or names
 
 
-def _begin(folder: Path, dataset: str, terms: Terms) -> Images:
+def _begin(folder: Path, known_terms: dict[str, Any]) -> Images:
     """Look at the dataset, and note the terms in a new folder; refuse one that was begun on others."""
-    known_terms = {"dataset": dataset, **asdict(terms)}
+    dataset = known_terms["dataset"]
     if not (folder / TERMS).is_file():
         require_empty(folder)
         write_atomically(folder / TERMS, json.dumps(known_terms, indent=2))
@@ -163,6 +178,42 @@ def _weights(images: Images, terms: Terms, folder: Path) -> tuple[str, float | N
     say("classifier: the backbone learns to name the objects, cut out")
     spent = _train_once(Config.model_validate(classifier_config(images, terms)), place)
     return str((place / MODEL).resolve()), spent.seconds
+
+
+def _fitted(
+    images: Images, terms: Terms, weights: str, folder: Path, minutes: float, given: Sequence[str]
+) -> Terms:
+    """Return the terms with which all detectors end in time, by what a few steps of each take here."""
+    file = folder / FITTED
+    if file.is_file():
+        return Terms(**json.loads(file.read_bytes()))
+    say(f"measuring what this machine does in {minutes:g} minutes")
+    ground = common_ground(images, terms, weights)
+    plans = {
+        link.name: plan(Config.model_validate(link.config(ground)))
+        for link in CHAIN
+        if link.name in (BY_CROPS, *BY_IMAGES)
+    }
+    crops = cast(StagedPlan, plans[BY_CROPS])
+    epochs = [cast(Plan, plans[name]).epoch_seconds for name in BY_IMAGES]
+    if crops.step_seconds is None or None in epochs:
+        raise UserError("not even a few images fit into memory: take a smaller --width or --backbone")
+    data = DataConfig.model_validate({**images.data, "val": images.val})
+    speed = Speed(
+        crop_seconds=1 / crops.regions_per_second,
+        step_seconds=crops.step_seconds,
+        boxes=crops.num_regions / crops.num_images,
+        epoch_seconds=sum(filter(None, epochs)),
+        num_train=images.trained_on.num_images,
+        num_val=open_validation_set(data).annotations.num_images,
+    )
+    fitted = fitted_terms(terms, speed, 60 * minutes, frozenset(given))
+    write_atomically(file, json.dumps(asdict(fitted), indent=2))
+    say(
+        f"at most {fitted.boxes:,} proposals an image, crops of {fitted.crop_px} px, {fitted.regions:,} of "
+        f"them to tune on, {counted(fitted.epochs, 'epoch')} of whole images"
+    )
+    return fitted
 
 
 def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
@@ -264,8 +315,12 @@ def _train_once(config: Config, folder: Path) -> Spent:
 
 
 def _write(result: Lineage, dataset: str, terms: Terms, images: Images, truth: AnnotationSet) -> None:
-    notes = [f"{images.note}. At most {terms.boxes:,} proposals an image; every network is tuned on about "
-             f"{terms.regions:,} regions and starts from the same weights."]  # fmt: skip
+    of_images = terms.epochs * images.trained_on.num_images * REGIONS_PER_IMAGE
+    notes = [
+        f"{images.note}. At most {terms.boxes:,} proposals an image. All networks start from the same "
+        f"weights; those over crops are tuned on {terms.regions:,} regions, those that read whole images in "
+        f"{counted(terms.epochs, 'epoch')} on up to {of_images:,}."
+    ]
     if result.pretrain_seconds is not None:
         notes.append(
             "These weights were trained first, by a classifier of the objects, in "

@@ -24,6 +24,7 @@ ROOMS = {BACKBONES / family.name for family in FAMILIES}
 # files knows what is in them.
 PAPERS = set((ROOT / "detkit/detectors").glob("*/config.py"))
 PAPERS |= {ROOT / "detkit/detectors/faster_rcnn/torchvision.py", ROOT / "detkit/workflows/import_model.py"}
+PAPERS |= set((ROOT / "detkit/detectors").glob("caffe*.py"))
 SOURCES = [
     path
     for path in sorted((ROOT / "detkit").rglob("*.py"))

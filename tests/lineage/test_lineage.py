@@ -24,7 +24,7 @@ from detkit.workflows import lineage as whole
 from detkit.workflows.lineage import Lineage, lineage
 from tests.reference.golden import golden_text
 
-TINY = replace(EMBEDDED, width=0.125, boxes=20, regions=128, crop_px=48)
+TINY = replace(EMBEDDED, width=0.125, boxes=20, regions=128, epochs=1, crop_px=48)
 ROW_KEYS = {"detector", "ap50", "ap", "recall", "train_seconds", "test_seconds", "proposal_seconds"}
 
 
@@ -56,7 +56,7 @@ def row(name: str, *, train: float = 1, proposals: float = 1, network: float = 1
 
 
 def ground(backbone: str) -> Ground:
-    terms = Terms(backbone, "none", 1.0, 300, 6400, 96)
+    terms = Terms(backbone, "none", 1.0, boxes=300, regions=6400, epochs=4, crop_px=96, seed=5)
     return Ground(
         backbone=backbone_of(terms),
         data={
@@ -69,6 +69,7 @@ def ground(backbone: str) -> Ground:
         terms=terms,
         num_images=50,
         rate=1e-3,
+        cell_px=8,
     )
 
 
@@ -80,6 +81,7 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         assert config.data.val is None
         learning: Any = config.train
         detector: Any = config.detector
+        assert config.seed == 5
         if link.name == "sppnet":
             assert detector.backbone.freeze_at == 5
             assert (learning.fine_tune is None) == (detector.head.features == "pool5")
@@ -88,11 +90,11 @@ def test_every_detector_takes_every_backbone_on_equal_terms(backbone: str) -> No
         ):
             continue
         if learning.type == "gradient":
-            regions = learning.epochs * common.num_images * REGIONS_PER_IMAGE
+            assert learning.epochs == common.terms.epochs
             assert detector.head.batch_per_image == REGIONS_PER_IMAGE
         else:
             regions = learning.fine_tune.steps * learning.fine_tune.batch_size
-        assert regions == common.terms.regions
+            assert regions == common.terms.regions
 
 
 @pytest.mark.parametrize("name", ["resnet", "resnet19", "vgg", "alexnet7", "lenet", ""])
@@ -162,7 +164,8 @@ def test_what_is_done_is_not_done_again(
     assert both.rows[0].boxes_per_image == pytest.approx(20)
     page = (tmp_path / "out" / whole.PAGE).read_text("utf-8")
     assert page.count('src="data:image/jpeg') == len(both.rows)  # in the photograph with more objects
-    options = {"width": TINY.width, "boxes": TINY.boxes, "regions": TINY.regions, "crop-px": TINY.crop_px}
+    names = ("width", "boxes", "regions", "epochs", "crop_px")
+    options = {name.replace("_", "-"): getattr(TINY, name) for name in names}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     capsys.readouterr()
     out = ["--out", str(tmp_path / "out"), "--detector", "fast_rcnn", "--json", "-"]
@@ -214,6 +217,34 @@ def test_a_detector_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
     found = run(tmp_path / "out", "fast_rcnn", terms=terms, dataset=str(tmp_path / "data"))
     assert found.pretrain_seconds is None
     assert [one.detector for one in found.rows] == ["fast_rcnn"]
+
+
+def test_terms_are_fitted_to_the_time_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic(tmp_path / "data", "voc", 3, 2)
+    asked = ["lineage", str(tmp_path / "data"), "--weights", "none", "--width", "0.125", "--boxes", "20"]
+    out = ["--detector", "fast_rcnn", "--seed", "3", "--out", str(tmp_path / "out")]
+    planned: list[str] = []
+
+    def plan(config: Config) -> Any:
+        planned.append(config.detector.type)
+        by_crops = SimpleNamespace(step_seconds=1e6, regions_per_second=1e-3, num_regions=9, num_images=3)
+        return by_crops if config.detector.type == "rcnn" else SimpleNamespace(epoch_seconds=1e6)
+
+    monkeypatch.setattr(whole, "plan", plan)
+    assert main([*asked, *out]) == 0
+    assert planned == ["overfeat", "rcnn", "fast_rcnn", "faster_rcnn", "cascade_rcnn"]
+    assert "at most 20 proposals an image, crops of 48 px, 20,000 of them to tune on, 1 epoch of" in (
+        capsys.readouterr().err
+    )
+    config = yaml.safe_load((tmp_path / "out/fast_rcnn/config.yaml").read_text("utf-8"))
+    assert (config["train"]["epochs"], config["seed"]) == (1, 3)
+    assert main([*asked, *out]) == 0
+    assert len(planned) == 5  # as it was fitted before
+    capsys.readouterr()
+    assert main([*asked, *out, "--minutes", "5"]) == 2
+    assert "was begun with minutes 100.0, not 5.0" in capsys.readouterr().err
 
 
 def test_an_unknown_detector_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from detkit.data.transforms.geometric import Affine, Flip, RandomCrop, Transform
 from detkit.data.transforms.lens import LensDistortion
 from detkit.data.transforms.resize import (
     Resize,
+    ResizeLikeCaffe,
     ResizeLikeTorchvision,
     ScaleCrop,
     keep_size,
@@ -22,7 +23,11 @@ from detkit.data.transforms.resize import (
 from detkit.errors import UserError
 from detkit.spec import CustomConfig, Spec
 
-_LIKE: Mapping[str, type[Resize]] = {"detkit": Resize, "torchvision": ResizeLikeTorchvision}
+_LIKE: Mapping[str, type[Resize]] = {
+    "detkit": Resize,
+    "torchvision": ResizeLikeTorchvision,
+    "caffe": ResizeLikeCaffe,
+}
 
 
 def resizing(size: spec.ResizeConfig | None) -> Transform:

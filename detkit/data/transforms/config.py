@@ -16,9 +16,10 @@ class ResizeConfig(Spec):
     """Length of the short side in pixels."""
     long_px: Count = 1000
     """Upper limit of the long side in pixels."""
-    like: Literal["detkit", "torchvision"] = "detkit"
+    like: Literal["detkit", "torchvision", "caffe"] = "detkit"
     """Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes;
-    torchvision's samples between normalised pixels and rounds sides down, for weights from there."""
+    torchvision's samples between normalised pixels and rounds sides down, for weights from there; so does
+    that of Caffe's Fast and Faster R-CNN, which rounds to the nearest and has a mean of its own."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ResizeConfig:

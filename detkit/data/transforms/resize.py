@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from detkit.data.transforms.geometric import Transform, move, scaling
 from detkit.structures import IMAGENET_MEAN, IMAGENET_STD, Target
 
 NO_LIMIT = 1 << 30  # of the long side, in pixels
+CAFFE_MEAN = (122.7717, 115.9465, 102.9801)
+"""Mean of red, green and blue, of 0 to 255, that Fast and Faster R-CNN's programs subtract."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,32 @@ class ResizeLikeTorchvision(Resize):
         seen = interpolate(seen, scale_factor=scale, mode="bilinear", recompute_scale_factor=True)[0]
         size = (seen.shape[1], seen.shape[2])
         return seen, move(target, scaling(size[1] / width, size[0] / height), size)
+
+
+class ResizeLikeCaffe(Resize):
+    """Gives the pixels that the programs of Fast and Faster R-CNN see, in float32 and RGB.
+
+    Their own mean is subtracted, so that padding stands for it, and then it is interpolated, bilinear without
+    averaging; sides are rounded to the nearest. The deviation they are divided by is ImageNet's, as that of
+    all weights here.
+    """
+
+    def __call__(
+        self, image: Tensor, target: Target, generator: np.random.Generator
+    ) -> tuple[Tensor, Target]:
+        """Return the normalised image and the target at the new size."""
+        short_px = self.short_px[int(generator.integers(len(self.short_px)))]
+        height, width = image.shape[1:]
+        seen = image.permute(1, 2, 0).numpy().astype(np.float32) - np.array(CAFFE_MEAN, np.float32)
+        scale = short_px / min(height, width)
+        if round(scale * max(height, width)) > self.long_px:
+            scale = self.long_px / max(height, width)
+        seen = np.asarray(
+            cv2.resize(seen, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), np.float32
+        )
+        size = (seen.shape[0], seen.shape[1])
+        pixels = torch.from_numpy(seen / (255 * np.array(IMAGENET_STD, np.float32))).permute(2, 0, 1)
+        return pixels, move(target, scaling(size[1] / width, size[0] / height), size)
 
 
 def keep_size(image: Tensor, target: Target, _: np.random.Generator) -> tuple[Tensor, Target]:

@@ -65,10 +65,12 @@ class LatentSVMConfig(TrainConfig):
     negative_iou: Fraction | None = 0.3
     """Placements below this IoU with each object of the class are negatives. Null takes them of images
     without the class alone, as release 5 does, which needs such images."""
+    object_images: Count | None = None
+    """So many images with objects of a class are learned from, of each shape; null takes all."""
     hard_per_image: Count = 200
     """Most hard negatives of an image in one mining, the best."""
     few_images: Count = 200
-    """So many images are mined before the last stage, at random; it mines all."""
+    """So many images are mined before the last rounds, at random; these mine all."""
     max_negatives: Count = 24_000
     """Most negatives that are kept; nine for each object, if that is more."""
     memory_mb: Count = 2000
@@ -79,8 +81,8 @@ class LatentSVMConfig(TrainConfig):
     """All roots, which compete for the objects."""
     parts: RoundsConfig = RoundsConfig(find_objects=8, mine=10)
     """All with their parts."""
-    last: RoundsConfig = RoundsConfig(find_objects=1, mine=5)
-    """The same, with the negatives of all images."""
+    last: RoundsConfig | None = RoundsConfig(find_objects=1, mine=5)
+    """The same, with the negatives of all images; null takes none but those of a few, in any stage."""
     box_ridge: NonNegative = 0.01
     """Weight of the coefficients' norm against the squared errors of box prediction (0 in release 5, which
     needs many objects)."""

@@ -85,6 +85,7 @@ class ClassImages:
         hard_per_image: most negatives of an image, the best.
         num_threads: images at a time.
         shapes: height over width that objects have at least, and are below.
+        most: images with objects to learn from; None is all.
     """
 
     images: DetectionDataset
@@ -96,11 +97,15 @@ class ClassImages:
     hard_per_image: int
     num_threads: int
     shapes: tuple[float, float] = (0.0, np.inf)
+    most: int | None = None
 
     def with_objects(self) -> list[int]:
-        """Return the images that have objects to learn from."""
+        """Return the images that have objects to learn from, or of too many some at equal distances."""
         targets = map(self.images.index.target, range(len(self.images)))
-        return [image for image, target in enumerate(targets) if self._chosen(target).any()]
+        found = [image for image, target in enumerate(targets) if self._chosen(target).any()]
+        if self.most is None or len(found) <= self.most:
+            return found
+        return [found[place * len(found) // self.most] for place in range(self.most)]
 
     def with_negatives(self) -> list[int]:
         """Return the images that negatives are taken from."""

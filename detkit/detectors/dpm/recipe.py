@@ -160,6 +160,7 @@ class _Training:
             negative_iou=how.negative_iou,
             hard_per_image=how.hard_per_image,
             num_threads=torch.get_num_threads(),
+            most=how.object_images,
         )
 
     def each_class(self, make: Callable[[int, Path], None], part: Path) -> None:
@@ -225,7 +226,7 @@ class _Training:
             features[turned] = mirrored(features[turned])
         star = StarWeights.of_root(size, detector.part_size, mirrored=False)
         state = Descent.begin([star])
-        background = self._background(images, few=False)
+        background = self._background(images, few=self.how.last is None)
         each = max(self.how.max_negatives // len(background), 1)
         with ProgressLine(f"{what}: random windows", len(background)) as progress:
             for done, image in enumerate(background, 1):
@@ -243,6 +244,10 @@ class _Training:
 
     def parts(self, label: int, file: Path) -> None:
         """Give the roots of a class parts, and train all; then with the negatives of all images."""
+        last = self.how.last
+        if last is None:
+            self._with_all(label, file, self.how.parts, self._with_parts, "parts", few=True)
+            return
         between = file.with_name(f"{file.stem}_few.safetensors")
         if not between.exists():
             self._with_all(label, between, self.how.parts, self._with_parts, "parts", few=True)
@@ -250,7 +255,7 @@ class _Training:
         def trained(_: int) -> list[StarWeights]:
             return read_stars(between, self.detector)
 
-        self._with_all(label, file, self.how.last, trained, "all images", few=False)
+        self._with_all(label, file, last, trained, "all images", few=False)
         between.unlink()
 
     def _stars_before(self, label: int) -> list[StarWeights]:

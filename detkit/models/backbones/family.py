@@ -174,7 +174,8 @@ class BackboneFamily(Generic[ConfigT]):
 
 def _keys_of_layers(spec: BackboneConfig) -> dict[str, Any]:
     """Return the keys that say which of its family a network is, at any width and with any norm."""
-    return {k: v for k, v in _keys_of_network(spec).items() if k not in ("width", "norm", "batch_norm")}
+    others = ("width", "norm", "batch_norm", "ceil_mode")
+    return {k: v for k, v in _keys_of_network(spec).items() if k not in others}
 
 
 def _keys_of_network(spec: BackboneConfig) -> dict[str, Any]:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from detkit.data.transforms.builder import resizing
 from detkit.data.transforms.config import ResizeConfig
 from detkit.data.transforms.resize import Resize, ScaleCrop, whole_image
-from detkit.structures import Target
+from detkit.structures import IMAGENET_STD, Target
+from tests.reference.caffe_networks import resized as resized_by_caffe
 
 LABEL = Target.of(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([3]), image=7)
 
@@ -88,3 +90,23 @@ def test_both_sides_may_have_one_limit() -> None:
     assert ResizeConfig(short_px=600, long_px=600).long_px == 600
     with pytest.raises(ValueError, match=r"short_px \(601\) must not exceed long_px \(600\)"):
         ResizeConfig(short_px=601, long_px=600)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "wanted"),
+    [((30, 43), 2.0, (60, 86)), ((90, 121), 2 / 3, (60, 81)), ((30, 77), 100 / 77, (39, 100))],
+)
+def test_like_caffe_gives_what_fast_rcnns_program_sees(
+    size: tuple[int, int], scale: float, wanted: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    rule = resizing(ResizeConfig(short_px=60, long_px=100, like="caffe"))
+    target = Target.of(torch.tensor([[0.0, 0, size[1], size[0]]]), torch.tensor([3]))
+    image, target = rule(torch.from_numpy(pixels).permute(2, 0, 1), target, np.random.default_rng(0))
+    assert image.shape[1:] == wanted
+    assert image.dtype == torch.float32
+    assert target.boxes.tolist() == [[0, 0, wanted[1], wanted[0]]]
+    # Blue, green and red less their mean; here red, green and blue over their deviation.
+    seen = torch.from_numpy(resized_by_caffe(pixels, scale, wanted)[0]).flip(0)
+    std = 255 * torch.tensor(IMAGENET_STD, dtype=torch.float64)[:, None, None]
+    torch.testing.assert_close(image.double() * std, seen, rtol=0, atol=1e-2)

@@ -165,6 +165,9 @@ def test_images_are_chosen_by_their_objects(images: ClassImages) -> None:
     assert without.with_negatives() == [image for image in range(6) if 1 not in labels[image]]
     tall = replace(images, shapes=(100.0, np.inf))
     assert tall.with_objects() == []
+    found = images.with_objects()
+    assert replace(images, most=2).with_objects() == [found[0], found[len(found) // 2]]
+    assert replace(images, most=len(found)).with_objects() == found
     assert tall.objects(with_class(images))[1].shape == (0, 4)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from detkit.config.load import load_config
 from detkit.detectors.dpm import recipe
-from detkit.detectors.dpm.descent import Descent
+from detkit.detectors.dpm.descent import Descent, train_round
 from detkit.errors import UserError
 from detkit.ops.boxes import pairwise_iou
 from detkit.runs.predictor import load_detector
@@ -162,6 +162,32 @@ def test_weights_to_start_from_are_refused(tmp_path: Path, whole: Path, data: st
 def test_what_does_not_go_together_is_refused(change: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         load_config("dpm_synthetic", [change])
+
+
+def test_without_last_rounds_only_some_images_are_looked_at(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[tuple[str, int, int]] = []
+
+    def noted(
+        state: Any, images: Any, objects: Any, background: Any, how: Any, limits: Any, what: str
+    ) -> None:
+        rounds.append((what, len(objects), len(background)))
+        train_round(state, images, objects, background, how, limits, what)
+
+    windows: set[int] = set()
+
+    def random_negatives(images: Any, star: Any, image: int, *more: Any) -> Any:
+        windows.add(image)
+        return of_image(images, star, image, *more)
+
+    of_image = recipe.ClassImages.random_negatives
+    monkeypatch.setattr(recipe, "train_round", noted)
+    monkeypatch.setattr(recipe.ClassImages, "random_negatives", random_negatives)
+    trained(data, tmp_path / "run", "train.last=null", "train.object_images=2")
+    assert {what.split(",")[1].strip()[:4] for what, _, _ in rounds} == {"root", "mixt", "part"}
+    assert all((objects, background) == (2, 3) for _, objects, background in rounds)
+    assert len(windows) < 6
 
 
 @pytest.mark.slow

@@ -20,6 +20,9 @@ class VGGConfig(BackboneConfig):
     norm: Norm = "frozen"
     """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
     them from each process's batch, `sync` from the batch of all processes."""
+    ceil_mode: bool = False
+    """Poolings round the size of a map up, as Caffe's do, instead of down: 600 pixels become 38 cells of
+    conv5, not 37."""
 
 
 VGG = BackboneFamily(

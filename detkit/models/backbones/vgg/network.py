@@ -24,6 +24,7 @@ class VGG(SequentialBackbone):
         width: multiplier of every number of channels.
         freeze_at: how many of the five groups of convolutions, from the input on, stay as they are.
         pyramid: whether to give four maps.
+        ceil_mode: whether poolings round the size of a map up.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class VGG(SequentialBackbone):
         width: float = 1.0,
         freeze_at: int = 0,
         pyramid: bool = False,
+        ceil_mode: bool = False,
     ) -> None:
         layers: list[nn.Module] = []
         pools: list[int] = []
@@ -49,6 +51,6 @@ class VGG(SequentialBackbone):
                 layers.append(nn.ReLU(inplace=True))
                 channels_in = channels
             pools.append(len(layers))
-            layers.append(nn.MaxPool2d(2))
+            layers.append(nn.MaxPool2d(2, ceil_mode=ceil_mode))
         ends = [*pools[FIRST_OF_PYRAMID:], len(layers)] if pyramid else pools[-1:]
         super().__init__(nn.Sequential(*layers), ends, width=width)

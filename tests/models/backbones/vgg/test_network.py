@@ -9,6 +9,7 @@ import torchvision
 from detkit.models.backbones.vgg.network import VGG
 from detkit.models.pretrained import load_weights
 from tests.models.backbones.networks import fresh, trainable
+from tests.reference.caffe_layers import num_windows
 
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg11_bn"])
@@ -33,6 +34,20 @@ def test_vgg_has_torchvisions_keys(depth: int, batch_norm: bool) -> None:
         ours = VGG(depth=depth, batch_norm=batch_norm, norm="trainable", width=1, freeze_at=0, pyramid=False)
     wanted = {k: v.shape for k, v in theirs.state_dict().items() if k.startswith("features")}
     assert {k: v.shape for k, v in ours.state_dict().items()} == wanted
+
+
+@pytest.mark.parametrize("pixels", [75, 600, 563])
+def test_ceil_mode_makes_the_maps_of_caffe(pixels: int) -> None:
+    cells = pixels
+    for _ in range(4):
+        cells = num_windows(cells, 2, 2, 0)
+    with torch.device("meta"):
+        up, down = (
+            VGG(depth=11, width=0.125, ceil_mode=mode)(torch.zeros(1, 3, pixels, 32))
+            for mode in (True, False)
+        )
+    assert up[0].shape[2] == cells
+    assert down[0].shape[2] == pixels // 16
 
 
 def test_freezing_goes_from_the_input_on() -> None:
