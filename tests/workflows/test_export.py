@@ -19,6 +19,7 @@ from detkit.workflows import export as workflow
 from detkit.workflows.export import export
 
 LIKE_TORCHVISION = (
+    "detector.neck.channels=256",
     "detector.proposals.channels=0",
     "detector.head.channels=1024",
     "detector.regions.aligned=false",

@@ -79,7 +79,7 @@ class Classifier(ImageInput):
             raise UserError("detector.views.scales: an exported graph sees an image in one size; take [1.0]")
         cuts = views_padded(self.prepare_padded(images), images.sizes, self.crop_px, self.crops)
         scores = self.logits(cuts.flatten(0, 1)).float().softmax(dim=1)
-        means = scores.unflatten(0, cuts.shape[:2]).mean(dim=1)
+        means = torch.unflatten(scores, 0, cuts.shape[:2]).mean(dim=1)
         best, labels = means.topk(min(self.top, means.shape[1]), dim=1)
         sides = images.originals.flip(1).float()
         box = torch.cat([torch.zeros_like(sides), sides], dim=1)[:, None]

@@ -123,7 +123,7 @@ class Localizer(ImageInput):
         points = decode_points(_pairs(own), images.sizes.repeat_interleave(number, 0))
         seen = boxes[:, :number] * scale.repeat(1, 2)[:, None]
         refined = self.keypoints.refine(pixels.repeat_interleave(number, 0), points, seen.flatten(0, 1))
-        refined = refined.unflatten(0, (-1, number)) / scale[:, None, None]
+        refined = torch.unflatten(refined, 0, (-1, number)) / scale[:, None, None]
         return refined.expand(-1, codes.shape[1], -1, -1)
 
     def _of_each(self, codes: Tensor, labels: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ def _shares(lengths: Tensor, room: int, side: int) -> Tensor:
 
 def _pairs(codes: Tensor) -> Tensor:
     """Return (N, P, 2) of (N, 2 P) codes."""
-    return codes.unflatten(1, (-1, 2))
+    return torch.unflatten(codes, 1, (-1, 2))
 
 
 def _largest(target: Target) -> int | None:

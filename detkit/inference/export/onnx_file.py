@@ -68,8 +68,10 @@ def write_onnx(graph: Graph, file: Path, metadata: Mapping[str, str]) -> int:
 
 def _translations() -> dict[Any, Callable[..., Any]]:
     """Return what stands in ONNX for the operators that its exporter does not know, or knows wrongly."""
-    from onnxscript import opset18 as op
+    import onnxscript
     from torchvision import ops  # noqa: F401  (registers its operators)
+
+    op: Any = onnxscript.opset18
 
     def keeps_in_onnx(boxes, scores, iou: float):  # type: ignore[no-untyped-def]  # read by the exporter
         room = op.Shape(scores, start=1, end=2)

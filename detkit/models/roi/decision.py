@@ -134,7 +134,7 @@ class RidgeDeltas(nn.Module):
         """Return (R, K, 4) deltas for `detkit.models.roi.selection.CODER`."""
         with torch.autocast(features.device.type, enabled=False):
             deltas: Tensor = self.bbox_pred(features.float())
-        return deltas.unflatten(1, (-1, 4))
+        return torch.unflatten(deltas, 1, (-1, 4))
 
 
 class StagedDecision(Decision):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from detkit.models.roi.decision import Decision, scores_and_margins
-from detkit.models.roi.region_features import RegionFeatures
+from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.selection import Selection
 from detkit.ops.padded import NOTHING, best_of, clip_each, rows_at, unsuppressed
@@ -39,13 +40,16 @@ def detect_padded(
 
 
 def features_padded(
-    features: RegionFeatures, maps: Sequence[Tensor], boxes: Tensor, pixel_px: Tensor | None = None
+    features: RegionFeatures | CustomRegionFeatures,
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    pixel_px: Tensor | None = None,
 ) -> Tensor:
     """Return (B * P, C, size, size) features of (B, P, 4) regions; see `RegionFeatures.of_images`."""
     number, regions = boxes.shape[:2]
     image = torch.arange(number, device=boxes.device)[:, None].expand(-1, regions).flatten()
     side = 1.0 if pixel_px is None else pixel_px[image][:, None]
-    return features.of_images(maps, boxes.flatten(0, 1), image, side)
+    return cast(RegionFeatures, features).of_images(maps, boxes.flatten(0, 1), image, side)
 
 
 def decided(decision: Decision, vectors: Tensor, moved_by: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,9 +87,9 @@ def select_padded(
     regions = boxes[:, None].expand(-1, classes, -1, -1)
     if selection.per_class is not None:
         best, places = best_of(score.flatten(0, 1), selection.per_class)
-        by_class = rows_at(by_class.flatten(0, 1), places).unflatten(0, (batch, classes))
-        regions = rows_at(regions.flatten(0, 1), places).unflatten(0, (batch, classes))
-        score = best.unflatten(0, (batch, classes))
+        by_class = torch.unflatten(rows_at(by_class.flatten(0, 1), places), 0, (batch, classes))
+        regions = torch.unflatten(rows_at(regions.flatten(0, 1), places), 0, (batch, classes))
+        score = torch.unflatten(best, 0, (batch, classes))
     moved = selection.coder.decode(by_class.reshape(-1, 4), regions.reshape(-1, 4)).view(by_class.shape)
     decoded = clip_each(moved, sizes)
     score = score.masked_fill(~(decoded[..., 2:] > decoded[..., :2]).all(dim=-1), NOTHING)
