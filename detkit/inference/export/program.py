@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
+from torch.nn import functional as F
 
-from detkit.inference.export.graph import Call, Graph
+from detkit.inference.export.graph import IMAGES, Call, Graph
 from detkit.ops.padded import NOTHING
 
 
@@ -34,13 +36,23 @@ def write_program(graph: Graph, file: Path, metadata: Mapping[str, str]) -> None
 
 def run_program(file: Path) -> Call:
     """Return a file of `torch.export` as a function."""
-    module = torch.export.load(io.BytesIO(file.read_bytes())).module()
+    program = torch.export.load(io.BytesIO(file.read_bytes()))
+    module, (least_height, least_width) = program.module(), _least_sides(program)
 
     def call(arrays):  # type: ignore[no-untyped-def]
+        images, *rest = map(torch.from_numpy, arrays.values())
+        missing = (max(0, least_width - images.shape[3]), max(0, least_height - images.shape[2]))
         with torch.no_grad():
-            return [one.numpy() for one in module(*(torch.from_numpy(each) for each in arrays.values()))]
+            return [one.numpy() for one in module(F.pad(images, (0, missing[0], 0, missing[1])), *rest)]
 
     return call
+
+
+def _least_sides(program: ExportedProgram) -> list[int]:
+    """Return height and width that images have at least; smaller ones can be padded."""
+    images = next(iter(program.graph.find_nodes(op="placeholder", target=IMAGES[0])))
+    sides = images.meta["val"].shape[2:]
+    return [int(program.range_constraints[side.node.expr].lower) for side in sides]
 
 
 def _keeps_by_torchvision(boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
