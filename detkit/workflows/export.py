@@ -169,7 +169,9 @@ def export(
         "precision": precision,
         **made.described,
         "source": place.name,
-        "digests_blake2b": digests_of_files([str(place), str(file)], 2),
+        "digests_blake2b": dict(
+            zip(("source", "out"), digests_of_files([str(place), str(file)], 2), strict=True)
+        ),
         "versions": _versions(),
         "difference": vars(result.difference),
         "tolerance": {name: value for name, value in vars(TOLERANCES[precision]).items() if isfinite(value)},

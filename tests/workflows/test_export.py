@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -83,6 +86,31 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("weights", "out", "said"),
+    [
+        ("none.safetensors", "mine.onnx", "none.safetensors"),
+        ("model.safetensors", ".", "exists already"),
+        ("model.safetensors", "model.safetensors", "exists already"),
+    ],
+)
+def test_wrong_paths_are_named_before_any_work(
+    weights: str, out: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "_make", None)
+    model_file(tmp_path)
+    ran = CliRunner().invoke(app, ["export", str(tmp_path / weights), "-o", str(tmp_path / out)])
+    assert ran.exit_code == 2
+    assert said in ran.output
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match="needs onnxscript, which is not installed: pip install"):
+        export(model_file(tmp_path), "onnx")
+
+
+@pytest.mark.parametrize(
     ("overrides", "said"),
     [
         ((), r"detector\.backbone\.width: .* has 1\.0; this one 0\.25"),
@@ -115,6 +143,19 @@ def test_an_exported_detector_comes_with_its_certificate(to: str, tmp_path: Path
     assert certificate["difference"]["detections"] > 20
     assert len(certificate["difference"]["batches"]) == 9
     assert certificate["source"] == "model.safetensors"
+    assert certificate["digests_blake2b"] == {"source": digest(file), "out": digest(target)}
+    if to == "onnx":
+        graph = onnx.load(target).graph
+        sides = [
+            [side.dim_param or side.dim_value for side in one.type.tensor_type.shape.dim]
+            for one in graph.input
+        ]
+        assert sides == [["batch", 3, "height", "width"], ["batch", 2], ["batch", 2]]
+        assert {node.domain for node in graph.node} == {""}, "operators of the standard alone"
+
+
+def digest(file: Path) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
 
 
 @pytest.mark.slow
@@ -153,6 +194,7 @@ def test_torchvision_finds_the_same_with_the_written_state(tmp_path: Path) -> No
     assert result.difference.detections > 20
     assert result.notes == ()
     certificate = json.loads((tmp_path / "model.pth.json").read_text())
+    assert certificate["digests_blake2b"] == {"source": digest(file), "out": digest(tmp_path / "model.pth")}
     theirs = FasterRCNN(
         resnet_fpn_backbone(backbone_name=certificate["resnet_fpn_backbone"], weights=None),
         rpn_anchor_generator=AnchorGenerator(**certificate["rpn_anchor_generator"]),

@@ -131,18 +131,10 @@ def _built(config: Any, arguments: Mapping[str, Any], *, second: bool) -> tuple[
         made = detection.fasterrcnn_resnet50_fpn_v2(**nothing, rpn_anchor_generator=generator, **arguments)
     else:
         family = family_of(config.backbone)
-        backbone = next(
-            (
-                name
-                for name, keys in family.published.items()
-                if {"groups": 1, "width_per_group": 64, **keys}
-                == {key: getattr(config.backbone, key) for key in ("depth", "groups", "width_per_group")}
-            ),
-            None,
-        )
-        if backbone is None:
+        backbone = family.published_name(config.backbone)
+        if backbone not in family.published:
             raise UserError(
-                "detector.backbone: torchvision has no such ResNet; it has " + ", ".join(family.published)
+                f"detector.backbone: torchvision has no {backbone}; it has {', '.join(family.published)}"
             )
         network = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=5)
         made = detection.FasterRCNN(network, rpn_anchor_generator=generator, **arguments)

@@ -23,6 +23,7 @@ OUTPUTS = ("boxes", "scores", "labels", "num_detections", "keypoints")
 Arrays = Mapping[str, NDArray[Any]]
 Call = Callable[[Arrays], Sequence[NDArray[Any]]]
 
+_OPEN = {"images": {2: "height", 3: "width"}, "proposals": {1: "regions"}}
 _SIZE = 203, 250  # of the images that a graph is traced with; no number that a layer would divide
 
 
@@ -38,6 +39,7 @@ class Graph(nn.Module):
 
     Attributes:
         inputs: names of what it takes.
+        axes: names of the open dimensions of each input.
         outputs: names of what it gives.
     """
 
@@ -45,6 +47,7 @@ class Graph(nn.Module):
         super().__init__()
         self.model, self.is_normalised = model.requires_grad_(False), is_normalised
         self.inputs = IMAGES + (PROPOSALS if is_given else ())
+        self.axes = {name: {0: "batch", **_OPEN.get(name, {})} for name in self.inputs}
         keep_folds(model)
         with torch.no_grad():
             self.outputs = OUTPUTS[: len(self(*self.example()))]
@@ -74,17 +77,16 @@ class Graph(nn.Module):
 
     def exported(self) -> ExportedProgram:
         """Return the graph by `torch.export`, for any number and size of images."""
-        batch = Dim("batch", max=1 << 12)
-        sides = {2: Dim.AUTO, 3: Dim.AUTO}  # the least that a network's layers leave anything of
-        shapes: dict[str, Any] = {name: {0: batch} for name in self.inputs}
-        shapes["images"] |= sides
-        if "proposals" in shapes:
-            shapes["proposals"] |= {1: Dim("regions", max=1 << 20)}
-        places = {name: shapes.get(name) for name in (*IMAGES, *PROPOSALS)[: len(self.inputs)]}
+        dims = {"batch": Dim("batch", max=1 << 12), "regions": Dim("regions", max=1 << 20)}
+        # Of height and width, the least that a network's layers leave anything of.
+        shapes = {
+            name: {place: dims.get(axis, Dim.AUTO) for place, axis in axes.items()}
+            for name, axes in self.axes.items()
+        }
         # The warnings are torch's own, of what it is about to change.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            return torch.export.export(self, self.example(), dynamic_shapes=places, strict=False)
+            return torch.export.export(self, self.example(), dynamic_shapes=shapes, strict=False)
 
 
 class GraphDetector(nn.Module):

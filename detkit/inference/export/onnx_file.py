@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -54,6 +55,7 @@ def write_onnx(graph: Graph, file: Path, metadata: Mapping[str, str]) -> int:
             (),
             input_names=graph.inputs,
             output_names=graph.outputs,
+            dynamic_shapes=graph.axes,
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -134,17 +136,21 @@ def quantise(file: Path, quantised: Path, calibration: Iterable[Arrays]) -> None
 
     nodes = onnx.load(file, load_external_data=False).graph.node
     last = [node.name for node in nodes if any(part in name for name in node.input for part in _LAST_LAYERS)]
-    quantize_static(
-        file,
-        quantised,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-        nodes_to_exclude=last,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        activation_type=QuantType.QUInt8,
-    )
+    logging.disable(logging.WARNING)  # the root logger is told that shapes could be inferred before
+    try:
+        quantize_static(
+            file,
+            quantised,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            nodes_to_exclude=last,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def run_onnx(file: Path) -> Call:
