@@ -14,7 +14,7 @@ from torch import nn
 from detkit.errors import UserError
 from detkit.inference.export.graph import Arrays, Call, Graph
 from detkit.models.norm import FrozenBatchNorm
-from detkit.models.roi.decision import RidgeDeltas, SVMScores
+from detkit.models.roi.decision import fitted_in_float32
 from detkit.ops.padded import keeps  # noqa: F401  (registers the operator)
 
 OPSET = 20
@@ -106,11 +106,9 @@ def halve(model: nn.Module) -> None:
     Args:
         model: whose frozen norms are folded already, which float16 could not do.
     """
-    model.half()
+    fitted_in_float32(model.half())
     for module in model.modules():
-        if isinstance(module, SVMScores | RidgeDeltas):
-            module.float()
-        elif isinstance(module, FrozenBatchNorm) and module.kept is not None:
+        if isinstance(module, FrozenBatchNorm) and module.kept is not None:
             for weight, shift in list(module.kept.values()):
                 module.kept = {torch.float16: (weight.half(), shift.half())}
 

@@ -137,6 +137,13 @@ class RidgeDeltas(nn.Module):
         return torch.unflatten(deltas, 1, (-1, 4))
 
 
+def fitted_in_float32(model: nn.Module) -> None:
+    """Let what was fitted to features of a network compute in float32, whatever the network does."""
+    for module in model.modules():
+        if isinstance(module, SVMScores | RidgeDeltas):
+            module.float()
+
+
 class StagedDecision(Decision):
     """A softmax that fine-tunes the network, and SVMs and ridge regression fitted to its features afterwards.
 
