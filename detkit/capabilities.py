@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
 
 Layer = Literal["pool5", "fc6", "fc7"]
 """A layer that features of a region are taken from."""
@@ -28,6 +28,15 @@ class Detector(Protocol):
 
     def detect(self, images: ImageBatch) -> list[Detections]:
         """Return the detections of each image, best first, in pixels of the image's file."""
+        ...
+
+
+@runtime_checkable
+class DetectsPadded(Protocol):
+    """A detector that can be exported: it also detects by tensors alone, whose shapes no content changes."""
+
+    def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
+        """Return the detections of each image, best first, in pixels of the image's file, filled up."""
         ...
 
 

@@ -173,6 +173,63 @@ class ImageBatch:
 
 
 @dataclass(frozen=True)
+class PaddedBatch:
+    """Images as an exported graph takes them: tensors alone, so that any number and size may come.
+
+    Attributes:
+        pixels: (B, 3, H, W) uint8 RGB, or float where they are normalised; padded at the right and bottom.
+        sizes: (B, 2) int64 height and width in pixels of each image inside the padding.
+        originals: (B, 2) int64 height and width in pixels of each image file before resizing.
+        proposals: (B, P, 4) float32 boxes in pixels of `pixels`, for a detector that is given some.
+        counts: (B,) int64 how many of its P rows are an image's; the rest fills up.
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+    originals: Tensor
+    proposals: Tensor | None = None
+    counts: Tensor | None = None
+
+    @property
+    def given(self) -> tuple[Tensor, Tensor]:
+        """The (B, P, 4) proposals, and (B, P) bool: which of them are there."""
+        assert self.proposals is not None
+        assert self.counts is not None
+        places = torch.arange(self.proposals.shape[1], device=self.counts.device)
+        return self.proposals, places < self.counts[:, None]
+
+
+@dataclass(frozen=True)
+class PaddedDetections:
+    """Detections of a batch as an exported graph gives them: filled up with zeros to one number N.
+
+    Attributes:
+        boxes: (B, N, 4) float32 corner boxes in pixels, best first.
+        scores: (B, N) float32 in [0, 1].
+        labels: (B, N) int64 class indices in [0, K).
+        counts: (B,) int64 how many of its N rows are an image's.
+        keypoints: (B, N, P, 2) x and y in pixels; None for a detector without.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    counts: Tensor
+    keypoints: Tensor | None = None
+
+    @staticmethod
+    def of(boxes: Tensor, scores: Tensor, labels: Tensor) -> PaddedDetections:
+        """Return detections best first, of which those with a score of minus infinity are not there."""
+        there = scores > float("-inf")
+        return PaddedDetections(
+            boxes.masked_fill(~there[:, :, None], 0.0),
+            scores.masked_fill(~there, 0.0),
+            labels.masked_fill(~there, 0),
+            there.sum(dim=1),
+        )
+
+
+@dataclass(frozen=True)
 class TrainBatch:
     """One batch for training: padded images and the target of each.
 

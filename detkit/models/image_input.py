@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.ops.boxes import clip
-from detkit.structures import IMAGENET_MEAN, IMAGENET_STD, Detections, ImageBatch
+from detkit.ops.padded import clip_each
+from detkit.structures import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Detections,
+    ImageBatch,
+    PaddedBatch,
+    PaddedDetections,
+)
 
 
 class ImageInput(nn.Module):
@@ -46,6 +54,19 @@ class ImageInput(nn.Module):
         """Return x1, y1, x2, y2 of what is looked at of an image of (height, width) pixels: all of it."""
         return 0, 0, size[1], size[0]
 
+    def prepare_padded(self, images: PaddedBatch) -> Tensor:
+        """Return what `prepare` does, for an exported graph, in which sizes are tensors."""
+        pixels = images.pixels
+        if not pixels.is_floating_point():
+            pixels = (pixels - self.mean) / self.std
+            rows, columns = (torch.arange(side, device=pixels.device) for side in pixels.shape[2:])
+            below, right = rows >= images.sizes[:, :1], columns >= images.sizes[:, 1:]
+            pixels = pixels.masked_fill((below[:, :, None] | right[:, None])[:, None], 0.0)
+        if self.multiple_of > 1:
+            down, across = (-side % self.multiple_of for side in pixels.shape[2:])
+            pixels = F.pad(pixels, (0, across, 0, down))
+        return pixels.to(self.mean.dtype)
+
 
 def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detections]:
     """Return the detections of each image scaled from the size the network saw to the size of the file."""
@@ -56,6 +77,12 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
         parts = None if own.parts is None else own.parts * scale
         scaled.append(replace(own, boxes=clip(own.boxes * scale, original), parts=parts))
     return scaled
+
+
+def padded_in_file_pixels(found: PaddedDetections, images: PaddedBatch) -> PaddedDetections:
+    """Return what `in_file_pixels` does, for an exported graph."""
+    scale = (images.originals / images.sizes).flip(1).repeat(1, 2)[:, None]
+    return replace(found, boxes=clip_each(found.boxes * scale, images.originals))
 
 
 def resized(pixels: Tensor, factor: float) -> Tensor:

@@ -91,8 +91,10 @@ def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 
 def _folded(conv: nn.Conv2d, norm: FrozenBatchNorm) -> tuple[Tensor, Tensor]:
     """Return the weights and the shift of a convolution with its norm in them."""
-    # A compiled graph folds within itself: keeping something from it would make it another graph.
-    kept = None if torch.is_grad_enabled() or torch.compiler.is_compiling() else norm.kept
+    # A compiled graph folds within itself: keeping something from it would make it another graph. One that is
+    # exported has what was kept before.
+    of_its_own = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    kept = None if torch.is_grad_enabled() or of_its_own else norm.kept
     if kept is not None and (kind := _working_type(conv.weight)) in kept:
         return kept[kind]
     scale, shift = norm.scale_and_shift()

@@ -152,6 +152,8 @@ class AnchorGrid:
         ]
 
     def _level(self, level: int, stride: Stride, height: int, width: int, device: torch.device) -> Tensor:
+        if torch.compiler.is_exporting():  # sizes are symbols, which nothing is kept for
+            return grid_anchors(self._bases[level].to(device), stride, height, width, self._offset)
         key = (level, stride, height, width, device)
         if key not in self._kept:
             # Built on the CPU and copied, so that every device holds the same bits.

@@ -77,12 +77,12 @@ def pairwise_ioa(boxes: Tensor, regions: Tensor) -> Tensor:
     return _by_rows(_ioa, boxes, regions)
 
 
-def to_inclusive(boxes: Tensor, pixel_px: float = 1.0) -> Tensor:
+def to_inclusive(boxes: Tensor, pixel_px: float | Tensor = 1.0) -> Tensor:
     """Return continuous boxes as the papers' programs hold them: right and bottom are the last pixel's.
 
     Args:
         boxes: (R, 4) corner boxes, where a box of one pixel is one wide.
-        pixel_px: side of the pixel that is meant, where an image was resized.
+        pixel_px: side of the pixel that is meant, where an image was resized; (R, 1) of each box.
 
     Returns:
         (R, 4) left, top, and the place of the last pixel to the right and at the bottom.

@@ -38,9 +38,18 @@ def adaptive_max_pool(maps: Tensor, size: int) -> Tensor:
         tensor([[[[1., 2.],
                   [4., 5.]]]])
     """
+    if torch.compiler.is_exporting():  # ONNX has no such operator, and a network sees maps of one size here
+        return _by_slices(_by_slices(maps, size, 2), size, 3)
     pool = OrderedMaxPool.apply if needs_order(maps) else F.adaptive_max_pool2d
     pooled: Tensor = pool(maps, size)
     return pooled
+
+
+def _by_slices(maps: Tensor, size: int, dim: int) -> Tensor:
+    """Return the maxima over bins along a dimension, of which each begins and ends as PyTorch has it."""
+    length = maps.shape[dim]
+    bins = [(i * length // size, -(-(i + 1) * length // size)) for i in range(size)]
+    return torch.stack([maps.narrow(dim, a, b - a).amax(dim) for a, b in bins], dim)
 
 
 class OrderedMaxPool(torch.autograd.Function):

@@ -146,6 +146,11 @@ def _standard(
         return pool(maps[0], regions, scales[0])
     rows = rows_of_levels(level, len(maps))
     parts = [pool(*of_level) for of_level in zip(maps, [regions[own] for own in rows], scales, strict=True)]
+    if torch.compiler.is_exporting():  # how many there are of each level is not known, but of all
+        pooled = parts[0].new_zeros((boxes.shape[0], *parts[0].shape[1:]))
+        for own, part in zip(rows, parts, strict=True):
+            pooled = pooled.index_copy(0, own, part)
+        return pooled
     return torch.cat(parts)[torch.argsort(torch.cat(rows))]
 
 

@@ -83,6 +83,59 @@ def plan_warp(
     return WarpPlan(_whole(low - 1, cut), _whole(place, shown))
 
 
+def cuts_of_images(
+    boxes: Tensor,
+    sizes: Tensor,
+    padded: tuple[int, int] | torch.Size,
+    size: int,
+    context_px: int,
+    *,
+    square: bool,
+) -> Cuts:
+    """Return what `plan_warp` plans for regions of several images, for an exported graph.
+
+    Args:
+        boxes: (B, P, 4) corner boxes in pixels.
+        sizes: (B, 2) height and width in pixels of each image inside the padding.
+        padded: height and width of all images, which lie in the table one behind the other.
+        size: side of the output in pixels.
+        context_px: see `plan_warp`.
+        square: see `plan_warp`.
+
+    Example:
+        >>> box, one = torch.tensor([[[100.0, 100.0, 200.0, 200.0]]]), torch.tensor([[400, 400]])
+        >>> cuts = cuts_of_images(box, one, (400, 400), 227, 16, square=False)
+        >>> cuts.starts.tolist(), cuts.sources.tolist(), cuts.places.tolist()
+        ([36892], [[117, 117]], [[0, 0, 227, 227]])
+    """
+    corners, limits = boxes.double(), sizes.flip(1)[:, None].double()
+    half = (corners[..., 2:] - corners[..., :2]) / 2
+    centre = corners[..., :2] + 1 + half
+    if square:
+        half = half.amax(dim=-1, keepdim=True)
+    reach = half * (size / (size - 2 * context_px))
+    first, last = _round_half_out(centre - reach), _round_half_out(centre + reach)
+    sides = last - first + 1
+    low = first.clamp(min=1).minimum(limits)
+    cut = (last.minimum(limits) - low + 1).clamp(min=1)
+    place = _round_half_out((1 - first).clamp(min=0) * (size / sides)).clamp(max=size - 1)
+    shown = _round_half_out(cut * (size / sides)).clamp(min=1).minimum(size - place)
+    x, y = (low - 1).long().flatten(0, 1).unbind(1)
+    image = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
+    starts = (image * padded[0] + y) * padded[1] + x
+    return Cuts(
+        starts,
+        torch.ones_like(starts) * padded[1],
+        cut.long().flatten(0, 1),
+        torch.cat([place, shown], dim=-1).long().flatten(0, 1),
+        torch.zeros_like(starts, dtype=torch.bool),
+    )
+
+
+def _round_half_out(values: Tensor) -> Tensor:
+    return values.sign() * (values.abs() + 0.5).floor()
+
+
 @dataclass(frozen=True)
 class Cuts:
     """Where R cuts lie in a table of pixels, and where they land in their crops.
@@ -166,7 +219,7 @@ def warp(
         return table.new_zeros((0, 3, size, size), dtype=torch.float32)
     _require_inside(len(table), cuts)
     if table.device.type != "cpu" or table.requires_grad:
-        return _gathered(table, cuts, size, mean, std)
+        return gathered(table, cuts, size, mean, std)
     crops = torch.empty((len(cuts), size, size, 3)) if out is None else out[: len(cuts)]
     starts, strides = cuts.starts.numpy(), cuts.strides.numpy()
     sources, places, flipped = cuts.sources.numpy(), cuts.places.numpy(), cuts.flipped.numpy()
@@ -188,8 +241,8 @@ def _require_inside(num_pixels: int, cuts: Cuts) -> None:
         raise UserError(f"cuts: reach beyond the {num_pixels} pixels there are")
 
 
-def _gathered(table: Tensor, cuts: Cuts, size: int, mean: Tensor, std: Tensor) -> Tensor:
-    """Return the crops by indexing, on any device."""
+def gathered(table: Tensor, cuts: Cuts, size: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Return the crops of `warp` by indexing, on any device."""
     left, right, share_x, inside_x = _taps(cuts.sources[:, 0], cuts.places[:, 0], cuts.places[:, 2], size)
     upper, lower, share_y, inside_y = _taps(cuts.sources[:, 1], cuts.places[:, 1], cuts.places[:, 3], size)
 

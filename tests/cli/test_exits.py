@@ -194,8 +194,8 @@ def test_the_version_is_printed_and_the_commands_are_listed_in_order(
     names = re.findall(r"^  (\w[\w-]*)  +[A-Z]", capsys.readouterr().out, flags=re.MULTILINE)
     assert names == [
         *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict"),
-        *("serve", "propose", "recall", "score", "compress", "import", "convert", "compare", "report"),
-        *("explain", "lineage", "config"),
+        *("serve", "propose", "recall", "score", "compress", "import", "export", "convert", "compare"),
+        *("report", "explain", "lineage", "config"),
     ]
 
 

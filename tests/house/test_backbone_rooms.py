@@ -20,10 +20,11 @@ ALLOWED = re.compile(
     r"|VGG16 on a K40"
 )
 ROOMS = {BACKBONES / family.name for family in FAMILIES}
-# A detector's config names the network of its paper, which is its default, and what reads another program's
-# files knows what is in them.
+# A detector's config names the network of its paper, which is its default, and what reads or writes another
+# program's files knows what is in them.
 PAPERS = set((ROOT / "detkit/detectors").glob("*/config.py"))
-PAPERS |= {ROOT / "detkit/detectors/faster_rcnn/torchvision.py", ROOT / "detkit/workflows/import_model.py"}
+PAPERS |= set((ROOT / "detkit/detectors/faster_rcnn").glob("*torchvision.py"))
+PAPERS |= {ROOT / "detkit/workflows/import_model.py"}
 PAPERS |= set((ROOT / "detkit/detectors/toolkits").glob("*.py"))
 SOURCES = [
     path

@@ -30,6 +30,10 @@ BLOCK = re.compile(r"^```(?:python|py)\b[^\n]*\n(.*?)^```", re.MULTILINE | re.DO
 NOT_HERE = {("docs/performance.md", "torch.compile and CUDA graphs"): ("cuda", "compiles for a CUDA device")}
 
 
+# Sections whose examples take long.
+SLOW = {("docs/export.md", "Without detkit")}
+
+
 class Section(NamedTuple):
     """The Python examples below one heading, which a reader runs one after another."""
 
@@ -100,7 +104,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "section", [one for key, one in SECTIONS.items() if key != TOGETHER], ids=lambda one: f"{one.heading}"
+    "section",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] if key in SLOW else [])
+        for key, one in SECTIONS.items()
+        if key != TOGETHER
+    ],
+    ids=lambda one: f"{one.heading}",
 )
 def test_the_examples_of_a_section_run_one_after_another(
     section: Section, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

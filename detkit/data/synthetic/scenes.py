@@ -194,7 +194,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Pixels:
         share = mottle(rng, height, width, rng.uniform(8, 60))[..., None]
         first, second = rng.integers(30, 226, (2, 3))
         return np.asarray(np.round(first + share * (second - first)), dtype=np.uint8)
-    photo = _photographs()[int(rng.integers(2))]
+    photo = photographs()[int(rng.integers(2))]
     crop_height = int(rng.integers(len(photo) // 2, len(photo) + 1))
     crop_width = min(photo.shape[1], crop_height * width // height)
     top = int(rng.integers(0, len(photo) - crop_height + 1))
@@ -223,7 +223,8 @@ def _paint_digit(image: Pixels, rng: np.random.Generator) -> None:
 
 
 @cache
-def _photographs() -> tuple[Pixels, ...]:
+def photographs() -> tuple[Pixels, ...]:
+    """Return the photographs that scikit-learn brings along, (H, W, 3) uint8 RGB."""
     from sklearn.datasets import load_sample_images  # a second to import, not needed for planning
 
     return tuple(np.asarray(image, dtype=np.uint8) for image in load_sample_images().images)

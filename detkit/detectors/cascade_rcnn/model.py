@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from detkit.capabilities import ProposesRegions, RegionDecision
 from detkit.detectors.cascade_rcnn.config import Scores
 from detkit.detectors.faster_rcnn.model import FasterRCNN
+from detkit.models.roi.padded import decided, features_padded, select_padded
 from detkit.models.roi.roi_head import Regions, RoIHead
 from detkit.ops.boxes import clip, pairwise_iou
+from detkit.ops.padded import clip_each
 from detkit.ops.sampling import Sampler
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedDetections, Target, TrainBatch
 
 # Regions that fit an object so well are labelled boxes that were added, or all but that: where the next stage
 # adds them itself, they would count twice. The number is that of the authors' code.
@@ -125,6 +127,25 @@ class CascadeRCNN(FasterRCNN):
         ]
         logits = torch.stack([one.logits for one in each]).mean(0)
         return RegionDecision(logits, self._mean_scores(vectors), each[-1].boxes)
+
+    def detect_regions_padded(
+        self, maps: Sequence[Tensor], boxes: Tensor, there: Tensor, sizes: Tensor
+    ) -> PaddedDetections:
+        """Return what `detect_regions` does of (B, P, 4) proposals, of which (B, P) are there."""
+        *before, last = self.roi_heads
+        vectors: list[Tensor] = []
+        for stage in before:
+            vectors.append(stage.head(features_padded(stage.features, maps, boxes)))
+            deltas = stage.predictor.deltas(vectors[-1])
+            moved = stage.coder.decode(deltas[:, 0], boxes.flatten(0, 1))
+            boxes = clip_each(moved.view_as(boxes), sizes)
+        regions = features_padded(last.features, maps, boxes)
+        if self.scores == "last":
+            vectors = [stage.head(regions) for stage in before]
+        vectors.append(last.head(regions))
+        scores = self._mean_scores(vectors).view(*boxes.shape[:2], -1)
+        _, deltas = decided(last.predictor, vectors[-1], vectors[-1], boxes)
+        return select_padded(last.selection, boxes, there, scores, deltas, sizes)
 
 
 def scaled_gradients(maps: Sequence[Tensor], factor: float) -> list[Tensor]:

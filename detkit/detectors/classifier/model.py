@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from detkit.capabilities import RegionDecision
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput
-from detkit.structures import Detections, ImageBatch, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, TrainBatch
 
 Crops = Literal["center", "ten"]
 
@@ -82,6 +82,22 @@ class Classifier(ImageInput):
         top, left = (max(0, side - self.crop_px) // 2 for side in size)
         return left, top, left + self.crop_px, top + self.crop_px
 
+    def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
+        """Return what `detect` does; see `DetectsPadded`.
+
+        Raises:
+            UserError: images are looked at in several sizes.
+        """
+        if self.scales != (1.0,):
+            raise UserError("detector.views.scales: an exported graph sees an image in one size; take [1.0]")
+        cuts = views_padded(self.prepare_padded(images), images.sizes, self.crop_px, self.crops)
+        scores = self.logits(cuts.flatten(0, 1)).float().softmax(dim=1)
+        means = torch.unflatten(scores, 0, cuts.shape[:2]).mean(dim=1)
+        best, labels = means.topk(min(self.top, means.shape[1]), dim=1)
+        sides = images.originals.flip(1).float()
+        box = torch.cat([torch.zeros_like(sides), sides], dim=1)[:, None]
+        return PaddedDetections.of(box.expand(-1, best.shape[1], -1), best, labels)
+
     def logits(self, pixels: Tensor) -> Tensor:
         """Return (B, K) logits of (B, 3, H, W) normalised images."""
         found: Tensor = self.tail(self.backbone(pixels)[-1])
@@ -134,6 +150,36 @@ def views(image: Tensor, side: int, crops: Crops, scales: tuple[float, ...]) -> 
         cuts = torch.stack([scaled[:, top : top + side, left : left + side] for top, left in places])
         found.append(cuts if crops == "center" else torch.cat([cuts, cuts.flip(3)]))
     return torch.cat(found)
+
+
+def views_padded(pixels: Tensor, sizes: Tensor, side: int, crops: Crops) -> Tensor:
+    """Return the cuts of each of several images in their own size, for an exported graph; see `views`.
+
+    Args:
+        pixels: (B, C, H, W) images, 0 beyond each.
+        sizes: (B, 2) height and width of each inside the padding.
+        side: height and width of a cut in pixels.
+        crops: see `views`.
+
+    Returns:
+        (B, V, C, side, side).
+
+    Example:
+        >>> views_padded(torch.arange(16.0).view(1, 1, 4, 4), torch.tensor([[4, 4]]), 2, "center")
+        tensor([[[[[ 5.,  6.],
+                   [ 9., 10.]]]]])
+    """
+    rest = (sizes - side).clamp(min=0)
+    nothing = torch.zeros_like(rest)
+    corners = [rest // 2]
+    if crops == "ten":
+        right, bottom = rest * rest.new_tensor([0, 1]), rest * rest.new_tensor([1, 0])
+        corners += [nothing, right, bottom, rest]
+    first = torch.stack(corners, dim=1)[:, :, :, None] + torch.arange(side, device=pixels.device)
+    table = F.pad(pixels, (0, side, 0, side)).permute(0, 2, 3, 1)
+    image = torch.arange(pixels.shape[0], device=pixels.device)[:, None, None, None]
+    cuts = table[image, first[:, :, 0, :, None], first[:, :, 1, None, :]].permute(0, 1, 4, 2, 3)
+    return cuts if crops == "center" else torch.cat([cuts, cuts.flip(4)], dim=1)
 
 
 def _resized(image: Tensor, scale: float) -> Tensor:

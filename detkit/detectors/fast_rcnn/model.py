@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from detkit.capabilities import RegionDecision, SamplesRegions
 from detkit.detectors.shared_parts import MapDetector
 from detkit.errors import UserError
-from detkit.models.image_input import in_file_pixels, resized
+from detkit.models.image_input import in_file_pixels, padded_in_file_pixels, resized
+from detkit.models.roi.padded import detect_padded
 from detkit.models.roi.roi_head import RoIHead
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
 
 
 class FastRCNN(MapDetector):
@@ -58,6 +59,19 @@ class FastRCNN(MapDetector):
         proposals, maps = self._proposals(images), self.maps(images)
         found = self.roi_head.detect(maps, proposals, images.sizes, **self._edges(images))
         return in_file_pixels(found, images)
+
+    def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
+        """Return what `detect` does, filled up to one number; see `DetectsPadded`.
+
+        Raises:
+            UserError: images are read in several sizes.
+        """
+        if self.copies:
+            raise UserError("detector.scales_px: an exported graph reads an image in one size; take []")
+        maps = self.neck(self.backbone(self.prepare_padded(images)))
+        pixel_px = images.sizes.amax(dim=1) / images.originals.amax(dim=1)
+        found = detect_padded(self.roi_head, maps, *images.given, images.sizes, pixel_px)
+        return padded_in_file_pixels(found, images)
 
     def maps(self, images: ImageBatch) -> list[Tensor]:
         """Return the maps of images as a test sees them, with those of their smaller copies."""

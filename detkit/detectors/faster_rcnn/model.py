@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from detkit.capabilities import ProposesRegions, SamplesAnchors
 from detkit.detectors.shared_parts import MapDetector, MapNetwork
 from detkit.errors import UserError
-from detkit.models.image_input import in_file_pixels
+from detkit.models.image_input import in_file_pixels, padded_in_file_pixels
+from detkit.models.roi.padded import detect_padded
 from detkit.models.roi.roi_head import RoIHead
+from detkit.models.rpn.padded import propose_padded
 from detkit.models.rpn.rpn import RPN
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
 
 
 class ProposalNetwork(MapNetwork):
@@ -100,6 +102,18 @@ class FasterRCNN(ProposalNetwork, MapDetector):
     ) -> list[Detections]:
         """Return the detections of each image, best first, in the pixels of the proposals."""
         return self.roi_head.detect(maps, proposals, sizes)
+
+    def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
+        """Return what `detect` does, filled up to one number; see `DetectsPadded`."""
+        maps = self.neck(self.backbone(self.prepare_padded(images)))
+        boxes, there = propose_padded(cast(RPN, self.rpn), maps, images.sizes)
+        return padded_in_file_pixels(self.detect_regions_padded(maps, boxes, there, images.sizes), images)
+
+    def detect_regions_padded(
+        self, maps: Sequence[Tensor], boxes: Tensor, there: Tensor, sizes: Tensor
+    ) -> PaddedDetections:
+        """Return what `detect_regions` does of (B, P, 4) proposals, of which (B, P) are there."""
+        return detect_padded(self.roi_head, maps, boxes, there, sizes)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:

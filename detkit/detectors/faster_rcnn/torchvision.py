@@ -144,7 +144,7 @@ def from_torchvision(state: Mapping[str, Tensor], *, norm_eps: float = OWN_EPS) 
     Raises:
         UserError: If a name is not one of such a model.
     """
-    return {_our_name(name): _our_value(name, value, norm_eps) for name, value in state.items()}
+    return {our_name(name): _our_value(name, value, norm_eps) for name, value in state.items()}
 
 
 def _our_value(name: str, value: Tensor, norm_eps: float) -> Tensor:
@@ -157,7 +157,12 @@ def _our_value(name: str, value: Tensor, norm_eps: float) -> Tensor:
     return value
 
 
-def _our_name(name: str) -> str:
+def our_name(name: str) -> str:
+    """Return what we call a weight of torchvision's.
+
+    Raises:
+        UserError: it is none of a Faster R-CNN.
+    """
     for theirs, ours in PREFIXES:
         if name.startswith(theirs):
             return _fpn_name(ours + name.removeprefix(theirs))

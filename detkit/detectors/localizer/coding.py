@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops.boxes import clip
+from detkit.ops.padded import clip_each
 
 
 def encode_boxes(boxes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
@@ -46,9 +47,23 @@ def decode_boxes(codes: Tensor, size: tuple[int, int]) -> Tensor:
         >>> decode_boxes(torch.tensor([[-0.375, -0.25, 0.25, 0.5]]), (20, 40))
         tensor([[ 0.,  0., 10., 10.]])
     """
-    centre, half = codes[:, :2] + 0.5, codes[:, 2:].clamp(min=0) / 2
-    corners = torch.cat([centre - half, centre + half], dim=1)
-    return clip(corners * _sides([size], codes).repeat(1, 2), size)
+    return clip(_corners(codes) * _sides([size], codes).repeat(1, 2), size)
+
+
+def decode_boxes_each(codes: Tensor, sizes: Tensor) -> Tensor:
+    """Return (B, N, 4) corner boxes of (B, N, 4) codes, of images of (B, 2) height and width in pixels.
+
+    Example:
+        >>> decode_boxes_each(torch.tensor([[[-0.375, -0.25, 0.25, 0.5]]]), torch.tensor([[20, 40]]))
+        tensor([[[ 0.,  0., 10., 10.]]])
+    """
+    return clip_each(_corners(codes) * _sides(sizes, codes).repeat(1, 2)[:, None], sizes)
+
+
+def _corners(codes: Tensor) -> Tensor:
+    """Return (..., 4) corners in sides of the image."""
+    centre, half = codes[..., :2] + 0.5, codes[..., 2:].clamp(min=0) / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def encode_points(points: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
@@ -67,7 +82,7 @@ def encode_points(points: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     return points.float() / _sides(sizes, points)[:, None] - 0.5
 
 
-def decode_points(codes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+def decode_points(codes: Tensor, sizes: Sequence[tuple[int, int]] | Tensor) -> Tensor:
     """Return (B, P, 2) float32 points in pixels of (B, P, 2) codes; they may lie beyond the image.
 
     Args:
@@ -81,6 +96,6 @@ def decode_points(codes: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     return (codes + 0.5) * _sides(sizes, codes)[:, None]
 
 
-def _sides(sizes: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+def _sides(sizes: Sequence[tuple[int, int]] | Tensor, like: Tensor) -> Tensor:
     """Return (B, 2) float32 width and height."""
-    return torch.tensor(sizes, dtype=torch.float32, device=like.device).view(-1, 2).flip(1)
+    return torch.as_tensor(sizes, dtype=torch.float32, device=like.device).view(-1, 2).flip(1)

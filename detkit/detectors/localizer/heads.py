@@ -72,4 +72,4 @@ class RegressionHead(nn.Module):
         """Return (B, num_sets, num_values) of the two outputs of a `Trunk`."""
         seen = vector if self.attach == "fc" else adaptive_max_pool(last, self.cells).flatten(1)
         found: Tensor = self.regress(self.hidden(seen)).float()
-        return found.view(len(found), *self.shape)
+        return found.view(-1, *self.shape)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.capabilities import RegionDecision
-from detkit.detectors.localizer.coding import decode_boxes, decode_points, encode_boxes
+from detkit.detectors.localizer.coding import (
+    decode_boxes,
+    decode_boxes_each,
+    decode_points,
+    encode_boxes,
+)
 from detkit.detectors.localizer.heads import RegressionHead, Trunk
 from detkit.detectors.localizer.keypoints import KeypointCascade
 from detkit.models.image_input import ImageInput
 from detkit.ops.boxes import area
 from detkit.ops.losses import smooth_l1
+from detkit.ops.padded import rows_at
 from detkit.ops.sampling import mix_seed
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
 
 
 class Localizer(ImageInput):
@@ -102,6 +108,37 @@ class Localizer(ImageInput):
         logits, codes = self.trunk.tail.logits(vector).float(), self.boxes(last, vector)
         moved = [decode_boxes(own, size) for own, size in zip(codes, images.sizes, strict=True)]
         return RegionDecision(logits, logits.softmax(dim=1), torch.stack(moved))
+
+    def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
+        """Return what `detect` does; see `DetectsPadded`."""
+        pixels = self.prepare_padded(images)
+        last, vector = self.trunk(warped_whole(pixels, images.sizes, self.size_px))
+        scores = self.trunk.tail.logits(vector).float().softmax(dim=1)
+        best, labels = scores.topk(min(self.top, scores.shape[1]), dim=1)
+        boxes = decode_boxes_each(self._of_each(self.boxes(last, vector), labels), images.originals)
+        found = PaddedDetections.of(boxes, best, labels)
+        if self.keypoints is None:
+            return found
+        codes = self._of_each(self.keypoints.first(last, vector), labels)
+        return replace(found, keypoints=self._points_padded(codes, boxes, pixels, images))
+
+    def _points_padded(self, codes: Tensor, boxes: Tensor, pixels: Tensor, images: PaddedBatch) -> Tensor:
+        """Return the (B, N, P, 2) key points of the guesses of each image, in pixels of its file."""
+        assert self.keypoints is not None
+        number = 1 if self.class_agnostic else codes.shape[1]
+        scale = (images.sizes / images.originals).flip(1)
+        own = codes[:, :number].flatten(0, 1)
+        points = decode_points(_pairs(own), images.sizes.repeat_interleave(number, 0))
+        seen = boxes[:, :number] * scale.repeat(1, 2)[:, None]
+        refined = self.keypoints.refine(pixels.repeat_interleave(number, 0), points, seen.flatten(0, 1))
+        refined = torch.unflatten(refined, 0, (-1, number)) / scale[:, None, None]
+        return refined.expand(-1, codes.shape[1], -1, -1)
+
+    def _of_each(self, codes: Tensor, labels: Tensor) -> Tensor:
+        """Return the (B, N, V) codes of N classes of each image of (B, sets, V)."""
+        if self.class_agnostic:
+            return codes[:, :1].expand(-1, labels.shape[1], -1)
+        return rows_at(codes, labels)
 
     def squares(self, pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
         """Return the (B, 3, S, S) squares that the network sees of (B, 3, H, W) images, each warped whole.
@@ -197,9 +234,39 @@ class _Objects:
         )
 
 
+def warped_whole(pixels: Tensor, sizes: Tensor, side: int) -> Tensor:
+    """Return the (B, C, side, side) squares that images are warped to, each of its own size.
+
+    The same as `interpolate(mode="bilinear", antialias=True)`, as two products of matrices, whose sizes an
+    exported graph need not know.
+
+    Args:
+        pixels: (B, C, H, W) images.
+        sizes: (B, 2) height and width of each inside the padding.
+        side: of the square in pixels.
+
+    Example:
+        >>> warped_whole(torch.arange(4.0).view(1, 1, 1, 4), torch.tensor([[1, 4]]), 2)
+        tensor([[[[0.5714, 2.4286],
+                  [0.5714, 2.4286]]]])
+    """
+    down, across = (_shares(sizes[:, axis], pixels.shape[2 + axis], side).to(pixels.dtype) for axis in (0, 1))
+    return down[:, None] @ pixels @ across[:, None].transpose(2, 3)
+
+
+def _shares(lengths: Tensor, room: int, side: int) -> Tensor:
+    """Return (B, side, room): how much of each pixel of a line goes into each of those it is resized to."""
+    scale = lengths[:, None, None] / side
+    middle = (torch.arange(side, device=lengths.device)[:, None] + 0.5) * scale
+    place = torch.arange(room, device=lengths.device) + 0.5
+    shares = (1 - (place - middle).abs() / scale.clamp(min=1)).clamp(min=0)
+    shares = shares * (place < lengths[:, None, None])
+    return shares / shares.sum(dim=2, keepdim=True)
+
+
 def _pairs(codes: Tensor) -> Tensor:
     """Return (N, P, 2) of (N, 2 P) codes."""
-    return codes.reshape(len(codes), -1, 2)
+    return torch.unflatten(codes, 1, (-1, 2))
 
 
 def _largest(target: Target) -> int | None:

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from detkit.data.regions.batch import RegionBatch
+from detkit.models.image_input import padded_in_file_pixels
 from detkit.models.roi.box_heads import BoxHead, FcHead
 from detkit.models.roi.decision import StagedDecision
+from detkit.models.roi.padded import decided, select_padded
 from detkit.models.roi.region_detector import SELECTION, RegionDetector, RegionLayers
 from detkit.models.roi.selection import Selection
 from detkit.ops.ordered_pool import adaptive_max_pool
-from detkit.ops.warp import Cuts, plan_warp, warp
-from detkit.structures import ImageBatch
+from detkit.ops.warp import Cuts, cuts_of_images, gathered, plan_warp, warp
+from detkit.structures import ImageBatch, PaddedBatch, PaddedDetections
 
 
 class CropNetwork(RegionLayers):
@@ -120,12 +122,28 @@ class RCNN(RegionDetector):
             pool5 = self.network.pool5(self.crop(table, cuts.part(start, start + crops.at_once), memory))
             yield pool5, self.network.beyond(pool5, self.layer)
 
+    def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
+        """Return what `detect` does, filled up to one number; all crops are in memory at once."""
+        boxes, there = images.given
+        crops = self.crops
+        pixels = images.pixels.permute(0, 2, 3, 1)
+        cuts = cuts_of_images(
+            boxes, images.sizes, pixels.shape[1:3], crops.size, crops.context_px, square=crops.square
+        )
+        mean, std = self._colours(pixels)
+        cut = gathered(pixels.flatten(0, 2), cuts, crops.size, mean, std).to(self.mean.dtype)
+        pool5 = self.network.pool5(cut)
+        said = decided(self.decision, self.network.beyond(pool5, self.layer), pool5, boxes)
+        found = select_padded(self.selection, boxes, there, *said, images.sizes)
+        return padded_in_file_pixels(found, images)
+
     def crop(self, table: Tensor, cuts: Cuts, memory: Tensor | None = None) -> Tensor:
         """Return (R, 3, S, S) normalised crops; pixels that are float already are taken as normalised."""
+        return warp(table, cuts, self.crops.size, *self._colours(table), memory)
+
+    def _colours(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = self.mean.flatten(), self.std.flatten()
-        if table.is_floating_point():
-            mean, std = torch.zeros_like(mean), torch.ones_like(std)
-        return warp(table, cuts, self.crops.size, mean, std, memory)
+        return (torch.zeros_like(mean), torch.ones_like(std)) if pixels.is_floating_point() else (mean, std)
 
     def _memory(self, num_regions: int) -> Tensor | None:
         """Return memory that all crops of an image are made in, one lot after the other."""

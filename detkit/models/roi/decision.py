@@ -47,7 +47,7 @@ class Decision(nn.Module):
 
     def deltas(self, vectors: Tensor) -> Tensor:
         """Return (R, K, 4) deltas of (R, D) vectors, or (R, 1, 4) for all classes; without any they are 0."""
-        return vectors.new_zeros((len(vectors), 1, 4), dtype=torch.float32)
+        return vectors.new_zeros((vectors.shape[0], 1, 4), dtype=torch.float32)
 
 
 class SVMScores(nn.Module):
@@ -151,7 +151,14 @@ class RidgeDeltas(nn.Module):
         """Return (R, K, 4) deltas for `detkit.models.roi.selection.CODER`."""
         with torch.autocast(features.device.type, enabled=False):
             deltas: Tensor = self.bbox_pred(features.float())
-        return deltas.view(len(features), self.bbox_pred.out_features // 4, 4)
+        return torch.unflatten(deltas, 1, (-1, 4))
+
+
+def fitted_in_float32(model: nn.Module) -> None:
+    """Let what was fitted to features of a network compute in float32, whatever the network does."""
+    for module in model.modules():
+        if isinstance(module, SVMScores | RidgeDeltas):
+            module.float()
 
 
 class StagedDecision(Decision):

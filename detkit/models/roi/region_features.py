@@ -71,10 +71,33 @@ class RegionFeatures:
         owners = torch.arange(len(boxes), device=regions.device)
         counts = torch.tensor([len(own) for own in boxes], device=regions.device)
         image = owners.repeat_interleave(counts, output_size=len(regions))
+        side: float | Tensor = 1.0
+        if self.inclusive and pixel_px is not None:
+            side = regions.new_tensor(pixel_px)[image][:, None]
+        return self.of_images(maps, regions, image, side, levels)
+
+    def of_images(
+        self,
+        maps: Sequence[Tensor],
+        regions: Tensor,
+        image: Tensor,
+        pixel_px: float | Tensor = 1.0,
+        levels: Tensor | None = None,
+    ) -> Tensor:
+        """Return the features of regions in any order of their images.
+
+        Args:
+            maps: (B, C, H, W) feature maps, finest first.
+            regions: (R, 4) boxes in pixels.
+            image: (R,) index in [0, B) of the image each lies in.
+            pixel_px: side of the pixels that the boxes end with, of all or (R, 1) of each.
+            levels: see `__call__`.
+        """
         several = len(maps) > 1 and len(self.strides) > 1
         if several and levels is None:
             levels = self.level(regions, self.strides)
-        regions = torch.cat(self._edges(boxes, pixel_px))
+        if self.inclusive:
+            regions = to_inclusive(regions, pixel_px)
         if not several or levels is None:
             return self.pool(maps[0], regions, image, 1 / self.strides[0])
         scales, used = [1 / stride for stride in self.strides], maps[: len(self.strides)]

@@ -118,12 +118,12 @@ class RPN(nn.Module):
         self.train_limits, self.test_limits = train_limits, test_limits
         self.nms_iou, self.min_size_px, self.over = nms_iou, min_size_px, over
 
-    def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> RPNOutput:
+    def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | Tensor) -> RPNOutput:
         """Return what the head says about the anchors.
 
         Args:
             maps: (B, C, H, W) feature maps, one for each stride.
-            sizes: (height, width) in pixels of each image inside the padding.
+            sizes: (height, width) in pixels of each image inside the padding, perhaps as a (B, 2) tensor.
         """
         # Proposals need no gradient, and the losses are of a few anchors only.
         few = torch.is_grad_enabled() and self.head.sees_one_window
@@ -133,9 +133,9 @@ class RPN(nn.Module):
         shapes = [(features.shape[-2], features.shape[-1]) for features in maps]
         cells = _spread(shapes, self.strides[0]) if self.over == "batch" else self.strides
         anchors = self.grid(shapes, cells, device)
-        inside = [torch.ones((len(sizes), len(own)), dtype=torch.bool, device=device) for own in anchors]
+        inside = [torch.ones_like(logits, dtype=torch.bool) for logits, _ in said]
         if self.over == "image":
-            limits = torch.tensor(sizes).to(device, non_blocking=True)
+            limits = torch.as_tensor(sizes).to(device, non_blocking=True)
             inside = [
                 _cells_inside(shape, stride, limits).repeat_interleave(num, dim=1)
                 for shape, stride, num in zip(shapes, self.strides, self.grid.num_per_cell, strict=True)

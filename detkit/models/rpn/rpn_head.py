@@ -62,7 +62,7 @@ class RPNHead(nn.Module):
         """
         out = self.conv(features)
         logits = self._logits(self.cls_logits(out).permute(0, 2, 3, 1)).flatten(1)
-        deltas = self.bbox_pred(out).permute(0, 2, 3, 1).reshape(len(out), -1, 4)
+        deltas = self.bbox_pred(out).permute(0, 2, 3, 1).reshape(out.shape[0], -1, 4)
         return logits, deltas.float()
 
     def say_about(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:

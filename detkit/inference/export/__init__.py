@@ -1,0 +1,1 @@
+"""Detectors in formats that other programs run."""
