@@ -128,7 +128,7 @@ def test_torchvision_has_no_equal_of_a_setting(overrides: tuple[str, ...], said:
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["onnx", "torch-export"])
 def test_an_exported_detector_comes_with_its_certificate(to: str, tmp_path: Path) -> None:
-    file = model_file(tmp_path)
+    file = model_file(tmp_path, "faster_rcnn_resnet18_synthetic", "data.resize={short_px: 128, long_px: 170}")
     target = tmp_path / f"small{workflow.SUFFIXES[to]}"
     ran = CliRunner().invoke(app, ["export", str(file), "--to", to, "-o", str(target), "--json", "-"])
     assert ran.exit_code == 0, ran.output
