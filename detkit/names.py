@@ -111,7 +111,7 @@ def counted(number: int, thing: str) -> str:
         >>> counted(1, "image"), counted(1200, "box"), counted(0, "class"), counted(2, "epoch")
         ('1 image', '1,200 boxes', '0 classes', '2 epochs')
     """
-    ending = "es" if thing.endswith(("s", "x", "ch")) else "s"
+    ending = "es" if thing.endswith(("s", "x", "tch")) else "s"
     return f"{number:,} {thing}{'' if number == 1 else ending}"
 
 

@@ -36,7 +36,7 @@ def import_model(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Where the file does not tell: the ResNet that detectron2 or mmdetection began with (caffe, "
+            help="Where the file does not tell: whose network detectron2 or mmdetection began with (caffe, "
             "caffe2 or pytorch); the detector to make of Caffe's layers.",
         ),
     ] = None,

@@ -41,7 +41,9 @@ def test_a_prefix_lists_what_it_holds() -> None:
         "short_px": "Length of the short side in pixels",
         "long_px": "Upper limit of the long side in pixels",
         "like": "Whose way to resize: detkit's averages pixels where an image shrinks and keeps them bytes; "
-        "torchvision's samples between normalised pixels and rounds sides down, for weights from there",
+        "pillow's is the same but for the last bit (detectron2); opencv's samples between bytes "
+        "(MMDetection); torchvision's samples between normalised pixels and rounds sides down; so does that "
+        "of Caffe's Fast and Faster R-CNN, which rounds to the nearest and has a mean of its own",
     }
     assert "type: vgg" in explain("detector.backbone")
     assert "detector" in explain()

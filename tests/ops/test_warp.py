@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from detkit.errors import UserError
-from detkit.ops.warp import Cuts, _gathered, plan_warp, warp
+from detkit.ops.warp import Cuts, gathered, plan_warp, warp
 from tests.reference.warp import crop
 
 MEAN = (123.0, 116.5, 104.25)
@@ -42,7 +42,7 @@ def test_crops_are_those_of_the_paper(way: str, flip: bool, square: bool, size: 
     cuts = cuts_of(BOXES, size, context, square)
     cuts.flipped[:] = flip
     table, mean, std = torch.from_numpy(IMAGE).view(-1, 3), torch.tensor(MEAN), torch.ones(3)
-    crops = (warp if way == "loops" else _gathered)(table, cuts, size, mean, std)
+    crops = (warp if way == "loops" else gathered)(table, cuts, size, mean, std)
     assert crops.shape == (len(BOXES), 3, size, size)
     assert crops.is_contiguous(memory_format=torch.channels_last)
     for found, box in zip(crops, BOXES, strict=True):

@@ -118,7 +118,7 @@ def test_predictions_are_the_classes_of_the_whole_image(run: Path, folder: Path,
     _, records = predict(weights, [source], out=tmp_path / "found", draw=True, device="cpu")
     assert len(records) == 3
     for record in records:
-        assert record.keys() == {"image", "width", "height", "detections", "error"}
+        assert record.keys() == {"image", "width", "height", "frame", "time_s", "detections", "error"}
         found = record["detections"]
         assert {one["label"] for one in found} == {"disc", "square", "star"}
         assert all(one["box"] == [0, 0, record["width"], record["height"]] for one in found)

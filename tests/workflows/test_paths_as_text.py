@@ -146,7 +146,7 @@ def reach(*_: Any, **__: Any) -> None:
 def test_what_takes_long_makes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     module = import_module(f"detkit.workflows.{name}")
     monkeypatch.chdir(tmp_path)
-    terms = (Terms("resnet18", "objects", 0.1, 9, 9, 9),)
+    terms = (Terms("resnet18", "objects", 0.1, 9, 9, 9, 9),)
     if name == "demo":
         monkeypatch.setattr(module, "train", reach)
     else:

@@ -24,7 +24,7 @@ from detkit.evaluation.analysis.thresholds import advise_thresholds
 from detkit.evaluation.measure import known, measure
 from detkit.inference.score_floor import advice_of
 from detkit.report.draw import write_image
-from detkit.runs import results
+from detkit.runs import predictions, results
 from detkit.runs.predictor import build_predictor, load_detector
 from detkit.workflows.compare import compare
 from detkit.workflows.evaluate import evaluate
@@ -190,7 +190,8 @@ def test_predictions_are_written_and_drawn(run: Path, tmp_path: Path, result_for
         threshold=0.0,
         device="cpu",
     )
-    assert [set(record) for record in records] == [{"image", "width", "height", "detections", "error"}] * 3
+    keys = {"image", "width", "height", "frame", "time_s", "detections", "error"}
+    assert [set(record) for record in records] == [keys] * 3
     assert len(list((folder / "drawn").iterdir())) == 3
     assert any(file.is_file() for file in folder.rglob("*") if "drawn" not in file.parts)
 
@@ -241,7 +242,7 @@ def test_a_prediction_that_was_stopped_goes_on_by_the_same_command(
         write_image(file, image)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workflows.predict, "write_image", stop_at_the_second)
+        patch.setattr(predictions, "write_image", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             found(tmp_path / "found")
     with pytest.raises(UserError, match="not empty"):

@@ -247,8 +247,8 @@ def warped_whole(pixels: Tensor, sizes: Tensor, side: int) -> Tensor:
 
     Example:
         >>> warped_whole(torch.arange(4.0).view(1, 1, 1, 4), torch.tensor([[1, 4]]), 2)
-        tensor([[[[0.5714, 2.4286],
-                  [0.5714, 2.4286]]]])
+        tensor([[[[0.7143, 2.2857],
+                  [0.7143, 2.2857]]]])
     """
     down, across = (_shares(sizes[:, axis], pixels.shape[2 + axis], side).to(pixels.dtype) for axis in (0, 1))
     return down[:, None] @ pixels @ across[:, None].transpose(2, 3)
