@@ -72,7 +72,7 @@ def explain(
     from detkit.runtime.progress import ProgressLine
     from detkit.workflows import explain as workflow
 
-    with ProgressLine("explanations") as progress:
+    with ProgressLine("explanations", unit="steps") as progress:
         result = workflow.explain(
             weights,
             image,
