@@ -48,6 +48,7 @@ def masked(text: str, places: dict[str, Path]) -> str:
     for name, place in places.items():
         text = text.replace(str(place), f"<{name}>")
     text = re.sub(r"\d+\.\d+(e[-+]\d+)?", "#", text)
+    text = re.sub(r"\b\d+(?= images/s)", "#", text)
     text = re.sub(r"(?<=at a time: )[\d,]+", "#", text)
     text = re.sub(r"\b\d+ (?=(s|ms|minutes?|seconds?|[MGK]i?B)\b)", "# ", text)
     text = re.sub(r"# [KMG]i?B", "# bytes", text)
