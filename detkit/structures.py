@@ -103,8 +103,8 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def at(self, rows: Tensor) -> Detections:
-        """Return some of the detections: those at (n,) places, or where (N,) bool is True."""
+    def at(self, rows: Tensor | slice) -> Detections:
+        """Return some of the detections: those at (n,) places, where (N,) bool is True, or of a slice."""
         return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device | str) -> Detections:
