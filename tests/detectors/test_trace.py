@@ -104,7 +104,7 @@ def test_templates_trace_what_they_detect(grouping: str) -> None:
     model = template_detector(bias=-2.0, grouping=grouping)
     model.selection = replace(model.selection, per_image=5, more_than=0)
     if grouping == "nms":
-        model.selection = replace(model.selection, margin_threshold=1.5)
+        model.selection = replace(model.selection, margin_threshold=5.2)
     batch, target = batch_of(scene()), Target.of(torch.tensor([[16.0, 24, 40, 64]]), torch.tensor([0]))
     trace = model.trace(batch, [target])[0]
     told = in_file_pixels([reported(trace)], batch)[0]
