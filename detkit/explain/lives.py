@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detkit.capabilities import Trace
 from detkit.ops.boxes import pairwise_iou
+from detkit.structures import Trace
 
 IOU = 0.5
 OUTCOMES = {
@@ -212,8 +212,14 @@ class Scene:
             last = step == len(trace.steps)
             text = "kept" if last else f"dropped: {OUTCOMES.get(trace.steps[step], 'its score is too low')}"
             return Stage("suppression", text, (mark, own))
-        overlap = _iou(trace.boxes[by], trace.boxes[row])
-        text = f"suppressed by one of score {trace.scores[by]:.3f}, IoU {overlap:.2f}"
+        name, step = self.classes[int(trace.labels[row])], int(trace.dropped[row])
+        if trace.objectness is not None and trace.steps[step] in _OF_PROPOSALS:
+            overlap = _iou(trace.regions[by], trace.regions[row])
+            text = f"suppressed by a proposal of objectness {trace.objectness[by]:.3f}, IoU {overlap:.2f}, "
+            text += f"whose {name} scores {trace.scores[by]:.3f}"
+        else:
+            overlap = _iou(trace.boxes[by], trace.boxes[row])
+            text = f"suppressed by {name} {trace.scores[by]:.3f}, IoU {overlap:.2f}"
         better = Mark("better", _corners(trace.boxes[by]), f"{trace.scores[by]:.3f}")
         return Stage("suppression", text, (mark, own, better))
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from detkit.capabilities import Trace
 from detkit.ops.boxes import pairwise_iou
 from detkit.ops.nms import suppressors
-from detkit.structures import Detections
+from detkit.structures import Detections, Trace
 
 NEAREST = 20
 LEAST_IOU = 0.1  # below, a box has nothing to do with an object
@@ -29,7 +28,8 @@ def nearest_rows(boxes: Tensor, around: Tensor, allowed: Tensor | None = None) -
     if not len(rows) or not len(around):
         return rows[:0]
     iou, best = pairwise_iou(around.to(boxes), boxes[rows]).topk(min(NEAREST, len(rows)), dim=1)
-    return torch.unique(rows[best[iou >= LEAST_IOU]])
+    nearest: Tensor = torch.unique(rows[best[iou >= LEAST_IOU]])
+    return nearest
 
 
 def trace_suppressed(

@@ -187,12 +187,12 @@ def suppressors(
     by = torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
     dropped = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     dropped[kept] = False
-    for group in groups[dropped].unique():
+    for group in torch.unique(groups[dropped]):
         gone = torch.nonzero(dropped & (groups == group)).flatten()
         own = kept[groups[kept] == group]
         if not len(own):
             continue
-        for some in gone.split(_AT_ONCE):
+        for some in torch.split(gone, _AT_ONCE):
             covers = (overlap(boxes[some], boxes[own]) > iou) & (scores[own] >= scores[some, None])
             first = covers.to(torch.uint8).argmax(dim=1)  # they are in the order of their scores
             by[some] = torch.where(covers.any(dim=1), own[first], -1)

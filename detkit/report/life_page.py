@@ -99,38 +99,41 @@ def _drawing(marks: Sequence[Mark], zoom: Sequence[float] | None, size: tuple[in
         )
     width, height = max(x2 - x1, 1.0), max(y2 - y1, 1.0)
     unit = max(width, height) / 100
-    parts = [element("use", href="#photo")]
-    for mark in marks:
-        a, b, c, d = mark.box
-        thin = mark.kind in ("other", "part")
-        parts.append(
-            element(
-                "rect",
-                x=f"{a:.1f}",
-                y=f"{b:.1f}",
-                width=f"{max(c - a, 0):.1f}",
-                height=f"{max(d - b, 0):.1f}",
-                fill="none",
-                stroke=COLOURS[mark.kind],
-                stroke_width=f"{unit * (0.25 if thin else 0.7):.2f}",
-                stroke_dasharray=f"{2 * unit:.1f}" if mark.kind == "object" else None,
-                stroke_opacity="0.7" if thin else None,
-            )
-        )
-        if mark.text:
-            parts.append(
-                element(
-                    "text",
-                    mark.text,
-                    x=f"{max(a, x1) + unit:.1f}",
-                    y=f"{max(b, y1) + 4 * unit:.1f}",
-                    font_size=f"{3.4 * unit:.1f}",
-                    style=f"fill:{COLOURS[mark.kind]};font-size:{3.4 * unit:.1f}px",
-                    class_="on-photo",
-                )
-            )
+    drawn = [part for mark in marks for part in _mark(mark, (x1, y1, y2), unit)]
     box = f"{x1:.1f} {y1:.1f} {width:.1f} {height:.1f}"
-    return element("svg", *parts, viewBox=box, class_="photo", role="img")
+    return element("svg", element("use", href="#photo"), *drawn, viewBox=box, class_="photo", role="img")
+
+
+def _mark(mark: Mark, edges: tuple[float, float, float], unit: float) -> list[Markup]:
+    """Return the rectangle and the text of a box; edges are the left, upper and lower one of the picture."""
+    a, b, c, d = mark.box
+    thin = mark.kind in ("other", "part")
+    rectangle = element(
+        "rect",
+        x=f"{a:.1f}",
+        y=f"{b:.1f}",
+        width=f"{max(c - a, 0):.1f}",
+        height=f"{max(d - b, 0):.1f}",
+        fill="none",
+        stroke=COLOURS[mark.kind],
+        stroke_width=f"{unit * (0.25 if thin else 0.7):.2f}",
+        stroke_dasharray=f"{2 * unit:.1f}" if mark.kind == "object" else None,
+        stroke_opacity="0.7" if thin else None,
+    )
+    if not mark.text:
+        return [rectangle]
+    left, top, bottom = edges
+    style = f"fill:{COLOURS[mark.kind]};font-size:{3.4 * unit:.1f}px"
+    place = {"x": f"{max(a, left):.1f}", "y": f"{_line(mark, top, bottom, unit):.1f}"}
+    return [rectangle, element("text", mark.text, **place, style=style, class_="on-photo")]
+
+
+def _line(mark: Mark, top: float, bottom: float, unit: float) -> float:
+    """Return where a text stands: the object's below it, others above, and inside where there is no room."""
+    upper, lower = mark.box[1], mark.box[3]
+    if mark.kind == "object":
+        return lower + 4 * unit if lower < bottom - 5 * unit else lower - unit
+    return upper - unit if upper > top + 5 * unit else max(upper, top) + 4 * unit
 
 
 _HINT = element(
@@ -157,6 +160,7 @@ for (const life of document.querySelectorAll('.life')) {
   life.querySelectorAll('.photo').forEach((photo) => photo.addEventListener('click', () => {
     show((Number(life.dataset.at) + 1) % steps.length);
   }));
+  life.classList.add('stepped');
   show(life.classList.contains('lost') ? steps.length - 1 : 0);
 }
 """

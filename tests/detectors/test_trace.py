@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import Trace, TracesCandidates
+from detkit.capabilities import TracesCandidates
 from detkit.detectors.dpm.model import DPM
 from detkit.models.hog.feature_pyramid import FeaturePyramid
 from detkit.models.image_input import in_file_pixels
 from detkit.models.roi.selection import Selection
 from detkit.ops.boxes import pairwise_iou
-from detkit.structures import Detections, Target
+from detkit.structures import Detections, Target, Trace
 from tests.detectors.dpm.small_models import random_mixture
 from tests.detectors.hog_svm.test_model import batch_of, scene
 from tests.detectors.hog_svm.test_model import detector as template_detector

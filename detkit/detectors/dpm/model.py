@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.capabilities import Trace
 from detkit.detectors.dpm.context import context_of, rescored
 from detkit.detectors.dpm.object_boxes import clipped, predicted
 from detkit.detectors.dpm.pictures import mixture_picture
@@ -23,7 +22,7 @@ from detkit.models.traced_windows import nearest_rows, trace_suppressed
 from detkit.ops.boxes import pairwise_ioa
 from detkit.ops.kernels.dpm_feature_loops import CHANNELS
 from detkit.ops.nms import nms_by_own_area
-from detkit.structures import Detections, ImageBatch, Target
+from detkit.structures import Detections, ImageBatch, Target, Trace
 
 Array = NDArray[Any]
 

@@ -9,7 +9,6 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import Trace
 from detkit.detectors.dpm_cnn.latent import LatentSVM, Overlaps
 from detkit.detectors.dpm_cnn.pyramid import DeepPyramid
 from detkit.detectors.dpm_cnn.stars import Placements, Stars
@@ -20,7 +19,7 @@ from detkit.models.traced_windows import nearest_rows, trace_suppressed
 from detkit.ops.boxes import clip, has_area
 from detkit.ops.losses import smooth_l1
 from detkit.ops.nms import grouped_nms
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, Trace, TrainBatch
 
 Found = list[list[Placements]]
 """Of each level of the pyramid what each component gives."""

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.capabilities import Trace
 from detkit.errors import UserError
 from detkit.models.assignment import CROWD_IOU
 from detkit.models.hog.cut_windows import Windows, cut, windows_around
@@ -23,7 +22,7 @@ from detkit.models.roi.decision import NEVER
 from detkit.models.traced_windows import nearest_rows, trace_merged, trace_suppressed
 from detkit.ops.boxes import clip, has_area
 from detkit.ops.nms import grouped_nms
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, Trace, TrainBatch
 from detkit.training.staged.decision import negatives_of_classes
 
 

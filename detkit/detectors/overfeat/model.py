@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import Trace
 from detkit.detectors.overfeat.merging import merge_boxes
 from detkit.detectors.overfeat.training import SampledWindows, WindowTraining
 from detkit.detectors.overfeat.windows import OffsetPool, WindowLayers
@@ -19,7 +18,7 @@ from detkit.models.map_pyramid import MapPyramid, Size
 from detkit.models.traced_windows import nearest_rows, trace_merged
 from detkit.ops.boxes import clip, has_area
 from detkit.ops.sampling import mix_seed
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, Trace, TrainBatch
 
 _AT_ONCE = 512  # windows whose boxes are computed together: their pooled cells are copied
 

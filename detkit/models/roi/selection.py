@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detkit.capabilities import Trace
 from detkit.ops.boxes import clip, has_area
 from detkit.ops.coding import BoxCoder
 from detkit.ops.nms import Decay, grouped_nms, soft_nms, suppressors
-from detkit.structures import Detections
+from detkit.structures import Detections, Trace
 
 SELECTION_STEPS = ("score", "per_class", "no_area", "nms", "per_image")
 """What drops a region's class: its score, the limit of a class, a box without area, a better box that it

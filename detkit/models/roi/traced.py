@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from detkit.capabilities import Trace
 from detkit.models.roi.selection import Scored, Selection
 from detkit.models.rpn.traced import PROPOSAL_STEPS, TracedProposals
 from detkit.models.traced_windows import nearest_rows
+from detkit.structures import Trace
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def trace_with_proposals(
 
 def joined(first: Trace, second: Trace) -> Trace:
     """Return the candidates of both; `by` of either is left as it is."""
-    values = {}
+    values: dict[str, Any] = {}
     for name in ("regions", "boxes", "labels", "scores", "dropped", "by", "levels", "between"):
         one, other = cast(Tensor | None, getattr(first, name)), getattr(second, name)
         if one is not None:

@@ -76,7 +76,7 @@ def _of_image(
     better = suppressors(boxes[rows], best.logits, best.levels, kept, rpn.nms_iou)
     by = torch.full_like(dropped, -1)
     by[rows] = torch.where(there & (better >= 0), rows[better], -1)
-    ranks = [own.argsort(descending=True, stable=True).argsort() for own in logits.split(counts)]
+    ranks = [own.argsort(descending=True, stable=True).argsort() for own in torch.split(logits, counts)]
     return TracedProposals(
         boxes,
         logits.sigmoid(),
