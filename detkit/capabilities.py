@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, Trace, TrainBatch
 
 Layer = Literal["pool5", "fc6", "fc7"]
 """A layer that features of a region are taken from."""
@@ -180,6 +180,23 @@ class ScoresObjectness(Protocol):
 
         Raises:
             UserError: a proposal network of the user's own does not say.
+        """
+        ...
+
+
+@runtime_checkable
+class TracesCandidates(Protocol):
+    """A detector that says what became of each box it might have reported."""
+
+    def trace(self, images: ImageBatch, objects: Sequence[Target]) -> list[Trace]:
+        """Return for each image all candidates that are reported, and those nearest to some objects.
+
+        Args:
+            images: a batch.
+            objects: of each image, in its pixels.
+
+        Raises:
+            UserError: a part of the user's own does not say.
         """
         ...
 

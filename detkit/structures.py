@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -103,8 +103,8 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def at(self, rows: Tensor) -> Detections:
-        """Return some of the detections: those at (n,) places, or where (N,) bool is True."""
+    def at(self, rows: Tensor | slice) -> Detections:
+        """Return some of the detections: those at (n,) places, where (N,) bool is True, or of a slice."""
         return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device | str) -> Detections:
@@ -276,3 +276,49 @@ class TrainBatch:
     def to(self, device: torch.device) -> TrainBatch:
         """Return the same batch on `device`."""
         return replace(self, images=self.images.to(device), targets=tuple(t.to(device) for t in self.targets))
+
+
+class Trace(NamedTuple):
+    """What became of N candidates of one image: boxes that might have been reported, each for one class.
+
+    Attributes:
+        steps: names of what drops candidates, in the order of the detector.
+        regions: (N, 4) where it was looked, in pixels of the batch.
+        boxes: (N, 4) the box that would be reported.
+        labels: (N,) its class.
+        scores: (N,) its score in [0, 1].
+        dropped: (N,) place in `steps` of the one that dropped it; their number, where it is reported.
+        by: (N,) place of the better candidate that suppressed it; -1 where none did.
+        objectness: (N,) what a proposal network says of the region, in [0, 1]; None without one.
+        ranks: (N,) place of the region among all proposals of its map before suppression, 0 for the best;
+            None without a proposal network.
+        anchors: (N, 4) what the proposal network moved to the region.
+        levels: (N,) which of several maps or sizes of the image the region is read from; None of one.
+        between: (S, N, 4) boxes of the stages before the last, for a cascade of heads.
+        parts: (N, P, 4) where the parts of an object are; None for a detector without.
+    """
+
+    steps: tuple[str, ...]
+    regions: Tensor
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+    dropped: Tensor
+    by: Tensor
+    objectness: Tensor | None = None
+    ranks: Tensor | None = None
+    anchors: Tensor | None = None
+    levels: Tensor | None = None
+    between: Tensor | None = None
+    parts: Tensor | None = None
+
+    @property
+    def reported(self) -> Tensor:
+        """(N,) bool: whether a candidate is among the detections."""
+        return self.dropped == len(self.steps)
+
+    @staticmethod
+    def empty(steps: tuple[str, ...]) -> Trace:
+        """Return no candidates."""
+        none, rows = torch.zeros((0, 4)), torch.zeros(0, dtype=torch.int64)
+        return Trace(steps, none, none, rows, torch.zeros(0), rows, rows)

@@ -29,6 +29,7 @@ from detkit.cli.report import report
 from detkit.cli.score import score
 from detkit.cli.serve import serve
 from detkit.cli.show_data import show_data
+from detkit.cli.trace import trace
 from detkit.cli.train import train
 
 OPTIONS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -83,7 +84,8 @@ NAMES = {evaluate: "eval", import_model: "import"}
 # In the order in which one meets them.
 for command in (
     *(demo, init, check, show_data, plan, train, evaluate, predict, serve),
-    *(propose, recall, score, compress, import_model, export, convert, compare, report, explain, lineage),
+    *(propose, recall, score, compress, import_model, export, convert, compare, report, explain, trace),
+    lineage,
 ):
     app.command(NAMES.get(command), context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from detkit.errors import UserError
+
 if TYPE_CHECKING:
     from detkit.config.schema import Config
 
@@ -87,6 +89,33 @@ BackboneWeights = Annotated[
         "--weights",
         metavar="FILE",
         help="Pretrained weights of the backbone; short for detector.backbone.weights=FILE.",
+    ),
+]
+
+
+def box_numbers(text: str | None) -> list[float] | None:
+    """Return the numbers of --box.
+
+    Raises:
+        UserError: they are none.
+    """
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        raise UserError(f"--box: expected four numbers x1,y1,x2,y2; got {text!r}") from None
+
+
+def _as_written(text: str | None) -> str | None:
+    box_numbers(text)  # refused before a model is read
+    return text
+
+
+Box = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X1,Y1,X2,Y2",
+        help="The region, in pixels of the file, detected or not. Default: what is detected.",
+        callback=_as_written,
     ),
 ]
 

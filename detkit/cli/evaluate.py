@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detkit.cli.arguments import AllowCustom, ConfigName, Out, Overrides, checked, model_file
 from detkit.cli.output import JsonFile, aligned, deliver
 from detkit.names import counted
+
+if TYPE_CHECKING:
+    from detkit.workflows.evaluate import Evaluation
 
 
 def evaluate(
@@ -19,6 +22,9 @@ def evaluate(
     ],
     overrides: Overrides = None,
     out: Out = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Follow missed objects, and say which step lost each.")
+    ] = False,
     allow_custom: AllowCustom = False,
     json_file: JsonFile = None,
 ) -> None:
@@ -30,10 +36,18 @@ def evaluate(
     from detkit.evaluation.measure import table
     from detkit.workflows import evaluate as workflow
 
-    result = workflow.evaluate(read, weights=weights, out=out, allow_custom=allow_custom)
+    result = workflow.evaluate(read, weights=weights, out=out, trace=trace, allow_custom=allow_custom)
     if result is None:  # another process than the first
         return
     rate = f"{counted(result.num_images, 'image')}, {result.seconds_per_image:.3f} s each"
-    deliver(
-        result.to_json(), json_file, [*aligned(table(result.measured)), rate, f"{result.out}: report.html"]
-    )
+    lines = [*aligned(table(result.measured)), rate, f"{result.out}: report.html"]
+    deliver(result.to_json(), json_file, [*lines, *_lost(result)])
+
+
+def _lost(result: Evaluation) -> list[str]:
+    """Return how many objects each step lost."""
+    if result.lost is None:
+        return []
+    from detkit.explain.lives import OUTCOMES
+
+    return [f"{count:>7,}  {OUTCOMES[outcome]}" for outcome, count in result.lost.counts.items()]

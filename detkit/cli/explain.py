@@ -7,35 +7,14 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from detkit.cli.arguments import AllowCustom, Out, Weights
+from detkit.cli.arguments import AllowCustom, Box, Out, Weights, box_numbers
 from detkit.cli.output import JsonFile, aligned, deliver
-from detkit.errors import UserError
-
-
-def _box(text: str | None) -> str | None:
-    """Refuse what is no four numbers, before a model is read."""
-    _numbers(text)
-    return text
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(number) for number in text.split(",")]
-    except ValueError:
-        raise UserError(f"--box: expected four numbers x1,y1,x2,y2; got {text!r}") from None
 
 
 def explain(
     weights: Weights,
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An image file.")],
-    box: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X1,Y1,X2,Y2",
-            help="The region, in pixels of the file, detected or not. Default: the best detection.",
-            callback=_box,
-        ),
-    ] = None,
+    box: Box = None,
     label: Annotated[
         str | None, typer.Option("--class", metavar="C", help="The class. Default: the likeliest there.")
     ] = None,
@@ -76,7 +55,7 @@ def explain(
         result = workflow.explain(
             weights,
             image,
-            box=_numbers(box),
+            box=box_numbers(box),
             label=label,
             output=target,
             methods=cast(Any, method),

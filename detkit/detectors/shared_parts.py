@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from detkit.capabilities import RegionDecision, SamplesRegions
@@ -26,8 +29,11 @@ from detkit.models.roi.builder import (
 from detkit.models.roi.config import OWN_HEADS, reads_pyramid
 from detkit.models.roi.region_features import CustomRegionFeatures, RegionFeatures, nearest_copy
 from detkit.models.roi.roi_head import RoIHead
+from detkit.models.roi.selection import Scored
+from detkit.models.roi.traced import Judged, trace_with_proposals
+from detkit.models.rpn.traced import TracedProposals
 from detkit.spec import CustomConfig
-from detkit.structures import ImageBatch, TrainBatch
+from detkit.structures import ImageBatch, Target, Trace, TrainBatch
 
 OnWeights = Callable[[LoadReport], None]
 
@@ -73,6 +79,48 @@ class MapDetector(MapNetwork):
         if not all(isinstance(head, RoIHead) for head in self.roi_heads):
             raise UserError("head: a head of your own does not say what a given region is")
         return self.decide_on_maps(images, boxes)
+
+    @torch.no_grad()
+    def trace(self, images: ImageBatch, objects: Sequence[Target]) -> list[Trace]:
+        """Return what became of each image's candidates; see `detkit.capabilities.TracesCandidates`."""
+        if not all(isinstance(head, RoIHead) for head in self.roi_heads):
+            raise UserError("head: a head of your own does not say what becomes of its regions")
+        maps, selection = self.test_maps(images), self.roi_heads[-1].selection
+        found = []
+        for number, proposed in enumerate(self.traced_proposals(maps, images)):
+            judge = partial(self._judge, [level[number : number + 1] for level in maps], images, number)
+            if isinstance(proposed, Tensor):
+                found.append(judge(proposed).trace(selection))
+            else:
+                found.append(trace_with_proposals(selection, judge, proposed, objects[number].boxes))
+        return found
+
+    def _judge(self, maps: Sequence[Tensor], images: ImageBatch, number: int, regions: Tensor) -> Judged:
+        image = images.part(number, number + 1)
+        (scored,) = self.score(maps, [regions], image)
+        _, *between = (own for (own,) in self.boxes_of_stages(maps, [regions], image.sizes))
+        levels = self.roi_heads[-1].features.levels_of(scored.boxes)
+        return Judged(scored, regions, levels, torch.stack(between) if between else None)
+
+    def test_maps(self, images: ImageBatch) -> list[Tensor]:
+        """Return the maps of images as a test sees them."""
+        return self.feature_maps(images)
+
+    @abstractmethod
+    def traced_proposals(
+        self, maps: Sequence[Tensor], images: ImageBatch
+    ) -> Sequence[Tensor | TracedProposals]:
+        """Return for each image the (P, 4) proposals that it is given, or what became of all anchors."""
+
+    def score(self, maps: Sequence[Tensor], regions: Sequence[Tensor], images: ImageBatch) -> list[Scored]:
+        """Return each image's regions with scores and deltas, as its selection takes them."""
+        return self.roi_head.scored(maps, regions, images.sizes)
+
+    def boxes_of_stages(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Sequence[Tensor]]:
+        """Return for each head, one behind the other, what it sees of each image: (P, 4) boxes."""
+        return [proposals]
 
     def decide_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
         """Return what `decide` does, by detkit's own heads."""

@@ -63,7 +63,7 @@ def detect_set(
         the time taken.
     """
     found, timing = _detected(model, batches, device, precision, on_batch)
-    return _flat([(index, one) for index, _, one in found]), timing
+    return detections_as_arrays([(index, one) for index, _, one in found]), timing
 
 
 @torch.inference_mode()
@@ -92,7 +92,12 @@ def _detected(
     return found, Timing(count, time.perf_counter() - start)
 
 
-def _flat(found: list[tuple[int, Detections]]) -> Arrays:
+def detections_as_arrays(found: list[tuple[int, Detections]]) -> Arrays:
+    """Return the detections of images as flat arrays; see `detect_set`.
+
+    Args:
+        found: index of each image in the dataset, and what is found in it, on the CPU.
+    """
     numbers = [len(one) for _, one in found]
     empty = Detections.empty()
     return {
@@ -172,7 +177,7 @@ def detect_dataset(
         for index, width, _ in views[:1]
     ]
     timing = Timing(len(merged), seconds)
-    gathered = gather(_flat(merged))
+    gathered = gather(detections_as_arrays(merged))
     if gathered is None:
         return None, timing
     return as_detection_set(gathered, source.annotations.box_format), timing

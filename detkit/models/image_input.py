@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,6 +79,14 @@ def in_file_pixels(found: list[Detections], images: ImageBatch) -> list[Detectio
         parts = None if own.parts is None else own.parts * scale
         scaled.append(replace(own, boxes=clip(own.boxes * scale, original), parts=parts))
     return scaled
+
+
+def plain_images(images: ImageBatch) -> list[NDArray[np.uint8]]:
+    """Return each image's (H, W, 3) uint8 RGB pixels without their padding, for what computes on arrays."""
+    return [
+        pixels[:, :height, :width].permute(1, 2, 0).contiguous().cpu().numpy()
+        for pixels, (height, width) in zip(images.pixels, images.sizes, strict=True)
+    ]
 
 
 def padded_in_file_pixels(found: PaddedDetections, images: PaddedBatch) -> PaddedDetections:

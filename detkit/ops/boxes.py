@@ -133,6 +133,22 @@ def is_large(boxes: Tensor, min_size_px: float) -> Tensor:
     return (sides >= min_size_px).all(dim=-1)
 
 
+def has_area(boxes: Tensor) -> Tensor:
+    """Tell which boxes have an area.
+
+    Args:
+        boxes: (..., 4) corner boxes in pixels.
+
+    Returns:
+        (...) bool.
+
+    Example:
+        >>> has_area(torch.tensor([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 2.0, 0.0]]))
+        tensor([ True, False])
+    """
+    return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+
+
 def _intersection(boxes: Tensor, others: Tensor) -> Tensor:
     # One axis after the other: (N, M) temporaries are contiguous, (N, M, 2) ones are not.
     width = torch.minimum(boxes[:, 2, None], others[:, 2]) - torch.maximum(boxes[:, 0, None], others[:, 0])

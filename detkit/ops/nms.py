@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.ops.boxes import pairwise_iou
 from detkit.ops.kernels.nms_loops import decay_groups, keep_best, keep_best_of_groups, keep_uncovered
+
+_AT_ONCE = 4096  # boxes whose overlaps are in memory together
 
 Decay = Literal["linear", "gaussian"]
 """How soft-NMS lowers a score: by the IoU with a better box, or by a Gaussian of it."""
@@ -151,6 +155,48 @@ def soft_nms(
     by_place = found.argsort()
     best_first = by_place[left[by_place].sort(descending=True, stable=True).indices]
     return found[best_first], left[best_first]
+
+
+def suppressors(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    kept: Tensor,
+    iou: float,
+    overlap: Callable[[Tensor, Tensor], Tensor] = pairwise_iou,
+) -> Tensor:
+    """Return what each box was dropped for by `grouped_nms`: the best kept one of its group that overlaps it.
+
+    Args:
+        boxes: (N, 4) corner boxes in pixels.
+        scores: (N,) scores.
+        groups: (N,) integers.
+        kept: what `grouped_nms` keeps of all, without a limit.
+        iou: see `nms`.
+        overlap: of (N, 4) boxes with (M, 4) kept ones.
+
+    Returns:
+        (N,) int64 places; -1 for those that are kept, and where no kept one overlaps by more than `iou`.
+
+    Example:
+        >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [20.0, 0.0, 30.0, 10.0]])
+        >>> scores, groups = torch.tensor([0.5, 0.9, 0.7]), torch.zeros(3)
+        >>> suppressors(boxes, scores, groups, grouped_nms(boxes, scores, groups, 0.5), 0.5)
+        tensor([ 1, -1, -1])
+    """
+    by = torch.full((len(boxes),), -1, dtype=torch.int64, device=boxes.device)
+    dropped = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    dropped[kept] = False
+    for group in torch.unique(groups[dropped]):
+        gone = torch.nonzero(dropped & (groups == group)).flatten()
+        own = kept[groups[kept] == group]
+        if not len(own):
+            continue
+        for some in torch.split(gone, _AT_ONCE):
+            covers = (overlap(boxes[some], boxes[own]) > iou) & (scores[own] >= scores[some, None])
+            first = covers.to(torch.uint8).argmax(dim=1)  # they are in the order of their scores
+            by[some] = torch.where(covers.any(dim=1), own[first], -1)
+    return by
 
 
 def _loop_over_groups(

@@ -123,6 +123,25 @@ class Mistakes:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Objects of which the same is to be said.
+
+    Attributes:
+        anchor: the id of this part of the page.
+        name: what is said of them.
+        note: how many there are.
+        pictures: of some or all of them.
+        files: names of the images of all.
+    """
+
+    anchor: str
+    name: str
+    note: str
+    pictures: tuple[Picture, ...]
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Bar:
     """One bar: its name, its length, and the text at its end."""
 
@@ -187,6 +206,8 @@ class ReportData:
         errors: kinds of error and the AP each costs.
         groups: AP of objects by size and by crowding.
         outcomes: how many objects were found, and why others were not.
+        lost: how many objects each step of the detector lost, where they were traced.
+        lost_objects: these objects, by the step.
         thresholds: suggested score thresholds by class.
         score_plots: what each threshold would give, plots with a curve a class, in class order.
         notes: sentences for the reader, such as why an AP is zero.
@@ -210,6 +231,8 @@ class ReportData:
     errors: tuple[Bar, ...] = ()
     groups: Table | None = None
     outcomes: Table | None = None
+    lost: Table | None = None
+    lost_objects: tuple[Gallery, ...] = ()
     thresholds: Table | None = None
     score_plots: tuple[Plot, ...] = ()
     notes: tuple[str, ...] = ()

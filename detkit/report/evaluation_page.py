@@ -17,6 +17,7 @@ from detkit.evaluation.metrics.accuracy import Accuracy
 from detkit.evaluation.metrics.matching import FALSE_POSITIVE, TRUE_POSITIVE
 from detkit.evaluation.metrics.miss_rate import DetCurve
 from detkit.evaluation.metrics.window_curve import miss_rates
+from detkit.explain.lives import LostObjects
 from detkit.report.analysis import (
     GOAL,
     error_bars,
@@ -40,7 +41,7 @@ from detkit.report.content import (
 from detkit.report.draw import draw_detections, fit
 from detkit.report.html import write_report
 from detkit.report.metrics_file import read_metrics, training_plots
-from detkit.report.mistakes import worst_mistakes
+from detkit.report.mistakes import lost_galleries, lost_table, worst_mistakes
 from detkit.report.operating_point import OperatingPoint, operating_point, span
 from detkit.report.sections import PICTURE_PX
 
@@ -66,6 +67,7 @@ class EvaluatedRun:
         seconds_per_image: time the detector took, None where it did not run.
         notes: sentences for the reader.
         made_with: name to value: the command, versions and machine.
+        lost: what became of each object, where they were traced.
     """
 
     title: str
@@ -78,6 +80,7 @@ class EvaluatedRun:
     seconds_per_image: float | None = None
     notes: tuple[str, ...] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
+    lost: LostObjects | None = None
 
 
 def write_page(
@@ -151,6 +154,8 @@ def _with_detections(page: ReportData, run: EvaluatedRun) -> ReportData:
         errors=error_bars(*evidence, point),
         groups=group_table(*evidence),
         outcomes=outcome_table(truth, point),
+        lost=None if run.lost is None else lost_table(run.lost),
+        lost_objects=() if run.lost is None else lost_galleries(truth, point, run.lost, run.pixels),
         thresholds=threshold_table(truth.classes, advice),
         score_plots=score_plots(*evidence, advice.max_f1),
         notes=page.notes + zero_notes(truth, run.found, *run.measured.quality),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +38,7 @@ def page(
     figures: Sequence[Number],
     notes: Sequence[str],
     sections: Sequence[tuple[str, Markup]],
+    script: str = "",
 ) -> str:
     """Return a page of HTML that needs nothing but itself.
 
@@ -45,12 +48,13 @@ def page(
         figures: the numbers at the top.
         notes: sentences for the reader below them.
         sections: heading and content of each.
+        script: what runs in the page; nothing else may, not even what a name holds.
     """
     style = Markup(files("detkit.report").joinpath("report.css").read_text(encoding="utf-8"))
     head = joined(
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'),
         element("title", title),
         element("style", style),
     )
@@ -70,9 +74,18 @@ def page(
         element("nav", *links, aria_label="Sections"),
         element("main", *main),
         element("footer", "Written by detkit"),
+        *([element("script", Markup(script))] if script else []),
     )
     whole = joined(element("head", head), element("body", body))
     return '<!doctype html>\n<html lang="en">' + whole + "</html>\n"
+
+
+def _policy(script: str) -> str:
+    """Return what the page may load and run: a script by its digest."""
+    if not script:
+        return POLICY
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return f"{POLICY}; script-src 'sha256-{digest}'"
 
 
 def _anchor(heading: str) -> str:

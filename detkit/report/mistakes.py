@@ -14,13 +14,16 @@ from detkit.annotations.coordinates import points_to_pixels, to_corners
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.evaluation.analysis.errors import DETECTION_ERRORS, NO_ERROR
 from detkit.evaluation.metrics.overlaps import corner_iou
-from detkit.report.content import Mistakes, Picture
+from detkit.explain.lives import OUTCOMES, LostObjects
+from detkit.names import counted
+from detkit.report.content import Gallery, Mistakes, Picture, Table
 from detkit.report.draw import Image, draw_detections, fit
 from detkit.report.operating_point import OperatingPoint
 
 CROP_PX = 320
 CONTEXT = 1.8  # side of the crop as a multiple of the box's longer side
 LEAST_PX = 48  # side of the crop at least, in pixels of the image
+LOST_SHOWN = 30  # crops of objects lost in the same way
 NEAR_IOU = 0.1  # detections shown beside a missed object
 
 WORDS = {
@@ -67,11 +70,7 @@ def worst_mistakes(
         pixels: image index to (H, W, 3) uint8 RGB.
         limit: at most so many crops, as many of each class as there are.
     """
-    found = point.found
-    chosen = _choose(truth, point, limit)
-    objects, detections = (to_corners(part.boxes, part.box_format) for part in (truth, found))
-    points = None if found.keypoints is None else points_to_pixels(found.keypoints, found.box_format)
-    scene = _Scene(truth, found, objects, detections, points)
+    chosen, scene = _choose(truth, point, limit), _scene(truth, point)
     pictures: dict[_Mistake, Picture] = {}
     # Image by image, so that one image is in memory at a time and none is read twice.
     for image in sorted({mistake.image for mistake in chosen}):
@@ -86,6 +85,49 @@ def worst_mistakes(
         )
         for label, of_class in groupby(chosen, lambda mistake: mistake.label)
     )
+
+
+def lost_galleries(
+    truth: AnnotationSet, point: OperatingPoint, lost: LostObjects, pixels: Callable[[int], Image]
+) -> tuple[Gallery, ...]:
+    """Return crops of objects that were lost, by the step that lost them, the largest first.
+
+    Args:
+        truth: the ground truth.
+        point: the detections that count.
+        lost: what became of the objects.
+        pixels: image index to (H, W, 3) uint8 RGB.
+    """
+    images, scene = truth.image_index(), _scene(truth, point)
+    galleries = []
+    for outcome, count in lost.counts.items():
+        if outcome == "found":
+            continue
+        rows = np.flatnonzero(lost.outcomes == outcome)
+        shown = rows[np.argsort(-truth.areas[rows], kind="stable")][:LOST_SHOWN].tolist()
+        pictures = []
+        for row in shown:
+            mistake = _Mistake(int(images[row]), int(truth.labels[row]), None, row, "")
+            pictures.append(_picture(mistake, pixels(mistake.image), scene))
+        names = tuple(dict.fromkeys(Path(str(truth.image_files[image])).name for image in images[rows]))
+        note = counted(count, "object")
+        galleries.append(Gallery(f"lost-{outcome}", OUTCOMES[outcome], note, tuple(pictures), names))
+    return tuple(galleries)
+
+
+def lost_table(lost: LostObjects) -> Table:
+    """Return how many objects came to what, each name leading to its objects."""
+    counts, total = lost.counts, sum(lost.counts.values())
+    rows = tuple((OUTCOMES[outcome], count, count / total) for outcome, count in counts.items())
+    links = tuple("" if outcome == "found" else f"lost-{outcome}" for outcome in counts)
+    return Table(("objects that count", "objects", "share"), rows, ("share",), links=links)
+
+
+def _scene(truth: AnnotationSet, point: OperatingPoint) -> _Scene:
+    found = point.found
+    objects, detections = (to_corners(part.boxes, part.box_format) for part in (truth, found))
+    points = None if found.keypoints is None else points_to_pixels(found.keypoints, found.box_format)
+    return _Scene(truth, found, objects, detections, points)
 
 
 def _choose(truth: AnnotationSet, point: OperatingPoint, limit: int) -> list[_Mistake]:

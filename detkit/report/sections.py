@@ -17,6 +17,7 @@ from detkit.report.content import (
     Bar,
     ConfusionMatrix,
     DatasetSummary,
+    Gallery,
     Mistakes,
     Number,
     Picture,
@@ -47,6 +48,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("What it finds", data.samples and samples(data.samples, data.per_class)),
         ("Kinds of error", data.errors and errors(data.errors)),
         ("Found or missed", data.outcomes and table(data.outcomes)),
+        ("Where objects were lost", data.lost and lost_objects(data.lost, data.lost_objects)),
         ("Easy and hard objects", data.groups and table(data.groups)),
         ("Worst mistakes", data.mistakes and mistakes(data.mistakes, with_objects=bool(data.samples))),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
@@ -147,10 +149,34 @@ def mistakes(groups: Sequence[Mistakes], *, with_objects: bool) -> Markup:
 
 def _mistakes_of(group: Mistakes) -> Markup:
     heading = element("h3", colour_swatch(group.label), group.name, element("small", f": {group.note}"))
-    parts = [heading, element("div", *map(figure, group.pictures[:SHOWN_MISTAKES]), class_="grid crops")]
-    if rest := group.pictures[SHOWN_MISTAKES:]:
+    return element("div", heading, *_crops(group.pictures, group.name), class_="part", id=group.anchor)
+
+
+def _crops(pictures: Sequence[Picture], name: str) -> list[Markup]:
+    """Return some pictures, and the others folded away."""
+    parts = [element("div", *map(figure, pictures[:SHOWN_MISTAKES]), class_="grid crops")]
+    if rest := pictures[SHOWN_MISTAKES:]:
         more = element("div", *map(figure, rest), class_="grid crops")
-        parts.append(element("details", element("summary", f"{len(rest)} more of {group.name}"), more))
+        parts.append(element("details", element("summary", f"{len(rest)} more of {name}"), more))
+    return parts
+
+
+def lost_objects(counts: Table, groups: Sequence[Gallery]) -> Markup:
+    """Return how many objects each step lost, and some of them."""
+    hint = _hint(
+        "The first step, in the order of the detector, behind which no box was left that would have been a "
+        "detection of the object; from each class's score of best F1 on, at IoU 0.5. The names lead to the "
+        "objects, and detkit trace shows the way of each."
+    )
+    return joined(hint, table(counts), *map(_gallery, groups))
+
+
+def _gallery(group: Gallery) -> Markup:
+    heading = element("h3", group.name, element("small", f": {group.note}"))
+    parts = [heading, *_crops(group.pictures, group.name)]
+    if len(group.files) > len(group.pictures):
+        names = element("p", ", ".join(group.files), class_="hint")
+        parts.append(element("details", element("summary", "images of all"), names))
     return element("div", *parts, class_="part", id=group.anchor)
 
 
@@ -227,7 +253,7 @@ def figure(picture: Picture) -> Markup:
     if max(shown.shape) > PICTURE_PX:
         shown = fit(shown, PICTURE_PX)
     heard = ", ".join(text for text in (picture.tag, picture.caption, picture.note) if text)
-    image = element("img", src=_data_uri(shown), alt=heard, width=shown.shape[1], height=shown.shape[0])
+    image = element("img", src=data_uri(shown), alt=heard, width=shown.shape[1], height=shown.shape[0])
     # Open, its summary covers the window: enlarging without a script.
     enlarging = element("details", element("summary", image), element("p", heard), class_="enlarge")
     tag = element("span", picture.tag, class_="tag") if picture.tag else Markup()
@@ -235,7 +261,8 @@ def figure(picture: Picture) -> Markup:
     return element("figure", enlarging, element("figcaption", tag, picture.caption, note))
 
 
-def _data_uri(image: NDArray[np.uint8]) -> str:
+def data_uri(image: NDArray[np.uint8]) -> str:
+    """Return (H, W, 3) uint8 RGB pixels as the address of a JPEG that is in the address itself."""
     done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

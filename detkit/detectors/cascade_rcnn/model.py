@@ -13,6 +13,7 @@ from detkit.detectors.cascade_rcnn.config import Scores
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.models.roi.padded import decided, features_padded, select_padded
 from detkit.models.roi.roi_head import Regions, RoIHead
+from detkit.models.roi.selection import Scored
 from detkit.ops.boxes import clip, pairwise_iou
 from detkit.ops.padded import clip_each
 from detkit.ops.sampling import Sampler
@@ -88,25 +89,53 @@ class CascadeRCNN(FasterRCNN):
     def detect_regions(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Return the detections of each image, best first, in the pixels of the proposals.
+        """Return the detections of each image, best first, in the pixels of the proposals."""
+        selection = self.roi_heads[-1].selection
+        return [selection(*own) for own in self._scored(maps, proposals, sizes)]
 
-        The last stage moves the boxes; their scores are a mean over all stages.
-        """
+    @torch.no_grad()
+    def score(self, maps: Sequence[Tensor], regions: Sequence[Tensor], images: ImageBatch) -> list[Scored]:
+        """Return each image's regions as the last stage sees them, with scores and deltas."""
+        return self._scored(maps, regions, images.sizes)
+
+    def _scored(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Scored]:
+        """Return what the selection takes: the last stage moves the boxes, scores are a mean over all."""
         *before, last = self.roi_heads
-        boxes, counts = proposals, [len(own) for own in proposals]
-        vectors: list[Tensor] = []
-        for stage in before:
-            vectors.append(stage.vectors(maps, boxes))
-            deltas = torch.split(stage.predictor.deltas(vectors[-1]), counts)
-            each = zip(boxes, deltas, sizes, strict=True)
-            boxes = [clip(stage.coder.decode(moves[:, 0], own), size) for own, moves, size in each]
+        moved, vectors = self._through(before, maps, proposals, sizes)
+        boxes, counts = moved[-1], [len(own) for own in proposals]
         regions = last.features(maps, boxes)
         if self.scores == "last":
             vectors = [stage.head(regions) for stage in before]
         vectors.append(last.head(regions))
         scores = torch.split(self._mean_scores(vectors), counts)
         deltas = torch.split(last.predictor.deltas(vectors[-1]), counts)
-        return [last.selection(*image) for image in zip(boxes, scores, deltas, sizes, strict=True)]
+        return [Scored(*image) for image in zip(boxes, scores, deltas, sizes, strict=True)]
+
+    @torch.no_grad()
+    def boxes_of_stages(
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Sequence[Tensor]]:
+        """Return for each stage what it sees of each image: (P, 4) boxes, the proposals first."""
+        return self._through(self.roi_heads[:-1], maps, proposals, sizes)[0]
+
+    def _through(
+        self,
+        stages: Sequence[RoIHead],
+        maps: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+    ) -> tuple[list[Sequence[Tensor]], list[Tensor]]:
+        """Return each image's boxes before the first stage and behind each, and each stage's vectors."""
+        boxes, vectors = [proposals], list[Tensor]()
+        counts = [len(own) for own in proposals]
+        for stage in stages:
+            vectors.append(stage.vectors(maps, boxes[-1]))
+            deltas = torch.split(stage.predictor.deltas(vectors[-1]), counts)
+            each = zip(boxes[-1], deltas, sizes, strict=True)
+            boxes.append([clip(stage.coder.decode(moves[:, 0], own), size) for own, moves, size in each])
+        return boxes, vectors
 
     def _mean_scores(self, vectors: Sequence[Tensor]) -> Tensor:
         """Return (R, K) scores from each stage's (R, D) vectors."""

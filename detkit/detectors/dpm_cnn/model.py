@@ -15,10 +15,11 @@ from detkit.detectors.dpm_cnn.stars import Placements, Stars
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.map_pyramid import Size
 from detkit.models.roi.selection import CODER
-from detkit.ops.boxes import clip
+from detkit.models.traced_windows import nearest_rows, trace_suppressed
+from detkit.ops.boxes import clip, has_area
 from detkit.ops.losses import smooth_l1
 from detkit.ops.nms import grouped_nms
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, Trace, TrainBatch
 
 Found = list[list[Placements]]
 """Of each level of the pyramid what each component gives."""
@@ -196,22 +197,61 @@ class DPMCNN(ImageInput):
     def _detections(self, found: Found, number: int, size: Size) -> Detections:
         margins, components = self._margins(found, number, size).max(dim=2)
         labels, places = torch.nonzero(margins >= self.chosen.margin_threshold, as_tuple=True)
-        confidence, own = margins[labels, places], components[labels, places]
-        boxes = self.windows(size)[places, own]
-        if (deltas := self._deltas(found, number, size)) is not None:
-            boxes = CODER.decode(deltas[places, own], boxes)
-        boxes = clip(boxes, size)
-        inside = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        kept = torch.nonzero(inside).flatten()
-        order = grouped_nms(
-            boxes[kept], confidence[kept], labels[kept], self.chosen.nms_iou, self.chosen.per_image
-        )
-        kept = kept[order]
-        result = Detections(boxes[kept], confidence[kept].sigmoid(), labels[kept], confidence[kept])
+        own = components[labels, places]
+        every, _ = self._boxes(found, number, size, places, own)
+        kept = self._kept(every, margins[labels, places], labels, self.chosen.per_image)
+        return self._placed(found, number, size, margins, (labels[kept], places[kept], own[kept]))
+
+    def _kept(self, boxes: Tensor, margins: Tensor, labels: Tensor, limit: int | None) -> Tensor:
+        """Return which of (N, 4) boxes are reported, best first."""
+        rows = torch.nonzero(has_area(boxes)).flatten()
+        return rows[grouped_nms(boxes[rows], margins[rows], labels[rows], self.chosen.nms_iou, limit)]
+
+    def _boxes(
+        self, found: Found, number: int, size: Size, places: Tensor, own: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the (N, 4) boxes of objects at (N,) places with (N,) components, and their windows."""
+        windows = self.windows(size)[places, own]
+        deltas = self._deltas(found, number, size)
+        boxes = windows if deltas is None else CODER.decode(deltas[places, own], windows)
+        return clip(boxes, size), windows
+
+    def _placed(
+        self, found: Found, number: int, size: Size, margins: Tensor, which: tuple[Tensor, Tensor, Tensor]
+    ) -> Detections:
+        """Return placements as detections; `which` are their classes, places and components."""
+        labels, places, own = which
+        confidence = margins[labels, places]
+        boxes, _ = self._boxes(found, number, size, places, own)
+        result = Detections(boxes, confidence.sigmoid(), labels, confidence)
         if cast(Stars, self.components[0]).num_parts == 0:
             return result
-        parts = self._parts(found, number, size, (labels[kept], places[kept], own[kept]))
-        return replace(result, parts=parts)
+        return replace(result, parts=self._parts(found, number, size, which))
+
+    @torch.no_grad()
+    def trace(self, images: ImageBatch, objects: Sequence[Target]) -> list[Trace]:
+        """Return what became of each image's placements; see `detkit.capabilities.TracesCandidates`."""
+        found = self.placements(images)
+        each = enumerate(zip(images.sizes, objects, strict=True))
+        return [self._trace(found, number, size, target) for number, (size, target) in each]
+
+    def _trace(self, found: Found, number: int, size: Size, target: Target) -> Trace:
+        margins, components = self._margins(found, number, size).max(dim=2)
+        places = torch.arange(margins.shape[1], device=margins.device)
+        chosen = margins >= self.chosen.margin_threshold
+        for label, own in enumerate(components):
+            boxes, _ = self._boxes(found, number, size, places, own)
+            chosen[label, nearest_rows(boxes, target.boxes)] = True
+        labels, places = torch.nonzero(chosen, as_tuple=True)
+        which = labels, places, components[labels, places]
+        placed = self._placed(found, number, size, margins, which)
+        _, windows = self._boxes(found, number, size, places, which[2])
+        confidence = margins[labels, places]
+        compared = (confidence >= self.chosen.margin_threshold) & has_area(placed.boxes)
+        rows = torch.nonzero(compared).flatten()
+        kept = rows[self._kept(placed.boxes[rows], confidence[rows], labels[rows], None)]
+        iou, limit = self.chosen.nms_iou, self.chosen.per_image
+        return trace_suppressed(placed, windows, compared, kept, nms_iou=iou, per_image=limit)
 
     def _parts(self, found: Found, number: int, size: Size, which: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Return the (N, P, 4) boxes of the parts of placements, in pixels.

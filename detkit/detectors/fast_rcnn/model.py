@@ -14,6 +14,7 @@ from detkit.errors import UserError
 from detkit.models.image_input import in_file_pixels, padded_in_file_pixels, resized
 from detkit.models.roi.padded import detect_padded
 from detkit.models.roi.roi_head import RoIHead
+from detkit.models.roi.selection import Scored
 from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
 
 
@@ -56,7 +57,7 @@ class FastRCNN(MapDetector):
         Raises:
             UserError: the batch does not say where to look.
         """
-        proposals, maps = self._proposals(images), self.maps(images)
+        proposals, maps = self._proposals(images), self.test_maps(images)
         found = self.roi_head.detect(maps, proposals, images.sizes, **self._edges(images))
         return in_file_pixels(found, images)
 
@@ -73,7 +74,15 @@ class FastRCNN(MapDetector):
         found = detect_padded(self.roi_head, maps, *images.given, images.sizes, pixel_px)
         return padded_in_file_pixels(found, images)
 
-    def maps(self, images: ImageBatch) -> list[Tensor]:
+    def traced_proposals(self, maps: Sequence[Tensor], images: ImageBatch) -> Sequence[Tensor]:
+        """Return for each image the (P, 4) proposals that it is given."""
+        return self._proposals(images)
+
+    def score(self, maps: Sequence[Tensor], regions: Sequence[Tensor], images: ImageBatch) -> list[Scored]:
+        """Return each image's regions with scores and deltas; see `MapDetector`."""
+        return self.roi_head.scored(maps, regions, images.sizes, images.pixel_px)
+
+    def test_maps(self, images: ImageBatch) -> list[Tensor]:
         """Return the maps of images as a test sees them, with those of their smaller copies."""
         pixels = self.prepare(images)
         maps: list[Tensor] = list(self.neck(self.backbone(pixels)))
@@ -83,7 +92,7 @@ class FastRCNN(MapDetector):
 
     def decide_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
         """Return what regions are; see `MapDetector`."""
-        return self.roi_head.decide(self.maps(images), boxes, images.pixel_px)
+        return self.roi_head.decide(self.test_maps(images), boxes, images.pixel_px)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:

@@ -54,7 +54,7 @@ class _LastVectors(nn.Module):
 
     def read(self, image: ImageBatch, boxes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the (R, D) vectors of an image's regions, twice."""
-        maps = self.detector.maps(image)
+        maps = self.detector.test_maps(image)
         vectors = self.detector.roi_head.vectors(maps, [boxes], image.pixel_px)
         yield vectors, vectors
 

@@ -16,6 +16,7 @@ from detkit.models.roi.padded import detect_padded
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.rpn.padded import propose_padded
 from detkit.models.rpn.rpn import RPN
+from detkit.models.rpn.traced import TracedProposals, trace_proposals
 from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
 
 
@@ -102,6 +103,16 @@ class FasterRCNN(ProposalNetwork, MapDetector):
     ) -> list[Detections]:
         """Return the detections of each image, best first, in the pixels of the proposals."""
         return self.roi_head.detect(maps, proposals, sizes)
+
+    def traced_proposals(self, maps: Sequence[Tensor], images: ImageBatch) -> list[TracedProposals]:
+        """Return for each image what became of all anchors.
+
+        Raises:
+            UserError: the proposal network is the user's own.
+        """
+        if not isinstance(self.rpn, RPN):
+            raise UserError("proposals: a proposal network of your own does not say what it drops")
+        return trace_proposals(self.rpn, self.rpn(maps, images.sizes), images.sizes)
 
     def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
         """Return what `detect` does, filled up to one number; see `DetectsPadded`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,11 +17,12 @@ from detkit.models.hog.cut_windows import Windows, cut, windows_around
 from detkit.models.hog.descriptor import HOG, hog_blocks
 from detkit.models.hog.grouping import group_by_mean_shift, group_rectangles
 from detkit.models.hog.pyramid import Level, Pyramid, Size, levels_of, matches
-from detkit.models.image_input import in_file_pixels
+from detkit.models.image_input import in_file_pixels, plain_images
 from detkit.models.roi.decision import NEVER
-from detkit.ops.boxes import clip
+from detkit.models.traced_windows import nearest_rows, trace_merged, trace_suppressed
+from detkit.ops.boxes import clip, has_area
 from detkit.ops.nms import grouped_nms
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, Trace, TrainBatch
 from detkit.training.staged.decision import negatives_of_classes
 
 
@@ -153,11 +154,34 @@ class HOGSVM(nn.Module):
         """
         if images.pixels.is_floating_point():
             raise UserError("hog_svm needs pixels of files, uint8 RGB; got normalised ones")
-        found = []
-        for pixels, (height, width) in zip(images.pixels, images.sizes, strict=True):
-            plain = pixels[:, :height, :width].permute(1, 2, 0).contiguous().cpu().numpy()
-            found.append(self._detect(plain).to(self.template(0).weight.device))
-        return in_file_pixels(found, images)
+        device = self.template(0).weight.device
+        return in_file_pixels([self._detect(own).to(device) for own in plain_images(images)], images)
+
+    @torch.no_grad()
+    def trace(self, images: ImageBatch, objects: Sequence[Target]) -> list[Trace]:
+        """Return what became of each image's windows; see `detkit.capabilities.TracesCandidates`."""
+        return [self._trace(*own) for own in zip(plain_images(images), objects, strict=True)]
+
+    def _trace(self, pixels: NDArray[np.uint8], target: Target) -> Trace:
+        levels, size, each = self.levels(pixels), (pixels.shape[0], pixels.shape[1]), []
+        for label in range(self.num_classes):
+            windows, margins, _ = self.windows(levels, size, label, -np.inf)
+            boxes = clip(torch.from_numpy(self.objects(windows, label)).float(), size)
+            chosen = torch.from_numpy(margins >= self.selection.margin_threshold)
+            chosen[nearest_rows(boxes, target.boxes.cpu())] = True
+            raw, labels = torch.from_numpy(margins)[chosen], torch.full((int(chosen.sum()),), label)
+            regions = torch.from_numpy(windows).float()[chosen]
+            each.append((Detections(boxes[chosen], raw.sigmoid(), labels, raw), regions))
+        found, regions = Detections.joined([own for own, _ in each]), torch.cat([own for _, own in each])
+        assert found.margins is not None
+        compared = (found.margins >= self.selection.margin_threshold) & has_area(found.boxes)
+        if self.selection.grouping != "nms":
+            merged = replace(self._detect(pixels, every=True), margins=None)
+            return trace_merged(found, regions, compared, merged, self.selection.per_image)
+        rows, iou = torch.nonzero(compared)[:, 0], self.selection.nms_iou
+        kept = rows[grouped_nms(found.boxes[rows], found.scores[rows], found.labels[rows], iou)]
+        limit = self.selection.per_image
+        return trace_suppressed(found, regions, compared, kept, nms_iou=iou, per_image=limit)
 
     def levels(self, pixels: NDArray[np.uint8]) -> list[Level]:
         """Return the HOG of the copies of an image that the smallest window fits in."""
@@ -196,7 +220,8 @@ class HOGSVM(nn.Module):
             scales.append(np.full(len(found), level.scale))
         return np.concatenate(boxes), np.concatenate(margins), np.concatenate(scales)
 
-    def _detect(self, pixels: NDArray[np.uint8]) -> Detections:
+    def _detect(self, pixels: NDArray[np.uint8], *, every: bool = False) -> Detections:
+        """Return what is in an image, best first; `every` goes on beyond the limit of an image."""
         chosen, size, levels = self.selection, pixels.shape[:2], self.levels(pixels)
         each = []
         for label in range(self.num_classes):
@@ -210,12 +235,10 @@ class HOGSVM(nn.Module):
         corners, raw, labels = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*each, strict=True))
         corners = clip(corners.float(), (size[0], size[1]))
         found = Detections(corners, raw.sigmoid(), labels, raw)
-        found = found.at((corners[:, 2:] > corners[:, :2]).all(dim=1))
+        found, limit = found.at(has_area(corners)), None if every else chosen.per_image
         if chosen.grouping == "nms":
-            return found.at(
-                grouped_nms(found.boxes, found.scores, found.labels, chosen.nms_iou, chosen.per_image)
-            )
-        return found.at(found.scores.sort(descending=True, stable=True).indices[: chosen.per_image])
+            return found.at(grouped_nms(found.boxes, found.scores, found.labels, chosen.nms_iou, limit))
+        return found.at(found.scores.sort(descending=True, stable=True).indices[:limit])
 
     def described(
         self, pixels: NDArray[np.uint8], windows: Windows, label: int, *, mirror: bool = False

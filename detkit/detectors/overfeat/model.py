@@ -15,9 +15,10 @@ from detkit.detectors.overfeat.training import SampledWindows, WindowTraining
 from detkit.detectors.overfeat.windows import OffsetPool, WindowLayers
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.map_pyramid import MapPyramid, Size
-from detkit.ops.boxes import clip
+from detkit.models.traced_windows import nearest_rows, trace_merged
+from detkit.ops.boxes import clip, has_area
 from detkit.ops.sampling import mix_seed
-from detkit.structures import Detections, ImageBatch, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, Target, Trace, TrainBatch
 
 _AT_ONCE = 512  # windows whose boxes are computed together: their pooled cells are copied
 
@@ -206,16 +207,41 @@ class OverFeat(ImageInput):
         """Return the merged boxes of an image, best first; scores are (T, K)."""
         best, ranked = scores.topk(min(self.merging.per_class, len(scores)), dim=0)
         rank, labels = torch.nonzero(best >= self.merging.score_threshold, as_tuple=True)
-        which, chosen = torch.unique(ranked[rank, labels], return_inverse=True)
+        found = self._moved(pooled, number, size, scores, ranked[rank, labels], labels)
+        return self._merged(found.at(has_area(found.boxes))).at(slice(self.merging.per_image))
+
+    def _moved(
+        self, pooled: Sequence[Tensor], number: int, size: Size, scores: Tensor, rows: Tensor, labels: Tensor
+    ) -> Detections:
+        """Return (N,) windows of an image with the boxes that they have for (N,) classes."""
+        which, chosen = torch.unique(rows, return_inverse=True)
         if not len(which):
             return Detections.empty(scores.device)
         outputs = torch.cat(
             [self.regressor(self._cut(pooled, number, size, o)) for o in which.split(_AT_ONCE)]
         )
-        windows = self.windows(size)[which[chosen]]
+        windows = self.windows(size)[rows]
         boxes = clip(windows + _sides(windows) * self._edges_of(outputs[chosen], labels), size)
-        found = Detections(boxes, best[rank, labels], labels)
-        return self._merged(found.at((boxes[:, 2:] > boxes[:, :2]).all(1)))
+        return Detections(boxes, scores[rows, labels], labels)
+
+    @torch.no_grad()
+    def trace(self, images: ImageBatch, objects: Sequence[Target]) -> list[Trace]:
+        """Return what became of each image's windows; see `detkit.capabilities.TracesCandidates`."""
+        pooled = self.pooled_maps(images)
+        logits = self.logits(pooled)
+        found = []
+        for number, (size, target) in enumerate(zip(images.sizes, objects, strict=True)):
+            scores = self._of_image(logits, number, size).softmax(1)[:, :-1]
+            ranks = scores.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
+            compared = (scores >= self.merging.score_threshold) & (ranks < self.merging.per_class)
+            near = torch.zeros_like(compared)
+            near[nearest_rows(self._within(size), target.boxes)] = True
+            rows, labels = torch.nonzero(compared | near, as_tuple=True)
+            windows = self._moved(pooled, number, size, scores, rows, labels)
+            passed = compared[rows, labels] & has_area(windows.boxes)
+            merged, limit = self._merged(windows.at(passed)), self.merging.per_image
+            found.append(trace_merged(windows, self.windows(size)[rows], passed, merged, limit))
+        return found
 
     def _merged(self, found: Detections) -> Detections:
         """Return the merged boxes of each class, best first."""
@@ -230,8 +256,7 @@ class OverFeat(ImageInput):
             return found
         each = zip(*((part.boxes, part.scores, part.labels) for part in parts), strict=True)
         merged = Detections(*map(torch.cat, each)).to(found.boxes.device)
-        best = torch.sort(merged.scores, descending=True, stable=True).indices
-        return merged.at(best[: self.merging.per_image])
+        return merged.at(torch.sort(merged.scores, descending=True, stable=True).indices)
 
 
 def _sides(windows: Tensor) -> Tensor:

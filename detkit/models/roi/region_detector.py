@@ -14,8 +14,9 @@ from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.decision import StagedDecision, scores_and_margins
-from detkit.models.roi.selection import Selection
-from detkit.structures import Detections, ImageBatch
+from detkit.models.roi.selection import SELECTION_STEPS, Scored, Selection
+from detkit.models.roi.traced import Judged
+from detkit.structures import Detections, ImageBatch, Target, Trace
 
 SELECTION = Selection(score_threshold=0.2, per_class=100, per_image=None)
 
@@ -111,20 +112,33 @@ class RegionDetector(ImageInput):
         Raises:
             UserError: the batch does not say where to look.
         """
-        found = []
-        for number, (boxes, size) in enumerate(zip(self.proposals(images), images.sizes, strict=True)):
-            if len(boxes) == 0:
-                found.append(Detections.empty(boxes.device))
-                continue
-            read = self.read(images.part(number, number + 1), boxes)
-            decided = [
-                (*scores_and_margins(self.decision, vectors), self.decision.deltas(pool5))
-                for pool5, vectors in read
-            ]
-            scores, margins, deltas = zip(*decided, strict=True)
-            raw = None if margins[0] is None else torch.cat(margins)
-            found.append(self.selection(boxes, torch.cat(scores), torch.cat(deltas), size, raw))
+        found = [
+            self.selection(*self._scored(images.part(number, number + 1), boxes))
+            if len(boxes)
+            else Detections.empty(boxes.device)
+            for number, boxes in enumerate(self.proposals(images))
+        ]
         return in_file_pixels(found, images)
+
+    @torch.no_grad()
+    def trace(self, images: ImageBatch, objects: Sequence[Target]) -> list[Trace]:
+        """Return what became of each image's proposals; see `detkit.capabilities.TracesCandidates`."""
+        return [
+            Judged(self._scored(images.part(number, number + 1), boxes), boxes).trace(self.selection)
+            if len(boxes)
+            else Trace.empty(SELECTION_STEPS)
+            for number, boxes in enumerate(self.proposals(images))
+        ]
+
+    def _scored(self, image: ImageBatch, boxes: Tensor) -> Scored:
+        """Return what the selection takes of regions of an image, at least one."""
+        decided = [
+            (*scores_and_margins(self.decision, vectors), self.decision.deltas(pool5))
+            for pool5, vectors in self.read(image, boxes)
+        ]
+        scores, margins, deltas = zip(*decided, strict=True)
+        raw = None if margins[0] is None else torch.cat(margins)
+        return Scored(boxes, torch.cat(scores), torch.cat(deltas), image.sizes[0], raw)
 
     def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
         """Return what regions are, with gradient; see `detkit.capabilities.DecidesOnRegions`."""

@@ -110,6 +110,10 @@ class RegionFeatures:
         ]
         return torch.cat(pooled)[torch.argsort(torch.cat(rows))]
 
+    def levels_of(self, boxes: Tensor) -> Tensor | None:
+        """Return the (R,) map that each of (R, 4) boxes takes its features from; None where there is one."""
+        return self.level(boxes, self.strides) if len(self.strides) > 1 else None
+
     def distinct(
         self, boxes: Sequence[Tensor], pixel_px: PixelSizes = None
     ) -> tuple[list[Tensor], Tensor | None]:
@@ -177,6 +181,10 @@ class CustomRegionFeatures(nn.Module):
                 f"{wanted}; it returned {tuple(features.shape)}"
             )
         return features
+
+    def levels_of(self, boxes: Tensor) -> None:
+        """Return nothing: which map a box takes its features from is not known."""
+        return
 
     def distinct(
         self, boxes: Sequence[Tensor], pixel_px: PixelSizes = None

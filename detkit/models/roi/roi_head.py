@@ -14,7 +14,7 @@ from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.roi.box_heads import BoxPredictor, FcHead
 from detkit.models.roi.decision import scores_and_margins
 from detkit.models.roi.region_features import CustomRegionFeatures, PixelSizes, RegionFeatures
-from detkit.models.roi.selection import Selection
+from detkit.models.roi.selection import Scored, Selection
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
 from detkit.ops.sampling import Sampler, mix_seed
@@ -185,7 +185,18 @@ class RoIHead(nn.Module):
         sizes: Sequence[tuple[int, int]],
         pixel_px: PixelSizes = None,
     ) -> list[Detections]:
-        """Return the detections of each image, best first, in the pixels of the proposals.
+        """Return the detections of each image, best first, in the pixels of the proposals; see `scored`."""
+        return [self.selection(*own) for own in self.scored(maps, proposals, sizes, pixel_px)]
+
+    @torch.no_grad()
+    def scored(
+        self,
+        maps: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        pixel_px: PixelSizes = None,
+    ) -> list[Scored]:
+        """Return each image's proposals with scores and deltas.
 
         Args:
             maps: (B, C, H, W) feature maps, finest first.
@@ -209,7 +220,7 @@ class RoIHead(nn.Module):
             sizes,
             none if margins is None else torch.split(margins, counts),
         )
-        return [self.selection(*of_image) for of_image in zip(*each, strict=True)]
+        return [Scored(*of_image) for of_image in zip(*each, strict=True)]
 
     @torch.no_grad()
     def labelled(self, proposals: Tensor, target: Target) -> tuple[Tensor, Tensor]:

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from detkit.ops.boxes import clip
+from detkit.ops.boxes import clip, has_area
 from detkit.ops.coding import BoxCoder
-from detkit.ops.nms import Decay, grouped_nms, soft_nms
-from detkit.structures import Detections
+from detkit.ops.nms import Decay, grouped_nms, soft_nms, suppressors
+from detkit.structures import Detections, Trace
+
+SELECTION_STEPS = ("score", "per_class", "no_area", "nms", "per_image")
+"""What drops a region's class: its score, the limit of a class, a box without area, a better box that it
+overlaps, and the limit of an image."""
 
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
 """Shift in units of the region's sides, and the logarithm of the growth; sides are x2 - x1, never 0."""
+
+
+class Scored(NamedTuple):
+    """The R regions of an image as a selection takes them.
+
+    Attributes:
+        boxes: (R, 4) in pixels, as the last head sees them.
+        scores: (R, K) in [0, 1].
+        deltas: (R, K, 4) for the coder, or (R, 1, 4) for all classes.
+        size: (height, width) of the image in pixels.
+        margins: (R, K) what the scores are made of, where SVMs decide.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    deltas: Tensor
+    size: tuple[int, int]
+    margins: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,16 +81,45 @@ class Selection:
             size: (height, width) of the image in pixels.
             margins: (R, K) what the scores are made of, where SVMs decide.
         """
+        found, _, kept, lowered = self._selected(boxes, scores, deltas, size, margins)
+        kept = kept[: self.per_image]
+        return found.at(kept) if lowered is None else replace(found.at(kept), scores=lowered[: len(kept)])
+
+    def _selected(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        deltas: Tensor,
+        size: tuple[int, int],
+        margins: Tensor | None = None,
+        *,
+        every: bool = False,
+    ) -> tuple[Detections, Tensor, Tensor, Tensor | None]:
+        """Return what is compared, and what of it is reported; see `__call__`.
+
+        Args:
+            boxes: see `__call__`.
+            scores: likewise.
+            deltas: likewise.
+            size: likewise.
+            margins: likewise.
+            every: whether to go on beyond the limit of an image.
+
+        Returns:
+            The moved boxes; their (n,) places among the R * K pairs of a region and a class; the places of
+            those kept, best first; and their lowered scores, with soft-NMS.
+        """
         rows, labels = self._chosen(scores)
         confidence = scores[rows, labels]
-        moved = self.coder.decode(deltas[rows, labels if deltas.shape[1] > 1 else 0], boxes[rows])
-        decoded = clip(moved, size)
-        has_area = (decoded[:, 2] > decoded[:, 0]) & (decoded[:, 3] > decoded[:, 1])
+        decoded = self._moved(boxes[rows], deltas[rows, labels if deltas.shape[1] > 1 else 0], size)
+        there = has_area(decoded)
         raw = None if margins is None else margins[rows, labels]
-        found = Detections(decoded, confidence, labels, raw).at(has_area)
+        found = Detections(decoded, confidence, labels, raw).at(there)
+        pairs = (rows * scores.shape[1] + labels)[there]
         if self.soft_nms is None:
-            kept = grouped_nms(found.boxes, found.scores, found.labels, self.nms_iou, self.per_image)
-            return found.at(kept)
+            limit = None if every else self.per_image
+            kept = grouped_nms(found.boxes, found.scores, found.labels, self.nms_iou, limit)
+            return found, pairs, kept, None
         kept, lowered = soft_nms(
             found.boxes,
             found.scores,
@@ -77,7 +129,36 @@ class Selection:
             sigma=self.soft_nms_sigma,
             min_score=self.score_threshold,
         )
-        return replace(found.at(kept[: self.per_image]), scores=lowered[: self.per_image])
+        return found, pairs, kept, lowered
+
+    def _moved(self, boxes: Tensor, deltas: Tensor, size: tuple[int, int]) -> Tensor:
+        return clip(self.coder.decode(deltas, boxes), size)
+
+    def trace(self, boxes: Tensor, scores: Tensor, deltas: Tensor, size: tuple[int, int]) -> Trace:
+        """Return what becomes of all R * K pairs of a region and a class; see `__call__`.
+
+        They come region by region.
+        """
+        num, classes = scores.shape
+        found, pairs, kept, lowered = self._selected(boxes, scores, deltas, size, every=True)
+        regions = boxes.repeat_interleave(classes, 0)
+        moved = self._moved(regions, deltas.expand(num, classes, 4).flatten(0, 1), size)
+        below, over_class_limit, no_area, suppressed, over_limit = range(len(SELECTION_STEPS))
+        dropped = torch.full((num * classes,), below, device=boxes.device)
+        dropped[(scores >= self.score_threshold).flatten()] = over_class_limit
+        rows, labels = self._chosen(scores)
+        dropped[rows * classes + labels] = no_area
+        dropped[pairs] = suppressed
+        dropped[pairs[kept]] = over_limit
+        dropped[pairs[kept[: self.per_image]]] = len(SELECTION_STEPS)
+        by = torch.full_like(dropped, -1)
+        better = suppressors(found.boxes, found.scores, found.labels, kept, self.nms_iou)
+        by[pairs] = torch.where(better >= 0, pairs[better], better)
+        labels = torch.arange(classes, device=boxes.device).repeat(num)
+        said = scores.flatten().clone()
+        if lowered is not None:
+            said[pairs[kept]] = lowered
+        return Trace(SELECTION_STEPS, regions, moved, labels, said, dropped, by)
 
     def _chosen(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return the regions and the classes that are looked at."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.models.rpn.rpn import CODER, RPN, RPNOutput
-from detkit.ops.boxes import is_large
+from detkit.ops.boxes import has_area, is_large
 from detkit.ops.padded import NOTHING, best_of, clip_each, rows_at, unsuppressed
 
 
@@ -40,8 +40,7 @@ def propose_padded(rpn: RPN, maps: Sequence[Tensor], sizes: Tensor) -> tuple[Ten
         boxes.append(clip_each(moved.view_as(chosen), sizes))
         scores.append(best)
     found, score = torch.stack(boxes, 1), torch.stack(scores, 1)
-    has_area = (found[..., 2:] > found[..., :2]).all(dim=-1)
-    score = score.masked_fill(~has_area, NOTHING)
+    score = score.masked_fill(~has_area(found), NOTHING)
     kept = unsuppressed(found.flatten(0, 1), score.flatten(0, 1), rpn.nms_iou).view_as(score)
     best, places = best_of(kept.flatten(1), limits.post_nms)
     return rows_at(found.flatten(1, 2), places), best > NOTHING

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.rpn.rpn_head import RPNHead
 from detkit.ops.anchors import AnchorGrid
-from detkit.ops.boxes import clip, is_large, pairwise_iou
+from detkit.ops.boxes import clip, has_area, is_large, pairwise_iou
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
 from detkit.ops.nms import grouped_nms
@@ -40,6 +40,22 @@ class DrawnAnchors(NamedTuple):
     positives: Tensor
     negatives: Tensor
     objects: Tensor
+
+
+class BestAnchors(NamedTuple):
+    """The n best anchors of an image, map by map.
+
+    Attributes:
+        boxes: (n, 4) moved, not clipped.
+        logits: (n,) minus infinity for those that are none.
+        levels: (n,) the map of each.
+        anchors: (n,) its place among the map's anchors.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+    levels: Tensor
+    anchors: Tensor
 
 
 TRAIN_LIMITS, TEST_LIMITS = Limits(12000, 2000), Limits(6000, 300)
@@ -228,7 +244,17 @@ class RPN(nn.Module):
             sizes: (height, width) in pixels of each image inside the padding.
             limits: `train_limits` or `test_limits`.
         """
-        scores, boxes, levels = [], [], []
+        best = self.best_of_maps(output, sizes, limits.pre_nms)
+        return [
+            clip(own.boxes[self.kept(own, size, limits.post_nms)], size)
+            for own, size in zip(best, sizes, strict=True)
+        ]
+
+    def best_of_maps(
+        self, output: RPNOutput, sizes: Sequence[tuple[int, int]], pre_nms: int
+    ) -> list[BestAnchors]:
+        """Return for each image the best of each map, moved but not clipped."""
+        scores, boxes, levels, rows = [], [], [], []
         for level, (logits, deltas, anchors, inside) in enumerate(
             zip(output.logits, output.deltas, output.anchors, output.inside, strict=True)
         ):
@@ -236,16 +262,15 @@ class RPN(nn.Module):
             if self.min_size_px > 0:  # the released code counts the best of what is large
                 allowed = inside & self._are_large(deltas, anchors, sizes)
             hidden = logits.masked_fill(~allowed, float("-inf"))
-            best, index = hidden.topk(min(limits.pre_nms, len(anchors)), dim=1)
+            best, index = hidden.topk(min(pre_nms, len(anchors)), dim=1)
             chosen = deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
             boxes.append(CODER.decode(chosen.flatten(0, 1), anchors[index.flatten()]).view_as(chosen))
             scores.append(best)
             levels.append(torch.full_like(index[0], level))
+            rows.append(index)
         owners = torch.cat(levels)
-        return [
-            self._keep_best(found, score, owners, size, limits.post_nms)
-            for found, score, size in zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes, strict=True)
-        ]
+        each = zip(torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(rows, 1), strict=True)
+        return [BestAnchors(own, score, owners, index) for own, score, index in each]
 
     @torch.no_grad()
     def candidate_anchors(self, target: Target, size: tuple[int, int]) -> tuple[Tensor, int]:
@@ -268,14 +293,12 @@ class RPN(nn.Module):
         clipped = [clip(own, size) for own, size in zip(boxes, sizes, strict=True)]
         return torch.stack([is_large(own, self.min_size_px) for own in clipped])
 
-    def _keep_best(
-        self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int], num: int
-    ) -> Tensor:
-        boxes = clip(boxes, size)
-        has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        kept = torch.nonzero(has_area & torch.isfinite(scores)).squeeze(1)
-        boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
-        return boxes[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
+    def kept(self, best: BestAnchors, size: tuple[int, int], num: int | None) -> Tensor:
+        """Return the places of those that are proposed, best first."""
+        boxes = clip(best.boxes, size)
+        there = torch.nonzero(has_area(boxes) & torch.isfinite(best.logits)).squeeze(1)
+        boxes, scores, levels = boxes[there], best.logits[there], best.levels[there]
+        return there[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
 
     def _within_border(self, anchors: Tensor, size: tuple[int, int]) -> Tensor:
         if self.border_px is None:
