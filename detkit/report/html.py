@@ -1,7 +1,9 @@
-"""The report: one HTML file that needs no network and no script."""
+"""The report: one HTML file that needs no network and no script. Other pages may have one of their own."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +38,9 @@ def page(
     figures: Sequence[Number],
     notes: Sequence[str],
     sections: Sequence[tuple[str, Markup]],
+    *,
+    style: str = "",
+    script: str = "",
 ) -> str:
     """Return a page of HTML that needs nothing but itself.
 
@@ -45,14 +50,20 @@ def page(
         figures: the numbers at the top.
         notes: sentences for the reader below them.
         sections: heading and content of each.
+        style: rules of this page beside those of all.
+        script: JavaScript without `</script`, which the page may run; it may run no other.
     """
-    style = Markup(files("detkit.report").joinpath("report.css").read_text(encoding="utf-8"))
+    policy = POLICY
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+    rules = Markup(resource("report.css") + style)
     head = joined(
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         element("title", title),
-        element("style", style),
+        element("style", rules),
     )
     links = [element("a", heading, href=f"#{_anchor(heading)}") for heading, _ in sections]
     header = [element("h1", title)]
@@ -70,9 +81,15 @@ def page(
         element("nav", *links, aria_label="Sections"),
         element("main", *main),
         element("footer", "Written by detkit"),
+        element("script", Markup(script)) if script else Markup(),
     )
     whole = joined(element("head", head), element("body", body))
     return '<!doctype html>\n<html lang="en">' + whole + "</html>\n"
+
+
+def resource(name: str) -> str:
+    """Return a file that lies beside this one."""
+    return files("detkit.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _anchor(heading: str) -> str:

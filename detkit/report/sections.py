@@ -227,7 +227,7 @@ def figure(picture: Picture) -> Markup:
     if max(shown.shape) > PICTURE_PX:
         shown = fit(shown, PICTURE_PX)
     heard = ", ".join(text for text in (picture.tag, picture.caption, picture.note) if text)
-    image = element("img", src=_data_uri(shown), alt=heard, width=shown.shape[1], height=shown.shape[0])
+    image = element("img", src=data_uri(shown), alt=heard, width=shown.shape[1], height=shown.shape[0])
     # Open, its summary covers the window: enlarging without a script.
     enlarging = element("details", element("summary", image), element("p", heard), class_="enlarge")
     tag = element("span", picture.tag, class_="tag") if picture.tag else Markup()
@@ -235,7 +235,8 @@ def figure(picture: Picture) -> Markup:
     return element("figure", enlarging, element("figcaption", tag, picture.caption, note))
 
 
-def _data_uri(image: NDArray[np.uint8]) -> str:
+def data_uri(image: NDArray[np.uint8]) -> str:
+    """Return the address of a JPEG of (H, W, 3) uint8 RGB pixels that holds all of it."""
     done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
