@@ -25,7 +25,7 @@ from detkit.runtime.threads import number_kept
 from detkit.structures import ImageBatch
 
 CONTEXT = 0.1
-"""By what part of its sides a box is widened where the object is cut out of its image."""
+"""By what part of its sides a box is widened where an object is cut out of its image."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Codes:
 
     Attributes:
         vectors: (N, D) float32 at the layer.
-        crops: (N, S, S, 3) uint8 RGB, each object with a little around it, the rest grey.
+        crops: (N, S, S, 3) uint8 RGB; see `cut_out`.
         thumbnails: (N, THUMBNAIL_PX, THUMBNAIL_PX) uint8 grey, the object's box resized.
     """
 
@@ -119,7 +119,9 @@ def _prepared(
             return [_Prepared(*samples_of(whole, [predictor.resize]), boxes, crops, grey)]
         return [
             _Prepared(*samples_of(own, [predictor.resize]), _all_of(own), [crop], [small])
-            for own, crop, small in zip((_cut(whole, box) for box in boxes), crops, grey, strict=True)
+            for own, crop, small in zip(
+                (_cut(whole, box, CONTEXT) for box in boxes), crops, grey, strict=True
+            )
         ]
 
     starts = np.flatnonzero(np.diff(items.images, prepend=-1))
@@ -130,22 +132,23 @@ def _prepared(
 
 
 def cut_out(pixels: Pixels, box: NDArray[np.float64], side: int = 240) -> Pixels:
-    """Return the square crop of a box, the object with a little around it and the rest grey.
+    """Return the square around a box, with a little of what is around it; grey beyond the image.
 
     Args:
         pixels: (H, W, 3) uint8 RGB of its image.
         box: (4,) corner box in pixels.
         side: of the crop in pixels.
     """
-    return _square(_cut(pixels, box), side)
+    middle, half = (box[:2] + box[2:]) / 2, (0.5 + CONTEXT) * (box[2:] - box[:2]).max()
+    return _square(_cut(pixels, np.concatenate([middle - half, middle + half]), 0.0), side)
 
 
 def _all_of(pixels: Pixels) -> NDArray[np.float64]:
     return np.array([[0, 0, pixels.shape[1], pixels.shape[0]]], dtype=np.float64)
 
 
-def _cut(pixels: Pixels, box: NDArray[np.float64], context: float = CONTEXT) -> Pixels:
-    """Return the pixels of a box, widened, within its image; at least one."""
+def _cut(pixels: Pixels, box: NDArray[np.float64], context: float) -> Pixels:
+    """Return the pixels of a box, widened by a part of its sides, within its image; at least one."""
     size = np.array(pixels.shape[1::-1])
     margin = context * (box[2:] - box[:2])
     low = np.clip(np.floor(box[:2] - margin), 0, size - 1).astype(np.int64)

@@ -2,8 +2,9 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const sheets = [...document.querySelectorAll("img.sheet")];
-  const canvas = document.getElementById("map"), panel = document.getElementById("panel");
+  const canvas = document.getElementById("canvas"), panel = document.getElementById("panel");
   const count = data.labels.length, dots = 14, edge = 0.06;
+  const [low, high] = [Math.min, Math.max].map(end => [0, 1].map(axis => data.places.reduce((least, own) => end(least, own[axis]), data.places[0][axis])));
   const suspects = data.suggested.flatMap((better, i) => (better < 0 ? [] : [i]));
   const hidden = new Set();
   let view = { x: 0.5, y: 0.5, zoom: 1 }, chosen = -1, pinned = false, waiting = false;
@@ -11,19 +12,18 @@
   const named = label => (label < 0 ? data.none : data.classes[label]);
   const variable = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  // t-SNE's axes have no unit: the map fills the canvas both ways.
+  const relative = i => data.places[i].map((x, axis) => high[axis] > low[axis] ? (x - low[axis]) / (high[axis] - low[axis]) : 0.5);
+
   function place(i) {
     const { width, height } = canvas.getBoundingClientRect();
-    const room = Math.min(width, height) * (1 - 2 * edge) * view.zoom;
-    const wide = Math.min(1.6, width / height) ** (width > height ? 1 : 0);
-    return [
-      width / 2 + (data.places[i][0] - view.x) * room * wide,
-      height / 2 + (data.places[i][1] - view.y) * room,
-    ];
+    const [x, y] = relative(i), room = (1 - 2 * edge) * view.zoom;
+    return [width / 2 + (x - view.x) * room * width, height / 2 + (y - view.y) * room * height];
   }
 
   function side() {
     const { width, height } = canvas.getBoundingClientRect();
-    const fitting = 0.62 * Math.sqrt((width * height) / Math.max(count, 12));
+    const fitting = 0.55 * Math.sqrt((width * height) / Math.max(count, 12));
     return Math.min(fitting, 44) * view.zoom ** 0.75;
   }
 
@@ -144,10 +144,8 @@
   }
 
   function moved(dx, dy) {
-    const origin = place(0), before = view;
-    view = { ...view, x: view.x + 1, y: view.y + 1 };
-    const unit = place(0);
-    view = { ...before, x: before.x - dx / (origin[0] - unit[0]), y: before.y - dy / (origin[1] - unit[1]) };
+    const { width, height } = canvas.getBoundingClientRect(), room = (1 - 2 * edge) * view.zoom;
+    view = { ...view, x: view.x - dx / (room * width), y: view.y - dy / (room * height) };
     redraw();
   }
 
@@ -195,7 +193,8 @@
       if (!suspects.length) return;
       const next = suspects[(suspects.indexOf(chosen) + 1) % suspects.length];
       pinned = true;
-      view = { x: data.places[next][0], y: data.places[next][1], zoom: Math.max(view.zoom, 3) };
+      const [x, y] = relative(next);
+      view = { x, y, zoom: Math.max(view.zoom, 3) };
       choose(next);
       redraw();
     },

@@ -149,7 +149,11 @@ def _map(content: EmbeddingMap) -> Markup:
         )
     ]
     canvas = element(
-        "canvas", id="map", tabindex="0", role="img", aria_label="objects, near to those that resemble them"
+        "canvas",
+        id="canvas",
+        tabindex="0",
+        role="img",
+        aria_label="objects, near to those that resemble them",
     )
     sheets, per_row = _sheets(content.crops)
     images = [element("img", class_="sheet", src=data_uri(sheet), alt="") for sheet in sheets]

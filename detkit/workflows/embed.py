@@ -176,7 +176,7 @@ class _Made:
         places: NDArray[np.float64],
     ) -> None:
         self.folder, self.source, self.items, self.codes, self.layer = folder, source, items, codes, layer
-        self.truth, self.places = source.annotations, places
+        self.truth, self.places, self.groups = source.annotations, places, groups
         near = nearest_neighbours(codes.vectors, groups)
         self.shares = votes(items.labels, near, len(self.truth.classes))
         self.scores, better = disagreement(items.labels, self.shares)
@@ -208,6 +208,7 @@ class _Made:
         about = {"layer": self.layer, "classes": json.dumps(self.truth.classes)}
         arrays = {"vectors": self.codes.vectors, "places": self.places, "boxes": self.items.boxes}
         arrays |= {"labels": self.items.labels, "images": self.items.images}
+        arrays |= {} if self.groups is None else {"series": self.groups}
         write_atomically(self.folder / CODES, save(arrays, about))
         write_atomically(self.folder / f"{SUSPECTS}.json", json_bytes(result.suspects, indented=True))
         write_atomically(self.folder / f"{SUSPECTS}.csv", _csv(result.suspects))
