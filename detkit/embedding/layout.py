@@ -42,7 +42,7 @@ def layout(
     if count < 2:
         return np.full((count, 2), 0.5)
     codes = normalised(vectors).astype(np.float64)
-    with threadpool_limits(1):
+    with threadpool_limits(1), np.errstate(invalid="ignore"):  # shares of no variance, of equal codes
         reduction = PCA(min(COMPONENTS, *codes.shape), random_state=seed)
         components = reduction.fit_transform(codes)
         plane = np.pad(components[:, :2], ((0, 0), (0, max(0, 2 - components.shape[1]))))

@@ -19,7 +19,7 @@ from detkit.report.markup import Markup, element, joined
 from detkit.report.sections import confusion_section, data_uri, figure
 from detkit.storage.json_text import json_bytes
 
-SHOWN = 60
+SHOWN, SHOWN_PAIRS = 60, 25
 """Suspects, and pairs of near duplicates, that the page shows; files have all."""
 NEIGHBOURS_SHOWN = 8
 
@@ -86,7 +86,7 @@ def embedding_page(
         notes: for the reader.
         content: the objects.
         suspects: the labels that are suspect, worst first; see `suspect_card`.
-        duplicates: pairs of near duplicates, nearest first.
+        duplicates: pairs of near duplicates, those with two labels first.
         confused: (K, K) objects by their class (row) and the class that their neighbours vote for (column).
     """
     sections = [("Map", _map(content))] if len(content.labels) else []

@@ -38,6 +38,7 @@ from detkit.names import counted
 from detkit.report.content import Number, Picture
 from detkit.report.embedding_page import (
     SHOWN,
+    SHOWN_PAIRS,
     EmbeddingMap,
     crop_side,
     embedding_page,
@@ -278,7 +279,9 @@ class _Made:
             Number("layer", self.layer, f"{result.dimensions:,} dimensions"),
         ]
         cards = [suspect_card(self._cut(row), row, self.content) for row in self.suspects[:SHOWN].tolist()]
-        pairs = [self._pair(*pair) for pair in self.duplicates[:SHOWN]]
+        labels = self.items.labels
+        contradicting = sorted(self.duplicates, key=lambda pair: labels[pair[0]] == labels[pair[1]])
+        pairs = [self._pair(*pair) for pair in contradicting[:SHOWN_PAIRS]]
         known, count = self.items.labels >= 0, len(self.truth.classes)
         confused = np.zeros((count, count), dtype=np.int64)
         np.add.at(confused, (self.items.labels[known], self.shares[known].argmax(axis=1)), 1)
