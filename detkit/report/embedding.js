@@ -209,9 +209,6 @@
 
   new ResizeObserver(redraw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  Promise.all(sheets.map(sheet => sheet.decode().catch(() => undefined))).then(() => {
-    welcome();
-    redraw();
-    if (/^#object-\d+$/.test(location.hash)) choose(Math.min(count - 1, Number(location.hash.slice(8))));
-  });
+  welcome();
+  Promise.all(sheets.map(sheet => sheet.decode().catch(() => undefined))).then(redraw);
 })();
