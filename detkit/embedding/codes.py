@@ -111,14 +111,17 @@ def _prepared(
 ) -> Iterator[_Prepared]:
     """Yield the images, or the objects cut out of them, read ahead in threads."""
 
+    def sample(own: Pixels) -> Sample:
+        return samples_of(own, [predictor.resize])[0]
+
     def prepare(rows: NDArray[np.int64]) -> list[_Prepared]:
         whole, boxes = pixels(int(items.images[rows[0]])), items.boxes[rows]
         crops = [cut_out(whole, box, crop_px) for box in boxes]
         grey = [_grey(_cut(whole, box, 0.0)) for box in boxes]
         if not one_by_one:
-            return [_Prepared(*samples_of(whole, [predictor.resize]), boxes, crops, grey)]
+            return [_Prepared(sample(whole), boxes, crops, grey)]
         return [
-            _Prepared(*samples_of(own, [predictor.resize]), _all_of(own), [crop], [small])
+            _Prepared(sample(own), _all_of(own), [crop], [small])
             for own, crop, small in zip(
                 (_cut(whole, box, CONTEXT) for box in boxes), crops, grey, strict=True
             )

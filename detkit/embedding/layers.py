@@ -82,7 +82,7 @@ class LayerReader:
         decides = self.model.layer if isinstance(self.model, ReadsRegions) else DECISION
         if self.layer in {DECISION, decides}:
             return None
-        modules = {name: module for name, module in self.model.named_modules() if name}
+        modules: dict[str, nn.Module] = {name: part for name, part in self.model.named_modules() if name}
         name = "fc6" if self.layer == "pool5" else self.layer
         found = [path for path in modules if f".{path}".endswith(f".{name}")]
         if found:

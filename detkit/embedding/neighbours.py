@@ -82,7 +82,7 @@ def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
 def votes(labels: NDArray[np.int64], near: Neighbours, num_classes: int) -> NDArray[np.float64]:
@@ -97,7 +97,7 @@ def votes(labels: NDArray[np.int64], near: Neighbours, num_classes: int) -> NDAr
     shares = np.zeros((len(labels), num_classes))
     for label in range(num_classes):
         shares[:, label] = (weights * (voters == label)).sum(axis=1)
-    return shares / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return np.asarray(shares / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
 
 
 def disagreement(

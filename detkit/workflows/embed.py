@@ -177,7 +177,7 @@ class _Made:
         places: NDArray[np.float64],
     ) -> None:
         self.folder, self.source, self.items, self.codes, self.layer = folder, source, items, codes, layer
-        self.truth, self.places, self.groups = source.annotations, places, groups
+        self.truth, self.groups = source.annotations, groups
         near = nearest_neighbours(codes.vectors, groups)
         self.shares = votes(items.labels, near, len(self.truth.classes))
         self.scores, better = disagreement(items.labels, self.shares)
@@ -206,19 +206,23 @@ class _Made:
             [self._suspect(row) for row in self.suspects.tolist()],
             [self._duplicate(*pair) for pair in self.duplicates],
         )
-        about = {"layer": self.layer, "classes": json.dumps(self.truth.classes)}
-        arrays = {"vectors": self.codes.vectors, "places": self.places, "boxes": self.items.boxes}
-        arrays |= {"labels": self.items.labels, "images": self.items.images}
-        arrays |= {} if self.groups is None else {"series": self.groups}
-        write_atomically(self.folder / CODES, save(arrays, about))
+        write_atomically(self.folder / CODES, self._arrays())
         write_atomically(self.folder / f"{SUSPECTS}.json", json_bytes(result.suspects, indented=True))
         write_atomically(self.folder / f"{SUSPECTS}.csv", _csv(result.suspects))
         write_atomically(self.folder / DUPLICATES, json_bytes(result.duplicates, indented=True))
-        about_all = About(self.truth.classes, self.truth.category_ids.tolist(), "detkit embed")
+        about = About(self.truth.classes, self.truth.category_ids.tolist(), "detkit embed")
         for tool in TOOLS if len(self.suspects) and (self.items.objects >= 0).all() else ():
-            DOCUMENTS[tool](self._tasks, self.folder / tool, about_all)
+            DOCUMENTS[tool](self._tasks, self.folder / tool, about)
         write_atomically(self.folder / PAGE, self._page(result, subtitle, notes))
         return result
+
+    def _arrays(self) -> bytes:
+        """Return the codes and what belongs to each as a safetensors file."""
+        items = self.items
+        arrays: dict[str, NDArray[Any]] = {"vectors": self.codes.vectors, "places": self.content.places}
+        arrays |= {"boxes": items.boxes, "labels": items.labels, "images": items.images}
+        arrays |= {} if self.groups is None else {"series": self.groups}
+        return save(arrays, {"layer": self.layer, "classes": json.dumps(self.truth.classes)})
 
     def _about(self, kind: str, row: int, message: str) -> dict[str, Any]:
         """Return a record of one object as `detkit check` writes it, and where the object is."""
