@@ -168,6 +168,30 @@ class DecidesOnRegions(Protocol):
 
 
 @runtime_checkable
+class EmbedsRegions(Protocol):
+    """A model that makes a vector of any region: the one that it decides on.
+
+    Attributes:
+        embeds_whole_images: whether it sees an image whole and does not look where a region is, so that what
+            is to be embedded must be cut out.
+    """
+
+    embeds_whole_images: bool
+
+    def embed(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return the (R, D) vectors of all images' regions, image by image.
+
+        Args:
+            images: a batch.
+            boxes: for each image, (R_i, 4) corner boxes in its pixels; one each for a model of whole images.
+
+        Raises:
+            UserError: a part of the user's own does not say.
+        """
+        ...
+
+
+@runtime_checkable
 class ScoresObjectness(Protocol):
     """A model whose proposal network says how likely any box is an object."""
 

@@ -81,6 +81,8 @@ _WARNINGS = {
     "unjudged_class": ("a class is trained but not in the validation set", ""),
     "similar_classes": ("two class names differ only in spelling", ""),
     "conflicting_class": ("one box has two classes", ""),
+    "suspect_label": ("an object's nearest neighbours are labelled otherwise", ""),
+    "duplicate_object": ("an object is nearly the same as one in another image", ""),
     "duplicate_box": ("an object is labelled twice", "the later one is left out"),
     "duplicate_image": ("the same image content is there twice", ""),
     "off_by_one_suspected": ("boxes may be one pixel off", ""),

@@ -14,6 +14,7 @@ from detkit.cli.compress import compress
 from detkit.cli.config import config
 from detkit.cli.convert import convert
 from detkit.cli.demo import demo
+from detkit.cli.embed import embed
 from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
 from detkit.cli.explain import explain
@@ -85,7 +86,7 @@ NAMES = {evaluate: "eval", import_model: "import"}
 for command in (
     *(demo, init, check, show_data, plan, train, evaluate, predict, serve),
     *(propose, recall, score, compress, import_model, export, convert, compare, report, explain, trace),
-    lineage,
+    *(embed, lineage),
 ):
     app.command(NAMES.get(command), context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

@@ -62,6 +62,7 @@ class MapDetector(MapNetwork):
     """
 
     roi_head: RoIHead
+    embeds_whole_images = False
 
     def positive_regions(self, proposals: Sequence[Tensor], batch: TrainBatch) -> list[Tensor]:
         """Return for each image the (R, 4) regions that would train for an object.
@@ -76,8 +77,7 @@ class MapDetector(MapNetwork):
 
     def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
         """Return what regions are, with gradient; see `detkit.capabilities.DecidesOnRegions`."""
-        if not all(isinstance(head, RoIHead) for head in self.roi_heads):
-            raise UserError("head: a head of your own does not say what a given region is")
+        self._require_own_heads()
         return self.decide_on_maps(images, boxes)
 
     @torch.no_grad()
@@ -125,6 +125,19 @@ class MapDetector(MapNetwork):
     def decide_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
         """Return what `decide` does, by detkit's own heads."""
         return self.roi_head.decide(self.feature_maps(images), boxes)
+
+    def embed(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return the vectors that the last head decides on; see `detkit.capabilities.EmbedsRegions`."""
+        self._require_own_heads()
+        return self.embed_on_maps(images, boxes)
+
+    def embed_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return what `embed` does, by detkit's own heads."""
+        return self.roi_heads[-1].vectors(self.feature_maps(images), boxes)
+
+    def _require_own_heads(self) -> None:
+        if not all(isinstance(head, RoIHead) for head in self.roi_heads):
+            raise UserError("head: a head of your own does not say what a given region is")
 
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network and no script."""
+"""The report: one HTML file that needs no network and no script. Other pages may have one of their own."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def page(
     figures: Sequence[Number],
     notes: Sequence[str],
     sections: Sequence[tuple[str, Markup]],
+    *,
+    style: str = "",
     script: str = "",
 ) -> str:
     """Return a page of HTML that needs nothing but itself.
@@ -48,15 +50,20 @@ def page(
         figures: the numbers at the top.
         notes: sentences for the reader below them.
         sections: heading and content of each.
-        script: what runs in the page; nothing else may, not even what a name holds.
+        style: rules of this page beside those of all.
+        script: JavaScript without `</script`, which the page may run; it may run no other.
     """
-    style = Markup(files("detkit.report").joinpath("report.css").read_text(encoding="utf-8"))
+    policy = POLICY
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+    rules = Markup(resource("report.css") + style)
     head = joined(
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         element("title", title),
-        element("style", style),
+        element("style", rules),
     )
     links = [element("a", heading, href=f"#{_anchor(heading)}") for heading, _ in sections]
     header = [element("h1", title)]
@@ -74,18 +81,15 @@ def page(
         element("nav", *links, aria_label="Sections"),
         element("main", *main),
         element("footer", "Written by detkit"),
-        *([element("script", Markup(script))] if script else []),
+        element("script", Markup(script)) if script else Markup(),
     )
     whole = joined(element("head", head), element("body", body))
     return '<!doctype html>\n<html lang="en">' + whole + "</html>\n"
 
 
-def _policy(script: str) -> str:
-    """Return what the page may load and run: a script by its digest."""
-    if not script:
-        return POLICY
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return f"{POLICY}; script-src 'sha256-{digest}'"
+def resource(name: str) -> str:
+    """Return a file that lies beside this one."""
+    return files("detkit.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _anchor(heading: str) -> str:

@@ -262,7 +262,7 @@ def figure(picture: Picture) -> Markup:
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
-    """Return (H, W, 3) uint8 RGB pixels as the address of a JPEG that is in the address itself."""
+    """Return the address of a JPEG of (H, W, 3) uint8 RGB pixels that holds all of it."""
     done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -42,7 +42,8 @@ def test_wheel_holds_code_configs_and_types(wheel: Path) -> None:
     assert sources <= names
     assert shipped
     assert shipped <= names
-    assert {"detkit/py.typed", "detkit/report/report.css", "detkit/serving/page.html"} <= names
+    assert {"detkit/py.typed", "detkit/report/report.css", "detkit/report/embedding.js"} <= names
+    assert {"detkit/report/embedding.css", "detkit/serving/page.html"} <= names
     assert not [name for name in names if name.startswith(("tests/", "tools/", "benchmarks/"))]
 
 

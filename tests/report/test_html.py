@@ -22,7 +22,7 @@ from detkit.report.content import (
 from detkit.report.html import render, write_report
 
 EVIL = "\"><script>alert('x')</script><img src=x onerror=alert(1)>"
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):

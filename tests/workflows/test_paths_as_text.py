@@ -23,6 +23,7 @@ from detkit.workflows.check import check
 from detkit.workflows.compare import compare
 from detkit.workflows.compress import compress
 from detkit.workflows.convert import convert
+from detkit.workflows.embed import embed
 from detkit.workflows.explain import explain
 from detkit.workflows.init import init
 from detkit.workflows.plan import plan
@@ -101,6 +102,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     ),
     "voc/Annotations": lambda: convert("data", to="voc", out="voc"),
     "evaluated/report.html": lambda: detkit.evaluate("mine.yaml", weights="runs/mine", out="evaluated"),
+    "embedded/embedding.html": lambda: embed("runs/mine", "data", limit=9, out="embedded", device="cpu"),
     "explained/explanation.html": lambda: explain(
         "runs/mine", next(map(str, Path("data").rglob("val*.jpg"))), **EXPLAINED, out="explained"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.capabilities import RegionDecision
 from detkit.errors import UserError
+from detkit.models.backbones.tails import FcTail, StageTail
 from detkit.models.image_input import ImageInput
 from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, TrainBatch
 
@@ -29,6 +30,8 @@ class Classifier(ImageInput):
         label_smoothing: share of the target that is spread over all classes.
         top: how many classes are reported for an image.
     """
+
+    embeds_whole_images = True
 
     def __init__(
         self,
@@ -73,9 +76,14 @@ class Classifier(ImageInput):
 
     def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
         """Return what the centre of each image shows; see `detkit.capabilities.DecidesOnRegions`."""
-        cuts = [views(image, self.crop_px, "center", (1.0,)) for image in self._unpadded(images)]
-        logits = self.logits(torch.cat(cuts)).float()
+        logits = self.logits(self._centres(images)).float()
         return RegionDecision(logits, logits.softmax(dim=1), None)
+
+    def embed(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return the vectors that the logits are made of; see `detkit.capabilities.EmbedsRegions`."""
+        tail = cast(FcTail | StageTail, self.tail)
+        vectors: Tensor = tail.vector(tail.map(self.backbone(self._centres(images))[-1]))
+        return vectors
 
     def seen(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return x1, y1, x2, y2 of the centre that is looked at of an image of (height, width) pixels."""
@@ -106,6 +114,11 @@ class Classifier(ImageInput):
     def map_modules(self) -> list[nn.Module]:
         """Return the modules that compute maps of whole images."""
         return [self.backbone]
+
+    def _centres(self, images: ImageBatch) -> Tensor:
+        """Return the (B, 3, S, S) centres of images, normalised."""
+        cuts = [views(image, self.crop_px, "center", (1.0,)) for image in self._unpadded(images)]
+        return torch.cat(cuts)
 
     def _unpadded(self, images: ImageBatch) -> list[Tensor]:
         """Return the (3, H, W) normalised pixels of each image."""

@@ -94,6 +94,10 @@ class FastRCNN(MapDetector):
         """Return what regions are; see `MapDetector`."""
         return self.roi_head.decide(self.test_maps(images), boxes, images.pixel_px)
 
+    def embed_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return the vectors that regions are decided on; see `MapDetector`."""
+        return self.roi_head.vectors(self.maps(images), boxes, images.pixel_px)
+
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
         """Return for each image no anchors and the (R, 4) regions that would train for an object."""

@@ -42,6 +42,8 @@ class Localizer(ImageInput):
     Reference: Sermanet et al., OverFeat, ICLR 2014; Simonyan and Zisserman, ICLR 2015.
     """
 
+    embeds_whole_images = True
+
     def __init__(
         self,
         trunk: Trunk,
@@ -108,6 +110,11 @@ class Localizer(ImageInput):
         logits, codes = self.trunk.tail.logits(vector).float(), self.boxes(last, vector)
         moved = [decode_boxes(own, size) for own, size in zip(codes, images.sizes, strict=True)]
         return RegionDecision(logits, logits.softmax(dim=1), torch.stack(moved))
+
+    def embed(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return the vectors that the logits are made of; see `detkit.capabilities.EmbedsRegions`."""
+        vectors: Tensor = self.trunk(self.squares(self.prepare(images), images.sizes))[1]
+        return vectors
 
     def detect_padded(self, images: PaddedBatch) -> PaddedDetections:
         """Return what `detect` does; see `DetectsPadded`."""

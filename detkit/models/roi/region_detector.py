@@ -72,6 +72,7 @@ class RegionDetector(ImageInput):
     """
 
     equal_features_count_once = False
+    embeds_whole_images = False
 
     def __init__(
         self,
@@ -149,6 +150,15 @@ class RegionDetector(ImageInput):
         ]
         logits, scores, moved = (torch.cat(each) for each in zip(*parts, strict=True))
         return RegionDecision(logits, scores, moved)
+
+    def embed(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
+        """Return the vectors that the classes are decided on; see `detkit.capabilities.EmbedsRegions`."""
+        parts = [
+            vectors
+            for number, own in enumerate(boxes)
+            for _, vectors in self.read(images.part(number, number + 1), own)
+        ]
+        return torch.cat(parts)
 
     def proposals(self, images: ImageBatch) -> Sequence[Tensor]:
         """Return the boxes of each image on this detector's device.
