@@ -37,10 +37,6 @@ ChooseFrozen = Callable[[int, int], int]
 """Given the number of pretrained stages and the `freeze_at` there is, returns another `freeze_at`."""
 
 
-MOST_UNSUPPRESSED = 10_000
-"""Detections of an image where none is dropped for another."""
-
-
 class DetectorConfig(Spec):
     """A detector's part of the YAML, with the facts that hold for all detectors of its kind.
 
@@ -152,30 +148,18 @@ class DetectorConfig(Spec):
         number: int = getattr(getattr(self, "head", None), "detections_per_image", 100)
         return number
 
-    @property
-    def unsuppressed(self) -> Self:
-        """The detector as it is before overlapping detections are dropped; itself where it drops none."""
-        return self._of_head(nms_iou=1.0, soft_nms=None, detections_per_image=MOST_UNSUPPRESSED)
-
     def with_soft_nms(self, decay: Literal["linear", "gaussian"]) -> Self:
         """Return the detector with scores of overlapping boxes lowered so, instead of dropping the boxes.
 
         Raises:
             UserError: its head drops no boxes by class, or not by their scores alone.
         """
-        if not hasattr(getattr(self, "head", None), "soft_nms"):
+        head = getattr(self, "head", None)
+        if not isinstance(head, Spec) or not hasattr(head, "soft_nms"):
             raise UserError(
                 f"soft_nms: a {self.type} has no such key; heads of regions have it (r-cnn to cascade r-cnn)"
             )
-        return self._of_head(soft_nms=decay)
-
-    def _of_head(self, **values: Any) -> Self:
-        """Return a copy whose head has other values, of the keys that it has."""
-        head = getattr(self, "head", None)
-        changed = {key: value for key, value in values.items() if hasattr(head, key)}
-        if not isinstance(head, Spec) or not changed:
-            return self
-        return self.model_copy(update={"head": head.model_copy(update=changed)})
+        return self.model_copy(update={"head": head.model_copy(update={"soft_nms": decay})})
 
     @property
     def other_sides(self) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detkit.annotations.dataset import AnnotationSet
+from detkit.annotations.coordinates import from_corners
+from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.capabilities import Detector, HasProposalNetwork
 from detkit.config.schema import Config
 from detkit.data.datasets.source import Source
@@ -23,7 +24,6 @@ from detkit.data.loading.samples import DetectionDataset
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.transforms.builder import eval_transforms
 from detkit.evaluation.metrics.proposal_recall import evaluate_proposals
-from detkit.lineage.losses import boxes_of_images
 from detkit.proposals.builder import build_proposer
 from detkit.runs.predictor import build_rpn_proposer, load_detector
 from detkit.runs.session import session
@@ -60,12 +60,8 @@ class Tested:
     test_bytes: int
 
 
-def time_by_image(
-    config: Config, weights: Path, source: Source
-) -> tuple[Tested, list[NDArray[np.float32]] | None]:
+def time_by_image(config: Config, weights: Path, source: Source) -> Tested:
     """Time a detector image by image, on the cores it is fastest on, and measure its proposals.
-
-    Returns also the (P, 4) proposals of each image.
 
     Args:
         config: its config.
@@ -88,14 +84,14 @@ def time_by_image(
         elif isinstance(model, HasProposalNetwork):
             looking = _seconds_of_network(run, model, images)
         else:
-            return Tested(None, None, None, whole, peak_bytes(run.device)), None
+            return Tested(None, None, None, whole, peak_bytes(run.device))
         most = peak_bytes(run.device)
     if source.proposals is not None:
         boxes, network = [source.proposals(image) for image in numbers], whole
     else:
         proposer = build_rpn_proposer(weights, None, str(run.device))
         boxes, network = [proposer(source.pixels(image)).boxes for image in numbers], whole - looking
-    return Tested(*_coverage(source.annotations, boxes), looking, network, most), boxes
+    return Tested(*_coverage(source.annotations, boxes), looking, network, most)
 
 
 def _seconds_of_network(run: Session, model: HasProposalNetwork, images: list[ImageBatch]) -> float:
@@ -129,6 +125,18 @@ def _median(run: Session, given: Sequence[Given], call: Callable[[Given], object
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def boxes_of_images(truth: AnnotationSet, boxes: Sequence[NDArray[np.float32]]) -> DetectionSet:
+    """Return corner boxes of each image as detections of the first class without scores."""
+    counts = [len(own) for own in boxes]
+    return DetectionSet(
+        images=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+        labels=np.zeros(sum(counts), dtype=np.int32),
+        scores=np.zeros(sum(counts)),
+        boxes=from_corners(np.concatenate([np.zeros((0, 4)), *boxes]), truth.box_format),
+        box_format=truth.box_format,
+    )
 
 
 def _coverage(truth: AnnotationSet, boxes: Sequence[NDArray[np.float32]]) -> tuple[float, float]:

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +30,7 @@ from detkit.lineage.common_settings import (
     common_ground,
     images_of_dataset,
 )
-from detkit.lineage.losses import boxes_of_images, where_lost, without_suppression
+from detkit.lineage.losses import where_lost
 from detkit.lineage.page import Ratio, Row, lineage_page, ratios_of, shown_seconds
 from detkit.lineage.photographs import draw_photographs, photographs
 from detkit.lineage.timing import time_by_image
@@ -240,16 +239,15 @@ def _row(link: Link, values: Values, val: Values, folder: Path) -> Row:
 
 def _measured(link: Link, config: Config, source: Source, folder: Path, spent: Spent) -> Row:
     """Evaluate and time a detector, look where it loses objects, and draw what it finds."""
-    result, truth = evaluate(config, weights=folder / MODEL), source.annotations
+    result, truth = evaluate(config, weights=folder / MODEL, trace=True), source.annotations
     assert result is not None
+    assert result.lost is not None
     assert result.measured.coco is not None
-    tested, boxes = time_by_image(config, folder / MODEL, source)
+    tested = time_by_image(config, folder / MODEL, source)
     records, stats = result.measured.records, result.measured.coco.stats
     point = operating_point(
         truth, result.found, records, advise_thresholds(truth, result.found, records).max_f1
     )
-    proposals = config.detector.external_proposals
-    with_boxes = attach_proposals(proposals, source, "val")
     draw_photographs(folder / SHOWN, truth, point.found, source.pixels)
     return Row(
         detector=link.name,
@@ -261,12 +259,7 @@ def _measured(link: Link, config: Config, source: Source, folder: Path, spent: S
         train_seconds=spent.seconds,
         train_bytes=spent.bytes,
         objects=int(records.counts.sum()),
-        lost=where_lost(
-            truth,
-            point,
-            None if boxes is None else boxes_of_images(truth, boxes),
-            partial(without_suppression, config, folder / MODEL, with_boxes),
-        ),
+        lost=where_lost(result.lost),
         **asdict(tested),
     )
 

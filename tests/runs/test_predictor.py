@@ -42,7 +42,6 @@ def test_soft_nms_takes_the_place_of_what_the_file_says(monkeypatch: pytest.Monk
     predictor.load_detector("a")
     predictor.load_detector("a", soft_nms="gaussian")
     assert [detector.head.soft_nms for detector in built] == [None, "gaussian"]  # type: ignore[attr-defined]
-    assert built[1].unsuppressed.head.soft_nms is None  # type: ignore[attr-defined]
     assert built[1].head == config.detector.head.model_copy(update={"soft_nms": "gaussian"})  # type: ignore[attr-defined, union-attr]
 
 

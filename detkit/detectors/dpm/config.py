@@ -159,11 +159,6 @@ class DPMConfig(DetectorConfig):
         return self.model_copy(update={"roots": None})
 
     @property
-    def unsuppressed(self) -> Self:
-        """The detector that drops no detection for another."""
-        return self.model_copy(update={"nms_share": 1.0})
-
-    @property
     def max_detections(self) -> int:
         """No limit."""
         return 1_000_000

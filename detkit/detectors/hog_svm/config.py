@@ -160,12 +160,6 @@ class HOGSVMConfig(DetectorConfig):
         return self.model_copy(update={"regions": self.regions.model_copy(update={"windows": None})})
 
     @property
-    def unsuppressed(self) -> Self:
-        """The detector that reports every window above its margin."""
-        every = super().unsuppressed
-        return every.model_copy(update={"head": every.head.model_copy(update={"grouping": "nms"})})
-
-    @property
     def finest_stride(self) -> int:
         """Pixels from window to window."""
         return self.regions.stride_px
