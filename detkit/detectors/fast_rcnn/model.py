@@ -96,7 +96,7 @@ class FastRCNN(MapDetector):
 
     def embed_on_maps(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
         """Return the vectors that regions are decided on; see `MapDetector`."""
-        return self.roi_head.vectors(self.maps(images), boxes, images.pixel_px)
+        return self.roi_head.vectors(self.test_maps(images), boxes, images.pixel_px)
 
     @torch.no_grad()
     def training_boxes(self, batch: TrainBatch) -> list[tuple[Tensor, Tensor]]:
