@@ -157,11 +157,13 @@ class Code:
         return Path.touch, (Path("ran"),)
 
 
-def test_a_file_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_file_runs_no_code(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    np.save("code.npy", np.array([Code()], dtype=object), allow_pickle=True)
+    code = np.array([Code()], dtype=object)
+    np.save("code.npy", code, allow_pickle=True) if ending == "npy" else np.savez("code.npz", code)
     with pytest.raises(UserError, match="vector of numbers"):
-        import_model("code.npy", "opencv-hog")
+        import_model(f"code.{ending}", "opencv-hog")
     assert not Path("ran").exists()
 
 
