@@ -18,6 +18,7 @@ from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
 from detkit.cli.explain import explain
 from detkit.cli.export import export
+from detkit.cli.imagine import imagine
 from detkit.cli.import_model import import_model
 from detkit.cli.init import init
 from detkit.cli.lineage import lineage
@@ -83,7 +84,8 @@ NAMES = {evaluate: "eval", import_model: "import"}
 # In the order in which one meets them.
 for command in (
     *(demo, init, check, show_data, plan, train, evaluate, predict, serve),
-    *(propose, recall, score, compress, import_model, export, convert, compare, report, explain, lineage),
+    *(propose, recall, score, compress, import_model, export, convert, compare, report, explain, imagine),
+    lineage,
 ):
     app.command(NAMES.get(command), context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

@@ -70,6 +70,22 @@ def dataset_place(dataset: str) -> str:
     return dataset
 
 
+def box_text(text: str | None) -> str | None:
+    """Return the text of a box, if it is four numbers; before a model is read."""
+    box_numbers(text)
+    return text
+
+
+def box_numbers(text: str | None) -> list[float] | None:
+    """Return the numbers of a box, x1,y1,x2,y2."""
+    try:
+        return None if text is None else [float(number) for number in text.split(",")]
+    except ValueError:
+        from detkit.errors import UserError
+
+        raise UserError(f"--box: expected four numbers x1,y1,x2,y2; got {text!r}") from None
+
+
 Weights = Annotated[
     Path,
     typer.Argument(

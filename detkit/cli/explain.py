@@ -7,22 +7,8 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from detkit.cli.arguments import AllowCustom, Out, Weights
+from detkit.cli.arguments import AllowCustom, Out, Weights, box_numbers, box_text
 from detkit.cli.output import JsonFile, aligned, deliver
-from detkit.errors import UserError
-
-
-def _box(text: str | None) -> str | None:
-    """Refuse what is no four numbers, before a model is read."""
-    _numbers(text)
-    return text
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(number) for number in text.split(",")]
-    except ValueError:
-        raise UserError(f"--box: expected four numbers x1,y1,x2,y2; got {text!r}") from None
 
 
 def explain(
@@ -33,7 +19,7 @@ def explain(
         typer.Option(
             metavar="X1,Y1,X2,Y2",
             help="The region, in pixels of the file, detected or not. Default: the best detection.",
-            callback=_box,
+            callback=box_text,
         ),
     ] = None,
     label: Annotated[
@@ -76,7 +62,7 @@ def explain(
         result = workflow.explain(
             weights,
             image,
-            box=_numbers(box),
+            box=box_numbers(box),
             label=label,
             output=target,
             methods=cast(Any, method),

@@ -65,6 +65,7 @@ class EvaluatedRun:
         config_yaml: the resolved config.
         seconds_per_image: time the detector took, None where it did not run.
         notes: sentences for the reader.
+        filters: pictures of the model's filters.
         made_with: name to value: the command, versions and machine.
     """
 
@@ -77,6 +78,7 @@ class EvaluatedRun:
     config_yaml: str
     seconds_per_image: float | None = None
     notes: tuple[str, ...] = ()
+    filters: tuple[Picture, ...] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,6 +106,7 @@ def write_page(
             if part is not None
         ),
         notes=run.notes,
+        filters=run.filters,
         config_yaml=run.config_yaml,
         environment={name: value for name, value in run.made_with.items() if name != "command"},
         command=run.made_with.get("command", ""),

@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-ORIENTATIONS = 9  # of half a turn
+ORIENTATIONS = 9  # of half a turn, in the features of deformable part models
 
 
-def hog_picture(weights: Array, cell_px: int) -> NDArray[np.float64]:
+def hog_picture(weights: Array, cell_px: int, first: float = 0.0) -> NDArray[np.float64]:
     """Return how strongly a filter looks for edges: (rows * cell_px, columns * cell_px) sums of strokes.
 
     A stroke lies along the edge, across the gradient that the weight belongs to.
 
     Args:
-        weights: (rows, columns, 9) weights, none below 0, of the gradients of each orientation, by 20 degrees
-            from the x-axis to the y-axis, which points down.
+        weights: (rows, columns, N) weights, none below 0, of the gradients of each orientation, by 180 / N
+            degrees from the x-axis to the y-axis, which points down.
         cell_px: side of a cell.
+        first: orientation of the first, in steps of 180 / N degrees.
 
     Example:
         >>> vertical = np.zeros((1, 1, 9))
@@ -28,15 +29,15 @@ def hog_picture(weights: Array, cell_px: int) -> NDArray[np.float64]:
         >>> hog_picture(vertical, 5).round(1).tolist()[2]
         [0.0, 0.0, 1.0, 0.0, 0.0]
     """
-    rows, columns, _ = weights.shape
-    picture: Array = np.einsum("rco,oyx->rycx", weights, _strokes(cell_px))
+    rows, columns, count = weights.shape
+    picture: Array = np.einsum("rco,oyx->rycx", weights, _strokes(cell_px, count, first))
     return picture.reshape(rows * cell_px, columns * cell_px)
 
 
-def _strokes(cell_px: int) -> NDArray[np.float64]:
-    """Return (9, cell_px, cell_px) strokes, from 0 to 1, through the middle of a cell."""
+def _strokes(cell_px: int, count: int, first: float) -> NDArray[np.float64]:
+    """Return (count, cell_px, cell_px) strokes, from 0 to 1, through the middle of a cell."""
     y, x = np.mgrid[:cell_px, :cell_px] - (cell_px - 1) / 2
-    angles = np.arange(ORIENTATIONS)[:, None, None] * np.pi / ORIENTATIONS
+    angles = (np.arange(count)[:, None, None] + first) * np.pi / count
     across = np.abs(x * np.cos(angles) + y * np.sin(angles))
     along = np.abs(y * np.cos(angles) - x * np.sin(angles))
     thick, long = max(1.0, cell_px / 6), cell_px - 1.0

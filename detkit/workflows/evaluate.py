@@ -20,6 +20,7 @@ from detkit.data.transforms.builder import eval_transforms
 from detkit.evaluation.measure import Measured, measure
 from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
+from detkit.report.filters import filter_pictures
 from detkit.runs.predictor import augmentation_of, load_detector
 from detkit.runs.results import evaluated_run, relabelled, require_known_classes, write_results
 from detkit.runs.resume import note_environment
@@ -111,6 +112,7 @@ def evaluate(
         seconds = timing.seconds / max(timing.num_images, 1)
         write_atomically(folder / CONFIG, dump_config(used))
         note_environment(folder)
-        evaluated = evaluated_run(folder, used, source, found, measured, seconds)
+        filters = filter_pictures(loaded.model, loaded.classes)
+        evaluated = evaluated_run(folder, used, source, found, measured, seconds, filters)
         write_results(folder, evaluated)
         return Evaluation(measured, found, folder, source.annotations.num_images, seconds)
