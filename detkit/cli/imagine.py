@@ -55,7 +55,8 @@ def imagine(
         float | None, typer.Option(metavar="X", help="Weight of the total variation.")
     ] = None,
     jitter: Annotated[
-        int | None, typer.Option(metavar="PX", help="Shift the image by up to so much in each step.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Shift the image by up to this share of its side in each step."),
     ] = None,
     blur_every: Annotated[
         int | None, typer.Option(metavar="N", help="Blur after so many steps; 0: never.")
@@ -84,7 +85,7 @@ def imagine(
         "octaves": octaves,
         "decay": decay,
         "variation": variation,
-        "jitter_px": jitter,
+        "jitter": jitter,
         "blur_every": blur_every,
         "clip_norm": clip_norm,
         "clip_contribution": clip_contribution,

@@ -45,7 +45,7 @@ class Recipe:
         lr: of Adam, in deviations of a photograph's pixels; it falls to 0.
         decay: weight of the squared pixels (of |x|^6 for `invert`).
         variation: weight of the total variation.
-        jitter_px: before each step the image is shifted by up to so much, and back behind it.
+        jitter: up to this share of its longer side the image is shifted before each step, and back behind it.
         blur_every: after every so many-th step the image is blurred; 0 never.
         blur_px: deviation of that blur.
         clip_norm: share of the pixels that are set to the mean colour after each step, those nearest to it.
@@ -57,7 +57,7 @@ class Recipe:
     lr: float = 0.05
     decay: float = 0.0
     variation: float = 0.0
-    jitter_px: int = 0
+    jitter: float = 0.0
     blur_every: int = 0
     blur_px: float = 0.5
     clip_norm: float = 0.0
@@ -65,9 +65,9 @@ class Recipe:
 
 
 RECIPES: dict[Method, Recipe] = {
-    "maximise": Recipe(256, 4, decay=1.0, variation=2.0, jitter_px=8, blur_every=8),
+    "maximise": Recipe(256, 4, decay=1.0, variation=2.0, jitter=1 / 32, blur_every=8),
     "invert": Recipe(400, lr=0.1, decay=1e-4, variation=0.2),
-    "dream": Recipe(160, 4, lr=0.04, jitter_px=16),
+    "dream": Recipe(160, 4, lr=0.04, jitter=1 / 32),
 }
 
 
@@ -192,7 +192,7 @@ def _descend(
     slower = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     values = list[float]()
     for step in range(steps):
-        reach = recipe.jitter_px
+        reach = round(recipe.jitter * max(image.shape))
         shift = torch.randint(-reach, reach + 1, (2,), generator=chance).tolist()
         optimizer.zero_grad()
         with torch.enable_grad():

@@ -177,7 +177,7 @@ class _Steps:
 _LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, 100_000),
     "octaves": (1, 12),
-    "jitter_px": (0, _LARGEST_PX),
+    "jitter": (0, 1),
     "blur_every": (0, 100_000),
     "lr": (1e-6, 10),
     "blur_px": (0.1, 100),
@@ -186,6 +186,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "clip_norm": (0, 0.99),
     "clip_contribution": (0, 0.99),
 }
+
+_NOT_OF_INVERT = ("octaves", "jitter")
 
 
 def _require_arguments(
@@ -213,6 +215,8 @@ def _recipe(method: Method, changes: dict[str, Any]) -> Recipe:
     for name, value in changes.items():
         if name not in _LIMITS:
             raise UserError(f"{shown(name)}: is no setting; there are {', '.join(_LIMITS)}")
+        if method == "invert" and name in _NOT_OF_INVERT:
+            raise UserError(f"{name}: belongs to maximise and dream; invert compares place by place")
         _require_within(name, value, *_LIMITS[name])
     return replace(RECIPES[method], **changes)
 
