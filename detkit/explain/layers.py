@@ -101,7 +101,8 @@ def layer_of(model: nn.Module, size: tuple[int, int], name: str | None) -> Layer
         raise UserError("layer: the model is no network, or none that says what its layers give")
     if name is None:
         first = next(iter(layers.values())).run
-        return [own for own in layers.values() if own.has_maps and own.run is first][-1]
+        own = [layer for layer in layers.values() if layer.run is first]
+        return ([layer for layer in own if layer.has_maps] or own)[-1]
     if name in layers:
         return layers[name]
     is_there = name in dict(model.named_modules())
