@@ -65,8 +65,8 @@ class EvaluatedRun:
         config_yaml: the resolved config.
         seconds_per_image: time the detector took, None where it did not run.
         notes: sentences for the reader.
-        filters: pictures of the model's filters.
         made_with: name to value: the command, versions and machine.
+        filters: pictures of the model's filters.
     """
 
     title: str
@@ -78,8 +78,8 @@ class EvaluatedRun:
     config_yaml: str
     seconds_per_image: float | None = None
     notes: tuple[str, ...] = ()
-    filters: tuple[Picture, ...] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
+    filters: tuple[Picture, ...] = ()
 
 
 def write_page(
