@@ -29,7 +29,7 @@ SMALLEST_PX = 32  # along a side: what the poolings of networks need
 
 _OCTAVE = 1.4  # from one size to the next, that of DeepDream
 _NOISE = 0.1  # deviation of what is begun with, beside the 1 of photographs
-_ALPHA, _BETA = 6, 2  # exponents of Mahendran and Vedaldi's norm and variation
+_BETA = 2  # power of the total variation
 _LEAST_CODE = 1e-12
 
 Loss = Callable[[Tensor], Tensor]
@@ -43,7 +43,8 @@ class Recipe:
         steps: in all sizes together.
         octaves: sizes from coarse to fine, each 1.4 times the one before; the last is that of the image.
         lr: of Adam, in deviations of a photograph's pixels; it falls to 0.
-        decay: weight of the squared pixels (of |x|^6 for `invert`).
+        decay: weight of the pixels' norm.
+        alpha: its power.
         variation: weight of the total variation.
         jitter: up to this share of its longer side the image is shifted before each step, and back behind it.
         blur_every: after every so many-th step the image is blurred; 0 never.
@@ -56,6 +57,7 @@ class Recipe:
     octaves: int = 1
     lr: float = 0.05
     decay: float = 0.0
+    alpha: float = 2.0
     variation: float = 0.0
     jitter: float = 0.0
     blur_every: int = 0
@@ -66,7 +68,7 @@ class Recipe:
 
 RECIPES: dict[Method, Recipe] = {
     "maximise": Recipe(256, 4, decay=1.0, variation=2.0, jitter=1 / 32, blur_every=8),
-    "invert": Recipe(400, lr=0.1, decay=1e-4, variation=0.2),
+    "invert": Recipe(400, lr=0.1, decay=1e-4, alpha=6.0, variation=0.2),
     "dream": Recipe(160, 4, lr=0.04, jitter=1 / 32),
 }
 
@@ -108,8 +110,7 @@ def maximise(subject: Subject, recipe: Recipe, seed: int, on_step: OnStep) -> Im
     image, values = start, list[float]()
 
     def loss(pixels: Tensor) -> Tensor:
-        regular = recipe.decay * alpha_norm(pixels, 2) + recipe.variation * total_variation(pixels, _BETA)
-        return regular - subject.value(_resized(pixels, size)).sum()
+        return -subject.value(_resized(pixels, size)).sum()
 
     for octave, steps in _octaves(size, recipe):
         image, added = _descend(_resized(image, octave), loss, recipe, steps, chance, on_step)
@@ -145,11 +146,7 @@ def invert(layer: Layer, given: Tensor, recipe: Recipe, seed: int, on_step: OnSt
     def distance(pixels: Tensor) -> Tensor:
         return (layer(pixels) - wanted).square().sum() / length
 
-    def loss(pixels: Tensor) -> Tensor:
-        regular = recipe.decay * alpha_norm(pixels, _ALPHA)
-        return distance(pixels) + regular + recipe.variation * total_variation(pixels, _BETA)
-
-    image, values = _descend(start, loss, recipe, recipe.steps, chance, on_step)
+    image, values = _descend(start, distance, recipe, recipe.steps, chance, on_step)
     return _imagined(image, start, lambda pixels: float(distance(pixels)), values)
 
 
@@ -172,8 +169,7 @@ def dream(layer: Layer, given: Tensor, recipe: Recipe, seed: int, on_step: OnSte
     image, added, values = given, torch.zeros_like(given), list[float]()
 
     def loss(pixels: Tensor) -> Tensor:
-        regular = recipe.decay * alpha_norm(pixels, 2) + recipe.variation * total_variation(pixels, _BETA)
-        return regular - layer(pixels).square().mean().sqrt()
+        return -layer(pixels).square().mean().sqrt()
 
     for octave, steps in _octaves((given.shape[2], given.shape[3]), recipe):
         base = _resized(given, octave)
@@ -186,7 +182,7 @@ def dream(layer: Layer, given: Tensor, recipe: Recipe, seed: int, on_step: OnSte
 def _descend(
     start: Tensor, loss: Loss, recipe: Recipe, steps: int, chance: torch.Generator, on_step: OnStep
 ) -> tuple[Tensor, list[float]]:
-    """Return the image whose loss is lower, and the loss of each step."""
+    """Return the image whose loss, regularised, is lower, and this loss of each step."""
     image = within_colours(start).detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([image], recipe.lr)
     slower = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
@@ -194,12 +190,14 @@ def _descend(
     for step in range(steps):
         reach = round(recipe.jitter * max(image.shape))
         shift = torch.randint(-reach, reach + 1, (2,), generator=chance).tolist()
-        optimizer.zero_grad()
         with torch.enable_grad():
             value = loss(jitter(image, shift))
-            value.backward()
+            if not value.requires_grad:  # a part of the user's own
+                raise UserError("the model has no gradient to the pixels: nothing can be raised or lowered")
+            value = value + recipe.decay * alpha_norm(image, recipe.alpha)
+            value = value + recipe.variation * total_variation(image, _BETA)
+            (image.grad,) = torch.autograd.grad(value, image)
         values.append(float(value.detach()))
-        assert image.grad is not None
         if not (value.isfinite() and image.grad.isfinite().all()):
             raise UserError(f"step {len(values)}: the value or its gradient is not a finite number")
         optimizer.step()

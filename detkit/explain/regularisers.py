@@ -79,7 +79,8 @@ def blur(image: Tensor, sigma_px: float) -> Tensor:
     Reference: Yosinski et al., Understanding neural networks through deep visualization, ICML 2015 workshop.
     """
     reach = max(1, round(3 * sigma_px))
-    return gaussian_blur(image, [2 * reach + 1] * 2, [sigma_px] * 2)
+    blurred: Tensor = gaussian_blur(image, [2 * reach + 1] * 2, [sigma_px] * 2)
+    return blurred
 
 
 def clip_small(image: Tensor, weight: Tensor, share: float) -> Tensor:

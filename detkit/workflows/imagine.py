@@ -92,6 +92,7 @@ class Imagining:
         del numbers["file"]
         return {
             "method": self.method,
+            "class": numbers.pop("class"),
             "layer": self.layer,
             **numbers,
             "pictures": pictures,
@@ -182,6 +183,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "lr": (1e-6, 10),
     "blur_px": (0.1, 100),
     "decay": (0, 1e6),
+    "alpha": (1, 12),
     "variation": (0, 1e6),
     "clip_norm": (0, 0.99),
     "clip_contribution": (0, 0.99),

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from detkit.capabilities import RegionDecision
 from detkit.errors import UserError
 from detkit.explain.imagine import RECIPES, Imagined, Recipe, dream, invert, maximise
 from detkit.explain.layers import layer_of
 from detkit.explain.subject import normalised
+from detkit.structures import ImageBatch
 from tests.explain.layered import SIDE, layered, photograph
 from tests.explain.patch import COLUMNS, ROWS, Patch, patch_subject
 
@@ -132,6 +134,19 @@ class Broken(Patch):
     def __init__(self) -> None:
         super().__init__()
         nn.init.constant_(self.weight, torch.nan)
+
+
+class Deaf(Patch):
+    """It says the same of everything."""
+
+    def decide(self, images: ImageBatch, boxes: Sequence[Tensor]) -> RegionDecision:
+        with torch.no_grad():
+            return super().decide(images, boxes)
+
+
+def test_a_model_without_a_gradient_is_refused() -> None:
+    with pytest.raises(UserError, match="the model has no gradient to the pixels"):
+        maximise(patch_subject(Deaf()), Recipe(2), 0, quiet)
 
 
 def test_values_that_are_no_numbers_stop_it() -> None:
