@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.capabilities import RegionDecision
 from detkit.errors import UserError
@@ -67,6 +68,39 @@ def test_blur_takes_high_frequencies() -> None:
         made = maximise(patch_subject(), replace(SHORT, octaves=1, variation=0.0, blur_every=every), 0, quiet)
         steps.append(float(normalised(made.pixels).diff(dim=3).abs().mean()))
     assert steps[1] < 0.8 * steps[0]
+
+
+def test_contributions_decide_where_they_are_asked_for() -> None:
+    made = maximise(patch_subject(), Recipe(1, clip_contribution=0.9), 0, quiet)
+    coloured = torch.nonzero((normalised(made.pixels).abs() > 0.02).any(dim=1)[0])
+    rows, columns = coloured[:, 0], coloured[:, 1]
+    assert len(coloured) > 200
+    assert ((rows >= ROWS.start) & (rows < ROWS.stop)).all()
+    assert ((columns >= COLUMNS.start) & (columns < COLUMNS.stop)).all()
+
+
+def test_the_learning_rate_falls_to_nothing() -> None:
+    """Adam's first steps along an even slope are as long as the rate: 1 and 1 / 2 of it."""
+    first, both = (maximise(patch_subject(), Recipe(steps, lr=0.4), 0, quiet).pixels for steps in (1, 2))
+    added = (normalised(both) - normalised(first))[:, :, ROWS, COLUMNS]
+    torch.testing.assert_close(added, torch.full_like(added, 0.2), atol=0.02, rtol=0)
+
+
+def test_the_last_step_is_not_blurred() -> None:
+    plain = Recipe(2, lr=0.2)
+    made = [maximise(patch_subject(), replace(plain, blur_every=every), 0, quiet) for every in (0, 2, 1)]
+    assert torch.equal(made[0].pixels, made[1].pixels)
+    assert not torch.equal(made[0].pixels, made[2].pixels)
+
+
+def test_sizes_go_from_coarse_to_fine_and_detail_stays() -> None:
+    model, sizes = layered(), list[int]()
+    image = F.interpolate(photograph(), (112, 112))
+    layer = layer_of(model, (112, 112), "backbone.stage2")
+    model.backbone.register_forward_pre_hook(lambda module, given: sizes.append(given[0].shape[3]))
+    made = dream(layer, image, Recipe(9, 4, lr=1e-6), 0, quiet)
+    assert sizes == [41] * 2 + [57] * 2 + [80] * 2 + [112] * 3 + [112] * 2  # and what is said of both images
+    torch.testing.assert_close(normalised(made.pixels), image, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["backbone.stage1", "backbone.stage2", "backbone.stage3"])
