@@ -23,7 +23,16 @@ KEYS = {
     *("pictures", "files", "out"),
 }
 SMALL = {"device": "cpu", "size_px": 48}
-CNNS = ("classifier", "localizer", "faster_rcnn", "rcnn", "sppnet", "overfeat", "dpm_cnn")
+CNNS = {
+    "classifier": "backbone.layer3",
+    "localizer": "trunk.backbone.layer3",
+    "faster_rcnn": "backbone.layer4",
+    "rcnn": "network.stage.layer4",
+    "sppnet": "network.backbone.layer3",
+    "overfeat": "pyramid.backbone.layer3",
+    "dpm_cnn": "pyramid.backbone.layer3",
+}
+"""The last stage of each network, which is taken where no layer is named."""
 LINEAR = ("hog_svm", "dpm")
 
 
@@ -59,7 +68,7 @@ def test_layers_of_every_network_can_be_looked_into(
     settings: dict[str, Any] = {**SMALL, "changes": {"steps": 10}}
     found = imagine(weights, method=method, image=image, out=tmp_path / "out", **settings).to_json()
     assert set(found) == KEYS
-    assert found["layer"].endswith(("layer3", "layer4"))
+    assert found["layer"] == CNNS[name]
     assert found["class"] is None
     if method == "invert":
         assert found["distance_after"] < 0.7 * found["distance_before"]
