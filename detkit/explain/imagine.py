@@ -81,7 +81,7 @@ class Imagined:
         pixels: (1, 3, H, W) uint8 RGB, as it is written: `after` is of these.
         before: a logit, a distance to a code, or a norm.
         after: the same at the end.
-        values: what was minimised, after each step.
+        values: what was minimised, at each step, regularisers included.
     """
 
     pixels: Tensor
