@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from detkit.capabilities import ShowsFilters
 from detkit.data.datasets.named_images import FoundImages
 from detkit.data.images import Pixels, decode_image, has_frames
 from detkit.data.videos import OpenVideo, VideoFile, opened
@@ -23,7 +24,6 @@ from detkit.inference.records import Records
 from detkit.inference.results import ResultFiles, ResultFormat, record
 from detkit.names import drawn_files, file_names
 from detkit.report.draw import draw_detections, write_image
-from detkit.report.filters import filter_pictures
 from detkit.runtime.progress import say
 from detkit.storage.content_keys import file_stamp
 
@@ -224,11 +224,12 @@ class PredictionFolder:
                 write_image(self._crop_folders[label] / stem.with_name(f"{stem.name}_{number}.jpg"), crop)
 
     def _draw_filters(self) -> None:
-        """Write a picture of each class's filters, or of a network's first ones."""
-        pictures = filter_pictures(self._predictor.model, self._predictor.classes)
-        names = file_names([picture.caption for picture in pictures])
-        for name, picture in zip(names, pictures, strict=True):
-            write_image(self._folder / FILTERS / f"{name}.png", picture.image)
+        """Write a picture of each class's filters, where the model has any to show."""
+        model, folder = self._predictor.model, self._folder / FILTERS
+        if isinstance(model, ShowsFilters):
+            names = file_names(self._predictor.classes)
+            for name, picture in zip(names, model.filter_pictures(), strict=True):
+                write_image(folder / f"{name}.png", picture)
 
     def __enter__(self) -> PredictionFolder:
         return self

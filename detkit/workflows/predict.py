@@ -59,8 +59,7 @@ def predict(
         format: json, jsonl, coco, voc, yolo, csv, cvat or labelstudio; None takes jsonl where there are
             videos, and otherwise json.
         draw: also write each image and video with its detections into drawn/, and into filters/ a picture of
-            each class's filters for a linear model (`detkit.capabilities.ShowsFilters`), or of the first
-            convolution of a network.
+            each class's filters for a model that has such (`detkit.capabilities.ShowsFilters`).
         crops: also write what is in each box into crops/CLASS/.
         tile: side of tiles in pixels, to find small objects in large images.
         augment: look at each image mirrored and in several sizes, too, as `evaluate.augment` of the model's
