@@ -7,13 +7,22 @@ says what a model without it does not get.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, Trace, TrainBatch
+from detkit.structures import (
+    Detections,
+    ImageBatch,
+    PaddedBatch,
+    PaddedDetections,
+    RegionDecision,
+    Target,
+    Trace,
+    TrainBatch,
+)
 
 Layer = Literal["pool5", "fc6", "fc7"]
 """A layer that features of a region are taken from."""
@@ -130,21 +139,6 @@ class ReadsRegions(Protocol):
         ...
 
 
-class RegionDecision(NamedTuple):
-    """What a model says of R given regions, with gradient to the pixels.
-
-    Attributes:
-        logits: (R, K) outputs before the softmax, or the margins of SVMs.
-        scores: (R, K) in [0, 1].
-        boxes: (R, K or 1, 4) the regions as they are moved, in pixels of the batch; None for a model that
-            moves none.
-    """
-
-    logits: Tensor
-    scores: Tensor
-    boxes: Tensor | None
-
-
 @runtime_checkable
 class DecidesOnRegions(Protocol):
     """A model that says of any region what it is, whether it would propose it or not."""
@@ -179,15 +173,7 @@ class EmbedsRegions(Protocol):
     embeds_whole_images: bool
 
     def embed(self, images: ImageBatch, boxes: Sequence[Tensor]) -> Tensor:
-        """Return the (R, D) vectors of all images' regions, image by image.
-
-        Args:
-            images: a batch.
-            boxes: for each image, (R_i, 4) corner boxes in its pixels; one each for a model of whole images.
-
-        Raises:
-            UserError: a part of the user's own does not say.
-        """
+        """Return the (R, D) vectors of all images' regions; see `DecidesOnRegions.decide`."""
         ...
 
 

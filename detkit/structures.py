@@ -278,6 +278,21 @@ class TrainBatch:
         return replace(self, images=self.images.to(device), targets=tuple(t.to(device) for t in self.targets))
 
 
+class RegionDecision(NamedTuple):
+    """What a model says of R given regions, with gradient to the pixels.
+
+    Attributes:
+        logits: (R, K) outputs before the softmax, or the margins of SVMs.
+        scores: (R, K) in [0, 1].
+        boxes: (R, K or 1, 4) the regions as they are moved, in pixels of the batch; None for a model that
+            moves none.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    boxes: Tensor | None
+
+
 class Trace(NamedTuple):
     """What became of N candidates of one image: boxes that might have been reported, each for one class.
 

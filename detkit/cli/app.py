@@ -19,6 +19,7 @@ from detkit.cli.evaluate import evaluate
 from detkit.cli.exits import exit_status
 from detkit.cli.explain import explain
 from detkit.cli.export import export
+from detkit.cli.imagine import imagine
 from detkit.cli.import_model import import_model
 from detkit.cli.init import init
 from detkit.cli.lineage import lineage
@@ -86,7 +87,7 @@ NAMES = {evaluate: "eval", import_model: "import"}
 for command in (
     *(demo, init, check, show_data, plan, train, evaluate, predict, serve),
     *(propose, recall, score, compress, import_model, export, convert, compare, report, explain, trace),
-    *(embed, lineage),
+    *(imagine, embed, lineage),
 ):
     app.command(NAMES.get(command), context_settings=OPTIONS)(command)
 app.add_typer(config, name="config")

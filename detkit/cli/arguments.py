@@ -114,7 +114,7 @@ Box = Annotated[
     str | None,
     typer.Option(
         metavar="X1,Y1,X2,Y2",
-        help="The region, in pixels of the file, detected or not. Default: what is detected.",
+        help="A region of the image in pixels, detected or not.",
         callback=_as_written,
     ),
 ]

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import RegionDecision, SamplesRegions
+from detkit.capabilities import SamplesRegions
 from detkit.detectors.config import CustomDetectorConfig, MapDetectorConfig
 from detkit.errors import UserError
 from detkit.models.backbones.builder import build_backbone, build_neck, load_pretrained
@@ -33,7 +33,7 @@ from detkit.models.roi.selection import Scored
 from detkit.models.roi.traced import Judged, trace_with_proposals
 from detkit.models.rpn.traced import TracedProposals
 from detkit.spec import CustomConfig
-from detkit.structures import ImageBatch, Target, Trace, TrainBatch
+from detkit.structures import ImageBatch, RegionDecision, Target, Trace, TrainBatch
 
 OnWeights = Callable[[LoadReport], None]
 

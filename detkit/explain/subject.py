@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Literal, cast
 
 import torch
@@ -26,6 +27,24 @@ GREY = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
 
 IMAGES_AT_ONCE = 8
 _STATISTICS = IMAGENET_MEAN, IMAGENET_STD
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Return (B, 3, H, W) uint8 RGB images as networks see them: float, ImageNet's mean 0 and deviation 1."""
+    mean, std = (255 * pixels.new_tensor(of, dtype=torch.float32).view(3, 1, 1) for of in _STATISTICS)
+    return (pixels - mean) / std
+
+
+def require_box(box: Sequence[float] | None) -> None:
+    """Check that what a user calls a box is one.
+
+    Raises:
+        UserError: it has not four finite numbers, or no area.
+    """
+    if box is not None and (
+        len(box) != len(COORDINATES) or not all(map(isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]
+    ):
+        raise UserError(f"box: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2; got {','.join(map(str, box))}")
 
 
 @dataclass(frozen=True)
@@ -63,9 +82,7 @@ class Subject:
 
     def normalised(self) -> Tensor:
         """Return the (1, 3, H, W) float image as networks see it."""
-        pixels = self.image.pixels
-        mean, std = (255 * pixels.new_tensor(of, dtype=torch.float32).view(3, 1, 1) for of in _STATISTICS)
-        return (pixels - mean) / std
+        return normalised(self.image.pixels)
 
     def value(self, pixels: Tensor) -> Tensor:
         """Return (B,) values of changed images, with gradient: a logit, or pixels of the batch.

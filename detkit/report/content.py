@@ -202,6 +202,7 @@ class ReportData:
         training: loss and metric curves.
         samples: images with ground truth and detections.
         mistakes: the worst mistakes, by class.
+        filters: what the model's filters look for.
         confusion: which classes are classified as which.
         errors: kinds of error and the AP each costs.
         groups: AP of objects by size and by crowding.
@@ -227,6 +228,7 @@ class ReportData:
     training: tuple[Plot, ...] = ()
     samples: tuple[Picture, ...] = ()
     mistakes: tuple[Mistakes, ...] = ()
+    filters: tuple[Picture, ...] = ()
     confusion: ConfusionMatrix | None = None
     errors: tuple[Bar, ...] = ()
     groups: Table | None = None

@@ -68,6 +68,7 @@ class EvaluatedRun:
         notes: sentences for the reader.
         made_with: name to value: the command, versions and machine.
         lost: what became of each object, where they were traced.
+        filters: pictures of the model's filters.
     """
 
     title: str
@@ -81,6 +82,7 @@ class EvaluatedRun:
     notes: tuple[str, ...] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
     lost: LostObjects | None = None
+    filters: tuple[Picture, ...] = ()
 
 
 def write_page(
@@ -107,6 +109,7 @@ def write_page(
             if part is not None
         ),
         notes=run.notes,
+        filters=run.filters,
         config_yaml=run.config_yaml,
         environment={name: value for name, value in run.made_with.items() if name != "command"},
         command=run.made_with.get("command", ""),

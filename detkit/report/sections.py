@@ -53,6 +53,7 @@ def all_sections(data: ReportData) -> list[tuple[str, Markup]]:
         ("Worst mistakes", data.mistakes and mistakes(data.mistakes, with_objects=bool(data.samples))),
         ("Confusion", data.confusion and confusion_section(data.confusion)),
         ("Score thresholds", data.thresholds and thresholds(data.thresholds, data.score_plots)),
+        ("Filters", data.filters and filters(data.filters)),
         ("Training", data.training and training(data.training)),
         ("Data", data.datasets and joined(*map(dataset, data.datasets))),
         ("Run it again", reproduce(data)),
@@ -178,6 +179,15 @@ def _gallery(group: Gallery) -> Markup:
         names = element("p", ", ".join(group.files), class_="hint")
         parts.append(element("details", element("summary", "images of all"), names))
     return element("div", *parts, class_="part", id=group.anchor)
+
+
+def filters(pictures: Sequence[Picture]) -> Markup:
+    """Return pictures of filters."""
+    hint = _hint(
+        "Of a network, the filters of its first layer, each in the colours that it answers to; of a linear "
+        "model, the edges that each class looks for. Press a picture to enlarge it."
+    )
+    return joined(hint, element("div", *map(figure, pictures), class_="grid wide"))
 
 
 def errors(kinds: Sequence[Bar]) -> Markup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from detkit.data.datasets.source import Source
 from detkit.errors import UserError
 from detkit.evaluation.measure import Measured
 from detkit.report.analysis import zero_notes
+from detkit.report.content import Picture
 from detkit.report.evaluation_page import EvaluatedRun, write_page
 from detkit.runs.resume import made_with, without_skipped
 from detkit.runtime.progress import say
@@ -32,8 +34,19 @@ def evaluated_run(
     found: DetectionSet,
     measured: Measured,
     seconds: float | None,
+    filters: Sequence[Picture] = (),
 ) -> EvaluatedRun:
-    """Return an evaluation with all that its report shows, and with what is noted in its folder."""
+    """Return an evaluation with all that its report shows, and with what is noted in its folder.
+
+    Args:
+        folder: of the run.
+        config: the resolved config.
+        source: the images that it was evaluated on.
+        found: what was detected.
+        measured: the numbers.
+        seconds: an image took; None where nothing was detected now.
+        filters: pictures of the model's filters.
+    """
     return EvaluatedRun(
         title=folder.resolve().name,
         subtitle=f"{config.detector.summary}, evaluated on {source.annotations.root}",
@@ -43,6 +56,7 @@ def evaluated_run(
         pixels=source.pixels,
         config_yaml=dump_config(config),
         seconds_per_image=seconds,
+        filters=tuple(filters),
         made_with=made_with(folder),
     )
 

@@ -26,6 +26,7 @@ from detkit.evaluation.measure import Measured, measure
 from detkit.explain.lives import LostObjects
 from detkit.inference.model_file import model_path
 from detkit.models.compilation import compile_maps
+from detkit.report.filters import filter_pictures
 from detkit.report.operating_point import operating_point
 from detkit.runs.predictor import LoadedDetector, augmentation_of, load_detector
 from detkit.runs.results import evaluated_run, relabelled, require_known_classes, write_results
@@ -130,7 +131,8 @@ def evaluate(
         write_atomically(folder / CONFIG, dump_config(used))
         note_environment(folder)
         lost = _lost(run, loaded, source, found, measured, config) if trace else None
-        evaluated = evaluated_run(folder, used, source, found, measured, seconds)
+        filters = filter_pictures(loaded.model, loaded.classes)
+        evaluated = evaluated_run(folder, used, source, found, measured, seconds, filters)
         write_results(folder, replace(evaluated, lost=lost))
         if lost is not None:
             write_atomically(folder / TRACE, json.dumps(_traced(lost, source.annotations), indent=1))

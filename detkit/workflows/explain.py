@@ -19,7 +19,7 @@ from detkit.data.loading.batching import collate
 from detkit.errors import UserError
 from detkit.explain.checks import Curves
 from detkit.explain.methods import METHODS, Explainer, Explanation, Method
-from detkit.explain.subject import Output, Subject
+from detkit.explain.subject import Output, Subject, require_box
 from detkit.inference.model_file import model_path
 from detkit.inference.predictor import Predictor, samples_of
 from detkit.names import message
@@ -156,10 +156,7 @@ def _require_settings(box: Sequence[float] | None, methods: Sequence[Method], ma
         )
     if masks < 1:
         raise UserError(f"masks: expected at least 1; got {masks}")
-    if box is not None and (
-        len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]
-    ):
-        raise UserError(f"box: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2; got {','.join(map(str, box))}")
+    require_box(box)
 
 
 def _subject(

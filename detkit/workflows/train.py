@@ -26,6 +26,7 @@ from detkit.evaluation.measure import Measured, measure
 from detkit.inference.model_file import read_model_file
 from detkit.inference.score_floor import advice_of
 from detkit.names import counted
+from detkit.report.filters import filter_pictures
 from detkit.runs.predictor import load_detector
 from detkit.runs.results import evaluated_run, write_results
 from detkit.runs.resume import SKIPPED_IMAGES, skipped_before, training_folder
@@ -182,6 +183,7 @@ def _report(config: Config, task: Task) -> Measured | None:
         advice = advice_of(advise_thresholds(val_set.annotations, detections, measured.records))
     task.save(loaded.model, advice, measured.known_value)
     seconds = timing.seconds / max(timing.num_images, 1)
-    evaluated = evaluated_run(folder, config, val_set, detections, measured, seconds)
+    filters = filter_pictures(loaded.model, loaded.classes)
+    evaluated = evaluated_run(folder, config, val_set, detections, measured, seconds, filters)
     write_results(folder, evaluated, folder / METRICS, task.train_set.annotations)
     return measured

@@ -195,7 +195,7 @@ def test_the_version_is_printed_and_the_commands_are_listed_in_order(
     assert names == [
         *("demo", "init", "check", "show-data", "plan", "train", "eval", "predict"),
         *("serve", "propose", "recall", "score", "compress", "import", "export", "convert", "compare"),
-        *("report", "explain", "trace", "embed", "lineage", "config"),
+        *("report", "explain", "trace", "imagine", "embed", "lineage", "config"),
     ]
 
 

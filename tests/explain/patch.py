@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import RegionDecision
 from detkit.explain.subject import Output, Subject
 from detkit.models.image_input import ImageInput
-from detkit.structures import Detections, ImageBatch
+from detkit.structures import Detections, ImageBatch, RegionDecision
 
 SIDE = 64
 ROWS, COLUMNS = slice(32, 48), slice(8, 24)

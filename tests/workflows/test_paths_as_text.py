@@ -25,6 +25,7 @@ from detkit.workflows.compress import compress
 from detkit.workflows.convert import convert
 from detkit.workflows.embed import embed
 from detkit.workflows.explain import explain
+from detkit.workflows.imagine import imagine
 from detkit.workflows.init import init
 from detkit.workflows.plan import plan
 from detkit.workflows.propose import propose
@@ -107,6 +108,15 @@ CALLS: dict[str, Callable[[], Any]] = {
         "runs/mine", next(map(str, Path("data").rglob("val*.jpg"))), **EXPLAINED, out="explained"
     ),
     "found/detections.json": lambda: detkit.predict("runs/mine", "data/val", out="found", device="cpu"),
+    "imagined/imagined.html": lambda: imagine(
+        "runs/mine",
+        method="dream",
+        image=next(map(str, Path("data").rglob("val*.jpg"))),
+        size_px=48,
+        changes={"steps": 1},
+        out="imagined",
+        device="cpu",
+    ),
     "runs/one/report.html": lambda: report("runs/one"),
     "shown/batch_00.jpg": lambda: show_data("mine.yaml", "shown", num_batches=1),
     "trained/model.safetensors": lambda: detkit.train("mine.yaml", out="trained", from_weights="runs/mine"),

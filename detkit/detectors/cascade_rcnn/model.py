@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import ProposesRegions, RegionDecision
+from detkit.capabilities import ProposesRegions
 from detkit.detectors.cascade_rcnn.config import Scores
 from detkit.detectors.faster_rcnn.model import FasterRCNN
 from detkit.models.roi.padded import decided, features_padded, select_padded
@@ -17,7 +17,7 @@ from detkit.models.roi.selection import Scored
 from detkit.ops.boxes import clip, pairwise_iou
 from detkit.ops.padded import clip_each
 from detkit.ops.sampling import Sampler
-from detkit.structures import Detections, ImageBatch, PaddedDetections, Target, TrainBatch
+from detkit.structures import Detections, ImageBatch, PaddedDetections, RegionDecision, Target, TrainBatch
 
 # Regions that fit an object so well are labelled boxes that were added, or all but that: where the next stage
 # adds them itself, they would count twice. The number is that of the authors' code.

@@ -9,11 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import RegionDecision
 from detkit.errors import UserError
 from detkit.models.backbones.tails import FcTail, StageTail
 from detkit.models.image_input import ImageInput
-from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, TrainBatch
+from detkit.structures import (
+    Detections,
+    ImageBatch,
+    PaddedBatch,
+    PaddedDetections,
+    RegionDecision,
+    TrainBatch,
+)
 
 Crops = Literal["center", "ten"]
 

@@ -8,14 +8,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detkit.capabilities import RegionDecision, SamplesRegions
+from detkit.capabilities import SamplesRegions
 from detkit.detectors.shared_parts import MapDetector
 from detkit.errors import UserError
 from detkit.models.image_input import in_file_pixels, padded_in_file_pixels, resized
 from detkit.models.roi.padded import detect_padded
 from detkit.models.roi.roi_head import RoIHead
 from detkit.models.roi.selection import Scored
-from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
+from detkit.structures import (
+    Detections,
+    ImageBatch,
+    PaddedBatch,
+    PaddedDetections,
+    RegionDecision,
+    Target,
+    TrainBatch,
+)
 
 
 class FastRCNN(MapDetector):

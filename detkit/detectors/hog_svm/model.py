@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from detkit.detectors.hog_svm.pictures import template_picture
 from detkit.errors import UserError
 from detkit.models.assignment import CROWD_IOU
 from detkit.models.hog.cut_windows import Windows, cut, windows_around
@@ -144,6 +145,11 @@ class HOGSVM(nn.Module):
     def template(self, label: int) -> Template:
         """Return the plane of a class."""
         return cast(Template, self.templates[label])
+
+    def filter_pictures(self) -> list[NDArray[np.uint8]]:
+        """Return for each class a picture of its template, (H, W, 3) uint8 RGB."""
+        templates = (self.template(label) for label in range(self.num_classes))
+        return [template_picture(own.weight.numpy(force=True), self.hog) for own in templates]
 
     @torch.no_grad()
     def detect(self, images: ImageBatch) -> list[Detections]:

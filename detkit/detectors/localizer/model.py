@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import RegionDecision
 from detkit.detectors.localizer.coding import (
     decode_boxes,
     decode_boxes_each,
@@ -23,7 +22,15 @@ from detkit.ops.boxes import area
 from detkit.ops.losses import smooth_l1
 from detkit.ops.padded import rows_at
 from detkit.ops.sampling import mix_seed
-from detkit.structures import Detections, ImageBatch, PaddedBatch, PaddedDetections, Target, TrainBatch
+from detkit.structures import (
+    Detections,
+    ImageBatch,
+    PaddedBatch,
+    PaddedDetections,
+    RegionDecision,
+    Target,
+    TrainBatch,
+)
 
 
 class Localizer(ImageInput):

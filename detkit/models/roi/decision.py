@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import Layer, RegionDecision
+from detkit.capabilities import Layer
 from detkit.ops.coding import BoxCoder
+from detkit.structures import RegionDecision
 
 NEVER = -20.0  # margin of a class that was not fitted: a score of 2e-9, below any that is reported
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import Layer, RegionDecision
+from detkit.capabilities import Layer
 from detkit.errors import UserError
 from detkit.models.image_input import ImageInput, in_file_pixels
 from detkit.models.roi.box_heads import FcHead
 from detkit.models.roi.decision import StagedDecision, scores_and_margins
 from detkit.models.roi.selection import SELECTION_STEPS, Scored, Selection
 from detkit.models.roi.traced import Judged
-from detkit.structures import Detections, ImageBatch, Target, Trace
+from detkit.structures import Detections, ImageBatch, RegionDecision, Target, Trace
 
 SELECTION = Selection(score_threshold=0.2, per_class=100, per_image=None)
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.capabilities import RegionDecision
 from detkit.models.assignment import NormalizeBy, assign, leading, loss_weights
 from detkit.models.roi.box_heads import BoxPredictor, FcHead
 from detkit.models.roi.decision import scores_and_margins
@@ -18,7 +17,7 @@ from detkit.models.roi.selection import Scored, Selection
 from detkit.ops.coding import BoxCoder
 from detkit.ops.losses import smooth_l1
 from detkit.ops.sampling import Sampler, mix_seed
-from detkit.structures import Detections, Target
+from detkit.structures import Detections, RegionDecision, Target
 
 CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 SAMPLER = Sampler(128, 0.25)

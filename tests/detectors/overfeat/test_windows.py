@@ -48,7 +48,8 @@ def test_the_offsets_are_pooled_classified_and_interleaved(size: int, stride: in
             pooled = F.max_pool2d(given[:, :, dy:, dx:], size, stride)
             expected[:, dy::stride, dx::stride] = classified(network, pooled)
     assert pool.places((19, 22)) == tuple(expected.shape[1:3])
-    torch.testing.assert_close(network.everywhere(pool(given), pool.dilation), expected)
+    # Sums of other orders: how far they differ depends on the processor.
+    torch.testing.assert_close(network.everywhere(pool(given), pool.dilation), expected, rtol=1e-5, atol=1e-4)
 
 
 @torch.no_grad()
