@@ -224,8 +224,8 @@ def _losses(rows: Sequence[Row]) -> Markup:
     hint = element(
         "p",
         "Of all objects, from each class's score of best F1 on, at IoU 0.5. Found, or what lost it first: a "
-        "right detection was suppressed by another; no proposal reached it; its region was given another "
-        "class, or a poor box; otherwise its score was too low.",
+        "right detection was dropped for better ones; another class was found there; its score was too low; "
+        "its region was given a poor box; nothing that was looked at reached it.",
         class_="hint",
     )
     names = ["found", *REASONS.values()]
