@@ -155,7 +155,7 @@ def test_what_is_done_is_not_done_again(
     assert set(result["ratios"]) == {"rpn", "faster_rcnn_test"}
     for one in both.rows:
         assert one.train_seconds > 0
-        assert one.network_seconds > 0
+        assert one.network_seconds >= 0
         assert one.proposal_seconds > 0
         assert 0 <= one.recall <= 1
         assert one.objects == 3
