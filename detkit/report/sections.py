@@ -150,15 +150,17 @@ def mistakes(groups: Sequence[Mistakes], *, with_objects: bool) -> Markup:
 
 def _mistakes_of(group: Mistakes) -> Markup:
     heading = element("h3", colour_swatch(group.label), group.name, element("small", f": {group.note}"))
-    return element("div", heading, *_crops(group.pictures, group.name), class_="part", id=group.anchor)
+    return element(
+        "div", heading, *_crops(group.pictures, f" of {group.name}"), class_="part", id=group.anchor
+    )
 
 
-def _crops(pictures: Sequence[Picture], name: str) -> list[Markup]:
+def _crops(pictures: Sequence[Picture], of: str = "") -> list[Markup]:
     """Return some pictures, and the others folded away."""
     parts = [element("div", *map(figure, pictures[:SHOWN_MISTAKES]), class_="grid crops")]
     if rest := pictures[SHOWN_MISTAKES:]:
         more = element("div", *map(figure, rest), class_="grid crops")
-        parts.append(element("details", element("summary", f"{len(rest)} more of {name}"), more))
+        parts.append(element("details", element("summary", f"{len(rest)} more{of}"), more))
     return parts
 
 
@@ -174,7 +176,7 @@ def lost_objects(counts: Table, groups: Sequence[Gallery]) -> Markup:
 
 def _gallery(group: Gallery) -> Markup:
     heading = element("h3", group.name, element("small", f": {group.note}"))
-    parts = [heading, *_crops(group.pictures, group.name)]
+    parts = [heading, *_crops(group.pictures)]
     if len(group.files) > len(group.pictures):
         names = element("p", ", ".join(group.files), class_="hint")
         parts.append(element("details", element("summary", "images of all"), names))
