@@ -26,7 +26,7 @@ from detkit.inference.export.graph import GraphDetector
 from detkit.inference.export.onnx_file import run_onnx
 from detkit.models.norm import folds_kept
 from detkit.runs.predictor import load_detector
-from detkit.structures import ImageBatch
+from detkit.structures import IMAGENET_MEAN, IMAGENET_STD, ImageBatch
 from detkit.workflows.export import export
 from detkit.workflows.import_model import import_model
 
@@ -69,7 +69,8 @@ def measured(folder: Path, rounds: int, size: int) -> list[Claim]:
     exported = GraphDetector(run_onnx(written.out), takes_proposals=False)
     runs: dict[str, Any] = {"export": lambda: exported.detect(batch), "detkit": lambda: ours.detect(batch)}
     if session := of_torchvision(theirs, size, folder / "theirs.onnx"):
-        image = np.ascontiguousarray(pixels[0].numpy())
+        mean, std = (torch.tensor(of).view(3, 1, 1) for of in (IMAGENET_MEAN, IMAGENET_STD))
+        image = np.ascontiguousarray((pixels[0] * std + mean).numpy())  # it normalises by itself
         runs["torchvision"] = lambda: session.run(None, {session.get_inputs()[0].name: image})
     with torch.inference_mode(), folds_kept(ours):
         taken = in_turns(runs, rounds)
@@ -77,7 +78,11 @@ def measured(folder: Path, rounds: int, size: int) -> list[Claim]:
     same = written.difference.alone == 0
     claims = [claim_of(text, taken["export"], "detkit in PyTorch", taken["detkit"], same_answer=same)]
     if "torchvision" in taken:
-        claims.append(claim_of(text, taken["export"], "torchvision's export", taken["torchvision"]))
+        found = len(runs["torchvision"]()[0]), len(exported.detect(batch)[0].boxes)
+        others = f"torchvision's export, which finds {found[0]} boxes where {found[1]} are"
+        peer = "torchvision's export" if found[0] == found[1] else others
+        same = found[0] == found[1]
+        claims.append(claim_of(text, taken["export"], peer, taken["torchvision"], same_answer=same))
     else:
         claims.append(claim_of(f"{text}; torchvision's could not be exported", taken["export"]))
     return claims
