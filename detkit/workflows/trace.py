@@ -20,6 +20,7 @@ from detkit.data.loading.batching import collate
 from detkit.errors import UserError
 from detkit.evaluation.measure import measure
 from detkit.explain.lives import IOU, OUTCOMES, Life, Scene, Stage
+from detkit.explain.subject import require_box
 from detkit.inference.model_file import model_path
 from detkit.inference.predictor import Predictor, samples_of
 from detkit.inference.score_floor import Aim
@@ -131,10 +132,7 @@ def trace(
 
 
 def _require_box(box: Sequence[float] | None, label: str | None, labels: str | Path | None) -> None:
-    if box is not None and (
-        len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]
-    ):
-        raise UserError(f"box: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2; got {','.join(map(str, box))}")
+    require_box(box)
     if (box is None) != (label is None):
         raise UserError("box and class: an object that is followed has both; give both or none")
     if box is not None and labels is not None:
