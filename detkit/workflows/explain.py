@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.coordinates import to_corners
 from detkit.capabilities import DecidesOnRegions
-from detkit.data.datasets.named_images import labelled_images
+from detkit.data.datasets.named_images import labels_of_image
 from detkit.data.images import decode_image
 from detkit.data.loading.batching import collate
 from detkit.errors import UserError
@@ -211,15 +211,9 @@ def _objects(dataset: str | Path | None, image: Path, name: str, subject: Subjec
     """Return the (N, 4) boxes, in pixels of the batch, that maps are to point at."""
     if dataset is None:
         return subject.region.cpu().numpy()
-    truth = labelled_images(str(dataset)).annotations
-    names = [Path(str(file)).name for file in truth.image_files]
-    if names.count(image.name) != 1:
-        raise UserError(
-            f"{dataset}: has {names.count(image.name)} images with the name {image.name}, not one"
-        )
-    own = slice(*truth.offsets[names.index(image.name) :][:2].tolist())
-    boxes = to_corners(truth.boxes[own], truth.box_format)
-    boxes = boxes[[truth.classes[label] == name for label in truth.labels[own]]]
+    truth = labels_of_image(dataset, image)
+    boxes = to_corners(truth.boxes, truth.box_format)
+    boxes = boxes[[truth.classes[label] == name for label in truth.labels]]
     if not len(boxes):
         raise UserError(f"{dataset}: no {name} is labelled in {image.name}")
     (height, width), (old_height, old_width) = subject.image.sizes[0], subject.image.originals[0]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.annotations.coordinates import to_corners
-from detkit.annotations.dataset import AnnotationSet, select_images
-from detkit.data.datasets.named_images import labelled_images
+from detkit.annotations.dataset import AnnotationSet
+from detkit.data.datasets.named_images import labels_of_image
 from detkit.data.images import decode_image
 from detkit.data.loading.batching import collate
 from detkit.errors import UserError
@@ -141,14 +141,8 @@ def _require_box(box: Sequence[float] | None, label: str | None, labels: str | P
 
 def _labelled(dataset: str | Path, image: Path, predictor: Predictor) -> AnnotationSet:
     """Return the labels of one image of a dataset."""
-    truth = labelled_images(str(dataset)).annotations
-    names = [Path(str(file)).name for file in truth.image_files]
-    if names.count(image.name) != 1:
-        raise UserError(
-            f"{dataset}: has {names.count(image.name)} images with the name {image.name}, not one"
-        )
-    own = select_images(truth, [names.index(image.name)])
-    unknown = sorted({truth.classes[number] for number in own.labels} - set(predictor.classes))
+    own = labels_of_image(dataset, image)
+    unknown = sorted({own.classes[number] for number in own.labels} - set(predictor.classes))
     if unknown:
         raise UserError(
             f"{dataset}: {image.name} holds {unknown[0]}; the model knows "

@@ -157,6 +157,21 @@ def labelled_images(dataset: str, sets: Sequence[str] = ()) -> Source:
     return Source(truth, lambda image: decode_image(image_path(truth, image)))
 
 
+def labels_of_image(dataset: str | Path, image: Path) -> AnnotationSet:
+    """Return the labels of the one image of a dataset that has the name of a file.
+
+    Raises:
+        UserError: the dataset cannot be read, or has none or several of that name.
+    """
+    truth = labelled_images(str(dataset)).annotations
+    names = [Path(str(file)).name for file in truth.image_files]
+    if names.count(image.name) != 1:
+        raise UserError(
+            f"{dataset}: has {names.count(image.name)} images with the name {image.name}, not one"
+        )
+    return select_images(truth, [names.index(image.name)])
+
+
 def split_names(dataset: str) -> list[str]:
     """Return the names of the parts of a dataset.
 
