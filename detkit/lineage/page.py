@@ -12,7 +12,7 @@ from detkit.report.html import page
 from detkit.report.markup import Markup, element, joined
 from detkit.report.plots import Point, point_plot
 from detkit.report.sections import SERIES, figure
-from detkit.report.tables import bars, stacked_bars, table
+from detkit.report.tables import NONE, bars, stacked_bars, table
 from detkit.runtime.memory import shown_bytes
 
 COLUMNS = (
@@ -27,9 +27,6 @@ COLUMNS = (
     "network",
     "memory",
 )
-
-
-NONE = "–"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from detkit.report.markup import Markup, element, joined
 
 MAX_POINTS = 240
 LETTER_PX = 7.5
+MAX_STEPS = 8  # of an axis of factors, beside which numbers can be read
 
 
 @dataclass(frozen=True)
@@ -121,18 +122,18 @@ def point_plot(
     """
     x = np.log10([point.x for point in points])
     y = np.array([point.y for point in points])
-    low, high = math.floor(x.min()), math.floor(x.max()) + 1
+    steps = _factors(min(point.x for point in points), max(point.x for point in points))
     top = 1.1 * float(y.max()) or 1.0
-    frame = _Frame((low, high), (0.0, top), size, foot=38.0)
+    frame = _Frame((math.log10(steps[0]), math.log10(steps[-1])), (0.0, top), size, foot=38.0)
     parts = [_rows_of(frame)]
-    for power in range(low, high + 1):
-        ((across, _),) = frame.place(np.array([float(power)]), np.zeros(1)).tolist()
+    for step in steps:
+        ((across, _),) = frame.place(np.log10([step]), np.zeros(1)).tolist()
         parts.append(element("path", d=f"M{across:.1f} {frame.top:.1f}V{frame.bottom:.1f}", class_="grid"))
-        parts.append(element("text", f"{10.0**power:g}", x=across, y=frame.bottom + 16, text_anchor="middle"))
+        parts.append(element("text", f"{step:g}", x=across, y=frame.bottom + 16, text_anchor="middle"))
     centre = (frame.left + frame.right) / 2
     parts.append(element("text", x_label, x=centre, y=size[1] - 4.0, text_anchor="middle", class_="axis"))
     places = frame.place(x, y)
-    for i, at in enumerate(_apart(places, [point.name for point in points], frame.right)):
+    for i, at in enumerate(_apart(places, [point.name for point in points], frame)):
         cx, cy = places[i].tolist()
         circle = element(
             "circle", element("title", points[i].name), cx=cx, cy=cy, r=5.0, fill=colours[i], class_="mark"
@@ -146,21 +147,50 @@ def point_plot(
     return element("svg", *parts, viewBox=f"0 0 {size[0]} {size[1]}", role="img", aria_label=heard)
 
 
-def _apart(places: NDArray[np.float64], names: Sequence[str], right: float) -> list[tuple[float, float]]:
-    """Return where each point's name begins, or ends where it is left of it, clear of names before it."""
-    taken: list[tuple[float, float, float]] = []
+def _apart(places: NDArray[np.float64], names: Sequence[str], frame: _Frame) -> list[tuple[float, float]]:
+    """Return where each point's name begins, or ends where it is left of it, clear of points and names.
+
+    Of the places at either side, a little higher or lower, the nearest that is free is taken; where none is,
+    the name stays beside its point.
+    """
+    taken = [(x - 7, x + 7, y - 7, y + 7) for x, y in places.tolist()]
     starts = [(0.0, 0.0)] * len(names)
     for i in np.argsort(places[:, 1], kind="stable"):
         cx, cy = places[i].tolist()
         wide = LETTER_PX * len(names[i])
-        left_side = cx + 9 + wide > right
-        begin = cx - 9 - wide if left_side else cx + 9
-        line = cy + 4
-        while any(begin < end and start < begin + wide and abs(line - at) < 14 for start, end, at in taken):
-            line += 2
-        taken.append((begin, begin + wide, line))
-        starts[i] = (cx - 9 if left_side else cx + 9, line)
+        free = []
+        for away in (0, 4, -4, 8, -8, 14, -14, 20, -20, 28, -28):
+            for begin in (cx + 9, cx - 9 - wide):
+                inside = frame.left <= begin and begin + wide <= frame.right
+                place = (begin, begin + wide, cy + away - 7, cy + away + 7)
+                if inside and not any(_meet(place, one) for one in taken):
+                    free.append(place)
+        place = free[0] if free else (cx + 9, cx + 9 + wide, cy - 7, cy + 7)
+        taken.append(place)
+        starts[i] = (place[1] if place[0] < cx else place[0], place[2] + 11)
     return starts
+
+
+def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    """Return whether two rectangles (left, right, top, bottom) have more than an edge in common."""
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
+
+
+def _factors(low: float, high: float) -> list[float]:
+    """Return the steps of an axis of factors that holds [low, high]: 1, 2 and 5 of each power, or 1 alone.
+
+    Example:
+        >>> _factors(0.013, 0.1004), _factors(0.004, 3.0)
+        ([0.01, 0.02, 0.05, 0.1, 0.2], [0.001, 0.01, 0.1, 1.0, 10.0])
+    """
+    for factors in ((1, 2, 5), (1,)):
+        powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 2)
+        every = [float(f"{factor}e{power}") for power in powers for factor in factors]
+        first = max(i for i, step in enumerate(every) if step <= low)
+        steps = every[first : 1 + next(i for i, step in enumerate(every) if step > high)]
+        if len(steps) <= MAX_STEPS:
+            break
+    return steps
 
 
 def thin_out(

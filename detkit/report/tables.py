@@ -14,6 +14,8 @@ from detkit.report.markup import Markup, element, joined
 MAX_MATRIX = 21  # rows of the confusion matrix that a screen still shows well
 MAX_NARROW_MATRIX = 6  # likewise the screen of a phone
 NUM_PAIRS = 25
+NONE = "–"
+"""Where there is no number, among numbers."""
 STRONG_SHARE = 0.68  # of a row, from which white reads better on the shade than black
 
 
@@ -165,7 +167,7 @@ def _largest_pairs(matrix: ConfusionMatrix) -> Table:
 
 def _cell(value: Cell, column: str, *, with_bar: bool) -> Markup:
     text = cell_text(value)
-    if text == "n/a":
+    if text in {"n/a", NONE}:
         return element("td", text, class_="none", data_column=column)
     if not with_bar or not isinstance(value, float):
         return element("td", text, class_="text" if _is_text([value]) else None, data_column=column)
@@ -179,4 +181,4 @@ def _linked(text: str, link: str) -> Markup:
 
 
 def _is_text(values: Sequence[Cell]) -> bool:
-    return any(isinstance(value, str) and not value[:1].isdigit() for value in values)
+    return any(isinstance(value, str) and value != NONE and not value[:1].isdigit() for value in values)

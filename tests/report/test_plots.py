@@ -202,6 +202,31 @@ def test_points_lie_on_an_axis_of_factors_and_their_names_do_not_overlap() -> No
     assert lines["the last of all"][2] == "end"
 
 
+def test_names_hide_no_point_and_no_other_name() -> None:
+    xs = [0.0136, 0.0275, 0.0553, 0.0446, 0.0178, 0.0325]
+    ys = [0.875, 0.858, 0.804, 0.776, 0.591, 0.596]
+    names = ["Faster R-CNN", "Fast R-CNN", "R-CNN", "OverFeat", "HOG + SVM", "SPP-net"]
+    given = [Point(name, x, y) for name, x, y in zip(names, xs, ys, strict=True)]
+    svg = point_plot(given, ["red"] * 6, x_label="s", title="t", size=(440, 268))
+    circles = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([^"]*)" cy="([^"]*)"', svg)]
+    labels = re.findall(r'<text x="([^"]*)" y="([^"]*)" text-anchor="(\w+)" class="label">([^<]*)<', svg)
+    rectangles = []
+    for x, y, anchor, name in labels:
+        left = float(x) - (7.5 * len(name) if anchor == "end" else 0)
+        rectangles.append((left, float(y) - 10, left + 7.5 * len(name), float(y) + 2))
+    for i, (left, top, right, bottom) in enumerate(rectangles):
+        assert not any(left - 5 < x < right + 5 and top - 3 < y < bottom + 3 for x, y in circles)
+        for other in rectangles[:i]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+
+
+def test_where_there_is_no_number_stands_among_the_numbers() -> None:
+    html = table(Table(("a", "b", "c"), (("x", "–", "word"), ("y", "3 ms", "–"))))
+    assert '<th scope="col">b</th>' in html
+    assert '<td class="none" data-column="b">–</td>' in html
+    assert '<th scope="col" class="text">c</th>' in html
+
+
 def test_stacked_bars_are_divided_as_the_counts_are() -> None:
     html = stacked_bars(
         [("a & b", [3, 0, 1]), ("none", [0, 0, 0])], ["x", "y", "z"], ["red", "green", "blue"]
