@@ -310,8 +310,9 @@ def _train_once(config: Config, folder: Path) -> Spent:
 def _write(result: Lineage, dataset: str, terms: Terms, images: Images, truth: AnnotationSet) -> None:
     of_images = terms.epochs * images.trained_on.num_images * REGIONS_PER_IMAGE
     notes = [
-        f"{images.note[:1].upper()}{images.note[1:]}. At most {terms.boxes:,} proposals an image. All networks start from the same "
-        f"weights; those over crops are tuned on {terms.regions:,} regions, those that read whole images in "
+        f"{images.note[:1].upper()}{images.note[1:]}. "
+        f"At most {terms.boxes:,} proposals an image. All networks start from the same weights; "
+        f"those over crops are tuned on {terms.regions:,} regions, those that read whole images in "
         f"{counted(terms.epochs, 'epoch')} on up to {of_images:,}."
     ]
     if result.pretrain_seconds is not None:
