@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -24,6 +24,9 @@ from detkit.models.rpn.config import AnyRPNConfig
 from detkit.proposals.config import ExternalProposalsConfig
 from detkit.spec import Count, CustomConfig, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from detkit.annotations.keypoints import KeypointLayout
 
 Values = dict[str, Any]
 
@@ -209,8 +212,12 @@ class DetectorConfig(Spec):
         """Return the config with other proposals, for a detector that has to be given some."""
         return self.model_copy(update={"proposals": proposals})
 
-    def for_other_classes(self) -> Self:
-        """Return the config without what it says of single classes."""
+    def for_other_data(self, points: KeypointLayout | None) -> Self:
+        """Return the config without what it says of single classes, and for the key points of the data.
+
+        Raises:
+            UserError: it looks for key points, and the data have none.
+        """
         return self
 
     def with_frozen(self, choose: ChooseFrozen) -> Self | None:

@@ -275,7 +275,7 @@ def _fit(template: Config, look: _Look, *, keep_sizes: bool) -> tuple[Config, li
     notes = [look.split.note, *look.others, *look.unreadable]
     if warning := leak_warning(look.leaks):
         notes.append(warning)
-    detector: DetectorConfig = template.detector.for_other_classes()
+    detector: DetectorConfig = template.detector.for_other_data(look.train.layout)
     resize, classifies = template.data.resize, detector.classifies_images
     if classifies and look.format != "image_folder":
         notes.append("the labelled objects are cut out, and each is an image for the classifier")

@@ -22,6 +22,7 @@ from detkit.data.synthetic.dataset import write_synthetic
 from detkit.detectors.classifier.config import ClassifierConfig
 from detkit.detectors.families import FAMILIES, DetectorFamily
 from detkit.detectors.faster_rcnn.config import AlternatingConfig, FasterRCNNConfig
+from detkit.detectors.localizer.config import LocalizerConfig
 from detkit.errors import UserError
 from detkit.models.backbones.builder import build_backbone
 from detkit.models.backbones.resnet.family import ResNetConfig
@@ -412,3 +413,41 @@ def test_a_class_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="class 'stars': not in the dataset, which has disc, ring"):
         init(tmp_path / "shapes", out=tmp_path / "mine.yaml", classes=["disc", "stars"])
     assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_key_points_are_those_of_the_data(tmp_path: Path) -> None:
+    """A template has names of its own; the dataset's, and the lines between them, take their place."""
+    points = {"keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2], [1, 3]]}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 40, 30], "area": 1200, "iscrowd": 0}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "categories": [{"id": 1, "name": "cat", **points}],
+        "annotations": [{**box, "keypoints": [9, 9, 2, 5, 5, 1, 0, 0, 0], "num_keypoints": 2}],
+    }
+    for part in ("train", "val"):
+        (tmp_path / "cats" / part).mkdir(parents=True)
+        pixels = np.full((48, 64, 3), 90 if part == "train" else 200, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "cats" / part / "a.png")
+        (tmp_path / "cats" / f"instances_{part}.json").write_text(json.dumps(content))
+    template = "localizer_resnet18_synthetic_keypoints"
+    init(tmp_path / "cats", detector=template, out=tmp_path / "cats.yaml")
+    detector = load_config(tmp_path / "cats.yaml").detector
+    assert isinstance(detector, LocalizerConfig)
+    assert detector.keypoints is not None
+    assert detector.keypoints.names == ("nose", "left_ear", "right_ear")
+    assert detector.keypoints.skeleton == (("nose", "left_ear"), ("nose", "right_ear"))
+    assert detector.other_sides == (0, 2, 1)
+
+
+def test_a_dataset_without_key_points_is_told_to_a_template_with_some(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", "voc", 4, 2)
+    template = "localizer_resnet18_synthetic_keypoints"
+    with pytest.raises(UserError, match=r"detector\.keypoints: the dataset names no key points"):
+        init(tmp_path / "shapes", detector=template, out=tmp_path / "mine.yaml")
+    init(
+        tmp_path / "shapes",
+        detector=template,
+        out=tmp_path / "mine.yaml",
+        overrides=["detector.keypoints=null"],
+    )
+    assert load_config(tmp_path / "mine.yaml").evaluate.metric == "top1_loc"

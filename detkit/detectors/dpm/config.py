@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,9 @@ from detkit.detectors.config import DetectorConfig, Values
 from detkit.spec import Count, Fraction, NonNegative, Positive, Spec, fill
 from detkit.training.config import TrainConfig
 from detkit.training.staged.config import PAPERS_IMAGES
+
+if TYPE_CHECKING:
+    from detkit.annotations.keypoints import KeypointLayout
 
 Cells = Annotated[int, Field(ge=1, le=64)]
 """Rows or columns of a filter."""
@@ -154,7 +157,7 @@ class DPMConfig(DetectorConfig):
                 "as they are; detector.mirrored learns from both sides"
             )
 
-    def for_other_classes(self) -> Self:
+    def for_other_data(self, points: KeypointLayout | None) -> Self:
         """Return the config with roots that the training chooses."""
         return self.model_copy(update={"roots": None})
 

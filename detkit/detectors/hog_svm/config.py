@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,9 @@ from detkit.detectors.config import DetectorConfig, Refused, Values
 from detkit.models.roi.decision_config import SVMConfig
 from detkit.spec import Count, Fraction, Index, NonNegative, Positive, Spec, fill
 from detkit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from detkit.annotations.keypoints import KeypointLayout
 
 Window = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
@@ -155,7 +158,7 @@ class HOGSVMConfig(DetectorConfig):
                 "are; train.mirror and train.jitter vary the objects"
             )
 
-    def for_other_classes(self) -> Self:
+    def for_other_data(self, points: KeypointLayout | None) -> Self:
         """Return the config with windows that the training measures."""
         return self.model_copy(update={"regions": self.regions.model_copy(update={"windows": None})})
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from detkit.data.config import DataConfig
 from detkit.data.datasets.config import ImageFolderConfig
 from detkit.detectors.config import DetectorConfig, Values, kind_of
+from detkit.errors import UserError
 from detkit.models.backbones.families import PublishedBackboneConfig, family_named, family_of
 from detkit.spec import Count, Fraction, NonNegative, Positive, Spec, fill, mapping_of
 from detkit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from detkit.annotations.keypoints import KeypointLayout
 
 
 class RegressionConfig(Spec):
@@ -123,6 +127,19 @@ class LocalizerConfig(DetectorConfig):
             return ()
         place = self.keypoints.names.index
         return tuple((place(start), place(end)) for start, end in self.keypoints.skeleton)
+
+    def for_other_data(self, points: KeypointLayout | None) -> Self:
+        """Return the config with the key points of the data in place of its own."""
+        if self.keypoints is None:
+            return self
+        if points is None:
+            raise UserError(
+                "detector.keypoints: the dataset names no key points; take detector.keypoints=null, which "
+                "looks for boxes alone"
+            )
+        lines = tuple((points.names[start], points.names[end]) for start, end in points.skeleton)
+        own = self.keypoints.model_copy(update={"names": points.names, "skeleton": lines})
+        return self.model_copy(update={"keypoints": own})
 
     def check(self, data: DataConfig, train: TrainConfig) -> None:
         """Check that the images have boxes.
