@@ -16,9 +16,9 @@ from detkit.evaluation.metrics.matching import (
     TRUE_POSITIVE,
     MatchRecords,
     check_pair,
-    no_matches,
+    matches_of_classes,
 )
-from detkit.evaluation.metrics.score_order import by_class, falling_keys, objects_by_image, sort_by_score
+from detkit.evaluation.metrics.score_order import objects_by_image
 from detkit.evaluation.metrics.voc import inclusive_iou
 from detkit.runtime.compiled import compiled
 
@@ -91,25 +91,10 @@ def evaluate_ilsvrc(truth: AnnotationSet, detections: DetectionSet, iou: float =
     check_pair(truth, detections)
     boxes = boxes_as(detections.boxes, detections.box_format, "voc")
     object_boxes = boxes_as(truth.boxes, truth.box_format, "voc")
-    ignore = truth.difficult | truth.crowd
-    images, object_images = np.ascontiguousarray(detections.images, np.int64), truth.image_index()
-    num_classes = len(truth.classes)
-    rows, starts = by_class(detections.labels, num_classes)
-    object_rows, object_starts = by_class(truth.labels, num_classes)
-    kept = no_matches(np.array([iou]), ~ignore, rows, starts)
-    keys = falling_keys(np.ascontiguousarray(detections.scores, np.float64))
-    wanted = wanted_iou(object_boxes, iou)
-    for k in range(num_classes):
-        ordered = rows[starts[k] : starts[k + 1]]
-        ordered[:] = sort_by_score(keys, ordered)
-        _match_class(
-            ordered, images, boxes,
-            object_rows[object_starts[k] : object_starts[k + 1]], object_images, object_boxes, ignore, wanted,
-            truth.num_images,
-            kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
-        )  # fmt: skip
+    least = wanted_iou(object_boxes, iou)
+    kept = matches_of_classes(truth, detections, boxes, object_boxes, least, iou, _match_class)
     curves = curves_by_class(truth, detections, kept, iou)
-    num_objects = np.bincount(truth.labels[~ignore], minlength=num_classes)
+    num_objects = np.bincount(truth.labels[kept.counts], minlength=len(truth.classes))
     ap = [area_ap(c.recall, c.precision) if n else np.nan for c, n in zip(curves, num_objects, strict=True)]
     return IlsvrcResult(truth.classes, np.array(ap, np.float64), kept)
 
@@ -123,7 +108,7 @@ def _match_class(
     object_images: NDArray[np.int64],
     object_boxes: NDArray[np.float64],
     ignore: NDArray[np.bool_],
-    wanted: NDArray[np.float64],
+    least: NDArray[np.float64],
     num_images: int,
     state: NDArray[np.uint8],
     matched: NDArray[np.int32],
@@ -139,7 +124,7 @@ def _match_class(
             thing = object_rows[position]
             overlap = inclusive_iou(boxes[row], object_boxes[thing])
             free = ignore[thing] or found_by[thing] < 0
-            if not free or overlap < wanted[thing]:
+            if not free or overlap < least[thing]:
                 continue
             # An object that counts is preferred to one that does not.
             counts_more = best_object >= 0 and ignore[best_object] and not ignore[thing]

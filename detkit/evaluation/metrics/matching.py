@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from detkit.annotations.dataset import AnnotationSet, DetectionSet
 from detkit.errors import UserError
+from detkit.evaluation.metrics.score_order import by_class, falling_keys, sort_by_score
 
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED, UNUSED = 0, 1, 2, 3
 """States of a detection; UNUSED is one below the metric's limit of detections per image and class."""
@@ -113,6 +115,49 @@ def no_matches(
         order=order,
         starts=starts,
     )
+
+
+def matches_of_classes(
+    truth: AnnotationSet,
+    detections: DetectionSet,
+    boxes: NDArray[np.float64],
+    object_boxes: NDArray[np.float64],
+    least: NDArray[np.float64],
+    iou: float,
+    match: Callable[..., None],
+) -> MatchRecords:
+    """Return what became of each detection and object where each class is matched by itself.
+
+    Difficult objects and crowds do not count. Detections come by falling score, ties in their own order.
+
+    Args:
+        truth: N images and their M objects.
+        detections: D detections.
+        boxes: (D, 4), in the convention of `match`.
+        object_boxes: (M, 4) likewise.
+        least: (M,) IoU from which each object is found.
+        iou: the threshold that the records are of.
+        match: a compiled rule; it fills the states of one class's detections. It is given their rows, the
+            images and boxes of all detections, the rows of the class's objects by image, the images and boxes
+            of all objects, which of these do not count, `least`, N, and the columns of the records: state,
+            matched, iou and found_by.
+    """
+    ignore = truth.difficult | truth.crowd
+    images, object_images = np.ascontiguousarray(detections.images, np.int64), truth.image_index()
+    rows, starts = by_class(detections.labels, len(truth.classes))
+    object_rows, object_starts = by_class(truth.labels, len(truth.classes))
+    kept = no_matches(np.array([iou]), ~ignore, rows, starts)
+    keys = falling_keys(np.ascontiguousarray(detections.scores, np.float64))
+    for k in range(len(truth.classes)):
+        ordered = rows[starts[k] : starts[k + 1]]
+        ordered[:] = sort_by_score(keys, ordered)
+        match(
+            ordered, images, boxes,
+            object_rows[object_starts[k] : object_starts[k + 1]], object_images, object_boxes, ignore, least,
+            truth.num_images,
+            kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
+        )  # fmt: skip
+    return kept
 
 
 def check_pair(truth: AnnotationSet, detections: DetectionSet) -> None:

@@ -16,9 +16,9 @@ from detkit.evaluation.metrics.matching import (
     TRUE_POSITIVE,
     MatchRecords,
     check_pair,
-    no_matches,
+    matches_of_classes,
 )
-from detkit.evaluation.metrics.score_order import by_class, falling_keys, objects_by_image, sort_by_score
+from detkit.evaluation.metrics.score_order import objects_by_image
 from detkit.runtime.compiled import compiled
 
 REFERENCES = 10.0 ** np.linspace(-2, 0, 9)
@@ -89,28 +89,16 @@ def evaluate_miss_rate(truth: AnnotationSet, detections: DetectionSet, iou: floa
     check_pair(truth, detections)
     boxes = to_corners(detections.boxes, detections.box_format)
     object_boxes = to_corners(truth.boxes, truth.box_format)
-    ignore = truth.difficult | truth.crowd
-    images, object_images = np.ascontiguousarray(detections.images, np.int64), truth.image_index()
-    num_classes = len(truth.classes)
-    rows, starts = by_class(detections.labels, num_classes)
-    object_rows, object_starts = by_class(truth.labels, num_classes)
-    kept = no_matches(np.array([iou]), ~ignore, rows, starts)
-    keys = falling_keys(np.ascontiguousarray(detections.scores, np.float64))
-    num_objects = np.bincount(truth.labels[~ignore], minlength=num_classes)
+    least = np.full(truth.num_objects, float(iou))
+    kept = matches_of_classes(truth, detections, boxes, object_boxes, least, iou, match_free_objects)
+    num_objects = np.bincount(truth.labels[kept.counts], minlength=len(truth.classes))
     curves = []
-    for k in range(num_classes):
-        ordered = rows[starts[k] : starts[k + 1]]
-        ordered[:] = sort_by_score(keys, ordered)
-        match_free_objects(
-            ordered, images, boxes,
-            object_rows[object_starts[k] : object_starts[k + 1]], object_images, object_boxes, ignore,
-            truth.num_images, iou,
-            kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
-        )  # fmt: skip
+    for k, objects in enumerate(num_objects.tolist()):
+        ordered = kept.rows_of(k, 0)
         counted = ordered[kept.state[ordered, 0] != IGNORED]
         true = np.cumsum(kept.state[counted, 0] == TRUE_POSITIVE)
         false = np.arange(1, len(counted) + 1) - true
-        missed = 1 - true / max(int(num_objects[k]), 1)
+        missed = 1 - true / max(objects, 1)
         curves.append(DetCurve(false / max(truth.num_images, 1), missed, detections.scores[counted]))
     averages = [log_average(c) if n else np.nan for c, n in zip(curves, num_objects, strict=True)]
     return MissRateResult(truth.classes, np.array(averages, np.float64), tuple(curves), kept)
@@ -155,8 +143,8 @@ def match_free_objects(
     object_images: NDArray[np.int64],
     object_boxes: NDArray[np.float64],
     ignore: NDArray[np.bool_],
+    least: NDArray[np.float64],
     num_images: int,
-    least: float,
     state: NDArray[np.uint8],
     matched: NDArray[np.int32],
     matched_iou: NDArray[np.float64],
@@ -171,13 +159,13 @@ def match_free_objects(
         image = images[row]
         state[row] = FALSE_POSITIVE
         for ignored in (False, True):
-            best, best_object = least, -1
+            best, best_object = -1.0, -1
             for position in range(starts[image], stops[image]):
                 other = object_rows[position]
                 if ignore[other] != ignored or (found_by[other] >= 0 and not ignored):
                     continue
                 overlap = _overlap(boxes[row], object_boxes[other], ignored)
-                if overlap >= best:
+                if overlap >= max(best, least[other]):
                     best, best_object = overlap, other
             if best_object >= 0:
                 state[row] = IGNORED if ignored else TRUE_POSITIVE

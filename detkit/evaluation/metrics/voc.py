@@ -16,9 +16,9 @@ from detkit.evaluation.metrics.matching import (
     TRUE_POSITIVE,
     MatchRecords,
     check_pair,
-    no_matches,
+    matches_of_classes,
 )
-from detkit.evaluation.metrics.score_order import by_class, falling_keys, objects_by_image, sort_by_score
+from detkit.evaluation.metrics.score_order import objects_by_image
 from detkit.runtime.compiled import compiled
 
 
@@ -82,24 +82,10 @@ def evaluate_voc(
     check_pair(truth, detections)
     boxes = boxes_as(detections.boxes, detections.box_format, "voc")
     object_boxes = boxes_as(truth.boxes, truth.box_format, "voc")
-    ignore = truth.difficult | truth.crowd
-    images, object_images = np.ascontiguousarray(detections.images, np.int64), truth.image_index()
-    num_classes = len(truth.classes)
-    rows, starts = by_class(detections.labels, num_classes)
-    object_rows, object_starts = by_class(truth.labels, num_classes)
-    kept = no_matches(np.array([iou]), ~ignore, rows, starts)
-    keys = falling_keys(np.ascontiguousarray(detections.scores, np.float64))
-    for k in range(num_classes):
-        ordered = rows[starts[k] : starts[k + 1]]
-        ordered[:] = sort_by_score(keys, ordered)
-        match_voc_class(
-            ordered, images, boxes,
-            object_rows[object_starts[k] : object_starts[k + 1]], object_images, object_boxes, ignore,
-            truth.num_images, iou,
-            kept.state[:, 0], kept.matched[:, 0], kept.iou[:, 0], kept.found_by[:, 0],
-        )  # fmt: skip
+    least = np.full(truth.num_objects, float(iou))
+    kept = matches_of_classes(truth, detections, boxes, object_boxes, least, iou, match_voc_class)
     curves = curves_by_class(truth, detections, kept, iou)
-    num_objects = np.bincount(truth.labels[~ignore], minlength=num_classes)
+    num_objects = np.bincount(truth.labels[kept.counts], minlength=len(truth.classes))
     ap = [
         (eleven_point_ap(c.recall, c.precision), area_ap(c.recall, c.precision)) if n else (np.nan, np.nan)
         for c, n in zip(curves, num_objects, strict=True)
@@ -131,8 +117,8 @@ def match_voc_class(
     object_images: NDArray[np.int64],
     object_boxes: NDArray[np.float64],
     ignore: NDArray[np.bool_],
+    least: NDArray[np.float64],
     num_images: int,
-    iou_threshold: float,
     state: NDArray[np.uint8],
     matched: NDArray[np.int32],
     matched_iou: NDArray[np.float64],
@@ -152,7 +138,7 @@ def match_voc_class(
             if overlap > best:
                 best, best_object = overlap, object_rows[position]
         state[row] = FALSE_POSITIVE
-        if best_object < 0 or best < iou_threshold:
+        if best_object < 0 or best < least[best_object]:
             continue
         if ignore[best_object]:
             state[row] = IGNORED
