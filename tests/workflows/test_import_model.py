@@ -206,4 +206,6 @@ def test_without_a_network_it_is_said_where_the_file_goes(
     assert "torchvision:maskrcnn_resnet50_fpn: maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be" in said
     assert str(tmp_path / "checkpoints" / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth") in said
     assert main(["predict", "torchvision:fasterrcnn_resnet50", "photo.jpg"]) == 2
-    assert "must be one of fasterrcnn_resnet50_fpn" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "must be one of fasterrcnn_mobilenet_v3_large_320_fpn, " in said
+    assert said.endswith("maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2")

@@ -84,7 +84,7 @@ def test_small_boxes_go_before_the_best_are_counted(limits: Limits, objectness: 
 
 
 def test_of_a_low_objectness_nothing_is_proposed() -> None:
-    rpn, limits = network(min_size_px=0.0, score_threshold=0.6), Limits(60, 30)
+    rpn, limits = network(min_size_px=1.0, score_threshold=0.6), Limits(150, 150)
     rpn.test_limits = limits
     with torch.no_grad():
         output = rpn(maps(), SIZES)
@@ -94,7 +94,7 @@ def test_of_a_low_objectness_nothing_is_proposed() -> None:
         scores = output.logits[0][number].sigmoid()
         high = output.inside[0][number] & (scores >= 0.6)
         given = output.anchors[0][high], output.deltas[0][number][high], scores[high]
-        expected = proposed_by_hand(*given, size, 0.0, limits)
+        expected = proposed_by_hand(*given, size, 1.0, limits)
         assert 3 <= len(expected) < len(rpn_without_threshold(output, size, number, limits))
         torch.testing.assert_close(found[number], expected, rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(padded[number][there[number]], expected, rtol=1e-4, atol=1e-3)
@@ -110,7 +110,7 @@ def rpn_without_threshold(output: Any, size: tuple[int, int], number: int, limit
     inside = output.inside[0][number]
     scores = output.logits[0][number].sigmoid()
     given = output.anchors[0][inside], output.deltas[0][number][inside], scores[inside]
-    return proposed_by_hand(*given, size, 0.0, limits)
+    return proposed_by_hand(*given, size, 1.0, limits)
 
 
 def test_without_a_smallest_size_only_boxes_without_area_go() -> None:
