@@ -79,10 +79,10 @@ class DetectorConfig(Spec):
     def _maps_are_for_a_pyramid(self) -> Self:
         backbone, neck = getattr(self, "backbone", None), getattr(self, "neck", NoNeckConfig())
         maps = getattr(backbone, "maps", "stages")
-        if backbone is not None and maps != "stages" and not reads_pyramid(backbone, neck):
-            raise ValueError(
-                f"backbone.maps: {maps} is what a feature pyramid is built on; it needs neck: fpn"
-            )
+        # Regions are taken from one of its maps; without a proposal network nothing reads the others.
+        given = self.external_proposals is not None
+        if backbone is not None and maps != "stages" and (given or not reads_pyramid(backbone, neck)):
+            raise ValueError(f"backbone.maps: {maps} needs neck: fpn and proposals: rpn, which read its maps")
         return self
 
     @classmethod

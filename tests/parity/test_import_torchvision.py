@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torchvision.models import detection
 from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
@@ -55,13 +56,13 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name !=
 SIZES = ((120, 160), (161, 97), (90, 320), (333, 200), (401, 640))
 
 
-def image(number: int) -> np.ndarray:
+def image(number: int) -> NDArray[np.uint8]:
     """Return a (H, W, 3) uint8 image of the size of that number."""
     pixels = photo(number).numpy().transpose(1, 2, 0)
     return np.ascontiguousarray(np.resize(pixels, (*SIZES[number], 3)))
 
 
-def as_theirs(pixels: np.ndarray) -> torch.Tensor:
+def as_theirs(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 

@@ -28,6 +28,7 @@ def calibrate(model: nn.Module, images: list[Tensor]) -> None:
         norm.eval()
         if any(isinstance(block, BlockOfV2 | BlockOfV3) for block in model.backbone.body.modules()):
             # A channel that was all but still in these images must not burst in others.
+            assert norm.running_var is not None
             norm.running_var.clamp_(min=0.1 * float(norm.running_var.mean()))
     # Random outputs are nearly the same everywhere; here they differ from place to place.
     rpn, predictor = model.rpn.head, model.roi_heads.box_predictor

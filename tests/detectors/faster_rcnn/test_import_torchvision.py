@@ -108,7 +108,8 @@ def test_a_mobilenets_name_tells_the_size_of_its_images(
     wanted = Wanted(arch=arch, classes=("cat", "dog"))
     read = import_torchvision([written(tmp_path / name, of_mobile())], wanted)
     config = load_config(read.config, read.overrides)
-    backbone: Any = config.detector.backbone  # type: ignore[attr-defined]
+    detector: Any = config.detector
+    backbone = detector.backbone
     assert (backbone.variant, backbone.maps, backbone.norm) == ("v3_large", "last_stage", "frozen")
     assert config.data.resize is not None
     assert (config.data.resize.short_px, config.data.resize.like) == (short_px, "torchvision")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -31,7 +33,9 @@ def test_channels_follow_the_width_as_torchvisions_do(variant: str, maps: str, w
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_last_stage_gives_the_maps_of_torchvisions_detectors(variant: str) -> None:
     # Without a layer for norms, torchvision takes the classifier's.
-    theirs = mobilenet_backbone(backbone_name=f"mobilenet_{variant}", weights=None, fpn=True, norm_layer=None)
+    theirs: Any = mobilenet_backbone(
+        backbone_name=f"mobilenet_{variant}", weights=None, fpn=True, norm_layer=None
+    )
     body = fresh(theirs.body)
     spec = MobileNetConfig.model_validate({"variant": variant, "maps": "last_stage"})
     ours = MOBILENET.build(spec, True).eval()
@@ -39,14 +43,10 @@ def test_the_last_stage_gives_the_maps_of_torchvisions_detectors(variant: str) -
     x = torch.randn(1, 3, 65, 96)
     with torch.no_grad():
         wanted, found = list(body(x).values()), ours(x)
-    assert ours.channels == tuple(block.in_channels for block in first_convs(theirs.fpn))
+    assert ours.channels == tuple(block[0].in_channels for block in theirs.fpn.inner_blocks)
     assert [each.shape[2:] for each in found] == [(3, 3)] * 2
     for own, peer in zip(found, wanted, strict=True):
         torch.testing.assert_close(own, peer, rtol=1e-3, atol=1e-4 * float(peer.abs().max()))
-
-
-def first_convs(pyramid: torch.nn.Module) -> list[torch.nn.Conv2d]:
-    return [block[0] for block in pyramid.inner_blocks]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
