@@ -10,10 +10,10 @@ from pydantic import model_validator
 
 from detkit.data.config import DataConfig
 from detkit.errors import UserError
-from detkit.models.backbones.config import BackboneConfig
+from detkit.models.backbones.config import PYRAMID_STRIDES, BackboneConfig
 from detkit.models.backbones.families import AnyBackboneConfig, family_of
-from detkit.models.necks.config import AnyNeckConfig, FPNConfig
-from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, require_wiring
+from detkit.models.necks.config import AnyNeckConfig, FPNConfig, NoNeckConfig
+from detkit.models.roi.config import AnyHeadConfig, AnyRegionsConfig, reads_pyramid, require_wiring
 from detkit.models.roi.decision_config import (
     AnyDecisionConfig,
     BoxRegressionConfig,
@@ -76,6 +76,16 @@ class DetectorConfig(Spec):
     def _backbone_leaves_its_last_stage(self) -> Self:
         if getattr(getattr(self, "backbone", None), "uses_last_stage", False) and not self.has_new_layers:
             raise ValueError(f"backbone.dc5: {self.type} needs the last stage behind the map")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_are_for_a_pyramid(self) -> Self:
+        backbone, neck = getattr(self, "backbone", None), getattr(self, "neck", NoNeckConfig())
+        maps = getattr(backbone, "maps", "stages")
+        # Regions are taken from one of its maps; without a proposal network nothing reads the others.
+        given = self.external_proposals is not None
+        if backbone is not None and maps != "stages" and (given or not reads_pyramid(backbone, neck)):
+            raise ValueError(f"backbone.maps: {maps} needs neck: fpn and proposals: rpn, which read its maps")
         return self
 
     @classmethod
@@ -258,7 +268,13 @@ class MapDetectorConfig(DetectorConfig):
     @property
     def finest_stride(self) -> int:
         """Pixels per cell of the finest feature map."""
-        return 4 if isinstance(self.neck, FPNConfig) else super().finest_stride
+        return self.map_strides[0] if isinstance(self.neck, FPNConfig) else super().finest_stride
+
+    @property
+    def map_strides(self) -> tuple[int, ...]:
+        """Pixels per cell of the maps that a feature pyramid is built on, finest first."""
+        strides: tuple[int, ...] = getattr(self.backbone, "map_strides", PYRAMID_STRIDES)
+        return strides
 
 
 class RPNDetectorConfig(MapDetectorConfig):
@@ -299,15 +315,20 @@ class RPNDetectorConfig(MapDetectorConfig):
         maps = len(self.proposals.anchors.sizes_px)
         if not pyramid and maps != 1:
             raise ValueError(f"anchors.sizes_px has {maps} lists, but without fpn there is one feature map")
-        if pyramid and maps != 5:
-            raise ValueError(f"anchors.sizes_px has {maps} lists, but fpn has 5 feature maps")
+        wanted = len(self.map_strides) + 1
+        if pyramid and maps != wanted:
+            raise ValueError(f"anchors.sizes_px has {maps} lists, but fpn has {wanted} feature maps")
         return self
 
     def with_anchors(self, choose: ChooseAnchors) -> Self | None:
         """Return the config with other anchors; None with a proposal network of the user's own."""
         if isinstance(self.proposals, CustomConfig):
             return None
-        sizes_px, ratios = choose(len(self.proposals.anchors.sizes_px))
+        maps = len(self.proposals.anchors.sizes_px)
+        # Maps of one stride have anchors of the same sizes.
+        same = maps if maps > 1 and len(set(self.map_strides)) == 1 else 1
+        sizes_px, ratios = choose(maps // same)
+        sizes_px *= same
         anchors = self.proposals.anchors.model_copy(update={"sizes_px": sizes_px, "ratios": ratios})
         proposals = self.proposals.model_copy(update={"anchors": anchors})
         return self.model_copy(update={"proposals": proposals})

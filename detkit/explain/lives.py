@@ -21,6 +21,7 @@ OUTCOMES = {
     "padding": "its anchor lies in the padding",
     "min_size": "its proposal is smaller than the least size",
     "pre_nms": "its proposal is not among the best of its map",
+    "objectness": "the objectness of its proposal is too low",
     "proposal_nms": "its proposal was suppressed by a better one",
     "post_nms": "its proposal is not among the best of the image",
     "poor_box": "looked at, but its box does not reach it",
@@ -259,7 +260,7 @@ class LostObjects:
         return {outcome: count for outcome, count in every.items() if count}
 
 
-_OF_PROPOSALS = ("padding", "min_size", "pre_nms", "proposal_nms", "post_nms")
+_OF_PROPOSALS = ("padding", "min_size", "pre_nms", "objectness", "proposal_nms", "post_nms")
 
 
 def in_file_pixels(trace: Trace, size: tuple[int, int], original: tuple[int, int]) -> Trace:

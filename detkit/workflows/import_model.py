@@ -136,9 +136,7 @@ def published(name: str) -> Path:
     """
     from torchvision.models import detection, get_model_weights, list_models
 
-    names = [
-        one for one in list_models(module=detection) if re.match("(faster|mask|keypoint)rcnn_resnet", one)
-    ]
+    names = [one for one in list_models(module=detection) if re.match("(faster|mask|keypoint)rcnn_", one)]
     if name not in names:
         raise UserError(
             f"torchvision:{shown(name)}: {nearest(name, names)}it must be one of {', '.join(names)}"

@@ -54,14 +54,16 @@ SIDE = 96
 CASCADE = (CascadeRCNNConfig, LOOKS["faster_rcnn"][1])
 
 
-def joined(name: str, detector: str, head: str, neck: str, **backbone: Any) -> nn.Module:
-    kind, proposals = LOOKS.get(detector, CASCADE)
+def joined(
+    name: str, detector: str, head: str, neck: str, proposals: dict[str, Any] | None = None, **backbone: Any
+) -> nn.Module:
+    kind, look = LOOKS.get(detector, CASCADE)
     own = BACKBONES[name]
     parts = {
         "type": detector,
         "backbone": {**own, "width": 0.125, **backbone},
         "neck": {"type": neck, "channels": 8} if neck == "fpn" else {"type": "none"},
-        "proposals": proposals,
+        "proposals": {**look, **(proposals or {})},
         "regions": {"type": "roi_align", "size": 4},
         "head": NEW_HEADS.get(head, {"type": head, "score_threshold": 0.0}),
     }
@@ -183,6 +185,36 @@ def test_what_cannot_be_joined_is_named(parts: tuple[str, str, str, str], messag
 @pytest.mark.parametrize("detector", ["faster_rcnn", "fast_rcnn", "cascade_rcnn"])
 def test_a_last_stage_before_the_regions_leaves_new_layers_for_them(detector: str) -> None:
     check(joined("resnet50", detector, "two_fc", "none", dc5=True))
+
+
+@pytest.mark.parametrize("detector", ["faster_rcnn", "cascade_rcnn"])
+def test_a_pyramid_on_two_maps_of_one_stride(detector: str) -> None:
+    anchors = {"anchors": {"sizes_px": ((16, 32, 64),) * 3}}
+    check(joined("mobilenet_v2", detector, "two_fc", "fpn", proposals=anchors, maps="last_stage"))
+
+
+def test_maps_of_one_stride_are_for_a_pyramid_and_have_the_same_anchors() -> None:
+    backbone = {"type": "mobilenet", "maps": "last_stage"}
+    said = "backbone.maps: last_stage needs neck: fpn and proposals: rpn"
+    for detector, neck in (("faster_rcnn", "none"), ("fast_rcnn", "none"), ("fast_rcnn", "fpn")):
+        with pytest.raises(ValueError, match=said):
+            joined("mobilenet_v2", detector, "two_fc", neck, maps="last_stage")
+    with pytest.raises(ValueError, match=said):
+        RCNNConfig.model_validate({"backbone": backbone})
+    with pytest.raises(ValueError, match=r"anchors\.sizes_px has 5 lists, but fpn has 3 feature maps"):
+        joined("mobilenet_v2", "faster_rcnn", "two_fc", "fpn", maps="last_stage")
+    proposals = {"type": "rpn", "anchors": {"sizes_px": ((32,), (64,), (128,))}}
+    parts = {"neck": {"type": "fpn"}, "head": {"type": "two_fc"}}
+    spec = FasterRCNNConfig.model_validate({"backbone": backbone, "proposals": proposals, **parts})
+    asked: list[int] = []
+
+    def choose(num_maps: int) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+        asked.append(num_maps)
+        return ((8.0, 16.0),) * num_maps, (1.0,)
+
+    changed: Any = spec.with_anchors(choose)
+    assert changed.proposals.anchors.sizes_px == ((8.0, 16.0),) * 3
+    assert (asked, spec.finest_stride) == ([1], 32)
 
 
 @pytest.mark.parametrize(

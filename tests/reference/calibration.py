@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.mobilenetv2 import InvertedResidual as BlockOfV2
+from torchvision.models.mobilenetv3 import InvertedResidual as BlockOfV3
 from torchvision.models.resnet import Bottleneck
 
 
@@ -13,6 +15,9 @@ def calibrate(model: nn.Module, images: list[Tensor]) -> None:
         if isinstance(block, Bottleneck):
             # Fifty random layers double a rounding error every few blocks; small branches do not.
             nn.init.constant_(block.bn3.weight, 0.2)
+        elif isinstance(block, BlockOfV2 | BlockOfV3) and block.use_res_connect:
+            last = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
+            nn.init.constant_(last.weight, 0.2)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None
@@ -21,6 +26,10 @@ def calibrate(model: nn.Module, images: list[Tensor]) -> None:
         model(images)
     for norm in norms:
         norm.eval()
+        if any(isinstance(block, BlockOfV2 | BlockOfV3) for block in model.backbone.body.modules()):
+            # A channel that was all but still in these images must not burst in others.
+            assert norm.running_var is not None
+            norm.running_var.clamp_(min=0.1 * float(norm.running_var.mean()))
     # Random outputs are nearly the same everywhere; here they differ from place to place.
     rpn, predictor = model.rpn.head, model.roi_heads.box_predictor
     spread_out(model, rpn.cls_logits, 1.0, images)

@@ -180,15 +180,23 @@ def test_above_the_tolerance_no_file_is_written(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
-def test_torchvision_finds_the_same_with_the_written_state(tmp_path: Path) -> None:
-    from torchvision.models.detection import FasterRCNN
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+@pytest.mark.parametrize(
+    ("name", "maker", "more"),
+    [
+        ("faster_rcnn_resnet18_synthetic", "resnet_fpn_backbone", {}),
+        ("faster_rcnn_mobilenet_v3_large_fpn_coco", "mobilenet_backbone", {"fpn": True}),
+    ],
+)
+def test_torchvision_finds_the_same_with_the_written_state(
+    name: str, maker: str, more: dict[str, bool], tmp_path: Path
+) -> None:
+    from torchvision.models.detection import FasterRCNN, backbone_utils
     from torchvision.models.detection.rpn import AnchorGenerator
 
     as_there = ("detector.multiple_of=32", "detector.proposals.anchors.over=batch")
     sizes = "data.resize={short_px: 96, long_px: 128, like: torchvision}"
-    settings = (*LIKE_TORCHVISION, "detector.backbone.width=1", *as_there, sizes, "train.precision=fp32")
-    file = model_file(tmp_path, "faster_rcnn_resnet18_synthetic", *settings, spread=1)
+    scratch = ("detector.backbone.width=1", "detector.backbone.weights=none", "train.precision=fp32")
+    file = model_file(tmp_path, name, *LIKE_TORCHVISION, *scratch, *as_there, sizes, spread=1)
     result = export(file, "torchvision")
     assert result.difference.box_px < 0.05
     assert result.difference.detections > 20
@@ -196,7 +204,7 @@ def test_torchvision_finds_the_same_with_the_written_state(tmp_path: Path) -> No
     certificate = json.loads((tmp_path / "model.pth.json").read_text())
     assert certificate["digests_blake2b"] == {"source": digest(file), "out": digest(tmp_path / "model.pth")}
     theirs = FasterRCNN(
-        resnet_fpn_backbone(backbone_name=certificate["resnet_fpn_backbone"], weights=None),
+        getattr(backbone_utils, maker)(backbone_name=certificate[maker], weights=None, **more),
         rpn_anchor_generator=AnchorGenerator(**certificate["rpn_anchor_generator"]),
         **certificate["arguments"],
     ).eval()

@@ -180,10 +180,16 @@ def test_a_published_detector_is_downloaded_and_imported_once(
 
     monkeypatch.setattr(workflow, "import_model", import_model)
     monkeypatch.setattr(workflow, "downloaded", lambda entry, begins: (tmp_path / Path(entry.url).name, {}))
-    for _ in range(2):
-        found = workflow.published("fasterrcnn_resnet50_fpn_v2")
-        assert found == tmp_path / "cache" / "models" / "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.safetensors"
-    assert imported == [(tmp_path / "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", found)]
+    for name, file in (
+        ("fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a"),
+        ("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7"),
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9"),
+    ):
+        imported.clear()
+        for _ in range(2):
+            found = workflow.published(name)
+            assert found == tmp_path / "cache" / "models" / f"{file}.safetensors"
+        assert imported == [(tmp_path / f"{file}.pth", found)]
 
 
 def test_without_a_network_it_is_said_where_the_file_goes(
@@ -200,4 +206,6 @@ def test_without_a_network_it_is_said_where_the_file_goes(
     assert "torchvision:maskrcnn_resnet50_fpn: maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth could not be" in said
     assert str(tmp_path / "checkpoints" / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth") in said
     assert main(["predict", "torchvision:fasterrcnn_resnet50", "photo.jpg"]) == 2
-    assert "must be one of fasterrcnn_resnet50_fpn" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "must be one of fasterrcnn_mobilenet_v3_large_320_fpn, " in said
+    assert said.endswith("maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, fasterrcnn_mobilenet_v3_large_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from detkit.__main__ import main
@@ -20,13 +20,16 @@ from detkit.workflows.import_model import import_model
 from detkit.workflows.init import init
 
 
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["resnet", pytest.param("mobilenet", marks=pytest.mark.slow)])
+def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the model file of a detector of torchvision's that knows cats and stars."""
     folder = tmp_path_factory.mktemp("imported")
     torch.manual_seed(0)
-    backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None)
-    torch.save(FasterRCNN(backbone, num_classes=3).state_dict(), folder / "theirs.pth")
+    if request.param == "resnet":
+        theirs = FasterRCNN(resnet_fpn_backbone(backbone_name="resnet18", weights=None), num_classes=3)
+    else:
+        theirs = fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None, num_classes=3)
+    torch.save(theirs.state_dict(), folder / "theirs.pth")
     return import_model(folder / "theirs.pth", "torchvision", classes=("cat", "star")).out
 
 

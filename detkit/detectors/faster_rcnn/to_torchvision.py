@@ -13,17 +13,19 @@ from detkit.data.config import DataConfig
 from detkit.detectors.config import DetectorConfig
 from detkit.detectors.exporters import Named
 from detkit.detectors.faster_rcnn.model import FasterRCNN
-from detkit.detectors.faster_rcnn.torchvision import SCORES, our_name
+from detkit.detectors.faster_rcnn.torchvision import OWN_EPS, SCORES, our_name
 from detkit.errors import UserError, shown
 from detkit.models.backbones.families import family_of
 from detkit.models.image_input import in_file_pixels
+from detkit.models.norm import BATCH_NORMS
 from detkit.models.rpn.rpn import RPN
 from detkit.structures import Detections, ImageBatch
 
 # What torchvision's builder has no argument for -> the values it stands for.
 _FIXED: Mapping[str, tuple[Any, ...]] = {
     "type": ("faster_rcnn",),
-    "backbone.type": ("resnet",),
+    "backbone.type": ("resnet", "mobilenet"),
+    "backbone.maps": ("last_stage",),
     "backbone.width": (1.0,),
     "backbone.stride_in": ("3x3",),
     "neck.type": ("fpn",),
@@ -46,6 +48,7 @@ _FIXED: Mapping[str, tuple[Any, ...]] = {
     "head.fc7_rank": (None,),
 }
 _SECOND_VERSION: Mapping[str, tuple[Any, ...]] = {
+    "backbone.type": ("resnet",),
     "backbone.depth": (50,),
     "neck.norm": ("trainable", "sync"),
     "proposals.num_convs": (2,),
@@ -83,7 +86,7 @@ def to_torchvision(model: nn.Module, config: DetectorConfig, data: DataConfig, n
     settings = cast(Any, config)
     arguments = _arguments(settings, data.resize, num_classes)
     theirs, described = _built(settings, arguments, second=second)
-    state = dict(_their_state(model.state_dict(), theirs.state_dict()))
+    state = dict(_their_state(model.state_dict(), theirs.state_dict(), _norm_eps(model)))
     theirs.load_state_dict(state)
     like = copy.deepcopy(model)
     like.multiple_of, cast(RPN, cast(FasterRCNN, like).rpn).over = 32, "batch"  # type: ignore[assignment]
@@ -109,16 +112,24 @@ def _arguments(config: Any, resize: Any, num_classes: int) -> dict[str, Any]:
         "rpn_pre_nms_top_n_test": proposals.pre_nms_test,
         "rpn_post_nms_top_n_test": proposals.post_nms_test,
         "rpn_nms_thresh": proposals.nms_iou,
+        "rpn_score_thresh": proposals.score_threshold,
         "box_score_thresh": head.score_threshold,
         "box_nms_thresh": head.nms_iou,
         "box_detections_per_img": head.detections_per_image,
     }
 
 
+_MAKERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "resnet": ("resnet_fpn_backbone", {"trainable_layers": 5}),
+    "mobilenet": ("mobilenet_backbone", {"fpn": True, "trainable_layers": 6}),
+}
+"""Of each backbone, what builds it there with a pyramid, and its arguments."""
+
+
 def _built(config: Any, arguments: Mapping[str, Any], *, second: bool) -> tuple[nn.Module, dict[str, Any]]:
     """Return torchvision's detector, and how a reader builds the same."""
     from torchvision.models import detection
-    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+    from torchvision.models.detection import backbone_utils
     from torchvision.models.detection.rpn import AnchorGenerator
 
     anchors = config.proposals.anchors
@@ -126,7 +137,7 @@ def _built(config: Any, arguments: Mapping[str, Any], *, second: bool) -> tuple[
     ratios = (tuple(anchors.ratios),) * len(sizes)
     generator = AnchorGenerator(sizes, ratios)
     nothing = {"weights": None, "weights_backbone": None}
-    name, backbone = "fasterrcnn_resnet50_fpn_v2", None
+    name, maker, backbone = "fasterrcnn_resnet50_fpn_v2", "", None
     if second:
         made = detection.fasterrcnn_resnet50_fpn_v2(**nothing, rpn_anchor_generator=generator, **arguments)
     else:
@@ -136,19 +147,29 @@ def _built(config: Any, arguments: Mapping[str, Any], *, second: bool) -> tuple[
             raise UserError(
                 f"detector.backbone: torchvision has no {backbone}; it has {', '.join(family.published)}"
             )
-        network = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=5)
+        maker, more = _MAKERS[config.backbone.type]
+        network = getattr(backbone_utils, maker)(backbone_name=backbone, weights=None, **more)
         made = detection.FasterRCNN(network, rpn_anchor_generator=generator, **arguments)
         name = "fasterrcnn_resnet50_fpn" if backbone == "resnet50" else "FasterRCNN"
     described = {
         "builder": f"torchvision.models.detection.{name}",
         "arguments": {**(nothing if name != "FasterRCNN" else {}), **arguments},
-        "resnet_fpn_backbone": backbone if name == "FasterRCNN" else None,
+        "resnet_fpn_backbone": None,
+        **({maker: backbone} if name == "FasterRCNN" else {}),
         "rpn_anchor_generator": {"sizes": sizes, "aspect_ratios": ratios},
     }
     return made, described
 
 
-def _their_state(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def _norm_eps(model: nn.Module) -> float:
+    """Return what the norms of our backbone add to the variance."""
+    backbone = cast(FasterRCNN, model).backbone
+    return next((norm.eps for norm in backbone.modules() if isinstance(norm, BATCH_NORMS)), OWN_EPS)
+
+
+def _their_state(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], eps: float
+) -> Iterator[tuple[str, Tensor]]:
     """Yield torchvision's weights; background is its first class, and its box outputs have rows for it."""
     for name, wanted in theirs.items():
         if name.endswith("num_batches_tracked"):
@@ -159,6 +180,8 @@ def _their_state(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> It
             value = torch.cat([value[-1:], value[:-1]])
         elif ".bbox_pred." in name and name.startswith(SCORES.partition(".")[0]):
             value = torch.cat([value.new_zeros((4, *value.shape[1:])), value])
+        elif name.startswith("backbone.body.") and name.endswith("running_var"):
+            value = value + (eps - OWN_EPS)
         yield name, value.contiguous().clone()
 
 

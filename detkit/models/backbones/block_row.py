@@ -20,7 +20,7 @@ _RESIDUAL, _GATED = 0.15, 1.8
 
 
 class BlockRow(nn.Module):
-    """A row of blocks that gives one map (stride 16) or four (strides 4 to 32).
+    """A row of blocks that gives one map (stride 16) or four (strides 4 to 32), or two of the last stage.
 
     Args:
         features: torchvision's blocks from scratch.
@@ -46,6 +46,12 @@ class BlockRow(nn.Module):
         self.ends = self.ends[first:]
         self.channels = tuple(_convs(stage)[-1].out_channels for stage in stages[first:])
         self.strides = tuple(2**number for number in range(first + 1, len(stages) + 1))
+
+    def give_last_stage(self) -> None:
+        """Give two maps, of the last stage's first block and its last one, in the place of all stages'."""
+        self.ends = [self.ends[-2] + 1, self.ends[-1]]
+        self.channels = tuple(_convs(self.features[end - 1])[-1].out_channels for end in self.ends)
+        self.strides = self.strides[-1:] * 2
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return the maps of (B, 3, H, W) normalised images, finest first."""

@@ -13,6 +13,9 @@ Norm = Literal["frozen", "sync", "trainable"]
 ALL_STAGES = 5
 """A value of `freeze_at` that freezes the whole of any backbone."""
 
+PYRAMID_STRIDES = (4, 8, 16, 32)
+"""Pixels per cell of the maps that a feature pyramid is built on, as a rule."""
+
 Stages = Annotated[int, Field(ge=0, le=ALL_STAGES)]
 
 
@@ -32,6 +35,11 @@ class BackboneConfig(Spec):
     def uses_last_stage(self) -> bool:
         """Whether the backbone's map comes from the last stage, so that there is none left for a head."""
         return False
+
+    @property
+    def map_strides(self) -> tuple[int, ...]:
+        """Pixels per cell of the maps that it gives to a feature pyramid, finest first."""
+        return PYRAMID_STRIDES
 
     @property
     def frozen_stages(self) -> int:

@@ -67,7 +67,7 @@ class BackboneFamily(Generic[ConfigT]):
         config: its part of the YAML.
         network: its class, as module:name; it takes the config's keys, and `pyramid` where it has one. It has
             `channels` and `strides`, those of the maps it gives.
-        strides: pixels per cell.
+        strides: pixels per cell, where the config's `map_strides` does not say otherwise.
         channels: returns the number of channels.
         cell_offset: middle of what the first cell sees, in cells; 0.5 is the middle of the cell itself.
         behind: the layers behind the last map of a detector without a pyramid.
@@ -174,7 +174,7 @@ class BackboneFamily(Generic[ConfigT]):
 
 def _keys_of_layers(spec: BackboneConfig) -> dict[str, Any]:
     """Return the keys that say which of its family a network is, at any width and with any norm."""
-    others = ("width", "norm", "batch_norm", "ceil_mode", "dc5")
+    others = ("width", "norm", "batch_norm", "ceil_mode", "dc5", "maps")
     return {k: v for k, v in _keys_of_network(spec).items() if k not in others}
 
 

@@ -16,7 +16,7 @@ class NoNeckConfig(Spec):
 
 
 class FPNConfig(Spec):
-    """Feature pyramid (Lin 2017): maps at strides 4 to 32 and one more for the RPN."""
+    """Feature pyramid (Lin 2017): the backbone's maps, at strides 4 to 32, and one more for the RPN."""
 
     type: Literal["fpn"] = "fpn"
     channels: Count = 256

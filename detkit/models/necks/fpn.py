@@ -29,7 +29,8 @@ class Neck(nn.Module):
 class FPN(Neck):
     """Maps of one width at every stride, each knowing what the coarser ones saw, and one coarser still.
 
-    The last map is every second cell of the one before it; only proposals are made from it.
+    The last map is every second cell of the one before it; only proposals are made from it. Where the
+    backbone's maps have one stride, no region's size tells them apart, and all are taken from the first.
 
     Args:
         channels_in: channels of the backbone's maps, finest first.
@@ -54,7 +55,7 @@ class FPN(Neck):
             conv_block(channels, channels, size=3, norm=norm, relu=False) for _ in channels_in
         )
         self.channels = (channels,) * (len(channels_in) + 1)
-        self.region_strides = tuple(strides_in)
+        self.region_strides = tuple(strides_in if len(set(strides_in)) > 1 else strides_in[:1])
         self.strides = (*strides_in, 2 * strides_in[-1])
         lecun_uniform(self)
 

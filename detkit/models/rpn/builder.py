@@ -70,6 +70,7 @@ def _rpn(spec: RPNConfig, channels: Sequence[int], strides: Sequence[int]) -> RP
         normalize_by=spec.normalize_by,
         train_limits=Limits(spec.pre_nms_train, spec.post_nms_train),
         test_limits=Limits(spec.pre_nms_test, spec.post_nms_test),
+        score_threshold=spec.score_threshold,
         nms_iou=spec.nms_iou,
         min_size_px=spec.min_size_px,
         over=anchors.over,

@@ -73,6 +73,8 @@ class RPNConfig(Spec):
     """Best boxes kept before non-maximum suppression otherwise (of each feature map)."""
     post_nms_test: Count = 300
     """Best boxes kept after it otherwise (of each image)."""
+    score_threshold: Fraction = 0.0
+    """Boxes whose objectness is below this are dropped before non-maximum suppression (torchvision)."""
     nms_iou: Fraction = 0.7
     """Boxes that overlap a better one by more than this are dropped (on each feature map alone)."""
     min_size_px: NonNegative = 16.0

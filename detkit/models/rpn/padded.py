@@ -41,6 +41,8 @@ def propose_padded(rpn: RPN, maps: Sequence[Tensor], sizes: Tensor) -> tuple[Ten
         scores.append(best)
     found, score = torch.stack(boxes, 1), torch.stack(scores, 1)
     score = score.masked_fill(~has_area(found), NOTHING)
+    if rpn.score_threshold > 0:
+        score = score.masked_fill(~rpn.are_likely(score), NOTHING)
     kept = unsuppressed(found.flatten(0, 1), score.flatten(0, 1), rpn.nms_iou).view_as(score)
     best, places = best_of(kept.flatten(1), limits.post_nms)
     return rows_at(found.flatten(1, 2), places), best > NOTHING

@@ -99,6 +99,7 @@ class RPN(nn.Module):
         normalize_by: see `loss_weights`.
         train_limits: how many proposals train what comes behind.
         test_limits: how many proposals are made otherwise.
+        score_threshold: proposals of a lower objectness are dropped.
         nms_iou: proposals of a map that overlap a better one by more are dropped.
         min_size_px: proposals with a shorter side are dropped before the best are counted, and those without
             area always.
@@ -122,6 +123,7 @@ class RPN(nn.Module):
         normalize_by: NormalizeBy = "sampled",
         train_limits: Limits = TRAIN_LIMITS,
         test_limits: Limits = TEST_LIMITS,
+        score_threshold: float = 0.0,
         nms_iou: float = 0.7,
         min_size_px: float = 16.0,
         over: Over = "image",
@@ -132,7 +134,8 @@ class RPN(nn.Module):
         self.sampler, self.beta, self.box_loss_weight = sampler, beta, box_loss_weight
         self.normalize_by = normalize_by
         self.train_limits, self.test_limits = train_limits, test_limits
-        self.nms_iou, self.min_size_px, self.over = nms_iou, min_size_px, over
+        self.score_threshold, self.nms_iou = score_threshold, nms_iou
+        self.min_size_px, self.over = min_size_px, over
 
     def forward(self, maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]] | Tensor) -> RPNOutput:
         """Return what the head says about the anchors.
@@ -296,9 +299,14 @@ class RPN(nn.Module):
     def kept(self, best: BestAnchors, size: tuple[int, int], num: int | None) -> Tensor:
         """Return the places of those that are proposed, best first."""
         boxes = clip(best.boxes, size)
-        there = torch.nonzero(has_area(boxes) & torch.isfinite(best.logits)).squeeze(1)
+        likely = torch.isfinite(best.logits) & self.are_likely(best.logits)
+        there = torch.nonzero(has_area(boxes) & likely).squeeze(1)
         boxes, scores, levels = boxes[there], best.logits[there], best.levels[there]
         return there[grouped_nms(boxes, scores, levels, self.nms_iou, num)]
+
+    def are_likely(self, logits: Tensor) -> Tensor:
+        """Tell which logits are those of boxes whose objectness is not too low."""
+        return logits.sigmoid() >= self.score_threshold
 
     def _within_border(self, anchors: Tensor, size: tuple[int, int]) -> Tensor:
         if self.border_px is None:

@@ -12,11 +12,11 @@ from detkit.models.rpn.rpn import CODER, RPN, BestAnchors, RPNOutput
 from detkit.ops.boxes import clip, has_area, is_large
 from detkit.ops.nms import suppressors
 
-PROPOSAL_STEPS = ("padding", "min_size", "pre_nms", "proposal_nms", "post_nms")
-"""What drops an anchor: its cell is padding, its box is small, it is not among the best of its map, a better
-box that it overlaps, and it is not among the best of the image."""
+PROPOSAL_STEPS = ("padding", "min_size", "pre_nms", "objectness", "proposal_nms", "post_nms")
+"""What drops an anchor: its cell is padding, its box is small, it is not among the best of its map, its
+objectness is low, a better box that it overlaps, and it is not among the best of the image."""
 
-PADDING, MIN_SIZE, PRE_NMS, PROPOSAL_NMS, POST_NMS = range(len(PROPOSAL_STEPS))
+PADDING, MIN_SIZE, PRE_NMS, OBJECTNESS, PROPOSAL_NMS, POST_NMS = range(len(PROPOSAL_STEPS))
 
 
 class TracedProposals(NamedTuple):
@@ -69,7 +69,8 @@ def _of_image(
     kept = rpn.kept(best, size, None)
     proposals = kept[: rpn.test_limits.post_nms]
     dropped = torch.where(inside, torch.where(large, PRE_NMS, MIN_SIZE), PADDING)
-    dropped[rows[dropped[rows] == PRE_NMS]] = PROPOSAL_NMS
+    likely = torch.where(rpn.are_likely(best.logits), PROPOSAL_NMS, OBJECTNESS)
+    dropped[rows] = torch.where(dropped[rows] == PRE_NMS, likely, dropped[rows])
     dropped[rows[kept]] = POST_NMS
     dropped[rows[proposals]] = len(PROPOSAL_STEPS)
     there = dropped[rows] >= PROPOSAL_NMS

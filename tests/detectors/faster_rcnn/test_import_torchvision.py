@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
+from detkit.config.load import load_config
 from detkit.detectors.faster_rcnn.torchvision import import_torchvision
 from detkit.detectors.importers import Wanted
 from detkit.errors import UserError
@@ -18,6 +19,7 @@ from detkit.inference.model_file import read_model_file
 from detkit.workflows.import_model import import_model
 
 SCORES = "roi_heads.box_predictor.cls_score.weight"
+MOBILE = "fasterrcnn_mobilenet_v3_large"
 State = dict[str, Tensor]
 
 
@@ -82,6 +84,48 @@ def test_published_files_are_known_by_their_names(
     assert read.licence == licence
     before, after = state["backbone.body.bn1.running_var"], read.state["backbone.bn1.running_var"]
     torch.testing.assert_close(after, before + moved, atol=1e-7, rtol=0)
+
+
+def of_mobile(blocks: int = 17) -> State:
+    """Return a state of two classes with the names of a MobileNet, by default of V3-Large."""
+    rows = {SCORES: torch.zeros(3, 1), SCORES.replace("cls_score", "bbox_pred"): torch.zeros(12, 1)}
+    return {f"backbone.body.{block}.0.1.running_var": torch.full((1,), 0.5) for block in range(blocks)} | rows
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "short_px", "licence"),
+    [
+        (f"{MOBILE}_fpn-fb6a3cc7.pth", None, 800, "BSD-3-Clause"),
+        (f"{MOBILE}_320_fpn-907ea3f9.pth", None, 320, "BSD-3-Clause"),
+        ("mine.pth", None, 800, "NOASSERTION"),
+        ("mine.pth", f"{MOBILE}_320_fpn", 320, "NOASSERTION"),
+        (f"{MOBILE}_320_fpn.pth", f"{MOBILE}_fpn", 800, "NOASSERTION"),
+    ],
+)
+def test_a_mobilenets_name_tells_the_size_of_its_images(
+    name: str, arch: str | None, short_px: int, licence: str, tmp_path: Path
+) -> None:
+    wanted = Wanted(arch=arch, classes=("cat", "dog"))
+    read = import_torchvision([written(tmp_path / name, of_mobile())], wanted)
+    config = load_config(read.config, read.overrides)
+    detector: Any = config.detector
+    backbone = detector.backbone
+    assert (backbone.variant, backbone.maps, backbone.norm) == ("v3_large", "last_stage", "frozen")
+    assert config.data.resize is not None
+    assert (config.data.resize.short_px, config.data.resize.like) == (short_px, "torchvision")
+    assert read.licence == licence
+    # Theirs add 0.00001 to the variance, ours 0.001.
+    assert read.state["backbone.features.16.0.1.running_var"].item() == pytest.approx(0.49901)
+
+
+def test_arch_is_of_mobilenets_alone(state: State, tmp_path: Path) -> None:
+    small = f"{MOBILE}_320_fpn"
+    for own, arch in ((state, small), (of_mobile(), "mobilenet")):
+        file = written(tmp_path / "mine.pth", own)
+        with pytest.raises(UserError, match=rf"mine\.pth: --arch '{arch}': tells .* from {small}"):
+            import_torchvision([file], Wanted(arch=arch, classes=("cat", "dog")))
+    with pytest.raises(UserError, match=r"no ResNet of 18, .* no MobileNet of 19, 13, 17 blocks"):
+        import_torchvision([written(tmp_path / "a.pth", of_mobile(15))], Wanted(classes=("cat", "dog")))
 
 
 def changed(state: State, **named: Tensor | None) -> State:

@@ -63,6 +63,13 @@ def test_says_what_comes_out_of_it() -> None:
     assert pyramid.region_strides == STRIDES  # regions are not pooled from the coarsest
 
 
+def test_of_maps_of_one_stride_regions_are_taken_from_the_first() -> None:
+    pyramid = FPN((4, 6), (32, 32), channels=7)
+    found = pyramid([torch.randn(1, channels, 5, 3) for channels in (4, 6)])
+    assert [tuple(value.shape[1:]) for value in found] == [(7, 5, 3), (7, 5, 3), (7, 3, 2)]
+    assert (pyramid.strides, pyramid.region_strides) == ((32, 32, 64), (32,))
+
+
 def test_the_coarsest_map_is_every_second_cell_of_the_one_before() -> None:
     found = pyramids()[0](backbone_maps(200, 230))
     assert torch.equal(found[4], found[3][:, :, ::2, ::2])

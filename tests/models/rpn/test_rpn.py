@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detkit.models.rpn.padded import propose_padded
 from detkit.models.rpn.rpn import RPN, Limits
 from detkit.models.rpn.rpn_head import RPNHead
+from detkit.models.rpn.traced import PROPOSAL_STEPS, trace_proposals
 from detkit.ops.anchors import AnchorGrid
 from detkit.ops.sampling import Sampler
 from detkit.structures import Target
@@ -79,6 +81,36 @@ def test_small_boxes_go_before_the_best_are_counted(limits: Limits, objectness: 
         expected = proposed_by_hand(*(each[inside] for each in given), size, 16.0, limits)
         torch.testing.assert_close(found[number], expected, rtol=1e-4, atol=1e-3)
         assert len(expected) >= 5
+
+
+def test_of_a_low_objectness_nothing_is_proposed() -> None:
+    rpn, limits = network(min_size_px=1.0, score_threshold=0.6), Limits(150, 150)
+    rpn.test_limits = limits
+    with torch.no_grad():
+        output = rpn(maps(), SIZES)
+        padded, there = propose_padded(rpn, maps(), torch.tensor(SIZES))
+    found, traced = rpn.propose(output, SIZES, limits), trace_proposals(rpn, output, SIZES)
+    for number, size in enumerate(SIZES):
+        scores = output.logits[0][number].sigmoid()
+        high = output.inside[0][number] & (scores >= 0.6)
+        given = output.anchors[0][high], output.deltas[0][number][high], scores[high]
+        expected = proposed_by_hand(*given, size, 1.0, limits)
+        assert 3 <= len(expected) < len(rpn_without_threshold(output, size, number, limits))
+        torch.testing.assert_close(found[number], expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(padded[number][there[number]], expected, rtol=1e-4, atol=1e-3)
+        trace = traced[number]
+        torch.testing.assert_close(trace.boxes[trace.proposals], expected, rtol=1e-4, atol=1e-3)
+        low = trace.dropped == PROPOSAL_STEPS.index("objectness")
+        assert low.any()
+        assert (trace.objectness[low] < 0.6).all()
+        assert (trace.objectness[trace.dropped > PROPOSAL_STEPS.index("objectness")] >= 0.6).all()
+
+
+def rpn_without_threshold(output: Any, size: tuple[int, int], number: int, limits: Limits) -> Tensor:
+    inside = output.inside[0][number]
+    scores = output.logits[0][number].sigmoid()
+    given = output.anchors[0][inside], output.deltas[0][number][inside], scores[inside]
+    return proposed_by_hand(*given, size, 1.0, limits)
 
 
 def test_without_a_smallest_size_only_boxes_without_area_go() -> None:

@@ -10,9 +10,10 @@ from detkit.models.backbones.width import divisible
 from detkit.models.roi.head_config import LastStageHeadConfig
 
 Variant = Literal["v2", "v3_small", "v3_large"]
+Maps = Literal["stages", "last_stage"]
 
-# Channels of the last block at strides 4, 8 and 16.
-CHANNELS = {"v2": (24, 32, 96), "v3_small": (16, 24, 48), "v3_large": (24, 40, 112)}
+# Channels of the last block at strides 4, 8 and 16, and of the first at 32.
+CHANNELS = {"v2": (24, 32, 96, 160), "v3_small": (16, 24, 48, 96), "v3_large": (24, 40, 112, 160)}
 
 
 class MobileNetConfig(BackboneConfig):
@@ -21,18 +22,25 @@ class MobileNetConfig(BackboneConfig):
     type: Literal["mobilenet"] = "mobilenet"
     variant: Variant = "v3_large"
     """Which of the networks."""
+    maps: Maps = "stages"
+    """What a feature pyramid is built on: `stages`, the last map of each stage, at strides 4 to 32;
+    `last_stage`, the maps of the last stage's first block and of the last convolution, both at stride 32
+    (torchvision)."""
     norm: Norm = "frozen"
     """What batch normalisation does: `frozen` keeps the statistics and the scale, `trainable` learns
     them from each process's batch, `sync` from the batch of all processes."""
 
+    @property
+    def map_strides(self) -> tuple[int, ...]:
+        """Pixels per cell of the maps that it gives to a feature pyramid, finest first."""
+        return super().map_strides if self.maps == "stages" else (32, 32)
+
 
 def channels(spec: MobileNetConfig) -> tuple[int, ...]:
-    """Return the channels at strides 4, 8 and 16, and of the last convolution."""
-    if spec.variant == "v2":
-        last = divisible(1280 * max(1.0, spec.width))
-    else:
-        last = 6 * divisible({"v3_small": 96, "v3_large": 160}[spec.variant] * spec.width)
-    return (*(divisible(full * spec.width) for full in CHANNELS[spec.variant]), last)
+    """Return the channels at strides 4, 8 and 16, or of the first block at 32, and those of the last map."""
+    *stages, first = (divisible(full * spec.width) for full in CHANNELS[spec.variant])
+    last = divisible(1280 * max(1.0, spec.width)) if spec.variant == "v2" else 6 * first
+    return (*(stages if spec.maps == "stages" else (first,)), last)
 
 
 MOBILENET = BackboneFamily(
