@@ -34,10 +34,14 @@ HEADS: dict[str, tuple[str, ...]] = {
     "svm": (RCNN,),
     "softmax": (RCNN, "detector.head={type: softmax}"),
     "svm of fc7": ("rcnn_alexnet_voc07", "detector.regions={size: 99, context_px: 7}"),
-    "square crops": (RCNN, "detector.regions={size: 48, context_px: 4, square: true}"),
+    "square crops": (RCNN, "detector.regions={size: 48, context_px: 4, mode: square}"),
     "fast, RoIPool": ("fast_rcnn_vgg16_voc07",),
     "fast, RoIAlign": ("fast_rcnn_resnet18_c4", "detector.head.channels=64"),
 }
+SPREAD = {
+    "decision.classifier": 3,
+    "predictor.cls_score": 100,
+}  # no score of two boxes is to be the same, nor 0 or 1
 # Height and width of images, and how many boxes each is given.
 GIVEN = {(120, 160): 40, (160, 120): 1, (97, 131): 0, (210, 140): 23, (75, 300): 7}
 EDGES = np.array([[0, 0, 75, 75], [74, 74, 75, 75], [0, 3.5, 60, 3.9], [10.2, 11.7, 50.5, 60.1]], np.float32)
@@ -87,8 +91,9 @@ def detector(head: str) -> nn.Module:
     model = small(name, *overrides).eval()
     fit_planes(model)
     for path, module in model.named_modules():
-        if path.endswith(("classifier", "predictor.cls_score")) and isinstance(module, nn.Linear):
-            module.weight.data *= 100
+        for end, factor in SPREAD.items():
+            if path.endswith(end) and isinstance(module, nn.Linear):
+                module.weight.data *= factor
     return model
 
 
