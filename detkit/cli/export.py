@@ -51,9 +51,10 @@ def export(
 
 def _lines(result: Export) -> Iterator[str]:
     found = result.difference
+    points = "" if found.keypoint_px is None else f", key points {found.keypoint_px:.2g} px"
     yield (
-        f"{counted(found.detections, 'detection')} of {counted(len(found.batches), 'batch')}: boxes "
-        f"at most {found.box_px:.2g} px apart, scores {found.score:.2g}; {found.alone} found by one alone"
+        f"{counted(found.detections, 'detection')} of {counted(len(found.batches), 'batch')}: boxes at most "
+        f"{found.box_px:.2g} px apart{points}, scores {found.score:.2g}; {found.alone} found by one alone"
     )
     if result.map_before is not None and result.map_after is not None:
         yield f"metric: {result.map_before:.4f} before, {result.map_after:.4f} after"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,8 +29,9 @@ from detkit.data.loading.samples import DetectionDataset, Key
 from detkit.data.regions.attached_proposals import attach_proposals
 from detkit.data.synthetic.scenes import photographs
 from detkit.data.transforms.builder import resizing
+from detkit.data.transforms.config import ResizeConfig
 from detkit.data.transforms.geometric import Transform
-from detkit.data.transforms.resize import Resize, ResizeLikeTorchvision, keep_size
+from detkit.data.transforms.resize import Resize, keep_size
 from detkit.detectors.exporters import EXPORTERS
 from detkit.errors import UserError, nearest, shown
 from detkit.evaluation.measure import known, measure
@@ -53,10 +54,10 @@ from detkit.version import VERSION
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "torchvision": ".pth"}
 TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(box_px=0.25, score=0.002, alone=0.002, map_drop=0.002),
-    "fp16": Tolerance(box_px=4.0, score=0.05, alone=0.02, map_drop=0.005),
+    "fp32": Tolerance(box_px=0.25, keypoint_px=0.25, score=0.002, alone=0.002, map_drop=0.002),
+    "fp16": Tolerance(box_px=4.0, keypoint_px=4.0, score=0.05, alone=0.02, map_drop=0.005),
     # Single boxes move too far to be judged one by one; what is judged is the metric.
-    "int8": Tolerance(box_px=float("inf"), score=float("inf"), alone=float("inf"), map_drop=0.02),
+    "int8": Tolerance(box_px=inf, keypoint_px=inf, score=inf, alone=inf, map_drop=0.02),
 }
 _CALIBRATION_IMAGES = 64
 _MODULES_ALONE = ("backbone", "neck")  # parts that are modules, which any exporter takes
@@ -203,14 +204,14 @@ def _make(loaded: LoadedDetector, to: str, precision: str, folder: Path, config:
     detector, resize = loaded.config.detector, resizing(loaded.config.data.resize)
     _require_graph(loaded)
     is_given = detector.external_proposals is not None
-    is_normalised = isinstance(resize, ResizeLikeTorchvision)
+    is_normalised = isinstance(resize, Resize) and resize.normalises
     model = copy.deepcopy(loaded.model)
     graph = Graph(model, is_given=is_given, is_normalised=is_normalised)
     metadata = {
         "detkit": VERSION,
         "classes": json.dumps(loaded.classes),
         "category_ids": json.dumps(loaded.file.category_ids),
-        "resize": json.dumps(_size_rule(resize)),
+        "resize": json.dumps(_size_rule(loaded.config.data.resize)),
         "license": loaded.file.licence,
     }
     file, opset = folder / f"graph{SUFFIXES[to]}", None
@@ -255,12 +256,11 @@ def _require_graph(loaded: LoadedDetector) -> None:
             raise UserError(f"detector.{name}: a custom part cannot be exported; only detkit's own can")
 
 
-def _size_rule(resize: Transform) -> dict[str, Any] | None:
+def _size_rule(resize: ResizeConfig | None) -> dict[str, Any] | None:
     """Return how images come to their size, as the file tells it; None leaves them as they are."""
-    if not isinstance(resize, Resize):
+    if resize is None:
         return None
-    like = "torchvision" if isinstance(resize, ResizeLikeTorchvision) else "detkit"
-    return {"short_px": resize.short_px[0], "long_px": resize.long_px, "like": like}
+    return {"short_px": resize.short_px, "long_px": resize.long_px, "like": resize.like}
 
 
 def _judged(

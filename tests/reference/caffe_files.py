@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 NUMBERS = {
-    "Convolution": {"pad": 3, "kernel_size": 4, "group": 5, "stride": 6},
-    "Pooling": {"pool": 1, "kernel_size": 2, "stride": 3, "pad": 4},
+    "Convolution": {
+        "pad": 3, "kernel_size": 4, "group": 5, "stride": 6, "pad_h": 9, "pad_w": 10, "kernel_h": 11,
+        "kernel_w": 12, "stride_h": 13, "stride_w": 14, "dilation": 18,
+    },
+    "Pooling": {
+        "pool": 1, "kernel_size": 2, "stride": 3, "pad": 4, "kernel_h": 5, "kernel_w": 6, "stride_h": 7,
+        "stride_w": 8, "pad_h": 9, "pad_w": 10, "global_pooling": 12, "round_mode": 13,
+    },
     "LRN": {"local_size": 1, "alpha": 2, "beta": 3, "norm_region": 4, "k": 5},
     "Dropout": {"dropout_ratio": 1, "scale_train": 2},
     "ROIPooling": {"pooled_h": 1, "pooled_w": 2, "spatial_scale": 3},
     "Python": {"param_str": 3},
-}
+    "Data": {"mean_value": 5},
+}  # fmt: skip
 PARAMS = {
     "Convolution": 106,
     "Pooling": 121,
@@ -27,8 +34,9 @@ PARAMS = {
     "Dropout": 108,
     "ROIPooling": 8266711,
     "Python": 130,
+    "Data": 100,
 }
-PARAM_NAMES = {"ROIPooling": "roi_pooling"}
+PARAM_NAMES = {"ROIPooling": "roi_pooling", "Data": "transform"}
 V1_PARAMS = {"Convolution": 10, "Pooling": 19, "LRN": 18, "Dropout": 12}
 V1_TYPES = {
     "Convolution": 4,
@@ -40,7 +48,11 @@ V1_TYPES = {
     "Softmax": 20,
 }
 V1_NAMES = {"InnerProduct": "INNER_PRODUCT"}
-ENUMS = {("Pooling", "pool"): ("MAX", "AVE"), ("LRN", "norm_region"): ("ACROSS_CHANNELS", "WITHIN_CHANNEL")}
+ENUMS = {
+    ("Pooling", "pool"): ("MAX", "AVE"),
+    ("Pooling", "round_mode"): ("CEIL", "FLOOR"),
+    ("LRN", "norm_region"): ("ACROSS_CHANNELS", "WITHIN_CHANNEL"),
+}
 
 
 @dataclass

@@ -81,6 +81,23 @@ def test_layers_of_fast_rcnn(tmp_path: Path) -> None:
         assert found[1].settings["python"] == {"param_str": "'feat_stride': 16"}
 
 
+def test_every_setting_has_its_number_and_its_name(tmp_path: Path) -> None:
+    sides = {"pad_h": 1, "pad_w": 2, "kernel_h": 3, "kernel_w": 4, "stride_h": 5, "stride_w": 6}
+    layers = [
+        Layer("data", "Data", (), {"mean_value": 103.5}),
+        Layer("conv1", "Convolution", (), {**sides, "group": 7, "dilation": 8}),
+        Layer("pool1", "Pooling", (), {**sides, "pad": 9, "stride": 10, "round_mode": 1}),
+        Layer("pool2", "Pooling", (), {"global_pooling": True}),
+        Layer("norm1", "LRN", (), {"local_size": 3, "alpha": 0.5, "beta": 0.25, "norm_region": 0, "k": 2.0}),
+    ]
+    wanted = {layer.name: dict(layer.settings) for layer in layers}
+    wanted["data"]["mean_value"], wanted["conv1"]["dilation"] = (103.5,), (8,)  # of each channel, or side
+    (tmp_path / "a.prototxt").write_text(prototxt(layers))
+    (tmp_path / "a.caffemodel").write_bytes(caffemodel(layers))
+    for found in (read_prototxt(tmp_path / "a.prototxt"), read_caffemodel(tmp_path / "a.caffemodel")):
+        assert {layer.name: next(iter(layer.settings.values())) for layer in found} == wanted
+
+
 def test_mean_image(tmp_path: Path) -> None:
     values = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
     (tmp_path / "mean.binaryproto").write_bytes(blob(values, "legacy"))

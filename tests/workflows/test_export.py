@@ -3,7 +3,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ from detkit.config.load import load_config
 from detkit.data.synthetic.scenes import photographs
 from detkit.detectors.builder import build_detector
 from detkit.errors import UserError
+from detkit.inference.export.graph import Arrays, Call, Graph
 from detkit.inference.save_model import save_model
 from detkit.runs.predictor import build_predictor
 from detkit.workflows import export as workflow
@@ -152,6 +155,65 @@ def test_an_exported_detector_comes_with_its_certificate(to: str, tmp_path: Path
         ]
         assert sides == [["batch", 3, "height", "width"], ["batch", 2], ["batch", 2]]
         assert {node.domain for node in graph.node} == {""}, "operators of the standard alone"
+
+
+def eagerly(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[list[np.ndarray]], None] = lambda outputs: None
+) -> dict[str, Any]:
+    """Let a graph be run as it is instead of being written, and return what would have been written of it."""
+    kept: dict[str, Any] = {}
+
+    def write(graph: Graph, file: Path, metadata: dict[str, str]) -> None:
+        kept.update(graph=graph, metadata=metadata)
+        file.write_bytes(b"graph")
+
+    def run(file: Path) -> Call:
+        def call(arrays: Arrays) -> list[np.ndarray]:
+            graph = kept["graph"]
+            assert arrays["images"].dtype == graph.example()[0].numpy().dtype, "what it was traced with"
+            with torch.no_grad():
+                outputs = [one.numpy().copy() for one in graph(*map(torch.from_numpy, arrays.values()))]
+            change(outputs)
+            return outputs
+
+        return call
+
+    monkeypatch.setattr(workflow, "write_program", write)
+    monkeypatch.setattr(workflow, "run_program", run)
+    return kept
+
+
+@pytest.mark.parametrize("moved_px", [0.2, 0.5])
+def test_key_points_that_moved_are_refused(
+    moved_px: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = model_file(tmp_path, "localizer_resnet18_synthetic_keypoints")
+
+    def moved(outputs: list[np.ndarray]) -> None:
+        outputs[-1][0, 0, 1, 0] += moved_px
+
+    eagerly(monkeypatch, moved)
+    ran = CliRunner().invoke(app, ["export", str(file), "--to", "torch-export"])
+    assert ran.exit_code == int(moved_px > 0.25), ran.output
+    assert f"key points {moved_px:.2g}" in ran.stdout
+    written = tmp_path / "model.pt2.json"
+    assert written.exists() == (moved_px < 0.25)
+    if written.exists():
+        certificate = json.loads(written.read_text())
+        assert certificate["tolerance"]["keypoint_px"] == 0.25
+        assert certificate["difference"]["keypoint_px"] == pytest.approx(moved_px, abs=0.02)
+
+
+@pytest.mark.parametrize("like", ["detkit", "torchvision", "caffe", "opencv", "pillow"])
+def test_whoever_resizes_the_graph_takes_those_pixels_and_says_so(
+    like: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resize = {"short_px": 96, "long_px": 128, "like": like}
+    file = model_file(tmp_path, "faster_rcnn_resnet18_synthetic", f"data.resize={json.dumps(resize)}")
+    kept = eagerly(monkeypatch)
+    assert export(file, "torch-export").is_same
+    assert json.loads(kept["metadata"]["resize"]) == resize
+    assert kept["graph"].example()[0].is_floating_point() == (like in ("torchvision", "caffe"))
 
 
 def digest(file: Path) -> str:

@@ -32,9 +32,11 @@ class Resize:
     Attributes:
         short_px: lengths of the short side in pixels; one is drawn for each image.
         long_px: limit of the long side in pixels; none by default.
+        normalises: whether pixels come as normalised float32 instead of uint8.
     """
 
     sets_size: ClassVar[bool] = True
+    normalises: ClassVar[bool] = False
     short_px: tuple[int, ...]
     long_px: int = NO_LIMIT
 
@@ -93,6 +95,8 @@ class ResizeLikeTorchvision(Resize):
     down: 481 x 640 pixels become 800 x 1064, not 1065.
     """
 
+    normalises: ClassVar[bool] = True
+
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator
     ) -> tuple[Tensor, Target]:
@@ -114,6 +118,8 @@ class ResizeLikeCaffe(Resize):
     averaging; sides are rounded to the nearest. The deviation they are divided by is ImageNet's, as that of
     all weights here.
     """
+
+    normalises: ClassVar[bool] = True
 
     def __call__(
         self, image: Tensor, target: Target, generator: np.random.Generator

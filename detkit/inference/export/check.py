@@ -34,12 +34,14 @@ class Tolerance:
 
     Attributes:
         box_px: coordinates of the same detection, in pixels of the image.
+        keypoint_px: coordinates of its key points, in pixels of the image.
         score: its score.
         alone: share of the detections that only one of the two has.
         map_drop: what may be lost of the metric.
     """
 
     box_px: float
+    keypoint_px: float
     score: float
     alone: float
     map_drop: float
@@ -52,8 +54,11 @@ class Difference:
     Attributes:
         detections: of the first, over all images.
         alone: detections that only one of them has. One whose score is as good as the lowest of its image,
-            within the tolerance, is not counted: which of these are reported is chance.
+            or of all images where the other finds nothing in it, within the tolerance, is not counted: which
+            of these are reported is chance.
         box_px: largest distance of a coordinate of the same detection, in pixels of the image.
+        keypoint_px: the same of its key points, infinite where only one of the two has them; None where
+            neither has.
         score: largest difference of its score.
         batches: (images, height, width) of each batch that both saw.
     """
@@ -61,6 +66,7 @@ class Difference:
     detections: int
     alone: int
     box_px: float
+    keypoint_px: float | None
     score: float
     batches: tuple[tuple[int, int, int], ...]
 
@@ -68,6 +74,7 @@ class Difference:
         """Tell whether the two are the same within a tolerance."""
         return (
             self.box_px <= limit.box_px
+            and (self.keypoint_px or 0.0) <= limit.keypoint_px
             and self.score <= limit.score
             and self.alone <= limit.alone * max(self.detections, 1)
         )
@@ -122,22 +129,40 @@ def compare(
         batches: what both are to see.
         limit: the tolerance, which says what counts as chance.
     """
-    detections = alone = 0
-    box_px = score = 0.0
-    for batch in batches:
-        both = (cast(Detector, one).detect(batch) for one in (ours, theirs))
-        for own, other in zip(*both, strict=True):
-            first, second = _pairs(own, other)
-            detections += len(own)
-            if len(first):
-                box_px = max(box_px, float((own.boxes[first] - other.boxes[second]).abs().max()))
-                score = max(score, float((own.scores[first] - other.scores[second]).abs().max()))
-            lowest = min((float(one.scores.min()) for one in (own, other) if len(one)), default=0.0)
-            for one, paired in ((own, first), (other, second)):
-                left = torch.ones(len(one), dtype=torch.bool).index_fill(0, paired, False)
-                alone += int((left & (one.scores > lowest + limit.score)).sum())
+    pairs = [
+        pair
+        for batch in batches
+        for pair in zip(*(cast(Detector, one).detect(batch) for one in (ours, theirs)), strict=True)
+    ]
+    floor = min((float(one.scores.min()) for pair in pairs for one in pair if len(one)), default=0.0)
+    alone = 0
+    box_px, keypoint_px, score = [0.0], list[float](), [0.0]
+    for own, other in pairs:
+        first, second = _pairs(own, other)
+        box_px.append(_apart(own.boxes[first], other.boxes[second]))
+        score.append(_apart(own.scores[first], other.scores[second]))
+        if own.keypoints is not None and other.keypoints is not None:
+            keypoint_px.append(_apart(own.keypoints[first], other.keypoints[second]))
+        elif (own.keypoints is None) != (other.keypoints is None):
+            keypoint_px.append(float("inf"))
+        lowest = min(float(one.scores.min()) for one in (own, other)) if len(own) and len(other) else floor
+        for one, paired in ((own, first), (other, second)):
+            left = torch.ones(len(one), dtype=torch.bool).index_fill(0, paired, False)
+            alone += int((left & ~(one.scores <= lowest + limit.score)).sum())
     sizes = tuple((len(batch), *batch.pixels.shape[2:]) for batch in batches)
-    return Difference(detections, alone, box_px, score, cast(tuple[tuple[int, int, int], ...], sizes))
+    return Difference(
+        sum(len(own) for own, _ in pairs),
+        alone,
+        max(box_px),
+        max(keypoint_px, default=None),
+        max(score),
+        cast(tuple[tuple[int, int, int], ...], sizes),
+    )
+
+
+def _apart(own: Tensor, other: Tensor) -> float:
+    """Return the largest difference of numbers in the same places; what is no number is infinitely far."""
+    return float((own - other).abs().nan_to_num(nan=float("inf")).max()) if own.numel() else 0.0
 
 
 def _pairs(own: Detections, other: Detections) -> tuple[Tensor, Tensor]:

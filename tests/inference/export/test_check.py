@@ -12,7 +12,7 @@ from detkit.inference.export.check import Tolerance, check_batches, compare
 from detkit.inference.export.graph import GraphDetector
 from detkit.structures import Detections, ImageBatch
 
-LIMIT = Tolerance(box_px=0.5, score=0.01, alone=0.1, map_drop=0.0)
+LIMIT = Tolerance(box_px=0.5, keypoint_px=0.5, score=0.01, alone=0.1, map_drop=0.0)
 BOXES = [[0.0, 0.0, 50.0, 40.0], [10.0, 20.0, 30.0, 60.0], [70.0, 70.0, 90.0, 99.0]]
 
 
@@ -20,12 +20,15 @@ class Says(nn.Module):
     """A detector that always says the same."""
 
     def __init__(
-        self, boxes: Sequence[Sequence[float]], scores: Sequence[float], labels: Sequence[int]
+        self,
+        boxes: Sequence[Sequence[float]],
+        scores: Sequence[float],
+        labels: Sequence[int],
+        keypoints: torch.Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.found = Detections(
-            torch.tensor(boxes).view(-1, 4), torch.tensor(scores), torch.tensor(labels, dtype=torch.int64)
-        )
+        corners, classes = torch.tensor(boxes).view(-1, 4), torch.tensor(labels, dtype=torch.int64)
+        self.found = Detections(corners, torch.tensor(scores), classes, keypoints=keypoints)
 
     def detect(self, images: ImageBatch) -> list[Detections]:
         return [self.found] * len(images)
@@ -71,6 +74,44 @@ def test_a_moved_box_and_another_score_are_refused() -> None:
     assert not compare(ours, Says(BOXES[:1], [0.92], [0]), [batch()], LIMIT).is_within(LIMIT)
     nothing = Says([], [], [])
     assert compare(nothing, nothing, [batch()], LIMIT).is_within(LIMIT)
+
+
+POINTS = torch.arange(12.0).view(3, 2, 2)
+
+
+def test_key_points_are_compared_with_those_of_the_same_detection() -> None:
+    ours = Says(BOXES, [0.9, 0.8, 0.7], [0, 1, 0], POINTS)
+    turned = torch.tensor([1, 2, 0])
+    near, far = POINTS[turned].clone(), POINTS[turned].clone()
+    near[1, 1, 0] += 0.25
+    far[1, 1, 0] -= 1
+    for points, apart in ((near, 0.25), (far, 1.0), (None, float("inf"))):
+        theirs = Says([BOXES[row] for row in turned], [0.8, 0.7, 0.9], [1, 0, 0], points)
+        found = compare(ours, theirs, [batch(2)], LIMIT)
+        assert found.keypoint_px == pytest.approx(apart)
+        assert found.is_within(LIMIT) == (apart < 0.5)
+    without = Says(BOXES, [0.9, 0.8, 0.7], [0, 1, 0])
+    assert compare(without, without, [batch()], LIMIT).keypoint_px is None
+
+
+@pytest.mark.parametrize("part", ["boxes", "scores", "keypoints"])
+def test_what_is_no_number_is_never_the_same(part: str) -> None:
+    ours, theirs = (Says(BOXES, [0.9, 0.8, 0.7], [0, 1, 0], POINTS.clone()) for _ in range(2))
+    getattr(theirs.found, part)[0] = float("nan")
+    assert not compare(ours, theirs, [batch()], LIMIT).is_within(LIMIT)
+    assert not compare(theirs, ours, [batch()], LIMIT).is_within(LIMIT)
+
+
+def test_one_guess_an_image_that_the_other_lacks_is_no_chance() -> None:
+    nothing, best = Says([], [], []), [Says(BOXES[:1], [score], [0]) for score in (0.9, 0.2)]
+
+    class InTurn(nn.Module):
+        def detect(self, images: ImageBatch) -> list[Detections]:
+            return [one.found for one in best]
+
+    found = compare(InTurn(), nothing, [batch(2)], LIMIT)
+    assert found.alone == 1, "the lower of the two may be at the threshold"
+    assert not found.is_within(LIMIT)
 
 
 def test_five_sizes_one_and_two_images_and_an_empty_one() -> None:
