@@ -170,8 +170,9 @@ def read_content(path: Path, key: str = "", stand_ins: Sequence[str] = ()) -> An
     Args:
         path: a .safetensors file, or what torch.save wrote.
         key: what errors begin with.
-        stand_ins: packages whose objects in it, of which nothing is wanted, become empty ones; no module of
-            theirs is imported. Any other object makes the file be refused.
+        stand_ins: packages, or functions such as "builtins.getattr", whose objects in it, of which nothing is
+            wanted, become empty ones; no module of theirs is imported, and no such function called. Any other
+            object makes the file be refused.
 
     Raises:
         UserError: there is no such file, or it holds something else.
@@ -184,7 +185,7 @@ def read_content(path: Path, key: str = "", stand_ins: Sequence[str] = ()) -> An
         known: list[Any] = []
         if stand_ins and is_zipfile(path):
             named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-            known = [(Nothing, name) for name in named if name.partition(".")[0] in stand_ins]
+            known = [(Nothing, name) for name in named if {name, name.partition(".")[0]} & {*stand_ins}]
         with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes the reader stumble over

@@ -1,6 +1,7 @@
 """Random detectors of other toolkits, whose own programs recorded what they find.
 
-A record has the shape of every weight by the toolkit's name, but no weights: these come from the name alone.
+A record has the shape of every weight by the toolkit's name, of the four of a norm together its number of
+channels, but no weights: these come from the name alone.
 Only the layers that decide have numbers of their own, so that their outputs differ from place to place.
 """
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parents[1] / "parity/recorded"
 SMALL = 0.2  # what the last norm of a residual block multiplies by: deep random networks amplify rounding
+NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def read_record(name: str) -> dict[str, Any]:
@@ -26,7 +28,10 @@ def read_record(name: str) -> dict[str, Any]:
 
 def weights(record: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
     """Return the weights of a recorded detector by the toolkit's names."""
-    made = {name: _values(name, tuple(shape)) for name, shape in record["shapes"].items()}
+    shapes: dict[str, list[int]] = {}
+    for name, shape in record["shapes"].items():
+        shapes |= {f"{name}.{part}": [shape] for part in NORM} if isinstance(shape, int) else {name: shape}
+    made = {name: _values(name, tuple(shape)) for name, shape in shapes.items()}
     for layer, (factors, bias) in record["deciding"].items():
         weight = made[f"{layer}.weight"]
         made[f"{layer}.weight"] = weight * np.float32(factors).reshape(-1, *[1] * (weight.ndim - 1))
@@ -50,6 +55,13 @@ def image(number: int) -> NDArray[np.uint8]:
     coarse = np.kron(random.randint(0, 256, (12, 12, 3)), np.ones((32, 32, 1)))
     fine = random.randint(-40, 41, (384, 384, 3))
     return np.clip(coarse + fine, 0, 255).astype(np.uint8)[:height, :width]
+
+
+def given_boxes(number: int) -> NDArray[np.float32]:
+    """Return the (60, 4) boxes of a picture that a detector without proposals of its own is given."""
+    height, width = image(number).shape[:2]
+    x, y = np.sort(np.random.RandomState(number).uniform(size=(2, 60, 2)), axis=2)
+    return np.float32(np.stack([x[:, 0] * width, y[:, 0] * height, x[:, 1] * width, y[:, 1] * height], 1))
 
 
 def assert_same(found: Any, boxes: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor) -> None:

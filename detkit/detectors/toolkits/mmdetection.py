@@ -24,8 +24,8 @@ from detkit.errors import UserError
 from detkit.models.pretrained import read_content
 
 OTHER_HEADS = ("roi_head.mask_head.", "data_preprocessor.")
-PACKAGES = ("mmengine", "mmcv", "mmdet", "numpy")
-"""Packages whose objects a checkpoint may hold beside its weights."""
+STAND_INS = ("mmengine", "mmcv", "mmdet", "numpy", "builtins.getattr")
+"""Packages whose objects a checkpoint may hold beside its weights; a log's refer to methods by getattr."""
 
 # What MMDetection's names begin with -> what ours do; those of the backbone are the same.
 NAMES: Renamed = (
@@ -93,7 +93,7 @@ def import_mmdetection(files: Sequence[Path], wanted: Wanted) -> Foreign:
     if len(files) > 1:
         raise UserError(f"--from mmdetection: a detector is one file, got {len(files)}")
     file = files[0]
-    content = read_content(file, stand_ins=PACKAGES)
+    content = read_content(file, stand_ins=STAND_INS)
     theirs = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(theirs, dict) or not all(isinstance(value, Tensor) for value in theirs.values()):
         raise UserError(f"{file}: holds no state_dict, as MMDetection's checkpoints do")

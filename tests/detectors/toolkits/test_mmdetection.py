@@ -172,8 +172,13 @@ def test_objects_of_its_packages_are_passed_over_and_not_imported(
     class HistoryBuffer:
         def __init__(self) -> None:
             self.log = np.arange(3.0)
+            self.statistics_methods = {"mean": HistoryBuffer.mean}  # pickled as a getattr of the class
+
+        def mean(self) -> float:
+            return float(self.log.mean())
 
     HistoryBuffer.__module__, HistoryBuffer.__qualname__ = "mmengine", "HistoryBuffer"
+    HistoryBuffer.mean.__module__, HistoryBuffer.mean.__qualname__ = "mmengine", "HistoryBuffer.mean"
     module.HistoryBuffer = HistoryBuffer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mmengine", module)
     hub = {"log_scalars": {"loss": HistoryBuffer()}, "best": np.float64(0.5)}
