@@ -134,7 +134,7 @@ class LocalizerConfig(DetectorConfig):
             return self
         if points is None:
             raise UserError(
-                "detector.keypoints: the dataset names no key points; take detector.keypoints=null, which "
+                "detector.keypoints: the dataset names no key points; --detector localizer_resnet18_boxes "
                 "looks for boxes alone"
             )
         lines = tuple((points.names[start], points.names[end]) for start, end in points.skeleton)
