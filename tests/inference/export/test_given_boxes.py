@@ -109,8 +109,8 @@ def difference(model: nn.Module, theirs: nn.Module, precision: str, batch_size: 
 def require_same(model: nn.Module, call: Call, precision: str) -> None:
     theirs, limit = GraphDetector(call, takes_proposals=True), TOLERANCES[precision]
     if precision == "fp16":
-        # Seen with SVMs: one box of 139 is 8.6 px off, its score 0.004. Where float16 turns the order of two
-        # overlapping regions round, suppression keeps the other one; an export would be refused.
+        # Of two overlapping regions whose scores in float32 are 0.9377 and 0.9372, float16 scores the second
+        # higher, so that suppression keeps that one, 8.6 px away: an export would be refused.
         limit = replace(limit, box_px=12.0)
     for batch_size in (1, 2):
         found = difference(model, theirs, precision, batch_size)
